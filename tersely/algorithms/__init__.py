@@ -1,0 +1,15 @@
+"""Everything of an objective that is not a reward term; the dicts of `registry.py`, looked up on first use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["ADVANTAGES", "CONTROLLERS", "FILTERS", "PLANS", "POLICIES", "SAMPLINGS", "SFT_LOSSES"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'tersely.algorithms' has no attribute {name!r}")
+    from tersely.algorithms import registry
+
+    return getattr(registry, name)

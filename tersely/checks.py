@@ -1,0 +1,126 @@
+"""Checks that every YAML section shares: unknown keys, wrong types, and the words of their errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+class SpecError(ValueError):
+    """A configuration that cannot be meant; the message names the field, the value and the mend."""
+
+
+def nearest(given: str, valid: Iterable[str]) -> str:
+    """`did you mean 'alp'? valid: alp, correctness, ...`"""
+    names = sorted(valid)
+    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}valid: {', '.join(names)}"
+
+
+def check_fields(cls: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values as keyword arguments of the dataclass `cls`, each of its declared type.
+
+    Whole numbers pass as floats, and so do numeric strings: YAML reads `1e-7` as text.
+    """
+    if not dataclasses.is_dataclass(cls):
+        return dict(values)
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    hints = typing.get_type_hints(cls)
+    checked = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise SpecError(f"{where} has no parameter {key!r}; {nearest(key, fields) if fields else 'it takes none'}")
+        checked[key] = _typed(value, hints.get(key, Any), f"{where}: {key}")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in checked
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise SpecError(f"{where} needs {', '.join(missing)}")
+    return checked
+
+
+def require_range(
+    where: str,
+    value: float | None,
+    *,
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    below: float = math.inf,
+    at_most: float = math.inf,
+) -> None:
+    """Raise unless the number is finite and lies in the range; None passes."""
+    if value is None:
+        return
+    if math.isfinite(value) and above < value < below and at_least <= value <= at_most:
+        return
+    parts = [
+        f"{word} {bound:g}"
+        for word, bound in (("above", above), ("at least", at_least), ("below", below), ("at most", at_most))
+        if math.isfinite(bound)
+    ]
+    raise SpecError(f"{where} is {value}; it must be {' and '.join(parts) or 'a finite number'}")
+
+
+def require_choice(where: str, value: str, choices: Sequence[str]) -> None:
+    """Raise unless the value is one of the choices."""
+    if value not in choices:
+        raise SpecError(f"{where} is {value!r}; {nearest(str(value), choices)}")
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any or isinstance(hint, typing.TypeVar):
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _typed_union(value, arguments, where)
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise SpecError(f"{where} is {value!r}; {nearest(str(value), map(str, arguments))}")
+    if hint is float and not isinstance(value, bool):
+        if isinstance(value, int | float):
+            return float(value)
+        if isinstance(value, str):
+            try:
+                return float(value)
+            except ValueError:
+                pass
+    if origin in (tuple, list, Sequence, Iterable) and isinstance(value, list | tuple):
+        inner = arguments[0] if arguments else Any
+        items = [_typed(item, inner, f"{where}[{index}]") for index, item in enumerate(value)]
+        return items if origin is list else tuple(items)
+    expected = origin or hint
+    if isinstance(expected, type) and isinstance(value, expected) and not (expected is int and isinstance(value, bool)):
+        return value
+    raise SpecError(f"{where} is {value!r} ({type(value).__name__}); it must be {_name(hint)}")
+
+
+def _typed_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in arguments:
+        return None
+    for argument in arguments:
+        if argument is type(None):
+            continue
+        try:
+            return _typed(value, argument, where)
+        except SpecError:
+            continue
+    raise SpecError(f"{where} is {value!r}; it must be {' or '.join(_name(argument) for argument in arguments)}")
+
+
+def _name(hint: Any) -> str:
+    if hint is type(None):
+        return "null"
+    return {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(
+        getattr(hint, "__name__", ""), str(hint)
+    )

@@ -1,0 +1,36 @@
+"""Correctness: the verifier's verdict as a number.
+
+Paper: arXiv 2402.03300 (DeepSeekMath, GRPO's outcome reward); `right`, `wrong` are ours.
+    r_i = right if c_i = 1, wrong if c_i = 0
+Symbols: c_i verdict; r_i reward (no unit).
+Against GRPO: this is GRPO's reward.
+Degenerate: undecided -> nan. Nothing else to go wrong: no group statistic is involved, K = 1 is fine.
+Traps: it says nothing of length, and still shortens where long answers are cut at the cap and so fail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tersely.checks import require_range
+from tersely.rl.types import Rollouts
+
+
+@dataclass(frozen=True)
+class Correctness:
+    includes_outcome: ClassVar[bool] = True
+
+    right: float = 1.0
+    wrong: float = 0.0
+
+    def __post_init__(self):
+        require_range("correctness.right", self.right)
+        require_range("correctness.wrong", self.wrong, at_most=self.right)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        value = torch.where(rollouts.correct == 1, self.right, self.wrong)
+        return torch.where(rollouts.decided, value, torch.nan).float()

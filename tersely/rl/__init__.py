@@ -1,0 +1,1 @@
+"""The training loop: types, prompt memory, data, rollouts, trainer, stages."""
