@@ -1,0 +1,82 @@
+"""maj@k, exact: the expected score of a vote among k of the n samples, without enumerating subsets.
+
+For each top vote count m, the classes are gone through one by one with two tables over (votes used t, classes at the
+top w): the weight W of the ways to get there and its score-weighted twin S. A class of size s and score v adds j < m
+votes in C(s, j) ways, and j = m votes in C(s, m) ways, which moves w to w+1 and adds v * W to S. Samples without an
+answer are drawn too, but never win.     value = sum_m sum_{w>=1} S_m[k, w] / w / C(n, k)
+Each way is weighted p^j (1-p)^(s-j) with p = k/n instead of 1: every subset of size k then has the same weight, the
+ratio does not change, and C(1000, 500) never has to be formed.
+"""
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import binom
+
+from tersely.eval.arrays import NAN, verdicts
+
+
+def majority_at_k(answers: Any, correct: Any, k: int) -> float:
+    """Expected score of the majority vote over all subsets of k decided samples; ties share (1 right, 1 wrong: 0.5).
+
+    answers: (Q, n) hashable labels, None = nothing extracted (no vote). correct: (Q, n). The score of a class is the
+    mean of `correct` over its samples; a subset without any vote is worth 0. Problems with fewer than k decided
+    samples are left out; none left -> nan. ValueError for k < 1 and for shapes that do not match.
+    """
+    c = verdicts(correct)
+    if k != int(k) or k < 1:
+        raise ValueError(f"k is {k}; it must be a whole number, 1 or more")
+    rows = _rows(answers, c, np.ndim(correct))
+    values = []
+    for labels, row in zip(rows, c):
+        decided = [(label, score) for label, score in zip(labels, row) if not np.isnan(score)]
+        if len(decided) >= k:
+            values.append(_expected_vote(decided, int(k)))
+    return float(np.mean(values)) if values else NAN
+
+
+def _rows(answers: Any, correct: np.ndarray, rank: int) -> list[Sequence[Hashable | None]]:
+    """Labels may be tuples, so the rank of `correct` decides what a row is, not numpy."""
+    outer = list(answers)
+    rows = [[label] for label in outer] if rank == 1 else [list(row) for row in outer]
+    if len(rows) != len(correct) or any(len(row) != correct.shape[1] for row in rows):
+        raise ValueError(f"answers does not match the shape {correct.shape} of correct")
+    return rows
+
+
+def _expected_vote(decided: list[tuple[Hashable | None, float]], k: int) -> float:
+    classes: dict[Hashable, list[float]] = {}
+    silent = 0
+    for label, score in decided:
+        if label is None or (isinstance(label, float) and np.isnan(label)):       # a data frame makes nan of None
+            silent += 1
+        else:
+            classes.setdefault(label, []).append(score)
+    sizes = [len(scores) for scores in classes.values()]
+    means = [sum(scores) / len(scores) for scores in classes.values()]
+    p = k / len(decided)
+    weights = [binom.pmf(np.arange(size + 1), size, p) for size in sizes]
+    mute = binom.pmf(np.arange(min(silent, k) + 1), silent, p)
+    total = 0.0
+    for top in range(1, min(k, max(sizes, default=0)) + 1):
+        total += _won_with(top, k, mute, weights, means)
+    return float(np.clip(total / binom.pmf(k, len(decided), p), 0.0, 1.0))
+
+
+def _won_with(top: int, k: int, mute: np.ndarray, weights: list[np.ndarray], means: list[float]) -> float:
+    """Summed score of the subsets whose largest class holds exactly `top` of the k samples."""
+    width = k // top + 1                                        # no more classes than that can reach the top
+    ways, score = np.zeros((2, k + 1, width))
+    ways[: len(mute), 0] = mute
+    for weight, value in zip(weights, means):
+        new_ways, new_score = np.zeros((2, k + 1, width))
+        for j, share in enumerate(weight[: min(top, k + 1)]):
+            new_ways[j:] += share * ways[: k + 1 - j]
+            new_score[j:] += share * score[: k + 1 - j]
+        if len(weight) > top:
+            new_ways[top:, 1:] += weight[top] * ways[: k + 1 - top, :-1]
+            new_score[top:, 1:] += weight[top] * (score + value * ways)[: k + 1 - top, :-1]
+        ways, score = new_ways, new_score
+    return float((score[k, 1:] / np.arange(1, width)).sum())
