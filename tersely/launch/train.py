@@ -1,0 +1,187 @@
+"""`accelerate launch -m tersely.launch.train --config recipe.yaml [--learning_rate 2e-6 ...]`: one training run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tersely.checks import SpecError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, check, train. Every key of a recipe is also an option; the command line wins."""
+    parser = argparse.ArgumentParser(
+        prog="tersely train",
+        description="Train a recipe. Any key of the recipe can be given as an option: --learning_rate 2e-6",
+    )
+    parser.add_argument("--config", required=True, help="a recipe file, or the name of a shipped one")
+    parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and the batch table, and stop")
+    options, rest = parser.parse_known_args(argv)
+    from tersely.configs.load import load_recipe
+
+    recipe = load_recipe(options.config, overrides_from(rest))
+    for name, value in (recipe.get("env") or {}).items():
+        os.environ.setdefault(name, str(value))
+    if options.dry_run:
+        return dry_run(recipe)
+    train(recipe, resume=options.resume)
+    return 0
+
+
+def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
+    """`--key value` pairs, values read as YAML; a key without a value is true."""
+    import yaml
+
+    overrides: dict[str, Any] = {}
+    position = 0
+    while position < len(arguments):
+        key, found, value = arguments[position].partition("=")
+        if not key.startswith("--"):
+            raise SpecError(f"{arguments[position]!r} stands alone; options look like --learning_rate 2e-6")
+        position += 1
+        if not found and position < len(arguments) and not arguments[position].startswith("--"):
+            value, found = arguments[position], "="
+            position += 1
+        overrides[key[2:]] = yaml.safe_load(value) if found else True
+    return overrides
+
+
+def dry_run(recipe: dict[str, Any]) -> int:
+    """Everything that can be checked without loading a model, printed."""
+    import yaml
+
+    from tersely.rl.config import grpo_config, split_recipe, world_size
+
+    run, trl_values = split_recipe(recipe)
+    objective = run.objective()
+    print(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), end="")
+    batch = run.batch_plan(world_size())
+    print(batch_table(batch))
+    grpo_config(run, trl_values, objective, world_size())
+    for line in schedule_warnings(run, trl_values):
+        print(f"warning: {line}")
+    return 0
+
+
+def train(recipe: dict[str, Any], resume: bool = False) -> Any:
+    """One run, from the recipe to the last checkpoint. Returns the trainer."""
+    from tersely.rl.config import grpo_config, split_recipe, world_size
+    from tersely.rl.data import load_problems
+    from tersely.rl.models import load_model
+    from tersely.rl.run_dir import prepare
+
+    ranks, main_process = world_size(), os.environ.get("RANK", "0") == "0"
+    run, trl_values = split_recipe(recipe)
+    objective = run.objective()
+    args = grpo_config(run, trl_values, objective, ranks)
+    resume = resume and (Path(run.run_dir) / "config.yaml").exists()
+    if main_process:
+        prepare(run.run_dir, recipe, resume)
+        batch = run.batch_plan(ranks)
+        say(batch_table(batch))
+        (Path(run.run_dir) / "batch.txt").write_text(batch_table(batch) + "\n")
+        for line in schedule_warnings(run, trl_values):
+            say(f"warning: {line}")
+    model, tokenizer = load_model(run.model_name_or_path, args)
+    dataset = load_problems(
+        run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt
+    )
+    planned_steps(args, len(dataset), run)
+    return _run(run, objective, args, model, tokenizer, dataset, resume, main_process)
+
+
+def _run(run, objective, args, model, tokenizer, dataset, resume: bool, main_process: bool) -> Any:
+    from transformers import PrinterCallback, ProgressCallback
+
+    from tersely.rewards import Verifier
+    from tersely.rl import checkpoint
+    from tersely.rl.callbacks import RunFiles, StepLines
+    from tersely.rl.trainer import TerselyTrainer
+
+    last, passed_over = checkpoint.latest_whole(run.run_dir) if resume else (None, [])
+    if main_process:
+        for line in passed_over:
+            say(line)
+        if resume:
+            say(f"going on from {last.name}" if last else "no whole checkpoint: starting from step 0")
+    trainer = TerselyTrainer(
+        run=run,
+        objective=objective,
+        verifier=Verifier(**run.verifier),
+        engine=make_engine(run, args, tokenizer),
+        model=model,
+        args=args,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(StepLines())
+    if main_process:
+        step = int(last.name.rpartition("-")[2]) if last else 0
+        trainer.add_callback(RunFiles(Path(run.run_dir), trainer, step))
+    try:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        trainer.save_model(str(Path(run.run_dir) / "final"))
+        if main_process:
+            tokenizer.save_pretrained(str(Path(run.run_dir) / "final"))
+    finally:
+        trainer.grader.close()
+        trainer.engine.close()
+    return trainer
+
+
+def make_engine(run: Any, args: Any, tokenizer: Any) -> Any:
+    """None for the trained model itself; a vLLM engine of this rank's own otherwise."""
+    if run.engine == "transformers":
+        return None
+    from tersely.rl.models import model_location
+    from tersely.rl.vllm_engine import VLLMEngine
+
+    return VLLMEngine(
+        model_location(run.model_name_or_path),
+        tokenizer,
+        max_model_len=args.vllm_max_model_length,
+        gpu_memory_utilization=args.vllm_gpu_memory_utilization,
+        enable_sleep_mode=args.vllm_enable_sleep_mode,
+        seed=args.seed,
+    )
+
+
+def planned_steps(args: Any, rows: int, run: Any) -> None:
+    """Epochs as steps: progress, schedules and the prompt stream need the planned number."""
+    if args.max_steps > 0:
+        return
+    batches = rows // run.prompts_per_step
+    args.max_steps = max(1, int(batches * args.num_train_epochs * run.updates_per_batch * args.num_iterations))
+
+
+def schedule_warnings(run: Any, trl_values: dict[str, Any]) -> list[str]:
+    """What a schedule makes of the policy: with one update a batch every ratio is 1."""
+    from tersely.rl.config import ratio_is_one, world_size
+
+    if not ratio_is_one(run.batch_plan(world_size()), int(trl_values.get("num_iterations", 1))):
+        return []
+    return [
+        "one optimiser step a generation batch: old and current policy are the same, every ratio is 1, and the "
+        "bounds of the policy do nothing. Set updates_per_batch or num_iterations above 1 to use them"
+    ]
+
+
+def batch_table(batch: Any) -> str:
+    return "\n".join(f"{name:>18} {value:>8}  {origin}" for name, value, origin in batch.table())
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    from tersely.launch.cli import run_command
+
+    sys.exit(run_command(main, sys.argv[1:]))

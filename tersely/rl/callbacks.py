@@ -1,0 +1,68 @@
+"""What a run says while it goes: metrics and completions on disk, a bar or plain lines for whoever looks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from transformers import ProgressCallback, TrainerCallback
+
+from tersely.rl.run_dir import MetricsFile, write_completions
+
+
+class RunFiles(TrainerCallback):
+    """Writes `metrics.jsonl` and the completions of each logged step, from the main process."""
+
+    def __init__(self, run_dir: Path, trainer: Any, resumed_step: int = 0):
+        self.run_dir, self.trainer = run_dir, trainer
+        self.metrics = MetricsFile(run_dir / "metrics.jsonl", resumed_step)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not state.is_world_process_zero or not logs:
+            return
+        self.metrics.write(state.global_step, logs)
+        if self.trainer.logged_rows:
+            write_completions(self.run_dir, state.global_step, self.trainer.logged_rows)
+            self.trainer.logged_rows = []
+
+
+class StepLines(ProgressCallback):
+    """The trainer's bar on a terminal; and one line a logged step, everywhere."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar = sys.stderr.isatty() and not args.disable_tqdm
+        if self.bar:
+            super().on_train_begin(args, state, control, **kwargs)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.bar:
+            super().on_step_end(args, state, control, **kwargs)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self.bar:
+            super().on_train_end(args, state, control, **kwargs)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_world_process_zero and logs and "loss" in logs:
+            line = step_line(state.global_step, state.max_steps, logs)
+            if self.bar and self.training_bar is not None:
+                self.training_bar.write(line)
+            else:
+                print(line, flush=True)
+
+
+def step_line(step: int, steps: int, logs: dict[str, Any]) -> str:
+    """`step 10/150  acc 0.81  tokens 63/141 (mean/p95)  trunc 0.4%  mixed 45%  entropy 0.31  1.9 s (gen 1.1, ...)`."""
+
+    def number(name: str) -> float:
+        value = logs.get(name)
+        return float("nan") if value is None else float(value)
+
+    return (
+        f"step {step}/{steps}  acc {number('verify/accuracy'):.3f}  "
+        f"tokens {number('completions/mean_length'):.0f}/{number('efficiency/tokens_p95'):.0f} (mean/p95)  "
+        f"trunc {number('completions/clipped_ratio'):.1%}  mixed {number('groups/mixed'):.0%}  "
+        f"entropy {number('entropy'):.3f}  loss {number('loss'):+.4f}  "
+        f"{number('step_time'):.2f} s (gen {number('time/generate'):.2f}, verify wait {number('time/verify_wait'):.2f})"
+    )

@@ -1,0 +1,93 @@
+"""Whole checkpoints, and how to tell them from partial ones.
+
+A checkpoint folder is whole when its manifest is there, and every file it lists has the size and the hash that it
+lists. The manifest is written last and renamed into place, so a run killed while saving leaves a folder without one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "tersely_manifest.json"
+STATE = "tersely_state.json"
+
+
+def folder(run_dir: str | Path, step: int) -> Path:
+    return Path(run_dir) / f"checkpoint-{step}"
+
+
+def complete(run_dir: str | Path, step: int, state: dict[str, Any]) -> None:
+    """Add the component state to a saved checkpoint and seal it."""
+    path = folder(run_dir, step)
+    write_json(path / STATE, state)
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != MANIFEST)
+    manifest = {str(p.relative_to(path)): {"bytes": p.stat().st_size, "blake2b": file_hash(p)} for p in files}
+    write_json(path / MANIFEST, {"step": step, "files": manifest})
+
+
+def fault(path: Path) -> str | None:
+    """What is wrong with a checkpoint folder, or None where it is whole."""
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        return "it was not finished"
+    try:
+        files = json.loads(manifest.read_text())["files"]
+    except (ValueError, KeyError) as error:
+        return f"its manifest cannot be read ({error})"
+    for name, facts in files.items():
+        file = path / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != facts["bytes"]:
+            return f"{name} has {file.stat().st_size} bytes, not {facts['bytes']}"
+        if file_hash(file) != facts["blake2b"]:
+            return f"{name} has changed since it was written"
+    return None
+
+
+def latest_whole(run_dir: str | Path) -> tuple[Path | None, list[str]]:
+    """(newest whole checkpoint or None, one line for each newer folder that was passed over)."""
+    found = []
+    for path in Path(run_dir).glob("checkpoint-*"):
+        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
+        if match and path.is_dir():
+            found.append((int(match.group(1)), path))
+    passed_over = []
+    for _, path in sorted(found, reverse=True):
+        problem = fault(path)
+        if problem is None:
+            return path, passed_over
+        passed_over.append(f"{path.name} is left aside: {problem}")
+    return None, passed_over
+
+
+def component_state(path: str | Path) -> dict[str, Any]:
+    """Prompt memory and the state of the components, as `complete` stored them."""
+    return json.loads((Path(path) / STATE).read_text())
+
+
+def file_hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:
+    digest = hashlib.blake2b()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write beside and rename: a reader sees the old file or the new one, never a half."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,197 @@
+"""The configuration of a training run: TRL's GRPOConfig by its own names, and the little that is ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl import GRPOConfig
+
+from tersely.checks import SpecError, check_fields, nearest
+from tersely.rl.batch import BatchPlan
+from tersely.rl.objective import SLOT_DEFAULTS, Objective
+
+DERIVED = {
+    "num_generations": "group_size",
+    "per_device_train_batch_size": "micro_batch",
+    "gradient_accumulation_steps": "updates_per_batch",
+    "steps_per_generation": "micro_batch",
+    "generation_batch_size": "prompts_per_step",
+    "output_dir": "run_dir",
+    "loss_type": "aggregate and policy",
+    "epsilon": "policy {name: clip, clip_low}",
+    "epsilon_high": "policy {name: clip, clip_high}",
+    "delta": "policy {name: clip, dual_clip}",
+    "scale_rewards": "advantage",
+    "importance_sampling_level": "policy {name: clip, importance}",
+    "reward_weights": "reward [{name, weight}]",
+    "use_vllm": "engine",
+    "temperature": "sampling {name: fixed, temperature}",
+    "top_entropy_quantile": "policy {name: high_entropy_mask}",
+}
+"""TRL fields that a recipe states under our names; the value is where to state them."""
+
+
+@dataclass
+class RunConfig:
+    """What a recipe says beside GRPOConfig's fields."""
+
+    model_name_or_path: str
+    """Hub id, local folder, or `testbed`, the embedded tiny model."""
+    dataset: Any = "testbed"
+    """One dataset spec or a list of them."""
+    run_dir: str = "runs/run"
+    method: str | None = None
+    """The preset the slots came from; recorded, not read."""
+    plan: Any = None
+    sampling: Any = None
+    reward: Any = None
+    advantage: Any = None
+    policy: Any = None
+    filter: Any = None
+    aggregate: str = "token"
+    controllers: list = field(default_factory=list)
+    prompts_per_step: int = 8
+    group_size: int = 8
+    micro_batch: int = 8
+    updates_per_batch: int = 1
+    engine: str = "transformers"
+    """`transformers` or `vllm`."""
+    instruction: str | None = None
+    """Appended to every problem."""
+    system_prompt: str | None = None
+    verifier: dict = field(default_factory=dict)
+    """Parameters of `tersely.rewards.Verifier`."""
+    gap_limit: float = 0.05
+    """Largest mean |log-prob| difference between engine and trainer, nats a token."""
+    undecided_limit: float = 0.2
+    """Largest share of undecided verdicts in a batch before the run stops."""
+    env: dict = field(default_factory=dict)
+    """Environment variables exported before anything is loaded."""
+
+    def batch_plan(self, ranks: int) -> BatchPlan:
+        return BatchPlan(self.prompts_per_step, self.group_size, self.micro_batch, self.updates_per_batch, ranks)
+
+    def objective(self) -> Objective:
+        return Objective.from_specs({slot: getattr(self, slot) for slot in SLOT_DEFAULTS})
+
+
+def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
+    """Check every key of a recipe and part it into our config and GRPOConfig's arguments."""
+    ours = {f.name for f in dataclasses.fields(RunConfig)}
+    trl = {f.name for f in dataclasses.fields(GRPOConfig) if f.init}
+    run_values, trl_values = {}, {}
+    for key, value in recipe.items():
+        if key in DERIVED:
+            raise SpecError(f"{key} is derived here; state {DERIVED[key]} instead")
+        if key in ours:
+            run_values[key] = value
+        elif key in trl:
+            trl_values[key] = value
+        else:
+            raise SpecError(f"a recipe has no key {key!r}; {_nearest_key(key, ours | trl - DERIVED.keys())}")
+    run = RunConfig(**check_fields(RunConfig, run_values, where="recipe"))
+    if run.engine not in ("transformers", "vllm"):
+        raise SpecError(f"engine is {run.engine!r}; {nearest(run.engine, ('transformers', 'vllm'))}")
+    return run, _typed_trl(trl_values)
+
+
+def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Objective, ranks: int) -> GRPOConfig:
+    """The GRPOConfig that TRL's trainer gets: the user's fields, the batch arithmetic, and what our seams rely on."""
+    import torch
+
+    batch = run.batch_plan(ranks)
+    values: dict[str, Any] = {
+        "logging_steps": 1,
+        "save_steps": 50,
+        "save_total_limit": 3,
+        "report_to": "none",
+        "num_iterations": 1,
+        "beta": 0.0,
+        "remove_unused_columns": False,
+        "disable_tqdm": None,
+        "logging_first_step": True,
+        **trl_values,
+        **batch.trl_arguments(),
+        "output_dir": run.run_dir,
+        "temperature": float(getattr(objective.sampling, "temperature", None) or base_temperature(objective)),
+        "mask_truncated_completions": False,
+    }
+    if not torch.cuda.is_available():
+        values.setdefault("bf16", False)
+        values.setdefault("use_cpu", True)
+    limit = values["save_total_limit"]
+    if limit is not None and limit < 2:
+        raise SpecError(
+            f"save_total_limit is {limit}; it must be at least 2 or null, so that a whole checkpoint stays on disk while "
+            "the next is written"
+        )
+    updates = batch.updates_per_batch * int(values["num_iterations"])
+    if isinstance(values["save_steps"], int) and values["save_steps"] % updates:
+        raise SpecError(
+            f"save_steps is {values['save_steps']}; it must be a multiple of updates_per_batch * num_iterations = "
+            f"{updates}, so that a checkpoint falls between two generation batches and resumes exactly"
+        )
+    if needs_reference(objective) and not values["beta"]:
+        values["beta"] = 1.0  # our loss never reads it; TRL builds the reference model where it is not 0
+    return GRPOConfig(**values)
+
+
+def base_temperature(objective: Objective) -> float:
+    """The temperature that the trainer's log-probs are taken at."""
+    value = getattr(objective.sampling, "base_temperature", 1.0)
+    return 1.0 if callable(value) else float(value)
+
+
+def needs_reference(objective: Objective) -> bool:
+    """Does the policy, or one it wraps, read `ref_logp`?"""
+    policy = objective.policy
+    while policy is not None:
+        if getattr(policy, "needs_ref_logp", False):
+            return True
+        policy = getattr(policy, "base", None)
+    return False
+
+
+def ratio_is_one(batch: BatchPlan, num_iterations: int) -> bool:
+    """One optimiser step a generation batch: old and current policy are the same, every ratio is 1."""
+    return batch.updates_per_batch * num_iterations == 1
+
+
+def world_size() -> int:
+    """Ranks of this launch, from the launcher's environment."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _nearest_key(key: str, valid: typing.Iterable[str]) -> str:
+    """Only the close ones: GRPOConfig alone has two hundred fields."""
+    import difflib
+
+    close = difflib.get_close_matches(key, list(valid), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else "see docs/concepts.md for the keys"
+
+
+def _typed_trl(values: dict[str, Any]) -> dict[str, Any]:
+    """YAML reads `1e-6` as text: numbers that GRPOConfig declares as numbers become numbers, or an error."""
+    hints = typing.get_type_hints(GRPOConfig)
+    checked = {}
+    for key, value in values.items():
+        hint = hints.get(key)
+        numeric = hint in (float, int) or {float, int} & set(typing.get_args(hint)) != set()
+        if isinstance(value, str) and numeric and str not in typing.get_args(hint):
+            try:
+                value = float(value)
+            except ValueError:
+                raise SpecError(f"{key} is {value!r}; it must be a number") from None
+        if hint is int and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if hint is int and not isinstance(value, int):
+            raise SpecError(f"{key} is {value!r}; it must be a whole number")
+        if hint is bool and not isinstance(value, bool):
+            raise SpecError(f"{key} is {value!r}; it must be true or false")
+        checked[key] = value
+    return checked

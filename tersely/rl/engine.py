@@ -1,0 +1,50 @@
+"""What every rollout engine takes and gives: token ids, one seed a sample, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    prompt_ids: tuple[int, ...]
+    """Prompt tokens, prefill included."""
+    seed: int
+    """63 bits, from (run seed, step, prompt id, sample index)."""
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    token_ids: tuple[int, ...]
+    """Sampled tokens, EOS included."""
+    logprobs: tuple[float, ...] | None
+    """Of the sampled tokens at the sampling temperature, nats; None where the engine reports none."""
+    finish: str
+    """`eos` or `length`."""
+
+
+class Engine(Protocol):
+    """A rollout engine. `reports_logprobs` is true for one with weights of its own, which must be synchronised."""
+
+    reports_logprobs: bool
+
+    def generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        *,
+        temperature: Any,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        extra_args: dict | None = None,
+    ) -> list[Generation]: ...
+
+    def sync_weights(self, model: Any, version: int) -> None:
+        """Push the trainer's current weights; `version` is the optimiser step they belong to."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a message about this engine should name: kind, synchronised version, tied embeddings."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,148 @@
+"""From one rank's completions to whole groups: the facts of a row, gathered, become `Rollouts`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersely.rl.memory import PromptMemory
+from tersely.rl.objective import Scores
+from tersely.rl.types import RolloutPlan, Rollouts
+
+
+@dataclass
+class RowFacts:
+    """What is known of one rollout once it was generated and verified. Small and picklable: it crosses ranks."""
+
+    prompt_id: str
+    correct: float
+    status: str
+    answer: str | None
+    length: int
+    thinking_length: int
+    truncated: bool
+    well_formed: bool
+    budget: float
+    mode: str | None
+    text: str = ""
+    problem: str = ""
+    gold: str = ""
+    level: str | None = None
+    plan: str = ""
+
+
+def row_facts(
+    row: dict, plan: RolloutPlan, parsed: Any, verdict: Any, *, text: str, length: int, thinking: int, truncated: bool
+) -> RowFacts:
+    """The facts of one row. What the completion announced wins over what the plan said only where the plan is silent."""
+    budget = plan.budget if plan.budget is not None else parsed.budget
+    return RowFacts(
+        prompt_id=row["prompt_id"],
+        correct=verdict.correct,
+        status=verdict.status,
+        answer=verdict.answer,
+        length=length,
+        thinking_length=thinking,
+        truncated=truncated,
+        well_formed=bool(parsed.well_formed),
+        budget=math.nan if budget is None else float(budget),
+        mode=plan.mode if plan.mode is not None else parsed.mode,
+        text=text,
+        problem=row["problem"],
+        gold=row["answer"],
+        level=row.get("level"),
+        plan=" | ".join(part for part in (plan.instruction, plan.prefill) if part),
+    )
+
+
+def thinking_length(token_ids: Sequence[int], end: Sequence[int]) -> int:
+    """Tokens up to and including the first end-of-thinking marker; all of them where it never comes."""
+    size = len(end)
+    for start in range(len(token_ids) - size + 1) if size else ():
+        if list(token_ids[start : start + size]) == list(end):
+            return start + size
+    return len(token_ids)
+
+
+def rollouts_from_facts(
+    facts: Sequence[RowFacts],
+    group_size: int,
+    max_length: int,
+    progress: float,
+    memory: PromptMemory,
+    token_ids: Tensor | None = None,
+    entropy: Tensor | None = None,
+) -> Rollouts:
+    """Gathered facts, in global order, as tensors on the CPU."""
+    modes = [fact.mode for fact in facts]
+    return Rollouts(
+        group_size=group_size,
+        prompt_id=[fact.prompt_id for fact in facts],
+        correct=torch.tensor([fact.correct for fact in facts], dtype=torch.float32),
+        length=torch.tensor([fact.length for fact in facts], dtype=torch.int64),
+        truncated=torch.tensor([fact.truncated for fact in facts], dtype=torch.bool),
+        max_length=max_length,
+        progress=progress,
+        thinking_length=torch.tensor([fact.thinking_length for fact in facts], dtype=torch.int64),
+        well_formed=torch.tensor([fact.well_formed for fact in facts], dtype=torch.bool),
+        budget=torch.tensor([fact.budget for fact in facts], dtype=torch.float32),
+        mode=modes if all(mode is not None for mode in modes) else None,
+        token_ids=token_ids,
+        entropy=entropy,
+        memory=memory,
+    )
+
+
+def group_metrics(rollouts: Rollouts, facts: Sequence[RowFacts], keep: Tensor) -> dict[str, float]:
+    """What a step's rollouts look like, from the raw verdicts and true lengths. Keys: groups/ efficiency/ verify/."""
+    right = (rollouts.correct == 1).view(-1, rollouts.group_size)
+    wrong = (rollouts.correct == 0).view(-1, rollouts.group_size)
+    length = rollouts.length.double()
+    mixed = right.any(1) & wrong.any(1)
+    decided = rollouts.decided
+    total = len(facts)
+    metrics = {
+        "verify/accuracy": _mean(rollouts.correct[decided].double()),
+        "verify/undecided": 1.0 - decided.double().mean().item(),
+        "verify/no_answer": sum(fact.status == "no_answer" for fact in facts) / total,
+        "groups/mixed": mixed.double().mean().item(),
+        "groups/all_right": (right.any(1) & ~wrong.any(1)).double().mean().item(),
+        "groups/all_wrong": (wrong.any(1) & ~right.any(1)).double().mean().item(),
+        "groups/kept": keep.double().mean().item(),
+        "efficiency/tokens_p95": length.quantile(0.95).item(),
+        "efficiency/tail_ratio": (length.max() / length.mean().clamp(min=1)).item(),
+        "efficiency/tokens_right": _mean(length[rollouts.correct == 1]),
+        "efficiency/tokens_wrong": _mean(length[rollouts.correct == 0]),
+        "efficiency/tokens_per_solved": (length.sum() / right.sum().clamp(min=1)).item() if right.any() else math.nan,
+        "efficiency/well_formed": sum(fact.well_formed for fact in facts) / total,
+    }
+    if rollouts.thinking_length is not None:
+        metrics["efficiency/thinking_tokens"] = rollouts.thinking_length.double().mean().item()
+    return metrics
+
+
+def _mean(values: Tensor) -> float:
+    return values.mean().item() if values.numel() else math.nan
+
+
+def completion_rows(facts: list[RowFacts], scores: Scores, names: tuple[str, ...], group_size: int) -> list[dict]:
+    """One record a rollout for the completions table: facts, each term before and after its weight, advantage."""
+    kept = scores.keep.repeat_interleave(group_size).tolist()
+    advantage = scores.advantage if scores.advantage.dim() == 1 else scores.advantage.mean(1)
+    columns, weighted = scores.columns, scores.columns * scores.weights
+    return [
+        {
+            **vars(fact),
+            "reward": scores.reward[i].item(),
+            **{f"reward/{name}": columns[i, j].item() for j, name in enumerate(names)},
+            **{f"weighted/{name}": weighted[i, j].item() for j, name in enumerate(names)},
+            "advantage": advantage[i].item(),
+            "trained": kept[i],
+        }
+        for i, fact in enumerate(facts)
+    ]

@@ -1,0 +1,39 @@
+"""Verdicts beside the log-prob work: verification starts when completions arrive and is collected when needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+
+class Grader:
+    """One rank's verifier behind a thread. The heavy work is in the verifier's own processes."""
+
+    def __init__(self, verifier: Any):
+        self.verifier = verifier
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verify")
+        self._pending: Future | None = None
+
+    def start(self, golds: Sequence[str], texts: Sequence[str]) -> None:
+        self._pending = self._thread.submit(self._verify, list(golds), list(texts))
+
+    def _verify(self, golds: list[str], texts: list[str]) -> tuple[list[Any], float]:
+        began = time.perf_counter()
+        return self.verifier.verify(golds, texts), time.perf_counter() - began
+
+    def result(self) -> tuple[list[Any], float, float]:
+        """(verdicts, seconds of verifying, seconds waited for here)."""
+        if self._pending is None:
+            raise RuntimeError("no verification was started")
+        began = time.perf_counter()
+        verdicts, seconds = self._pending.result()
+        self._pending = None
+        return verdicts, seconds, time.perf_counter() - began
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        close = getattr(self.verifier, "close", None)
+        if close is not None:
+            close()

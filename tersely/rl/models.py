@@ -1,0 +1,67 @@
+"""Loading the model and its tokenizer, with the checks that save a GPU-hour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tersely.checks import SpecError
+
+
+def model_location(name: str) -> str:
+    """`testbed` is the embedded model; anything else is a hub id or a folder, as it stands."""
+    if name != "testbed":
+        return name
+    from tersely.testbed import model_path
+
+    return str(model_path())
+
+
+def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
+    """The tokenizer, left-padded, with a chat template and an EOS; a clear error where one is missing."""
+    from transformers import AutoTokenizer
+
+    location = model_location(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location, padding_side="left", trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise SpecError(f"model_name_or_path {name!r}: its tokenizer cannot be loaded ({_first_line(error)})") from error
+    if tokenizer.chat_template is None:
+        raise SpecError(
+            f"model_name_or_path {name!r} has no chat template, so the prompts cannot be written; take the instruct "
+            "version of the model, or save a chat_template.jinja beside its tokenizer"
+        )
+    if tokenizer.eos_token_id is None:
+        raise SpecError(f"model_name_or_path {name!r}: the tokenizer has no eos_token, so no completion would ever end")
+    if tokenizer.pad_token_id is None:
+        raise SpecError(
+            f"model_name_or_path {name!r}: the tokenizer has no pad_token; set one that is not the eos_token and save "
+            "the tokenizer again (an unused special token will do)"
+        )
+    return tokenizer
+
+
+def load_model(name: str, args: Any) -> tuple[Any, Any]:
+    """(model, tokenizer) for training with `args`, a GRPOConfig."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = load_tokenizer(name, args.trust_remote_code)
+    kwargs = dict(args.model_init_kwargs or {})
+    args.model_init_kwargs = kwargs
+    kwargs.setdefault("dtype", "bfloat16" if args.bf16 and torch.cuda.is_available() else "float32")
+    kwargs.setdefault("trust_remote_code", args.trust_remote_code)
+    location = model_location(name)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(location, **kwargs)
+    except (OSError, ValueError) as error:
+        raise SpecError(f"model_name_or_path {name!r} cannot be loaded ({_first_line(error)})") from error
+    args.model_init_kwargs = None
+    if not Path(location).exists() and model.config.vocab_size < len(tokenizer):
+        raise SpecError(f"model_name_or_path {name!r}: the tokenizer has {len(tokenizer)} ids, the model only "
+                        f"{model.config.vocab_size}")
+    return model, tokenizer
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

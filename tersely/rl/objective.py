@@ -1,0 +1,143 @@
+"""An objective: the six slots filled, and what they make of a batch of rollouts.
+
+    filter -> reward -> advantage on whole groups (`score`), then policy -> aggregate on micro-batches (the trainer)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersely.algorithms.aggregate import AGGREGATES
+from tersely.build import build
+from tersely.checks import SpecError, nearest, require_choice
+from tersely.rewards.sum import RewardSum
+from tersely.rl.types import Rollouts
+
+SLOT_DEFAULTS: dict[str, Any] = {
+    "plan": "plain",
+    "sampling": "fixed",
+    "reward": "correctness",
+    "advantage": "group_zscore",
+    "policy": "clip",
+    "filter": "keep_all",
+    "aggregate": "token",
+    "controllers": [],
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a batch of rollouts is worth."""
+
+    columns: Tensor
+    """(N, R) unweighted, one column a reward term."""
+    weights: Tensor
+    """(R,)."""
+    reward: Tensor
+    """(N,) the weighted sum, nan where undecided."""
+    advantage: Tensor
+    """(N,) or (N, T), 0 on rows that do not train."""
+    keep: Tensor
+    """(P,) bool, the groups that train."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    plan: Any
+    sampling: Any
+    reward: RewardSum
+    advantage: Any
+    policy: Any
+    filter: Any
+    aggregate: str
+    controllers: tuple[Any, ...] = ()
+
+    @classmethod
+    def from_specs(cls, specs: Mapping[str, Any]) -> Objective:
+        """Build every slot; a missing one has its default."""
+        for key in specs:
+            if key not in SLOT_DEFAULTS:
+                raise SpecError(f"an objective has no slot {key!r}; {nearest(key, SLOT_DEFAULTS)}")
+        filled = {**SLOT_DEFAULTS, **{key: value for key, value in specs.items() if value is not None}}
+        require_choice("aggregate", filled["aggregate"], AGGREGATES)
+        terms = filled["reward"]
+        return cls(
+            plan=build("plan", filled["plan"]),
+            sampling=build("sampling", filled["sampling"]),
+            reward=build("reward", list(terms) if isinstance(terms, list | tuple) else [terms]),
+            advantage=build("advantage", filled["advantage"]),
+            policy=build("policy", filled["policy"]),
+            filter=build("filter", filled["filter"]),
+            aggregate=filled["aggregate"],
+            controllers=tuple(build("controller", spec) for spec in filled["controllers"]),
+        )
+
+    @property
+    def _components(self) -> dict[str, Any]:
+        names = ("plan", "sampling", "reward", "advantage", "policy", "filter")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def needs(self) -> set[str]:
+        """Optional fields of `Rollouts` that some component asks for."""
+        return {need for component in self._components.values() for need in getattr(component, "needs", ())}
+
+    def score(self, rollouts: Rollouts) -> Scores:
+        """Filter, reward and advantage of whole groups. The advantage sees only the groups that train."""
+        keep = self.filter(rollouts)
+        columns = self.reward.unweighted(rollouts)
+        weights = torch.tensor(self.reward.weights)
+        reward = (columns * weights).sum(1)
+        values = columns * weights if getattr(self.advantage, "per_term", False) else reward
+        if bool(keep.all()):
+            advantage = self.advantage(values, rollouts)
+        else:
+            advantage = self._advantage_of_kept(values, rollouts, keep)
+        return Scores(columns, weights, reward, advantage, keep)
+
+    def _advantage_of_kept(self, values: Tensor, rollouts: Rollouts, keep: Tensor) -> Tensor:
+        rows = keep.repeat_interleave(rollouts.group_size)
+        if not rows.any():
+            return torch.zeros(len(rows))
+        kept = self.advantage(values[rows], take_rows(rollouts, rows))
+        advantage = kept.new_zeros((len(rows), *kept.shape[1:]))
+        advantage[rows] = kept
+        return advantage
+
+    def update(self, rollouts: Rollouts) -> None:
+        """Once per generation batch, after `score`: the components that learn see the unfiltered groups."""
+        for component in self._components.values():
+            if hasattr(component, "update"):
+                component.update(rollouts)
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {name: c.state_dict() for name, c in self._components.items() if hasattr(c, "state_dict")}
+        state["controllers"] = [controller.state_dict() for controller in self.controllers]
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, component in self._components.items():
+            if hasattr(component, "load_state_dict"):
+                component.load_state_dict(state[name])
+        for controller, saved in zip(self.controllers, state["controllers"], strict=True):
+            controller.load_state_dict(saved)
+
+
+def take_rows(rollouts: Rollouts, rows: Tensor) -> Rollouts:
+    """The rollouts of whole groups chosen by (N,) bool `rows`."""
+    count = len(rows)
+    chosen = rows.nonzero().flatten().tolist()
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(rollouts):
+        value = getattr(rollouts, field.name)
+        if isinstance(value, Tensor) and value.dim() and value.shape[0] == count:
+            changes[field.name] = value[rows]
+        elif field.name in ("prompt_id", "mode") and value is not None:
+            changes[field.name] = [value[i] for i in chosen]
+    return dataclasses.replace(rollouts, **changes)

@@ -1,0 +1,35 @@
+"""Padding put on, fitted, and taken off again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl.trainer.utils import pad
+
+
+def padded(rows: list[list[int]], fill: int, side: str) -> Tensor:
+    """Lists of unequal length as one (n, longest) tensor."""
+    return pad([torch.tensor(row) for row in rows], padding_value=fill, padding_side=side)
+
+
+def fit_columns(values: Tensor, columns: int) -> Tensor:
+    """(n, T') -> (n, T): other ranks may have had longer or shorter rows."""
+    if values.shape[1] >= columns:
+        return values[:, :columns]
+    return torch.nn.functional.pad(values, (0, columns - values.shape[1]))
+
+
+def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The micro-batch without the columns that are padding in every row; what is left out is masked anyway."""
+    length = int(inputs["completion_mask"].sum(1).max().clamp(min=1))
+    total = inputs["completion_mask"].shape[1]
+    start = inputs["prompt_mask"].shape[1] - int(inputs["prompt_mask"].sum(1).max())
+    trimmed = {
+        key: value[:, :length]
+        if isinstance(value, Tensor) and value.dim() == 2 and value.shape[1] == total and not key.startswith("prompt")
+        else value
+        for key, value in inputs.items()
+    }
+    return {**trimmed, **{key: inputs[key][:, start:] for key in ("prompt_ids", "prompt_mask")}}

@@ -1,0 +1,351 @@
+"""The trainer: TRL's GRPOTrainer with the six slots at its seams.
+
+    _generate_and_score_completions   plans for the rows, then (after TRL) advantages and masks of the objective
+    _tokenize_prompts                 prefills
+    _generate_single_turn             the engine, one seed a sample
+    _calculate_rewards                verify, gather, filter, reward, advantage: on whole groups
+    _compute_loss                     the policy, then aggregate
+    _get_train_sampler                one stream of prompts, exact under resume
+    _save_checkpoint                  memory, component state, a manifest that tells whole from partial
+
+Everything between is TRL's: models, log-probs from its fused head, old and reference passes, accumulation, logging.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+from trl import GRPOTrainer
+from trl.models.utils import unwrap_model_for_generation
+
+from tersely.algorithms.aggregate import aggregate
+from tersely.rl import checkpoint, versions
+from tersely.rl.config import RunConfig
+from tersely.rl.engine_gap import GapGuard, gap
+from tersely.rl.facts import RowFacts, completion_rows, group_metrics, rollouts_from_facts
+from tersely.rl.grading import Grader
+from tersely.rl.memory import PromptMemory
+from tersely.rl.objective import Objective, Scores
+from tersely.rl.order import PromptStream
+from tersely.rl.padding import fit_columns, padded, trimmed
+from tersely.rl.parsing import parse_completion
+from tersely.rl.rollout import RolloutRound, Template
+from tersely.rl.sampler import TransformersEngine
+from tersely.rl.types import TokenBatch
+
+versions.check_window()
+
+
+class RunStopped(RuntimeError):
+    """The run cannot go on; the message says why and what to change. The last whole checkpoint stays."""
+
+
+class TerselyTrainer(GRPOTrainer):
+    """Train `objective` on `train_dataset` (columns prompt, problem, answer, prompt_id, level).
+
+    `engine` None generates with the trained model itself; `verifier` has `verify(golds, texts) -> list[Verdict]`.
+    """
+
+    def __init__(
+        self, *, run: RunConfig, objective: Objective, verifier: Any, engine: Any = None, **trl_arguments: Any
+    ):
+        self.run_config, self.objective = run, objective
+        self.memory = PromptMemory()
+        self.grader = Grader(verifier)
+        self.gap_guard = GapGuard(limit=run.gap_limit)
+        self.logged_rows: list[dict[str, Any]] = []
+        self._round: RolloutRound | None = None
+        self._scores: Scores | None = None
+        self._old_pass: tuple[Tensor, Tensor] | None = None
+        self._collecting = False
+        self._synced_step = -1
+        trl_arguments["args"].reward_weights = list(objective.reward.weights)
+        super().__init__(reward_funcs=_reward_columns(objective.reward.names), **trl_arguments)
+        self.engine = engine if engine is not None else self._own_engine()
+        self._template = Template.of(self._tokenizer, self.chat_template_kwargs)
+
+    def _own_engine(self) -> TransformersEngine:
+        def unwrapped():
+            return unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            )
+
+        return TransformersEngine(self.model, self._tokenizer, unwrapped=unwrapped)
+
+    # ---- plans and generation ----
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        with self._timed("time/rollout"):
+            self._old_pass, self._collecting = None, True
+            self._round = RolloutRound(inputs, self._plans_of(inputs), self._tokenizer, self._template)
+            prompts = self._round.messages()
+            try:
+                output = super()._generate_and_score_completions(
+                    [{**row, "prompt": prompt} for row, prompt in zip(inputs, prompts, strict=True)]
+                )
+                return self._scored(output)
+            finally:
+                self._collecting = False
+
+    def _plans_of(self, inputs: list[dict[str, Any]]) -> list[Any]:
+        """The plans of this rank's rows, cut from those of the whole batch: a plan sees whole groups."""
+        group, rows, rank = self.num_generations, len(inputs), self.accelerator.process_index
+        ids = gather_object([row["prompt_id"] for row in inputs])
+        plans = self.objective.plan(ids[::group], group, self.memory, self.args.seed)
+        return plans[rank * rows : (rank + 1) * rows]
+
+    def _tokenize_prompts(self, prompts: list):
+        prompt_ids, images, fields = super()._tokenize_prompts(prompts)
+        return self._round.with_prefills(prompt_ids), images, fields
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        step = self.state.global_step
+        if self.engine.reports_logprobs and self._synced_step != step:
+            with self._timed("time/sync_weights"):
+                self.engine.sync_weights(self.model_wrapped, step)
+            self._synced_step = step
+        requests = self._round.requests(
+            prompt_ids,
+            seed=self.args.seed,
+            step=step,
+            first_row=self.accelerator.process_index * len(prompt_ids),
+            group_size=num_generations,
+            cap=self.max_completion_length,
+        )
+        with self._timed("time/generate"):
+            generations = self.engine.generate(
+                requests, temperature=self.temperature, top_p=self.top_p, top_k=self.top_k or 0
+            )
+        self._round.finish(generations)
+        self.grader.start([row["answer"] for row in self._round.rows], self._round.texts)
+        logprobs = self._round.sampler_logprobs() if self.engine.reports_logprobs else None
+        return self._round.trained_completions(), logprobs
+
+    def _generate(self, prompts: list):
+        result = super()._generate(prompts)
+        self._round.prompt_ids, self._round.completion_ids = result[0], result[1]
+        return result
+
+    # ---- verify, gather, score ----
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        token_ids, entropy = self._gathered_tokens()
+        verdicts, seconds, waited = self.grader.result()
+        parse = getattr(self.objective.plan, "parse", parse_completion)
+        facts: list[RowFacts] = gather_object(self._round.facts(verdicts, parse))
+        progress = self.state.global_step / max(self.state.max_steps, 1)
+        rollouts = rollouts_from_facts(
+            facts, self.num_generations, self.max_completion_length, progress, self.memory, token_ids, entropy
+        )
+        with self._timed("time/score"):
+            self._scores = self.objective.score(rollouts)
+            self.objective.update(rollouts)
+        metrics = group_metrics(rollouts, facts, self._scores.keep)
+        for name, value in {**metrics, "time/verify": seconds, "time/verify_wait": waited}.items():
+            self._record(name, value)
+        if self.accelerator.is_main_process:
+            self.logged_rows = completion_rows(facts, self._scores, self.objective.reward.names, self.num_generations)
+        self._check_undecided(metrics["verify/undecided"])
+        return self._scores.columns.to(self.accelerator.device)
+
+    def _check_undecided(self, share: float) -> None:
+        limit = self.run_config.undecided_limit
+        if share > limit:
+            raise RunStopped(
+                f"{share:.0%} of the verdicts of step {self.state.global_step} are undecided (undecided_limit "
+                f"{limit:.0%}): the verifier times out, runs out of memory or crashes; raise verifier {{timeout, "
+                "memory_mb}} or look at the completions of this step"
+            )
+
+    def _gathered_tokens(self) -> tuple[Tensor | None, Tensor | None]:
+        """(N, T) token ids and old-policy entropies of the whole batch, only where a component asks for them."""
+        needs = self.objective.needs
+        if not needs & {"token_ids", "entropy"}:
+            return None, None
+        ids = padded(self._round.completion_ids, -1, "right").to(self.accelerator.device)
+        ids = self._gather_columns(ids, -1)
+        entropy = self._gather_columns(self._policy_pass()[1], 0.0) if "entropy" in needs else None
+        return ids, entropy
+
+    def _gather_columns(self, rows: Tensor, fill: float) -> Tensor:
+        return self.accelerator.gather(self.accelerator.pad_across_processes(rows, dim=1, pad_index=fill)).cpu()
+
+    def _policy_pass(self) -> tuple[Tensor, Tensor]:
+        """(n, T) log-probs and entropies of the policy that made the batch: TRL's own pass where it made one."""
+        if self._old_pass is None:
+            prompts, completions = self._round.prompt_ids, self._round.completion_ids
+            padding = self._tokenizer.pad_token_id
+            ids = torch.cat([padded(prompts, padding, "left"), padded(completions, padding, "right")], dim=1)
+            ones = [[[1] * len(row) for row in rows] for rows in (prompts, completions)]
+            mask = torch.cat([padded(ones[0], 0, "left"), padded(ones[1], 0, "right")], dim=1)
+            device, rows = self.accelerator.device, self.args.per_device_train_batch_size
+            with torch.no_grad():
+                self._get_per_token_logps_and_entropies(
+                    self.model, ids.to(device), mask.to(device), max(map(len, completions)), batch_size=rows
+                )
+        return self._old_pass
+
+    def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):
+        """TRL's pass. While a batch is being made, the policy's own is kept, with its entropies."""
+        if not self._collecting or model is not self.model:
+            return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        logps, entropies, aux = super()._get_per_token_logps_and_entropies(
+            model, *args, **{**kwargs, "compute_entropy": True}
+        )
+        self._old_pass = (logps.detach(), entropies.detach())
+        return logps, entropies, aux
+
+    def _scored(self, output: dict[str, Any]) -> dict[str, Any]:
+        """TRL's batch with our advantages, masks and counts in place of its own."""
+        rank, rows = self.accelerator.process_index, output["completion_ids"].shape[0]
+        local = slice(rank * rows, (rank + 1) * rows)
+        device, mask = output["completion_ids"].device, output["completion_mask"]
+        kept = self._scores.keep.repeat_interleave(self.num_generations)
+        advantage = self._scores.advantage[local].to(device)
+        if advantage.dim() == 2:
+            advantage = fit_columns(advantage, mask.shape[1])
+        output["advantages"] = advantage
+        output["train_mask"] = mask * kept[local].to(device).unsqueeze(1).to(mask.dtype)
+        output["num_items_in_batch"] = self.accelerator.gather(output["train_mask"].sum()).sum()
+        output["rows_in_batch"] = kept.sum().to(device)
+        if "sampling_per_token_logps" in output:
+            self._measure_gap(output["sampling_per_token_logps"], mask)
+        if self._old_pass is not None:
+            output.setdefault("old_per_token_logps", self._old_pass[0])
+        return output
+
+    def _measure_gap(self, sampler_logps: Tensor, mask: Tensor) -> None:
+        """Rule: the engine samples from the current weights, or the run stops."""
+        measured = gap(sampler_logps, self._policy_pass()[0], mask)
+        for name, value in measured.items():
+            self._record(f"engine_gap/{name}", value)
+        self.gap_guard.check(measured, self.state.global_step, self.engine.facts())
+
+    # ---- loss ----
+
+    def _compute_loss(self, model, inputs):
+        inputs = trimmed(inputs)
+        mask = inputs["train_mask"]
+        input_ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        logps, entropies, aux_loss = self._get_per_token_logps_and_entropies(
+            model,
+            input_ids,
+            attention,
+            mask.shape[1],
+            compute_entropy=True,
+            compute_aux_loss=self.aux_loss_enabled,
+        )
+        advantage = inputs["advantages"]
+        policy = self.objective.policy
+        batch = TokenBatch(
+            logp=logps,
+            old_logp=inputs.get("old_per_token_logps", logps.detach()),
+            entropy=entropies.detach(),
+            mask=mask,
+            advantage=(advantage.unsqueeze(1) if advantage.dim() == 1 else advantage).expand_as(logps),
+            ref_logp=inputs.get("ref_per_token_logps"),
+            sampler_logp=inputs.get("sampling_per_token_logps"),
+            live_entropy=entropies if getattr(policy, "needs_live_entropy", False) else None,
+            progress=self.state.global_step / max(self.state.max_steps, 1),
+        )
+        per_token, metrics = policy(batch)
+        loss = self._aggregate(per_token, mask, inputs)
+        if self.aux_loss_enabled:
+            loss = loss + self.router_aux_loss_coef * aux_loss / self.current_gradient_accumulation_steps
+        self._record_policy(metrics, batch, advantage)
+        return loss
+
+    def _aggregate(self, per_token: Tensor, mask: Tensor, inputs: dict[str, Any]) -> Tensor:
+        """Divide by the counts of the whole accumulation window, so that no cut of the batch changes the loss."""
+        how, ranks = self.objective.aggregate, self.accelerator.num_processes
+        window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
+        if how == "sequence_sum":
+            return aggregate(per_token, mask, how) * ranks
+        count = inputs["num_items_in_batch"] if how == "token" else inputs["rows_in_batch"]
+        denominator = count.clamp(min=1) * window / ranks
+        return aggregate(per_token, mask, how, denominator=denominator, max_length=self.max_completion_length)
+
+    def training_step(self, model, inputs, num_items_in_batch):
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            raise RunStopped(
+                f"the loss of step {self.state.global_step} is {loss.item()}; the optimiser has not stepped. Lower "
+                "learning_rate, set max_grad_norm, or train in float32; `--resume` goes on from the last whole checkpoint"
+            )
+        return loss
+
+    # ---- order, checkpoints, metrics ----
+
+    def _get_train_sampler(self, dataset=None):
+        rows = self.train_dataset if dataset is None else dataset
+        repeats = self.num_iterations * self.args.steps_per_generation
+        updates = repeats // self.args.gradient_accumulation_steps
+        return PromptStream(
+            rows=len(rows),
+            prompts=self.args.generation_batch_size // self.num_generations,
+            group_size=self.num_generations,
+            repeats=repeats,
+            batches=math.ceil(self.args.max_steps / updates),
+            seed=self.args.seed,
+            shuffle=self.shuffle_dataset,
+        )
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            state = {"memory": self.memory.state_dict(), "objective": self.objective.state_dict()}
+            checkpoint.complete(self.args.output_dir, self.state.global_step, state)
+        self.accelerator.wait_for_everyone()
+
+    def _load_optimizer_and_scheduler(self, folder):
+        super()._load_optimizer_and_scheduler(folder)
+        if folder is not None:
+            state = checkpoint.component_state(folder)
+            self.memory.load_state_dict(state["memory"])
+            self.objective.load_state_dict(state["objective"])
+
+    def _record(self, name: str, value: float) -> None:
+        self._metrics["train" if self.model.training else "eval"][name].append(value)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._record(name, time.perf_counter() - began)
+
+    def _record_policy(self, metrics: dict[str, Tensor], batch: TokenBatch, advantage: Tensor) -> None:
+        """Token-weighted means over ranks, in one reduction."""
+        valid = batch.valid
+        count = valid.sum()
+        entropy = torch.where(valid, batch.entropy, 0.0).sum() / count.clamp(min=1)
+        names = ["entropy", *metrics]
+        values = torch.stack([entropy, *(torch.as_tensor(v, device=entropy.device) for v in metrics.values())]).float()
+        totals = self.accelerator.reduce(torch.cat([values * count, count.view(1).float()]), reduction="sum")
+        for name, value in zip(names, (totals[:-1] / totals[-1].clamp(min=1)).tolist(), strict=True):
+            self._record(name, value)
+
+
+def _reward_columns(names: tuple[str, ...]) -> list[Any]:
+    """Placeholders that give TRL the terms' names for its metrics; `_calculate_rewards` fills the columns."""
+
+    def column(name: str):
+        def term(**_: Any):
+            raise RuntimeError(f"reward term {name} is computed on whole groups, not per rank")
+
+        term.__name__ = name
+        return term
+
+    unique = [name if names.index(name) == i else f"{name}_{i}" for i, name in enumerate(names)]
+    return [column(name) for name in unique]

@@ -1,0 +1,38 @@
+"""The supported TRL window, checked when the trainer is imported: its seams are private methods of TRL's."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+
+TRL_WINDOW = ("1.16", "1.17")
+"""First supported release, first unsupported one."""
+
+CONTRACT = {
+    "_generate": ("prompts",),
+    "_generate_single_turn": ("prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"),
+    "_tokenize_prompts": ("prompts",),
+    "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
+    "_generate_and_score_completions": ("inputs",),
+    "_compute_loss": ("model", "inputs"),
+    "_get_train_sampler": ("dataset",),
+    "_save_checkpoint": ("model", "trial"),
+}
+"""Parameters of TRL's seams, without self."""
+
+
+def check_window() -> None:
+    """Raise where TRL is absent, warn where it is outside the window."""
+    from packaging.version import Version
+
+    try:
+        installed = version("trl")
+    except PackageNotFoundError:
+        raise ImportError("tersely trains with TRL, which is not installed: pip install 'trl>=1.16,<1.17'") from None
+    low, high = (Version(bound) for bound in TRL_WINDOW)
+    if not low <= Version(installed) < high:
+        warnings.warn(
+            f"trl {installed} is outside the supported window {TRL_WINDOW[0]} <= trl < {TRL_WINDOW[1]}; the trainer "
+            "overrides private methods of it: pip install 'trl>=1.16,<1.17'",
+            stacklevel=2,
+        )
