@@ -22,10 +22,16 @@ _STATED = _KEY + r"(?=(?P<a>\s*))(?P=a):?(?=(?P<b>\s*))(?P=b)(?:\$|\*\*|\\\()?(?
 
 def first_answer_position(text: str, answer: str) -> int | None:
     """Character index just past the first place of `text` where `answer` is stated; None when it is not, or is empty."""
+    return search_statement(text, answer, 0)
+
+
+def search_statement(text: str, answer: str, start: int) -> int | None:
+    """The same, for statements that begin at character `start` or later."""
     answer = answer.strip()
     if not answer:
         return None
-    found = re.search(_STATED + re.escape(answer) + r"(?![A-Za-z0-9])(?![.,]\d)", text, re.IGNORECASE)
+    pattern = re.compile(_STATED + re.escape(answer) + r"(?![A-Za-z0-9])(?![.,]\d)", re.IGNORECASE)
+    found = pattern.search(text, start)
     return found.end() if found else None
 
 

@@ -1,0 +1,43 @@
+"""Where a response first states the right answer, in tokens: the record's own count, or an estimate from its text.
+
+A record may carry `first_correct` (tokens). Otherwise the first statement of the gold answer (or of the extracted one, in a
+right sample) is looked for, and its share of the characters is taken of the tokens: an estimate, counted as such.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from tersely.eval.metrics_text import search_statement
+
+REACH = 64                                                       # characters in front of an answer that can state it
+
+
+def first_statement(text: str, answer: str) -> int | None:
+    """As first_answer_position, but quick on long texts: starts just before the first mention of the answer."""
+    answer = answer.strip()
+    if not answer:
+        return None
+    start = text.find(answer) if not answer.isalpha() and answer.upper() == answer.lower() else 0
+    if start < 0:
+        return None
+    return search_statement(text, answer, max(0, start - REACH))
+
+
+def first_right_position(record: dict[str, Any], correct: float | None) -> int | None:
+    """Character index just past the first right answer of a record; None when it is never stated."""
+    text = record.get("text") or ""
+    candidates = [record.get("gold"), record.get("answer") if correct == 1 else None]
+    found = [first_statement(text, str(answer)) for answer in candidates if answer is not None]
+    return min((end for end in found if end is not None), default=None)
+
+
+def first_correct_tokens(record: dict[str, Any], correct: float | None) -> tuple[float, bool]:
+    """(tokens up to the first right answer or nan, whether that is an estimate)."""
+    if "first_correct" in record:
+        known = record["first_correct"]
+        return (float("nan") if known is None else float(known)), False
+    text = record.get("text") or ""
+    end = first_right_position(record, correct)
+    if end is None or not text:
+        return float("nan"), False
+    return max(1.0, round(end / len(text) * float(record["tokens"]))), True

@@ -1,0 +1,141 @@
+"""records.jsonl: one line per evaluated sample, the evidence that every number of a report is computed from.
+
+Keys of a line:
+    run, benchmark, problem_id, sample, seed, level (or null), problem, gold, text (the completion), tokens (all generated,
+    EOS and injected ones counted), thinking_tokens (up to and including the end of thinking; all if it never ended),
+    truncated, verdict (right | wrong | no_answer | undecided), correct (1 | 0 | null = undecided), answer (extracted, or
+    null), finish (stop | length | ...), strategy (decoding strategy, or null).
+    Optional: first_correct (tokens up to the first right answer), wall_s; further keys are kept and ignored.
+A writer killed in the middle of a line loses that line only: the reader drops it and counts it, the next writer cuts it off.
+Model text is kept as it came; whoever shows it escapes it.
+"""
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+KEYS = ("run", "benchmark", "problem_id", "sample", "seed", "level", "problem", "gold", "text", "tokens", "thinking_tokens",
+        "truncated", "verdict", "correct", "answer", "finish", "strategy")
+NEEDED = ("benchmark", "problem_id", "tokens")
+SCORES = {"right": 1.0, "wrong": 0.0, "no_answer": 0.0, "undecided": None}
+FILE = "records.jsonl"
+W = TypeVar("W", bound="RecordWriter")
+
+
+class RecordWriter:
+    """Appends records to a file; flushed line by line, forced to disk every `fsync_s` seconds and on close.
+
+    Opening cuts off an unfinished last line. ValueError: a record without one of KEYS, or with a verdict that
+    contradicts its `correct`.
+    """
+
+    def __init__(self, path: str | Path, fsync_s: float = 2.0):
+        self.path, self.fsync_s = Path(path), fsync_s
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.cut = cut_unfinished_line(self.path)
+        self._file = self.path.open("ab")
+        self._synced = time.monotonic()
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        check_record(record)
+        line = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+        self._file.write(line.encode("utf-8", "backslashreplace"))   # a lone surrogate has no bytes of its own
+        self._file.flush()
+        if time.monotonic() - self._synced >= self.fsync_s:
+            self._sync()
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        if not self._file.closed:
+            self._file.flush()
+            self._sync()
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def check_record(record: Mapping[str, Any]) -> None:
+    missing = [key for key in KEYS if key not in record]
+    if missing:
+        raise ValueError(f"record lacks {', '.join(missing)}; a line of {FILE} holds {', '.join(KEYS)}")
+    if record["verdict"] not in SCORES:
+        raise ValueError(f"record.verdict is {record['verdict']!r}; it must be one of {', '.join(SCORES)}")
+    if record["correct"] != SCORES[record["verdict"]]:
+        raise ValueError(f"record.correct is {record['correct']!r}, but its verdict is {record['verdict']!r}")
+
+
+def cut_unfinished_line(path: Path) -> int:
+    """Bytes removed from the end of a file whose last line has no line feed."""
+    if not path.exists():
+        return 0
+    with path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        keep, block = size, b""
+        while keep > 0 and not block.endswith(b"\n"):
+            step = min(keep, 1 << 16)
+            file.seek(keep - step)
+            block = file.read(step)
+            newline = block.rfind(b"\n")
+            keep = keep - step + newline + 1
+            block = block[: newline + 1]
+        if keep < size:
+            file.truncate(keep)
+            os.fsync(file.fileno())
+    return size - keep
+
+
+class RecordReader:
+    """Streams (offset, record) from a file; `dropped` counts an unfinished or unreadable last line.
+
+    ValueError with file and line number: an unreadable line that is not the last, or one without the needed keys.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path, self.dropped = Path(path), 0
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        self.dropped = 0
+        bad: tuple[int, str] | None = None
+        offset = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if bad:
+                    raise ValueError(f"{self.path}:{bad[0]}: {bad[1]}")
+                start, offset = offset, offset + len(line)
+                if not line.strip():
+                    continue
+                record, problem = _parse(line)
+                if record is None:
+                    bad = (number, problem)
+                else:
+                    yield start, record
+        self.dropped = int(bad is not None)
+
+
+def _parse(line: bytes) -> tuple[dict[str, Any] | None, str]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:                                  # JSON and UTF-8 errors alike
+        return None, f"no JSON ({error})"
+    if not isinstance(record, dict):
+        return None, "no JSON object"
+    missing = [key for key in NEEDED if record.get(key) is None]
+    return (None, f"lacks {', '.join(missing)}") if missing else (record, "")
+
+
+def read_at(path: str | Path, offset: int) -> dict[str, Any]:
+    """The record that starts at byte `offset`."""
+    with Path(path).open("rb") as file:
+        file.seek(offset)
+        return json.loads(file.readline())

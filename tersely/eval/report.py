@@ -1,0 +1,105 @@
+"""`tersely report RUN... [--base BASE] [--out DIR]`: report.json, report.md and report.html of evaluated runs."""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tersely.eval.runs import RunRecords
+
+
+def write_report(runs: Sequence[RunRecords | str | Path], base: str | Path | None, out_dir: str | Path) -> Path:
+    """Writes report.json, report.md and report.html into out_dir; returns the path of report.json.
+
+    runs: loaded runs, or run directories with records.jsonl (each may hold several runs: one a decoding strategy).
+    base: the name of one of the runs, or its directory (read if it is not among them); None takes the first run when
+    there are several. ValueError: no runs, or a base that is none of them.
+    """
+    from tersely.eval.report_data import report_data
+    from tersely.eval.report_md import markdown
+
+    loaded = load_all(runs)
+    reference = choose_base(loaded, base)
+    data = report_data(loaded, reference)
+    out = Path(out_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "report.json", json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(out / "report.md", markdown(data))
+    return out / "report.json"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Never a half file: written beside, then renamed."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8", errors="backslashreplace")
+    part.replace(path)
+
+
+def load_all(runs: Sequence[RunRecords | str | Path]) -> list[RunRecords]:
+    """Loaded runs with names that differ."""
+    from tersely.eval.runs import RunRecords, load_runs
+
+    loaded: list[RunRecords] = []
+    for run in runs:
+        loaded += [run] if isinstance(run, RunRecords) else load_runs(run)
+    if not loaded:
+        raise ValueError("runs is empty; name at least one run directory that holds records.jsonl")
+    seen: dict[str, int] = {}
+    for run in loaded:
+        seen[run.name] = seen.get(run.name, 0) + 1
+        if seen[run.name] > 1:
+            run.notes.append(f"named {run.name} in its records, as another run is")
+            run.name = f"{run.name} ({run.folder.name if run.folder else seen[run.name]})"
+    return loaded
+
+
+def choose_base(loaded: list[RunRecords], base: str | Path | None) -> RunRecords | None:
+    """The base among the loaded runs; a directory that is not among them is loaded and put in front."""
+    if base is None:
+        return loaded[0] if len(loaded) > 1 else None
+    wanted = str(base)
+    for run in loaded:
+        if run.name == wanted or (run.folder is not None and run.strategy is None and _same(run.folder, wanted)):
+            return run
+    if Path(base).exists():
+        loaded[:0] = (added := load_all([base]))
+        return added[0]
+    raise ValueError(f"base is {wanted!r}, which is neither a run directory nor one of {', '.join(r.name for r in loaded)}")
+
+
+def _same(folder: Path, wanted: str) -> bool:
+    return Path(wanted).exists() and Path(wanted).resolve() in (folder.resolve(), (folder / "eval").resolve())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="tersely report", description="Accuracy against tokens of evaluated runs, with "
+                                     "intervals, as report.html, report.md and report.json.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory with records.jsonl")
+    parser.add_argument("--base", help="name or directory of the run to compare with (default: the first)")
+    parser.add_argument("--out", default="report", help="where to write (default: %(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        path = write_report(args.runs, args.base, args.out)
+    except (ValueError, OSError) as error:
+        print(f"tersely report: {error}", file=sys.stderr)
+        return 2
+    print_verdicts(path)
+    return 0
+
+
+def print_verdicts(path: Path) -> None:
+    """The verdict lines of a written report, and where it is."""
+    for comparison in json.loads(path.read_text(encoding="utf-8"))["comparisons"]:
+        print(f"{comparison['run']} against {comparison['base']} on {comparison['benchmark']}: {comparison['sentence']}")
+    for name in ("report.html", "report.md", "report.json"):
+        if path.with_name(name).exists():
+            print(path.with_name(name))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,202 @@
+"""The numbers of a report: runs as arrays -> report.json. Fractions, never percents; nan becomes null.
+
+Intervals are 95 % over problems (cluster bootstrap, seed 0). Comparisons pair the same problems.
+tokens_change is mean tokens over the base's mean tokens minus 1 (the interval redraws problems);
+tokens_log_ratio_change is exp(mean over problems of ln(tokens / base tokens)) minus 1, which no single long problem rules.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tersely.eval import metrics, stats
+from tersely.eval.difficulty import Difficulty, reference
+from tersely.eval.runs import VERDICTS, BenchmarkRecords, RunRecords
+from tersely.eval.verdict import mark_significance, sentence
+
+BUDGETS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
+AES_WEIGHTS = {"alpha": 1.0, "beta": 3.0, "gamma": 5.0}
+DRAWS = 2000
+NAN = float("nan")
+
+
+def report_data(runs: list[RunRecords], base: RunRecords | None) -> dict[str, Any]:
+    """{"runs": [...], "comparisons": [...], "base", "notes", "settings"}: the content of report.json."""
+    caps = {name: budget_grid([run.benchmarks[name] for run in runs if name in run.benchmarks])
+            for name in {name for run in runs for name in run.benchmarks}}
+    difficulty = {name: reference(base, name) for name in caps}
+    entries = [{"name": run.name, "strategy": run.strategy, "dropped_lines": run.dropped, "duplicates": run.duplicates,
+                "card": run.card, "notes": run.notes,
+                "benchmarks": {name: benchmark_entry(b, difficulty[name], caps[name])
+                               for name, b in sorted(run.benchmarks.items())}} for run in runs]
+    comparisons = [comparison for run in runs if base is not None and run is not base
+                   for comparison in compare_runs(run, base)]
+    return clean({"runs": entries, "comparisons": comparisons, "base": base.name if base else None,
+                  "difficulty": {name: d.text for name, d in difficulty.items()},
+                  "settings": {"level": 0.95, "seed": 0, "draws": 10_000, "resample": "problems", "aes_weights": AES_WEIGHTS}})
+
+
+def budget_grid(runs: list[BenchmarkRecords]) -> list[int]:
+    """The harness's grid as far as the longest sample; powers of two around short answers instead."""
+    longest = max((float(np.nanmax(b.tokens)) for b in runs if not np.isnan(b.tokens).all()), default=1.0)
+    grid = [b for b in BUDGETS if b < 2 * longest]
+    return grid if len(grid) >= 4 else [2**i for i in range(3, max(4, math.ceil(math.log2(max(2.0, longest)))) + 1)]
+
+
+def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]) -> dict[str, Any]:
+    accuracy, tokens = stats.bootstrap_mean(b.correct), stats.bootstrap_mean(b.tokens)
+    summary = metrics.token_summary(b.tokens, b.truncated)
+    rate = difficulty.rates(b)
+    curve = metrics.accuracy_at_budget(b.correct, b.tokens, grid)
+    low, high = curve_band(b, grid)
+    return {
+        "accuracy": accuracy.estimate, "accuracy_ci": [accuracy.low, accuracy.high],
+        "tokens_mean": tokens.estimate, "tokens_ci": [tokens.low, tokens.high],
+        "truncated": summary["truncated"], "by_level": by_level(b),
+        "problems": len(b.problem_ids), "samples": summary["samples"],
+        "undecided": metrics.undecided_rate(b.correct[~np.isnan(b.tokens)]),
+        "accuracy_bounds": bounds(b),
+        "tokens": summary, "thinking_tokens_mean": metrics.token_summary(b.thinking_tokens)["mean"],
+        "answer_tokens_mean": metrics.token_summary(np.maximum(b.tokens - b.thinking_tokens, 0))["mean"],
+        "tokens_by_outcome": metrics.tokens_by_outcome(b.correct, b.tokens),
+        "tokens_by_verdict": tokens_by_verdict(b),
+        "tokens_per_solved": metrics.tokens_per_solved(b.correct, b.tokens),
+        "pass_at": {str(k): metrics.pass_at_k_mean(b.correct, k) for k in (1, 4, 16)},
+        "majority_at": {str(k): metrics.majority_at_k(b.answers, b.correct, k) for k in (4, 16)},
+        "first_correct": first_correct(b),
+        "adaptation_ratio": metrics.adaptation_ratio(b.tokens, rate),
+        "token_share_easiest_half": metrics.token_share_easiest_half(b.tokens, rate),
+        "length_difficulty_spearman": metrics.length_difficulty_spearman(b.tokens, rate),
+        "length_difficulty_spearman_right": metrics.length_difficulty_spearman(b.tokens, rate, b.correct),
+        "by_difficulty": metrics.difficulty_table(b.correct, b.tokens, rate, difficulty.base_tokens(b)),
+        "budget_curve": {"budgets": grid, "accuracy": curve, "low": low, "high": high},
+        "budget_auc": metrics.budget_auc(grid, curve),
+    }
+
+
+def bounds(b: BenchmarkRecords) -> tuple[float, float]:
+    """accuracy_bounds over samples that exist: a missing sample is not an undecided one."""
+    low, high = (np.where(np.isnan(b.tokens), np.nan, np.nan_to_num(b.correct, nan=fill)) for fill in (0.0, 1.0))
+    return metrics.mean_at_n(low), metrics.mean_at_n(high)
+
+
+def by_level(b: BenchmarkRecords) -> dict[str, dict[str, Any]]:
+    levels = np.array(["" if level is None else level for level in b.levels], dtype=object)
+    known = sorted({level for level in levels if level}, key=level_order)
+    return {level: {"accuracy": metrics.mean_at_n(b.correct[levels == level]),
+                    "tokens_mean": metrics.token_summary(b.tokens[levels == level])["mean"],
+                    "problems": int((levels == level).sum())} for level in known}
+
+
+def level_order(level: str) -> tuple[int, float, str]:
+    digits = "".join(c for c in level if c.isdigit() or c == ".").strip(".")
+    try:
+        return (0, float(digits), level)
+    except ValueError:
+        return (1, 0.0, level)
+
+
+def tokens_by_verdict(b: BenchmarkRecords) -> dict[str, dict[str, float]]:
+    rows = {}
+    for i, verdict in enumerate(VERDICTS):
+        t = b.tokens[b.verdict == i]
+        rows[verdict] = {"samples": len(t), **{name: float(np.quantile(t, q)) if len(t) else NAN for name, q in
+                         (("p25", 0.25), ("median", 0.5), ("p75", 0.75), ("p95", 0.95))},
+                         "mean": float(t.mean()) if len(t) else NAN}
+    return rows
+
+
+def first_correct(b: BenchmarkRecords) -> dict[str, Any]:
+    """Where the first right answer stands, as a share of the tokens; estimated where a record did not say."""
+    share = (b.first_correct / np.where(b.tokens > 0, b.tokens, np.nan))[(b.correct == 1) & ~np.isnan(b.first_correct)]
+    share = share[~np.isnan(share)]
+    histogram, _ = np.histogram(np.clip(share, 0, 1), bins=10, range=(0, 1))
+    return {"token_level_outcome_efficiency": metrics.token_level_outcome_efficiency(b.correct, b.first_correct, b.tokens),
+            "outcome_efficiency": metrics.outcome_efficiency(b.first_correct, b.tokens),
+            "underthinking_score": metrics.underthinking_score(b.correct, b.first_correct, b.tokens),
+            "histogram": histogram / max(1, len(share)), "samples": len(share), "estimated_samples": b.estimated}
+
+
+def curve_band(b: BenchmarkRecords, grid: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """95 % band of accuracy_at_budget, all budgets from the same problem draws."""
+    known = ~np.isnan(b.correct) & ~np.isnan(b.tokens)
+    n = known.sum(axis=1)
+    use = n > 0
+    if not use.any():
+        return np.full(len(grid), NAN), np.full(len(grid), NAN)
+    per = np.stack([((b.correct == 1) & (b.tokens <= g)).sum(axis=1)[use] / n[use] for g in grid], axis=1)      # (Q, B)
+    weights = np.random.default_rng(0).multinomial(len(per), np.full(len(per), 1 / len(per)), size=DRAWS)
+    low, high = np.quantile(weights @ per / len(per), [0.025, 0.975], axis=0)
+    return low, high
+
+
+def compare_runs(run: RunRecords, base: RunRecords) -> list[dict[str, Any]]:
+    """One comparison a shared benchmark, p-values corrected over them (Holm)."""
+    shared = [name for name in sorted(run.benchmarks) if name in base.benchmarks]
+    found = [compare_benchmark(run, base, name) for name in shared]
+    adjusted = stats.holm([c["accuracy_p"] for c in found])
+    for comparison, p in zip(found, adjusted):
+        comparison["accuracy_p_holm"] = float(p)
+        mark_significance(comparison)
+        comparison["sentence"] = sentence(comparison)
+    return found
+
+
+def compare_benchmark(run: RunRecords, base: RunRecords, name: str) -> dict[str, Any]:
+    a, b = pair(run.benchmarks[name], base.benchmarks[name])
+    right_a, spent_a, right_b, spent_b = (per_problem(x) for x in (a.correct, a.tokens, b.correct, b.tokens))
+    both = ~np.isnan(spent_a) & ~np.isnan(spent_b)
+    saved = stats.bootstrap_statistic(lambda x, y: x.mean() / y.mean() - 1 if y.mean() else NAN, spent_a[both], spent_b[both],
+                                      draws=10_000)
+    gained = stats.paired_bootstrap(a.correct, b.correct)
+    ratio = stats.paired_bootstrap(a.tokens, b.tokens, statistic="log_ratio")
+    solved = both & ~np.isnan(right_a) & ~np.isnan(right_b)
+    aes = stats.bootstrap_statistic(aes_of, right_a[solved], spent_a[solved], right_b[solved], spent_b[solved])
+    return {
+        "base": base.name, "run": run.name, "benchmark": name,
+        "tokens_change": saved.estimate, "tokens_change_ci": [saved.low, saved.high],
+        "accuracy_change": gained.estimate, "accuracy_change_ci": [gained.low, gained.high],
+        "problems": int(both.sum()), "problems_run": len(run.benchmarks[name].problem_ids),
+        "problems_base": len(base.benchmarks[name].problem_ids),
+        "tokens_log_ratio_change": math.expm1(ratio.estimate), "tokens_log_ratio_change_ci": [math.expm1(ratio.low),
+                                                                                              math.expm1(ratio.high)],
+        "accuracy_p": stats.paired_permutation(a.correct, b.correct),
+        "tokens_p": stats.paired_permutation(a.tokens, b.tokens),
+        "matched_tokens": metrics.matched_tokens(a.correct, a.tokens, b.correct, b.tokens),
+        "aes": {"score": aes.estimate, "ci": [aes.low, aes.high], **AES_WEIGHTS},
+        "dominance_probability": stats.dominance_probability(a.correct, a.tokens, b.correct, b.tokens),
+    }
+
+
+def pair(a: BenchmarkRecords, b: BenchmarkRecords) -> tuple[BenchmarkRecords, BenchmarkRecords]:
+    """Both runs on the problems they share, in the base's order."""
+    known = set(a.problem_ids)
+    shared = [problem for problem in b.problem_ids if problem in known]
+    return a.take(a.rows(shared)), b.take(b.rows(shared))
+
+
+def per_problem(x: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(x)
+    return np.where(known.any(axis=1), np.where(known, x, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1), np.nan)
+
+
+def aes_of(acc: np.ndarray, tokens: np.ndarray, base_acc: np.ndarray, base_tokens: np.ndarray) -> float:
+    if base_tokens.mean() <= 0:
+        return NAN
+    return metrics.accuracy_efficiency_score(acc.mean(), tokens.mean(), base_acc.mean(), base_tokens.mean(), **AES_WEIGHTS)
+
+
+def clean(value: Any) -> Any:
+    """Plain JSON: numpy out, nan and infinity to null."""
+    convert: dict[type, Callable[[Any], Any]] = {dict: lambda v: {str(k): clean(x) for k, x in v.items()},
+                                                 list: lambda v: [clean(x) for x in v], tuple: lambda v: [clean(x) for x in v]}
+    if type(value) in convert:
+        return convert[type(value)](value)
+    if isinstance(value, (np.ndarray, np.generic)):
+        return clean(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

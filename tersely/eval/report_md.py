@@ -1,0 +1,81 @@
+"""report.md: the verdicts and the tables, for a pull request. Model text never appears in it."""
+from __future__ import annotations
+
+from typing import Any
+
+
+def percent(x: float | None, digits: int = 1) -> str:
+    return "-" if x is None else f"{100 * x:.{digits}f}"
+
+
+def count(x: float | None, digits: int = 0) -> str:
+    return "-" if x is None else f"{x:.{digits}f}"
+
+
+def plain(name: Any) -> str:
+    """A name that cannot break a table or carry markup."""
+    text = " ".join(str(name).split())
+    for mark in "\\`*_[]<>|":
+        text = text.replace(mark, "\\" + mark if mark != "<" else "&lt;")
+    return text
+
+
+def markdown(data: dict[str, Any]) -> str:
+    """The report as markdown, from the content of report.json."""
+    parts = ["# Report", *_verdicts(data)]
+    names = sorted({name for run in data["runs"] for name in run["benchmarks"]})
+    for name in names:
+        runs = [(run["name"], run["benchmarks"][name]) for run in data["runs"] if name in run["benchmarks"]]
+        parts += [f"## {plain(name)}", _benchmark_table(runs), *_level_table(runs),
+                  f"Difficulty: {plain(data['difficulty'][name])}. Easiest half: its share of all tokens."]
+    parts += ["## How it was computed", _method(data)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(data: dict[str, Any]) -> list[str]:
+    if not data["comparisons"]:
+        return ["One run, nothing to compare with: name a base with `--base`."]
+    lines = [f"- **{plain(c['run'])}** against {plain(c['base'])} on {plain(c['benchmark'])} ({c['problems']} problems): {c['sentence']}"
+             for c in data["comparisons"]]
+    return ["\n".join(lines)]
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "|".join(["---"] + ["---:"] * (len(head) - 1)) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def _benchmark_table(runs: list[tuple[str, dict[str, Any]]]) -> str:
+    head = ["run", "problems x samples", "accuracy %", "95 %", "tokens", "95 %", "p95", "truncated %", "undecided %",
+            "tokens per solved", "adaptation ratio", "easiest half %"]
+    rows = []
+    for name, e in runs:
+        low, high = e["accuracy_ci"]
+        rows.append([plain(name), f"{e['problems']} x {e['samples'] / max(1, e['problems']):g}", percent(e["accuracy"]),
+                     f"{percent(low)} to {percent(high)}", count(e["tokens_mean"], 1),
+                     f"{count(e['tokens_ci'][0], 1)} to {count(e['tokens_ci'][1], 1)}", count(e["tokens"]["p95"]),
+                     percent(e["truncated"]), percent(e["undecided"]), count(e["tokens_per_solved"], 1),
+                     count(e["adaptation_ratio"], 2), percent(e["token_share_easiest_half"])])
+    return table(head, rows)
+
+
+def _level_table(runs: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    levels = list(dict.fromkeys(level for _, e in runs for level in e["by_level"]))
+    if not levels:
+        return []
+    head = ["level", *(f"{plain(name)}: {what}" for name, _ in runs for what in ("accuracy %", "tokens"))]
+    rows = []
+    for level in levels:
+        cells = [e["by_level"].get(level, {"accuracy": None, "tokens_mean": None}) for _, e in runs]
+        rows.append([plain(level), *(text for cell in cells
+                                     for text in (percent(cell["accuracy"]), count(cell["tokens_mean"], 1)))])
+    return [table(head, rows)]
+
+
+def _method(data: dict[str, Any]) -> str:
+    settings = data["settings"]
+    weights = ", ".join(f"{k} {v:g}" for k, v in settings["aes_weights"].items())
+    return (f"Accuracy is the mean over samples, then problems. Intervals: {settings['level']:.0%} percentile bootstrap over "
+            f"problems, {settings['draws']} draws, seed {settings['seed']}. Comparisons pair the same problems; a loss is significant "
+            "when its interval lies below 0 or the paired permutation test, Holm-adjusted over benchmarks, gives p < 0.05. "
+            f"Undecided samples are left out of the accuracy and counted beside it. AES weights: {weights}.")

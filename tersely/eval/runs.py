@@ -1,0 +1,172 @@
+"""Runs as arrays: records.jsonl of a directory -> per benchmark (Q, n) arrays, without keeping the texts.
+
+A run directory holds `records.jsonl` (or `eval/records.jsonl`) and, if somebody wrote it, `run.json`, the run card: name,
+model, command, versions, seeds, commit, hardware. Records of several run names or decoding strategies in one file become
+several runs. Of two records for the same sample the later one counts (a restarted run may write one twice).
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tersely.eval.first_answer import first_correct_tokens
+from tersely.eval.records import FILE, SCORES, RecordReader, read_at
+
+PLAIN = {None, "", "none", "plain", "default", "unlimited"}
+VERDICTS = tuple(SCORES)
+
+
+@dataclass
+class BenchmarkRecords:
+    """One run on one benchmark; Q problems, at most n samples each, nan (None, -1) where there is no such sample."""
+    problem_ids: list[str]
+    levels: list[str | None]                                     # (Q,)
+    correct: np.ndarray                                          # (Q, n) 1, 0, nan
+    tokens: np.ndarray                                           # (Q, n)
+    thinking_tokens: np.ndarray                                  # (Q, n)
+    truncated: np.ndarray                                        # (Q, n) 1, 0, nan
+    first_correct: np.ndarray                                    # (Q, n) tokens, nan = never stated
+    verdict: np.ndarray                                          # (Q, n) index into VERDICTS, nan
+    answers: np.ndarray                                          # (Q, n) object
+    offset: np.ndarray                                           # (Q, n) int64, place in the file, -1
+    estimated: int = 0                                           # samples whose first_correct is a share of characters
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """Row numbers of these problems, in this order."""
+        where = {p: i for i, p in enumerate(self.problem_ids)}
+        return np.array([where[p] for p in ids], dtype=np.int64)
+
+    def take(self, rows: np.ndarray) -> BenchmarkRecords:
+        """The same run on some of its problems."""
+        picked = {name: getattr(self, name)[rows] for name in ARRAYS}
+        return BenchmarkRecords([self.problem_ids[i] for i in rows], [self.levels[i] for i in rows],
+                                **picked, estimated=self.estimated)
+
+
+ARRAYS = ("correct", "tokens", "thinking_tokens", "truncated", "first_correct", "verdict", "answers", "offset")
+
+
+@dataclass
+class RunRecords:
+    """One run: its name, its card, its records by benchmark, and what was wrong with the file."""
+    name: str
+    path: Path | None
+    card: dict[str, Any]
+    benchmarks: dict[str, BenchmarkRecords]
+    dropped: int = 0
+    duplicates: int = 0
+    strategy: str | None = None
+    folder: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def record(self, benchmark: str, row: int, column: int) -> dict[str, Any]:
+        """The full record of one sample, read back from the file."""
+        offset = int(self.benchmarks[benchmark].offset[row, column])
+        if offset < 0 or self.path is None:
+            raise ValueError(f"run {self.name}: problem {row} of {benchmark} has no sample {column}")
+        return read_at(self.path, offset)
+
+
+def find_records(run: str | Path) -> Path:
+    """records.jsonl of a run directory, or the file itself. FileNotFoundError says what was looked for."""
+    path = Path(run)
+    places = [path] if path.is_file() else [path / FILE, path / "eval" / FILE]
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(f"no {FILE} in {path} (looked for {', '.join(map(str, places))}); run `tersely eval` first, "
+                            "or name a directory that holds one")
+
+
+def load_runs(run: str | Path) -> list[RunRecords]:
+    """All runs of a directory: one for each (run name, decoding strategy) among its records."""
+    path = find_records(run)
+    folder = path.parent.parent if path.parent.name == "eval" and not (path.parent / "run.json").exists() else path.parent
+    card = _card(path.parent) or _card(folder)
+    reader = RecordReader(path)
+    found: dict[tuple[str, str | None], dict[str, _Builder]] = {}
+    for offset, record in reader:
+        strategy = _strategy(record.get("strategy"))
+        name = str(record.get("run") or card.get("name") or folder.name)
+        found.setdefault((name, strategy), {}).setdefault(str(record["benchmark"]), _Builder()).add(offset, record)
+    if not found:
+        raise ValueError(f"{path} holds no complete record; was the evaluation stopped before its first sample?")
+    runs = []
+    for (name, strategy), builders in found.items():
+        runs.append(RunRecords(
+            name=name if strategy is None else f"{name} + {strategy}", path=path, card=card,
+            benchmarks={benchmark: builder.build() for benchmark, builder in builders.items()}, dropped=reader.dropped,
+            duplicates=sum(builder.duplicates for builder in builders.values()), strategy=strategy, folder=folder))
+    return runs
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    if not path.is_file():
+        return {}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}); mend or remove it") from None
+    return card if isinstance(card, dict) else {"card": card}
+
+
+def _strategy(value: Any) -> str | None:
+    if isinstance(value, dict):
+        name, rest = value.get("name", "?"), {k: v for k, v in value.items() if k != "name"}
+        value = f"{name}({', '.join(f'{k}={v}' for k, v in rest.items())})" if rest else name
+    return None if value in PLAIN else str(value)
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.samples: dict[str, dict[Any, tuple]] = {}
+        self.levels: dict[str, str | None] = {}
+        self.duplicates = self.estimated = 0
+
+    def add(self, offset: int, record: dict[str, Any]) -> None:
+        problem = str(record["problem_id"])
+        level = record.get("level")
+        self.levels.setdefault(problem, None if level is None else str(level))
+        samples = self.samples.setdefault(problem, {})
+        index = record.get("sample", len(samples))
+        self.duplicates += index in samples
+        verdict = record.get("verdict")
+        correct = SCORES[verdict] if verdict in SCORES else record.get("correct")
+        first, estimated = first_correct_tokens(record, correct)
+        self.estimated += estimated
+        samples[index] = (
+            _float(correct), _float(record["tokens"]), _float(record.get("thinking_tokens")),
+            _float(record.get("truncated")), first,
+            float(VERDICTS.index(verdict)) if verdict in SCORES else _float(None),
+            _hashable(record.get("answer")), offset)
+
+    def build(self) -> BenchmarkRecords:
+        """Samples in the order of their index, packed to the left."""
+        ids = list(self.samples)
+        shape = (len(ids), max(len(samples) for samples in self.samples.values()))
+        columns: dict[str, np.ndarray] = {name: np.full(shape, np.nan) for name in ARRAYS}
+        columns["answers"] = np.full(shape, None, dtype=object)
+        columns["offset"] = np.full(shape, -1, dtype=np.int64)
+        for q, problem in enumerate(ids):
+            for j, (_, values) in enumerate(sorted(self.samples[problem].items(), key=lambda item: _order(item[0]))):
+                for name, value in zip(ARRAYS, values):
+                    columns[name][q, j] = value
+        return BenchmarkRecords(ids, [self.levels[p] for p in ids], **columns, estimated=self.estimated)
+
+
+def _order(index: Any) -> tuple[int, Any]:
+    return (0, index) if isinstance(index, (int, float)) else (1, str(index))
+
+
+def _float(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _hashable(answer: Any) -> Any:
+    return answer if isinstance(answer, (str, int, float, type(None))) else json.dumps(answer)
