@@ -1,0 +1,198 @@
+"""`load_problems`: spec -> one dataset with stable ids, without duplicates, every gold parseable, everything counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tersely.rl.data.card import DataCard, DataError, SourceCard
+from tersely.rl.data.filters import DROPS, check_conditions, check_drops, matches
+from tersely.rl.data.golds import gold_fault
+from tersely.rl.data.identity import fingerprint, normalise, prompt_id
+from tersely.rl.data.mix import draw, interleave
+from tersely.rl.data.rows import Reader, column
+from tersely.rl.data.sources import read_rows
+from tersely.rl.data.spec import INSTRUCTION, SourceSpec, parse_sources
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One usable problem and where it came from."""
+
+    problem: str
+    answer: str
+    level: str | None
+    prompt_id: str
+    source: SourceSpec
+    row: int
+
+
+def load_problems(
+    spec: Any,
+    *,
+    seed: int,
+    instruction: str | None = None,
+    system_prompt: str | None = None,
+) -> datasets.Dataset:
+    """The problems of a dataset spec, with a line a source printed about what was read, kept and dropped.
+
+    spec: a name, a mapping or a list of mappings (`SourceSpec`'s fields). seed: the run's; it decides draws and mixes.
+    instruction: replaces the sources' own closing sentence; "" adds none. system_prompt: a first message, None for none.
+    Columns: prompt (list of {role, content}), problem, answer, prompt_id, source, level (text or null).
+    Raises `SpecError` for a spec that cannot be meant, `DataError` (a `SpecError`) for data that is not as described.
+    """
+    data, card = load_problems_with_card(spec, seed=seed, instruction=instruction, system_prompt=system_prompt)
+    if os.environ.get("RANK", "0") == "0":
+        print(card.text(), flush=True)
+    return data
+
+
+def load_problems_with_card(
+    spec: Any,
+    *,
+    seed: int,
+    instruction: str | None = None,
+    system_prompt: str | None = None,
+    kind: str = "datasets",
+) -> tuple[datasets.Dataset, DataCard]:
+    """Like `load_problems`, without printing, and with the counts. `kind` "benchmarks" reads those entries instead."""
+    sources = parse_sources(spec, kind)
+    for source in sources:
+        check_conditions(source.filter, f"dataset {source.label}")
+        check_drops(source.drop, f"dataset {source.label}")
+    cards = [SourceCard(source.label) for source in sources]
+    seen: dict[str, str] = {}
+    kept = [_load_source(source, card, seen, seed) for source, card in zip(sources, cards, strict=True)]
+    for rows, source, card in zip(kept, sources, cards, strict=True):
+        _check_outcome(rows, source, card)
+    problems = _mix(kept, sources, seed)
+    for card, source in zip(cards, sources, strict=True):
+        card.used = sum(problem.source is source for problem in problems)
+    card = DataCard(cards, len(problems), fingerprint(p.prompt_id for p in problems), instruction or "", system_prompt)
+    return _as_dataset(problems, instruction, system_prompt), card
+
+
+def _load_source(source: SourceSpec, card: SourceCard, seen: dict[str, str], run_seed: int) -> list[Loaded]:
+    seed = run_seed if source.seed is None else source.seed
+    reader = Reader(source)
+    kept = []
+    for index, row in enumerate(read_rows(source, seed)):
+        card.read += 1
+        where = f"dataset {source.label}, row {index}"
+        if not all(matches(column(row, path, path, where), test) for path, test in source.filter.items()):
+            card.drop("filtered out", where)
+            continue
+        try:
+            problem, answer, level = reader.read(row, index)
+            reason = next((name for name in source.drop if DROPS[name](problem, answer, row)), None)
+            fault = None if problem else "the problem is empty"
+        except DataError:
+            raise
+        except ValueError as error:
+            problem, answer, level, reason, fault = "", "", None, None, str(error)
+        if reason:
+            card.drop(reason, f"{where}: {problem[:80]!r}")
+            continue
+        text = normalise(problem)
+        if not fault and text in seen and not source.keep_duplicates:
+            card.drop("duplicates", f"{where}: {problem[:80]!r}")
+            _note_conflict(card, seen[text], answer, where)
+            continue
+        fault = fault or gold_fault(answer)
+        if fault:
+            _bad_row(source, card, where, problem, answer, fault)
+            continue
+        seen[text] = answer
+        identity = prompt_id(problem, answer, source.identity)
+        kept.append(Loaded(problem, answer, level, identity, source, index))
+    card.kept = len(kept)
+    if source.limit is not None and len(kept) > source.limit:
+        kept = draw(kept, source.limit, seed, source.label)
+        card.dropped["over the limit"] += card.kept - len(kept)
+        card.kept = len(kept)
+    return kept
+
+
+def _note_conflict(card: SourceCard, first: str, second: str, where: str) -> None:
+    if normalise(first) != normalise(second):
+        card.examples.setdefault("duplicates with another answer", f"{where}: {second[:40]!r} against {first[:40]!r}")
+        note = "some duplicates carry different answers; the first one is kept: see the card's examples"
+        if note not in card.notes:
+            card.notes.append(note)
+
+
+def _bad_row(source: SourceSpec, card: SourceCard, where: str, problem: str, answer: str, fault: str) -> None:
+    message = f"{where}: the gold {answer[:80]!r} cannot be used: {fault}. Problem: {problem[:80]!r}"
+    if source.bad_golds == "error":
+        raise DataError(f"{message}. Mend the row, or write `bad_golds: drop` to drop such rows and count them")
+    card.drop("bad golds", message)
+
+
+def _check_outcome(rows: list[Loaded], source: SourceSpec, card: SourceCard) -> None:
+    where = f"dataset {source.label} (split {source.split})"
+    if card.read == 0:
+        raise DataError(f"{where}: the split is empty; check `split`, `config` and the file")
+    bad = card.dropped["bad golds"]
+    if bad > source.max_bad_golds * card.read:
+        raise DataError(
+            f"{where}: {bad} of {card.read} golds cannot be used, more than max_bad_golds {source.max_bad_golds:g}; "
+            f"the first: {card.examples['bad golds']}"
+        )
+    if not rows:
+        raise DataError(f"{where}: no row is left of {card.read}: {card.line()}")
+    if source.expect_rows and card.read not in source.expect_rows:
+        message = f"{card.read} rows, known versions have {' or '.join(map(str, source.expect_rows))}"
+        if source.exact_rows:
+            raise DataError(f"{where}: {message}; pin `revision`, or write `expect_rows: []` to take what is there")
+        card.notes.append(message)
+
+
+def _mix(kept: list[list[Loaded]], sources: list[SourceSpec], seed: int) -> list[Loaded]:
+    if all(source.weight is None for source in sources):
+        return [problem for rows in kept for problem in rows]
+    weights = [1.0 if source.weight is None else source.weight for source in sources]
+    return [problem for _, problem in interleave(kept, weights, seed)]
+
+
+def chat(problem: str, instruction: str, system_prompt: str | None) -> list[dict[str, str]]:
+    """The chat of one problem: an optional system message, and the problem with the instruction on a line of its own."""
+    content = f"{problem}\n{instruction}" if instruction else problem
+    system = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    return [*system, {"role": "user", "content": content}]
+
+
+def _instruction(source: SourceSpec, given: str | None) -> str:
+    if given is not None:
+        return given
+    if source.instruction is not None:
+        return source.instruction
+    return "" if source.path == "testbed" else INSTRUCTION
+
+
+def _as_dataset(problems: Iterable[Loaded], instruction: str | None, system_prompt: str | None) -> datasets.Dataset:
+    import datasets
+
+    text = datasets.Value("string")
+    features = datasets.Features(
+        {
+            "prompt": [{"role": text, "content": text}],
+            **{name: text for name in ("problem", "answer", "prompt_id", "source", "level")},
+        }
+    )
+    rows = [
+        {
+            "prompt": chat(item.problem, _instruction(item.source, instruction), system_prompt),
+            "problem": item.problem,
+            "answer": item.answer,
+            "prompt_id": item.prompt_id,
+            "source": item.source.label,
+            "level": item.level,
+        }
+        for item in problems
+    ]
+    return datasets.Dataset.from_list(rows, features=features)

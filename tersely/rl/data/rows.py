@@ -1,0 +1,109 @@
+"""One raw row -> problem, answer, level: columns by path, extractors, and errors that name the row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tersely.checks import nearest
+from tersely.rl.data.card import DataError
+from tersely.rl.data.extract import extractors
+from tersely.rl.data.spec import SourceSpec
+
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One usable row."""
+
+    problem: str
+    answer: str
+    level: str | None
+    row: int
+    """Its index in the source, from 0."""
+
+
+def lookup(row: Any, path: str) -> Any:
+    """The value under a dotted path, `MISSING` where there is none.
+
+    A name that itself holds dots is found too: at every depth the longest matching key wins. Whole numbers index lists.
+    """
+    if isinstance(row, Mapping):
+        pieces = path.split(".")
+        for size in range(len(pieces), 0, -1):
+            key = ".".join(pieces[:size])
+            if key in row:
+                rest = ".".join(pieces[size:])
+                return lookup(row[key], rest) if rest else row[key]
+        return MISSING
+    if isinstance(row, list | tuple):
+        head, _, rest = path.partition(".")
+        if head.isdigit() and int(head) < len(row):
+            return lookup(row[int(head)], rest) if rest else row[int(head)]
+    return MISSING
+
+
+def column(row: Mapping[str, Any], path: str, meaning: str, where: str) -> Any:
+    """The value under `path`. Raises `DataError` that lists the columns there are and the nearest one."""
+    value = lookup(row, path)
+    if value is MISSING:
+        there = [str(key) for key in row]
+        raise DataError(
+            f"{where}: no column {path!r} for {meaning}; {nearest(path, there)}. "
+            f"Map it: columns: {{{meaning}: <one of them>}}"
+        )
+    return value
+
+
+class Reader:
+    """Reads rows of one source. `level` is optional unless the spec maps it."""
+
+    def __init__(self, source: SourceSpec):
+        self.source = source
+        self.where = f"dataset {source.label}"
+        self.paths = {"problem": "problem", "answer": "answer", **{k: str(v) for k, v in source.columns.items()}}
+        self.steps: dict[str, list[Callable[[Any], Any]]] = {
+            name: extractors(steps, f"{self.where}: transform: {name}") for name, steps in source.transform.items()
+        }
+
+    def read(self, row: Mapping[str, Any], index: int) -> tuple[str, str, str | None]:
+        """(problem, answer, level). Raises `ValueError` (not `DataError`) for a row that an extractor refuses."""
+        where = f"{self.where}, row {index}"
+        problem = self._value(row, "problem", where)
+        answer = self._value(row, "answer", where)
+        level = None
+        if "level" in self.source.columns or lookup(row, "level") is not MISSING:
+            level = self._apply("level", column(row, self.paths.get("level", "level"), "level", where))
+        return _text(problem), _text(answer), _level(level)
+
+    def _value(self, row: Mapping[str, Any], name: str, where: str) -> Any:
+        return self._apply(name, column(row, self.paths[name], name, where))
+
+    def _apply(self, name: str, value: Any) -> Any:
+        for step in self.steps.get(name, ()):
+            try:
+                value = step(value) if value is not None else None
+            except (AttributeError, TypeError, KeyError) as error:
+                raise ValueError(f"{name}: {step.__name__} cannot read {type(value).__name__}: {error}") from error
+        return value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value).strip()
+    raise ValueError(
+        f"the value is {type(value).__name__}, no text; map a path into it (`prompt.0.content`) or name an extractor"
+    )
+
+
+def _level(value: Any) -> str | None:
+    """Levels are compared as text, so 5 and 5.0 must be one level."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, float) and value == int(value):
+        value = int(value)
+    return str(value)

@@ -1,0 +1,142 @@
+"""Rows of a source as plain mappings: hub, local file or folder, testbed, reasoning-gym."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tersely.checks import nearest
+from tersely.rl.data.card import DataError
+from tersely.rl.data.spec import LOCAL_SUFFIXES, SourceSpec
+
+DEFAULT_COUNT = 1000
+"""Problems a procedural source makes when no `limit` is given."""
+
+_SPLIT_OFFSET = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
+
+
+def read_rows(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
+    """The rows of a source in their own order; `seed` matters to procedural sources alone.
+
+    Raises `DataError` where the file, the hub id, the configuration or the split does not exist.
+    """
+    path = str(source.path)
+    if path == "testbed":
+        yield from _testbed(source, seed)
+    elif path.startswith("reasoning_gym:"):
+        yield from _reasoning_gym(source, seed)
+    elif Path(path).suffix in LOCAL_SUFFIXES:
+        yield from _local_file(source)
+    else:
+        yield from _hub(source)
+
+
+def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
+    path = Path(str(source.path)).expanduser()
+    if not path.is_file():
+        near = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = nearest(path.name, near[:50]) if near else f"the folder {path.parent} is empty or does not exist"
+        raise DataError(f"dataset {source.label}: there is no file {path}; {hint}")
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):
+            yield from batch.to_pylist()
+        return
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        rows = json.loads(text)
+        if not isinstance(rows, list):
+            raise DataError(f"dataset {source.label}: {path} holds no list of rows; write one JSON object a line (.jsonl)")
+        yield from rows
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"dataset {source.label}: {path}, line {number} is no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"dataset {source.label}: {path}, line {number} is {type(row).__name__}, no object with columns")
+        yield row
+
+
+def _hub(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
+    configs = source.config if isinstance(source.config, list) else [source.config]
+    for config in configs:
+        data = _load_hub(source, config)
+        wanted = _columns_used(source)
+        if wanted is not None:
+            data = data.select_columns([name for name in data.column_names if name in wanted])
+        yield from data
+
+
+def _columns_used(source: SourceSpec) -> set[str] | None:
+    """Top-level columns that are read, None where a named drop reads the whole row."""
+    if source.drop and any(name == "no_verified_generation" for name in source.drop):
+        return None
+    paths = [*(str(value) for value in source.columns.values()), *source.filter]
+    return {piece for path in paths for piece in (path, path.split(".", 1)[0])} if source.columns else None
+
+
+def _load_hub(source: SourceSpec, config: str | None) -> Any:
+    import datasets
+
+    where = f"dataset {source.label} ({source.path}{', ' + config if config else ''}, split {source.split})"
+    try:
+        return datasets.load_dataset(str(source.path), config, split=source.split, revision=source.revision)
+    except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError) as error:
+        raise DataError(
+            f"{where}: not found on the hub and no local folder ({error}). Check the id; a gated set needs "
+            "`huggingface-cli login` and its terms accepted; a local file needs its suffix (.jsonl, .parquet)"
+        ) from error
+    except ValueError as error:
+        # Unknown configurations and splits: datasets' own message lists what there is.
+        raise DataError(f"{where}: {error}") from error
+    except (ConnectionError, OSError) as error:
+        raise DataError(
+            f"{where}: the hub cannot be reached ({type(error).__name__}: {error}). On a machine without a network, "
+            f"save the set beforehand and override `path`: {{name: {source.label}, path: copy.parquet}}"
+        ) from error
+
+
+def _testbed(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
+    from tersely.testbed.tasks import problems
+
+    known = {"levels"}
+    for key in source.parameters:
+        if key not in known:
+            raise DataError(f"dataset testbed: there is no parameter {key!r}; {nearest(key, known)}")
+    for item in problems(source.split, source.limit or DEFAULT_COUNT, seed, **source.parameters):
+        row = item if isinstance(item, Mapping) else vars(item)
+        yield {"problem": row["problem"], "answer": row["answer"], "level": row.get("level")}
+
+
+def _reasoning_gym(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
+    """An item is a function of (seed + index), so splits take seeds that lie a thousand million apart."""
+    try:
+        import reasoning_gym
+        from reasoning_gym.factory import DATASETS
+    except ImportError as error:
+        raise DataError(f"dataset {source.label} needs reasoning-gym: pip install reasoning-gym ({error})") from error
+    task = str(source.path).partition(":")[2]
+    if task not in DATASETS:
+        raise DataError(f"dataset {source.label}: reasoning-gym has no task {task!r}; {nearest(task, DATASETS)}")
+    if source.split not in _SPLIT_OFFSET:
+        raise DataError(f"dataset {source.label}: split is {source.split!r}; {nearest(source.split, _SPLIT_OFFSET)}")
+    count = source.limit or DEFAULT_COUNT
+    start = _SPLIT_OFFSET[source.split] + (seed % 1000) * 1_000_000
+    if count > 1_000_000:
+        raise DataError(f"dataset {source.label}: limit is {count}; a split holds at most 1000000 problems a seed")
+    try:
+        data = reasoning_gym.create_dataset(task, seed=start, size=count, **source.parameters)
+    except (TypeError, AssertionError) as error:
+        raise DataError(f"dataset {source.label}: parameters {source.parameters}: {error}") from error
+    for item in data:
+        difficulty = (item.get("metadata") or {}).get("difficulty")
+        if isinstance(difficulty, Mapping):
+            difficulty = next(iter(difficulty.values())) if len(difficulty) == 1 else None
+        yield {"problem": item["question"], "answer": item["answer"], "level": difficulty if isinstance(difficulty, int | float | str) else None}
