@@ -24,7 +24,7 @@ _COMMAS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|\Z))")
 
 def gsm8k_answer(text: str) -> str:
     """The number after the last `####`, without thousands commas, currency sign or a trailing full stop."""
-    head, mark, tail = text.rpartition("####")
+    _, mark, tail = text.rpartition("####")
     if not mark:
         raise ValueError("there is no `####` before the answer")
     answer = _COMMAS.sub("", tail.strip().lstrip("$").strip()).rstrip(".")

@@ -54,7 +54,9 @@ def check_conditions(conditions: Mapping[str, Any], where: str) -> None:
 
 
 _PROOF = re.compile(r"\b(prove|show) that\b|\bprove\b[^.?]*[.?]?\s*\Z", re.IGNORECASE)
-_CHOICE = re.compile(r"(?:^|\s)\(?A\)?[.):\s].{0,300}?(?:^|\s|\})\(?B\)?[.):\s].{0,300}?(?:^|\s|\})\(?C\)?[.):\s]", re.DOTALL)
+_CHOICE = re.compile(
+    r"(?:^|\s)\(?A\)?[.):\s].{0,300}?(?:^|\s|\})\(?B\)?[.):\s].{0,300}?(?:^|\s|\})\(?C\)?[.):\s]", re.DOTALL
+)
 _CHOICE_TEX = re.compile(r"\\text(?:bf|rm)?\s*\{\s*\(?A\)?|\\textbf\{\(A\)")
 _FIGURE = re.compile(
     r"\b(see|in|from|refer to|shown in|using) the (following |above |attached )?(figure|diagram|picture|graph)\b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +103,7 @@ def _text(value: Any) -> str:
 
 def _level(value: Any) -> str | None:
     """Levels are compared as text, so 5 and 5.0 must be one level."""
-    if value is None or value != value:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, float) and value == int(value):
         value = int(value)

@@ -49,7 +49,9 @@ def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
     if path.suffix == ".json":
         rows = json.loads(text)
         if not isinstance(rows, list):
-            raise DataError(f"dataset {source.label}: {path} holds no list of rows; write one JSON object a line (.jsonl)")
+            raise DataError(
+                f"dataset {source.label}: {path} holds no list of rows; write one JSON object a line (.jsonl)"
+            )
         yield from rows
         return
     for number, line in enumerate(text.split("\n"), 1):
@@ -60,7 +62,9 @@ def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
         except json.JSONDecodeError as error:
             raise DataError(f"dataset {source.label}: {path}, line {number} is no JSON: {error}") from error
         if not isinstance(row, dict):
-            raise DataError(f"dataset {source.label}: {path}, line {number} is {type(row).__name__}, no object with columns")
+            raise DataError(
+                f"dataset {source.label}: {path}, line {number} is {type(row).__name__}, no object with columns"
+            )
         yield row
 
 
@@ -139,4 +143,8 @@ def _reasoning_gym(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]
         difficulty = (item.get("metadata") or {}).get("difficulty")
         if isinstance(difficulty, Mapping):
             difficulty = next(iter(difficulty.values())) if len(difficulty) == 1 else None
-        yield {"problem": item["question"], "answer": item["answer"], "level": difficulty if isinstance(difficulty, int | float | str) else None}
+        yield {
+            "problem": item["question"],
+            "answer": item["answer"],
+            "level": difficulty if isinstance(difficulty, int | float | str) else None,
+        }

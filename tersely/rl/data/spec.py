@@ -1,10 +1,10 @@
 """What a user writes under `dataset:`, as a checked dataclass; ready-made entries are YAML files of the same keys.
 
-    dataset: {name: gsm8k}
-    dataset: {path: my/problems.jsonl, columns: {problem: question, answer: gold}, filter: {level: {at_most: 3}}}
-    dataset:
-      - {name: deepscaler, weight: 3}
-      - {path: reasoning_gym:gsm_symbolic, limit: 2000, weight: 1}
+dataset: {name: gsm8k}
+dataset: {path: my/problems.jsonl, columns: {problem: question, answer: gold}, filter: {level: {at_most: 3}}}
+dataset:
+  - {name: deepscaler, weight: 3}
+  - {path: reasoning_gym:gsm_symbolic, limit: 2000, weight: 1}
 """
 
 from __future__ import annotations
@@ -130,7 +130,13 @@ def parse_sources(spec: Any, kind: str = "datasets") -> list[SourceSpec]:
 
 def _parse_one(spec: Any, kind: str) -> SourceSpec:
     if isinstance(spec, str):
-        spec = {"name": spec} if spec in entry_names(kind) else {"path": spec} if _looks_like_path(spec) else {"name": spec}
+        spec = (
+            {"name": spec}
+            if spec in entry_names(kind)
+            else {"path": spec}
+            if _looks_like_path(spec)
+            else {"name": spec}
+        )
     if not isinstance(spec, Mapping):
         raise SpecError(f"dataset is {spec!r}; write a mapping such as {{name: gsm8k}}, or a list of them")
     values = {str(key): value for key, value in spec.items()}
