@@ -35,8 +35,9 @@ def _mix(x: Tensor) -> Tensor:
 
 def gumbel_noise(seeds: Tensor, position: int, vocabulary: int) -> Tensor:
     """(R, V) float32 standard Gumbel noise for R samples at one position; `seeds` (R,) int64."""
-    row = _mix(seeds + _GOLDEN * (position + 1)).unsqueeze(1)
-    token = torch.arange(1, vocabulary + 1, device=seeds.device, dtype=torch.int64) * _GOLDEN
+    place = torch.tensor(position + 1, dtype=torch.int64, device=seeds.device)
+    row = _mix(seeds + place * _GOLDEN).unsqueeze(1)
+    token = torch.arange(1, vocabulary + 1, dtype=torch.int64, device=seeds.device) * _GOLDEN
     bits = _shift(_mix(row + token), 40)  # 24 bits: exact in float32
     uniform = (bits.float() + 0.5) * 2.0**-24
     return -torch.log(-torch.log(uniform))
@@ -160,7 +161,8 @@ class TransformersEngine:
 def _truncation(top_p: float, top_k: int) -> list:
     from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-    return [TopKLogitsWarper(top_k)] * (top_k > 0) + [TopPLogitsWarper(top_p)] * (top_p < 1.0)
+    top_k_warper = [TopKLogitsWarper(top_k)] if top_k > 0 else []
+    return top_k_warper + ([TopPLogitsWarper(top_p)] if top_p < 1.0 else [])
 
 
 def _cut(tokens: list[int], stops: set[int], cap: int) -> Generation:
