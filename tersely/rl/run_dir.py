@@ -117,10 +117,12 @@ def write_completions(run_dir: Path, step: int, rows: list[dict[str, Any]]) -> N
     folder = run_dir / "completions"
     folder.mkdir(exist_ok=True)
     target = folder / f"completions_{step:05d}.parquet"
-    frame = pd.DataFrame([{"step": step, **row} for row in rows])
-    for column in ("text", "answer", "problem", "gold"):
-        # lone surrogates in model text have no UTF-8 form, and Arrow would refuse the whole table for one of them
-        frame[column] = [None if v is None else str(v).encode("utf-8", "replace").decode() for v in frame[column]]
+    frame = pd.DataFrame([{"step": step, **{key: _encodable(value) for key, value in row.items()}} for row in rows])
     temporary = target.with_suffix(".tmp")
     frame.to_parquet(temporary)
     os.replace(temporary, target)
+
+
+def _encodable(value: Any) -> Any:
+    """A lone surrogate in model text has no UTF-8 form, and Arrow would refuse the whole table for one of them."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -1,0 +1,40 @@
+"""ZeRO-2 and ZeRO-3 on two CPU processes, with the accelerate files that the package ships."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.deepspeed]
+
+
+@pytest.fixture(scope="module")
+def plain(shared_launcher):
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: pip install 'tersely[deepspeed]'")
+    done = shared_launcher.run("plain", max_steps=3, save_steps=3)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return shared_launcher
+
+
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+def test_two_processes_train_as_one_without_deepspeed(plain, stage):
+    config = str(files("tersely.configs") / "accelerate" / f"{stage}.yaml")
+    done = plain.run(
+        stage,
+        processes=2,
+        micro_batch=4,
+        max_steps=3,
+        save_steps=3,
+        timeout=420,
+        accelerate=("--config_file", config, "--mixed_precision", "no"),
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert (plain.folder / stage / "final" / "model.safetensors").exists()
+    first = plain.completions(stage)
+    first = first[first.step == 1]
+    expected = plain.completions("plain")
+    expected = expected[expected.step == 1]
+    assert first.text.tolist() == expected.text.tolist()
+    np.testing.assert_allclose(plain.losses(stage)[0], plain.losses("plain")[0], atol=1e-4)

@@ -1,0 +1,45 @@
+"""The same recipe on one rank, on two, and with another micro-batch: the same samples, rewards, advantages, losses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def one_rank(shared_launcher):
+    done = shared_launcher.run("one")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return shared_launcher
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("small_micro_batch", {"micro_batch": 4}), ("two_ranks", {"processes": 2, "micro_batch": 2, "prompts_per_step": 4})],
+)
+def test_equal_to_one_rank(one_rank, name, changes):
+    done = one_rank.run(name, **changes)
+    assert done.returncode == 0, done.stderr[-3000:]
+    expected, found = one_rank.completions("one"), one_rank.completions(name)
+    assert len(expected) == 4 * 16 and (expected.advantage.abs() > 0).any()
+    assert expected.prompt_id.tolist() == found.prompt_id.tolist()
+    assert expected.text.tolist() == found.text.tolist()
+    for column in ("reward", "advantage"):
+        np.testing.assert_allclose(expected[column], found[column], atol=1e-5)
+    np.testing.assert_allclose(one_rank.losses("one"), one_rank.losses(name), atol=1e-5)
+
+
+def test_a_group_that_straddles_ranks(one_rank):
+    """Three prompts of four rollouts on two ranks: six rows a rank, so the second prompt is cut in the middle."""
+    whole = one_rank.run("straddle_one", prompts_per_step=3, micro_batch=6, max_steps=2)
+    split = one_rank.run("straddle_two", prompts_per_step=3, micro_batch=6, max_steps=2, processes=2)
+    assert whole.returncode == split.returncode == 0, split.stderr[-3000:]
+    expected, found = one_rank.completions("straddle_one"), one_rank.completions("straddle_two")
+    assert expected.text.tolist() == found.text.tolist()
+    np.testing.assert_allclose(expected.advantage, found.advantage, atol=1e-6)
+    assert expected.advantage.abs().max() > 0
+    np.testing.assert_allclose(
+        one_rank.losses("straddle_one"), one_rank.losses("straddle_two"), atol=1e-5
+    )

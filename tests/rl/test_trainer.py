@@ -1,0 +1,145 @@
+"""The trainer's own behaviour, on a real model: plans, filters, caps, warnings, stops."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from tersely.rl.types import RolloutPlan
+
+
+def one_batch(trainer):
+    trainer.model.train()
+    trainer.state.max_steps, trainer.current_gradient_accumulation_steps = 2, trainer.args.gradient_accumulation_steps
+    inputs = next(iter(trainer.get_train_dataloader()))
+    return inputs, trainer._generate_and_score_completions(inputs)
+
+
+@dataclass
+class AlternatingPlan:
+    """Two plans inside every group: a prefill and a budget, or an instruction and a cap."""
+
+    train_prefill: bool = False
+
+    def __call__(self, prompt_ids, group_size, memory=None, seed=0):
+        told = RolloutPlan(prefill="<think>go", budget=5, mode="short", train_prefill=self.train_prefill)
+        asked = RolloutPlan(instruction="Be brief.", max_new_tokens=3, mode="long")
+        return [told if i % 2 == 0 else asked for i in range(len(prompt_ids) * group_size)]
+
+
+def with_plan(trainer, plan):
+    object.__setattr__(trainer.objective, "plan", plan)
+    return trainer
+
+
+def test_plans_inside_a_group_reach_engine_and_record(make_trainer):
+    trainer = with_plan(make_trainer(), AlternatingPlan())
+    _, output = one_batch(trainer)
+    prompts = trainer._tokenizer.batch_decode(trainer._round.prompt_ids)
+    assert all(text.endswith("<think>\ngo") for text in prompts[::2])
+    assert all("Be brief." in text and text.endswith("<think>\n") for text in prompts[1::2])
+    assert all("<think>" not in text[: text.rindex("<think>")] for text in prompts)
+    lengths = [row["length"] for row in trainer.logged_rows]
+    assert max(lengths[1::2]) <= 3 < max(lengths[::2])
+    assert [row["mode"] for row in trainer.logged_rows] == ["short", "long"] * 8
+    assert [row["budget"] for row in trainer.logged_rows[::2]] == [5.0] * 8
+    assert output["completion_mask"].sum(1).tolist() == lengths
+
+
+def test_a_trained_prefill_is_in_the_loss_but_not_in_the_length(make_trainer):
+    trainer = with_plan(make_trainer(), AlternatingPlan(train_prefill=True))
+    _, output = one_batch(trainer)
+    trained = output["train_mask"].sum(1).tolist()
+    lengths = [row["length"] for row in trainer.logged_rows]
+    assert [t - n for t, n in zip(trained, lengths, strict=True)] == [2, 0] * 8
+    assert trainer._tokenizer.decode(output["completion_ids"][0][:2]) == "go"
+
+
+def test_dropped_groups_train_nothing_and_count_nothing(make_trainer):
+    trainer = make_trainer(filter="mixed_groups", group_size=2, prompts_per_step=8)
+    _, output = one_batch(trainer)
+    keep = trainer._scores.keep.repeat_interleave(2)
+    assert 0 < keep.sum() < len(keep)
+    assert output["train_mask"][~keep].sum() == 0 and output["advantages"][~keep].abs().sum() == 0
+    assert output["num_items_in_batch"] == output["completion_mask"][keep].sum()
+    assert output["rows_in_batch"] == keep.sum()
+
+
+def test_advantages_are_those_of_the_objective_on_whole_groups(make_trainer):
+    trainer = make_trainer(reward={"name": "alp", "beta": 0.3, "normalizer": 12}, advantage="group_mean")
+    _, output = one_batch(trainer)
+    advantage = output["advantages"].view(-1, 4)
+    torch.testing.assert_close(advantage.mean(1), torch.zeros(4), atol=1e-6, rtol=0)
+    assert advantage.abs().max() > 0
+
+
+def test_training_changes_the_model_and_logs_what_happened(make_trainer):
+    trainer = make_trainer(reward=[{"name": "correctness"}, {"name": "soft_overlong", "cache": 4, "weight": 0.5}])
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    trainer.train()
+    assert any(not torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
+    logged = trainer.state.log_history[0]
+    for name in ("verify/accuracy", "groups/mixed", "completions/mean_length", "rewards/correctness/mean"):
+        assert name in logged
+    assert "rewards/soft_overlong/mean" in logged and json.dumps(logged)
+    row = trainer.logged_rows[0]
+    assert row["weighted/soft_overlong"] == pytest.approx(row["reward/soft_overlong"])
+    assert row["reward"] == pytest.approx(row["weighted/correctness"] + row["weighted/soft_overlong"])
+
+
+def test_nan_loss_stops_before_the_optimiser_steps(make_trainer):
+    from tersely.rl.trainer import RunStopped
+
+    trainer = make_trainer()
+    trainer.model.train()
+    with torch.no_grad():
+        trainer.model.lm_head.weight.fill_(float("nan"))
+    with pytest.raises((RunStopped, RuntimeError), match="loss of step 0 is nan|nan"):
+        trainer.train()
+
+
+def test_undecided_verdicts_past_the_limit_stop_the_run(make_trainer):
+    from tersely.rl.trainer import RunStopped
+
+    class Undecided:
+        def verify(self, golds, texts):
+            return [type("V", (), {"status": "undecided", "correct": float("nan"), "answer": None})() for _ in texts]
+
+    with pytest.raises(RunStopped, match="100% of the verdicts of step 0 are undecided"):
+        one_batch(make_trainer(verifier=Undecided()))
+
+
+def test_two_dimensional_advantages_train(make_trainer):
+    @dataclass
+    class Ramp:
+        needs = ("token_ids",)
+
+        def __call__(self, rewards, rollouts):
+            return (rollouts.token_ids >= 0).float() * rewards.nan_to_num().unsqueeze(1)
+
+    trainer = make_trainer()
+    object.__setattr__(trainer.objective, "advantage", Ramp())
+    trainer.train()
+    assert trainer.state.global_step == 2
+
+
+def test_entropies_of_the_old_policy_arrive_once(make_trainer):
+    seen = []
+
+    @dataclass
+    class Watch:
+        needs = ("token_ids", "entropy")
+
+        def __call__(self, rewards, rollouts):
+            seen.append((rollouts.token_ids, rollouts.entropy, rollouts.length))
+            return rewards.nan_to_num()
+
+    trainer = make_trainer()
+    object.__setattr__(trainer.objective, "advantage", Watch())
+    _, output = one_batch(trainer)
+    ids, entropy, length = seen[0]
+    assert ids.shape == entropy.shape and ((ids >= 0).sum(1) == length).all()
+    assert (entropy[ids >= 0] > 0).all() and output["old_per_token_logps"].shape == entropy.shape
