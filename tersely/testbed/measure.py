@@ -1,0 +1,182 @@
+"""What the testbed's model can do: accuracy and tokens by level, and whether longer work pays.
+
+    python -m tersely.testbed.measure [--model DIR] [--problems 288] [--samples 16]
+
+Sampling at temperature 1 on problems of the test split, levels in equal shares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tersely.testbed import model_path
+from tersely.testbed.tasks import LEVELS, problems
+
+CAP = 320
+BATCH = 384
+STYLES = ("none", "merged", "single", "fine", "checked")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One sampled completion; `length` in tokens, the end token counted."""
+
+    problem: str
+    level: int
+    text: str
+    right: bool
+    length: int
+    truncated: bool
+
+    @property
+    def style(self) -> str:
+        """How the first pass went: one of STYLES, by its steps; a level-1 "merged" step is a single one."""
+        first = self.text.split("Got", 1)[0]
+        if first.startswith("</think>"):
+            return "none"
+        if ", ok" in first or ", no" in first:
+            return "checked"
+        if re.search(r"= \d+, ", first):
+            return "fine"
+        return "merged" if re.search(r"[+-] \d+ [+-] \d+ =", first) else "single"
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of doubt: walks back, second and third passes."""
+        return len(re.findall(r"Check it|Wait", self.text))
+
+
+def attempts(
+    model_dir: str | Path, count: int, samples: int, seed: int = 0, split: str = "test", cap: int = CAP
+) -> list[Attempt]:
+    """`samples` completions at temperature 1 of each of `count` problems; the attempts of one problem stand together."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from tersely.testbed.sample import sample
+
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    model = AutoModelForCausalLM.from_pretrained(model_dir).eval()
+    rows = [row for row in problems(split, count, seed) for _ in range(samples)]
+    found = []
+    for start in range(0, len(rows), BATCH):
+        part = rows[start : start + BATCH]
+        prompts = [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": row["problem"]}], add_generation_prompt=True, return_dict=False
+            )
+            for row in part
+        ]
+        ids = sample(
+            model,
+            prompts,
+            max_new_tokens=cap,
+            end_id=tokenizer.eos_token_id,
+            pad_id=tokenizer.pad_token_id,
+            seed=seed + start,
+        )
+        for row, completion in zip(part, ids, strict=True):
+            text = tokenizer.decode(completion, skip_special_tokens=True)
+            ended = completion[-1] == tokenizer.eos_token_id
+            right = ended and boxed(text) == row["answer"]
+            found.append(Attempt(str(row["problem"]), int(str(row["level"])), text, right, len(completion), not ended))
+    return found
+
+
+def boxed(text: str) -> str | None:
+    r"""The number in the first \boxed{} after the thought, or None."""
+    match = re.search(r"\\boxed\{(-?\d+)\}", text.rsplit("</think>", 1)[-1])
+    return match.group(1) if match else None
+
+
+def level_table(found: Sequence[Attempt]) -> list[list[str]]:
+    """Rows: level, pass@1, tokens, shortest right, their ratio, spread, cut, accuracy of the shorter and longer half."""
+    table = [["level", "pass@1", "tokens", "shortest", "ratio", "sd", "cut", "short half", "long half", "mixed"]]
+    for name, part in [*((str(level), [a for a in found if a.level == level]) for level in LEVELS), ("all", found)]:
+        groups = list(_by_problem(part))
+        shortest = [(min(a.length for a in g if a.right), _mean(a.length for a in g)) for g in groups if any(a.right for a in g)]
+        halves = [_halves(group) for group in groups]
+        table.append(
+            [
+                name,
+                f"{_mean(a.right for a in part):.3f}",
+                f"{_mean(a.length for a in part):.1f}",
+                f"{_mean(s for s, _ in shortest):.1f}",
+                f"{_mean(m for _, m in shortest) / _mean(s for s, _ in shortest):.2f}",
+                f"{_mean(statistics.pstdev([a.length for a in g]) for g in groups):.1f}",
+                f"{_mean(a.truncated for a in part):.3f}",
+                f"{_mean(short for short, _ in halves):.3f}",
+                f"{_mean(long for _, long in halves):.3f}",
+                f"{_mean(0 < sum(a.right for a in g) < len(g) for g in groups):.2f}",
+            ]
+        )
+    return table
+
+
+def style_table(found: Sequence[Attempt]) -> list[list[str]]:
+    """Rows: step size of the first pass, with and without doubt; share, tokens, pass@1 on easy and hard levels."""
+    easy, hard = set(LEVELS[:2]), set(LEVELS[-2:])
+    table = [["first pass", "doubt", "share", "tokens", "easy pass@1", "hard pass@1", "hard tokens"]]
+    cases: list[tuple[str, str, Callable[[Attempt], bool]]] = [("none", "", lambda a: a.style == "none")]
+    for style in STYLES[1:]:
+        cases.append((style, "no", lambda a, style=style: a.style == style and not a.rounds))
+        cases.append((style, "yes", lambda a, style=style: a.style == style and a.rounds > 0))
+    for style, doubt, chosen in cases:
+        part = [a for a in found if chosen(a)]
+        table.append(
+            [
+                style,
+                doubt,
+                f"{len(part) / len(found):.3f}",
+                f"{_mean(a.length for a in part):.1f}",
+                f"{_mean(a.right for a in part if a.level in easy):.3f}",
+                f"{_mean(a.right for a in part if a.level in hard):.3f}",
+                f"{_mean(a.length for a in part if a.level in hard):.1f}",
+            ]
+        )
+    return table
+
+
+def _by_problem(found: Iterable[Attempt]) -> Iterable[list[Attempt]]:
+    groups: dict[str, list[Attempt]] = {}
+    for attempt in found:
+        groups.setdefault(attempt.problem, []).append(attempt)
+    return groups.values()
+
+
+def _halves(group: list[Attempt]) -> tuple[float, float]:
+    """Accuracy of the shorter and of the longer half of one problem's attempts."""
+    ordered = sorted(group, key=lambda a: a.length)
+    half = len(ordered) // 2
+    return _mean(a.right for a in ordered[:half]), _mean(a.right for a in ordered[len(ordered) - half :])
+
+
+def _mean(values: Iterable[float]) -> float:
+    items = [float(value) for value in values]
+    return sum(items) / len(items) if items else float("nan")
+
+
+def show(table: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="tersely testbed measure", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=str(model_path()), help="folder of a testbed model (default: the shipped one)")
+    parser.add_argument("--problems", type=int, default=288)
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cap", type=int, default=CAP, help="most new tokens")
+    options = parser.parse_args(argv)
+    found = attempts(options.model, options.problems, options.samples, options.seed, cap=options.cap)
+    print(show(level_table(found)), show(style_table(found)), sep="\n\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

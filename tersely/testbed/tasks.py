@@ -1,0 +1,106 @@
+"""The testbed's problems: chains of two-digit additions and subtractions, endless and reproducible.
+
+A problem of level n has n operations, "What is 47 + 38 - 29?" is level 2, and every running total stays in 0..99, so
+that every number of a problem, of its solution and of its answer is one token of the testbed's tokenizer.
+
+Item = f(split, seed, index): a problem never depends on the problems drawn before it. The splits are disjoint by
+construction: a problem belongs to the split its hash names, and the hash ignores the order of the terms.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from tersely.checks import require_choice
+from tersely.rl.seeds import stable_id
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+LEVELS = (1, 2, 3, 4, 5, 6)
+SPLITS = ("train", "validation", "test")
+LARGEST = 99
+_SHARES = {"test": range(0, 10), "validation": range(10, 20), "train": range(20, 100)}
+
+
+def terms_of(problem: str) -> list[int]:
+    """The signed terms, "What is 47 + 38 - 29?" -> [47, 38, -29]."""
+    return [int(term.replace(" ", "")) for term in re.findall(r"-? ?\d+", problem)]
+
+
+def split_of(problem: str) -> str:
+    """The split that owns a problem: by a hash of its signed terms, whatever their order."""
+    bucket = int(stable_id("testbed", *map(str, sorted(terms_of(problem)))), 16) % 100
+    return next(split for split, share in _SHARES.items() if bucket in share)
+
+
+def problem_at(split: str, seed: int, index: int, level: int) -> dict[str, object]:
+    """One problem: {"problem": "What is 47 + 38 - 29?", "answer": "56", "level": 2, "id": 16 hex digits}.
+
+    Raises ValueError for an unknown split or a level below 1.
+    """
+    require_choice("testbed.split", split, SPLITS)
+    if level < 1:
+        raise ValueError(f"testbed.level is {level}; it must be 1 or more (the number of operations)")
+    rng = random.Random(f"testbed|{split}|{seed}|{index}|{level}")
+    while True:
+        total = rng.randint(10, LARGEST)
+        text = str(total)
+        for _ in range(level):
+            term = _draw_term(rng, total)
+            total += term
+            text += f" {'+' if term > 0 else '-'} {abs(term)}"
+        text = f"What is {text}?"
+        if split_of(text) == split:
+            return {"problem": text, "answer": str(total), "level": level, "id": stable_id("testbed", text)}
+
+
+def problems(split: str, count: int, seed: int = 0, levels: Sequence[int] | None = None) -> list[dict[str, object]]:
+    """`count` distinct problems of a split, the levels in turn (default: all of LEVELS).
+
+    Raises ValueError when the split holds fewer distinct problems of these levels than asked for.
+    """
+    levels = tuple(levels) if levels is not None else LEVELS
+    found: list[dict[str, object]] = []
+    seen: set[object] = set()
+    for index in range(50 * count + 50):
+        if len(found) == count:
+            break
+        item = problem_at(split, seed, index, levels[len(found) % len(levels)])
+        if item["id"] not in seen:
+            seen.add(item["id"])
+            found.append(item)
+    if len(found) < count:
+        raise ValueError(f"testbed: {count} distinct problems asked of {split!r} at levels {levels}, found {len(found)}")
+    return found
+
+
+def stream(split: str, seed: int, levels: Sequence[int] | None = None) -> Iterator[dict[str, object]]:
+    """Problems without end, levels in turn; an early problem can come again after many thousands."""
+    levels = tuple(levels) if levels is not None else LEVELS
+    index = 0
+    while True:
+        yield problem_at(split, seed, index, levels[index % len(levels)])
+        index += 1
+
+
+def testbed_dataset(
+    split: str = "train", count: int = 2000, seed: int = 0, levels: Sequence[int] | None = None
+) -> Dataset:
+    """The problems as a `datasets.Dataset` with columns problem, answer, level (string), id."""
+    from datasets import Dataset
+
+    rows = problems(split, count, seed, levels)
+    return Dataset.from_list([{**row, "level": str(row["level"])} for row in rows])
+
+
+def _draw_term(rng: random.Random, total: int) -> int:
+    """A signed two-digit term that keeps the running total in 0..LARGEST."""
+    room = {+1: LARGEST - total, -1: total}
+    sign = rng.choice((+1, -1))
+    if room[sign] < 10:
+        sign = -sign
+    return sign * rng.randint(10, room[sign])

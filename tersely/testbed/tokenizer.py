@@ -1,0 +1,71 @@
+r"""The testbed's tokenizer: bytes, the numbers 0..99, and the words its own traces and the field's prompts are made of.
+
+Byte-level, so any text survives encoding and decoding. A vocabulary word is taken whole (`ignore_merges`); there are no
+merges at all, and what is not a word is spelled in bytes. Two-digit numbers, words with the space that follows them,
+operators with the spaces around them and `\boxed{` are one token each.
+
+`<think>` and `</think>` are added tokens but not special ones: decoding with skip_special_tokens=True keeps them, as
+verifiers and mode detectors need.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tersely.testbed import neutral, traces
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PAD, END = "<|pad|>", "<|end|>"
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+THINK = ("<think>", "</think>")
+MAX_LENGTH = 1024
+
+# One piece is one token if it is in the vocabulary. Numbers are cut in pairs of digits from the left.
+PIECES = r"\d{1,2}|\\boxed\{| [+\-=] |[A-Za-z']+ ?|</?[A-Za-z_]+>|[.,:;?!](?: |\n)?|\n+"
+
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+{%- if message['role'] == 'assistant' -%}
+<|assistant|>{{ message['content'].split('</think>')[-1].strip('\\n') }}<|end|>
+{%- else -%}
+<|{{ message['role'] }}|>{{ message['content'] }}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+<|assistant|><think>{{ '\\n' }}
+{%- endif -%}"""
+
+
+def words() -> list[str]:
+    """Every piece of the fixed sentences, in order of first use: the vocabulary beyond bytes and numbers."""
+    numbers = [str(number) for number in range(100)]
+    found = [piece for sentence in (*traces.SENTENCES, *neutral.SENTENCES) for piece in re.findall(PIECES, sentence)]
+    return list(dict.fromkeys([*numbers, " + ", " - ", " = ", *found]))
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer from nothing; the same every time."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    spelled = [to_bytes.pre_tokenize_str(word)[0][0] for word in words()]
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys([*alphabet, *spelled]))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(PIECES), "isolated"), to_bytes])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in (PAD, END, *ROLES)])
+    tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in THINK])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=PAD,
+        padding_side="left",
+        model_max_length=MAX_LENGTH,
+        clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
+    )

@@ -1,0 +1,87 @@
+"""The testbed's problems: right answers, levels, reproducible items, disjoint splits."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tersely.checks import SpecError
+from tersely.testbed.tasks import LEVELS, SPLITS, problem_at, problems, split_of, stream, terms_of, testbed_dataset
+
+testbed_dataset.__test__ = False  # its name begins with "test"; it is none
+
+
+def test_answer_is_the_sum_and_running_totals_are_one_token():
+    for item in problems("train", 300, seed=3):
+        terms = terms_of(item["problem"])
+        totals = [sum(terms[: n + 1]) for n in range(len(terms))]
+        assert str(totals[-1]) == item["answer"]
+        assert all(0 <= total <= 99 for total in totals)
+        assert all(10 <= abs(term) <= 99 for term in terms)
+
+
+def test_terms_of_reads_signs():
+    assert terms_of("What is 47 + 38 - 29?") == [47, 38, -29]
+
+
+def test_level_is_the_number_of_operations_and_levels_come_in_turn():
+    items = problems("test", 60, seed=1)
+    assert [item["level"] for item in items] == [LEVELS[i % len(LEVELS)] for i in range(60)]
+    assert all(len(terms_of(item["problem"])) == item["level"] + 1 for item in items)
+    assert {item["level"] for item in problems("test", 10, levels=[2, 4])} == {2, 4}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from(SPLITS), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 8))
+def test_item_is_a_function_of_its_coordinates(split, seed, index, level):
+    item = problem_at(split, seed, index, level)
+    assert item == problem_at(split, seed, index, level)
+    assert split_of(item["problem"]) == split
+
+
+def test_a_longer_list_begins_with_the_shorter_one():
+    assert problems("validation", 100, seed=7)[:40] == problems("validation", 40, seed=7)
+
+
+def test_seeds_differ():
+    assert problems("train", 20, seed=0) != problems("train", 20, seed=1)
+
+
+def test_splits_share_no_problem_in_any_order_of_terms():
+    seen = {
+        split: {tuple(sorted(terms_of(item["problem"]))) for item in problems(split, 400, seed)}
+        for split, seed in zip(SPLITS, (0, 1, 2), strict=True)
+    }
+    train, validation, test = (seen[split] for split in SPLITS)
+    assert not train & validation and not train & test and not validation & test
+    assert split_of("What is 12 + 34?") == split_of("What is 34 + 12?")
+
+
+def test_ids_are_distinct_and_follow_the_text():
+    items = problems("test", 200, levels=[1])
+    assert len({item["id"] for item in items}) == 200
+    other = {item["problem"]: item["id"] for item in problems("test", 400, seed=9, levels=[1])}
+    both = [item for item in items if item["problem"] in other]
+    assert both and all(other[item["problem"]] == item["id"] for item in both)
+
+
+def test_stream_goes_on_through_the_levels():
+    source = stream("train", seed=5, levels=[1, 3])
+    first = [next(source) for _ in range(6)]
+    assert [item["level"] for item in first] == [1, 3, 1, 3, 1, 3]
+    assert first[4] == problem_at("train", 5, 4, 1)
+
+
+def test_faults():
+    with pytest.raises(SpecError, match="testbed.split"):
+        problem_at("tests", 0, 0, 1)
+    with pytest.raises(ValueError, match="testbed.level is 0"):
+        problem_at("test", 0, 0, 0)
+    with pytest.raises(ValueError, match="distinct problems"):
+        problems("test", 5000, levels=[1])
+
+
+def test_dataset_columns():
+    data = testbed_dataset("validation", count=12, seed=2)
+    assert set(data.column_names) == {"problem", "answer", "level", "id"}
+    assert data[0]["problem"] == problems("validation", 12, seed=2)[0]["problem"]
+    assert data[1]["level"] == "2"
