@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tersely.eval.arrays import row_means
+from tersely.eval.arrays import mean, row_means
 from tersely.eval.runs import BenchmarkRecords, RunRecords
 
 ENOUGH = 16
@@ -48,6 +48,6 @@ def reference(base: RunRecords | None, benchmark: str) -> Difficulty:
         return Difficulty(None, f"unknown: {base.name} has fewer than {ENOUGH} samples a problem, and there are no levels",
                           tokens=tokens)
     of = np.array(b.levels, dtype=object)
-    means = {level: float(np.mean(r)) if (r := rate[(of == level) & ~np.isnan(rate)]).size else np.nan for level in levels}
+    means: dict[str | None, float] = {level: mean(rate[of == level]) for level in levels}
     return Difficulty("level", f"mean solve rate of {base.name} on the problem's level ({len(levels)} levels)",
                       {p: means.get(level, np.nan) for p, level in zip(b.problem_ids, b.levels)}, tokens)

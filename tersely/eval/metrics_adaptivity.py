@@ -15,7 +15,6 @@ from scipy.stats import kendalltau, rankdata
 from tersely.eval.arrays import (
     NAN,
     counts,
-    divide,
     mean,
     numbers,
     rates,
@@ -116,7 +115,7 @@ def difficulty_table(correct: Any, tokens: Any, reference_rate: Any, base_tokens
     for i, name in enumerate(BINS):
         rows = use & (which == i)
         tokens_mean, base_mean = mean(spent[rows]), mean(base[rows])
-        saving = 1.0 - float(divide(np.float64(tokens_mean), np.float64(base_mean), otherwise=NAN))
+        saving = 1.0 - tokens_mean / base_mean if base_mean else NAN
         table.append({"bin": name, "problems": int(rows.sum()), "accuracy": mean(accuracy[rows]),
                       "tokens": tokens_mean, "saving": saving})
     return table

@@ -40,7 +40,7 @@ def majority_at_k(answers: Any, correct: Any, k: int) -> float:
 def _rows(answers: Any, correct: np.ndarray, rank: int) -> list[Sequence[Hashable | None]]:
     """Labels may be tuples, so the rank of `correct` decides what a row is, not numpy."""
     outer = list(answers)
-    rows = [[label] for label in outer] if rank == 1 else [list(row) for row in outer]
+    rows: list[Sequence[Hashable | None]] = [[x] for x in outer] if rank == 1 else [list(row) for row in outer]
     if len(rows) != len(correct) or any(len(row) != correct.shape[1] for row in rows):
         raise ValueError(f"answers does not match the shape {correct.shape} of correct")
     return rows

@@ -21,6 +21,7 @@ def write_report(runs: Sequence[RunRecords | str | Path], base: str | Path | Non
     there are several. ValueError: no runs, or a base that is none of them.
     """
     from tersely.eval.report_data import report_data
+    from tersely.eval.report_html import html
     from tersely.eval.report_md import markdown
 
     loaded = load_all(runs)
@@ -30,6 +31,7 @@ def write_report(runs: Sequence[RunRecords | str | Path], base: str | Path | Non
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "report.json", json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_whole(out / "report.md", markdown(data))
+    write_whole(out / "report.html", html(data, loaded, reference))
     return out / "report.json"
 
 

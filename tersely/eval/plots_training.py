@@ -1,0 +1,81 @@
+"""Learning curves: what metrics.jsonl of the training runs says, one figure a quantity, all runs in it."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tersely.eval.svg import Figure, color, dash, short
+
+Curves = list[tuple[int, str, list[dict[str, Any]]]]             # (number and name of the run, lines of its metrics.jsonl)
+CURVES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Accuracy of the rollouts", "share right", ("verify/accuracy", "rewards/correctness/mean")),
+    ("Tokens of the rollouts", "mean tokens", ("completions/mean_length",)),
+    ("Reward", "mean reward", ("reward",)),
+    ("Entropy", "nats a token", ("entropy",)),
+    ("Clipped tokens", "share clipped", ("clip_ratio/region_mean", "clip_ratio/clipped", "policy/clipped")),
+    ("Truncated rollouts", "share truncated", ("completions/clipped_ratio",)),
+    ("Groups with right and wrong rollouts", "share mixed", ("groups/mixed",)),
+    ("Sampler against trainer", "log-prob gap", ("sampling/sampling_logp_difference/mean", "engine/logp_gap", "guards/logp_gap")),
+    ("Gradient norm", "norm", ("grad_norm",)),
+)
+POINTS = 300                                                     # points drawn of a curve, however long it is
+
+
+def read_metrics(folder: Path | None) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl, unreadable ones left out (a run in progress may be half-way through its last)."""
+    path = folder / "metrics.jsonl" if folder else None
+    if path is None or not path.is_file():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), (int, float)):
+            lines.append(row)
+    return lines
+
+
+def series(lines: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(steps, values) of the first of these names that the run logged, thinned by means over equal stretches."""
+    for name in names:
+        points = [(row["step"], row[name]) for row in lines if isinstance(row.get(name), (int, float))]
+        if points:
+            x, y = np.array(points, dtype=float).T
+            if len(x) > POINTS:
+                cuts = np.array_split(np.arange(len(x)), POINTS)
+                x, y = (np.array([v[cut].mean() for cut in cuts]) for v in (x, y))
+            return x, y
+    return np.array([]), np.array([])
+
+
+def learning_curve(key: str, title: str, unit: str, names: tuple[str, ...], runs: Curves) -> Figure | None:
+    """One quantity over optimiser steps; None when no run logged it."""
+    found = [(i, name, *series(lines, names)) for i, name, lines in runs]
+    drawn = [(i, name, x, y) for i, name, x, y in found if len(x)]
+    if not drawn:
+        return None
+
+    def draw(ax: Any) -> None:
+        for i, _, x, y in drawn:
+            window = max(1, len(y) // 20)
+            smooth = np.convolve(np.pad(y, (window // 2, window - 1 - window // 2), mode="edge"), np.ones(window) / window, "valid")
+            ax.plot(x, y, color=color(i), linewidth=0.8, alpha=0.35)
+            ax.plot(x, smooth, color=color(i), linestyle=dash(i))
+        ax.set_xlabel("step")
+        ax.set_ylabel(unit)
+
+    rows = [[name, f"{x[j]:g}", f"{y[j]:.4g}"] for _, name, x, y in drawn
+            for j in np.unique(np.linspace(0, len(x) - 1, min(12, len(x))).astype(int))]
+    said = "; ".join(f"{short(name)}: from {y[0]:.3g} to {y[-1]:.3g} in {x[-1]:g} steps" for _, name, x, y in drawn)
+    return Figure(key, title, f"{title} over training. {said}.", ["run", "step", unit], rows, draw, [(i, name) for i, name, _ in runs])
+
+
+def training_figures(runs: Curves) -> list[Figure]:
+    """All quantities that at least one run logged; the order of runs fixes the colours."""
+    made = (learning_curve(f"train-{i}", *curve, runs) for i, curve in enumerate(CURVES))
+    return [figure for figure in made if figure is not None]
