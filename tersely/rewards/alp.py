@@ -50,8 +50,8 @@ class ALP:
     def __call__(self, rollouts: Rollouts) -> Tensor:
         decided = decided_rows(rollouts)
         count = decided.sum(1, keepdim=True).clamp(min=1)
-        floor = 1.0 / count if self.solve_rate_floor is None else torch.full(count.shape, self.solve_rate_floor)
-        rate = torch.maximum(solve_rate(rollouts), floor)
+        floor = 1.0 / count.double() if self.solve_rate_floor is None else self.solve_rate_floor
+        rate = solve_rate(rollouts).clamp(min=torch.as_tensor(floor, dtype=torch.float64))
         length = lengths(rollouts)
         penalty = self.beta * rate * length / self._normalizer(rollouts, length, decided)
         return as_reward(grouped(rollouts.correct, rollouts.group_size) - penalty, rollouts)

@@ -1,0 +1,35 @@
+"""AdaptThink: right counts, and not thinking is worth a little.
+
+Paper: arXiv 2505.13417, from the released code. Goes with the plan and the advantage `reference_baseline`.
+    r = c + delta 1[mode = no_think]
+Symbols: c verdict; delta (no unit), what a skipped thought is worth against the reference's accuracy.
+Against GRPO: a constant for one mode; the baseline is a reference accuracy per prompt, not the group.
+Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
+    Undecided -> nan.
+Traps: with a group baseline delta pays not thinking even where it fails; pair it with `reference_baseline`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from tersely.checks import require_range
+from tersely.rl.groups import as_reward, right_rows, rows_in_mode
+from tersely.rl.types import Rollouts
+
+
+@dataclass(frozen=True)
+class AdaptThink:
+    includes_outcome: ClassVar[bool] = True
+
+    delta: float = 0.05
+
+    def __post_init__(self):
+        require_range("adaptthink.delta", self.delta, at_least=0, at_most=1)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        skipped = rows_in_mode(rollouts, "no_think", "adaptthink")
+        return as_reward(right_rows(rollouts).double() + self.delta * skipped.double(), rollouts)

@@ -1,0 +1,48 @@
+"""Arora-Zanette, "Training Language Models to Reason Efficiently": right answers compete for length among themselves.
+
+Paper: arXiv 2502.04463, from the released code.
+    r = c (1 - alpha sigmoid((L - mean_C) / (std_C + epsilon)))
+Symbols: c verdict, 0 for truncated rows with `truncated_is_wrong`, before C is formed; C the right rows of the group;
+    L sampled tokens; population std; alpha (published: 0.05, 0.1, 0.2, 0.4); epsilon tokens.
+Against GRPO: a discount on right answers by their standing among the right ones; wrong ones stay at 0.
+Degenerate: none right -> 0. One right, K = 1 or equal lengths -> 1 - alpha / 2. All truncated -> 0 with
+    `truncated_is_wrong`, else by c. Undecided -> nan.
+Traps: meant for `rloo`; the authors warn of z-scores, which blow the discount up in all-right groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tersely.checks import require_range
+from tersely.rl.groups import as_reward, lengths, right_rows, truncated_rows, zscore_within
+from tersely.rl.types import Rollouts
+
+
+@dataclass(frozen=True)
+class AroraZanette:
+    includes_outcome: ClassVar[bool] = True
+
+    alpha: float = 0.1
+    epsilon: float = 1e-7
+    truncated_is_wrong: bool = True
+
+    def __post_init__(self):
+        require_range("arora_zanette.alpha", self.alpha, at_least=0, at_most=1)
+        require_range("arora_zanette.epsilon", self.epsilon, at_least=0)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        right = right_rows(rollouts)
+        if self.truncated_is_wrong:
+            right = right & ~truncated_rows(rollouts)
+        return as_reward(discounted(lengths(rollouts), right, self.alpha, self.epsilon), rollouts)
+
+
+def discounted(length: Tensor, right: Tensor, alpha: float, epsilon: float) -> Tensor:
+    """(P, K): 1 - alpha sigmoid(standardised length) on right rows, 0 elsewhere."""
+    z = zscore_within(length, right, sample=False, epsilon=epsilon)
+    return torch.where(right, 1 - alpha * z.sigmoid(), 0.0)

@@ -1,0 +1,105 @@
+"""AutoThink: the model decides whether to think, through three stages of reward.
+
+Paper: arXiv 2505.10832. Formulas from the released code; text and hyper-parameters from the paper.
+    r0 = 1 / 0 thinking right / wrong,  2 / -1 not thinking right / wrong,  malformed_reward (then no further term)
+    stage 1   z = share of think rows among the decided rows of the whole batch
+              d_think = clip((z - gamma) balance, 0, 1) ,   d_no = clip((1 - z - gamma) balance, 0, 1)
+              think:    (1 - d_think) r0 + d_think (0 right, -1 wrong)
+              no_think: (1 - d_no) r0 + d_no (1 right, -2 wrong)
+    stage 2   r0
+    stage 3   y = (L - mean) / std among the group's well-formed right rows, and among its well-formed wrong ones
+              right: r0 - 1 + exp(-alpha y) ;   wrong: r0 + 1 - exp(-beta y)
+Symbols: L sampled tokens; z, gamma shares; balance, alpha, beta (no unit); sample std. Modes: `think`, `no_think`.
+Against GRPO: the reward depends on the mode, in stage 1 on how often the whole batch uses it.
+Degenerate: a class of fewer than two rows or equally long has no length term (so does K = 1). All one mode: its d is 1,
+    so that all-think pays 0 / -1. All truncated: by c. z counts malformed rows by their mode. Undecided -> nan.
+Traps: z of one rank is another method. Stage 3 pays wrong and long. Malformed (0) beats a wrong no_think (-1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from tersely.checks import SpecError, require_range
+from tersely.rl.groups import (
+    as_reward,
+    decided_rows,
+    either,
+    formed_rows,
+    lengths,
+    right_rows,
+    rows_in_mode,
+    wrong_rows,
+    zscore_within,
+)
+from tersely.rl.types import Rollouts
+
+
+@dataclass(frozen=True)
+class AutoThink:
+    includes_outcome: ClassVar[bool] = True
+
+    stage: Literal[1, 2, 3] = 1
+    gamma: float = 0.5
+    balance: float = 2.0
+    alpha: float = 0.05
+    beta: float = 0.05
+    malformed_reward: float = 0.0
+
+    def __post_init__(self):
+        if self.stage not in (1, 2, 3):
+            raise SpecError(f"autothink.stage is {self.stage}; it must be 1, 2 or 3")
+        require_range("autothink.gamma", self.gamma, at_least=0, at_most=1)
+        require_range("autothink.balance", self.balance, at_least=0)
+        require_range("autothink.alpha", self.alpha, at_least=0)
+        require_range("autothink.beta", self.beta, at_least=0)
+        require_range("autothink.malformed_reward", self.malformed_reward)
+
+    @property
+    def scope(self) -> str:
+        return "batch" if self.stage == 1 else "group"
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        think = self._think(rollouts)
+        right = right_rows(rollouts)
+        base = _levels(right, think, (1.0, 0.0), (2.0, -1.0))
+        value = base
+        if self.stage == 1:
+            z = _share(think & decided_rows(rollouts), decided_rows(rollouts))
+            d_think = min(max((z - self.gamma) * self.balance, 0.0), 1.0)
+            d_no = min(max((1 - z - self.gamma) * self.balance, 0.0), 1.0)
+            weight = either(think, d_think, d_no)
+            value = (1 - weight) * base + weight * _levels(right, think, (0.0, -1.0), (1.0, -2.0))
+        if self.stage == 3:
+            value = base + self._length_term(rollouts, right)
+        return as_reward(torch.where(formed_rows(rollouts), value, self.malformed_reward), rollouts)
+
+    def _length_term(self, rollouts: Rollouts, right: Tensor) -> Tensor:
+        """(P, K) stage 3's term, from lengths standardised among the well-formed rows of the same verdict."""
+        length, formed = lengths(rollouts), formed_rows(rollouts)
+        y_right = zscore_within(length, right & formed, sample=True)
+        y_wrong = zscore_within(length, wrong_rows(rollouts) & formed, sample=True)
+        return torch.where(right, (-self.alpha * y_right).exp() - 1, 1 - (-self.beta * y_wrong).exp())
+
+    @staticmethod
+    def _think(rollouts: Rollouts) -> Tensor:
+        think = rows_in_mode(rollouts, "think", "autothink")
+        other = ~(think | rows_in_mode(rollouts, "no_think", "autothink"))
+        if other.any():
+            name = rollouts.mode[int(other.flatten().nonzero()[0])]
+            raise ValueError(f"autothink: rollouts.mode has {name!r}; it must be 'think' or 'no_think'")
+        return think
+
+
+def _levels(right: Tensor, think: Tensor, thinking: tuple[float, float], not_thinking: tuple[float, float]) -> Tensor:
+    """(P, K) float64: (right, wrong) of the two modes."""
+    return torch.where(think, either(right, *thinking), either(right, *not_thinking))
+
+
+def _share(chosen: Tensor, among: Tensor) -> float:
+    """Of the whole batch; 0 where there is nothing, for then there is nothing to score."""
+    return chosen.sum().item() / max(among.sum().item(), 1)

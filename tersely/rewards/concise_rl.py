@@ -1,0 +1,42 @@
+"""Concise reasoning via reinforcement learning: three levels, and a second short phase of training.
+
+Paper: arXiv 2504.05185, from secondary sources. Adapted: published as PPO with GAE (lambda 0.95) on 8 solvable problems;
+only the reward levels fit here.
+    r = correct_reward right,  wrong_reward wrong,  malformed_reward without an answer in the required form
+Symbols: rewards (no unit).
+Against GRPO: no length term at all; that short answers follow is the paper's argument about PPO with lambda < 1.
+Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
+    Undecided -> nan.
+Traps: without a critic and with groups, nothing here shortens by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tersely.checks import require_range
+from tersely.rl.groups import as_reward, either, formed_rows, right_rows
+from tersely.rl.types import Rollouts
+
+
+@dataclass(frozen=True)
+class ConciseRL:
+    includes_outcome: ClassVar[bool] = True
+    label: ClassVar[str] = "adapted: published as PPO with a critic; only the reward levels fit"
+
+    correct_reward: float = 1.0
+    wrong_reward: float = -0.5
+    malformed_reward: float = -1.0
+
+    def __post_init__(self):
+        require_range("concise_rl.correct_reward", self.correct_reward)
+        require_range("concise_rl.wrong_reward", self.wrong_reward, at_most=self.correct_reward)
+        require_range("concise_rl.malformed_reward", self.malformed_reward)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        value = either(right_rows(rollouts), self.correct_reward, self.wrong_reward)
+        return as_reward(torch.where(formed_rows(rollouts), value, self.malformed_reward), rollouts)

@@ -1,0 +1,53 @@
+"""DAST, Difficulty-Adaptive Slow Thinking, as an online reward: the harder the prompt, the larger its budget.
+
+Paper: arXiv 2503.04472, from secondary sources. Adapted: published with 20 samples a prompt, preference pairs and SimPO.
+    L_b = p mean_C + (1 - p) L_max      (L_max where none is right) ,   x = (L - L_b) / L_b
+    right: max(correct_slope (1 - x), correct_floor)      wrong: min(wrong_slope x + wrong_ceiling, wrong_ceiling)
+Symbols: p solve rate; mean_C mean length of the right rows, tokens; L_max the component's `max_length`, else the run's
+    cap; L sampled tokens; slopes, floor, ceiling (no unit).
+Against GRPO: right answers below the budget gain, wrong answers below it lose (they should have thought longer).
+Degenerate: all right: L_b is their mean. All wrong: L_b = L_max. One right, K = 1: the same formula. Equal lengths, all
+    truncated: the same formula. Undecided -> nan.
+Traps: a right answer earns at most 2 correct_slope (x >= -1) and at least the floor, whatever its length; tune the slope with
+    the advantage. A budget below one token counts as one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tersely.checks import require_range
+from tersely.rl.groups import as_reward, cap, lengths, mean_of, right_rows, solve_rate
+from tersely.rl.types import Rollouts
+
+
+@dataclass(frozen=True)
+class DAST:
+    includes_outcome: ClassVar[bool] = True
+    label: ClassVar[str] = "adapted: published as offline preference pairs with SimPO, here an online reward"
+
+    correct_slope: float = 0.5
+    correct_floor: float = 0.1
+    wrong_slope: float = 0.9
+    wrong_ceiling: float = -0.1
+    max_length: int | None = None
+
+    def __post_init__(self):
+        require_range("dast.correct_slope", self.correct_slope, at_least=0)
+        require_range("dast.wrong_slope", self.wrong_slope, at_least=0)
+        require_range("dast.wrong_ceiling", self.wrong_ceiling)
+        require_range("dast.correct_floor", self.correct_floor, at_least=self.wrong_ceiling)
+        require_range("dast.max_length", self.max_length, above=0)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        length, right, rate = lengths(rollouts), right_rows(rollouts), solve_rate(rollouts)
+        longest = cap(self.max_length, rollouts)
+        budget = rate * mean_of(length, right).nan_to_num(longest) + (1 - rate) * longest
+        excess = (length - budget) / budget.clamp(min=1)
+        gain = (self.correct_slope * (1 - excess)).clamp(min=self.correct_floor)
+        loss = (self.wrong_slope * excess + self.wrong_ceiling).clamp(max=self.wrong_ceiling)
+        return as_reward(torch.where(right, gain, loss), rollouts)

@@ -1,0 +1,38 @@
+"""GR3: a right answer is divided by its relative length.
+
+Paper: arXiv 2603.10535, from secondary sources: verify before calling alpha the paper's. Its calibration step is not here.
+    r = c / (1 + alpha L / mean L)
+Symbols: c verdict; L sampled tokens; the mean is over all decided rows of the group; alpha (no unit).
+Against GRPO: a smooth factor on right answers only, relative to the group's mean length.
+Degenerate: all wrong -> 0. One right, all right: the same formula. K = 1 or equal lengths -> 1 / (1 + alpha).
+    All truncated: by c. Undecided -> nan, and not in the mean.
+Traps: long wrong answers raise the mean and so make right ones cheaper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tersely.checks import require_range
+from tersely.rl.groups import as_reward, decided_rows, lengths, mean_of, right_rows
+from tersely.rl.types import Rollouts
+
+
+@dataclass(frozen=True)
+class GR3:
+    includes_outcome: ClassVar[bool] = True
+
+    alpha: float = 0.33
+
+    def __post_init__(self):
+        require_range("gr3.alpha", self.alpha, at_least=0)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        length = lengths(rollouts)
+        mean = mean_of(length, decided_rows(rollouts))
+        relative = torch.where(mean > 0, length / mean, 1.0)
+        return as_reward(torch.where(right_rows(rollouts), 1 / (1 + self.alpha * relative), 0.0), rollouts)

@@ -1,0 +1,45 @@
+"""GRPO-lambda: a length reward only on prompts that the policy already solves.
+
+Paper: arXiv 2505.18086. From secondary sources; threshold and shape: verify before calling them the paper's. Adapted: the
+length reward is Arora-Zanette's.
+    p >= accuracy_threshold: c (1 - alpha sigmoid((L - mean_C) / (std_C + epsilon)))       otherwise: c
+Symbols: c verdict; p solve rate (tolerance 1e-9); L sampled tokens; C the right rows; population std; epsilon tokens.
+Against GRPO: length counts where accuracy is safe.
+Degenerate: all right: the length reward. All wrong -> 0. One right: c, unless 1/K reaches the threshold. K = 1 and right
+    -> 1 - alpha / 2, as equal lengths. All truncated: by c, truncation is not considered. Undecided -> nan.
+Traps: a group at the threshold changes its reward from visit to visit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tersely.checks import require_range
+from tersely.rewards.arora_zanette import discounted
+from tersely.rl.groups import as_reward, lengths, reaches, right_rows, solve_rate
+from tersely.rl.types import Rollouts
+
+
+@dataclass(frozen=True)
+class GRPOLambda:
+    includes_outcome: ClassVar[bool] = True
+    label: ClassVar[str] = "adapted: threshold and shape from secondary sources, the length reward is Arora-Zanette's"
+
+    accuracy_threshold: float = 0.75
+    alpha: float = 0.2
+    epsilon: float = 1e-7
+
+    def __post_init__(self):
+        require_range("grpo_lambda.accuracy_threshold", self.accuracy_threshold, at_least=0, at_most=1)
+        require_range("grpo_lambda.alpha", self.alpha, at_least=0, at_most=1)
+        require_range("grpo_lambda.epsilon", self.epsilon, at_least=0)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        right = right_rows(rollouts)
+        solved = reaches(solve_rate(rollouts), self.accuracy_threshold)
+        short = discounted(lengths(rollouts), right, self.alpha, self.epsilon)
+        return as_reward(torch.where(solved, short, right.double()), rollouts)

@@ -1,0 +1,41 @@
+"""GRPO-LEAD, the reward: right answers decay with their length among the right ones, wrong ones cost.
+
+Paper: arXiv 2504.09696. From secondary sources; the constants and the kind of std: verify before calling them the paper's.
+    right: exp(-alpha z) ,   z = (L - mean_C) / (std_C + epsilon)        wrong: wrong_reward
+Symbols: L sampled tokens; C the right rows of the group; population std; alpha (no unit); epsilon tokens.
+Against GRPO: an explicit penalty for wrong answers and a soft length rank for right ones. Goes with the advantage of the
+    same name, which weighs prompts by difficulty.
+Degenerate: one right, K = 1 or equal lengths -> 1. All wrong -> wrong_reward. All truncated: by c. Undecided -> nan.
+Traps: z is relative, so that the pressure on length does not fade when answers are already short.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tersely.checks import require_range
+from tersely.rl.groups import as_reward, lengths, right_rows, zscore_within
+from tersely.rl.types import Rollouts
+
+
+@dataclass(frozen=True)
+class GRPOLead:
+    includes_outcome: ClassVar[bool] = True
+
+    alpha: float = 0.05
+    epsilon: float = 1e-6
+    wrong_reward: float = -1.0
+
+    def __post_init__(self):
+        require_range("grpo_lead.alpha", self.alpha, at_least=0)
+        require_range("grpo_lead.epsilon", self.epsilon, at_least=0)
+        require_range("grpo_lead.wrong_reward", self.wrong_reward, at_most=0)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        right = right_rows(rollouts)
+        z = zscore_within(lengths(rollouts), right, sample=False, epsilon=self.epsilon)
+        return as_reward(torch.where(right, (-self.alpha * z).exp(), self.wrong_reward), rollouts)

@@ -1,0 +1,55 @@
+"""History-Aware Policy Optimization: an answer is compared with the shortest right one the prompt ever had.
+
+Paper: arXiv 2505.11225, from secondary sources: verify the constants before calling them the paper's.
+    f = cos(min((pi / 2) L / h, pi))
+    right: weight max(f, correct_floor)      wrong: weight min(f, 0)      no h: 0
+    update: h <- min(h, shortest right row of the group), which also sets it the first time
+Symbols: L sampled tokens; h the prompt's record `shortest` in memory, tokens; weight, correct_floor (no unit).
+    An additive term: `[{name: correctness}, {name: hapo_history}]`.
+Against GRPO: an extra term against the prompt's own history. Not the token-level HAPO, which owns the name `hapo`.
+Degenerate: no group statistic in the reward: all right, all wrong, K = 1, equal lengths, all truncated: the same
+    formula. No record yet, or none right so far -> 0. Undecided -> nan.
+Traps: prompts must repeat, or memory is never read. Wrong answers are penalised only beyond h. A right row stays above a
+    wrong one for weight <= 1.42.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tersely.checks import require_range
+from tersely.rl.groups import as_reward, lengths, min_of, remember, remembered, right_rows
+from tersely.rl.types import Rollouts
+
+SHORTEST = "shortest"
+
+
+@dataclass(frozen=True)
+class HAPOHistory:
+    includes_outcome: ClassVar[bool] = False
+    memory_fields: ClassVar[tuple[str, ...]] = (SHORTEST,)
+
+    weight: float = 1.0
+    correct_floor: float = -0.7
+
+    def __post_init__(self):
+        require_range("hapo_history.weight", self.weight, at_least=0)
+        require_range("hapo_history.correct_floor", self.correct_floor, at_least=-1, at_most=1)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        shortest = remembered(rollouts, SHORTEST)
+        angle = (math.pi / 2 * lengths(rollouts) / shortest.clamp(min=1)).clamp(max=math.pi)
+        f = torch.cos(angle)
+        value = torch.where(right_rows(rollouts), f.clamp(min=self.correct_floor), f.clamp(max=0.0))
+        return as_reward(self.weight * torch.where(shortest.isnan(), 0.0, value), rollouts)
+
+    def update(self, rollouts: Rollouts) -> None:
+        best = min_of(lengths(rollouts), right_rows(rollouts))
+        known = remembered(rollouts, SHORTEST)
+        lowest = torch.where(known.isnan() | (best < known), best, known)
+        remember(rollouts, SHORTEST, torch.where(best.isnan(), torch.nan, lowest), "hapo_history")

@@ -1,0 +1,61 @@
+"""L1, LCPO: think for exactly, or for at most, the number of tokens that the prompt states.
+
+Paper: arXiv 2503.04697, from the released code. Goes with the plan `l1`.
+    l1_exact   r = c - alpha |n - L|
+    l1_max     r = c clip(alpha (n - L) + delta, 0, 1)          `form: released`: c (clip(alpha (n - L), -1, 1) + 1) / 2
+Symbols: c verdict; L sampled tokens; n the row's budget, tokens; alpha reward a token; delta (no unit).
+Against GRPO: the reward is tied to an announced length, not to a short one.
+Degenerate: no group statistic, so all right, all wrong, K = 1, equal lengths and all truncated need no rule. Budget nan
+    -> c. Undecided -> nan.
+Traps: exact pulls wrong answers to the budget too (down to -1.2 at 4,000 tokens). The released max form has half the
+    slope and does not use delta; the published max script leaves the length reward off unless its flags are set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from tersely.checks import require_choice, require_range
+from tersely.rl.groups import as_reward, budgets, lengths, right_rows
+from tersely.rl.types import Rollouts
+
+
+@dataclass(frozen=True)
+class L1Exact:
+    includes_outcome: ClassVar[bool] = True
+    violates_outcome_order: ClassVar[str] = "a right answer pays alpha for each token of distance, without bound"
+
+    alpha: float = 3e-4
+
+    def __post_init__(self):
+        require_range("l1_exact.alpha", self.alpha, at_least=0)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        distance = (budgets(rollouts, "l1_exact") - lengths(rollouts)).abs().nan_to_num(0.0)
+        return as_reward(right_rows(rollouts).double() - self.alpha * distance, rollouts)
+
+
+@dataclass(frozen=True)
+class L1Max:
+    includes_outcome: ClassVar[bool] = True
+
+    alpha: float = 3e-4
+    delta: float = 0.5
+    form: Literal["paper", "released"] = "paper"
+
+    def __post_init__(self):
+        require_range("l1_max.alpha", self.alpha, at_least=0)
+        require_range("l1_max.delta", self.delta)
+        require_choice("l1_max.form", self.form, ("paper", "released"))
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        saved = self.alpha * (budgets(rollouts, "l1_max") - lengths(rollouts))
+        if self.form == "released":
+            factor = (saved.clamp(-1, 1) + 1) / 2
+        else:
+            factor = (saved + self.delta).clamp(0, 1)
+        return as_reward(torch.where(right_rows(rollouts), factor.nan_to_num(1.0), 0.0), rollouts)

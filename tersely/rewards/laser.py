@@ -1,0 +1,48 @@
+"""LASER: a bonus for right answers within one target length.
+
+Paper: arXiv 2505.15612, from the released code; `target_length`: verify before calling it the paper's.
+    r = correct_reward + bonus 1[L <= target_length]   right
+      = wrong_reward                                    wrong
+      = malformed_reward                                not well formed, right or wrong
+Symbols: L sampled tokens; target_length tokens; rewards (no unit).
+Against GRPO: a step in length for right answers, and a format level.
+Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
+    Undecided -> nan.
+Traps: beyond the target length costs nothing more, and far below it earns nothing more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tersely.checks import require_range
+from tersely.rl.groups import as_reward, formed_rows, lengths, right_rows
+from tersely.rl.types import Rollouts
+
+
+@dataclass(frozen=True)
+class LASER:
+    includes_outcome: ClassVar[bool] = True
+
+    target_length: int = 4096
+    correct_reward: float = 1.0
+    bonus: float = 0.5
+    wrong_reward: float = -0.5
+    malformed_reward: float = -1.0
+
+    def __post_init__(self):
+        require_range("laser.target_length", self.target_length, above=0)
+        require_range("laser.correct_reward", self.correct_reward)
+        require_range("laser.bonus", self.bonus, at_least=0)
+        require_range("laser.wrong_reward", self.wrong_reward, at_most=self.correct_reward)
+        require_range("laser.malformed_reward", self.malformed_reward)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        short = lengths(rollouts) <= self.target_length
+        paid = self.correct_reward + self.bonus * short.double()
+        value = torch.where(right_rows(rollouts), paid, self.wrong_reward)
+        return as_reward(torch.where(formed_rows(rollouts), value, self.malformed_reward), rollouts)

@@ -1,0 +1,41 @@
+"""ShorterBetter: every answer is pulled to the shortest right one of its group.
+
+Paper: arXiv 2504.21370, from secondary sources: verify the constants before calling them the paper's.
+    r = alpha c - beta |L - L_SOL| ,   L_SOL = min of the right lengths, or the mean length where none is right
+Symbols: c verdict; L, L_SOL sampled tokens; alpha (no unit; 2 or 1); beta reward a token.
+Against GRPO: a distance penalty on right and wrong answers alike, from a target that the group finds itself.
+Degenerate: all wrong: pulled to their mean length. One right: it is the target. K = 1: distance 0. Equal lengths: alpha c.
+    All truncated: by c. Undecided -> nan, never the target.
+Traps: wrong answers on hard prompts are pulled to the length of a lucky short one; hard sets suffer on small models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tersely.checks import require_range
+from tersely.rl.groups import as_reward, decided_rows, lengths, mean_of, min_of, right_rows
+from tersely.rl.types import Rollouts
+
+
+@dataclass(frozen=True)
+class ShorterBetter:
+    includes_outcome: ClassVar[bool] = True
+    violates_outcome_order: ClassVar[str] = "a right answer pays beta for each token of distance, without bound"
+
+    alpha: float = 2.0
+    beta: float = 0.001
+
+    def __post_init__(self):
+        require_range("shorterbetter.alpha", self.alpha, at_least=0)
+        require_range("shorterbetter.beta", self.beta, at_least=0)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        length, right = lengths(rollouts), right_rows(rollouts)
+        shortest = min_of(length, right)
+        target = torch.where(shortest.isnan(), mean_of(length, decided_rows(rollouts)), shortest)
+        return as_reward(self.alpha * right.double() - self.beta * (length - target).abs(), rollouts)
