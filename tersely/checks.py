@@ -40,9 +40,7 @@ def check_fields(cls: type, values: Mapping[str, Any], where: str) -> dict[str, 
     missing = [
         name
         for name, field in fields.items()
-        if name not in checked
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+        if name not in checked and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise SpecError(f"{where} needs {', '.join(missing)}")

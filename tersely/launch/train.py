@@ -20,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", required=True, help="a recipe file, or the name of a shipped one")
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and the batch table, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the resolved recipe and the batch table, and stop"
+    )
     options, rest = parser.parse_known_args(argv)
     from tersely.configs.load import load_recipe
 
@@ -88,9 +90,7 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
         for line in schedule_warnings(run, trl_values):
             say(f"warning: {line}")
     model, tokenizer = load_model(run.model_name_or_path, args)
-    dataset = load_problems(
-        run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt
-    )
+    dataset = load_problems(run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt)
     planned_steps(args, len(dataset), run)
     return _run(run, objective, args, model, tokenizer, dataset, resume, main_process)
 

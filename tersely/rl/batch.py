@@ -1,9 +1,9 @@
 """Batch arithmetic: stated once by the user, everything else derived, and shown.
 
-    rows = prompts_per_step * group_size            one generation batch, over all ranks
-    rows per rank = rows / ranks
-    micro-batches per rank = rows per rank / micro_batch        (TRL's steps_per_generation)
-    accumulation = micro-batches per rank / updates_per_batch   (gradient_accumulation_steps)
+rows = prompts_per_step * group_size            one generation batch, over all ranks
+rows per rank = rows / ranks
+micro-batches per rank = rows per rank / micro_batch        (TRL's steps_per_generation)
+accumulation = micro-batches per rank / updates_per_batch   (gradient_accumulation_steps)
 """
 
 from __future__ import annotations

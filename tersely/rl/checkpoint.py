@@ -57,7 +57,7 @@ def latest_whole(run_dir: str | Path) -> tuple[Path | None, list[str]]:
         match = re.fullmatch(r"checkpoint-(\d+)", path.name)
         if match and path.is_dir():
             found.append((int(match.group(1)), path))
-    passed_over = []
+    passed_over: list[str] = []
     for _, path in sorted(found, reverse=True):
         problem = fault(path)
         if problem is None:

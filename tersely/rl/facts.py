@@ -79,7 +79,7 @@ def rollouts_from_facts(
     entropy: Tensor | None = None,
 ) -> Rollouts:
     """Gathered facts, in global order, as tensors on the CPU."""
-    modes = [fact.mode for fact in facts]
+    modes = [fact.mode for fact in facts if fact.mode is not None]
     return Rollouts(
         group_size=group_size,
         prompt_id=[fact.prompt_id for fact in facts],
@@ -91,7 +91,7 @@ def rollouts_from_facts(
         thinking_length=torch.tensor([fact.thinking_length for fact in facts], dtype=torch.int64),
         well_formed=torch.tensor([fact.well_formed for fact in facts], dtype=torch.bool),
         budget=torch.tensor([fact.budget for fact in facts], dtype=torch.float32),
-        mode=modes if all(mode is not None for mode in modes) else None,
+        mode=modes if len(modes) == len(facts) else None,
         token_ids=token_ids,
         entropy=entropy,
         memory=memory,

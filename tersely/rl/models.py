@@ -25,7 +25,9 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, padding_side="left", trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise SpecError(f"model_name_or_path {name!r}: its tokenizer cannot be loaded ({_first_line(error)})") from error
+        raise SpecError(
+            f"model_name_or_path {name!r}: its tokenizer cannot be loaded ({_first_line(error)})"
+        ) from error
     if tokenizer.chat_template is None:
         raise SpecError(
             f"model_name_or_path {name!r} has no chat template, so the prompts cannot be written; take the instruct "
@@ -58,8 +60,10 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
         raise SpecError(f"model_name_or_path {name!r} cannot be loaded ({_first_line(error)})") from error
     args.model_init_kwargs = None
     if not Path(location).exists() and model.config.vocab_size < len(tokenizer):
-        raise SpecError(f"model_name_or_path {name!r}: the tokenizer has {len(tokenizer)} ids, the model only "
-                        f"{model.config.vocab_size}")
+        raise SpecError(
+            f"model_name_or_path {name!r}: the tokenizer has {len(tokenizer)} ids, the model only "
+            f"{model.config.vocab_size}"
+        )
     return model, tokenizer
 
 

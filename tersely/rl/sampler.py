@@ -46,7 +46,9 @@ def gumbel_noise(seeds: Tensor, position: int, vocabulary: int) -> Tensor:
 class GumbelSampling:
     """The logits processor: temperature, truncation, noise; the greedy choice after it is the sample."""
 
-    def __init__(self, seeds: Tensor, prompt_length: int, temperature: float | Callable[[Tensor], Tensor], warpers: list):
+    def __init__(
+        self, seeds: Tensor, prompt_length: int, temperature: float | Callable[[Tensor], Tensor], warpers: list
+    ):
         self.seeds, self.prompt_length = seeds, prompt_length
         self.temperature, self.warpers = temperature, warpers
 

@@ -53,6 +53,9 @@ class TerselyTrainer(GRPOTrainer):
     `engine` None generates with the trained model itself; `verifier` has `verify(golds, texts) -> list[Verdict]`.
     """
 
+    _round: RolloutRound
+    _scores: Scores
+
     def __init__(
         self, *, run: RunConfig, objective: Objective, verifier: Any, engine: Any = None, **trl_arguments: Any
     ):
@@ -61,8 +64,6 @@ class TerselyTrainer(GRPOTrainer):
         self.grader = Grader(verifier)
         self.gap_guard = GapGuard(limit=run.gap_limit)
         self.logged_rows: list[dict[str, Any]] = []
-        self._round: RolloutRound | None = None
-        self._scores: Scores | None = None
         self._old_pass: tuple[Tensor, Tensor] | None = None
         self._collecting = False
         self._synced_step = -1
@@ -193,6 +194,7 @@ class TerselyTrainer(GRPOTrainer):
                 self._get_per_token_logps_and_entropies(
                     self.model, ids.to(device), mask.to(device), max(map(len, completions)), batch_size=rows
                 )
+        assert self._old_pass is not None  # the pass above keeps it
         return self._old_pass
 
     def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):

@@ -17,7 +17,10 @@ def one_rank(shared_launcher):
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [("small_micro_batch", {"micro_batch": 4}), ("two_ranks", {"processes": 2, "micro_batch": 2, "prompts_per_step": 4})],
+    [
+        ("small_micro_batch", {"micro_batch": 4}),
+        ("two_ranks", {"processes": 2, "micro_batch": 2, "prompts_per_step": 4}),
+    ],
 )
 def test_equal_to_one_rank(one_rank, name, changes):
     done = one_rank.run(name, **changes)
@@ -40,6 +43,4 @@ def test_a_group_that_straddles_ranks(one_rank):
     assert expected.text.tolist() == found.text.tolist()
     np.testing.assert_allclose(expected.advantage, found.advantage, atol=1e-6)
     assert expected.advantage.abs().max() > 0
-    np.testing.assert_allclose(
-        one_rank.losses("straddle_one"), one_rank.losses("straddle_two"), atol=1e-5
-    )
+    np.testing.assert_allclose(one_rank.losses("straddle_one"), one_rank.losses("straddle_two"), atol=1e-5)

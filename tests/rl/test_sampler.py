@@ -55,9 +55,10 @@ def test_each_row_stops_at_its_own_cap(engine):
     short = GenerationRequest(short.prompt_ids, short.seed, 3)
     results = engine.generate([short, long], temperature=1.0)
     assert len(results[0].token_ids) <= 3
-    assert results[0].token_ids == engine.generate([long.__class__(short.prompt_ids, short.seed, 10)], temperature=1.0)[
-        0
-    ].token_ids[:3]
+    assert (
+        results[0].token_ids
+        == engine.generate([long.__class__(short.prompt_ids, short.seed, 10)], temperature=1.0)[0].token_ids[:3]
+    )
     for result in results:
         assert result.finish == ("eos" if result.token_ids[-1] == engine.tokenizer.eos_token_id else "length")
 
