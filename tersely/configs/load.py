@@ -21,7 +21,9 @@ SLOT_KEYS = METHOD_KEYS[4:12]
 
 def list_methods() -> list[str]:
     """Names of the shipped presets."""
-    return sorted(path.name.removesuffix(".yaml") for path in _folder("methods").iterdir() if path.name.endswith(".yaml"))
+    return sorted(
+        path.name.removesuffix(".yaml") for path in _folder("methods").iterdir() if path.name.endswith(".yaml")
+    )
 
 
 def list_recipes() -> list[str]:
@@ -60,7 +62,9 @@ def _recipe_path(name: str) -> Path:
         return path
     if name in list_recipes():
         return Path(str(_folder("recipes"))) / f"{name}.yaml"
-    raise SpecError(f"recipe {name!r} does not exist; give a .yaml file, or one of the shipped: {nearest(name, list_recipes())}")
+    raise SpecError(
+        f"recipe {name!r} does not exist; give a .yaml file, or one of the shipped: {nearest(name, list_recipes())}"
+    )
 
 
 def _folder(kind: str) -> Any:
