@@ -2,6 +2,7 @@
 
 A 1-D array of length Q is read as (Q, 1); None becomes nan; every complaint is a ValueError that names the argument.
 """
+
 from __future__ import annotations
 
 from typing import Any

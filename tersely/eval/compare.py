@@ -1,4 +1,5 @@
 """`tersely compare A B`: is B, on the same problems, shorter than A, and at what price? A table and a sentence."""
+
 from __future__ import annotations
 
 import argparse
@@ -18,16 +19,20 @@ def compare(a: RunRecords | str | Path, b: RunRecords | str | Path) -> list[dict
 
     first = load_all([a])
     runs = load_all([*first, b])
-    found = [clean(c) for run in runs[len(first):] for c in compare_runs(run, runs[0])]
+    found = [clean(c) for run in runs[len(first) :] for c in compare_runs(run, runs[0])]
     if not found:
-        raise ValueError(f"{runs[0].name} and {runs[-1].name} share no benchmark: "
-                         f"{', '.join(runs[0].benchmarks)} against {', '.join(runs[-1].benchmarks)}")
+        raise ValueError(
+            f"{runs[0].name} and {runs[-1].name} share no benchmark: "
+            f"{', '.join(runs[0].benchmarks)} against {', '.join(runs[-1].benchmarks)}"
+        )
     return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="tersely compare", description="B against A on the same problems: tokens, accuracy, "
-                                     "intervals, and a verdict.")
+    parser = argparse.ArgumentParser(
+        prog="tersely compare",
+        description="B against A on the same problems: tokens, accuracy, intervals, and a verdict.",
+    )
     parser.add_argument("a", metavar="A", help="the run to compare with (a directory with records.jsonl)")
     parser.add_argument("b", metavar="B", help="the run in question")
     args = parser.parse_args(argv)
@@ -54,11 +59,16 @@ def print_table(found: list[dict[str, Any]]) -> None:
     for name in ("benchmark", "problems", "tokens", "accuracy", "p (Holm)", "AES(1,3,5)", "P(dominates)"):
         table.add_column(name, justify="left" if name == "benchmark" else "right")
     for c in found:
-        table.add_row(Text(c["benchmark"]), str(c["problems"]),
-                      Text(interval_text(c["tokens_change"], c["tokens_change_ci"], " %", 0)),
-                      Text(interval_text(c["accuracy_change"], c["accuracy_change_ci"], " pt", 1)),
-                      *("-" if x is None else f"{x:.{d}f}" for x, d in
-                        ((c["accuracy_p_holm"], 3), (c["aes"]["score"], 2), (c["dominance_probability"], 2))))
+        table.add_row(
+            Text(c["benchmark"]),
+            str(c["problems"]),
+            Text(interval_text(c["tokens_change"], c["tokens_change_ci"], " %", 0)),
+            Text(interval_text(c["accuracy_change"], c["accuracy_change_ci"], " pt", 1)),
+            *(
+                "-" if x is None else f"{x:.{d}f}"
+                for x, d in ((c["accuracy_p_holm"], 3), (c["aes"]["score"], 2), (c["dominance_probability"], 2))
+            ),
+        )
     Console(width=None if sys.stdout.isatty() else 110).print(table)
 
 

@@ -4,6 +4,7 @@ With 16 or more samples a problem in the base run, a problem's reference rate is
 mean base rate of its level (one noisy sample a problem says little, its level says more). Without either: unknown.
 Beware of the base's own row under per-problem rates: wrong answers are long, so its length follows its own rate a little.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ ENOUGH = 16
 @dataclass(frozen=True)
 class Difficulty:
     """Reference solve rate and base tokens by problem id; `by` is problem, level or nothing; `text` says so in words."""
+
     by: str | None
     text: str
     rate: dict[str, float] = field(default_factory=dict)
@@ -38,16 +40,27 @@ def reference(base: RunRecords | None, benchmark: str) -> Difficulty:
     b = base.benchmarks[benchmark]
     known = ~np.isnan(b.correct)
     rate, n = row_means(b.correct, known), known.sum(axis=1)
-    tokens = dict(zip(b.problem_ids, row_means(b.tokens, ~np.isnan(b.tokens)).tolist()))
+    tokens = dict(zip(b.problem_ids, row_means(b.tokens, ~np.isnan(b.tokens)).tolist(), strict=False))
     if len(n) and np.median(n) >= ENOUGH:
         rates = np.where(n >= ENOUGH, rate, np.nan)
-        return Difficulty("problem", f"solve rate of {base.name} on each problem ({int(np.median(n))} samples)",
-                          dict(zip(b.problem_ids, rates.tolist())), tokens)
+        return Difficulty(
+            "problem",
+            f"solve rate of {base.name} on each problem ({int(np.median(n))} samples)",
+            dict(zip(b.problem_ids, rates.tolist(), strict=False)),
+            tokens,
+        )
     levels = {level for level in b.levels if level is not None}
     if len(levels) < 2:
-        return Difficulty(None, f"unknown: {base.name} has fewer than {ENOUGH} samples a problem, and there are no levels",
-                          tokens=tokens)
+        return Difficulty(
+            None,
+            f"unknown: {base.name} has fewer than {ENOUGH} samples a problem, and there are no levels",
+            tokens=tokens,
+        )
     of = np.array(b.levels, dtype=object)
     means: dict[str | None, float] = {level: mean(rate[of == level]) for level in levels}
-    return Difficulty("level", f"mean solve rate of {base.name} on the problem's level ({len(levels)} levels)",
-                      {p: means.get(level, np.nan) for p, level in zip(b.problem_ids, b.levels)}, tokens)
+    return Difficulty(
+        "level",
+        f"mean solve rate of {base.name} on the problem's level ({len(levels)} levels)",
+        {p: means.get(level, np.nan) for p, level in zip(b.problem_ids, b.levels, strict=False)},
+        tokens,
+    )

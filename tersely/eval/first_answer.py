@@ -3,13 +3,14 @@
 A record may carry `first_correct` (tokens). Otherwise the first statement of the gold answer (or of the extracted one, in a
 right sample) is looked for, and its share of the characters is taken of the tokens: an estimate, counted as such.
 """
+
 from __future__ import annotations
 
 from typing import Any
 
 from tersely.eval.metrics_text import search_statement
 
-REACH = 64                                                       # characters in front of an answer that can state it
+REACH = 64  # characters in front of an answer that can state it
 
 
 def first_statement(text: str, answer: str) -> int | None:
@@ -26,8 +27,8 @@ def first_statement(text: str, answer: str) -> int | None:
 def first_right_position(record: dict[str, Any], correct: float | None) -> int | None:
     """Character index just past the first right answer of a record; None when it is never stated."""
     text = record.get("text") or ""
-    candidates = [record.get("gold"), record.get("answer") if correct == 1 else None]
-    found = [first_statement(text, str(answer)) for answer in candidates if answer is not None]
+    candidates = {record.get("gold"), record.get("answer") if correct == 1 else None} - {None}
+    found = [first_statement(text, str(answer)) for answer in candidates]
     return min((end for end in found if end is not None), default=None)
 
 

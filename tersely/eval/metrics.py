@@ -4,6 +4,7 @@ Arrays: `correct` (Q, n) of 1, 0 and nan (undecided); `tokens` (Q, n), nan = no 
 A sample with nan in an array is dropped from every metric that takes it, a problem without samples too. Nothing left is
 nan, never an exception or a warning. Macro: samples of a problem first, then problems. Accuracy is a fraction.
 """
+
 from tersely.eval.metrics_accuracy import (
     accuracy_bounds,
     g_pass_at_k,

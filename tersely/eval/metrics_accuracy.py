@@ -3,6 +3,7 @@
 Shapes: `correct` (Q, n) of 1 right, 0 wrong, nan undecided; undecided samples and problems without any are dropped.
 Sources: pass@k 2107.03374; G-Pass@k and mG-Pass@k as quoted by secondary sources; the rest are standard definitions.
 """
+
 from __future__ import annotations
 
 import math
@@ -68,7 +69,7 @@ def pass_at_k_mean(correct: Any, k: int) -> float:
     if k < 1:
         raise ValueError(f"k is {k}; it must be 1 or more")
     n_q, right = (~np.isnan(c)).sum(axis=1), np.nansum(c, axis=1)
-    return mean(np.array([pass_at_k(n, r, k) for n, r in zip(n_q, right) if n >= k], dtype=np.float64))
+    return mean(np.array([pass_at_k(n, r, k) for n, r in zip(n_q, right, strict=False) if n >= k], dtype=np.float64))
 
 
 def g_pass_at_k(n: int, c: int, k: int, tau: float) -> float:

@@ -5,6 +5,7 @@ evaluated model itself it would make the correlation trivial, since wrong answer
 interchangeable: before a cut each gets the mean tokens of its tie group, so that nothing depends on the order of rows.
 Definitions are our own; ALP (2506.05256) reports a ratio with other, unpublished edges: do not set ours beside it.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -48,7 +49,7 @@ def allocation_curve(tokens: Any, reference_rate: Any, shares: Any) -> np.ndarra
     t, r = _known(tokens, reference_rate)
     if not len(t) or t.sum() == 0:
         return np.full(len(s), np.nan)
-    _, group, size = np.unique(-r, return_inverse=True, return_counts=True)     # easy first
+    _, group, size = np.unique(-r, return_inverse=True, return_counts=True)  # easy first
     tied = np.repeat(np.bincount(group, weights=t) / size, size)
     spent = np.concatenate([[0.0], np.cumsum(tied)])
     return np.interp(s, np.arange(len(spent)) / len(tied), spent / spent[-1])
@@ -116,6 +117,13 @@ def difficulty_table(correct: Any, tokens: Any, reference_rate: Any, base_tokens
         rows = use & (which == i)
         tokens_mean, base_mean = mean(spent[rows]), mean(base[rows])
         saving = 1.0 - tokens_mean / base_mean if base_mean else NAN
-        table.append({"bin": name, "problems": int(rows.sum()), "accuracy": mean(accuracy[rows]),
-                      "tokens": tokens_mean, "saving": saving})
+        table.append(
+            {
+                "bin": name,
+                "problems": int(rows.sum()),
+                "accuracy": mean(accuracy[rows]),
+                "tokens": tokens_mean,
+                "saving": saving,
+            }
+        )
     return table

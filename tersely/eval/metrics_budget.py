@@ -3,6 +3,7 @@
 Shapes: `tokens`, `correct` (Q, n); requested `budgets` scalar, (Q,) or (Q, n) tokens, nan = none asked (sample dropped);
 a budget grid is (B,), ascending, above 0. Sources: deviation of L1 2503.04697; control and scaling of s1 2501.19393.
 """
+
 from __future__ import annotations
 
 from typing import Any

@@ -7,9 +7,12 @@ answer are drawn too, but never win.     value = sum_m sum_{w>=1} S_m[k, w] / w 
 Each way is weighted p^j (1-p)^(s-j) with p = k/n instead of 1: every subset of size k then has the same weight, the
 ratio does not change, and C(1000, 500) never has to be formed.
 """
+
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,8 +33,8 @@ def majority_at_k(answers: Any, correct: Any, k: int) -> float:
         raise ValueError(f"k is {k}; it must be a whole number, 1 or more")
     rows = _rows(answers, c, np.ndim(correct))
     values = []
-    for labels, row in zip(rows, c):
-        decided = [(label, score) for label, score in zip(labels, row) if not np.isnan(score)]
+    for labels, row in zip(rows, c, strict=False):
+        decided = [(label, score) for label, score in zip(labels, row, strict=False) if not np.isnan(score)]
         if len(decided) >= k:
             values.append(_expected_vote(decided, int(k)))
     return float(np.mean(values)) if values else NAN
@@ -50,27 +53,35 @@ def _expected_vote(decided: list[tuple[Hashable | None, float]], k: int) -> floa
     classes: dict[Hashable, list[float]] = {}
     silent = 0
     for label, score in decided:
-        if label is None or (isinstance(label, float) and np.isnan(label)):       # a data frame makes nan of None
+        if label is None or (isinstance(label, float) and np.isnan(label)):  # a data frame makes nan of None
             silent += 1
         else:
             classes.setdefault(label, []).append(score)
     sizes = [len(scores) for scores in classes.values()]
     means = [sum(scores) / len(scores) for scores in classes.values()]
     p = k / len(decided)
-    weights = [binom.pmf(np.arange(size + 1), size, p) for size in sizes]
-    mute = binom.pmf(np.arange(min(silent, k) + 1), silent, p)
+    weights = [_ways(size, p) for size in sizes]
+    mute = _ways(silent, p)[: k + 1]
     total = 0.0
     for top in range(1, min(k, max(sizes, default=0)) + 1):
         total += _won_with(top, k, mute, weights, means)
-    return float(np.clip(total / binom.pmf(k, len(decided), p), 0.0, 1.0))
+    return float(np.clip(total / _ways(len(decided), p)[k], 0.0, 1.0))
+
+
+@lru_cache(maxsize=4096)
+def _ways(size: int, p: float) -> np.ndarray:
+    """(size + 1,) weighted number of ways to draw 0, 1, ... of `size` samples."""
+    if size > 300:
+        return binom.pmf(np.arange(size + 1), size, p)
+    return np.array([math.comb(size, j) * p**j * (1 - p) ** (size - j) for j in range(size + 1)])
 
 
 def _won_with(top: int, k: int, mute: np.ndarray, weights: list[np.ndarray], means: list[float]) -> float:
     """Summed score of the subsets whose largest class holds exactly `top` of the k samples."""
-    width = k // top + 1                                        # no more classes than that can reach the top
+    width = k // top + 1  # no more classes than that can reach the top
     ways, score = np.zeros((2, k + 1, width))
     ways[: len(mute), 0] = mute
-    for weight, value in zip(weights, means):
+    for weight, value in zip(weights, means, strict=False):
         new_ways, new_score = np.zeros((2, k + 1, width))
         for j, share in enumerate(weight[: min(top, k + 1)]):
             new_ways[j:] += share * ways[: k + 1 - j]

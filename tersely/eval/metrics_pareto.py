@@ -3,6 +3,7 @@
 Definitions are our own. Unit of the hypervolume: accuracy times doublings of tokens. Fix the reference once per report
 and print it. Claim dominance between two runs only with stats.dominance_probability >= 0.95.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -26,7 +27,7 @@ def pareto_front(points: Any) -> np.ndarray:
     """(M,) bool: no other point has tokens <= and accuracy >= with one of them strict. Duplicates stay; nan -> False."""
     p = _points(points)
     t, a = p[:, 0], p[:, 1]
-    no_worse = (t[:, None] <= t[None, :]) & (a[:, None] >= a[None, :])       # [i, j]: i at least as good as j
+    no_worse = (t[:, None] <= t[None, :]) & (a[:, None] >= a[None, :])  # [i, j]: i at least as good as j
     strict = (t[:, None] < t[None, :]) | (a[:, None] > a[None, :])
     return ~(no_worse & strict).any(axis=0) & ~np.isnan(p).any(axis=1)
 

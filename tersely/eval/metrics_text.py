@@ -6,11 +6,13 @@ Trap: three neighbouring `\\s*` make a plain regex cubic in a run of spaces, and
 with a back reference takes each run whole (an atomic group, in a spelling that Python 3.10 knows); what matches is the same,
 because an answer never begins with a space.
 """
+
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,9 +32,13 @@ def search_statement(text: str, answer: str, start: int) -> int | None:
     answer = answer.strip()
     if not answer:
         return None
-    pattern = re.compile(_STATED + re.escape(answer) + r"(?![A-Za-z0-9])(?![.,]\d)", re.IGNORECASE)
-    found = pattern.search(text, start)
+    found = _statement(answer).search(text, start)
     return found.end() if found else None
+
+
+@lru_cache(maxsize=8192)
+def _statement(answer: str) -> re.Pattern[str]:
+    return re.compile(_STATED + re.escape(answer) + r"(?![A-Za-z0-9])(?![.,]\d)", re.IGNORECASE)
 
 
 def tokens_until(end: int, token_ends: Sequence[int]) -> int:
@@ -51,7 +57,7 @@ def has_loop(text: str, n: int = 10, times: int = 10) -> bool:
     if n < 1 or times < 1:
         raise ValueError(f"n is {n} and times is {times}; both must be 1 or more")
     words = text.split()
-    grams = Counter(zip(*(words[i:] for i in range(n))))
+    grams = Counter(zip(*(words[i:] for i in range(n)), strict=False))
     return bool(grams) and max(grams.values()) >= times
 
 

@@ -5,6 +5,7 @@ nobody was right. first_correct counts up to and including the first correct sol
 Sources: outcome and process efficiency 2412.21187; O_g and O_env (ThoughtTerminator) 2504.13367; underthinking
 2501.18585; AUC-OAA and F1 (OptimalThinkingBench) 2508.13141; token-level form and calibration are our own.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable

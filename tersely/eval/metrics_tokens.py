@@ -3,6 +3,7 @@
 Shapes: `correct` and `tokens` (Q, n), token counts in the evaluated model's tokens, nan = no such sample. A sample with
 nan in either array is dropped from every metric that takes that array. Source of AES: O1-Pruner, 2501.12570.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -77,8 +78,15 @@ def compression_ratio(tokens: Any, base_tokens: Any) -> float:
     return macro(t, ~np.isnan(t)) / base if base else NAN
 
 
-def accuracy_efficiency_score(acc: float, tokens: float, base_acc: float, base_tokens: float,
-                              alpha: float = 1.0, beta: float = 3.0, gamma: float = 5.0) -> float:
+def accuracy_efficiency_score(
+    acc: float,
+    tokens: float,
+    base_acc: float,
+    base_tokens: float,
+    alpha: float = 1.0,
+    beta: float = 3.0,
+    gamma: float = 5.0,
+) -> float:
     """AES (2501.12570): alpha * dL + beta * dA when dA >= 0, else alpha * dL - gamma * |dA|; the base scores 0.
 
     dL = (base_tokens - tokens) / base_tokens, dA = (acc - base_acc) / base_acc, both relative. Print the three weights

@@ -1,4 +1,5 @@
 """The figures of an evaluation: one function a figure, content of report.json in, Figure (picture, alt text, data) out."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from tersely.eval.metrics import pareto_front
 from tersely.eval.svg import Figure, color, dash, marker, short
 
-Runs = list[tuple[int, str, dict[str, Any]]]                    # (number of the run, which fixes its colour; name; benchmark entry)
+Runs = list[tuple[int, str, dict[str, Any]]]  # (number of the run, which fixes its colour; name; benchmark entry)
 VERDICTS = ("right", "wrong", "no_answer", "undecided")
 
 
@@ -33,7 +34,7 @@ def accuracy_against_tokens(key: str, runs: Runs) -> Figure:
     def draw(ax: Any) -> None:
         from matplotlib.patches import Rectangle
 
-        for (i, name, e), (x, y) in zip(known, points):
+        for (i, name, e), (x, y) in zip(known, points, strict=False):
             (left, right), (low, high) = _nan(e["tokens_ci"]), 100 * _nan(e["accuracy_ci"])
             ax.add_patch(Rectangle((left, low), right - left, high - low, color=color(i), alpha=0.18, linewidth=0))
             ax.plot([x], [100 * y], marker=marker(i), color=color(i), markersize=7)
@@ -45,12 +46,27 @@ def accuracy_against_tokens(key: str, runs: Runs) -> Figure:
         ax.set_xlabel("mean tokens")
         ax.set_ylabel("accuracy, %")
 
-    rows = [[name, number(e["tokens_mean"]), " to ".join(map(number, e["tokens_ci"])), percent(e["accuracy"]),
-             " to ".join(map(percent, e["accuracy_ci"])), "yes" if on else ""] for (_, name, e), on in zip(known, front)]
-    on_front = ", ".join(name for (_, name, _), on in zip(known, front) if on)
+    rows = [
+        [
+            name,
+            number(e["tokens_mean"]),
+            " to ".join(map(number, e["tokens_ci"])),
+            percent(e["accuracy"]),
+            " to ".join(map(percent, e["accuracy_ci"])),
+            "yes" if on else "",
+        ]
+        for (_, name, e), on in zip(known, front, strict=False)
+    ]
+    on_front = ", ".join(name for (_, name, _), on in zip(known, front, strict=False) if on)
     said = "; ".join(f"{name}: {percent(e['accuracy'])} at {number(e['tokens_mean'])} tokens" for _, name, e in known)
-    return Figure(key, "Accuracy against tokens", f"Accuracy against mean tokens with 95 % boxes. {said}. On the Pareto front: {on_front}.",
-                  ["run", "tokens", "95 %", "accuracy", "95 %", "on the front"], rows, draw)
+    return Figure(
+        key,
+        "Accuracy against tokens",
+        f"Accuracy against mean tokens with 95 % boxes. {said}. On the Pareto front: {on_front}.",
+        ["run", "tokens", "95 %", "accuracy", "95 %", "on the front"],
+        rows,
+        draw,
+    )
 
 
 def _log_axis(ax: Any, x: np.ndarray) -> None:
@@ -64,6 +80,7 @@ def _log_axis(ax: Any, x: np.ndarray) -> None:
 
 def accuracy_at_budget(key: str, runs: Runs) -> Figure:
     """The truncation curve: right and within the budget, no answer forced; bands of 95 %."""
+
     def draw(ax: Any) -> None:
         for i, _, e in runs:
             c = e["budget_curve"]
@@ -76,11 +93,21 @@ def accuracy_at_budget(key: str, runs: Runs) -> Figure:
         ax.set_xlabel("budget, tokens")
         ax.set_ylabel("right within the budget, %")
 
-    rows = [[name, b, percent(a), f"{percent(lo)} to {percent(hi)}"] for _, name, e in runs for b, a, lo, hi in
-            zip(*(e["budget_curve"][k] for k in ("budgets", "accuracy", "low", "high")))]
+    rows = [
+        [name, b, percent(a), f"{percent(lo)} to {percent(hi)}"]
+        for _, name, e in runs
+        for b, a, lo, hi in zip(*(e["budget_curve"][k] for k in ("budgets", "accuracy", "low", "high")), strict=False)
+    ]
     said = "; ".join(f"{name}: area {number(e['budget_auc'], 3)}" for _, name, e in runs)
-    return Figure(key, "Accuracy at a budget", f"Share of samples right within a token budget (cut off, no answer forced). {said}.",
-                  ["run", "budget", "accuracy", "95 %"], rows, draw, [(i, name) for i, name, _ in runs])
+    return Figure(
+        key,
+        "Accuracy at a budget",
+        f"Share of samples right within a token budget (cut off, no answer forced). {said}.",
+        ["run", "budget", "accuracy", "95 %"],
+        rows,
+        draw,
+        [(i, name) for i, name, _ in runs],
+    )
 
 
 def tokens_by_level(key: str, runs: Runs) -> Figure:
@@ -96,18 +123,36 @@ def tokens_by_level(key: str, runs: Runs) -> Figure:
 
     def draw(ax: Any) -> None:
         for i, name, _ in runs:
-            ax.plot(range(len(levels)), _nan(c.get(field) for c in cells[name]), color=color(i), linestyle=dash(i),
-                    marker=marker(i), markersize=5)
+            ax.plot(
+                range(len(levels)),
+                _nan(c.get(field) for c in cells[name]),
+                color=color(i),
+                linestyle=dash(i),
+                marker=marker(i),
+                markersize=5,
+            )
         ax.set_xticks(range(len(levels)), [short(level, 12) for level in levels], rotation=0 if len(levels) < 7 else 45)
         ax.set_ylim(bottom=0)
         ax.set_xlabel(what)
         ax.set_ylabel("mean tokens")
 
-    rows = [[name, level, number(c.get(field)), percent(c.get("accuracy")), c.get("problems", 0)]
-            for _, name, _ in runs for level, c in zip(levels, cells[name])]
-    said = "; ".join(f"{name}: ratio of the hardest to the easiest third {number(e['adaptation_ratio'], 2)}" for _, name, e in runs)
-    return Figure(key, "Tokens by difficulty", f"Mean tokens by {what}. {said}.",
-                  ["run", what, "tokens", "accuracy", "problems"], rows, draw, [(i, name) for i, name, _ in runs])
+    rows = [
+        [name, level, number(c.get(field)), percent(c.get("accuracy")), c.get("problems", 0)]
+        for _, name, _ in runs
+        for level, c in zip(levels, cells[name], strict=False)
+    ]
+    said = "; ".join(
+        f"{name}: ratio of the hardest to the easiest third {number(e['adaptation_ratio'], 2)}" for _, name, e in runs
+    )
+    return Figure(
+        key,
+        "Tokens by difficulty",
+        f"Mean tokens by {what}. {said}.",
+        ["run", what, "tokens", "accuracy", "problems"],
+        rows,
+        draw,
+        [(i, name) for i, name, _ in runs],
+    )
 
 
 def tokens_by_verdict(key: str, runs: Runs) -> Figure:
@@ -122,20 +167,43 @@ def tokens_by_verdict(key: str, runs: Runs) -> Figure:
                 if not s["samples"]:
                     continue
                 y = j - 0.4 + (place + 0.5) * height
-                ax.barh(y, s["p75"] - s["p25"], left=s["p25"], height=0.7 * height, color=color(i), alpha=0.35, linewidth=0)
+                ax.barh(
+                    y, s["p75"] - s["p25"], left=s["p25"], height=0.7 * height, color=color(i), alpha=0.35, linewidth=0
+                )
                 ax.plot([s["p75"], s["p95"]], [y, y], color=color(i), linewidth=1)
-                ax.plot([s["median"]], [y], marker=marker(i), color=color(i), markersize=min(6.0, 22 * height), linestyle=dash(i))
+                ax.plot(
+                    [s["median"]],
+                    [y],
+                    marker=marker(i),
+                    color=color(i),
+                    markersize=min(6.0, 22 * height),
+                    linestyle=dash(i),
+                )
         ax.set_yticks(range(len(shown)), [v.replace("_", " ") for v in shown])
         ax.invert_yaxis()
         ax.set_xlim(left=0)
         ax.set_xlabel("tokens: quartiles, median, 95th percentile")
 
-    rows = [[name, v.replace("_", " "), s["samples"], *(number(s[k], 0) for k in ("p25", "median", "p75", "p95", "mean"))]
-            for _, name, e in runs for v in shown for s in [e["tokens_by_verdict"][v]]]
-    said = "; ".join(f"{name}: median {number(e['tokens_by_verdict']['right']['median'], 0)} when right, "
-                     f"{number(e['tokens_by_verdict']['wrong']['median'], 0)} when wrong" for _, name, e in runs)
-    return Figure(key, "Tokens by verdict", f"Spread of tokens by verdict. {said}.",
-                  ["run", "verdict", "samples", "p25", "median", "p75", "p95", "mean"], rows, draw, [(i, name) for i, name, _ in runs])
+    rows = [
+        [name, v.replace("_", " "), s["samples"], *(number(s[k], 0) for k in ("p25", "median", "p75", "p95", "mean"))]
+        for _, name, e in runs
+        for v in shown
+        for s in [e["tokens_by_verdict"][v]]
+    ]
+    said = "; ".join(
+        f"{name}: median {number(e['tokens_by_verdict']['right']['median'], 0)} when right, "
+        f"{number(e['tokens_by_verdict']['wrong']['median'], 0)} when wrong"
+        for _, name, e in runs
+    )
+    return Figure(
+        key,
+        "Tokens by verdict",
+        f"Spread of tokens by verdict. {said}.",
+        ["run", "verdict", "samples", "p25", "median", "p75", "p95", "mean"],
+        rows,
+        draw,
+        [(i, name) for i, name, _ in runs],
+    )
 
 
 def first_right_answer(key: str, runs: Runs) -> Figure:
@@ -150,11 +218,26 @@ def first_right_answer(key: str, runs: Runs) -> Figure:
         ax.set_xlabel("position of the first right answer, % of the tokens")
         ax.set_ylabel("right samples, %")
 
-    rows = [[name, f"{10 * i} to {10 * i + 10} %", percent(share)] for _, name, f in known for i, share in enumerate(f["histogram"])]
+    rows = [
+        [name, f"{10 * i} to {10 * i + 10} %", percent(share)]
+        for _, name, f in known
+        for i, share in enumerate(f["histogram"])
+    ]
     said = "; ".join(f"{name}: on average at {percent(f['token_level_outcome_efficiency'], 0)}" for _, name, f in known)
-    estimate = " Estimated from characters where a record holds no token position." if any(f["estimated_samples"] for _, _, f in known) else ""
-    return Figure(key, "First right answer", f"Where right samples first state their answer. {said}.{estimate}",
-                  ["run", "position", "right samples"], rows, draw, [(i, name) for i, name, _ in runs])
+    estimate = (
+        " Estimated from characters where a record holds no token position."
+        if any(f["estimated_samples"] for _, _, f in known)
+        else ""
+    )
+    return Figure(
+        key,
+        "First right answer",
+        f"Where right samples first state their answer. {said}.{estimate}",
+        ["run", "position", "right samples"],
+        rows,
+        draw,
+        [(i, name) for i, name, _ in runs],
+    )
 
 
 def benchmark_figures(prefix: str, runs: Runs) -> list[Figure]:

@@ -1,4 +1,5 @@
 """Learning curves: what metrics.jsonl of the training runs says, one figure a quantity, all runs in it."""
+
 from __future__ import annotations
 
 import json
@@ -9,7 +10,7 @@ import numpy as np
 
 from tersely.eval.svg import Figure, color, dash, short
 
-Curves = list[tuple[int, str, list[dict[str, Any]]]]             # (number and name of the run, lines of its metrics.jsonl)
+Curves = list[tuple[int, str, list[dict[str, Any]]]]  # (number and name of the run, lines of its metrics.jsonl)
 CURVES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Accuracy of the rollouts", "share right", ("verify/accuracy", "rewards/correctness/mean")),
     ("Tokens of the rollouts", "mean tokens", ("completions/mean_length",)),
@@ -18,10 +19,14 @@ CURVES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Clipped tokens", "share clipped", ("clip_ratio/region_mean", "clip_ratio/clipped", "policy/clipped")),
     ("Truncated rollouts", "share truncated", ("completions/clipped_ratio",)),
     ("Groups with right and wrong rollouts", "share mixed", ("groups/mixed",)),
-    ("Sampler against trainer", "log-prob gap", ("sampling/sampling_logp_difference/mean", "engine/logp_gap", "guards/logp_gap")),
+    (
+        "Sampler against trainer",
+        "log-prob gap",
+        ("sampling/sampling_logp_difference/mean", "engine/logp_gap", "guards/logp_gap"),
+    ),
     ("Gradient norm", "norm", ("grad_norm",)),
 )
-POINTS = 300                                                     # points drawn of a curve, however long it is
+POINTS = 300  # points drawn of a curve, however long it is
 
 
 def read_metrics(folder: Path | None) -> list[dict[str, Any]]:
@@ -63,16 +68,29 @@ def learning_curve(key: str, title: str, unit: str, names: tuple[str, ...], runs
     def draw(ax: Any) -> None:
         for i, _, x, y in drawn:
             window = max(1, len(y) // 20)
-            smooth = np.convolve(np.pad(y, (window // 2, window - 1 - window // 2), mode="edge"), np.ones(window) / window, "valid")
+            smooth = np.convolve(
+                np.pad(y, (window // 2, window - 1 - window // 2), mode="edge"), np.ones(window) / window, "valid"
+            )
             ax.plot(x, y, color=color(i), linewidth=0.8, alpha=0.35)
             ax.plot(x, smooth, color=color(i), linestyle=dash(i))
         ax.set_xlabel("step")
         ax.set_ylabel(unit)
 
-    rows = [[name, f"{x[j]:g}", f"{y[j]:.4g}"] for _, name, x, y in drawn
-            for j in np.unique(np.linspace(0, len(x) - 1, min(12, len(x))).astype(int))]
+    rows = [
+        [name, f"{x[j]:g}", f"{y[j]:.4g}"]
+        for _, name, x, y in drawn
+        for j in np.unique(np.linspace(0, len(x) - 1, min(12, len(x))).astype(int))
+    ]
     said = "; ".join(f"{short(name)}: from {y[0]:.3g} to {y[-1]:.3g} in {x[-1]:g} steps" for _, name, x, y in drawn)
-    return Figure(key, title, f"{title} over training. {said}.", ["run", "step", unit], rows, draw, [(i, name) for i, name, _ in runs])
+    return Figure(
+        key,
+        title,
+        f"{title} over training. {said}.",
+        ["run", "step", unit],
+        rows,
+        draw,
+        [(i, name) for i, name, _ in runs],
+    )
 
 
 def training_figures(runs: Curves) -> list[Figure]:

@@ -9,6 +9,7 @@ Keys of a line:
 A writer killed in the middle of a line loses that line only: the reader drops it and counts it, the next writer cuts it off.
 Model text is kept as it came; whoever shows it escapes it.
 """
+
 from __future__ import annotations
 
 import json
@@ -18,8 +19,25 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-KEYS = ("run", "benchmark", "problem_id", "sample", "seed", "level", "problem", "gold", "text", "tokens", "thinking_tokens",
-        "truncated", "verdict", "correct", "answer", "finish", "strategy")
+KEYS = (
+    "run",
+    "benchmark",
+    "problem_id",
+    "sample",
+    "seed",
+    "level",
+    "problem",
+    "gold",
+    "text",
+    "tokens",
+    "thinking_tokens",
+    "truncated",
+    "verdict",
+    "correct",
+    "answer",
+    "finish",
+    "strategy",
+)
 NEEDED = ("benchmark", "problem_id", "tokens")
 SCORES = {"right": 1.0, "wrong": 0.0, "no_answer": 0.0, "undecided": None}
 FILE = "records.jsonl"
@@ -43,7 +61,7 @@ class RecordWriter:
     def write(self, record: Mapping[str, Any]) -> None:
         check_record(record)
         line = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
-        self._file.write(line.encode("utf-8", "backslashreplace"))   # a lone surrogate has no bytes of its own
+        self._file.write(line.encode("utf-8", "backslashreplace"))  # a lone surrogate has no bytes of its own
         self._file.flush()
         if time.monotonic() - self._synced >= self.fsync_s:
             self._sync()
@@ -126,7 +144,7 @@ class RecordReader:
 def _parse(line: bytes) -> tuple[dict[str, Any] | None, str]:
     try:
         record = json.loads(line)
-    except ValueError as error:                                  # JSON and UTF-8 errors alike
+    except ValueError as error:  # JSON and UTF-8 errors alike
         return None, f"no JSON ({error})"
     if not isinstance(record, dict):
         return None, "no JSON object"

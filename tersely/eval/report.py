@@ -1,4 +1,5 @@
 """`tersely report RUN... [--base BASE] [--out DIR]`: report.json, report.md and report.html of evaluated runs."""
+
 from __future__ import annotations
 
 import argparse
@@ -71,7 +72,9 @@ def choose_base(loaded: list[RunRecords], base: str | Path | None) -> RunRecords
     if Path(base).exists():
         loaded[:0] = (added := load_all([base]))
         return added[0]
-    raise ValueError(f"base is {wanted!r}, which is neither a run directory nor one of {', '.join(r.name for r in loaded)}")
+    raise ValueError(
+        f"base is {wanted!r}, which is neither a run directory nor one of {', '.join(r.name for r in loaded)}"
+    )
 
 
 def _same(folder: Path, wanted: str) -> bool:
@@ -79,8 +82,11 @@ def _same(folder: Path, wanted: str) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="tersely report", description="Accuracy against tokens of evaluated runs, with "
-                                     "intervals, as report.html, report.md and report.json.")
+    parser = argparse.ArgumentParser(
+        prog="tersely report",
+        description="Accuracy against tokens of evaluated runs, with "
+        "intervals, as report.html, report.md and report.json.",
+    )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory with records.jsonl")
     parser.add_argument("--base", help="name or directory of the run to compare with (default: the first)")
     parser.add_argument("--out", default="report", help="where to write (default: %(default)s)")
@@ -97,7 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def print_verdicts(path: Path) -> None:
     """The verdict lines of a written report, and where it is."""
     for comparison in json.loads(path.read_text(encoding="utf-8"))["comparisons"]:
-        print(f"{comparison['run']} against {comparison['base']} on {comparison['benchmark']}: {comparison['sentence']}")
+        print(
+            f"{comparison['run']} against {comparison['base']} on {comparison['benchmark']}: {comparison['sentence']}"
+        )
     for name in ("report.html", "report.md", "report.json"):
         if path.with_name(name).exists():
             print(path.with_name(name))

@@ -3,6 +3,7 @@
 Keys of a line, all optional but `verdict`: benchmark, problem_id, sample, gold, answer, verdict (the verifier's), second (the
 second opinion's: right | wrong | undecided), reason. Disagreements are listed, agreements counted.
 """
+
 from __future__ import annotations
 
 import json
@@ -34,11 +35,20 @@ def read_audit(folder: Path | None) -> dict[str, Any] | None:
                 unreadable += 1
     pairs = Counter((str(row.get("verdict")), str(row.get("second", "-"))) for row in rows)
     differing = [row for row in rows if "second" in row and row["second"] != row.get("verdict")]
-    return {"checked": len(rows), "agreed": len(rows) - len(differing), "unreadable": unreadable,
-            "pairs": [(*pair, n) for pair, n in sorted(pairs.items())],
-            "disagreements": [{key: _short(row.get(key)) for key in
-                               ("benchmark", "problem_id", "gold", "answer", "verdict", "second", "reason")} for row in differing[:LISTED]],
-            "left_out": max(0, len(differing) - LISTED)}
+    return {
+        "checked": len(rows),
+        "agreed": len(rows) - len(differing),
+        "unreadable": unreadable,
+        "pairs": [(*pair, n) for pair, n in sorted(pairs.items())],
+        "disagreements": [
+            {
+                key: _short(row.get(key))
+                for key in ("benchmark", "problem_id", "gold", "answer", "verdict", "second", "reason")
+            }
+            for row in differing[:LISTED]
+        ],
+        "left_out": max(0, len(differing) - LISTED),
+    }
 
 
 def _short(value: Any) -> str:

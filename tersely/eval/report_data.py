@@ -4,6 +4,7 @@ Intervals are 95 % over problems (cluster bootstrap, seed 0). Comparisons pair t
 tokens_change is mean tokens over the base's mean tokens minus 1 (the interval redraws problems);
 tokens_log_ratio_change is exp(mean over problems of ln(tokens / base tokens)) minus 1, which no single long problem rules.
 """
+
 from __future__ import annotations
 
 import math
@@ -15,6 +16,7 @@ import numpy as np
 from tersely.eval import metrics, stats
 from tersely.eval.difficulty import Difficulty, reference
 from tersely.eval.runs import VERDICTS, BenchmarkRecords, RunRecords
+from tersely.eval.stats_bootstrap import interval, problem_draws
 from tersely.eval.verdict import mark_significance, sentence
 
 BUDGETS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
@@ -25,18 +27,37 @@ NAN = float("nan")
 
 def report_data(runs: list[RunRecords], base: RunRecords | None) -> dict[str, Any]:
     """{"runs": [...], "comparisons": [...], "base", "notes", "settings"}: the content of report.json."""
-    caps = {name: budget_grid([run.benchmarks[name] for run in runs if name in run.benchmarks])
-            for name in {name for run in runs for name in run.benchmarks}}
+    caps = {
+        name: budget_grid([run.benchmarks[name] for run in runs if name in run.benchmarks])
+        for name in {name for run in runs for name in run.benchmarks}
+    }
     difficulty = {name: reference(base, name) for name in caps}
-    entries = [{"name": run.name, "strategy": run.strategy, "dropped_lines": run.dropped, "duplicates": run.duplicates,
-                "card": run.card, "notes": run.notes,
-                "benchmarks": {name: benchmark_entry(b, difficulty[name], caps[name])
-                               for name, b in sorted(run.benchmarks.items())}} for run in runs]
-    comparisons = [comparison for run in runs if base is not None and run is not base
-                   for comparison in compare_runs(run, base)]
-    return clean({"runs": entries, "comparisons": comparisons, "base": base.name if base else None,
-                  "difficulty": {name: d.text for name, d in difficulty.items()},
-                  "settings": {"level": 0.95, "seed": 0, "draws": 10_000, "resample": "problems", "aes_weights": AES_WEIGHTS}})
+    entries = [
+        {
+            "name": run.name,
+            "strategy": run.strategy,
+            "dropped_lines": run.dropped,
+            "duplicates": run.duplicates,
+            "card": run.card,
+            "notes": run.notes,
+            "benchmarks": {
+                name: benchmark_entry(b, difficulty[name], caps[name]) for name, b in sorted(run.benchmarks.items())
+            },
+        }
+        for run in runs
+    ]
+    comparisons = [
+        comparison for run in runs if base is not None and run is not base for comparison in compare_runs(run, base)
+    ]
+    return clean(
+        {
+            "runs": entries,
+            "comparisons": comparisons,
+            "base": base.name if base else None,
+            "difficulty": {name: d.text for name, d in difficulty.items()},
+            "settings": {"level": 0.95, "seed": 0, "draws": 10_000, "resample": "problems", "aes_weights": AES_WEIGHTS},
+        }
+    )
 
 
 def budget_grid(runs: list[BenchmarkRecords]) -> list[int]:
@@ -53,13 +74,18 @@ def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]
     curve = metrics.accuracy_at_budget(b.correct, b.tokens, grid)
     low, high = curve_band(b, grid)
     return {
-        "accuracy": accuracy.estimate, "accuracy_ci": [accuracy.low, accuracy.high],
-        "tokens_mean": tokens.estimate, "tokens_ci": [tokens.low, tokens.high],
-        "truncated": summary["truncated"], "by_level": by_level(b),
-        "problems": len(b.problem_ids), "samples": summary["samples"],
+        "accuracy": accuracy.estimate,
+        "accuracy_ci": [accuracy.low, accuracy.high],
+        "tokens_mean": tokens.estimate,
+        "tokens_ci": [tokens.low, tokens.high],
+        "truncated": summary["truncated"],
+        "by_level": by_level(b),
+        "problems": len(b.problem_ids),
+        "samples": summary["samples"],
         "undecided": metrics.undecided_rate(b.correct[~np.isnan(b.tokens)]),
         "accuracy_bounds": bounds(b),
-        "tokens": summary, "thinking_tokens_mean": metrics.token_summary(b.thinking_tokens)["mean"],
+        "tokens": summary,
+        "thinking_tokens_mean": metrics.token_summary(b.thinking_tokens)["mean"],
         "answer_tokens_mean": metrics.token_summary(np.maximum(b.tokens - b.thinking_tokens, 0))["mean"],
         "tokens_by_outcome": metrics.tokens_by_outcome(b.correct, b.tokens),
         "tokens_by_verdict": tokens_by_verdict(b),
@@ -86,9 +112,14 @@ def bounds(b: BenchmarkRecords) -> tuple[float, float]:
 def by_level(b: BenchmarkRecords) -> dict[str, dict[str, Any]]:
     levels = np.array(["" if level is None else level for level in b.levels], dtype=object)
     known = sorted({level for level in levels if level}, key=level_order)
-    return {level: {"accuracy": metrics.mean_at_n(b.correct[levels == level]),
-                    "tokens_mean": metrics.token_summary(b.tokens[levels == level])["mean"],
-                    "problems": int((levels == level).sum())} for level in known}
+    return {
+        level: {
+            "accuracy": metrics.mean_at_n(b.correct[levels == level]),
+            "tokens_mean": metrics.token_summary(b.tokens[levels == level])["mean"],
+            "problems": int((levels == level).sum()),
+        }
+        for level in known
+    }
 
 
 def level_order(level: str) -> tuple[int, float, str]:
@@ -103,9 +134,14 @@ def tokens_by_verdict(b: BenchmarkRecords) -> dict[str, dict[str, float]]:
     rows = {}
     for i, verdict in enumerate(VERDICTS):
         t = b.tokens[b.verdict == i]
-        rows[verdict] = {"samples": len(t), **{name: float(np.quantile(t, q)) if len(t) else NAN for name, q in
-                         (("p25", 0.25), ("median", 0.5), ("p75", 0.75), ("p95", 0.95))},
-                         "mean": float(t.mean()) if len(t) else NAN}
+        rows[verdict] = {
+            "samples": len(t),
+            **{
+                name: float(np.quantile(t, q)) if len(t) else NAN
+                for name, q in (("p25", 0.25), ("median", 0.5), ("p75", 0.75), ("p95", 0.95))
+            },
+            "mean": float(t.mean()) if len(t) else NAN,
+        }
     return rows
 
 
@@ -114,10 +150,14 @@ def first_correct(b: BenchmarkRecords) -> dict[str, Any]:
     share = (b.first_correct / np.where(b.tokens > 0, b.tokens, np.nan))[(b.correct == 1) & ~np.isnan(b.first_correct)]
     share = share[~np.isnan(share)]
     histogram, _ = np.histogram(np.clip(share, 0, 1), bins=10, range=(0, 1))
-    return {"token_level_outcome_efficiency": metrics.token_level_outcome_efficiency(b.correct, b.first_correct, b.tokens),
-            "outcome_efficiency": metrics.outcome_efficiency(b.first_correct, b.tokens),
-            "underthinking_score": metrics.underthinking_score(b.correct, b.first_correct, b.tokens),
-            "histogram": histogram / max(1, len(share)), "samples": len(share), "estimated_samples": b.estimated}
+    return {
+        "token_level_outcome_efficiency": metrics.token_level_outcome_efficiency(b.correct, b.first_correct, b.tokens),
+        "outcome_efficiency": metrics.outcome_efficiency(b.first_correct, b.tokens),
+        "underthinking_score": metrics.underthinking_score(b.correct, b.first_correct, b.tokens),
+        "histogram": histogram / max(1, len(share)),
+        "samples": len(share),
+        "estimated_samples": b.estimated,
+    }
 
 
 def curve_band(b: BenchmarkRecords, grid: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +167,7 @@ def curve_band(b: BenchmarkRecords, grid: list[int]) -> tuple[np.ndarray, np.nda
     use = n > 0
     if not use.any():
         return np.full(len(grid), NAN), np.full(len(grid), NAN)
-    per = np.stack([((b.correct == 1) & (b.tokens <= g)).sum(axis=1)[use] / n[use] for g in grid], axis=1)      # (Q, B)
+    per = np.stack([((b.correct == 1) & (b.tokens <= g)).sum(axis=1)[use] / n[use] for g in grid], axis=1)  # (Q, B)
     weights = np.random.default_rng(0).multinomial(len(per), np.full(len(per), 1 / len(per)), size=DRAWS)
     low, high = np.quantile(weights @ per / len(per), [0.025, 0.975], axis=0)
     return low, high
@@ -138,7 +178,7 @@ def compare_runs(run: RunRecords, base: RunRecords) -> list[dict[str, Any]]:
     shared = [name for name in sorted(run.benchmarks) if name in base.benchmarks]
     found = [compare_benchmark(run, base, name) for name in shared]
     adjusted = stats.holm([c["accuracy_p"] for c in found])
-    for comparison, p in zip(found, adjusted):
+    for comparison, p in zip(found, adjusted, strict=False):
         comparison["accuracy_p_holm"] = float(p)
         mark_significance(comparison)
         comparison["sentence"] = sentence(comparison)
@@ -149,26 +189,40 @@ def compare_benchmark(run: RunRecords, base: RunRecords, name: str) -> dict[str,
     a, b = pair(run.benchmarks[name], base.benchmarks[name])
     right_a, spent_a, right_b, spent_b = (per_problem(x) for x in (a.correct, a.tokens, b.correct, b.tokens))
     both = ~np.isnan(spent_a) & ~np.isnan(spent_b)
-    saved = stats.bootstrap_statistic(lambda x, y: x.mean() / y.mean() - 1 if y.mean() else NAN, spent_a[both], spent_b[both],
-                                      draws=10_000)
+    saved = ratio_change(spent_a[both], spent_b[both])
     gained = stats.paired_bootstrap(a.correct, b.correct)
     ratio = stats.paired_bootstrap(a.tokens, b.tokens, statistic="log_ratio")
     solved = both & ~np.isnan(right_a) & ~np.isnan(right_b)
     aes = stats.bootstrap_statistic(aes_of, right_a[solved], spent_a[solved], right_b[solved], spent_b[solved])
     return {
-        "base": base.name, "run": run.name, "benchmark": name,
-        "tokens_change": saved.estimate, "tokens_change_ci": [saved.low, saved.high],
-        "accuracy_change": gained.estimate, "accuracy_change_ci": [gained.low, gained.high],
-        "problems": int(both.sum()), "problems_run": len(run.benchmarks[name].problem_ids),
+        "base": base.name,
+        "run": run.name,
+        "benchmark": name,
+        "tokens_change": saved.estimate,
+        "tokens_change_ci": [saved.low, saved.high],
+        "accuracy_change": gained.estimate,
+        "accuracy_change_ci": [gained.low, gained.high],
+        "problems": int(both.sum()),
+        "problems_run": len(run.benchmarks[name].problem_ids),
         "problems_base": len(base.benchmarks[name].problem_ids),
-        "tokens_log_ratio_change": math.expm1(ratio.estimate), "tokens_log_ratio_change_ci": [math.expm1(ratio.low),
-                                                                                              math.expm1(ratio.high)],
+        "tokens_log_ratio_change": math.expm1(ratio.estimate),
+        "tokens_log_ratio_change_ci": [math.expm1(ratio.low), math.expm1(ratio.high)],
         "accuracy_p": stats.paired_permutation(a.correct, b.correct),
         "tokens_p": stats.paired_permutation(a.tokens, b.tokens),
         "matched_tokens": metrics.matched_tokens(a.correct, a.tokens, b.correct, b.tokens),
         "aes": {"score": aes.estimate, "ci": [aes.low, aes.high], **AES_WEIGHTS},
         "dominance_probability": stats.dominance_probability(a.correct, a.tokens, b.correct, b.tokens),
     }
+
+
+def ratio_change(a: np.ndarray, b: np.ndarray, draws: int = 10_000) -> stats.Interval:
+    """Mean of a over mean of b, minus 1, for (Q,) values on the same problems; the interval redraws problems."""
+    if not len(a) or not b.sum():
+        return stats.Interval(NAN, NAN, NAN, 0.95, draws)
+    chunks = problem_draws(np.random.default_rng(0), len(a), draws)
+    sums = np.concatenate([np.stack([a[index].sum(axis=1), b[index].sum(axis=1)]) for index in chunks], axis=1)
+    drawn = np.where(sums[1] > 0, sums[0] / np.where(sums[1] > 0, sums[1], 1.0) - 1.0, NAN)
+    return interval(float(a.sum() / b.sum() - 1.0), drawn, 0.95, draws)
 
 
 def pair(a: BenchmarkRecords, b: BenchmarkRecords) -> tuple[BenchmarkRecords, BenchmarkRecords]:
@@ -186,13 +240,18 @@ def per_problem(x: np.ndarray) -> np.ndarray:
 def aes_of(acc: np.ndarray, tokens: np.ndarray, base_acc: np.ndarray, base_tokens: np.ndarray) -> float:
     if base_tokens.mean() <= 0:
         return NAN
-    return metrics.accuracy_efficiency_score(acc.mean(), tokens.mean(), base_acc.mean(), base_tokens.mean(), **AES_WEIGHTS)
+    return metrics.accuracy_efficiency_score(
+        acc.mean(), tokens.mean(), base_acc.mean(), base_tokens.mean(), **AES_WEIGHTS
+    )
 
 
 def clean(value: Any) -> Any:
     """Plain JSON: numpy out, nan and infinity to null."""
-    convert: dict[type, Callable[[Any], Any]] = {dict: lambda v: {str(k): clean(x) for k, x in v.items()},
-                                                 list: lambda v: [clean(x) for x in v], tuple: lambda v: [clean(x) for x in v]}
+    convert: dict[type, Callable[[Any], Any]] = {
+        dict: lambda v: {str(k): clean(x) for k, x in v.items()},
+        list: lambda v: [clean(x) for x in v],
+        tuple: lambda v: [clean(x) for x in v],
+    }
     if type(value) in convert:
         return convert[type(value)](value)
     if isinstance(value, (np.ndarray, np.generic)):

@@ -1,8 +1,9 @@
 """report.html: one file, no network, made from report.json's content, the run folders, and a jinja2 template.
 
-Everything that came from a model, a data set or a run card is escaped by the template, and the page's own policy lets nothing run
-but the one script it was written with. The same runs give the same bytes.
+Everything that came from a model, a data set or a run card is escaped by the template, and the page's own policy lets
+nothing run but the one script it was written with. The same runs give the same bytes.
 """
+
 from __future__ import annotations
 
 import base64
@@ -22,7 +23,7 @@ from tersely.eval.svg import SERIES, Figure, available, svg
 from tersely.eval.verdict import signed
 
 TEMPLATES = Path(__file__).parent / "templates"
-TEXT_BUDGET = 2_500_000                                          # characters of model text in the whole page
+TEXT_BUDGET = 2_500_000  # characters of model text in the whole page
 
 
 def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None) -> str:
@@ -30,18 +31,36 @@ def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None) 
     import jinja2
     from markupsafe import Markup
 
-    env = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-                             trim_blocks=True, lstrip_blocks=True)
-    env.filters.update(pct=_percent, num=_number, signed=lambda x, d=1: signed(x, d), by=lambda x: "" if x is None else x)
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters.update(
+        pct=_percent, num=_number, signed=lambda x, d=1: signed(x, d), by=lambda x: "" if x is None else x
+    )
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     pictures = available()
     return env.get_template("report.html.j2").render(
-        data=data, base=data["base"], runs=data["runs"], comparisons=data["comparisons"], series=SERIES,
+        data=data,
+        base=data["base"],
+        runs=data["runs"],
+        comparisons=data["comparisons"],
+        series=SERIES,
         names=sorted({name for run in data["runs"] for name in run["benchmarks"]}),
-        sections=_sections(data, pictures), training=_rendered(_training(runs), pictures), pictures=pictures,
-        samples=_samples(runs, base), audits=_audits(runs), cards=[_card(run) for run in _folders(runs)],
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")), script=Markup(script), digest=digest)
+        sections=_sections(data, pictures),
+        training=_rendered(_training(runs), pictures),
+        pictures=pictures,
+        samples=_samples(runs, base),
+        audits=_audits(runs),
+        cards=[_card(run) for run in _folders(runs)],
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        digest=digest,
+    )
 
 
 def _percent(x: float | None, digits: int = 1) -> str:
@@ -56,20 +75,38 @@ def _sections(data: dict[str, Any], pictures: bool) -> list[dict[str, Any]]:
     """One a benchmark: its runs and its figures."""
     sections = []
     for index, name in enumerate(sorted({name for run in data["runs"] for name in run["benchmarks"]})):
-        runs = [(i, run["name"], run["benchmarks"][name]) for i, run in enumerate(data["runs"]) if name in run["benchmarks"]]
-        sections.append({"name": name, "id": f"bench-{index}", "runs": [run[1:] for run in runs], "difficulty": data["difficulty"][name],
-                         "aes": {c["run"]: c["aes"] for c in data["comparisons"] if c["benchmark"] == name},
-                         "matched": {c["run"]: c["matched_tokens"] for c in data["comparisons"] if c["benchmark"] == name},
-                         "levels": list(dict.fromkeys(level for _, _, e in runs for level in e["by_level"])),
-                         "figures": _rendered(benchmark_figures(f"b{index}", runs), pictures)})
+        runs = [
+            (i, run["name"], run["benchmarks"][name]) for i, run in enumerate(data["runs"]) if name in run["benchmarks"]
+        ]
+        sections.append(
+            {
+                "name": name,
+                "id": f"bench-{index}",
+                "runs": [run[1:] for run in runs],
+                "difficulty": data["difficulty"][name],
+                "aes": {c["run"]: c["aes"] for c in data["comparisons"] if c["benchmark"] == name},
+                "matched": {c["run"]: c["matched_tokens"] for c in data["comparisons"] if c["benchmark"] == name},
+                "levels": list(dict.fromkeys(level for _, _, e in runs for level in e["by_level"])),
+                "figures": _rendered(benchmark_figures(f"b{index}", runs), pictures),
+            }
+        )
     return sections
 
 
 def _rendered(figures: list[Figure], pictures: bool) -> list[dict[str, Any]]:
     from markupsafe import Markup
 
-    return [{"key": f.key, "title": f.title, "alt": f.alt, "head": f.head, "rows": f.rows,
-             "svg": Markup(svg(f)) if pictures else None} for f in figures]          # matplotlib escapes names itself
+    return [
+        {
+            "key": f.key,
+            "title": f.title,
+            "alt": f.alt,
+            "head": f.head,
+            "rows": f.rows,
+            "svg": Markup(svg(f)) if pictures else None,
+        }
+        for f in figures
+    ]  # matplotlib escapes names itself
 
 
 def _folders(runs: list[RunRecords]) -> list[RunRecords]:
@@ -84,7 +121,9 @@ def _training(runs: list[RunRecords]) -> list[Figure]:
 
 def _samples(runs: list[RunRecords], base: RunRecords | None) -> list[dict[str, Any]]:
     """The worst samples of every trained run; of the only run where there is no other."""
-    shown = [run for run in runs if run is not base and run.strategy is None and run.path] or [run for run in runs if run.path][:1]
+    shown = [run for run in runs if run is not base and run.strategy is None and run.path] or [
+        run for run in runs if run.path
+    ][:1]
     limit = max(1000, min(12_000, TEXT_BUDGET // max(1, 40 * len(shown))))
     return [sample for run in shown for sample in worst_samples(run, base, limit)]
 
@@ -101,10 +140,20 @@ def _card(run: RunRecords) -> dict[str, Any]:
     commands = [("evaluated with", card.pop("command", None)), ("trained with", environment.pop("command", None))]
     config = run.folder / "config.yaml" if run.folder else None
     facts = [(key, value) for source in (card, environment) for key, value in _flat(source)]
-    return {"name": run.name, "folder": run.folder.name if run.folder else "", "facts": facts,
-            "commands": [(what, command if isinstance(command, str) else shlex.join(map(str, command))) for what, command in commands if command],
-            "config": config.read_text(encoding="utf-8", errors="replace") if config and config.is_file() else None,
-            "dropped": run.dropped, "duplicates": run.duplicates, "notes": run.notes}
+    return {
+        "name": run.name,
+        "folder": run.folder.name if run.folder else "",
+        "facts": facts,
+        "commands": [
+            (what, command if isinstance(command, str) else shlex.join(map(str, command)))
+            for what, command in commands
+            if command
+        ],
+        "config": config.read_text(encoding="utf-8", errors="replace") if config and config.is_file() else None,
+        "dropped": run.dropped,
+        "duplicates": run.duplicates,
+        "notes": run.notes,
+    }
 
 
 def _json(folder: Path | None, name: str) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 """report.md: the verdicts and the tables, for a pull request. Model text never appears in it."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -26,8 +27,12 @@ def markdown(data: dict[str, Any]) -> str:
     names = sorted({name for run in data["runs"] for name in run["benchmarks"]})
     for name in names:
         runs = [(run["name"], run["benchmarks"][name]) for run in data["runs"] if name in run["benchmarks"]]
-        parts += [f"## {plain(name)}", _benchmark_table(runs), *_level_table(runs),
-                  f"Difficulty: {plain(data['difficulty'][name])}. Easiest half: its share of all tokens."]
+        parts += [
+            f"## {plain(name)}",
+            _benchmark_table(runs),
+            *_level_table(runs),
+            f"Difficulty: {plain(data['difficulty'][name])}. Easiest half: its share of all tokens.",
+        ]
     parts += ["## How it was computed", _method(data)]
     return "\n\n".join(parts) + "\n"
 
@@ -35,8 +40,11 @@ def markdown(data: dict[str, Any]) -> str:
 def _verdicts(data: dict[str, Any]) -> list[str]:
     if not data["comparisons"]:
         return ["One run, nothing to compare with: name a base with `--base`."]
-    lines = [f"- **{plain(c['run'])}** against {plain(c['base'])} on {plain(c['benchmark'])} ({c['problems']} problems): {c['sentence']}"
-             for c in data["comparisons"]]
+    lines = [
+        f"- **{plain(c['run'])}** against {plain(c['base'])} on {plain(c['benchmark'])} ({c['problems']} problems): "
+        + c["sentence"]
+        for c in data["comparisons"]
+    ]
     return ["\n".join(lines)]
 
 
@@ -46,16 +54,39 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _benchmark_table(runs: list[tuple[str, dict[str, Any]]]) -> str:
-    head = ["run", "problems x samples", "accuracy %", "95 %", "tokens", "95 %", "p95", "truncated %", "undecided %",
-            "tokens per solved", "adaptation ratio", "easiest half %"]
+    head = [
+        "run",
+        "problems x samples",
+        "accuracy %",
+        "95 %",
+        "tokens",
+        "95 %",
+        "p95",
+        "truncated %",
+        "undecided %",
+        "tokens per solved",
+        "adaptation ratio",
+        "easiest half %",
+    ]
     rows = []
     for name, e in runs:
         low, high = e["accuracy_ci"]
-        rows.append([plain(name), f"{e['problems']} x {e['samples'] / max(1, e['problems']):g}", percent(e["accuracy"]),
-                     f"{percent(low)} to {percent(high)}", count(e["tokens_mean"], 1),
-                     f"{count(e['tokens_ci'][0], 1)} to {count(e['tokens_ci'][1], 1)}", count(e["tokens"]["p95"]),
-                     percent(e["truncated"]), percent(e["undecided"]), count(e["tokens_per_solved"], 1),
-                     count(e["adaptation_ratio"], 2), percent(e["token_share_easiest_half"])])
+        rows.append(
+            [
+                plain(name),
+                f"{e['problems']} x {e['samples'] / max(1, e['problems']):g}",
+                percent(e["accuracy"]),
+                f"{percent(low)} to {percent(high)}",
+                count(e["tokens_mean"], 1),
+                f"{count(e['tokens_ci'][0], 1)} to {count(e['tokens_ci'][1], 1)}",
+                count(e["tokens"]["p95"]),
+                percent(e["truncated"]),
+                percent(e["undecided"]),
+                count(e["tokens_per_solved"], 1),
+                count(e["adaptation_ratio"], 2),
+                percent(e["token_share_easiest_half"]),
+            ]
+        )
     return table(head, rows)
 
 
@@ -67,15 +98,22 @@ def _level_table(runs: list[tuple[str, dict[str, Any]]]) -> list[str]:
     rows = []
     for level in levels:
         cells = [e["by_level"].get(level, {"accuracy": None, "tokens_mean": None}) for _, e in runs]
-        rows.append([plain(level), *(text for cell in cells
-                                     for text in (percent(cell["accuracy"]), count(cell["tokens_mean"], 1)))])
+        rows.append(
+            [
+                plain(level),
+                *(text for cell in cells for text in (percent(cell["accuracy"]), count(cell["tokens_mean"], 1))),
+            ]
+        )
     return [table(head, rows)]
 
 
 def _method(data: dict[str, Any]) -> str:
     settings = data["settings"]
     weights = ", ".join(f"{k} {v:g}" for k, v in settings["aes_weights"].items())
-    return (f"Accuracy is the mean over samples, then problems. Intervals: {settings['level']:.0%} percentile bootstrap over "
-            f"problems, {settings['draws']} draws, seed {settings['seed']}. Comparisons pair the same problems; a loss is significant "
-            "when its interval lies below 0 or the paired permutation test, Holm-adjusted over benchmarks, gives p < 0.05. "
-            f"Undecided samples are left out of the accuracy and counted beside it. AES weights: {weights}.")
+    return (
+        f"Accuracy is the mean over samples, then problems. Intervals: {settings['level']:.0%} percentile bootstrap over "
+        f"problems, {settings['draws']} draws, seed {settings['seed']}. Comparisons pair the same problems; a loss is "
+        "significant when its interval lies below 0 or the paired permutation test, Holm-adjusted over benchmarks, gives "
+        "p < 0.05. "
+        f"Undecided samples are left out of the accuracy and counted beside it. AES weights: {weights}."
+    )

@@ -3,6 +3,7 @@
 Worst first: wrong samples on the problems whose solve rate fell most against the base, the longest sample of each problem; when
 fewer than twenty problems lost, right samples follow that spend most tokens after their first right answer.
 """
+
 from __future__ import annotations
 
 import re
@@ -49,7 +50,9 @@ def _rank(a: BenchmarkRecords, b: BenchmarkRecords | None) -> list[tuple[tuple[f
     return found
 
 
-def _pair_of_texts(run: RunRecords, base: RunRecords | None, name: str, problem: str, column: int, limit: int) -> dict[str, Any]:
+def _pair_of_texts(
+    run: RunRecords, base: RunRecords | None, name: str, problem: str, column: int, limit: int
+) -> dict[str, Any]:
     own = run.benchmarks[name]
     row = own.problem_ids.index(problem)
     record = run.record(name, row, column)
@@ -60,21 +63,39 @@ def _pair_of_texts(run: RunRecords, base: RunRecords | None, name: str, problem:
         right = np.where(other.correct[there] == 1, other.tokens[there], np.inf)
         chosen = int(right.argmin()) if np.isfinite(right).any() else 0
         sides.insert(0, _side(base.name, base.record(name, there, chosen), other.correct[there], limit))
-    return {"run": run.name, "benchmark": name, "problem_id": problem, "level": own.levels[row],
-            "problem": _cut(_visible(record.get("problem")), 2000), "gold": _cut(_visible(record.get("gold")), 200),
-            "verdict": sides[-1]["verdict"], "sides": sides}
+    return {
+        "run": run.name,
+        "benchmark": name,
+        "problem_id": problem,
+        "level": own.levels[row],
+        "problem": _cut(_visible(record.get("problem")), 2000),
+        "gold": _cut(_visible(record.get("gold")), 200),
+        "verdict": sides[-1]["verdict"],
+        "sides": sides,
+    }
 
 
 def _side(name: str, record: dict[str, Any], scores: np.ndarray, limit: int) -> dict[str, Any]:
     correct = {"right": 1.0}.get(str(record.get("verdict")), record.get("correct"))
     known = scores[~np.isnan(scores)]
     thinking, answer = split_text(record, correct, limit)
-    return {"name": name, "verdict": str(record.get("verdict") or "undecided"), "tokens": record["tokens"],
-            "thinking_tokens": record.get("thinking_tokens"), "answer": _cut(_visible(record.get("answer")), 200),
-            "finish": record.get("finish"), "solved": int(known.sum()), "samples": len(known), "thinking": thinking, "text": answer}
+    return {
+        "name": name,
+        "verdict": str(record.get("verdict") or "undecided"),
+        "tokens": record["tokens"],
+        "thinking_tokens": record.get("thinking_tokens"),
+        "answer": _cut(_visible(record.get("answer")), 200),
+        "finish": record.get("finish"),
+        "solved": int(known.sum()),
+        "samples": len(known),
+        "thinking": thinking,
+        "text": answer,
+    }
 
 
-def split_text(record: dict[str, Any], correct: float | None, limit: int) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+def split_text(
+    record: dict[str, Any], correct: float | None, limit: int
+) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
     """Thinking and answer as pieces (text, comes after the first right answer).
 
     The answer part is only marked when the first right answer stands in it: stating a result once after thinking is no waste.

@@ -4,6 +4,7 @@ A run directory holds `records.jsonl` (or `eval/records.jsonl`) and, if somebody
 model, command, versions, seeds, commit, hardware. Records of several run names or decoding strategies in one file become
 several runs. Of two records for the same sample the later one counts (a restarted run may write one twice).
 """
+
 from __future__ import annotations
 
 import json
@@ -24,17 +25,18 @@ VERDICTS = tuple(SCORES)
 @dataclass
 class BenchmarkRecords:
     """One run on one benchmark; Q problems, at most n samples each, nan (None, -1) where there is no such sample."""
+
     problem_ids: list[str]
-    levels: list[str | None]                                     # (Q,)
-    correct: np.ndarray                                          # (Q, n) 1, 0, nan
-    tokens: np.ndarray                                           # (Q, n)
-    thinking_tokens: np.ndarray                                  # (Q, n)
-    truncated: np.ndarray                                        # (Q, n) 1, 0, nan
-    first_correct: np.ndarray                                    # (Q, n) tokens, nan = never stated
-    verdict: np.ndarray                                          # (Q, n) index into VERDICTS, nan
-    answers: np.ndarray                                          # (Q, n) object
-    offset: np.ndarray                                           # (Q, n) int64, place in the file, -1
-    estimated: int = 0                                           # samples whose first_correct is a share of characters
+    levels: list[str | None]  # (Q,)
+    correct: np.ndarray  # (Q, n) 1, 0, nan
+    tokens: np.ndarray  # (Q, n)
+    thinking_tokens: np.ndarray  # (Q, n)
+    truncated: np.ndarray  # (Q, n) 1, 0, nan
+    first_correct: np.ndarray  # (Q, n) tokens, nan = never stated
+    verdict: np.ndarray  # (Q, n) index into VERDICTS, nan
+    answers: np.ndarray  # (Q, n) object
+    offset: np.ndarray  # (Q, n) int64, place in the file, -1
+    estimated: int = 0  # samples whose first_correct is a share of characters
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Row numbers of these problems, in this order."""
@@ -44,8 +46,9 @@ class BenchmarkRecords:
     def take(self, rows: np.ndarray) -> BenchmarkRecords:
         """The same run on some of its problems."""
         picked = {name: getattr(self, name)[rows] for name in ARRAYS}
-        return BenchmarkRecords([self.problem_ids[i] for i in rows], [self.levels[i] for i in rows],
-                                **picked, estimated=self.estimated)
+        return BenchmarkRecords(
+            [self.problem_ids[i] for i in rows], [self.levels[i] for i in rows], **picked, estimated=self.estimated
+        )
 
 
 ARRAYS = ("correct", "tokens", "thinking_tokens", "truncated", "first_correct", "verdict", "answers", "offset")
@@ -54,6 +57,7 @@ ARRAYS = ("correct", "tokens", "thinking_tokens", "truncated", "first_correct", 
 @dataclass
 class RunRecords:
     """One run: its name, its card, its records by benchmark, and what was wrong with the file."""
+
     name: str
     path: Path | None
     card: dict[str, Any]
@@ -79,14 +83,18 @@ def find_records(run: str | Path) -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise FileNotFoundError(f"no {FILE} in {path} (looked for {', '.join(map(str, places))}); run `tersely eval` first, "
-                            "or name a directory that holds one")
+    raise FileNotFoundError(
+        f"no {FILE} in {path} (looked for {', '.join(map(str, places))}); run `tersely eval` first, "
+        "or name a directory that holds one"
+    )
 
 
 def load_runs(run: str | Path) -> list[RunRecords]:
     """All runs of a directory: one for each (run name, decoding strategy) among its records."""
     path = find_records(run)
-    folder = path.parent.parent if path.parent.name == "eval" and not (path.parent / "run.json").exists() else path.parent
+    folder = (
+        path.parent.parent if path.parent.name == "eval" and not (path.parent / "run.json").exists() else path.parent
+    )
     card = _card(path.parent) or _card(folder)
     reader = RecordReader(path)
     found: dict[tuple[str, str | None], dict[str, _Builder]] = {}
@@ -98,10 +106,18 @@ def load_runs(run: str | Path) -> list[RunRecords]:
         raise ValueError(f"{path} holds no complete record; was the evaluation stopped before its first sample?")
     runs = []
     for (name, strategy), builders in found.items():
-        runs.append(RunRecords(
-            name=name if strategy is None else f"{name} + {strategy}", path=path, card=card,
-            benchmarks={benchmark: builder.build() for benchmark, builder in builders.items()}, dropped=reader.dropped,
-            duplicates=sum(builder.duplicates for builder in builders.values()), strategy=strategy, folder=folder))
+        runs.append(
+            RunRecords(
+                name=name if strategy is None else f"{name} + {strategy}",
+                path=path,
+                card=card,
+                benchmarks={benchmark: builder.build() for benchmark, builder in builders.items()},
+                dropped=reader.dropped,
+                duplicates=sum(builder.duplicates for builder in builders.values()),
+                strategy=strategy,
+                folder=folder,
+            )
+        )
     return runs
 
 
@@ -141,10 +157,15 @@ class _Builder:
         first, estimated = first_correct_tokens(record, correct)
         self.estimated += estimated
         samples[index] = (
-            _float(correct), _float(record["tokens"]), _float(record.get("thinking_tokens")),
-            _float(record.get("truncated")), first,
+            _float(correct),
+            _float(record["tokens"]),
+            _float(record.get("thinking_tokens")),
+            _float(record.get("truncated")),
+            first,
             float(VERDICTS.index(verdict)) if verdict in SCORES else _float(None),
-            _hashable(record.get("answer")), offset)
+            _hashable(record.get("answer")),
+            offset,
+        )
 
     def build(self) -> BenchmarkRecords:
         """Samples in the order of their index, packed to the left."""
@@ -155,7 +176,7 @@ class _Builder:
         columns["offset"] = np.full(shape, -1, dtype=np.int64)
         for q, problem in enumerate(ids):
             for j, (_, values) in enumerate(sorted(self.samples[problem].items(), key=lambda item: _order(item[0]))):
-                for name, value in zip(ARRAYS, values):
+                for name, value in zip(ARRAYS, values, strict=False):
                     columns[name][q, j] = value
         return BenchmarkRecords(ids, [self.levels[p] for p in ids], **columns, estimated=self.estimated)
 

@@ -1,4 +1,5 @@
 """Intervals and tests; import from here. Pure numpy: rows are problems, and problems are what is redrawn."""
+
 from tersely.eval.stats_bootstrap import (
     Interval,
     bootstrap_mean,
@@ -17,6 +18,16 @@ from tersely.eval.stats_tests import (
 )
 
 __all__ = [
-    "Interval", "bootstrap_mean", "bootstrap_statistic", "clustered_standard_error", "dominance_probability", "holm",
-    "mcnemar_exact", "paired_bootstrap", "paired_permutation", "paired_standard_error", "sign_test", "standard_error",
+    "Interval",
+    "bootstrap_mean",
+    "bootstrap_statistic",
+    "clustered_standard_error",
+    "dominance_probability",
+    "holm",
+    "mcnemar_exact",
+    "paired_bootstrap",
+    "paired_permutation",
+    "paired_standard_error",
+    "sign_test",
+    "standard_error",
 ]

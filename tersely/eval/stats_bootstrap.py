@@ -5,6 +5,7 @@ alone is calibrated; drawing samples inside as well ("both") counts that noise t
 Random numbers: numpy.random.default_rng(seed). Problem draws depend on the seed and the number of problems alone, and the
 sample draws of two runs follow their content, not their order: swapping the runs of a comparison negates its interval.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -16,12 +17,13 @@ import numpy as np
 from tersely.eval.arrays import NAN, counts, matrix, mean, row_means, same_problems, same_shape, verdicts
 
 RESAMPLE = ("problems", "samples", "both")
-CHUNK = 2_000_000                                              # numbers held at once
+CHUNK = 2_000_000  # numbers held at once
 
 
 @dataclass(frozen=True)
 class Interval:
     """A statistic with its percentile interval: estimate, low, high, level (0.95), and the number of draws."""
+
     estimate: float
     low: float
     high: float
@@ -35,7 +37,7 @@ def interval(estimate: float, drawn: np.ndarray, level: float, draws: int) -> In
     if not drawn.size:
         return Interval(float(estimate), NAN, NAN, level, draws)
     tail = (1 - level) / 2
-    low, high = np.quantile(drawn, tail), -np.quantile(-drawn, tail)     # mirrored, so that negation is exact
+    low, high = np.quantile(drawn, tail), -np.quantile(-drawn, tail)  # mirrored, so that negation is exact
     return Interval(float(estimate), float(low), float(high), level, draws)
 
 
@@ -88,8 +90,9 @@ def _mean_draws(x: np.ndarray, draws: int, seed: int) -> tuple[float, np.ndarray
     return float(x[0] + gap.mean()), x[0] + np.concatenate(drawn)
 
 
-def bootstrap_mean(values: Any, *, resample: str = "problems", draws: int = 10_000, level: float = 0.95,
-                   seed: int = 0) -> Interval:
+def bootstrap_mean(
+    values: Any, *, resample: str = "problems", draws: int = 10_000, level: float = 0.95, seed: int = 0
+) -> Interval:
     """Macro mean of (Q, n) values, nan dropped, with its interval.
 
     resample: "problems" redraws whole problems; "samples" keeps the problems and redraws inside each (the benchmark is the
@@ -105,13 +108,18 @@ def bootstrap_mean(values: Any, *, resample: str = "problems", draws: int = 10_0
         rng = np.random.default_rng(seed)
         stream = rng.spawn(1)[0]
         samples = Samples(x)
-        drawn = np.concatenate([samples.redraw(stream, index).mean(axis=1)
-                                for index in _problems(rng, len(x), draws, x.shape[1], resample)])
+        drawn = np.concatenate(
+            [
+                samples.redraw(stream, index).mean(axis=1)
+                for index in _problems(rng, len(x), draws, x.shape[1], resample)
+            ]
+        )
     return interval(estimate, drawn, level, draws)
 
 
-def bootstrap_statistic(statistic: Callable[..., float], *arrays: Any, draws: int = 2_000, level: float = 0.95,
-                        seed: int = 0) -> Interval:
+def bootstrap_statistic(
+    statistic: Callable[..., float], *arrays: Any, draws: int = 2_000, level: float = 0.95, seed: int = 0
+) -> Interval:
     """Cluster bootstrap of any function of arrays that share axis 0 (AES, AUC, hypervolume, a correlation).
 
     Draws whose value is nan are left out; none left -> nan. ValueError: no array, or different lengths.
@@ -125,8 +133,9 @@ def bootstrap_statistic(statistic: Callable[..., float], *arrays: Any, draws: in
     if not len(data[0]):
         return Interval(NAN, NAN, NAN, level, draws)
     rng = np.random.default_rng(seed)
-    drawn = [float(statistic(*(a[row] for a in data)))
-             for index in problem_draws(rng, len(data[0]), draws) for row in index]
+    drawn = [
+        float(statistic(*(a[row] for a in data))) for index in problem_draws(rng, len(data[0]), draws) for row in index
+    ]
     return interval(float(statistic(*data)), np.array(drawn, dtype=np.float64), level, draws)
 
 
@@ -152,8 +161,16 @@ def _effect(a: np.ndarray, b: np.ndarray, statistic: str) -> np.ndarray:
     return np.where(use, np.log(np.where(use, a, 1.0)) - np.log(np.where(use, b, 1.0)), np.nan)
 
 
-def paired_bootstrap(a: Any, b: Any, *, statistic: str = "difference", resample: str = "problems", draws: int = 10_000,
-                     level: float = 0.95, seed: int = 0) -> Interval:
+def paired_bootstrap(
+    a: Any,
+    b: Any,
+    *,
+    statistic: str = "difference",
+    resample: str = "problems",
+    draws: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
     """Interval of a comparison of two runs, (Q, n_a) and (Q, n_b), on the same problems, row by row.
 
     "difference": macro mean a - macro mean b. "log_ratio": mean of ln(mean a_q / mean b_q), problems with a zero mean
@@ -191,8 +208,9 @@ def _redrawn_effect(x: np.ndarray, y: np.ndarray, statistic: str, resample: str,
     return np.concatenate(drawn)
 
 
-def dominance_probability(correct_a: Any, tokens_a: Any, correct_b: Any, tokens_b: Any, *, draws: int = 10_000,
-                          seed: int = 0) -> float:
+def dominance_probability(
+    correct_a: Any, tokens_a: Any, correct_b: Any, tokens_b: Any, *, draws: int = 10_000, seed: int = 0
+) -> float:
     """Share of joint problem draws in which a needs no more mean tokens and is no less accurate than b, one strictly.
 
     Differences below 1e-12 of their scale count as equal. Identical runs -> 0. No shared problem -> nan.

@@ -1,4 +1,5 @@
 """Tests between two runs on the same problems, standard errors, and the correction for many tests."""
+
 from __future__ import annotations
 
 import math
@@ -9,7 +10,7 @@ import numpy as np
 from tersely.eval.arrays import NAN, matrix, numbers, row_means, same_shape, vector, verdicts
 from tersely.eval.stats_bootstrap import CHUNK, check, differences
 
-EXACT_UP_TO = 16                                                # non-zero differences: 65,536 sign flips
+EXACT_UP_TO = 16  # non-zero differences: 65,536 sign flips
 
 
 def paired_permutation(a: Any, b: Any, *, draws: int = 10_000, seed: int = 0) -> float:
@@ -95,7 +96,7 @@ def clustered_standard_error(values: Any, clusters: Any) -> float:
         return NAN
     center = v[known].mean()
     sums: dict[Any, float] = {}
-    for label, value in zip(labels, v):
+    for label, value in zip(labels, v, strict=False):
         if not np.isnan(value):
             sums[label] = sums.get(label, 0.0) + float(value - center)
     return math.sqrt(sum(s * s for s in sums.values())) / int(known.sum())

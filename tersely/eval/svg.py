@@ -1,8 +1,9 @@
 """Figures as inline SVG that follow the page: text and series take their colours from the page's CSS variables.
 
-matplotlib draws with stand-in colours, which are then replaced by `currentColor`, `var(--line)` and `var(--s0)` to `var(--s7)`; text
-stays text. matplotlib is an optional extra: `available()` says whether it is there.
+matplotlib draws with stand-in colours, which are then replaced by `currentColor`, `var(--line)` and `var(--s0)` to
+`var(--s7)`; text stays text. matplotlib is an optional extra: `available()` says whether it is there.
 """
+
 from __future__ import annotations
 
 import io
@@ -16,7 +17,7 @@ INK, LINE = "#010203", "#040506"
 SERIES = 8
 DASHES = ("-", "--", "-.", ":")
 MARKERS = "osD^vPX*"
-SIZE = (5.2, 3.5)                                                # inches; 374 points fit a phone without shrinking text
+SIZE = (5.2, 3.5)  # inches; 374 points fit a phone without shrinking text
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Figure:
 
     `legend` holds (number, name) of the runs; the number fixes colour, dash and marker, so a run looks the same everywhere.
     """
+
     key: str
     title: str
     alt: str
@@ -42,7 +44,7 @@ def color(i: int) -> str:
     return f"#0a0b0{i % SERIES}"
 
 
-def dash(i: int) -> str:
+def dash(i: int) -> Any:
     return DASHES[i // SERIES % len(DASHES)]
 
 
@@ -61,29 +63,53 @@ def svg(figure: Figure) -> str:
     from matplotlib.figure import Figure as Canvas
     from matplotlib.lines import Line2D
 
-    style = {"svg.fonttype": "none", "svg.hashsalt": "tersely", "text.parse_math": False, "font.size": 10, "text.color": INK,
-             "axes.edgecolor": LINE, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "grid.color": LINE,
-             "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.linewidth": 0.6,
-             "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 9, "font.family": "sans-serif",
-             "legend.labelcolor": INK, "figure.facecolor": "none", "axes.facecolor": "none", "lines.linewidth": 1.8}
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "tersely",
+        "text.parse_math": False,
+        "font.size": 10,
+        "text.color": INK,
+        "axes.edgecolor": LINE,
+        "axes.labelcolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "grid.color": LINE,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.linewidth": 0.6,
+        "axes.axisbelow": True,
+        "legend.frameon": False,
+        "legend.fontsize": 9,
+        "font.family": "sans-serif",
+        "legend.labelcolor": INK,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "lines.linewidth": 1.8,
+    }
     with mpl.rc_context(style):
         canvas = Canvas(figsize=SIZE, layout="constrained")
         FigureCanvasSVG(canvas)
         figure.draw(canvas.add_subplot())
         if figure.legend:
-            handles = [Line2D([], [], color=color(i), linestyle=dash(i), marker=marker(i), markersize=5) for i, _ in figure.legend]
+            handles = [
+                Line2D([], [], color=color(i), linestyle=dash(i), marker=marker(i), markersize=5)
+                for i, _ in figure.legend
+            ]
             names = [short(name) for _, name in figure.legend]
             columns = max(1, min(len(names), int(62 // (max(map(len, names)) + 6))))
             canvas.legend(handles, names, loc="outside lower center", ncols=columns)
         out = io.StringIO()
-        canvas.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        canvas.savefig(
+            out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
     return _inline(out.getvalue(), figure.key)
 
 
 def _inline(text: str, key: str) -> str:
-    text = text[text.index("<svg"):]
+    text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    head, body = text[: text.index(">") + 1], text[text.index(">") + 1:]
+    head, body = text[: text.index(">") + 1], text[text.index(">") + 1 :]
     head = re.sub(r'\s(width|height|xmlns:xlink|version)="[^"]*"', "", head)
     body = re.sub(r'\bid="([^"]*)"', rf'id="{key}-\1"', body)
     body = re.sub(r'(xlink:)?href="#([^"]*)"', rf'href="#{key}-\2"', body)

@@ -5,6 +5,7 @@ test (Holm-adjusted over the benchmarks of the comparison) gives p < 0.05: "no s
 A gain needs both to speak. So the doubtful cases count against the trained model, never for it.
 "No significant loss" is not "no loss": the lower end of the interval is what the data cannot rule out.
 """
+
 from __future__ import annotations
 
 import math
@@ -31,11 +32,15 @@ def mark_significance(comparison: dict[str, Any]) -> None:
 
 
 def sentence(comparison: dict[str, Any]) -> str:
-    """"-43 % tokens [-47, -39], accuracy -0.4 pt [-1.6, +0.8], no significant loss"."""
+    """ "-43 % tokens [-47, -39], accuracy -0.4 pt [-1.6, +0.8], no significant loss"."""
     tokens = interval_text(comparison["tokens_change"], comparison["tokens_change_ci"], " % tokens", 0)
     accuracy = interval_text(comparison["accuracy_change"], comparison["accuracy_change_ci"], " pt", 1)
-    ending = {"loss": "a significant loss", "gain": "a significant gain", "none": "no significant loss",
-              "unknown": "accuracy not comparable"}[comparison["accuracy_verdict"]]
+    ending = {
+        "loss": "a significant loss",
+        "gain": "a significant gain",
+        "none": "no significant loss",
+        "unknown": "accuracy not comparable",
+    }[comparison["accuracy_verdict"]]
     doubt = ", no significant change of tokens" if comparison["tokens_verdict"] == "none" else ""
     return f"{tokens}, accuracy {accuracy}, {ending}{doubt}"
 

@@ -23,5 +23,9 @@ def test_fewer_give_the_rate_of_the_level(tmp_path, write_run):
 def test_unknown_without_levels_or_base(tmp_path, write_run):
     base = load_runs(write_run(tmp_path, "base", samples=4))[0]
     base.benchmarks["sums"].levels = [None] * 40
-    assert reference(base, "sums").by is None and reference(None, "sums").by is None and reference(base, "other").by is None
+    assert (
+        reference(base, "sums").by is None
+        and reference(None, "sums").by is None
+        and reference(base, "other").by is None
+    )
     assert np.isnan(reference(base, "sums").rates(base.benchmarks["sums"])).all()

@@ -70,8 +70,9 @@ def test_strict_relatives_at_their_ends():
     assert g_pass_at_k(3000, 1500, 1000, 0.5) == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize("args, name", [((3, 1, 4), "n"), ((3, -1, 2), "c"), ((3, 4, 2), "c"), ((3, 1, 0), "k"),
-                                        ((3, 1.5, 2), "c")])
+@pytest.mark.parametrize(
+    "args, name", [((3, 1, 4), "n"), ((3, -1, 2), "c"), ((3, 4, 2), "c"), ((3, 1, 0), "k"), ((3, 1.5, 2), "c")]
+)
 def test_impossible_draws_are_refused(args, name):
     for function in (pass_at_k, mg_pass_at_k, lambda n, c, k: g_pass_at_k(n, c, k, 0.5)):
         with pytest.raises(ValueError, match=rf"^{name} is"):

@@ -28,8 +28,10 @@ def test_fractional_problems():
     assert adaptation_ratio([10, 20, 30, 40], [1, 0.75, 0.5, 0]) == pytest.approx((40 + 10) / (10 + 20 / 3))
 
 
-@given(st.lists(st.tuples(st.integers(0, 500), st.sampled_from([0, 0.25, 0.5, 1])), min_size=1, max_size=15),
-       st.randoms(use_true_random=False))
+@given(
+    st.lists(st.tuples(st.integers(0, 500), st.sampled_from([0, 0.25, 0.5, 1])), min_size=1, max_size=15),
+    st.randoms(use_true_random=False),
+)
 def test_order_of_rows_is_irrelevant_and_ties_give_one(rows, random):
     shuffled = random.sample(rows, len(rows))
     for function in (adaptation_ratio, token_share_easiest_half):
@@ -58,7 +60,9 @@ def test_correlations_equal_scipy():
     assert length_difficulty_spearman(t, r) == pytest.approx(spearmanr(t.mean(1), 1 - r).statistic)
     assert length_difficulty_kendall(t, r) == pytest.approx(kendalltau(t.mean(1), 1 - r).statistic)
     for function in (length_difficulty_spearman, length_difficulty_kendall):
-        assert np.isnan(function([1], [1])) and np.isnan(function([1, 1], [0, 1])) and np.isnan(function([1, 2], [1, 1]))
+        assert (
+            np.isnan(function([1], [1])) and np.isnan(function([1, 1], [0, 1])) and np.isnan(function([1, 2], [1, 1]))
+        )
 
 
 def test_spearman_on_right_samples():

@@ -26,7 +26,7 @@ def test_truncation_curve():
 
 @given(st.lists(st.tuples(st.sampled_from([0, 1]), st.integers(0, 50)), min_size=1, max_size=20))
 def test_curve_rises_to_the_accuracy(samples):
-    c, t = zip(*samples)
+    c, t = zip(*samples, strict=False)
     curve = accuracy_at_budget(c, t, [1, 10, 50])
     assert (np.diff(curve) >= 0).all() and curve[-1] == pytest.approx(mean_at_n(c))
 

@@ -13,7 +13,7 @@ NAN = np.nan
 
 def enumerate_votes(answers, correct, k):
     """The definition, one subset at a time."""
-    sample = [(a, c) for a, c in zip(answers, correct) if not np.isnan(c)]
+    sample = [(a, c) for a, c in zip(answers, correct, strict=False) if not np.isnan(c)]
     score = {a: np.mean([c for b, c in sample if b == a]) for a, _ in sample}
     values = []
     for chosen in combinations(sample, k):
@@ -26,8 +26,9 @@ def enumerate_votes(answers, correct, k):
     return np.mean(values) if values else NAN
 
 
-samples = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "d", None]), st.sampled_from([0.0, 1.0, NAN])),
-                   min_size=1, max_size=9)
+samples = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "c", "d", None]), st.sampled_from([0.0, 1.0, NAN])), min_size=1, max_size=9
+)
 
 
 @settings(deadline=None)

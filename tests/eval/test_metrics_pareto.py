@@ -13,6 +13,7 @@ points = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 5).map(lambda a: a
 def test_front_equals_the_definition(p):
     def beaten(i):
         return any(q[0] <= p[i][0] and q[1] >= p[i][1] and q != p[i] for q in p)
+
     assert pareto_front(p).tolist() == [not beaten(i) for i in range(len(p))]
 
 
@@ -26,7 +27,7 @@ def test_front_edges():
 
 @given(points)
 def test_volume_equals_a_grid_count(p):
-    cells = [(t, a / 5) for t in range(1, 10) for a in range(1, 6)]       # unit-by-fifth cells left of 10, above 0
+    cells = [(t, a / 5) for t in range(1, 10) for a in range(1, 6)]  # unit-by-fifth cells left of 10, above 0
     covered = sum(any(q[0] <= t and q[1] >= a - 1e-9 for q in p) for t, a in cells)
     assert hypervolume(p, (10, 0), log2=False) == pytest.approx(covered / 5)
 

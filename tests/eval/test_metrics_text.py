@@ -22,7 +22,9 @@ def test_twelve_is_not_stated(text):
     assert first_answer_position(text, "12") is None
 
 
-@pytest.mark.parametrize("text", ["x = 12", "\\boxed{12}", "the answer: $12$", "It IS **12**", "answer \\( 12", "= 12.", "=12,"])
+@pytest.mark.parametrize(
+    "text", ["x = 12", "\\boxed{12}", "the answer: $12$", "It IS **12**", "answer \\( 12", "= 12.", "=12,"]
+)
 def test_twelve_is_stated(text):
     assert first_answer_position(text, " 12 ") == text.index("12") + 2
 

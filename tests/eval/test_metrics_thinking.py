@@ -29,8 +29,9 @@ def test_process_efficiency_drops_unknown_distinct_tokens():
 
 
 def test_token_level_form_looks_at_right_samples_only():
-    assert token_level_outcome_efficiency([[1, 0], [1, 1], [0, 0]], [[5, 1], [NAN, 2], [1, 1]],
-                                          [[10, 10], [10, 8], [9, 9]]) == pytest.approx((0.5 + 0.625) / 2)
+    assert token_level_outcome_efficiency(
+        [[1, 0], [1, 1], [0, 0]], [[5, 1], [NAN, 2], [1, 1]], [[10, 10], [10, 8], [9, 9]]
+    ) == pytest.approx((0.5 + 0.625) / 2)
     assert np.isnan(token_level_outcome_efficiency([0], [1], [2]))
 
 
@@ -63,7 +64,10 @@ def test_auc_oaa_equals_its_integral():
     c[3, 1] = t[5, 2] = NAN
     ticks = np.arange(0.5, 1000, 1.0)
     known = ~np.isnan(c) & ~np.isnan(t)
-    curve = [np.mean([(row_c[k] * (row_t[k] < x)).mean() for row_c, row_t, k in zip(c, t, known)]) for x in ticks]
+    curve = [
+        np.mean([(row_c[k] * (row_t[k] < x)).mean() for row_c, row_t, k in zip(c, t, known, strict=False)])
+        for x in ticks
+    ]
     assert auc_oaa(c, t) == pytest.approx(np.mean(curve), abs=1e-9)
 
 

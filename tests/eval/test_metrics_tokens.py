@@ -19,8 +19,15 @@ NAN = np.nan
 
 def test_summary_is_macro_in_the_mean_and_pooled_elsewhere():
     s = token_summary([[10, 20, 30], [100, NAN, NAN]], [[0, 0, 1], [True, 0, 0]])
-    assert s == {"mean": 60.0, "median": 25.0, "p90": pytest.approx(79.0), "p95": pytest.approx(89.5),
-                 "p99": pytest.approx(97.9), "truncated": 0.5, "samples": 4}
+    assert s == {
+        "mean": 60.0,
+        "median": 25.0,
+        "p90": pytest.approx(79.0),
+        "p95": pytest.approx(89.5),
+        "p99": pytest.approx(97.9),
+        "truncated": 0.5,
+        "samples": 4,
+    }
 
 
 def test_empty_summary_is_nan_with_no_samples():
@@ -64,7 +71,10 @@ def test_aes_of_the_published_case_and_its_edges():
     assert accuracy_efficiency_score(0, 50, 0, 100) == pytest.approx(0.5)
     assert np.isnan(accuracy_efficiency_score(0.1, 50, 0, 100))
     assert np.isnan(accuracy_efficiency_score(NAN, 50, 0.5, 100))
-    for kwargs, name in (({"base_tokens": 0, "base_acc": 0.5}, "base_tokens"), ({"base_tokens": 9, "base_acc": -1}, "base_acc")):
+    for kwargs, name in (
+        ({"base_tokens": 0, "base_acc": 0.5}, "base_tokens"),
+        ({"base_tokens": 9, "base_acc": -1}, "base_acc"),
+    ):
         with pytest.raises(ValueError, match=name):
             accuracy_efficiency_score(0.5, 5, **kwargs)
 

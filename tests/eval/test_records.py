@@ -12,7 +12,9 @@ def rows(path):
 
 def test_round_trip_with_offsets(tmp_path, record):
     path = tmp_path / "deep" / "records.jsonl"
-    written = [record(sample=i, text=t) for i, t in enumerate(("plain", "line\nbreak \u2028", "\udc80 lone", "<script>é"))]
+    written = [
+        record(sample=i, text=t) for i, t in enumerate(("plain", "line\nbreak \u2028", "\udc80 lone", "<script>é"))
+    ]
     with RecordWriter(path) as writer:
         for r in written:
             writer.write(r)
@@ -58,8 +60,10 @@ def test_a_bad_line_in_the_middle_is_an_error_with_its_place(tmp_path, record):
         rows(path)
 
 
-@pytest.mark.parametrize("change, words", [({"verdict": "maybe"}, "verdict"), ({"correct": 0}, "correct"),
-                                           ({"tokens": float("nan")}, "JSON")])
+@pytest.mark.parametrize(
+    "change, words",
+    [({"verdict": "maybe"}, "verdict"), ({"correct": 0}, "correct"), ({"tokens": float("nan")}, "JSON")],
+)
 def test_the_writer_refuses_contradictions(tmp_path, change, words, record):
     with RecordWriter(tmp_path / "records.jsonl") as writer, pytest.raises(ValueError, match=words):
         writer.write(record() | change)

@@ -19,15 +19,20 @@ def test_schema_and_numbers_of_a_run(data):
     data, _, short = data
     entry = data["runs"][1]["benchmarks"]["sums"]
     b = short.benchmarks["sums"]
-    assert entry["accuracy"] == pytest.approx(np.mean(b.correct)) and entry["tokens_mean"] == pytest.approx(np.mean(b.tokens))
+    assert entry["accuracy"] == pytest.approx(np.mean(b.correct)) and entry["tokens_mean"] == pytest.approx(
+        np.mean(b.tokens)
+    )
     assert entry["accuracy_ci"][0] < entry["accuracy"] < entry["accuracy_ci"][1] and entry["truncated"] == 0
     assert list(entry["by_level"]) == ["2", "3", "4", "5", "6"]
     level = np.array(b.levels) == "3"
-    assert entry["by_level"]["3"] == {"accuracy": pytest.approx(b.correct[level].mean()), "problems": 8,
-                                      "tokens_mean": pytest.approx(b.tokens[level].mean())}
+    assert entry["by_level"]["3"] == {
+        "accuracy": pytest.approx(b.correct[level].mean()),
+        "problems": 8,
+        "tokens_mean": pytest.approx(b.tokens[level].mean()),
+    }
     assert entry["adaptation_ratio"] > 1.5 and data["difficulty"]["sums"].startswith("mean solve rate of base")
     curve = entry["budget_curve"]
-    assert all(lo <= a <= hi for lo, a, hi in zip(curve["low"], curve["accuracy"], curve["high"]))
+    assert all(lo <= a <= hi for lo, a, hi in zip(curve["low"], curve["accuracy"], curve["high"], strict=False))
     assert sum(entry["first_correct"]["histogram"]) == pytest.approx(1)
     json.dumps(data, allow_nan=False)
 
@@ -39,8 +44,9 @@ def test_comparison_equals_the_paired_metrics(data):
     assert c["tokens_change"] == pytest.approx(metrics.compression_ratio(a.tokens, b.tokens) - 1)
     assert c["accuracy_change"] == pytest.approx(np.mean(a.correct) - np.mean(b.correct))
     assert c["tokens_change_ci"][0] < -0.45 and c["tokens_change_ci"][1] > -0.55 and c["tokens_verdict"] == "fewer"
-    assert c["aes"]["score"] == pytest.approx(metrics.accuracy_efficiency_score(
-        np.mean(a.correct), np.mean(a.tokens), np.mean(b.correct), np.mean(b.tokens)))
+    assert c["aes"]["score"] == pytest.approx(
+        metrics.accuracy_efficiency_score(np.mean(a.correct), np.mean(a.tokens), np.mean(b.correct), np.mean(b.tokens))
+    )
     assert c["problems"] == 40 and c["dominance_probability"] <= 1 and c["accuracy_p"] == c["accuracy_p_holm"]
 
 
@@ -78,4 +84,7 @@ def test_grid_follows_the_lengths(runs):
 
 
 def test_clean_is_plain_json():
-    assert clean({1: np.float64("nan"), "a": (np.inf, np.int64(3), np.array([1.5]))}) == {"1": None, "a": [None, 3, [1.5]]}
+    assert clean({1: np.float64("nan"), "a": (np.inf, np.int64(3), np.array([1.5]))}) == {
+        "1": None,
+        "a": [None, 3, [1.5]],
+    }

@@ -15,8 +15,13 @@ def write(folder, *records):
 
 
 def test_ragged_samples_are_packed_and_the_later_record_counts(tmp_path, record):
-    write(tmp_path, record(problem_id="a", sample=1, tokens=11), record(problem_id="a", sample=0, tokens=10, verdict="wrong"),
-          record(problem_id="b", sample=5, tokens=20, verdict="undecided"), record(problem_id="a", sample=1, tokens=12))
+    write(
+        tmp_path,
+        record(problem_id="a", sample=1, tokens=11),
+        record(problem_id="a", sample=0, tokens=10, verdict="wrong"),
+        record(problem_id="b", sample=5, tokens=20, verdict="undecided"),
+        record(problem_id="a", sample=1, tokens=12),
+    )
     (run,) = load_runs(tmp_path)
     b = run.benchmarks["sums"]
     np.testing.assert_array_equal(b.tokens, [[10, 12], [20, np.nan]])
@@ -28,9 +33,20 @@ def test_ragged_samples_are_packed_and_the_later_record_counts(tmp_path, record)
 
 
 def test_strategies_and_run_names_become_runs(tmp_path, record):
-    write(tmp_path, record(), record(strategy="plain", problem_id="p1"), record(strategy="no_thinking"),
-          record(strategy="forced_answer(budget=512)"), record(run="other"))
-    assert [r.name for r in load_runs(tmp_path)] == ["base", "base + no_thinking", "base + forced_answer(budget=512)", "other"]
+    write(
+        tmp_path,
+        record(),
+        record(strategy="plain", problem_id="p1"),
+        record(strategy="no_thinking"),
+        record(strategy="forced_answer(budget=512)"),
+        record(run="other"),
+    )
+    assert [r.name for r in load_runs(tmp_path)] == [
+        "base",
+        "base + no_thinking",
+        "base + forced_answer(budget=512)",
+        "other",
+    ]
 
 
 def test_card_and_the_eval_folder_of_a_training_run(tmp_path, record):
@@ -52,8 +68,13 @@ def test_nothing_there(tmp_path):
 
 
 def test_first_right_answer_known_or_estimated(tmp_path, record):
-    write(tmp_path, record(sample=0, first_correct=9), record(sample=1, first_correct=None),
-          record(sample=2, text="x = 7 and so on" + " " * 5, tokens=40), record(sample=3, text="7 is mentioned", verdict="wrong"))
+    write(
+        tmp_path,
+        record(sample=0, first_correct=9),
+        record(sample=1, first_correct=None),
+        record(sample=2, text="x = 7 and so on" + " " * 5, tokens=40),
+        record(sample=3, text="7 is mentioned", verdict="wrong"),
+    )
     b = load_runs(tmp_path)[0].benchmarks["sums"]
     np.testing.assert_array_equal(b.first_correct, [[9, np.nan, 10, np.nan]])
     assert b.estimated == 1

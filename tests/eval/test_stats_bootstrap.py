@@ -36,7 +36,10 @@ def test_modes_order_by_what_they_redraw():
     rng = np.random.default_rng(2)
     x = (rng.random((60, 8)) < rng.random((60, 1))).astype(float)
     x[3, 2:] = NAN
-    width = {mode: (i := bootstrap_mean(x, resample=mode, draws=4000)).high - i.low for mode in ("problems", "samples", "both")}
+    width = {
+        mode: (i := bootstrap_mean(x, resample=mode, draws=4000)).high - i.low
+        for mode in ("problems", "samples", "both")
+    }
     assert width["samples"] < width["problems"] < width["both"]
     p = np.nanmean(x, axis=1)
     n = (~np.isnan(x)).sum(axis=1)
@@ -56,7 +59,9 @@ def test_degenerate_intervals():
     assert np.isnan([nothing.estimate, nothing.low, nothing.high]).all()
 
 
-values = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(1, 4)), elements=st.sampled_from([NAN, 0.0, 1.0, 3.5, 0.1]))
+values = arrays(
+    np.float64, st.tuples(st.integers(1, 8), st.integers(1, 4)), elements=st.sampled_from([NAN, 0.0, 1.0, 3.5, 0.1])
+)
 
 
 @settings(deadline=None, max_examples=50)
@@ -106,7 +111,9 @@ def test_dominance():
     assert np.isnan(dominance_probability([NAN], [1], [1], [1]))
 
 
-@pytest.mark.parametrize("kwargs, name", [({"draws": 0}, "draws"), ({"level": 1.0}, "level"), ({"resample": "rows"}, "resample")])
+@pytest.mark.parametrize(
+    "kwargs, name", [({"draws": 0}, "draws"), ({"level": 1.0}, "level"), ({"resample": "rows"}, "resample")]
+)
 def test_settings_are_checked(kwargs, name):
     with pytest.raises(ValueError, match=name):
         bootstrap_mean([1, 0], **kwargs)

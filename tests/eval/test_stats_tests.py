@@ -22,7 +22,10 @@ NAN = np.nan
 @given(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.25, 1.0]), min_size=1, max_size=9))
 def test_permutation_equals_enumeration(d):
     moving = [x for x in d if x]
-    flips = [abs(sum(s * x for s, x in zip(signs, moving))) / len(d) for signs in product((1, -1), repeat=len(moving))]
+    flips = [
+        abs(sum(s * x for s, x in zip(signs, moving, strict=False))) / len(d)
+        for signs in product((1, -1), repeat=len(moving))
+    ]
     expected = np.mean([f >= abs(sum(d)) / len(d) - 1e-12 for f in flips]) if moving else 1.0
     assert paired_permutation(d, [0.0] * len(d)) == pytest.approx(expected)
 
@@ -31,7 +34,9 @@ def test_permutation_by_draws():
     rng = np.random.default_rng(0)
     d = rng.normal(0.3, 1, 40)
     p = paired_permutation(d, np.zeros(40))
-    assert p == paired_permutation(d, np.zeros(40)) and p == pytest.approx(paired_permutation(np.zeros(40), d), abs=0.01)
+    assert p == paired_permutation(d, np.zeros(40)) and p == pytest.approx(
+        paired_permutation(np.zeros(40), d), abs=0.01
+    )
     assert paired_permutation(d + 9, np.zeros(40)) == pytest.approx(1 / 10_001)
     assert np.isnan(paired_permutation([], [])) and np.isnan(paired_permutation([NAN], [1]))
     assert paired_permutation([[1, 0]], [[0, 1]]) == 1.0

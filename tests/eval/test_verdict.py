@@ -6,8 +6,13 @@ NAN = float("nan")
 
 
 def comparison(tokens, tokens_ci, accuracy, accuracy_ci, p):
-    c = {"tokens_change": tokens, "tokens_change_ci": tokens_ci, "accuracy_change": accuracy, "accuracy_change_ci": accuracy_ci,
-         "accuracy_p_holm": p}
+    c = {
+        "tokens_change": tokens,
+        "tokens_change_ci": tokens_ci,
+        "accuracy_change": accuracy,
+        "accuracy_change_ci": accuracy_ci,
+        "accuracy_p_holm": p,
+    }
     mark_significance(c)
     return c
 
@@ -17,10 +22,19 @@ def test_the_sentence():
     assert sentence(c) == "-43 % tokens [-47, -39], accuracy -0.4 pt [-1.6, +0.8], no significant loss"
 
 
-@pytest.mark.parametrize("accuracy, ci, p, verdict", [
-    (-0.02, [-0.04, -0.001], 0.2, "loss"), (-0.02, [-0.04, 0.001], 0.04, "loss"), (-0.02, [-0.04, 0.001], 0.2, "none"),
-    (0.02, [0.001, 0.04], 0.2, "none"), (0.02, [-0.001, 0.04], 0.01, "none"), (0.02, [0.001, 0.04], 0.01, "gain"),
-    (0.0, [0.0, 0.0], 1.0, "none"), (NAN, [NAN, NAN], NAN, "unknown")])
+@pytest.mark.parametrize(
+    "accuracy, ci, p, verdict",
+    [
+        (-0.02, [-0.04, -0.001], 0.2, "loss"),
+        (-0.02, [-0.04, 0.001], 0.04, "loss"),
+        (-0.02, [-0.04, 0.001], 0.2, "none"),
+        (0.02, [0.001, 0.04], 0.2, "none"),
+        (0.02, [-0.001, 0.04], 0.01, "none"),
+        (0.02, [0.001, 0.04], 0.01, "gain"),
+        (0.0, [0.0, 0.0], 1.0, "none"),
+        (NAN, [NAN, NAN], NAN, "unknown"),
+    ],
+)
 def test_doubt_counts_against_the_run(accuracy, ci, p, verdict):
     c = comparison(-0.1, [-0.2, -0.05], accuracy, ci, p)
     assert c["accuracy_verdict"] == verdict
