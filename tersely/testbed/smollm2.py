@@ -86,7 +86,7 @@ def _require_gguf() -> None:
     from importlib.util import find_spec
 
     if find_spec("gguf") is None:
-        raise SpecError("reading a GGUF file needs the package gguf: pip install gguf")
+        raise SpecError("reading a GGUF file needs the package gguf: pip install gguf, or tersely[gguf]")
 
 
 def download(folder: Path) -> Path:
