@@ -2,7 +2,8 @@
 
 Sampling is the Gumbel-max trick: argmax(logits / temperature + g) is a draw from softmax(logits / temperature) when g is
 standard Gumbel noise. The noise is a hash of (seed of the sample, position, token id), so that a sample is the same
-alone, in any batch, on any rank. transformers' own `generate` decodes; the noise is a logits processor.
+alone, in any batch, on any rank. The loop is not transformers' `generate` for one reason: rows that have ended leave the
+batch and its cache, which on a reasoner's spread of lengths saves more than half of the work.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from tersely.rl.engine import Generation, GenerationRequest
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as int64, the splitmix64 increment
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+KEPT_SHARE = 0.8
+"""The batch is compacted when no more than this share of its rows is still running: a copy of the cache costs a step."""
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
@@ -44,20 +49,24 @@ def gumbel_noise(seeds: Tensor, position: int, vocabulary: int) -> Tensor:
 
 
 class GumbelSampling:
-    """The logits processor: temperature, truncation, noise; the greedy choice after it is the sample."""
+    """Temperature, truncation, noise: the greedy choice from what it returns is the sample."""
 
-    def __init__(
-        self, seeds: Tensor, prompt_length: int, temperature: float | Callable[[Tensor], Tensor], warpers: list
-    ):
-        self.seeds, self.prompt_length = seeds, prompt_length
-        self.temperature, self.warpers = temperature, warpers
+    def __init__(self, temperature: float | Callable[[Tensor], Tensor], top_p: float, top_k: int):
+        from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        scores = scores.float()
+        self.temperature = temperature
+        self.warpers = [TopKLogitsWarper(top_k)] if top_k > 0 else []
+        self.warpers += [TopPLogitsWarper(top_p)] if top_p < 1.0 else []
+
+    def __call__(self, logits: Tensor, seeds: Tensor, position: int) -> Tensor:
+        """(R, V) logits -> (R, V) scores; temperature 0 leaves the logits as they are."""
+        scores = logits.float()
+        if not callable(self.temperature) and self.temperature == 0:
+            return scores
         scores = self.temperature(scores) if callable(self.temperature) else scores / self.temperature
         for warper in self.warpers:
-            scores = warper(input_ids, scores)
-        return scores + gumbel_noise(self.seeds, input_ids.shape[1] - self.prompt_length, scores.shape[1])
+            scores = warper(None, scores)
+        return scores + gumbel_noise(seeds, position, scores.shape[1])
 
 
 class TransformersEngine:
@@ -93,6 +102,7 @@ class TransformersEngine:
         """One generation a request, in order. Rows of a batch stop at their own `max_new_tokens` or at EOS."""
         if not requests:
             return []
+        sampling = GumbelSampling(temperature, top_p, top_k)
         with self.unwrapped() as model, torch.no_grad():
             was_training = model.training
             model.eval()
@@ -101,44 +111,47 @@ class TransformersEngine:
                 return [
                     generation
                     for start in range(0, len(requests), size)
-                    for generation in self._batch(model, requests[start : start + size], temperature, top_p, top_k)
+                    for generation in self._batch(model, requests[start : start + size], sampling)
                 ]
             finally:
                 model.train(was_training)
 
-    def _batch(self, model, requests, temperature, top_p, top_k) -> list[Generation]:
-        from transformers import GenerationConfig, LogitsProcessorList
+    def _batch(self, model, requests, sampling: GumbelSampling) -> list[Generation]:
+        from transformers import DynamicCache
 
         device = next(model.parameters()).device
-        longest = max(len(request.prompt_ids) for request in requests)
-        pad, stop = self._pad_id(), self.stop_ids(model)
-        ids = torch.full((len(requests), longest), pad, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, request in enumerate(requests):
-            ids[row, longest - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
-            mask[row, longest - len(request.prompt_ids) :] = 1
-        processors = LogitsProcessorList()
-        if callable(temperature) or temperature > 0:
-            seeds = torch.tensor([request.seed for request in requests], dtype=torch.int64, device=device)
-            processors.append(GumbelSampling(seeds, longest, temperature, _truncation(top_p, top_k)))
-        config = GenerationConfig(
-            max_new_tokens=max(request.max_new_tokens for request in requests),
-            do_sample=False,
-            pad_token_id=pad,
-            eos_token_id=stop,
-            disable_compile=True,
-        )
-        output = model.generate(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            generation_config=config,
-            logits_processor=processors,
-        )
-        stops = set(stop)
-        return [
-            _cut(tokens, stops, request.max_new_tokens)
-            for tokens, request in zip(output[:, longest:].tolist(), requests, strict=True)
-        ]
+        ids, mask = (x.to(device) for x in _left_padded(requests, self._pad_id()))
+        seeds = torch.tensor([request.seed for request in requests], dtype=torch.int64, device=device)
+        caps = torch.tensor([request.max_new_tokens for request in requests], device=device)
+        stops = torch.tensor(self.stop_ids(model), device=device)
+        rows = torch.arange(len(requests), device=device)  # who sits in which row of the shrinking batch
+        active = torch.ones_like(rows, dtype=torch.bool)
+        cache, places = DynamicCache(config=model.config), (mask.cumsum(1) - 1).clamp(min=0)
+        drawn: list[tuple[Tensor, Tensor, Tensor]] = []
+        for position in range(int(caps.max())):
+            output = model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=places,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            token = sampling(output.logits[:, -1], seeds, position).argmax(1)
+            drawn.append((rows, token, active))
+            active = active & ~torch.isin(token, stops) & (caps > position + 1)
+            left = int(active.sum())
+            if not left:
+                break
+            ids, places = token.unsqueeze(1), places[:, -1:] + 1
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            if left <= KEPT_SHARE * len(active):
+                kept = active.nonzero().flatten()
+                cache.batch_select_indices(kept)
+                ids, places, mask, seeds, caps, rows, active = (
+                    x[kept] for x in (ids, places, mask, seeds, caps, rows, active)
+                )
+        return _collect(drawn, len(requests), set(stops.tolist()))
 
     def stop_ids(self, model: Any) -> list[int]:
         """Every id that ends a completion: the tokenizer's EOS and those the model's generation config declares."""
@@ -160,16 +173,21 @@ class TransformersEngine:
         """Nothing to release."""
 
 
-def _truncation(top_p: float, top_k: int) -> list:
-    from transformers import TopKLogitsWarper, TopPLogitsWarper
+def _left_padded(requests: Sequence[GenerationRequest], pad: int) -> tuple[Tensor, Tensor]:
+    """(R, longest prompt) ids and mask."""
+    longest = max(len(request.prompt_ids) for request in requests)
+    ids = torch.full((len(requests), longest), pad, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, request in enumerate(requests):
+        ids[row, longest - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
+        mask[row, longest - len(request.prompt_ids) :] = 1
+    return ids, mask
 
-    top_k_warper = [TopKLogitsWarper(top_k)] if top_k > 0 else []
-    return top_k_warper + ([TopPLogitsWarper(top_p)] if top_p < 1.0 else [])
 
-
-def _cut(tokens: list[int], stops: set[int], cap: int) -> Generation:
-    tokens = tokens[:cap]
-    for index, token in enumerate(tokens):
-        if token in stops:
-            return Generation(tuple(tokens[: index + 1]), None, "eos")
-    return Generation(tuple(tokens), None, "length")
+def _collect(drawn: list[tuple[Tensor, Tensor, Tensor]], count: int, stops: set[int]) -> list[Generation]:
+    """Tokens back to their requests: (row, token, still active) triples, one a position."""
+    tokens: list[list[int]] = [[] for _ in range(count)]
+    for rows, token, active in drawn:
+        for row, value in zip(rows[active].tolist(), token[active].tolist(), strict=True):
+            tokens[row].append(value)
+    return [Generation(tuple(row), None, "eos" if row[-1] in stops else "length") for row in tokens]

@@ -74,3 +74,30 @@ def test_top_k_one_is_greedy(engine):
 
 def test_no_request_is_no_work(engine):
     assert engine.generate([], temperature=1.0) == []
+
+
+def test_greedy_equals_transformers_own_generate(engine):
+    prompts = [r.prompt_ids for r in requests(5)]
+    longest = max(map(len, prompts))
+    pad = engine.tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (longest - len(p)) + list(p) for p in prompts])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    expected = engine.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=10, do_sample=False)
+    for row, generation in zip(expected[:, longest:].tolist(), engine.generate(requests(5), temperature=0), strict=True):
+        assert row[: len(generation.token_ids)] == list(generation.token_ids)
+
+
+def test_rows_that_end_early_leave_the_batch(engine, monkeypatch):
+    sizes = []
+    forward = engine.model.forward
+
+    def watch(*args, **kwargs):
+        sizes.append(kwargs["input_ids"].shape[0])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(engine.model, "forward", watch)
+    mixed = [GenerationRequest(r.prompt_ids, r.seed, 2 + i) for i, r in enumerate(requests(8))]
+    results = engine.generate(mixed, temperature=1.0)
+    assert sizes[0] == 8 and sizes[-1] < 4
+    monkeypatch.undo()
+    assert results == [engine.generate([r], temperature=1.0)[0] for r in mixed]
