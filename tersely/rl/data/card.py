@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from tersely.checks import SpecError
 
@@ -53,4 +53,5 @@ class DataCard:
         return "\n".join([*lines, f"data: {self.rows} problems, fingerprint {self.fingerprint}"])
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
+        sources = [{**vars(source), "dropped": dict(source.dropped)} for source in self.sources]
+        return json.dumps({**vars(self), "sources": sources}, ensure_ascii=False)

@@ -81,6 +81,10 @@ def _no_verified_generation(problem: str, answer: str, row: Mapping[str, Any]) -
     right, complete = row.get("correctness_math_verify"), row.get("is_reasoning_complete")
     if right is None or complete is None:
         raise ValueError("needs the columns correctness_math_verify and is_reasoning_complete, one flag a generation")
+    if len(right) != len(complete):
+        raise ValueError(
+            f"{len(right)} correctness flags and {len(complete)} completeness flags; they must be parallel"
+        )
     return not any(a and b for a, b in zip(right, complete, strict=True))
 
 

@@ -181,7 +181,7 @@ def _as_dataset(problems: Iterable[Loaded], instruction: str | None, system_prom
     features = datasets.Features(
         {
             "prompt": [{"role": text, "content": text}],
-            **{name: text for name in ("problem", "answer", "prompt_id", "source", "level")},
+            **dict.fromkeys(("problem", "answer", "prompt_id", "source", "level"), text),
         }
     )
     rows = [

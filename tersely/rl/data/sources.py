@@ -72,18 +72,19 @@ def _hub(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
     configs = source.config if isinstance(source.config, list) else [source.config]
     for config in configs:
         data = _load_hub(source, config)
-        wanted = _columns_used(source)
-        if wanted is not None:
-            data = data.select_columns([name for name in data.column_names if name in wanted])
-        yield from data
+        yield from data.select_columns(_columns_read(source, data.column_names))
 
 
-def _columns_used(source: SourceSpec) -> set[str] | None:
-    """Top-level columns that are read, None where a named drop reads the whole row."""
-    if source.drop and any(name == "no_verified_generation" for name in source.drop):
-        return None
-    paths = [*(str(value) for value in source.columns.values()), *source.filter]
-    return {piece for path in paths for piece in (path, path.split(".", 1)[0])} if source.columns else None
+def _columns_read(source: SourceSpec, there: list[str]) -> list[str]:
+    """The top-level columns that matter: traces of 16k tokens a row are not decoded to be thrown away.
+
+    All of them where a named drop reads the whole row, or where one is missing: the error then lists what there is.
+    """
+    paths = [*{"problem": "problem", "answer": "answer", **source.columns}.values(), *source.filter]
+    wanted = {path if path in there else str(path).split(".", 1)[0] for path in paths}
+    if source.drop or not wanted <= set(there):
+        return there
+    return [name for name in there if name in wanted or name == "level"]
 
 
 def _load_hub(source: SourceSpec, config: str | None) -> Any:
