@@ -28,7 +28,7 @@ from tersely.algorithms.groupwise import centred, flat, spread
 from tersely.checks import SpecError, require_choice, require_range
 from tersely.rewards.hbpo import HBPO as HBPOReward
 from tersely.rewards.hbpo import budget_value
-from tersely.rl.groups import budgets, cap, grouped, sum_by_code
+from tersely.rl.groups import budgets, cap, grouped, sum_over_equal
 from tersely.rl.memory import PromptMemory
 from tersely.rl.types import RolloutPlan, Rollouts
 
@@ -102,8 +102,6 @@ class HBPO:
         budget = budgets(rollouts, "hbpo").nan_to_num(longest)
         best = budget_value(budget, self.beta, longest).float().double()  # rewards are float32: equal is exactly equal
         short_of_best = torch.where(known, grouped(rewards, rollouts.group_size) - best, 0.0)
-        codes = torch.unique(budget, return_inverse=True)[1]
-        rows = sum_by_code(known.double(), codes).clamp(min=1)
-        intra = sum_by_code(short_of_best, codes) / rows
+        intra = sum_over_equal(short_of_best, budget) / sum_over_equal(known.double(), budget).clamp(min=1)
         factor = 2.0 if self.form == "released" else 1.0
         return flat(torch.where(known, factor * intra + inter, 0.0))

@@ -132,13 +132,13 @@ def rows_of_same_mode(rollouts: Rollouts, component: str) -> Tensor:
     modes = rollouts.require("mode", component)
     code = {name: index for index, name in enumerate(dict.fromkeys(modes))}
     codes = torch.tensor([code[name] for name in modes], dtype=torch.int64).view(-1, rollouts.group_size)
-    return sum_by_code(decided_rows(rollouts).double(), codes)
+    return sum_over_equal(decided_rows(rollouts).double(), codes)
 
 
-def sum_by_code(values: Tensor, codes: Tensor) -> Tensor:
-    """(P, K): the sum of `values` (P, K) over the group's rows whose code, a small whole number, equals the row's."""
-    totals = values.new_zeros(values.shape[0], int(codes.max()) + 1 if codes.numel() else 1)
-    return totals.scatter_add(1, codes, values).gather(1, codes)
+def sum_over_equal(values: Tensor, keys: Tensor) -> Tensor:
+    """(P, K): the sum of `values` (P, K) over the group's rows whose key (P, K) equals the row's."""
+    equal = keys.unsqueeze(2) == keys.unsqueeze(1)
+    return torch.where(equal, values.unsqueeze(1), 0.0).sum(2)
 
 
 def group_ids(rollouts: Rollouts) -> list[str]:

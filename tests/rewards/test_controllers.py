@@ -1,0 +1,119 @@
+"""Terms that learn a scalar: A-DLP, LEASH, Acoer, and the history of HAPO."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from tersely.build import build
+from tersely.checks import SpecError
+from tersely.rl.memory import PromptMemory
+
+
+def test_adlp_follows_the_batch_accuracy_and_stops_at_zero(make_rollouts):
+    term = build("reward", {"name": "adlp", "penalty": 1e-3, "learning_rate": 0.01, "target_accuracy": 0.5})
+    term.update(make_rollouts([5] * 4, [1, 1, 1, math.nan]))
+    assert term.current == pytest.approx(1e-3 + 0.01 * 0.5)
+    term.update(make_rollouts([5] * 4, [math.nan] * 4))
+    assert term.current == pytest.approx(6e-3)
+    for _ in range(3):
+        term.update(make_rollouts([5] * 4, [0] * 4))
+    assert term.current == 0
+    assert term(make_rollouts([4000], [1])).item() == 1
+
+
+def test_leash_follows_the_mean_length_within_its_bounds(make_rollouts):
+    term = build("reward", {"name": "leash", "target_length": 100, "learning_rate": 0.5, "max_penalty": 1.0})
+    term.update(make_rollouts([150, 250, 9999], [1, 0, math.nan]))
+    assert term.current == pytest.approx(0.5)
+    assert term(make_rollouts([200, 50], [1, 1])).tolist() == pytest.approx([0.5, 1.0])
+    term.update(make_rollouts([4000], [1]))
+    assert term.current == 1
+    term.update(make_rollouts([9], [math.nan]))
+    assert term.current == 1
+    term.update(make_rollouts([1] * 2, [0, 0]))
+    assert term.current == pytest.approx(1 + 0.5 * (0.01 - 1))
+
+
+def acoer(**parameters):
+    return build("reward", {"name": "acoer", "adjust_every": 2, "min_target": 10, **parameters})
+
+
+def test_acoer_moves_its_budget_and_its_weight(make_rollouts):
+    term = acoer()
+    term.update(make_rollouts([100, 300, 900, 5], [1, 1, 0, math.nan]))
+    assert term.ema == 200 and term.window == [pytest.approx(2 / 3)]
+    term.update(make_rollouts([400, 1], [1, 0]))
+    assert term.ema == pytest.approx(0.9 * 200 + 0.1 * 400) and term.window == [] and term.current == 0.2
+    first = term.previous
+    assert first == pytest.approx((2 / 3 + 1 / 2) / 2)
+    for verdict, factor in ((1, 1.02), (0, 0.95)):
+        before = term.current
+        for _ in range(2):
+            term.update(make_rollouts([100, 100], [verdict] * 2))
+        assert term.current == pytest.approx(before * factor)
+    budget = 0.85 * term.ema
+    got = term(make_rollouts([round(budget)], [1])).item()
+    assert got == pytest.approx(1, abs=2e-3)
+
+
+def test_acoer_waits_with_an_empty_window_and_pays_at_most_its_weight(make_rollouts):
+    term = acoer()
+    for _ in range(4):
+        term.update(make_rollouts([5], [math.nan]))
+    assert (term.updates, term.previous, term.current, term.ema) == (4, None, 0.2, None)
+    got = term(make_rollouts([0, 4096, 9999], [1] * 3))
+    assert got.tolist() == pytest.approx([1.2, 1.0, 0.8])
+
+
+def test_acoer_levels_of_wrong_rows(make_rollouts):
+    term = acoer(format_reward=0.1, malformed_reward=-0.5)
+    data = make_rollouts([4096] * 3, [0, 0, 1], well_formed=[True, False, False])
+    assert term(data).tolist() == pytest.approx([0.1, -0.5, 1.0])
+
+
+def test_history_keeps_the_shortest_right_answer(make_rollouts):
+    term, memory = build("reward", "hapo_history"), PromptMemory()
+    data = make_rollouts([300, 200, 100, 50], [1, 1, 0, math.nan], memory=memory)
+    assert term(data)[:3].tolist() == [0, 0, 0]
+    for length, kept in ((300, 300), (200, 200), (400, 200)):
+        term.update(make_rollouts([length, 10], [1, 0], memory=memory))
+        assert memory.get("q0", "shortest") == kept
+    term.update(make_rollouts([5], [0], memory=memory))
+    assert memory.get("q0", "shortest") == 200
+    got = term(make_rollouts([200, 400, 800, 100, 300], [1, 1, 1, 0, 0], memory=memory))
+    assert got.tolist() == pytest.approx([0, -0.7, -0.7, 0, -math.sqrt(0.5)], abs=1e-6)
+
+
+def test_history_cannot_be_written_without_a_memory(make_rollouts):
+    with pytest.raises(ValueError, match="hapo_history needs rollouts.memory"):
+        build("reward", "hapo_history").update(make_rollouts([5], [1], memory=None))
+
+
+@pytest.mark.parametrize("name", ["adlp", "leash", "acoer"])
+def test_state_is_saved_and_restored(name, make_rollouts):
+    one, other = build("reward", name), build("reward", name)
+    one.update(make_rollouts([9000, 100], [1, 1]))
+    assert one.state_dict() != other.state_dict()
+    other.load_state_dict(json.loads(json.dumps(one.state_dict())))
+    data = make_rollouts([5000, 50], [1, 0])
+    for term in (one, other):
+        term.update(data)
+    assert one.state_dict() == other.state_dict() and one(data).tolist() == other(data).tolist()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "adlp", "target_accuracy": 2},
+        {"name": "leash", "target_length": 0},
+        {"name": "acoer", "curvature": 0},
+        {"name": "acoer", "adjust_every": 0},
+        {"name": "hapo_history", "weight": -1},
+    ],
+)
+def test_ranges(spec):
+    with pytest.raises(SpecError, match=spec["name"]):
+        build("reward", spec)
