@@ -43,7 +43,8 @@ class DataCard:
     sources: list[SourceCard]
     rows: int = 0
     fingerprint: str = ""
-    instruction: str = ""
+    instruction: str | None = None
+    """The run's own closing sentence, None where each source keeps its own."""
     system_prompt: str | None = None
 
     def text(self) -> str:

@@ -139,6 +139,16 @@ def strip_dollars(value: Any) -> str:
     return inner if text.startswith("$") and text.endswith("$") and "$" not in inner else text
 
 
+def numeric_notation(value: Any) -> str:
+    r"""`4.5e33` -> `4.5 \times 10^{33}`, `np.arcsin(10/13)` -> `\arcsin(10/13)`: program text among golds."""
+    text = re.sub(r"\bnp\.(?=[a-z])", r"\\", str(value).strip())
+    return re.sub(r"(?<![\w.])(-?\d+(?:\.\d+)?)[eE]([+-]?\d+)(?!\w)", _power_of_ten, text)
+
+
+def _power_of_ten(match: re.Match[str]) -> str:
+    return f"{match[1]} \\times 10^{{{int(match[2])}}}"
+
+
 EXTRACTORS: dict[str, Callable[[Any], Any]] = {
     "gsm8k_answer": gsm8k_answer,
     "last_boxed": last_boxed,
@@ -152,6 +162,7 @@ EXTRACTORS: dict[str, Callable[[Any], Any]] = {
     "integer": integer,
     "whole_as_integer": whole_as_integer,
     "strip_dollars": strip_dollars,
+    "numeric_notation": numeric_notation,
 }
 
 

@@ -73,8 +73,9 @@ def load_problems_with_card(
     problems = _mix(kept, sources, seed)
     for card, source in zip(cards, sources, strict=True):
         card.used = sum(problem.source is source for problem in problems)
-    card = DataCard(cards, len(problems), fingerprint(p.prompt_id for p in problems), instruction or "", system_prompt)
-    return _as_dataset(problems, instruction, system_prompt), card
+    mark = fingerprint(problem.prompt_id for problem in problems)
+    whole = DataCard(cards, len(problems), mark, instruction, system_prompt)
+    return _as_dataset(problems, instruction, system_prompt), whole
 
 
 def _load_source(source: SourceSpec, card: SourceCard, seen: dict[str, str], run_seed: int) -> list[Loaded]:

@@ -11,8 +11,10 @@ from tersely.checks import nearest
 from tersely.rl.data.card import DataError
 from tersely.rl.data.extract import extractors
 from tersely.rl.data.spec import SourceSpec
+from tersely.rl.seeds import stable_id
 
 MISSING = object()
+LETTERS = "ABCDEFGHIJ"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Reader:
     def __init__(self, source: SourceSpec):
         self.source = source
         self.where = f"dataset {source.label}"
-        self.paths = {"problem": "problem", "answer": "answer", **{k: str(v) for k, v in source.columns.items()}}
+        self.paths: dict[str, Any] = {"problem": "problem", "answer": "answer", **source.columns}
         self.steps: dict[str, list[Callable[[Any], Any]]] = {
             name: extractors(steps, f"{self.where}: transform: {name}") for name, steps in source.transform.items()
         }
@@ -76,11 +78,18 @@ class Reader:
         answer = self._value(row, "answer", where)
         level = None
         if "level" in self.source.columns or lookup(row, "level") is not MISSING:
-            level = self._apply("level", column(row, self.paths.get("level", "level"), "level", where))
+            level = self._apply("level", column(row, str(self.paths.get("level", "level")), "level", where))
+        if self.source.choices:
+            wrong = [_text(column(row, path, "choices", where)) for path in self.source.choices]
+            problem, answer = with_options(_text(problem), _text(answer), wrong)
         return _text(problem), _text(answer), _level(level)
 
     def _value(self, row: Mapping[str, Any], name: str, where: str) -> Any:
-        return self._apply(name, column(row, self.paths[name], name, where))
+        path = self.paths[name]
+        if isinstance(path, list):
+            pieces = [_text(column(row, str(piece), name, where)) for piece in path]
+            return self._apply(name, " ".join(piece for piece in pieces if piece))
+        return self._apply(name, column(row, str(path), name, where))
 
     def _apply(self, name: str, value: Any) -> Any:
         for step in self.steps.get(name, ()):
@@ -89,6 +98,14 @@ class Reader:
             except (AttributeError, TypeError, KeyError) as error:
                 raise ValueError(f"{name}: {step.__name__} cannot read {type(value).__name__}: {error}") from error
         return value
+
+
+def with_options(question: str, right: str, wrong: list[str]) -> tuple[str, str]:
+    """(question with lettered options, letter of the right one). The order is a hash of the text: fixed for an item,
+    and the right letter is spread evenly over items."""
+    options = sorted([right, *wrong], key=lambda option: stable_id(question, option))
+    lines = "\n".join(f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False))
+    return f"{question}\n\n{lines}", LETTERS[options.index(right)]
 
 
 def _text(value: Any) -> str:

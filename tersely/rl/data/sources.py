@@ -80,8 +80,10 @@ def _columns_read(source: SourceSpec, there: list[str]) -> list[str]:
 
     All of them where a named drop reads the whole row, or where one is missing: the error then lists what there is.
     """
-    paths = [*{"problem": "problem", "answer": "answer", **source.columns}.values(), *source.filter]
-    wanted = {path if path in there else str(path).split(".", 1)[0] for path in paths}
+    mapped = {"problem": "problem", "answer": "answer", **source.columns}.values()
+    paths = [piece for path in mapped for piece in (path if isinstance(path, list) else [path])]
+    paths = [str(path) for path in [*paths, *source.filter, *source.choices]]
+    wanted = {path if path in there else path.split(".", 1)[0] for path in paths}
     if source.drop or not wanted <= set(there):
         return there
     return [name for name in there if name in wanted or name == "level"]

@@ -39,7 +39,10 @@ class SourceSpec:
     split: str = "train"
     revision: str | None = None
     columns: dict[str, Any] = field(default_factory=dict)
-    """Ours -> theirs, for `problem`, `answer` and, where there is one, `level`."""
+    """Ours -> theirs, for `problem`, `answer` and, where there is one, `level`; a list of columns is joined by blanks."""
+    choices: list[str] = field(default_factory=list)
+    """Columns of the wrong options of a multiple-choice set, whose `answer` column holds the right one: the problem
+    then ends with lettered options, shuffled by a hash of the problem, and the answer is the letter."""
     transform: dict[str, Any] = field(default_factory=dict)
     """Ours -> a named extractor or a list of them, see extract.py."""
     filter: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,126 @@
+"""Benchmarks: a source of problems and how it is usually sampled. Ready-made ones are configs/benchmarks/*.yaml.
+
+`load_benchmark("math500")` or `load_benchmark("my/problems.jsonl")`: the loader is the one that training uses, with
+duplicates kept and row counts held to the published ones, so that an accuracy is over the items it claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tersely.checks import SpecError, check_fields, nearest, require_range
+from tersely.rl.data.spec import SourceSpec, entry_names, merged, read_entry
+
+if TYPE_CHECKING:
+    import datasets
+
+    from tersely.rl.data.card import DataCard
+
+KIND = "benchmarks"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a benchmark is decoded unless the command says otherwise: DeepSeek-R1's settings, which the field compares at."""
+
+    samples: int = 4
+    temperature: float = 0.6
+    top_p: float = 0.95
+    top_k: int = 0
+    """0 is off; Qwen3 is used with 20."""
+    max_new_tokens: int = 32768
+
+    def __post_init__(self) -> None:
+        require_range("eval.samples", self.samples, at_least=1)
+        require_range("eval.temperature", self.temperature, at_least=0)
+        require_range("eval.top_p", self.top_p, above=0, at_most=1)
+        require_range("eval.top_k", self.top_k, at_least=0)
+        require_range("eval.max_new_tokens", self.max_new_tokens, at_least=1)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark: its name in records and reports, where its problems are, how it is sampled."""
+
+    name: str
+    title: str
+    source: SourceSpec
+    sampling: Sampling
+
+
+def benchmark_names() -> list[str]:
+    """The ready-made benchmarks."""
+    return entry_names(KIND)
+
+
+def find_benchmark(spec: str | Mapping[str, Any] | Benchmark) -> Benchmark:
+    """A ready-made name, a path to a local file, or a mapping of source and sampling keys.
+
+    Raises `SpecError` for an unknown name, with the valid ones and the nearest, and for unknown keys.
+    """
+    if isinstance(spec, Benchmark):
+        return spec
+    if isinstance(spec, str):
+        name, values = (spec, read_entry(spec, KIND)) if spec in benchmark_names() else (_stem(spec), {"path": spec})
+    else:
+        given = {str(key): value for key, value in spec.items()}
+        entry = read_entry(given["name"], KIND) if given.get("name") in benchmark_names() else {}
+        values = merged(entry, given)
+        name = str(values.pop("name", None) or _stem(str(values.get("path", ""))))
+    if not values.get("path"):
+        raise SpecError(f"benchmark {name!r} has no `path`; {nearest(name, benchmark_names())}")
+    title = str(values.pop("title", name))
+    keys = [field.name for field in fields(Sampling)]
+    sampling = {key: values.pop(key) for key in keys if key in values}
+    where = f"benchmark {name}"
+    pinned = {"seed": 0, "keep_duplicates": True, "exact_rows": bool(values.get("expect_rows")), **values, "name": name}
+    return Benchmark(
+        name,
+        title,
+        SourceSpec(**check_fields(SourceSpec, pinned, where)),
+        Sampling(**check_fields(Sampling, sampling, where)),
+    )
+
+
+def load_benchmark(
+    spec: str | Mapping[str, Any] | Benchmark,
+    *,
+    limit: int | None = None,
+    instruction: str | None = None,
+    system_prompt: str | None = None,
+) -> tuple[Benchmark, datasets.Dataset, DataCard]:
+    """The benchmark, its problems (columns as `load_problems`) and the counts.
+
+    `limit` problems are drawn the same way whatever the run's seed is. Two rows with one id are an error of the source
+    and get `-2`, `-3` behind it.
+    """
+    from tersely.rl.data.load import load_problems_with_card
+
+    benchmark = find_benchmark(spec)
+    source = benchmark.source if limit is None else replace(benchmark.source, limit=limit)
+    data, card = load_problems_with_card(
+        source, seed=0, instruction=instruction, system_prompt=system_prompt, kind=KIND
+    )
+    return benchmark, _with_unique_ids(data), card
+
+
+def _with_unique_ids(data: datasets.Dataset) -> datasets.Dataset:
+    """Records are told apart by (problem id, sample); an item that a benchmark holds twice is two items."""
+    seen: dict[str, int] = {}
+    ids = []
+    for identity in data["prompt_id"]:
+        seen[identity] = seen.get(identity, 0) + 1
+        ids.append(identity if seen[identity] == 1 else f"{identity}-{seen[identity]}")
+    return data.remove_columns("prompt_id").add_column("prompt_id", ids)
+
+
+def _stem(spec: str) -> str:
+    if not spec or not any(mark in spec for mark in ("/", ":", ".jsonl", ".json", ".parquet")):
+        raise SpecError(
+            f"there is no benchmark {spec!r}; {nearest(spec, benchmark_names())}. A local file needs its suffix "
+            "(.jsonl, .parquet) and the columns problem and answer"
+        )
+    return Path(spec).stem if ":" not in spec else spec.partition(":")[2]
