@@ -123,7 +123,10 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
     }
     if not torch.cuda.is_available():
         values.setdefault("bf16", False)
-        values.setdefault("use_cpu", True)
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+            values.setdefault("ddp_backend", "gloo")  # with use_cpu accelerate would leave DeepSpeed out
+        else:
+            values.setdefault("use_cpu", True)
     limit = values["save_total_limit"]
     if limit is not None and limit < 2:
         raise SpecError(

@@ -58,7 +58,7 @@ class Launcher:
 
     def environment(self) -> dict[str, str]:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "ACCELERATE_USE_CPU": "true"}
+        return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
 
     def run(self, name: str, timeout: float = 240, **changes) -> subprocess.CompletedProcess:
         return subprocess.run(
