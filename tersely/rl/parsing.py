@@ -8,6 +8,9 @@ from dataclasses import dataclass
 _OPENED_BY_TEMPLATE = re.compile(r"\A\s*(?:<[|｜][^|｜<>]{1,40}[|｜]>\s*\w{0,20}\s*)?")
 """What a chat template writes before the assistant's own words, `<|im_start|>assistant` and its like."""
 
+_DOUBLED = re.compile(r"<think>\s*(?=<think>)")
+"""A template that opens thinking, before a prefill that opens it again: opened once."""
+
 
 @dataclass(frozen=True)
 class ParsedCompletion:
@@ -24,6 +27,7 @@ def parse_completion(turn: str) -> ParsedCompletion:
     Well formed: thinking, if it was opened or closed at all, is closed exactly once, and an answer follows.
     Mode: `short` where the control token `<short>` comes first, `no_think` where thinking closes at once, else `think`.
     """
+    turn = _DOUBLED.sub("", turn)
     opened, closed = turn.count("<think>"), turn.count("</think>")
     if opened or closed:
         formed = opened <= 1 and closed == 1 and bool(turn.rpartition("</think>")[2].strip())

@@ -20,6 +20,8 @@ HEAD = "<|im_start|>assistant\n"
         ("a b</think>4", True, "think"),
         ("</think>4", True, "no_think"),
         ("the answer is 4", True, "think"),
+        ("<think>\n<think> in 512 tokens</think>4", True, "think"),
+        ("<think>a<think>b</think>4", False, "think"),
         ("<short>4", True, "short"),
         ("<think>a <short> b</think>4", True, "think"),
     ],

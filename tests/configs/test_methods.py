@@ -1,0 +1,76 @@
+"""Every shipped preset: its keys, its slots, each of its stages, and the label it owes its reader."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import yaml
+from trl import GRPOConfig
+
+from tersely.algorithms.aggregate import AGGREGATES
+from tersely.build import build
+from tersely.configs.load import SLOT_KEYS, list_methods, load_method
+from tersely.rl.config import RunConfig
+
+OF_THE_CARDS = [
+    *("grpo", "truncation", "dler", "da_dler", "alp", "lapo", "hbpo", "selfbudgeter", "autothink", "arm"),
+    *("l1_exact", "l1_max", "kimi", "arora_zanette", "thinkprune", "gfpo", "laser", "laser_d", "laser_de"),
+    *("adaptthink", "thinkless", "grpo_lead", "hapo_history", "dast", "o1_pruner", "gr3", "shorterbetter", "adlp"),
+    *("leash", "acoer", "cosine", "concise_rl", "grpo_lambda", "budgetthinker", "elastic", "dr_grpo"),
+]
+STAGE_KEYS = {*SLOT_KEYS, "settings", "name", "steps", "share"}
+
+
+def stages(method: dict) -> list[dict]:
+    """What each stage runs: the method's own slots, overridden by the stage's."""
+    base = {key: method[key] for key in SLOT_KEYS if key in method}
+    return [{**base, **{k: v for k, v in stage.items() if k in SLOT_KEYS}} for stage in method.get("stages") or [{}]]
+
+
+def test_every_method_of_the_cards_has_a_preset():
+    assert set(OF_THE_CARDS) <= set(list_methods())
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_a_preset_builds_in_every_stage(name):
+    method = load_method(name)
+    assert {"title", "paper", "summary", "reward", "advantage", "policy", "filter"} <= method.keys()
+    assert isinstance(method["paper"], str), "quote the number: YAML reads 2506.10 as 2506.1"
+    for filled in stages(method):
+        for slot in ("plan", "sampling", "reward", "advantage", "policy", "filter"):
+            if slot in filled:
+                built = build(slot, filled[slot])
+                if hasattr(built, "check_objective"):
+                    built.check_objective(type("Filled", (), {"reward": build("reward", filled["reward"])}))
+        assert filled.get("aggregate", "token") in AGGREGATES
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_settings_and_stages_have_known_keys(name):
+    method = load_method(name)
+    known = {f.name for cls in (RunConfig, GRPOConfig) for f in dataclasses.fields(cls)}
+    for holder in (method, *(method.get("stages") or [])):
+        assert set(holder.get("settings") or {}) <= known
+    for stage in method.get("stages") or []:
+        assert set(stage) <= STAGE_KEYS and "name" in stage and ("share" in stage) != ("steps" in stage)
+    shares = [stage["share"] for stage in method.get("stages") or [] if "share" in stage]
+    assert not shares or sum(shares) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_an_adapted_component_makes_an_adapted_preset(name):
+    method = load_method(name)
+    for filled in stages(method):
+        parts = [build(slot, filled[slot]) for slot in ("plan", "reward", "advantage") if slot in filled]
+        parts += list(getattr(parts[0 if "plan" not in filled else 1], "terms", ()))
+        if any(getattr(part, "label", "") for part in parts):
+            assert method.get("label", "").startswith("adapted")
+
+
+def test_presets_are_plain_yaml_of_one_screen():
+    from importlib.resources import files
+
+    for path in (files("tersely.configs") / "methods").iterdir():
+        text = path.read_text()
+        assert len(text.splitlines()) <= 60 and yaml.safe_load(text)
