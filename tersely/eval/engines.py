@@ -1,0 +1,147 @@
+"""Engines for an evaluation: the model in this process, vLLM in this process, or a server that speaks OpenAI's protocol."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from tersely.checks import SpecError, nearest
+from tersely.eval.generate import Evaluator
+
+ENGINES = ("transformers", "vllm")
+
+
+def make_evaluator(
+    model: str,
+    engine: str = "transformers",
+    *,
+    batch: int | None = None,
+    dtype: str | None = None,
+    max_model_len: int | None = None,
+    tokenizer: str | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+) -> Evaluator:
+    """The evaluator of a model by name or folder. `engine`: transformers, vllm, or the address of a server.
+
+    Raises `SpecError` for an unknown engine, a model without chat template, and vLLM where it is not installed.
+    """
+    verifier = make_verifier(workers)
+    if engine.startswith(("http://", "https://")):
+        return _served(model, engine, tokenizer or model, verifier, batch, max_model_len)
+    if engine == "vllm":
+        return _vllm(model, tokenizer or model, verifier, batch, max_model_len, seed)
+    if engine != "transformers":
+        raise SpecError(
+            f"engine is {engine!r}; {nearest(engine, ENGINES)}, or a server's address such as http://host:8000"
+        )
+    return transformers_evaluator(model, tokenizer, verifier=verifier, batch=batch, dtype=dtype)
+
+
+def make_verifier(workers: int | None = None) -> Any:
+    """The project's verifier, with its default policy."""
+    from tersely.rewards import Verifier
+
+    return Verifier() if workers is None else Verifier(workers=workers)
+
+
+def transformers_evaluator(
+    model: Any,
+    tokenizer: Any = None,
+    *,
+    verifier: Any = None,
+    batch: int | None = None,
+    dtype: str | None = None,
+) -> Evaluator:
+    """The model in this process; `model` is one in memory, or a name or folder to load onto the best device there is."""
+    from tersely.rl.models import load_tokenizer
+    from tersely.rl.sampler import TransformersEngine
+
+    name = model if isinstance(model, str) else str(getattr(model.config, "_name_or_path", "") or "in memory")
+    if tokenizer is None or isinstance(tokenizer, str):
+        tokenizer = load_tokenizer(tokenizer or name)
+    if isinstance(model, str):
+        model = _load(model, dtype)
+    return Evaluator(
+        model=identity(name),
+        tokenizer=tokenizer,
+        engine=TransformersEngine(model, tokenizer),
+        verifier=verifier or make_verifier(),
+        batch=batch or default_batch(model),
+        context=getattr(model.config, "max_position_embeddings", None),
+    )
+
+
+def _load(name: str, dtype: str | None) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from tersely.rl.models import model_location
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = dtype or ("bfloat16" if device == "cuda" else "float32")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(model_location(name), dtype=getattr(torch, dtype))
+    except (OSError, ValueError, AttributeError) as error:
+        raise SpecError(
+            f"model {name!r} cannot be loaded: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        ) from error
+    return model.to(device).eval()
+
+
+def default_batch(model: Any) -> int:
+    """Samples drawn at once: many from a tiny model, what the cache of long answers leaves room for from another."""
+    if sum(parameter.numel() for parameter in model.parameters()) < 20_000_000:
+        return 256
+    return 16 if next(model.parameters()).device.type == "cpu" else 64
+
+
+def _vllm(model: str, tokenizer: str, verifier: Any, batch: int | None, length: int | None, seed: int) -> Evaluator:
+    from tersely.rl.models import load_tokenizer, model_location
+    from tersely.rl.vllm_engine import VLLMEngine
+
+    tokens = load_tokenizer(tokenizer)
+    context = _context(model_location(model))
+    length = length or context
+    engine = VLLMEngine(model_location(model), tokens, max_model_len=length, seed=seed)
+    return Evaluator(identity(model), tokens, engine, verifier, batch or 2048, length, "vllm")
+
+
+def _served(
+    model: str, address: str, tokenizer: str, verifier: Any, batch: int | None, length: int | None
+) -> Evaluator:
+    from tersely.eval.server_engine import ServerEngine
+    from tersely.rl.models import load_tokenizer
+
+    tokens = load_tokenizer(tokenizer)
+    engine = ServerEngine(address, tokens)
+    return Evaluator(model, tokens, engine, verifier, batch or 256, length or engine.context, "server")
+
+
+def _context(location: str) -> int | None:
+    from transformers import AutoConfig
+
+    return getattr(AutoConfig.from_pretrained(location), "max_position_embeddings", None)
+
+
+def identity(model: str) -> str:
+    """The name, and for a local folder a mark of its weights: other weights under the same path are another model.
+
+    The mark hashes sizes and three stretches of 64 kB of every weight file, enough to notice any training step.
+    """
+    from tersely.rl.models import model_location
+
+    folder = Path(model_location(model)).expanduser()
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if not files:
+        return model
+    digest = hashlib.sha256()
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for place in (0, size // 2, max(0, size - 65536)):
+                file.seek(place)
+                digest.update(file.read(65536))
+    return f"{model} [{digest.hexdigest()[:12]}]"

@@ -1,0 +1,85 @@
+"""What an evaluation was told, kept beside its records, so that a restart cannot mix two evaluations in one file.
+
+`run.json` is the run card that reports show: name, model, command, environment, and one entry of settings a benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tersely.checks import SpecError
+
+CARD = "run.json"
+FREE = ("samples", "limit")
+"""Settings that may grow between two starts: the records that are there stay valid."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides the text of a sample of one benchmark, beside the coordinates of its seed."""
+
+    model: str
+    engine: str
+    seed: int
+    samples: int
+    limit: int | None
+    temperature: float
+    top_p: float
+    top_k: int
+    max_new_tokens: int
+    instruction: str | None
+    system_prompt: str | None
+    fingerprint: str
+    """Of the benchmark's problems; not compared where the limit changed."""
+
+
+def check_and_store(folder: Path, run: str, benchmark: str, settings: Settings) -> None:
+    """Write the card, or raise `SpecError` naming the setting in which records that are there differ."""
+    card = read_card(folder)
+    before = card.get("settings", {}).get(benchmark)
+    now = asdict(settings)
+    if card.get("name") not in (None, run):
+        raise SpecError(f"--out {folder} holds the run {card['name']!r}, not {run!r}; choose another --out")
+    if before is not None:
+        free = (*FREE, "fingerprint") if before.get("limit") != now["limit"] else FREE
+        changed = [key for key in now if key not in free and before.get(key) != now[key]]
+        if changed:
+            told = "; ".join(f"{key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed)
+            raise SpecError(
+                f"--out {folder} holds records of {benchmark} under other settings ({told}); choose another --out"
+            )
+    card = {"name": run, "model": settings.model, **card, **_environment()}
+    card["settings"] = {**card.get("settings", {}), benchmark: now}
+    _write(folder / CARD, card)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a folder, empty where there is none."""
+    path = folder / CARD
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{path} is no JSON ({error}); remove it to start the card anew") from error
+
+
+def _environment() -> dict[str, Any]:
+    import shlex
+
+    from tersely.rl.run_dir import environment
+
+    facts = environment()
+    command = facts.pop("command", None)
+    return {"command": shlex.join(command) if isinstance(command, list) else command, "environment": facts}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(draft, path)

@@ -1,0 +1,180 @@
+"""Sampling into records: reproducible by coordinates, resumable after any kill, never two evaluations in one file."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from tersely.checks import SpecError
+from tersely.eval import generate
+from tersely.eval.records import RecordReader
+
+spec = importlib.util.spec_from_file_location("tiny", Path(__file__).parents[1] / "rl" / "conftest.py")
+tiny = importlib.util.module_from_spec(spec)
+sys.modules["tiny"] = tiny
+spec.loader.exec_module(tiny)
+
+CAP = 24
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def sums(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "sums.jsonl"
+    rows = [{"problem": f"{n}+{n}=" + "?" * (n % 3), "answer": str(2 * n), "level": n % 2} for n in range(6)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def run(folder, sums, out, samples=2, **more):
+    settings = {"instruction": "", "temperature": 1.0, "top_p": 1.0, "max_new_tokens": CAP, "batch": 5, **more}
+    return generate.evaluate(str(folder), None, sums, samples, out=out, verifier=tiny.HashVerifier(), **settings)
+
+
+def records(out):
+    found = {(r["problem_id"], r["sample"]): r for _, r in RecordReader(out / "records.jsonl")}
+    return {key: found[key] for key in sorted(found)}
+
+
+def test_records_hold_what_happened(folder, sums, tmp_path):
+    facts = run(folder, sums, tmp_path)
+    found = records(tmp_path)
+    assert len(found) == facts["samples"] == 12
+    for record in found.values():
+        assert record["run"] == tmp_path.name and record["benchmark"] == "sums"
+        assert 1 <= record["tokens"] <= CAP and record["thinking_tokens"] <= record["tokens"]
+        assert record["truncated"] == (record["finish"] == "length")
+        assert record["truncated"] <= (record["tokens"] == CAP)
+        assert record["level"] in ("0", "1")
+    assert len({record["text"] for record in found.values()}) > 6, "samples of a problem differ"
+    card = json.loads((tmp_path / "run.json").read_text())
+    assert card["settings"]["sums"]["max_new_tokens"] == CAP and card["environment"]["versions"]["torch"]
+
+
+def test_a_sample_does_not_depend_on_the_batch_or_the_other_samples(folder, sums, tmp_path):
+    run(folder, sums, tmp_path / "a", batch=12)
+    run(folder, sums, tmp_path / "b", batch=1)
+    run(folder, sums, tmp_path / "c", samples=1)
+    a, b, c = (records(tmp_path / name) for name in "abc")
+    assert {k: r["text"] for k, r in a.items()} == {k: r["text"] for k, r in b.items()}
+    assert all(a[key]["text"] == record["text"] for key, record in c.items())
+    run(folder, sums, tmp_path / "d", seed=1)
+    assert {k: r["text"] for k, r in records(tmp_path / "d").items()} != {k: r["text"] for k, r in a.items()}
+
+
+def test_greedy_samples_are_equal(folder, sums, tmp_path):
+    run(folder, sums, tmp_path, temperature=0.0)
+    found = records(tmp_path)
+    assert all(found[identity, 0]["text"] == found[identity, 1]["text"] for identity, _ in found)
+
+
+def test_a_cut_file_goes_on_and_ends_the_same(folder, sums, tmp_path, monkeypatch):
+    run(folder, sums, tmp_path / "whole")
+    run(folder, sums, tmp_path / "cut")
+    file = tmp_path / "cut" / "records.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:7]) + lines[7][:40])
+    drawn = []
+    original = generate.Evaluator._records
+    monkeypatch.setattr(
+        generate.Evaluator, "_records", lambda self, tasks, *a: drawn.extend(tasks) or original(self, tasks, *a)
+    )
+    run(folder, sums, tmp_path / "cut")
+    assert len(drawn) == 5, "only what is missing is drawn"
+    whole, cut = records(tmp_path / "whole"), records(tmp_path / "cut")
+    assert [r["text"] for r in whole.values()] == [r["text"] for r in cut.values()]
+    assert len(file.read_bytes().splitlines()) == 12
+    drawn.clear()
+    run(folder, sums, tmp_path / "cut")
+    assert drawn == []
+
+
+def test_more_samples_and_more_problems_extend_a_run(folder, sums, tmp_path):
+    run(folder, sums, tmp_path, samples=1, limit=3)
+    first = records(tmp_path)
+    run(folder, sums, tmp_path, samples=2)
+    both = records(tmp_path)
+    assert len(first) == 3 and len(both) == 12
+    assert all(both[key]["text"] == record["text"] for key, record in first.items())
+
+
+@pytest.mark.parametrize("change", [{"temperature": 0.7}, {"seed": 3}, {"max_new_tokens": 9}, {"instruction": "Now."}])
+def test_other_settings_in_the_same_folder_are_refused(folder, sums, tmp_path, change):
+    run(folder, sums, tmp_path)
+    key = next(iter(change))
+    with pytest.raises(SpecError, match=rf"under other settings \({key}: .* now\); choose another --out"):
+        run(folder, sums, tmp_path, **change)
+    with pytest.raises(SpecError, match="holds the run"):
+        run(folder, sums, tmp_path, name="another")
+
+
+def test_other_weights_under_the_same_path_are_another_model(sums, tmp_path):
+    model = tiny.save_tiny_model(tmp_path / "model")
+    run(model, sums, tmp_path / "out")
+    tiny.save_tiny_model(model, seed=1)
+    with pytest.raises(SpecError, match="model: "):
+        run(model, sums, tmp_path / "out")
+
+
+def test_changed_problems_are_refused(folder, tmp_path):
+    path = tmp_path / "sums.jsonl"
+    path.write_text('{"problem": "1+1=", "answer": "2"}\n')
+    run(folder, str(path), tmp_path / "out")
+    path.write_text('{"problem": "1+1=", "answer": "3"}\n')
+    with pytest.raises(SpecError, match="fingerprint"):
+        run(folder, str(path), tmp_path / "out")
+
+
+def test_the_cap_shrinks_to_the_context_and_a_full_context_is_an_error(folder, tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_text(json.dumps({"problem": "1" * 200, "answer": "2"}) + "\n")
+    run(folder, str(path), tmp_path / "out", max_new_tokens=4000)
+    assert all(record["tokens"] < 56 for record in records(tmp_path / "out").values())
+    path.write_text(json.dumps({"problem": "1" * 300, "answer": "2"}) + "\n")
+    with pytest.raises(SpecError, match="no room is left"):
+        run(folder, str(path), tmp_path / "more")
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_and_started_again(folder, sums, tmp_path):
+    """SIGKILL while records are being written; the second start completes the very same set."""
+    script = textwrap.dedent(
+        f"""
+        import sys; sys.path[:0] = {[str(Path(__file__).parents[2]), str(Path(__file__).parent)]!r}
+        import time, test_generate as t
+        from pathlib import Path
+        from tersely.eval import generate
+        draw = generate.Evaluator._records
+        def slow(self, tasks, *a):
+            time.sleep(0.5)
+            return draw(self, tasks, *a)
+        generate.Evaluator._records = slow
+        t.run({str(folder)!r}, {sums!r}, Path({str(tmp_path / "killed")!r}), batch=2)
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    file = tmp_path / "killed" / "records.jsonl"
+    deadline = time.monotonic() + 120
+    while not (file.exists() and len(file.read_bytes().splitlines()) >= 4):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    survived = len(file.read_bytes().splitlines())
+    assert 4 <= survived < 12
+    run(folder, sums, tmp_path / "killed")
+    run(folder, sums, tmp_path / "whole")
+    killed, whole = records(tmp_path / "killed"), records(tmp_path / "whole")
+    assert {k: r["text"] for k, r in killed.items()} == {k: r["text"] for k, r in whole.items()}
+    assert len(file.read_bytes().splitlines()) == 12, "nothing twice"
