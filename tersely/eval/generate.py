@@ -55,7 +55,7 @@ class Evaluator:
         limit: int | None = None,
         instruction: str | None = None,
         system_prompt: str | None = None,
-        **sampling: float | None,
+        **sampling: Any,
     ) -> dict[str, float]:
         """Draw what is missing, append it to `out`/records.jsonl, and return the summary of the benchmark.
 
