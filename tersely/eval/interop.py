@@ -1,0 +1,216 @@
+"""Other harnesses' per-sample files into records.jsonl: lm-evaluation-harness (samples_*.jsonl), lighteval (details_*.parquet).
+
+What is missing there is not made up:
+- lm-evaluation-harness stores texts, no tokens: a `count_tokens` (a tokenizer's count of a text) is required. lighteval
+  stores token ids; `count_tokens` is needed where it stored none.
+- Both score a problem, not a sample. With one sample the score is its verdict. With several, a sample's verdict is known
+  if the score is a mean over them and 0 or 1 (lighteval's avg@n), if the score is 0 (all wrong), or if the harness's
+  filter picked that text; otherwise it is undecided, unless `grade` decides it from gold and text.
+- Thinking tokens are those up to `</think>`; with no way to count a part of the text they stay unknown.
+Files that this project exported carry their own verdicts and counts, and come back as they were.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tersely.eval.records import SCORES, RecordWriter
+
+Count = Callable[[str], int]
+Grade = Callable[[str, str], str]  # (gold, text) -> right | wrong | no_answer | undecided
+OWN = "tersely"  # the key that holds our own fields in an export
+METRICS = ("exact_match", "math_verify", "extractive_match", "acc", "accuracy", "em")
+MEAN = "avg@"
+END = "</think>"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem of another harness's file: its samples' texts, and what the harness says about all of them."""
+
+    path: Path
+    task: str
+    problem_id: str
+    problem: str
+    gold: str
+    texts: list[str]
+    scores: dict[str, Any]
+    lengths: list[int] | None = None  # tokens of each text, where the harness stored them
+    cap: int | None = None  # tokens
+    chosen: str | None = None  # the one text that was scored
+    own: list[dict[str, Any]] | None = None  # our fields, in a file that we exported
+
+
+def import_lm_eval(
+    paths: Iterable[str | Path],
+    out_dir: str | Path,
+    run: str,
+    count_tokens: Count | None = None,
+    *,
+    metric: str | None = None,
+    filter: str | None = None,
+    grade: Grade | None = None,
+) -> Path:
+    """samples_*.jsonl of lm-evaluation-harness -> out_dir/records.jsonl; returns its path.
+
+    metric, filter: which score counts; by default the first known metric and the first filter of each file. ValueError:
+    no token counter, no such metric or filter, a file without samples, an out_dir that holds records already.
+    """
+    problems = (problem for path in paths for problem in _lm_eval(Path(path), filter))
+    return _write(out_dir, problems, run, count_tokens, metric, grade)
+
+
+def import_lighteval(
+    paths: Iterable[str | Path],
+    out_dir: str | Path,
+    run: str,
+    count_tokens: Count | None = None,
+    *,
+    metric: str | None = None,
+    grade: Grade | None = None,
+) -> Path:
+    """details_*.parquet of lighteval -> out_dir/records.jsonl; returns its path. Errors as in import_lm_eval."""
+    problems = (problem for path in paths for problem in _lighteval(Path(path)))
+    return _write(out_dir, problems, run, count_tokens, metric, grade)
+
+
+def _write(
+    out_dir: str | Path,
+    problems: Iterator[Problem],
+    run: str,
+    count: Count | None,
+    metric: str | None,
+    grade: Grade | None,
+) -> Path:
+    path = Path(out_dir) / "records.jsonl"
+    if path.exists():
+        raise ValueError(f"{path} exists; import into a new directory")
+    rows = [row for problem in problems for row in _records(problem, run, count, metric, grade)]
+    with RecordWriter(path) as writer:  # all or nothing: a half import would look like a run
+        for row in rows:
+            writer.write(row)
+    return path
+
+
+def _lm_eval(path: Path, wanted: str | None) -> Iterator[Problem]:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not rows:
+        raise ValueError(f"{path} holds no samples")
+    wanted = wanted or rows[0].get("filter")
+    filters = {str(row.get("filter")) for row in rows}
+    if wanted is not None and wanted not in filters:
+        raise ValueError(f"{path} has no filter {wanted!r}; it has {', '.join(sorted(filters))}")
+    task, _, stamp = path.stem.removeprefix("samples_").rpartition("_")
+    if not (stamp[:4].isdigit() and "T" in stamp):
+        task = path.stem.removeprefix("samples_")
+    for row in rows:
+        if row.get("filter") != wanted:
+            continue
+        filtered, doc = row.get("filtered_resps") or [], row["doc"]
+        arguments = row.get("arguments")
+        request: dict[str, Any] = next(iter(arguments.values()), {}) if isinstance(arguments, dict) else {}
+        limits = request.get("arg_1")
+        yield Problem(
+            path,
+            task,
+            problem_id=str(row.get("doc_hash") or row["doc_id"]),
+            problem=str(doc.get("question") or doc.get("problem") or request.get("arg_0") or json.dumps(doc)),
+            gold=str(row["target"]),
+            texts=[text for many in row["resps"] for text in (many if isinstance(many, list) else [many])],
+            scores=row,
+            cap=limits.get("max_gen_toks") if isinstance(limits, dict) else None,
+            chosen=filtered[0] if len(filtered) == 1 and isinstance(filtered[0], str) else None,
+            own=row.get(OWN),
+        )
+
+
+def _lighteval(path: Path) -> Iterator[Problem]:
+    import pyarrow.parquet as parquet
+
+    rows = parquet.read_table(path).to_pylist()
+    if not rows:
+        raise ValueError(f"{path} holds no samples")
+    for number, row in enumerate(rows):
+        doc, response = row["doc"], row["model_response"]
+        gold = doc["gold_index"][0] if isinstance(doc["gold_index"], list) else doc["gold_index"]
+        ids = response.get("output_tokens") or []
+        own = (doc.get("specific") or {}).get(OWN)
+        yield Problem(
+            path,
+            task=str(doc.get("task_name") or path.stem.removeprefix("details_")),
+            problem_id=str(doc.get("id") or number),
+            problem=str(doc.get("original_query") or doc["query"]),
+            gold=str(doc["choices"][gold]),
+            texts=response["text"],
+            scores=row["metric"],
+            lengths=[len(tokens) for tokens in ids] if len(ids) == len(response["text"]) else None,
+            cap=doc.get("generation_size"),
+            own=json.loads(own) if own else None,
+        )
+
+
+def _records(
+    p: Problem, run: str, count: Count | None, metric: str | None, grade: Grade | None
+) -> Iterator[dict[str, Any]]:
+    common = {"run": run, "problem_id": p.problem_id, "level": None, "problem": p.problem, "gold": p.gold}
+    if p.own is not None:
+        for fields, text in zip(p.own, p.texts, strict=True):
+            yield {**common, **fields, "text": text}
+        return
+    verdicts = [grade(p.gold, text) for text in p.texts] if grade else _verdicts(p, metric)
+    for index, (text, verdict) in enumerate(zip(p.texts, verdicts, strict=True)):
+        tokens = _tokens(p, index, count)
+        cut = p.cap is not None and tokens >= p.cap
+        yield {
+            **common,
+            "benchmark": p.task,
+            "sample": index,
+            "seed": None,
+            "text": text,
+            "tokens": tokens,
+            "thinking_tokens": _thinking(text, tokens, count),
+            "truncated": cut,
+            "verdict": verdict,
+            "correct": SCORES[verdict],
+            "answer": None,
+            "finish": "length" if cut else "stop",
+            "strategy": None,
+        }
+
+
+def _tokens(p: Problem, index: int, count: Count | None) -> int:
+    if p.lengths is not None:
+        return p.lengths[index]
+    if count is None:
+        raise ValueError(f"{p.path} holds no token ids: give count_tokens, the tokenizer's count of a text")
+    return count(p.texts[index])
+
+
+def _thinking(text: str, tokens: int, count: Count | None) -> int | None:
+    if END in text:
+        return count(text[: text.index(END) + len(END)]) if count else None
+    return tokens if text.lstrip().startswith("<think>") else None
+
+
+def _verdicts(p: Problem, metric: str | None) -> list[str]:
+    """One a sample, from the score of the problem."""
+    name, score = _score(p, metric)
+    known = {0.0: "wrong", 1.0: "right"}.get(score, "undecided")
+    if len(p.texts) == 1 or score == 0 and p.chosen is None or name.startswith(MEAN):
+        return [known] * len(p.texts)
+    return [known if text == p.chosen else "undecided" for text in p.texts]
+
+
+def _score(p: Problem, metric: str | None) -> tuple[str, float]:
+    """The named metric, or a mean over samples, or the first known one."""
+    numbers = {name: float(value) for name, value in p.scores.items() if isinstance(value, int | float)}
+    means = [name for name in numbers if name.startswith(MEAN)]
+    for name in (metric,) if metric else (*means, *METRICS):
+        if name in numbers:
+            return name, numbers[name]
+    offered = ", ".join(numbers) or "none"
+    raise ValueError(f"{p.path} has no metric {metric or ' or '.join(METRICS)}; name one of {offered}")

@@ -1,0 +1,105 @@
+"""Files in data/ were written by lm-evaluation-harness 0.4.13 (its dummy model, two repeats, two filters) and by lighteval
+0.13.0 (its evaluation tracker)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tersely.eval.interop import import_lighteval, import_lm_eval
+from tersely.eval.report import write_report
+from tersely.eval.runs import load_runs
+
+DATA = Path(__file__).parent / "data"
+LM_EVAL = DATA / "lm_eval_samples_sums.jsonl"
+LIGHTEVAL = DATA / "lighteval_details_sums.parquet"
+LIGHTEVAL_N = DATA / "lighteval_details_sums_n.parquet"
+
+
+def words(text):
+    return len(text.split())
+
+
+def only(path):
+    (run,) = load_runs(path.parent)
+    return run, next(iter(run.benchmarks.values()))
+
+
+def test_lm_eval(tmp_path):
+    path = import_lm_eval([LM_EVAL], tmp_path / "run", "dummy", words)
+    run, b = only(path)
+    assert run.name == "dummy" and b.tokens.shape == (6, 2) and (b.tokens == 1).all()
+    np.testing.assert_array_equal(b.correct[:, 0], [0, 1, 0, 1, 0, 1])
+    record = run.record("lm_eval_samples_sums", 1, 0)
+    assert (record["problem"], record["gold"], record["text"]) == ("1+1?", "lol", "lol") and not record["truncated"]
+    assert write_report([path.parent], None, tmp_path / "report").exists()
+
+
+def test_lm_eval_names_what_is_missing(tmp_path):
+    with pytest.raises(ValueError, match="count_tokens"):
+        import_lm_eval([LM_EVAL], tmp_path, "x")
+    with pytest.raises(ValueError, match=r"no filter 'last'; it has all, first"):
+        import_lm_eval([LM_EVAL], tmp_path, "x", words, filter="last")
+    with pytest.raises(ValueError, match="no metric acc_norm; name one of .*exact_match"):
+        import_lm_eval([LM_EVAL], tmp_path, "x", words, metric="acc_norm")
+    assert not (tmp_path / "records.jsonl").exists()
+    import_lm_eval([LM_EVAL], tmp_path, "x", words, filter="all", metric="exact_match")
+    with pytest.raises(ValueError, match="exists"):
+        import_lm_eval([LM_EVAL], tmp_path, "x", words)
+
+
+def test_a_filter_that_picked_one_of_several_texts_decides_that_one(tmp_path):
+    row = json.loads(LM_EVAL.read_text().splitlines()[0])
+    path = tmp_path / "samples_x.jsonl"
+    for score, expected in ((1.0, [1, np.nan]), (0.0, [0, np.nan])):
+        path.write_text(json.dumps(row | {"resps": [["a b", "c"]], "filtered_resps": ["a b"], "exact_match": score}))
+        _, b = only(import_lm_eval([path], tmp_path / f"out{score}", "m", words))
+        np.testing.assert_array_equal(b.correct, [expected])
+        np.testing.assert_array_equal(b.tokens, [[2, 1]])
+    path.write_text(json.dumps(row | {"resps": [["a", "c"]], "filtered_resps": [["a", "c"]], "exact_match": 1.0}))
+    assert np.isnan(only(import_lm_eval([path], tmp_path / "any", "m", words))[1].correct).all()
+
+
+def test_the_task_is_in_the_file_name(tmp_path):
+    named = tmp_path / "samples_gsm8k_cot_2026-11-21T05-23-06.1.jsonl"
+    named.write_bytes(LM_EVAL.read_bytes())
+    run, _ = only(import_lm_eval([named], tmp_path / "run", "m", words))
+    assert list(run.benchmarks) == ["gsm8k_cot"]
+
+
+def test_lighteval_counts_its_own_tokens(tmp_path):
+    run, b = only(import_lighteval([LIGHTEVAL], tmp_path, "tiny"))
+    assert list(run.benchmarks) == ["sums|0"] and b.problem_ids == ["0", "1", "2"]
+    np.testing.assert_array_equal(b.tokens[:, 0], [10, 11, 12])
+    np.testing.assert_array_equal(b.correct[:, 0], [1, 1, 0])
+    assert np.isnan(b.thinking_tokens).all()
+    _, counted = only(import_lighteval([LIGHTEVAL], tmp_path / "b", "tiny", words))
+    assert (counted.thinking_tokens == 1).all()
+
+
+def test_a_mean_over_samples_decides_only_when_they_agree(tmp_path):
+    _, b = only(import_lighteval([LIGHTEVAL_N], tmp_path / "a", "tiny"))
+    np.testing.assert_array_equal(b.correct, [[1, 1], [np.nan, np.nan], [0, 0]])
+    np.testing.assert_array_equal(b.truncated, [[0, 1]] * 3)
+    _, graded = only(
+        import_lighteval(
+            [LIGHTEVAL_N], tmp_path / "b", "tiny", grade=lambda gold, text: "right" if gold in text else "no_answer"
+        )
+    )
+    np.testing.assert_array_equal(graded.correct, [[1, 0]] * 3)
+
+
+def test_an_empty_file_is_an_error(tmp_path):
+    (tmp_path / "samples_x.jsonl").write_text("\n")
+    with pytest.raises(ValueError, match="no samples"):
+        import_lm_eval([tmp_path / "samples_x.jsonl"], tmp_path / "run", "x", words)
+
+
+def test_lm_eval_rows_we_write_have_the_columns_it_writes(runs, tmp_path):
+    from tersely.eval.interop_export import export_lm_eval
+
+    (path,) = export_lm_eval(runs[0], tmp_path / "out")
+    theirs = json.loads(LM_EVAL.read_text().splitlines()[0])
+    ours = json.loads(path.read_text().splitlines()[0])
+    assert set(theirs) <= set(ours) and all(type(theirs[k]) is type(ours[k]) for k in theirs)
