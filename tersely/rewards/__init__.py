@@ -11,12 +11,18 @@ from typing import Any
 
 _EXPORTS = {
     "REWARDS": "tersely.rewards.registry",
+    "Verdict": "tersely.rewards.verify",
+    "Verifier": "tersely.rewards.verify",
+    "verify": "tersely.rewards.verify",  # the package, which can be called
+    "for_trl": "tersely.rewards.trl_reward",
+    "with_plan": "tersely.rewards.trl_reward",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'tersely.rewards' has no attribute {name!r}")
-    value = getattr(import_module(_EXPORTS[name]), name)
+    module = import_module(_EXPORTS[name])
+    value = module if name == "verify" else getattr(module, name)
     globals()[name] = value
     return value

@@ -1,0 +1,37 @@
+"""The verifier. `tersely.rewards.verify` is this package, and it can be called:
+
+    from tersely.rewards import Verifier, Verdict, verify
+    verify("18", "The answer is 18.").status          # "right"
+
+A package and a function cannot share one name in a parent: whoever imports the package last would shadow the function.
+So the module itself is callable, and means the same whatever was imported first.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from tersely.rewards.verify.policy import Policy
+from tersely.rewards.verify.verdict import Verdict
+from tersely.rewards.verify.verifier import Verifier
+
+__all__ = ["Policy", "Verdict", "Verifier", "verify"]
+
+_SHARED: dict[str, Verifier] = {}
+
+
+def verify(gold: str, response: str, *, contract: str = "answer") -> Verdict:
+    """The verdict on one response, by a verifier with one worker that this process keeps for such calls."""
+    if contract not in _SHARED:
+        _SHARED[contract] = Verifier(workers=1, contract=contract)
+    return _SHARED[contract].verify([gold], [response])[0]
+
+
+class _CallableModule(ModuleType):
+    def __call__(self, gold: str, response: str, **options: Any) -> Verdict:
+        return verify(gold, response, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule

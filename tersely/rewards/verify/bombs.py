@@ -1,0 +1,105 @@
+r"""What sympy must not see: expressions whose mere evaluation costs the deadline, the memory, or both.
+
+A static look, linear in the length, at the answer as text. It refuses towers of powers, huge exponents, factorials and
+binomials, long sums and integrals with huge bounds, deep nesting, thousands of terms, endless digits. A refused item is
+undecided, not wrong: nobody looked at its value.
+"""
+
+from __future__ import annotations
+
+import re
+
+LENGTH = 4000
+DEPTH = 60
+TERMS = 400
+DIGITS = 400
+EXPONENT = 10_000
+FACTORIAL = 2_000
+
+_POWER = re.compile(r"(?:\^|\*\*)\s*")
+_TOWER = re.compile(r"(?:\^|\*\*)\s*[{(]?\s*[-+]?[^{}()^*]{1,40}[)}]?\s*(?:\^|\*\*)")
+_FACTORIAL = re.compile(r"(\d+|[)}\]])\s*!(?![=])")
+_BINOMIAL = re.compile(r"\\[dt]?binom|\\choose|\\Gamma|\bfactorial|\bgamma\(|\bbinomial")
+_BOUNDED = re.compile(r"\\(?:sum|prod)(?![A-Za-z])")
+_INTEGRAL = re.compile(r"\\(?:i{0,3}nt|oint)(?![A-Za-z])")
+_BIG = re.compile(r"\d{5,}|10\s*\^\s*\{?\s*\d")
+_LONG = re.compile(r"\d{%d,}" % DIGITS)
+_TERM = re.compile(r"[-+*/,&;=<>]|\\(?:cdot|times|frac|le|ge|cup)(?![A-Za-z])")
+_OPEN, _CLOSE = frozenset("({["), frozenset(")}]")
+
+
+def bomb(text: str) -> str | None:
+    """Why the text must not be evaluated, None where it may."""
+    if len(text) > LENGTH:
+        return "length"
+    if _LONG.search(text):
+        return "digits"
+    if _depth(text) > DEPTH:
+        return "depth"
+    if len(_TERM.findall(text)) > TERMS:
+        return "terms"
+    if _huge_power(text):
+        return "power"
+    if any(_huge_factorial(text, match) for match in _FACTORIAL.finditer(text)):
+        return "factorial"
+    if _BINOMIAL.search(text) and _BIG.search(text):
+        return "binomial"
+    if _BOUNDED.search(text) and (_BIG.search(text) or _BOUNDED.sub("", text, 1) != _BOUNDED.sub("", text)):
+        return "sum"
+    return None
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for char in text:
+        if char in _OPEN:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in _CLOSE:
+            depth -= 1
+    return deepest
+
+
+def _huge_power(text: str) -> bool:
+    """Exponents are bounded; exponents of exponents are refused where numbers stand on every storey."""
+    for match in _POWER.finditer(text):
+        exponent, after = _operand(text, match.end())
+        if any(int(digits[:9]) > EXPONENT or len(digits) > 5 for digits in re.findall(r"\d+", exponent)):
+            return True
+        numeric = not re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", exponent))
+        if numeric and (_POWER.search(exponent) or text[after : after + 1] in ("^", "!")):
+            return True
+        if "!" in exponent:
+            return True
+        base = text[max(0, match.start() - 12) : match.start()]
+        digits = re.search(r"(\d+)\s*[)}]?\s*$", base)
+        power = re.fullmatch(r"[-+]?\s*(\d+)", exponent.strip("{}() "))
+        if digits and power and len(digits.group(1)) * int(power.group(1)) > 3 * EXPONENT:
+            return True
+    return False
+
+
+def _operand(text: str, start: int) -> tuple[str, int]:
+    """The exponent that begins at `start`, and where it ends."""
+    if text[start : start + 1] not in ("{", "("):
+        match = re.compile(r"[-+]?(?:\d+|\\[A-Za-z]+|.)", re.DOTALL).match(text, start)
+        return (match.group(), match.end()) if match else ("", start)
+    depth = 0
+    for index in range(start, len(text)):
+        if text[index] in _OPEN:
+            depth += 1
+        elif text[index] in _CLOSE:
+            depth -= 1
+            if depth == 0:
+                return text[start : index + 1], index + 1
+    return text[start:], len(text)
+
+
+def _huge_factorial(text: str, match: re.Match) -> bool:
+    operand = match.group(1)
+    if text[match.end() : match.end() + 1] == "!":
+        return True
+    if operand.isdigit():
+        return len(operand) > 4 or int(operand) > FACTORIAL
+    before = text[max(0, match.start() - 40) : match.start()]
+    return bool(re.search(r"\d{4,}|[!^]", before))

@@ -1,0 +1,50 @@
+"""What needs no sympy: the same text, or two plain numbers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from tersely.rewards.verify.boxes import has_box, last_box
+from tersely.rewards.verify.policy import Policy
+from tersely.rewards.verify.quantity import Quantity, read_quantity, same_quantity
+from tersely.rewards.verify.text import LIMIT, same_text, tidy
+
+
+@lru_cache(maxsize=8192)
+def prepare(text: str) -> tuple[str, Quantity | None]:
+    """(tidied, the number it is or None), remembered: golds recur once a rollout."""
+    tidied = tidy(text)
+    return tidied, read_quantity(tidied)
+
+
+def gold_text(gold: str) -> str:
+    """The answer that a gold states: the content of its last box where it has one."""
+    if has_box(gold):
+        found = last_box(gold)
+        if found:
+            return found
+    return gold.strip()
+
+
+def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
+    """(right, path) where text or numbers decide, None where the engine has to."""
+    if len(answer) > LIMIT:
+        return None
+    gold_tidy, gold_number = prepare(gold)
+    tidied, number = prepare(answer)
+    if policy.units != "required" and same_text(gold_tidy, tidied, policy.case):
+        return True, "exact"
+    if gold_number is not None and number is not None:
+        return same_quantity(gold_number, number, policy), "number"
+    if policy.decimal_comma and _comma_twins(gold_tidy, tidied):
+        return True, "decimal_comma"
+    return None
+
+
+def _comma_twins(gold: str, answer: str) -> bool:
+    """1,22 and 1.22: the same digits, the mark alone differs."""
+    if gold.count(",") == answer.count(","):
+        return False
+    with_comma, with_point = (gold, answer) if "," in gold else (answer, gold)
+    digits = with_comma.replace(",", "", 1).lstrip("-")
+    return digits.isdigit() and with_comma.replace(",", ".", 1) == with_point

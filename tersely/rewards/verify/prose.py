@@ -1,0 +1,156 @@
+"""From the words around an answer to the answer: sentences, formulas and numbers in prose."""
+
+from __future__ import annotations
+
+import re
+
+_SENTENCE_END = re.compile(r"\n|[.!?。](?=\s|$|[*_\"')\]]+(?:\s|$))|<\||<(?:/?(?:answer|s|p|br)\b)|I hope it is")
+_MATH = re.compile(
+    r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|(?<!\\)\$(?P<d>(?:\\.|[^$\\])+?)(?<!\\)\$", re.DOTALL
+)
+_NUMBER = re.compile(
+    r"(?<![\w.\\])(?:[$€£¥₹]\s?)?[-−+]?(?:\\\$)?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:\s*/\s*\d+(?![\d.]))?|\.\d+)"
+    r"(?:\s*(?:\\?%|percent\b))?"
+)
+_JOINED = re.compile(r"[\s,;&]*(?:\b(?:and|or)\b)?[\s,;&]*")
+_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|percentage\b)")
+_COPULA = re.compile(r"\b(?:is|are|was|were|equals?|becomes?|to be)\b(?!\s+(?:not|never)\b)[\s:]*|[:：]\s+")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_COMMAND = re.compile(r"\\[A-Za-z]+|\\.")
+_NEGATED = re.compile(r"(?:\bnot|\bnever|n't)\s+(?:\w+\s+)?$")
+_MARKS = " \t\r\n*_`"
+_CLEAN_LIMIT = 10_000
+_FORMULA_REACH = 6400
+_SENTENCE_LIMIT = 1500
+_BARE_LIMIT = 300
+_BARE_WORDS = 6
+
+
+def sentence_answer(text: str) -> str | None:
+    """The answer in the text that follows an answer phrase: its first sentence, reduced to what it asserts."""
+    text = text[:_SENTENCE_LIMIT].lstrip(" \t\r\n*_:>")
+    display = _display(text)
+    if display is not None:
+        return display
+    sentence = _first_sentence(text)
+    if not sentence.strip(" \t*_"):
+        return None
+    spans = list(_MATH.finditer(sentence))
+    if spans:
+        return _from_formulas(sentence, spans)
+    parts = _COPULA.split(sentence)
+    if len(parts) > 1 and parts[-1].strip(" .*_"):
+        sentence = parts[-1]
+    sentence = sentence.strip(" \t*_")
+    return _only_number(sentence) or sentence
+
+
+def bare_answer(text: str) -> str | None:
+    """The text itself where it is nothing but an answer: one line, short, hardly a word of prose."""
+    text = text.strip()
+    if not text or len(text) > _BARE_LIMIT or "\n" in text:
+        return None
+    spans = list(_MATH.finditer(text))
+    outside = _MATH.sub(" ", text) if spans else text
+    if len(_WORD.findall(_COMMAND.sub(" ", outside))) > _BARE_WORDS:
+        return None
+    if spans and not re.search(r"\d", outside) and len(spans) == 1:
+        return _from_formulas(text, spans)
+    return text
+
+
+def last_formula(text: str) -> str | None:
+    """The last formula or number of the text, unless it is negated ("the answer is not 70").
+
+    Read in windows that grow from the end, so that the cost is linear however far away the last number is.
+    """
+    width = 400
+    while True:
+        window = text[-width:]
+        found = _last_in(window, formulas=width <= _FORMULA_REACH)
+        if found is not None or width >= len(text):
+            return found
+        width *= 4
+
+
+def clean_find(found: str) -> str:
+    """Without the marks around it: math delimiters, markdown, a final full stop."""
+    found = found.replace("\x00", "").strip()
+    if len(found) > _CLEAN_LIMIT:
+        return found
+    previous = None
+    while previous != found:
+        previous = found
+        found = found.strip(_MARKS).rstrip(".,;: \t\n").lstrip("$")
+        if found.endswith("$") and not found.endswith("\\$"):
+            found = found.rstrip("$")
+        if found.startswith(("\\[", "\\(")):
+            found = found[2:]
+        if found.endswith(("\\]", "\\)")):
+            found = found[:-2]
+    return found
+
+
+def _display(text: str) -> str | None:
+    """A formula that opens the text may run over several lines."""
+    match = _MATH.match(text)
+    if match is None or "\n\n" in match.group():
+        return None
+    return _from_formulas(text[: match.end()] + _first_sentence(text[match.end() :]), None)
+
+
+def _first_sentence(text: str) -> str:
+    end = _SENTENCE_END.search(text)
+    while end is not None and end.group() == "." and _inside_math(text, end.start()):
+        end = _SENTENCE_END.search(text, end.end())
+    return text if end is None else text[: end.start()]
+
+
+def _inside_math(text: str, position: int) -> bool:
+    return any(match.start() < position < match.end() for match in _MATH.finditer(text[:_SENTENCE_LIMIT]))
+
+
+def _body(match: re.Match) -> str:
+    return next(group for group in match.groups() if group is not None)
+
+
+def _from_formulas(sentence: str, spans: list[re.Match] | None) -> str:
+    """The last run of formulas that only commas and "and" separate, with the percent sign that follows it."""
+    spans = list(_MATH.finditer(sentence)) if spans is None else spans
+    run = [spans[-1]]
+    for span in reversed(spans[:-1]):
+        if not _JOINED.fullmatch(sentence[span.end() : run[0].start()]):
+            break
+        run.insert(0, span)
+    tail = sentence[run[-1].end() :]
+    after = _AFTER_MATH.match(tail)
+    number_after = None if after else _only_number(_COPULA.split(tail)[-1]) if _COPULA.search(tail) else None
+    if number_after:  # "the largest $n$ is 34"
+        return number_after
+    return ", ".join(_body(span) for span in run) + (after.group() if after else "")
+
+
+def _only_number(text: str) -> str | None:
+    """The number of a phrase that holds exactly one: "18 apples" is 18. Lists and formulas stay as they are."""
+    if "\\" in text or not _WORD.search(text):
+        return None
+    numbers = list(_NUMBER.finditer(text))
+    if len(numbers) != 1 or re.search(r"\d", text[: numbers[0].start()] + text[numbers[0].end() :]):
+        return None
+    before = text[: numbers[0].start()].strip()
+    after = text[numbers[0].end() :].lstrip()
+    if before.endswith(("=", "+", "-", "*", "/", "^")) or after[:1] in tuple("=+-*/^(["):
+        return None
+    return text[numbers[0].start() :] if re.match(r"[A-Za-z°²³%/ ]*$", after) else numbers[0].group()
+
+
+def _last_in(window: str, formulas: bool) -> str | None:
+    spans = list(_MATH.finditer(window)) if formulas else []
+    number = None
+    for match in reversed(list(_NUMBER.finditer(window))):
+        if not _NEGATED.search(window, max(0, match.start() - 24), match.start()):
+            number = match
+            break
+    if spans and (number is None or spans[-1].end() >= number.end()):
+        return _from_formulas(window[: spans[-1].end() + 24], spans)
+    return number.group() if number else None

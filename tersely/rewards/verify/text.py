@@ -1,0 +1,106 @@
+r"""One spelling for the many ways of typing the same LaTeX: what the exact match and every later step start from."""
+
+from __future__ import annotations
+
+import re
+
+_UNICODE = str.maketrans(
+    {
+        "−": "-", "–": "-", "﹣": "-", "－": "-", "＋": "+", "＝": "=", "＜": "<", "＞": ">", "（": "(", "）": ")",
+        "，": ",", "；": ";", "：": ":", "％": "%", "∶": ":", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ",
+        "÷": r"\div ", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ",
+        "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ", "∓": r"\mp ",
+        "°": r"^\circ ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R} ", "√": r"\sqrt ", "²": "^2", "³": "^3", "½": r"\frac{1}{2}",
+        "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "′": "'", "’": "'", "″": "''",
+        "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ", "φ": r"\varphi ",
+        "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u3000": " ", "\u200b": "", "\ufeff": "", "\x00": "",
+    }
+)  # fmt: skip
+_SYNONYMS = [
+    (re.compile(r"\\(?:left|right|[bB]igg?[lr]?|middle)(?![A-Za-z])\.?\s*"), ""),
+    (re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits|mathstrut|strut|phantom\{[^{}]*\}|boldsymbol)(?![A-Za-z])"), ""),
+    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\(?:leqslant|leqq|leq)(?![A-Za-z])"), r"\\le"),
+    (re.compile(r"\\(?:geqslant|geqq|geq)(?![A-Za-z])"), r"\\ge"),
+    (re.compile(r"\\neq(?![A-Za-z])"), r"\\ne"),
+    (re.compile(r"\\lt(?![A-Za-z])"), "<"),
+    (re.compile(r"\\gt(?![A-Za-z])"), ">"),
+    (re.compile(r"\\(?:lbrace)(?![A-Za-z])"), r"\\{"),
+    (re.compile(r"\\(?:rbrace)(?![A-Za-z])"), r"\\}"),
+    (re.compile(r"\\(?:varnothing|O(?![A-Za-z]))"), r"\\emptyset"),
+    (re.compile(r"\\bigcup(?![A-Za-z])|\\cupdot(?![A-Za-z])"), r"\\cup"),
+    (re.compile(r"\\(?:colon)(?![A-Za-z])"), ":"),
+    (re.compile(r"\\(?:textdegree|degree)(?![A-Za-z])"), r"^\\circ"),
+    (re.compile(r"\^\{\s*\\circ\s*\}"), r"^\\circ"),
+    (re.compile(r"\\(?:mathrm|textnormal|textrm|textbf|textit|mathbf|mathit|mbox|operatorname\*?|mathsf|hbox|rm)(?=\s*\{)"), r"\\text"),
+    (re.compile(r"\{\s*,\s*\}"), ","),
+    (re.compile(r",\\!\s*"), ","),
+    (re.compile(r"\\!"), ""),
+    (re.compile(r"\\(?:[,;: ]|q?quad(?![A-Za-z])|hspace\{[^{}]*\}|hfill(?![A-Za-z])|enspace(?![A-Za-z])|nobreakspace)|(?<!\\)~"), " "),
+    (re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\frac\s*(\d)\s*\{"), r"\\frac{\1}{"),
+    (re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d)"), r"\1{\2}"),
+    (re.compile(r"\\sqrt\s*(\d)(?!\d)"), r"\\sqrt{\1}"),
+    (re.compile(r"\^\{\s*(\w)\s*\}"), r"^\1"),
+    (re.compile(r"_\{\s*(\w)\s*\}"), r"_\1"),
+    (re.compile(r"</?(?:sup|sub|b|i|em|strong)>"), ""),
+]  # fmt: skip
+_HTML_POWER = re.compile(r"<sup>\s*([^<>]{1,20}?)\s*</sup>")
+_HTML_INDEX = re.compile(r"<sub>\s*([^<>]{1,20}?)\s*</sub>")
+_SPACE = re.compile(r"\s+")
+_GLUE = re.compile(r"(?<=\d) (?=\d)|(?<=[A-Za-z]) (?=[A-Za-z])|(?<=\d) (?=\\frac)")
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+LIMIT = 20_000
+
+
+def tidy(answer: str) -> str:
+    """One spelling, spaces kept single: the form that is taken apart and shown to math-verify."""
+    text = answer.translate(_UNICODE)
+    if "<" in text:
+        text = _HTML_INDEX.sub(r"_{\1}", _HTML_POWER.sub(r"^{\1}", text))
+    if "\\" in text or "{" in text or "^" in text or "_" in text or "~" in text:
+        for pattern, replacement in _SYNONYMS:
+            text = pattern.sub(replacement, text)
+    text = _SPACE.sub(" ", text).strip()
+    return _unwrap(text)
+
+
+def _unwrap(text: str) -> str:
+    """Without dollars, and without braces or a final full stop around everything."""
+    while True:
+        before = text
+        text = text.strip(" ").rstrip(".;,").strip()
+        if text.startswith("$") or (text.endswith("$") and not text.endswith("\\$")):
+            inner = text.strip("$").strip()
+            if "$" not in inner.replace("\\$", "") and not inner.endswith("\\"):
+                text = inner
+        for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):
+            if text.startswith(opening) and text.endswith(closing) and len(text) >= 4:
+                text = text[2:-2]
+        if text == before:
+            return text
+
+
+def squeeze(tidied: str) -> str:
+    """The key of the exact match: no spaces except where they part two numbers or two words, `\\text` opened."""
+    text = _TEXT.sub(r" \1 ", tidied)
+    text = text.replace("\\$", "").replace("$", "").replace("\\%", "%").replace("\\cdot", "*").replace("\\times", "*")
+    text = _SPACE.sub(" ", text).strip()
+    kept = {match.start() for match in _GLUE.finditer(text)}
+    text = "".join(char for index, char in enumerate(text) if char != " " or index in kept)
+    return text.rstrip(".")
+
+
+def same_text(gold: str, answer: str, case: bool = False) -> bool:
+    """Whether two tidied answers are the same string; words alone are compared without their case."""
+    left, right = squeeze(gold), squeeze(answer)
+    if left == right:
+        return bool(left)
+    if case or not (_wordy(left) and _wordy(right)):
+        return False
+    return left.casefold() == right.casefold()
+
+
+def _wordy(text: str) -> bool:
+    """Words of at least two letters and nothing mathematical."""
+    return bool(re.fullmatch(r"[A-Za-z][A-Za-z '\-]*[A-Za-z]", text))

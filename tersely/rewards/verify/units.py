@@ -1,0 +1,121 @@
+"""Units: which words after a number are one, and when two of them differ."""
+
+from __future__ import annotations
+
+import re
+
+_NAMES = {
+    "cm": "cm centimeter centimeters centimetre centimetres",
+    "mm": "mm millimeter millimeters millimetre millimetres",
+    "m": "m meter meters metre metres",
+    "km": "km kilometer kilometers kilometre kilometres",
+    "in": "in inch inches",
+    "ft": "ft foot feet",
+    "yd": "yd yard yards",
+    "mi": "mi mile miles",
+    "s": "s sec secs second seconds",
+    "min": "min mins minute minutes",
+    "h": "h hr hrs hour hours",
+    "day": "day days",
+    "week": "week weeks",
+    "month": "month months",
+    "year": "year years yr yrs",
+    "g": "g gram grams",
+    "kg": "kg kilogram kilograms",
+    "mg": "mg milligram milligrams",
+    "lb": "lb lbs pound pounds",
+    "oz": "oz ounce ounces",
+    "L": "L l liter liters litre litres",
+    "ml": "mL ml milliliter milliliters",
+    "gal": "gal gallon gallons",
+    "dollar": "dollar dollars usd USD bucks",
+    "cent": "cent cents",
+    "euro": "euro euros",
+    "rupee": "rupee rupees Rs rs",
+    "yuan": "yuan",
+    "radian": "rad radian radians",
+    "am": "am AM a.m. A.M.",
+    "pm": "pm PM p.m. P.M.",
+    "mph": "mph mi/h",
+    "km/h": "km/h kmh kph",
+    "m/s": "m/s",
+    "N": "N newton newtons",
+    "J": "J joule joules",
+    "W": "W watt watts",
+    "V": "V volt volts",
+    "Hz": "Hz hertz",
+    "K": "K kelvin kelvins",
+    "mol": "mol moles",
+    "even": "even",
+    "odd": "odd",
+    "left": "left",
+    "right": "right",
+    "north": "north",
+    "south": "south",
+    "east": "east",
+    "west": "west",
+    "positive": "positive",
+    "negative": "negative",
+}
+KNOWN = {name: unit for unit, names in _NAMES.items() for name in names.split()}
+_POWER_WORDS = {"square": "2", "squared": "2", "sq": "2", "sq.": "2", "cubic": "3", "cubed": "3", "cu": "3"}
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_POWER = re.compile(r"\s*\^\s*\{?\s*([23])\s*\}?")
+_DEGREES = re.compile(r"\s*(?:\^\\circ|degrees?(?![A-Za-z]))\s*")
+_ORDINAL = re.compile(r"\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)\s*\}?\s*\}?(?![A-Za-z])")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z.'/\- ]*(?:\s*\([A-Za-z ]*\))?")
+_LIMIT = 60
+
+
+def split_unit(rest: str) -> str | None:
+    """The canonical unit of what follows a number: "" for none or an unknown word, None where it is no unit at all.
+
+    `cm^2`, `square centimeters` and `\\text{ cm}^2` are "cm^2"; degrees and ordinals say nothing and are "".
+    """
+    rest = rest.strip()
+    if not rest:
+        return ""
+    if len(rest) > _LIMIT:
+        return None
+    ordinal = _ORDINAL.match(rest)
+    if ordinal:
+        rest = rest[ordinal.end() :].strip()
+    degrees = _DEGREES.match(rest)
+    if degrees:
+        rest = rest[degrees.end() :].strip()
+        if rest in ("C", "F"):
+            return f"degree {rest}"
+    marked = "\\text" in rest
+    power = ""
+    found = _POWER.search(rest)
+    if found and found.end() == len(rest):
+        power = found.group(1)
+        rest = rest[: found.start()]
+    words = _TEXT.sub(r" \1 ", rest).strip().rstrip(".").strip()
+    if not words:
+        return "" if not power else None
+    if not _WORDS.fullmatch(words) or (not marked and len(words) == 1):
+        return None
+    return _canonical(words.split(), power)
+
+
+def _canonical(words: list[str], power: str) -> str | None:
+    kept = []
+    for word in words:
+        if word.lower() in _POWER_WORDS:
+            power = _POWER_WORDS[word.lower()]
+        else:
+            kept.append(word)
+    unit = KNOWN.get(kept[0]) or KNOWN.get(kept[0].lower()) if kept else None
+    if unit is None:
+        return ""
+    if "per" in kept[1:]:
+        return f"{unit}/{' '.join(kept[kept.index('per', 1) + 1 :])}"
+    return f"{unit}^{power}" if power else unit
+
+
+def units_agree(gold: str, answer: str, how: str) -> bool:
+    """Two canonical units under the policy."""
+    if how == "drop" or gold == answer:
+        return True
+    return how == "optional" and not (gold and answer)

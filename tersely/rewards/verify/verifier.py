@@ -1,0 +1,212 @@
+"""The verifier: find the answer, decide what needs no sympy, remember, and send the rest to killable workers."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from tersely.checks import require_choice, require_range
+from tersely.rewards.verify.bombs import bomb
+from tersely.rewards.verify.cache import Cache
+from tersely.rewards.verify.extract import CONTRACTS, find_answer
+from tersely.rewards.verify.fast import decide_fast, gold_text
+from tersely.rewards.verify.policy import Policy
+from tersely.rewards.verify.pool import Pool
+from tersely.rewards.verify.verdict import Verdict
+
+_MEGABYTE = 1 << 20
+_TRANSIENT = ("crash", "budget")  # not remembered: another try may decide
+_ALIVE: weakref.WeakSet[Verifier] = weakref.WeakSet()
+
+
+class Verifier:
+    """Right or wrong, within a bounded time and memory, whatever the model wrote.
+
+    workers: processes for what needs math-verify; default: the usable cores shared among the local ranks, at most 8
+    timeout: seconds an item may take at most; it is killed from outside
+    memory_mb: address space of one worker, MiB
+    cache: verdicts remembered by (gold, answer)
+    contract: boxed | answer | lenient, see `extract`
+    policy: `Policy`, or a mapping of its fields
+    recycle: items after which a worker is replaced
+
+    Usable from any thread (calls take turns) and after a fork (the child starts its own workers). No signals, no
+    alarms, no threads of its own. Close it, or use it as a context manager; processes die with their owner anyway.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        timeout: float = 5.0,
+        memory_mb: int = 1024,
+        cache: int = 65536,
+        contract: str = "answer",
+        policy: Policy | Mapping | None = None,
+        recycle: int = 2000,
+    ):
+        require_range("verifier.workers", workers, at_least=1, at_most=256)
+        require_range("verifier.timeout", timeout, above=0, at_most=3600)
+        require_range("verifier.memory_mb", memory_mb, at_least=256)
+        require_range("verifier.cache", cache, at_least=0)
+        require_range("verifier.recycle", recycle, at_least=1)
+        require_choice("verifier.contract", contract, CONTRACTS)
+        self.contract, self.timeout = contract, float(timeout)
+        self.workers = default_workers() if workers is None else workers
+        self.policy = Policy.of(policy)
+        self._make_pool = lambda: Pool(
+            workers=self.workers,
+            timeout=self.timeout,
+            memory=int(memory_mb) * _MEGABYTE,
+            recycle=recycle,
+            policy=self.policy.as_dict(),
+        )
+        self._pool: Pool | None = None
+        self._cache = Cache(cache)
+        self._lock = threading.RLock()
+        self._counts: Counter[str] = Counter()
+        self._seconds = 0.0
+        self._closed = False
+        _ALIVE.add(self)
+
+    def __enter__(self) -> Verifier:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def verify(
+        self,
+        golds: Sequence[str],
+        responses: Sequence[str],
+        prompts: Sequence[str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Verdict]:
+        """One verdict a response, order kept. No string makes it raise.
+
+        `prompts` given, an answer that only repeats a formula of its prompt is wrong unless it is the gold, letter for
+        letter. `progress` is called with the number of items just decided.
+        """
+        if len(golds) != len(responses):
+            raise ValueError(f"{len(golds)} golds and {len(responses)} responses; they must be as many")
+        if prompts is not None and len(prompts) != len(responses):
+            raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses; they must be as many")
+        if self._closed:
+            raise RuntimeError("the verifier is closed")
+        with self._lock:
+            began = time.perf_counter()
+            verdicts = self._verify([str(gold) for gold in golds], responses, prompts, progress)
+            self._seconds += time.perf_counter() - began
+            for verdict in verdicts:
+                self._counts["items"] += 1
+                self._counts[f"status/{verdict.status}"] += 1
+                self._counts[f"path/{verdict.path}"] += 1
+            return verdicts
+
+    def _verify(self, golds, responses, prompts, progress) -> list[Verdict]:
+        verdicts: list[Verdict | None] = [None] * len(golds)
+        open_items: dict[tuple[str, str], list[int]] = {}
+        for index, (gold, response) in enumerate(zip(golds, responses, strict=True)):
+            began = time.perf_counter()
+            answer = find_answer(response, self.contract) if response else None
+            prompt = None if prompts is None else prompts[index]
+            gold = gold_text(gold)
+            decided = self._decide_here(gold, answer, prompt)
+            if decided is None:
+                open_items.setdefault((gold, answer), []).append(index)
+                continue
+            verdicts[index] = Verdict(decided[0], answer, decided[1], time.perf_counter() - began)
+            if progress is not None:
+                progress(1)
+        if open_items:
+            self._send(open_items, verdicts, progress)
+        return verdicts  # type: ignore[return-value]
+
+    def _decide_here(self, gold: str, answer: str | None, prompt: str | None) -> tuple[str, str] | None:
+        """(status, path) of what this process can decide, None for the workers."""
+        if answer is None:
+            return "no_answer", "extract"
+        if not gold:
+            return "undecided", "gold"
+        fast = decide_fast(gold, answer, self.policy)
+        if fast is not None and fast[0]:
+            return "right", fast[1]
+        if fast is not None:
+            return "wrong", fast[1]
+        known = self._cache.get(gold, answer)
+        if known is not None:
+            self._counts["cache/hits"] += 1
+            return known
+        if bomb(answer) or bomb(gold):
+            return "undecided", "guard"
+        return None
+
+    def _send(self, open_items: dict, verdicts: list, progress: Callable[[int], None] | None) -> None:
+        keys = list(open_items)
+        self._counts["cache/hits"] += sum(len(indices) - 1 for indices in open_items.values())
+        self._counts["cache/misses"] += len(keys)
+        done = None if progress is None else lambda at: progress(len(open_items[keys[at]]))
+        if self._pool is None:
+            self._pool = self._make_pool()
+        for key, (status, path, seconds) in zip(keys, self._pool.run(keys, done), strict=True):
+            if path not in _TRANSIENT:
+                self._cache.put(*key, (status, path))
+            for index in open_items[key]:
+                verdicts[index] = Verdict(status, key[1], path, seconds)
+
+    def stats(self) -> dict[str, float]:
+        """Counters since the start: items, status/*, path/*, cache/*, restarts, seconds."""
+        with self._lock:
+            hits, misses = self._counts["cache/hits"], self._counts["cache/misses"]
+            return {
+                "items": 0,
+                **self._counts,
+                "cache/hit_rate": hits / (hits + misses) if hits + misses else 0.0,
+                "cache/entries": len(self._cache),
+                "restarts": self._pool.restarts if self._pool else 0,
+                "seconds": self._seconds,
+            }
+
+    def pids(self) -> list[int]:
+        """The worker processes alive now."""
+        with self._lock:
+            return self._pool.pids() if self._pool else []
+
+    def close(self) -> None:
+        """End the worker processes. The verifier cannot be used afterwards."""
+        with self._lock:
+            self._closed = True
+            if self._pool is not None:
+                self._pool.close()
+                self._pool = None
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
+        if self._pool is not None:
+            self._pool.abandon()
+            self._pool = None
+
+
+def default_workers() -> int:
+    """The usable cores, shared among the ranks of this machine, at most 8."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    try:
+        ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    except ValueError:
+        ranks = 1
+    return max(1, min(8, cores // ranks))
+
+
+def _forget_in_child() -> None:
+    for verifier in list(_ALIVE):
+        verifier._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
