@@ -1,0 +1,217 @@
+"""Any reward of ours as an ordinary reward function of TRL, for users of plain `GRPOTrainer` or `trl grpo`.
+
+    GRPOTrainer(model, reward_funcs=for_trl({"name": "alp", "beta": 0.2, "normalizer": "max_length"}, tokenizer=tok,
+                max_completion_length=1024), args=..., train_dataset=rows with `prompt` and `answer`)
+
+TRL hands a reward function one rank's rows, and a group may straddle ranks: the facts of all rows are gathered here, the
+reward is computed on whole groups on every rank, and this rank's slice is returned.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from tersely.build import Spec, build
+from tersely.checks import SpecError
+from tersely.rl.facts import RowFacts, rollouts_from_facts
+from tersely.rl.memory import PromptMemory
+from tersely.rl.parsing import parse_completion
+from tersely.rl.seeds import stable_id
+from tersely.rl.types import Rollouts
+
+TAIL = 200
+"""Characters of a text prompt that can hold what opens the assistant's turn."""
+
+
+def for_trl(spec: Spec, tokenizer: Any = None, **options: Any) -> TRLReward:
+    """The reward that `spec` describes, as a TRL reward function. `options` are those of `TRLReward`."""
+    return TRLReward(spec, tokenizer, **options)
+
+
+class TRLReward:
+    """Callable as TRL calls a reward function; one object a run, for it holds what the terms learn.
+
+    tokenizer: knows EOS and the chat template. Without it no row counts as truncated.
+    max_completion_length: the cap, tokens, as in GRPOConfig; needed by the terms that read it.
+    answer_column: the dataset's column with the gold answer.
+    plan: the plan whose `parse` reads mode and budget from a completion (`arm`, `selfbudgeter`, `autothink`).
+    stop_ids: every token id that ends a completion; the tokenizer's EOS by default.
+    group_size: rollouts of a prompt; read from the runs of equal prompts by default.
+    verifier: an object with `verify(golds, texts)`; ours by default.
+
+    The columns `budget`, `mode` and `prompt_id` of the dataset are used where they exist. An undecided row has no reward
+    (None), and TRL gives it no advantage; beside other reward functions TRL counts it as 0 in their sum. A term that
+    learns does so at every call, also of an evaluation.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        tokenizer: Any = None,
+        *,
+        max_completion_length: int | None = None,
+        answer_column: str = "answer",
+        plan: Spec | None = None,
+        stop_ids: Sequence[int] | None = None,
+        group_size: int | None = None,
+        verifier: Any = None,
+    ):
+        terms = list(spec) if isinstance(spec, list | tuple) else [spec]
+        self.reward = build("reward", terms)
+        missing = {"token_ids", "entropy"} & set(self.reward.needs)
+        if missing:
+            raise SpecError(f"{', '.join(self.reward.names)} needs {', '.join(sorted(missing))}: use tersely's trainer")
+        self.__name__ = "+".join(self.reward.names)
+        self.tokenizer, self.cap, self.answer_column = tokenizer, max_completion_length, answer_column
+        self.parse = getattr(build("plan", plan), "parse", parse_completion) if plan else parse_completion
+        eos = getattr(tokenizer, "eos_token_id", None)
+        self.stop_ids = set(stop_ids) if stop_ids is not None else set() if eos is None else {eos}
+        self.group_size = group_size
+        self.memory = PromptMemory()
+        self._verifier = verifier
+
+    def __call__(
+        self, prompts: list, completions: list, completion_ids: list, trainer_state: Any = None, **columns: Any
+    ) -> list[float | None]:
+        facts = self._facts(prompts, completions, completion_ids, columns)
+        everyone, first = gathered(facts)
+        size = self.group_size or group_size_of([fact.prompt_id for fact in everyone])
+        steps = max(getattr(trainer_state, "max_steps", 0) or 0, 1)
+        progress = min(getattr(trainer_state, "global_step", 0) / steps, 1.0)
+        rollouts = rollouts_from_facts(everyone, size, self.cap or 0, progress, self.memory)
+        if self.cap is None:
+            rollouts = WithoutCap(**vars(rollouts))
+        values = self.reward(rollouts)[first : first + len(facts)].tolist()
+        self.reward.update(rollouts)
+        self._log(columns.get("log_metric"), rollouts)
+        return [None if math.isnan(value) else value for value in values]
+
+    def _facts(self, prompts: list, completions: list, completion_ids: list, columns: dict) -> list[RowFacts]:
+        if self.answer_column not in columns:
+            names = ", ".join(key for key, value in columns.items() if isinstance(value, list))
+            raise SpecError(f"the dataset has no column {self.answer_column!r}; set answer_column to one of: {names}")
+        golds = [str(gold) for gold in columns[self.answer_column]]
+        texts = [text_of(completion) for completion in completions]
+        ids = columns.get("prompt_id") or [stable_id(json.dumps(p), g) for p, g in zip(prompts, golds, strict=True)]
+        budgets, modes = columns.get("budget") or [None] * len(ids), columns.get("mode") or [None] * len(ids)
+        verdicts = self.verifier.verify(golds, texts)
+        facts = []
+        for i, (text, tokens, verdict) in enumerate(zip(texts, completion_ids, verdicts, strict=True)):
+            parsed = self.parse(self._tail(prompts[i]) + text)
+            budget = budgets[i] if budgets[i] is not None else parsed.budget
+            facts.append(
+                RowFacts(
+                    prompt_id=str(ids[i]),
+                    correct=verdict.correct,
+                    status=verdict.status,
+                    answer=verdict.answer,
+                    length=len(tokens),
+                    thinking_length=len(tokens),
+                    truncated=bool(self.stop_ids) and (not len(tokens) or int(tokens[-1]) not in self.stop_ids),
+                    well_formed=parsed.well_formed,
+                    budget=math.nan if budget is None else float(budget),
+                    mode=modes[i] if modes[i] is not None else parsed.mode,
+                )
+            )
+        return facts
+
+    @cached_property
+    def verifier(self) -> Any:
+        if self._verifier is None:
+            from tersely.rewards import Verifier
+
+            self._verifier = Verifier()
+        return self._verifier
+
+    @cached_property
+    def _template_tail(self) -> str:
+        from tersely.rl.rollout import Template
+
+        return Template.of(self.tokenizer).tail if getattr(self.tokenizer, "chat_template", None) else ""
+
+    def _tail(self, prompt: Any) -> str:
+        """What opened the assistant's turn."""
+        return prompt[-TAIL:] if isinstance(prompt, str) else self._template_tail
+
+    def _log(self, log_metric: Any, rollouts: Rollouts) -> None:
+        if log_metric is not None:
+            decided = rollouts.decided
+            log_metric("verify/undecided", 1.0 - decided.double().mean().item())
+            if decided.any():
+                log_metric("verify/accuracy", rollouts.correct[decided].double().mean().item())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the terms learnt, for a checkpoint; equal on every rank."""
+        return {"memory": self.memory.state_dict(), "reward": self.reward.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.memory.load_state_dict(state["memory"])
+        self.reward.load_state_dict(state["reward"])
+
+
+class WithoutCap(Rollouts):
+    """Rollouts of a run whose cap was not stated: reading it is an error that says how to state it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "max_length":
+            raise SpecError("this reward reads the cap: pass for_trl(..., max_completion_length=) as in GRPOConfig")
+        return super().__getattribute__(name)
+
+
+def with_plan(dataset: Any, plan: Spec, *, answer_column: str = "answer", seed: int = 0) -> Any:
+    """The rows with the plan's instruction in their prompts, and the columns `budget` and `prompt_id`.
+
+    For plans that ask the same of every rollout of a group, prefill nothing and cap nothing (`l1`, `budgetthinker`):
+    plain TRL repeats one prompt for the whole group.
+    """
+    from tersely.rl.rollout import with_instruction
+
+    component = build("plan", plan)
+
+    def planned(row: dict[str, Any]) -> dict[str, Any]:
+        prompt_id = str(row.get("prompt_id") or stable_id(json.dumps(row["prompt"]), str(row[answer_column])))
+        rows = component([prompt_id], 2, None, seed)
+        if rows[0] != rows[1] or rows[0].prefill or rows[0].max_new_tokens:
+            raise SpecError(f"plan {plan!r} prefills, caps or differs inside a group: it needs tersely's trainer")
+        text, asked = row["prompt"], rows[0].instruction
+        prompt = f"{text}\n{asked}" if isinstance(text, str) and asked else with_instruction(text, asked)
+        return {"prompt": prompt, "budget": rows[0].budget, "prompt_id": prompt_id}
+
+    return dataset.map(planned)
+
+
+def gathered(facts: list[RowFacts]) -> tuple[list[RowFacts], int]:
+    """The rows of every rank in global order, and where this rank's begin. The process group's timeout applies."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+        return facts, 0
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, [replace(fact, text="", problem="", gold="") for fact in facts])
+    rank = distributed.get_rank()
+    return [fact for part in parts for fact in part], sum(len(part) for part in parts[:rank])
+
+
+def group_size_of(prompt_ids: Sequence[str]) -> int:
+    """K, from the runs of equal ids: their greatest common divisor, for a prompt may follow itself."""
+    runs, last = [], None
+    for prompt_id in prompt_ids:
+        if prompt_id == last:
+            runs[-1] += 1
+        else:
+            runs.append(1)
+        last = prompt_id
+    return math.gcd(*runs)
+
+
+def text_of(completion: Any) -> str:
+    """The assistant's words: TRL gives text for text prompts, and a list of messages for chats."""
+    if isinstance(completion, str):
+        return completion
+    return "".join(str(message.get("content") or "") for message in completion)

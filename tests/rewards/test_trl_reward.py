@@ -1,0 +1,123 @@
+"""Our rewards as TRL reward functions: facts of a row, whole groups, learning, errors."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+from datasets import Dataset
+
+import tersely.rewards
+from tersely.build import build
+from tersely.checks import SpecError
+from tersely.rewards.trl_reward import for_trl, group_size_of, with_plan
+
+TOKENIZER = SimpleNamespace(eos_token_id=0, chat_template=None)
+
+
+@dataclass
+class Verdict:
+    correct: float
+    status: str = "decided"
+    answer: str | None = None
+
+
+class Match:
+    """Right where the text ends with the gold, undecided where it says so."""
+
+    def verify(self, golds, texts):
+        return [Verdict(math.nan if "?" in t else float(t.endswith(g))) for g, t in zip(golds, texts, strict=True)]
+
+
+def call(reward, completions=("a 4", "b 5", "c 4", "d?"), **columns):
+    rows = len(completions)
+    values = {
+        "prompts": ["what is 2 + 2"] * rows,
+        "completion_ids": [[1] * n + [0] for n in range(1, rows + 1)],
+        "answer": ["4"] * rows,
+        **columns,
+    }
+    return reward(completions=list(completions), **values)
+
+
+def test_values_are_those_of_the_term_on_the_group(make_rollouts):
+    reward = for_trl({"name": "alp", "beta": 0.1, "normalizer": 10}, TOKENIZER, verifier=Match())
+    expected = build("reward", {"name": "alp", "beta": 0.1, "normalizer": 10})
+    got = call(reward)
+    data = make_rollouts([2, 3, 4, 5], [1, 0, 1, math.nan])
+    assert got[:3] == pytest.approx(expected(data)[:3].tolist()) and got[3] is None
+    assert reward.__name__ == "alp" and tersely.rewards.for_trl is for_trl
+
+
+def test_chat_completions_and_a_sum_of_terms():
+    reward = for_trl([{"name": "correctness"}, {"name": "kimi", "weight": 0.5}], TOKENIZER, verifier=Match())
+    chats = [[{"role": "assistant", "content": text}] for text in ("4", "5")]
+    assert call(reward, chats) == pytest.approx([1.25, -0.25]) and reward.__name__ == "correctness+kimi"
+
+
+def test_a_row_that_does_not_end_with_eos_is_truncated():
+    reward = for_trl("truncation", TOKENIZER, max_completion_length=3, verifier=Match())
+    assert call(reward, ("4", "4"), completion_ids=[[5, 5, 0], [5, 5, 5]]) == [1, 0]
+    chat = for_trl("truncation", TOKENIZER, max_completion_length=3, stop_ids=[5], verifier=Match())
+    assert call(chat, ("4", "4"), completion_ids=[[5, 5, 0], [5, 5, 5]]) == [0, 1]
+
+
+def test_the_cap_is_asked_for_only_by_terms_that_read_it():
+    with pytest.raises(SpecError, match="max_completion_length"):
+        call(for_trl("cosine", TOKENIZER, verifier=Match()))
+    assert call(for_trl("kimi", TOKENIZER, verifier=Match()))[0] == 0.5
+
+
+def test_budgets_come_from_the_column_or_from_the_completion():
+    l1 = for_trl({"name": "l1_exact", "alpha": 0.1}, TOKENIZER, verifier=Match())
+    assert call(l1, ("4", "4"), budget=[2, 4]) == pytest.approx([1.0, 0.9])
+    own = for_trl("selfbudgeter", TOKENIZER, plan="selfbudgeter", verifier=Match())
+    text = "<budget>2</budget><solution>x</solution>"
+    assert call(own, (text, "no budget"))[1] == -1 and call(own, (text, "4"))[0] > -1
+
+
+def test_a_learning_term_learns_once_a_call_and_is_saved():
+    reward = for_trl("lapo_discovery", TOKENIZER, verifier=Match())
+    call(reward, prompt_id=["q"] * 4)
+    assert reward.memory.get("q", "target") == 3
+    other = for_trl("lapo_discovery", TOKENIZER, verifier=Match())
+    other.load_state_dict(json.loads(json.dumps(reward.state_dict())))
+    assert other.memory == reward.memory
+
+
+def test_progress_comes_from_the_trainer():
+    reward = for_trl({"name": "kimi", "warmup": 0.5}, TOKENIZER, verifier=Match())
+    for step, value in ((4, 0), (5, 0.5)):
+        assert call(reward, trainer_state=SimpleNamespace(global_step=step, max_steps=10))[0] == value
+
+
+def test_metrics_are_logged_where_trl_offers_it():
+    seen = {}
+    call(for_trl("correctness", TOKENIZER, verifier=Match()), log_metric=seen.__setitem__)
+    assert seen == {"verify/undecided": 0.25, "verify/accuracy": pytest.approx(2 / 3)}
+
+
+def test_a_missing_answer_column_names_the_columns():
+    reward = for_trl("correctness", TOKENIZER, answer_column="solution", verifier=Match())
+    with pytest.raises(SpecError, match="'solution'.*answer"):
+        call(reward)
+
+
+@pytest.mark.parametrize(("ids", "size"), [("aabb", 2), ("aaaabb", 2), ("aaa", 3), ("abab", 1), ("aaabbb", 3)])
+def test_the_group_size_is_read_from_runs_of_prompts(ids, size):
+    assert group_size_of(ids) == size
+
+
+def test_a_plan_is_written_into_the_prompts():
+    rows = Dataset.from_list([{"prompt": "1+1?", "answer": "2"}, {"prompt": "2+2?", "answer": "4"}])
+    planned = with_plan(rows, {"name": "l1", "kind": "max"})
+    assert planned[0]["prompt"] == f"1+1?\nThink for maximum {planned[0]['budget']} tokens."
+    assert planned[0]["prompt_id"] != planned[1]["prompt_id"]
+    chat = Dataset.from_list([{"prompt": [{"role": "user", "content": "1+1?"}], "answer": "2"}])
+    assert with_plan(chat, "l1")[0]["prompt"][-1]["content"].startswith("1+1?\nThink for ")
+    for plan in ("adaptthink", "lapo_target", "thinkprune"):
+        with pytest.raises(SpecError, match="needs tersely's trainer"):
+            with_plan(rows, plan)
