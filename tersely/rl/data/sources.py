@@ -72,7 +72,9 @@ def _hub(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
     configs = source.config if isinstance(source.config, list) else [source.config]
     for config in configs:
         data = _load_hub(source, config)
-        yield from data.select_columns(_columns_read(source, data.column_names))
+        data = data.select_columns(_columns_read(source, data.column_names)).with_format("arrow")
+        for table in data.iter(batch_size=1024):  # row by row costs twice as much, and DAPO has 1.8 million rows
+            yield from table.to_pylist()
 
 
 def _columns_read(source: SourceSpec, there: list[str]) -> list[str]:
