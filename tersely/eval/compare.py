@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print_table(found)
     for c in found:
-        print(f"{c['run']} against {c['base']} on {c['benchmark']} ({c['problems']} problems): {c['sentence']}")
+        print(f"{c['run']} against {c['base']} on {c['benchmark']} ({c['problems']} problems): {c['verdict']}")
     return 0
 
 

@@ -103,9 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def print_verdicts(path: Path) -> None:
     """The verdict lines of a written report, and where it is."""
     for comparison in json.loads(path.read_text(encoding="utf-8"))["comparisons"]:
-        print(
-            f"{comparison['run']} against {comparison['base']} on {comparison['benchmark']}: {comparison['sentence']}"
-        )
+        print(f"{comparison['run']} against {comparison['base']} on {comparison['benchmark']}: {comparison['verdict']}")
     for name in ("report.html", "report.md", "report.json"):
         if path.with_name(name).exists():
             print(path.with_name(name))

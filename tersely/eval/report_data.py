@@ -181,7 +181,7 @@ def compare_runs(run: RunRecords, base: RunRecords) -> list[dict[str, Any]]:
     for comparison, p in zip(found, adjusted, strict=False):
         comparison["accuracy_p_holm"] = float(p)
         mark_significance(comparison)
-        comparison["sentence"] = sentence(comparison)
+        comparison["verdict"] = sentence(comparison)
     return found
 
 

@@ -115,7 +115,7 @@ def _folders(runs: list[RunRecords]) -> list[RunRecords]:
 
 
 def _training(runs: list[RunRecords]) -> list[Figure]:
-    curves = [(runs.index(run), run.name, read_metrics(run.folder)) for run in _folders(runs)]
+    curves = [(runs.index(run), run.name, read_metrics(run.training_folder())) for run in _folders(runs)]
     return training_figures([curve for curve in curves if curve[2]])
 
 
@@ -136,9 +136,10 @@ def _audits(runs: list[RunRecords]) -> list[tuple[str, dict[str, Any]]]:
 def _card(run: RunRecords) -> dict[str, Any]:
     """What is known about how a run was made: run.json, and a training run's environment and configuration."""
     card = dict(run.card)
-    environment = _json(run.folder, "environment.json")
+    trained = run.training_folder() or run.folder
+    environment = _json(trained, "environment.json")
     commands = [("evaluated with", card.pop("command", None)), ("trained with", environment.pop("command", None))]
-    config = run.folder / "config.yaml" if run.folder else None
+    config = trained / "config.yaml" if trained else None
     facts = [(key, value) for source in (card, environment) for key, value in _flat(source)]
     return {
         "name": run.name,

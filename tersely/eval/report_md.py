@@ -42,7 +42,7 @@ def _verdicts(data: dict[str, Any]) -> list[str]:
         return ["One run, nothing to compare with: name a base with `--base`."]
     lines = [
         f"- **{plain(c['run'])}** against {plain(c['base'])} on {plain(c['benchmark'])} ({c['problems']} problems): "
-        + c["sentence"]
+        + c["verdict"]
         for c in data["comparisons"]
     ]
     return ["\n".join(lines)]

@@ -102,7 +102,11 @@ def split_text(
     """
     text = str(record.get("text") or "")
     end = text.find(END)
-    cut = end + len(END) if end >= 0 else (len(text) if text.lstrip().startswith("<think>") else 0)
+    if end >= 0:
+        cut = end + len(END)
+    else:  # never ended, which a model without thinking looks like too, unless it says <think> or was cut off
+        unended = record.get("truncated") and record.get("thinking_tokens") == record.get("tokens")
+        cut = len(text) if unended or text.lstrip().startswith("<think>") else 0
     first = first_right_position(record, correct)
     if first is None:
         first = len(text)

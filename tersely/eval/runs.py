@@ -68,6 +68,14 @@ class RunRecords:
     folder: Path | None = None
     notes: list[str] = field(default_factory=list)
 
+    def training_folder(self) -> Path | None:
+        """Where the run was trained, if that is on this disk: its own folder, or around the model that was evaluated."""
+        model = self.card.get("model")
+        places = [self.folder] if self.folder else []
+        if isinstance(model, str) and Path(model).is_dir():
+            places += [Path(model), Path(model).resolve().parent]
+        return next((place for place in places if (place / "metrics.jsonl").is_file()), None)
+
     def record(self, benchmark: str, row: int, column: int) -> dict[str, Any]:
         """The full record of one sample, read back from the file."""
         offset = int(self.benchmarks[benchmark].offset[row, column])

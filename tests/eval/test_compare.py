@@ -8,7 +8,7 @@ def test_table_and_sentence(runs, capsys):
     assert main([str(folder) for folder in runs]) == 0
     out = capsys.readouterr().out
     (c,) = compare(*runs)
-    assert c["sentence"] in out and "AES(1,3,5)" in out and f"{c['aes']['score']:.2f}" in out
+    assert c["verdict"] in out and "AES(1,3,5)" in out and f"{c['aes']['score']:.2f}" in out
     assert (c["base"], c["run"]) == ("base", "short")
 
 

@@ -12,7 +12,7 @@ def test_files_and_return_value(runs, tmp_path):
     data = json.loads(path.read_text())
     assert [r["name"] for r in data["runs"]] == ["base", "short"] and data["base"] == "base"
     text = path.with_name("report.md").read_text()
-    assert data["comparisons"][0]["sentence"] in text and "| short |" in text
+    assert data["comparisons"][0]["verdict"] in text and "| short |" in text
     assert not [p for p in path.parent.iterdir() if "part" in p.name]
 
 

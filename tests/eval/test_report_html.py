@@ -86,7 +86,7 @@ def test_what_it_shows(page):
         "Method",
     ):
         assert part in text
-    assert json.loads(page.with_name("report.json").read_text())["comparisons"][-1]["sentence"] in text
+    assert json.loads(page.with_name("report.json").read_text())["comparisons"][-1]["verdict"] in text
     assert text.count("<figure") == 2 * 5 + 2 and text.count('role="img"') == (
         text.count("<figure") if svg.available() else 0
     )

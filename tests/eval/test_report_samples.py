@@ -59,6 +59,12 @@ def test_cutting(text, thinking, answer):
     assert split_text({"text": text, "gold": "7"}, 1.0, 1000) == (thinking, answer)
 
 
+def test_a_prefilled_think_that_was_cut_off_is_thinking():
+    record = {"text": "hm hm", "gold": "7", "tokens": 9, "thinking_tokens": 9, "truncated": True}
+    assert split_text(record, 0.0, 100) == ([("hm hm", False)], [])
+    assert split_text(record | {"truncated": False}, 0.0, 100) == ([], [("hm hm", False)])
+
+
 def test_long_and_odd_texts_are_made_fit():
     (piece,), _ = split_text({"text": "<think>" + "a" * 5000 + "\x00\ud800", "gold": "7"}, 0.0, 100)
     assert len(piece[0]) < 170 and "characters left out" in piece[0] and piece[0].endswith("\ufffd\ufffd")

@@ -59,6 +59,16 @@ def test_card_and_the_eval_folder_of_a_training_run(tmp_path, record):
         load_runs(tmp_path / "alp")
 
 
+def test_the_training_folder_is_found_by_the_evaluated_model(tmp_path, record):
+    folder = write(tmp_path / "eval" / "alp", record(run="alp"))
+    (run,) = load_runs(folder)
+    assert run.training_folder() is None
+    (tmp_path / "alp" / "final").mkdir(parents=True)
+    (tmp_path / "alp" / "metrics.jsonl").write_text("")
+    (folder / "run.json").write_text(json.dumps({"model": str(tmp_path / "alp" / "final")}))
+    assert load_runs(folder)[0].training_folder() == tmp_path / "alp"
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="tersely eval"):
         find_records(tmp_path)
