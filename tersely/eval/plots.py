@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tersely.eval.metrics import pareto_front
-from tersely.eval.svg import Figure, color, dash, marker, short
+from tersely.eval.svg import INK, Figure, color, dash, marker, short
 
 Runs = list[tuple[int, str, dict[str, Any]]]  # (number of the run, which fixes its colour; name; benchmark entry)
 VERDICTS = ("right", "wrong", "no_answer", "undecided")
@@ -25,11 +26,17 @@ def _nan(values: Any) -> np.ndarray:
     return np.array([np.nan if v is None else v for v in values], dtype=float)
 
 
-def accuracy_against_tokens(key: str, runs: Runs) -> Figure:
-    """A box a run (95 % in both directions) and the Pareto front of the means."""
+def accuracy_against_tokens(key: str, runs: Runs, free: Sequence[str] = ()) -> Figure:
+    """A box a run (95 % in both directions) and the Pareto front of the means.
+
+    `free` names the base and its decoding strategies: their own front, which training has to beat, is drawn beside it.
+    """
     known = [(i, name, e) for i, name, e in runs if e["accuracy"] is not None and e["tokens_mean"]]
     points = np.array([(e["tokens_mean"], e["accuracy"]) for _, _, e in known]).reshape(-1, 2)
     front = pareto_front(points)
+    costless = np.array([name in free for _, name, _ in known], dtype=bool)
+    untrained = np.zeros(len(known), dtype=bool)
+    untrained[costless] = pareto_front(points[costless])
 
     def draw(ax: Any) -> None:
         from matplotlib.patches import Rectangle
@@ -39,8 +46,9 @@ def accuracy_against_tokens(key: str, runs: Runs) -> Figure:
             ax.add_patch(Rectangle((left, low), right - left, high - low, color=color(i), alpha=0.18, linewidth=0))
             ax.plot([x], [100 * y], marker=marker(i), color=color(i), markersize=7)
             ax.annotate(short(name, 18), (x, 100 * y), xytext=(6, 6), textcoords="offset points", fontsize=9)
-        best = points[front][np.argsort(points[front][:, 0])]
-        ax.step(best[:, 0], 100 * best[:, 1], where="post", color="#010203", linewidth=1, linestyle=":", zorder=1)
+        for which, line in ((front, ":"), (untrained, "--")):
+            best = points[which][np.argsort(points[which][:, 0])]
+            ax.step(best[:, 0], 100 * best[:, 1], where="post", color=INK, linewidth=1, linestyle=line, zorder=1)
         _log_axis(ax, points[:, 0])
         ax.margins(0.16, 0.12)
         ax.set_xlabel("mean tokens")
@@ -58,6 +66,9 @@ def accuracy_against_tokens(key: str, runs: Runs) -> Figure:
         for (_, name, e), on in zip(known, front, strict=False)
     ]
     on_front = ", ".join(name for (_, name, _), on in zip(known, front, strict=False) if on)
+    if untrained.any():
+        on_front += "; dashed, the front of the base without training: "
+        on_front += ", ".join(name for (_, name, _), on in zip(known, untrained, strict=True) if on)
     said = "; ".join(f"{name}: {percent(e['accuracy'])} at {number(e['tokens_mean'])} tokens" for _, name, e in known)
     return Figure(
         key,
@@ -66,6 +77,7 @@ def accuracy_against_tokens(key: str, runs: Runs) -> Figure:
         ["run", "tokens", "95 %", "accuracy", "95 %", "on the front"],
         rows,
         draw,
+        note="boxes 95 %, dotted the Pareto front" + (", dashed that of the base without training" if free else ""),
     )
 
 
@@ -240,6 +252,10 @@ def first_right_answer(key: str, runs: Runs) -> Figure:
     )
 
 
-def benchmark_figures(prefix: str, runs: Runs) -> list[Figure]:
-    made = (accuracy_against_tokens, accuracy_at_budget, tokens_by_level, tokens_by_verdict, first_right_answer)
-    return [function(f"{prefix}-{i}", runs) for i, function in enumerate(made)]
+def benchmark_figures(prefix: str, runs: Runs, free: Sequence[str] = ()) -> list[Figure]:
+    """The figures of one benchmark; keys begin with `prefix`."""
+    others = (accuracy_at_budget, tokens_by_level, tokens_by_verdict, first_right_answer)
+    return [
+        accuracy_against_tokens(f"{prefix}-0", runs, free),
+        *(function(f"{prefix}-{i}", runs) for i, function in enumerate(others, start=1)),
+    ]

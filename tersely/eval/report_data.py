@@ -15,7 +15,8 @@ import numpy as np
 
 from tersely.eval import metrics, stats
 from tersely.eval.difficulty import Difficulty, reference
-from tersely.eval.runs import VERDICTS, BenchmarkRecords, RunRecords
+from tersely.eval.frontier import free_runs, held_against
+from tersely.eval.runs import VERDICTS, BenchmarkRecords, RunRecords, pair
 from tersely.eval.stats_bootstrap import interval, problem_draws
 from tersely.eval.verdict import mark_significance, sentence
 
@@ -46,14 +47,19 @@ def report_data(runs: list[RunRecords], base: RunRecords | None) -> dict[str, An
         }
         for run in runs
     ]
+    free = free_runs(runs, base)
     comparisons = [
         comparison for run in runs if base is not None and run is not base for comparison in compare_runs(run, base)
     ]
+    for run in runs:
+        for comparison in (c for c in comparisons if c["run"] == run.name and run not in free):
+            comparison["free_frontier"] = held_against(run, free, comparison["benchmark"])
     return clean(
         {
             "runs": entries,
             "comparisons": comparisons,
             "base": base.name if base else None,
+            "free": [base.name, *(run.name for run in free)] if base and free else [],
             "difficulty": {name: d.text for name, d in difficulty.items()},
             "settings": {"level": 0.95, "seed": 0, "draws": 10_000, "resample": "problems", "aes_weights": AES_WEIGHTS},
         }
@@ -211,6 +217,7 @@ def compare_benchmark(run: RunRecords, base: RunRecords, name: str) -> dict[str,
         "tokens_p": stats.paired_permutation(a.tokens, b.tokens),
         "matched_tokens": metrics.matched_tokens(a.correct, a.tokens, b.correct, b.tokens),
         "aes": {"score": aes.estimate, "ci": [aes.low, aes.high], **AES_WEIGHTS},
+        "free_frontier": [],
         "dominance_probability": stats.dominance_probability(a.correct, a.tokens, b.correct, b.tokens),
     }
 
@@ -223,13 +230,6 @@ def ratio_change(a: np.ndarray, b: np.ndarray, draws: int = 10_000) -> stats.Int
     sums = np.concatenate([np.stack([a[index].sum(axis=1), b[index].sum(axis=1)]) for index in chunks], axis=1)
     drawn = np.where(sums[1] > 0, sums[0] / np.where(sums[1] > 0, sums[1], 1.0) - 1.0, NAN)
     return interval(float(a.sum() / b.sum() - 1.0), drawn, 0.95, draws)
-
-
-def pair(a: BenchmarkRecords, b: BenchmarkRecords) -> tuple[BenchmarkRecords, BenchmarkRecords]:
-    """Both runs on the problems they share, in the base's order."""
-    known = set(a.problem_ids)
-    shared = [problem for problem in b.problem_ids if problem in known]
-    return a.take(a.rows(shared)), b.take(b.rows(shared))
 
 
 def per_problem(x: np.ndarray) -> np.ndarray:

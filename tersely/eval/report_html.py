@@ -87,7 +87,7 @@ def _sections(data: dict[str, Any], pictures: bool) -> list[dict[str, Any]]:
                 "aes": {c["run"]: c["aes"] for c in data["comparisons"] if c["benchmark"] == name},
                 "matched": {c["run"]: c["matched_tokens"] for c in data["comparisons"] if c["benchmark"] == name},
                 "levels": list(dict.fromkeys(level for _, _, e in runs for level in e["by_level"])),
-                "figures": _rendered(benchmark_figures(f"b{index}", runs), pictures),
+                "figures": _rendered(benchmark_figures(f"b{index}", runs, data["free"]), pictures),
             }
         )
     return sections
@@ -101,6 +101,7 @@ def _rendered(figures: list[Figure], pictures: bool) -> list[dict[str, Any]]:
             "key": f.key,
             "title": f.title,
             "alt": f.alt,
+            "note": f.note,
             "head": f.head,
             "rows": f.rows,
             "svg": Markup(svg(f)) if pictures else None,

@@ -43,6 +43,7 @@ def _verdicts(data: dict[str, Any]) -> list[str]:
     lines = [
         f"- **{plain(c['run'])}** against {plain(c['base'])} on {plain(c['benchmark'])} ({c['problems']} problems): "
         + c["verdict"]
+        + "".join(f"; **{plain(f['run'])} does better without training**" for f in c["free_frontier"] if f["dominates"])
         for c in data["comparisons"]
     ]
     return ["\n".join(lines)]

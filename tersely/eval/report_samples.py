@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from tersely.eval.first_answer import first_right_position
-from tersely.eval.report_data import pair, per_problem
-from tersely.eval.runs import BenchmarkRecords, RunRecords
+from tersely.eval.report_data import per_problem
+from tersely.eval.runs import BenchmarkRecords, RunRecords, pair
 
 HOW_MANY = 20
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")

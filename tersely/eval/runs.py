@@ -84,6 +84,13 @@ class RunRecords:
         return read_at(self.path, offset)
 
 
+def pair(a: BenchmarkRecords, b: BenchmarkRecords) -> tuple[BenchmarkRecords, BenchmarkRecords]:
+    """Both runs on the problems they share, in the base's order."""
+    known = set(a.problem_ids)
+    shared = [problem for problem in b.problem_ids if problem in known]
+    return a.take(a.rows(shared)), b.take(b.rows(shared))
+
+
 def find_records(run: str | Path) -> Path:
     """records.jsonl of a run directory, or the file itself. FileNotFoundError says what was looked for."""
     path = Path(run)

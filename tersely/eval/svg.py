@@ -34,6 +34,7 @@ class Figure:
     rows: list[list[Any]]
     draw: Callable[[Any], None]
     legend: list[tuple[int, str]] = field(default_factory=list)
+    note: str = ""
 
 
 def available() -> bool:
