@@ -4,6 +4,8 @@ Both train on the same ready-made generation batch, so what is compared is the s
 optimiser), not the luck of sampling. Ratios within one run; the two alternate, so drift of the machine hits both.
 
     python benchmarks/trainer.py --rounds 15 --record
+
+Peak memory is the resident set of a process that runs one trainer alone, at its highest.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -148,12 +153,32 @@ def timed_steps(trainer) -> list[float]:
     return clock.marks
 
 
+def peak_mib(which: str, steps: int) -> float:
+    """Highest resident memory, MiB, of a fresh process that runs only one of the two trainers."""
+    command = [sys.executable, __file__, "--alone", which, "--steps", str(steps)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def alone(which: str, steps: int) -> None:
+    dataset = rows(128)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = ours(folder, dataset, steps)
+        if which == "theirs":
+            trainer = theirs(folder, dataset, steps, trainer)
+        timed_steps(trainer)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="pairs of runs")
     parser.add_argument("--steps", type=int, default=4, help="steps a run; the first is dropped")
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS}")
+    parser.add_argument("--alone", choices=("ours", "theirs"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.alone:
+        return alone(options.alone, options.steps)
     dataset, ratios, seconds = rows(128), [], []
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
@@ -164,6 +189,7 @@ def main() -> None:
         ratios += [a / b for a, b in zip(our_steps, their_steps, strict=True)]
         seconds += our_steps
         print(f"median ratio so far {statistics.median(ratios):.3f}", flush=True)
+    memory = {name: [peak_mib(name, options.steps) for _ in range(3)] for name in ("ours", "theirs")}
     result = {
         "command": f"python benchmarks/trainer.py --rounds {options.rounds} --steps {options.steps} --record",
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread",
@@ -171,6 +197,8 @@ def main() -> None:
         "step_time_ratio_quartiles": statistics.quantiles(ratios, n=4),
         "our_step_seconds_median": statistics.median(seconds),
         "pairs": len(ratios),
+        "peak_memory_ratio": statistics.median(memory["ours"]) / statistics.median(memory["theirs"]),
+        "peak_memory_mib": memory,
     }
     print(json.dumps(result, indent=1))
     if options.record:

@@ -83,7 +83,9 @@ def test_greedy_equals_transformers_own_generate(engine):
     ids = torch.tensor([[pad] * (longest - len(p)) + list(p) for p in prompts])
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
     expected = engine.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=10, do_sample=False)
-    for row, generation in zip(expected[:, longest:].tolist(), engine.generate(requests(5), temperature=0), strict=True):
+    for row, generation in zip(
+        expected[:, longest:].tolist(), engine.generate(requests(5), temperature=0), strict=True
+    ):
         assert row[: len(generation.token_ids)] == list(generation.token_ids)
 
 

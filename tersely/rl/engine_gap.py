@@ -1,0 +1,78 @@
+"""The gap between the rollout engine and the trainer: does the engine sample from the current weights?
+
+    gap = mean over sampled tokens of |log p_engine - log p_trainer|
+Symbols: log-probs in nats at the sampling temperature. Two honest implementations differ by rounding (about 0.001 in
+float32); a stale or wrongly loaded weight shows as a gap that grows with training.
+Degenerate: nan log-probs (not reported, or a trained prefill) are left out; no token at all is a gap of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from tersely.checks import require_range
+
+
+class StaleEngineError(RuntimeError):
+    """The engine's log-probs have left the trainer's."""
+
+
+def gap(sampler_logp: Tensor, trainer_logp: Tensor, mask: Tensor) -> dict[str, float]:
+    """Mean and maximum of the absolute difference over (n, T) tokens, and the mean ratio exp(trainer - engine)."""
+    known = mask.bool() & sampler_logp.isfinite()
+    if not known.any():
+        return {"mean": 0.0, "max": 0.0, "ratio": 1.0}
+    difference = (trainer_logp[known] - sampler_logp[known]).double()
+    return {
+        "mean": difference.abs().mean().item(),
+        "max": difference.abs().max().item(),
+        "ratio": difference.clamp(-20, 20).exp().mean().item(),
+    }
+
+
+@dataclass
+class GapGuard:
+    """Stops a run whose mean gap exceeds `limit` nats in `patience` batches in a row."""
+
+    limit: float = 0.05
+    patience: int = 1
+    exceeded: int = 0
+
+    def __post_init__(self):
+        require_range("gap_limit", self.limit, above=0)
+        require_range("gap patience", self.patience, at_least=1)
+
+    def check(self, measured: Mapping[str, float], step: int, facts: Mapping[str, Any]) -> None:
+        """Raise `StaleEngineError` with the likely cause; `facts` is what the engine says of itself."""
+        self.exceeded = self.exceeded + 1 if measured["mean"] > self.limit else 0
+        if self.exceeded < self.patience:
+            return
+        raise StaleEngineError(
+            f"step {step}: the log-probs of engine and trainer differ by {measured['mean']:.4f} nats a token "
+            f"(largest {measured['max']:.3f}), above gap_limit {self.limit:g}. The engine does not sample from the "
+            f"trainer's weights: {likely_cause(step, facts)}"
+        )
+
+
+def likely_cause(step: int, facts: Mapping[str, Any]) -> str:
+    """The first of the known causes that the engine's facts agree with."""
+    version = facts.get("version")
+    if version is None:
+        return "no weights were ever synchronised into it"
+    if version != step:
+        return f"it holds the weights of step {version}"
+    if facts.get("tied") and facts.get("device") == "cpu":
+        return (
+            "its input and output embeddings are tied, and vLLM's CPU engine keeps the packed output head of the first "
+            "load; save the model with tie_word_embeddings false, or use engine: transformers"
+        )
+    if facts.get("truncated_sampling"):
+        return "top_p or top_k cut the distribution that it samples from; train with top_p 1 and top_k 0"
+    return (
+        "compare its dtype with the trainer's, and the parameter names that it loads with the model's; a small constant "
+        "gap is rounding, and then gap_limit can be raised"
+    )
