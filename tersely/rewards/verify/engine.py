@@ -1,13 +1,17 @@
-"""math-verify inside a worker: both sides boxed, and its verdict held against the policy."""
+"""math-verify inside a worker, its verdict held against the policy, and the repairs of what it misses."""
 
 from __future__ import annotations
 
 import logging
-from functools import lru_cache
-from typing import Any
 
+from tersely.rewards.verify import repairs
 from tersely.rewards.verify.fast import decide_fast, prepare
 from tersely.rewards.verify.policy import Policy
+from tersely.rewards.verify.shapes import shape_of
+from tersely.rewards.verify.structure import Structure
+from tersely.rewards.verify.sympy_side import closed_value, equals_as_equation, math_verify_says
+
+_ATOMS = 400  # comparisons of elements that one item may cost
 
 
 class Engine:
@@ -15,6 +19,7 @@ class Engine:
 
     def __init__(self, policy: Policy | dict | None = None):
         self.policy = Policy.of(policy)
+        self._left = 0
         logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
     def compare(self, gold: str, answer: str) -> tuple[str, str]:
@@ -22,27 +27,57 @@ class Engine:
         fast = decide_fast(gold, answer, self.policy)
         if fast is not None:
             return ("right" if fast[0] else "wrong"), fast[1]
-        right = math_verify_says(prepare(gold)[0], prepare(answer)[0])
-        return ("right" if right else "wrong"), "engine"
+        self._left = _ATOMS
+        for spelled in repairs.gold_spellings(prepare(gold)[0]):
+            path = self._decide(spelled, prepare(answer)[0])
+            if path is not None:
+                return "right", path
+        return "wrong", "engine"
 
+    def _decide(self, gold: str, answer: str) -> str | None:
+        """What says that the answer is the gold; None where nothing does."""
+        if repairs.refused(gold, answer, self.policy) is not None:
+            return None
+        gold_shape, answer_shape = shape_of(gold), shape_of(answer)
+        structure = Structure(self.policy, self.same)
+        if math_verify_says(gold, answer) and not structure.refuses(gold_shape, answer_shape):
+            return "engine"
+        trivial = gold_shape.kind == answer_shape.kind == "atom" and gold_shape.text == gold and answer_shape.text == answer
+        if not trivial and structure.equal(gold_shape, answer_shape):
+            return "structure"
+        for name, repair in repairs.REPAIRS.items():
+            if repair(gold, answer, self.policy):
+                return name
+        if self._rounded(gold, answer):
+            return "rounded"
+        return "equation" if equals_as_equation(gold, answer) else None
 
-def math_verify_says(gold: str, answer: str) -> bool:
-    """math-verify's verdict, in this order: it is not symmetric."""
-    from math_verify import verify
+    def same(self, gold: str, answer: str) -> bool:
+        """Two elements of a list, two ends of an interval."""
+        self._left -= 1
+        if self._left < 0:
+            return False
+        fast = decide_fast(gold, answer, self.policy)
+        if fast is not None:
+            return fast[0]
+        if repairs.refused(gold, answer, self.policy) is not None:
+            return False
+        return math_verify_says(gold, answer) or self._rounded(gold, answer)
 
-    golds, answers = parsed(gold), parsed(answer)
-    if not golds or not answers:
-        return False
-    return bool(verify(list(golds), list(answers), timeout_seconds=None))
-
-
-@lru_cache(maxsize=512)
-def parsed(text: str) -> tuple[Any, ...]:
-    """math-verify's reading of one boxed answer."""
-    from math_verify import LatexExtractionConfig, parse
-
-    boxed = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]
-    return tuple(parse(f"\\boxed{{{text}}}", boxed, extraction_mode="first_match", parsing_timeout=None))
+    def _rounded(self, gold: str, answer: str) -> bool:
+        """A decimal that rounds the other side's closed form correctly."""
+        gold_number, answer_number = prepare(gold)[1], prepare(answer)[1]
+        if not self.policy.rounded or (gold_number is None) == (answer_number is None):
+            return False
+        number, other, least = (
+            (gold_number, answer, self.policy.rounded - 1) if gold_number else (answer_number, gold, self.policy.rounded)
+        )
+        if not number.decimals or number.significant < least:  # type: ignore[union-attr]
+            return False
+        value = closed_value(other)
+        if value is None or value.denominator == 1:
+            return False
+        return abs(value - number.value) * 2 * 10**number.decimals <= 1  # type: ignore[union-attr]
 
 
 _WARM = (
@@ -52,6 +87,7 @@ _WARM = (
     (r"x=\frac{\pi}{6}", r"\begin{pmatrix}1 & 2 \\ 3 & 4\end{pmatrix}"),
     (r"2\sin(x)\cos(x)", r"\sin(2x)"),
     (r"1 \pm \sqrt{19}", r"\log_2 8 + e^{x}"),
+    (r"\frac{x+2}{7}", r"\frac{x}{7}+\frac{2}{7}"),
 )
 
 

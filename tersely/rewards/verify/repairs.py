@@ -1,0 +1,200 @@
+r"""Small rules, one a known miss or looseness of math-verify. Each has its name, its cases in the tests, and no more.
+
+`REPAIRS` say yes where math-verify says no; `refused` says no whatever math-verify says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+
+from tersely.rewards.verify.policy import Policy
+from tersely.rewards.verify.quantity import Quantity, read_quantity, same_quantity
+from tersely.rewards.verify.split import split_top
+from tersely.rewards.verify.text import squeeze
+from tersely.rewards.verify.units import KNOWN
+
+_WORK = re.compile(r"\\(?:i{1,3}nt|oint|sum|prod|lim)(?![A-Za-z])")
+_TEXT_TAIL = re.compile(r"^(?P<head>.*?)\s*\\text\s*\{(?P<words>[^{}]*)\}\s*(?P<power>\^\s*\{?\s*[23]\s*\}?)?$", re.DOTALL)
+_ARC = re.compile(
+    r"(?P<sign>-?)(?P<d>\d+(?:\.\d+)?)\s*(?:\^\s*\\circ|degrees?)\s*(?:(?P<m>\d+(?:\.\d+)?)\s*(?:'|\^\s*\{?\\prime\}?|minutes?)\s*)?"
+    r"(?:(?P<s>\d+(?:\.\d+)?)\s*(?:''|\"|\^\s*\{?\\prime\\prime\}?|seconds?))?"
+)
+_CHOICE = re.compile(r"\(?\s*(?:\\text\s*\{\s*)?\(?\s*([A-Ha-h])\s*\)?\s*\}?\s*[).:]?")
+_NAME = re.compile(r"(?<![A-Za-z])[A-Z][a-z]{2,}(?![A-Za-z])")
+_OPPOSITES = (("even", "odd"), ("yes", "no"), ("true", "false"), ("positive", "negative"), ("increasing", "decreasing"))
+_SENTENCE_WORDS = 4
+
+
+def gold_spellings(gold: str) -> list[str]:
+    """The gold, and what it says in other words: "exact ≈ decimal" is either side. Only golds are trusted so far."""
+    spellings = [re.sub(r"\^\s*(?:\{\s*\})?$", "", gold).strip()]
+    parts = re.split(r"\\approx(?![A-Za-z])", gold)
+    if len(parts) == 2 and all(part.strip() for part in parts) and "," not in gold:
+        spellings = [part.strip() for part in parts]
+    return spellings
+
+
+def refused(gold: str, answer: str, policy: Policy) -> str | None:
+    """Why the answer cannot be right, whatever math-verify says."""
+    if not policy.unevaluated and _WORK.search(answer) and not _WORK.search(gold):
+        tail = re.split(r"(?<![<>!\\])=", answer)[-1]
+        if _WORK.search(tail):
+            return "unevaluated"
+    if policy.units != "drop" and _tails_differ(gold, answer):
+        return "units"
+    if policy.bases != "drop" and _bases_differ(gold, answer, policy):
+        return "bases"
+    return None
+
+
+def _tails_differ(gold: str, answer: str) -> bool:
+    """Known units that differ, or, behind anything but a plain number, words that differ."""
+    left, right = _TEXT_TAIL.match(gold), _TEXT_TAIL.match(answer)
+    if not left or not right or not left.group("head").strip() or not right.group("head").strip():
+        return False
+    units = []
+    for match in (left, right):
+        word = re.sub(r"[^A-Za-z/ ]", "", match.group("words")).strip()
+        units.append(KNOWN.get(word) or KNOWN.get(word.lower()))
+    if units[0] and units[1]:
+        return units[0] != units[1]
+    plain = [re.fullmatch(r"[-\d.,\s]+", match.group("head")) for match in (left, right)]
+    words = [match.group("words").strip().casefold() for match in (left, right)]
+    return not any(plain) and not any(units) and words[0] != words[1]
+
+
+_BASED = re.compile(r"(?<![\w\\])([\dA-F]+)_\{?(\d{1,2})\}?(?!\w)")
+
+
+def _bases_differ(gold: str, answer: str, policy: Policy) -> bool:
+    left, right = [_BASED.fullmatch(text.replace(" ", "")) for text in (gold, answer)]
+    if left and right:
+        return left.groups() != right.groups()
+    if left and not right:
+        return policy.bases == "required"
+    return bool(right) and right.group(2) != "10"  # type: ignore[union-attr]
+
+
+def ratio(gold: str, answer: str, policy: Policy) -> bool:
+    """2:1 is 2 and 4:2; 20:3 is 6.67 where decimals may be rounded."""
+    left, right = _terms(gold), _terms(answer)
+    if left is None and right is None:
+        return False
+    if left is not None and right is not None and len(left) == len(right):
+        return all(a * right[0] == b * left[0] for a, b in zip(left, right, strict=True))
+    values = []
+    for terms, text in ((left, gold), (right, answer)):
+        if terms is not None:
+            if len(terms) != 2 or terms[1] == 0:
+                return False
+            values.append(Quantity(terms[0] / terms[1], None, 0, False, "", ""))
+        else:
+            values.append(read_quantity(text))  # type: ignore[arg-type]
+    if values[0] is None or values[1] is None or any(value.percent or value.base for value in values):
+        return False
+    return same_quantity(values[0], values[1], policy)
+
+
+def _terms(text: str) -> list[Fraction] | None:
+    parts = re.split(r"\s*(?::|\\colon|(?<=\d)\s+to\s+(?=\d))\s*", text.strip())
+    if not 2 <= len(parts) <= 5:
+        return None
+    terms = []
+    for part in parts:
+        inner = part.strip()
+        if inner.startswith("(") and inner.endswith(")"):
+            inner = inner[1:-1]
+        number = read_quantity(inner)
+        if number is None or number.percent or number.unit or number.base or number.value == 0:
+            return None
+        terms.append(number.value)
+    return terms
+
+
+def arc(gold: str, answer: str, policy: Policy) -> bool:
+    """45°30' is 45.5°, and 45.5."""
+    values = [_arc_value(text) for text in (gold, answer)]
+    return None not in values and values[0] == values[1]
+
+
+def _arc_value(text: str) -> Fraction | None:
+    match = _ARC.fullmatch(text.replace("\\ ", " ").strip())
+    if not match:
+        number = read_quantity(text)
+        return number.value if number and not number.percent and not number.base else None
+    value = Fraction(match.group("d"))
+    value += Fraction(match.group("m") or 0) / 60 + Fraction(match.group("s") or 0) / 3600
+    return -value if match.group("sign") else value
+
+
+def choice(gold: str, answer: str, policy: Policy) -> bool:
+    r"""(C), C), \text{C} and c are the choice C."""
+    left, right = _CHOICE.fullmatch(gold), _CHOICE.fullmatch(answer)
+    if not left or not right or left.group(1).islower():
+        return False
+    return left.group(1) == (right.group(1) if policy.case else right.group(1).upper())
+
+
+def sentence(gold: str, answer: str, policy: Policy) -> bool:
+    """A gold that is a plain sentence, against the one name or the one of two opposites that it states."""
+    words = squeeze(gold)
+    said = squeeze(answer).strip(" .")
+    plain = re.fullmatch(r"[A-Za-z ,.'\-]+", words)
+    if not plain or len(words.split()) < _SENTENCE_WORDS or not re.fullmatch(r"[A-Za-z]+", said):
+        return False
+    lowered = re.findall(r"[a-z]+", words.lower())
+    if {"not", "never", "neither", "nor", "cannot", "isn", "doesn", "or", "if", "unless", "except"} & set(lowered):
+        return False
+    for pair in _OPPOSITES:
+        if said.lower() in pair:
+            other = pair[1 - pair.index(said.lower())]
+            return said.lower() in lowered and other not in lowered
+    names = [name for name in _NAME.findall(words) if name.lower() not in _COMMON]
+    return names == [said]
+
+
+_COMMON = frozenset(
+    "the this that there they these those then thus all any each every for from with when where which who what one two "
+    "three four five both only yes its it his her our your their such some many most first second no".split()
+)
+
+
+def sign_pairs(gold: str, answer: str, policy: Policy) -> bool:
+    r"""(\pm 3, \pm 2) is the four pairs it stands for, where the gold lists them."""
+    spread = [_spread(text) for text in (gold, answer)]
+    if spread[0] is None and spread[1] is None:
+        return False
+    sets = [
+        frozenset(found) if found is not None else _points(text) for found, text in zip(spread, (gold, answer), strict=True)
+    ]
+    return bool(sets[0]) and sets[0] == sets[1]
+
+
+_SIGNED = re.compile(r"\\?\{?\s*\(\s*\\pm\s*([^(),]+),\s*\\pm\s*([^(),]+)\)\s*\\?\}?")
+
+
+def _spread(text: str) -> list[tuple[str, str]] | None:
+    match = _SIGNED.fullmatch(text)
+    if not match:
+        return None
+    left, right = squeeze(match.group(1)), squeeze(match.group(2))
+    return [(a + left, b + right) for a in ("", "-") for b in ("", "-")]
+
+
+def _points(text: str) -> frozenset[tuple[str, str]]:
+    text = text.removeprefix("\\{").removesuffix("\\}")
+    points = [re.fullmatch(r"\(([^(),]+),([^(),]+)\)", part.strip()) for part in split_top(text)]
+    if not all(points):
+        return frozenset()
+    return frozenset((squeeze(point.group(1)), squeeze(point.group(2))) for point in points if point)
+
+
+REPAIRS: dict[str, Callable[[str, str, Policy], bool]] = {
+    "ratio": ratio,
+    "arc": arc,
+    "choice": choice,
+    "sentence": sentence,
+    "sign_pairs": sign_pairs,
+}

@@ -1,0 +1,125 @@
+"""Answers compared by shape: lists element by element, intervals end by end, labels by name.
+
+Repairs of what math-verify misses (an inequality against an interval, labelled values, lists with plus-minus), and the
+refusals of what it lets pass (an open interval for a set). The elements are decided by whoever decides scalars.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from tersely.rewards.verify.policy import Policy
+from tersely.rewards.verify.shapes import Shape
+from tersely.rewards.verify.text import squeeze
+
+Same = Callable[[str, str], bool]
+_ITEMS = 40
+_UNORDERED = 12
+
+
+class Structure:
+    """Compares two shapes under the policy. `same(gold, answer)` decides two atoms."""
+
+    def __init__(self, policy: Policy, same: Same):
+        self.policy, self.same = policy, same
+
+    def equal(self, gold: Shape, answer: Shape) -> bool:
+        """Whether the answer is the gold, as far as shape and elements tell. False means: not known to be."""
+        if not labels_agree(gold.label, answer.label):
+            return False
+        gold, answer = _single(gold), _single(answer)
+        if gold.kind == "atom" and answer.kind == "atom":
+            return bool(gold.text and answer.text) and self.same(gold.text, answer.text)
+        if gold.kind == "interval" or answer.kind == "interval":
+            return self._interval(gold, answer)
+        if gold.kind == "union" or answer.kind == "union":
+            return gold.kind == answer.kind and self._matched(gold.parts, answer.parts)
+        if not self.kinds_agree(gold, answer) or len(gold.parts) != len(answer.parts):
+            return False
+        if len(gold.parts) > _ITEMS:
+            return False
+        if "tuple" in (gold.kind, answer.kind):
+            return self._in_order(gold.parts, answer.parts)
+        if self.policy.list_order == "kept" and "list" in (gold.kind, answer.kind):
+            return self._in_order(gold.parts, answer.parts)
+        return self._labelled(gold.parts, answer.parts) and self._matched(gold.parts, answer.parts)
+
+    def kinds_agree(self, gold: Shape, answer: Shape) -> bool:
+        """Tuple against set is refused unless the policy says otherwise; a bare list may stand for either."""
+        kinds = {gold.kind, answer.kind}
+        if "atom" in kinds:
+            return False
+        if kinds == {"tuple", "set"}:
+            return self.policy.interval_as_set
+        if kinds == {"tuple"}:
+            return gold.brackets == answer.brackets or len(gold.parts) != 2
+        return True
+
+    def refuses(self, gold: Shape, answer: Shape) -> bool:
+        """Whether a yes of math-verify must not stand."""
+        gold, answer = _single(gold), _single(answer)
+        kinds = {gold.kind, answer.kind}
+        if kinds == {"tuple", "set"} and not self.policy.interval_as_set:
+            return True
+        if "interval" in kinds and kinds & {"set", "list"} and not self.policy.interval_as_set:
+            return True
+        if "list" in kinds and kinds <= {"list", "set"}:
+            if len(gold.parts) != len(answer.parts) and not _has_pm(gold, answer):
+                return True
+            if self.policy.list_order == "kept" and len(gold.parts) == len(answer.parts):
+                return not self._in_order(gold.parts, answer.parts)
+        return False
+
+    def _interval(self, gold: Shape, answer: Shape) -> bool:
+        if {gold.kind, answer.kind} <= {"interval", "tuple"} and len(gold.parts) == len(answer.parts) == 2:
+            if gold.kind != answer.kind and not (gold.relation or answer.relation or _infinite(gold) or _infinite(answer)):
+                return False
+            return gold.brackets == answer.brackets and self._in_order(gold.parts, answer.parts)
+        return False
+
+    def _in_order(self, gold: tuple[Shape, ...], answer: tuple[Shape, ...]) -> bool:
+        return all(self.equal(left, right) for left, right in zip(gold, answer, strict=True))
+
+    def _matched(self, gold: tuple[Shape, ...], answer: tuple[Shape, ...]) -> bool:
+        """As multisets. Long lists in their order only: the cost of matching is quadratic."""
+        if len(gold) != len(answer):
+            return False
+        if len(gold) > _UNORDERED:
+            return self._in_order(gold, answer)
+        left = list(answer)
+        for item in gold:
+            found = next((other for other in left if self.equal(item, other)), None)
+            if found is None:
+                return False
+            left.remove(found)
+        return True
+
+    def _labelled(self, gold: tuple[Shape, ...], answer: tuple[Shape, ...]) -> bool:
+        """Two lists that both name all their values must name the same things."""
+        names = [sorted(name_of(item.label) for item in items) for items in (gold, answer)]
+        return not all(map(all, names)) or names[0] == names[1]
+
+
+def labels_agree(gold: str, answer: str) -> bool:
+    """A name may be missing on one side; two names must be one."""
+    return not gold or not answer or name_of(gold) == name_of(answer)
+
+
+def name_of(label: str) -> str:
+    return re.sub(r"[\s{}_]|\\(?:text|left|right)", "", squeeze(label)).casefold() if len(label) > 1 else label
+
+
+def _single(shape: Shape) -> Shape:
+    """A list, set or union of one thing is that thing."""
+    while shape.kind in ("list", "set", "union") and len(shape.parts) == 1:
+        shape = shape.parts[0]
+    return shape
+
+
+def _infinite(shape: Shape) -> bool:
+    return any("\\infty" in part.text for part in shape.parts)
+
+
+def _has_pm(*shapes: Shape) -> bool:
+    return any("\\pm" in shape.text or "\\mp" in shape.text for shape in shapes)

@@ -1,0 +1,112 @@
+"""The only file that talks to math-verify and sympy. It runs in worker processes."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+_PROBES = 2
+_FAR = 1e-4
+
+
+def math_verify_says(gold: str, answer: str) -> bool:
+    """math-verify's verdict, in this order: it is not symmetric."""
+    from math_verify import verify
+
+    golds, answers = parsed(gold), parsed(answer)
+    if not golds or not answers or _far_apart(golds[0], answers[0]):
+        return False
+    return bool(verify(list(golds), list(answers), timeout_seconds=None))
+
+
+@lru_cache(maxsize=512)
+def parsed(text: str) -> tuple[Any, ...]:
+    """math-verify's reading of one boxed answer: the expression and its text; empty where it cannot be read."""
+    from math_verify import LatexExtractionConfig, parse
+
+    boxed = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]
+    return tuple(parse(f"\\boxed{{{text}}}", boxed, extraction_mode="first_match", parsing_timeout=None))
+
+
+def _far_apart(gold: Any, answer: Any) -> bool:
+    """Whether two expressions certainly differ: their values at random points are far from each other.
+
+    This only saves `simplify` on wrong answers; a yes is always math-verify's.
+    """
+    from sympy import Expr, Symbol
+
+    if not (isinstance(gold, Expr) and isinstance(answer, Expr)):
+        return False
+    if isinstance(gold, Symbol) or isinstance(answer, Symbol) or _unusual(gold) or _unusual(answer):
+        return False
+    symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
+    source = random.Random(len(symbols))
+    far = 0
+    for _ in range(_PROBES if symbols else 1):
+        point = {symbol: Fraction(source.randint(11, 97), 53) for symbol in symbols}
+        values = [_value(expression, point) for expression in (gold, answer)]
+        if values[0] is None or values[1] is None:
+            return False
+        scale = max(abs(values[0]), abs(values[1]))
+        if not abs(values[0] - values[1]) > _FAR * max(scale, 1e-2):
+            return False
+        far += 1
+    return far > 0
+
+
+def _unusual(expression: Any) -> bool:
+    """Percentages, undefined functions and operators with work in them: math-verify has its own ways with those."""
+    from sympy import Integral, Limit, Product, Sum, UnevaluatedExpr
+    from sympy.core.function import AppliedUndef
+
+    return bool(expression.has(UnevaluatedExpr, AppliedUndef, Integral, Limit, Product, Sum))
+
+
+def _value(expression: Any, point: dict) -> complex | None:
+    from sympy import Rational
+
+    try:
+        numbers = {symbol: Rational(value.numerator, value.denominator) for symbol, value in point.items()}
+        value = complex(expression.doit().evalf(12, subs=numbers))
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return None
+    return value if value == value and abs(value) < 1e300 else None
+
+
+def closed_value(text: str) -> Fraction | None:
+    """The real value of an expression without variables, to 30 digits."""
+    from sympy import Expr
+
+    found = parsed(text)
+    if not found or not isinstance(found[0], Expr) or found[0].free_symbols or _unusual(found[0]):
+        return None
+    try:
+        value = found[0].doit().evalf(30)
+        return Fraction(str(value)) if value.is_Float or value.is_Rational else None
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return None
+
+
+def equals_as_equation(gold: str, answer: str) -> bool:
+    """A gold that is an equation for one letter, against what that letter is: y + 1 = -(2x-1)^2 and -4x^2 + 4x - 2.
+
+    The letter stands alone on one side, shifted by a constant at most, and the answer holds exactly the others.
+    """
+    from sympy import Eq, Expr, Symbol, simplify
+
+    if "=" in answer or gold.count("=") != 1:
+        return False
+    golds, answers = parsed(gold), parsed(answer)
+    if not golds or not answers or not isinstance(golds[0], Eq) or not isinstance(answers[0], Expr):
+        return False
+    left, right = golds[0].lhs, golds[0].rhs
+    letters = [symbol for symbol in left.free_symbols if symbol not in right.free_symbols]
+    if len(letters) != 1 or left.free_symbols != set(letters) or not right.free_symbols:
+        return False
+    shift = left - letters[0]
+    if not isinstance(letters[0], Symbol) or shift.free_symbols or answers[0].free_symbols != right.free_symbols:
+        return False
+    target = right - shift
+    return not _far_apart(target, answers[0]) and bool(simplify(target - answers[0]) == 0)
