@@ -26,7 +26,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 TEXT_BUDGET = 2_500_000  # characters of model text in the whole page
 
 
-def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None) -> str:
+def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None, refresh: int | None = None) -> str:
     """The page. `data` is what report_data returned for these runs and this base."""
     import jinja2
     from markupsafe import Markup
@@ -60,6 +60,7 @@ def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None) 
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         digest=digest,
+        refresh=refresh,
     )
 
 

@@ -39,7 +39,7 @@ def markdown(data: dict[str, Any]) -> str:
 
 def _verdicts(data: dict[str, Any]) -> list[str]:
     if not data["comparisons"]:
-        return ["One run, nothing to compare with: name a base with `--base`."]
+        return ["Nothing to compare: name a base run with `--base`."]
     lines = [
         f"- **{plain(c['run'])}** against {plain(c['base'])} on {plain(c['benchmark'])} ({c['problems']} problems): "
         + c["verdict"]

@@ -105,7 +105,12 @@ def find_records(run: str | Path) -> Path:
 
 
 def load_runs(run: str | Path) -> list[RunRecords]:
-    """All runs of a directory: one for each (run name, decoding strategy) among its records."""
+    """All runs of a directory: one for each (run name, decoding strategy) among its records.
+
+    A run that is still being trained, with metrics.jsonl and no records, comes back without benchmarks.
+    """
+    if (Path(run) / "metrics.jsonl").is_file() and not any((Path(run) / p / FILE).is_file() for p in ("", "eval")):
+        return [RunRecords(Path(run).resolve().name, None, _card(Path(run)), {}, folder=Path(run))]
     path = find_records(run)
     folder = (
         path.parent.parent if path.parent.name == "eval" and not (path.parent / "run.json").exists() else path.parent

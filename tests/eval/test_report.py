@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tersely.eval.records import RecordWriter
-from tersely.eval.report import load_all, main, write_report
+from tersely.eval.report import load_all, main, watch, write_report
 
 
 def test_files_and_return_value(runs, tmp_path):
@@ -37,6 +37,29 @@ def test_base_by_directory_by_name_or_from_outside(runs, tmp_path):
 def test_runs_of_one_name_are_told_apart(tmp_path, write_run):
     folders = [write_run(tmp_path / name, "same", problems=3) for name in ("x", "y")]
     assert [r.name for r in load_all(folders)] == ["same", "same (y)"]
+
+
+def test_any_number_of_runs_of_one_name(tmp_path, write_run):
+    folders = [write_run(tmp_path / a / "same", "same", problems=2) for a in "xyz"]
+    names = [run["name"] for run in json.loads(write_report(folders, None, tmp_path / "o").read_text())["runs"]]
+    assert names == ["same", "same (same)", "same (2)"]
+    data = json.loads(write_report(folders[:1], folders[1], tmp_path / "o").read_text())
+    assert data["base"] == "same" and data["comparisons"][0]["run"] == "same (same)"
+
+
+def test_a_run_in_training_is_watched(tmp_path, capsys, write_run, monkeypatch):
+    run = tmp_path / "alp"
+    run.mkdir()
+    (run / "metrics.jsonl").write_text('{"step": 1, "entropy": 0.5}\n')
+    assert main([str(run), "--out", str(tmp_path / "o")]) == 0
+    page = tmp_path / "o" / "report.html"
+    assert "Entropy" in page.read_text() and "No evaluation yet" in page.read_text()
+    assert 'http-equiv="refresh"' not in page.read_text()
+    steps = iter([lambda: None, lambda: write_run(run, "alp", problems=2)])
+    monkeypatch.setattr("tersely.eval.report.time.sleep", lambda seconds: next(steps)())
+    watch([str(run)], None, str(tmp_path / "o"), 30, times=2)
+    assert '<meta http-equiv="refresh" content="30">' in page.read_text() and "alp" in page.read_text()
+    assert capsys.readouterr().out.count("report.html") == 2
 
 
 def test_names_cannot_break_the_markdown(tmp_path, record):
