@@ -50,6 +50,8 @@ class HBPOPlan:
             raise SpecError("hbpo.budgets is empty; it must be a list of whole numbers of tokens above 0")
         for budget in self.budgets:
             require_range("hbpo.budgets", budget, above=0)
+        if "{budget}" not in self.text:
+            raise SpecError(f"hbpo.text is {self.text!r}; it must contain {{budget}}")
         require_choice("hbpo.prompting", self.prompting, ("budgets", "natural", "efficient"))
 
     def __call__(

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tersely.checks import require_range
+from tersely.checks import SpecError, require_range
 from tersely.rewards.lapo import TARGET
 from tersely.rl.memory import PromptMemory
 from tersely.rl.types import RolloutPlan
@@ -27,6 +27,8 @@ class LAPOTarget:
 
     def __post_init__(self):
         require_range("lapo_target.unsolved_target", self.unsolved_target, above=0)
+        if "{n}" not in self.text:
+            raise SpecError(f"lapo_target.text is {self.text!r}; it must contain {{n}}")
 
     def __call__(
         self, prompt_ids: Sequence[str], group_size: int, memory: PromptMemory | None = None, seed: int = 0

@@ -49,7 +49,4 @@ class HAPOHistory:
         return as_reward(self.weight * torch.where(shortest.isnan(), 0.0, value), rollouts)
 
     def update(self, rollouts: Rollouts) -> None:
-        best = min_of(lengths(rollouts), right_rows(rollouts))
-        known = remembered(rollouts, SHORTEST)
-        lowest = torch.where(known.isnan() | (best < known), best, known)
-        remember(rollouts, SHORTEST, torch.where(best.isnan(), torch.nan, lowest), "hapo_history")
+        remember(rollouts, SHORTEST, min_of(lengths(rollouts), right_rows(rollouts)), "hapo_history", lowest=True)

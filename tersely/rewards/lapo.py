@@ -34,7 +34,6 @@ from tersely.rl.groups import (
     lengths,
     quantile_of,
     remember,
-    remembered,
     right_rows,
 )
 from tersely.rl.types import Rollouts
@@ -80,9 +79,12 @@ class LAPODiscovery:
         median = quantile_of(lengths(rollouts), right_rows(rollouts), 0.5)
         remember(rollouts, TARGET, median, "lapo_discovery")
         if self.forget_unsolved and rollouts.memory is not None:
-            unsolved = decided_rows(rollouts).any(1) & ~right_rows(rollouts).any(1)
-            for prompt_id, forget in zip(group_ids(rollouts), unsolved.tolist(), strict=True):
-                if forget:
+            last = {}
+            right, decided = right_rows(rollouts).any(1).tolist(), decided_rows(rollouts).any(1).tolist()
+            for prompt_id, solved, visited in zip(group_ids(rollouts), right, decided, strict=True):
+                last[prompt_id] = solved if visited else last.get(prompt_id, True)
+            for prompt_id, solved in last.items():
+                if not solved:
                     rollouts.memory.forget(prompt_id, TARGET)
 
 
@@ -112,6 +114,4 @@ class LAPOInternalization:
 
     def update(self, rollouts: Rollouts) -> None:
         median = quantile_of(lengths(rollouts), right_rows(rollouts), 0.5)
-        target = remembered(rollouts, TARGET)
-        lowest = torch.where(target.isnan() | (median < target), median, target)
-        remember(rollouts, TARGET, torch.where(median.isnan(), torch.nan, lowest), "lapo_internalization")
+        remember(rollouts, TARGET, median, "lapo_internalization", lowest=True)

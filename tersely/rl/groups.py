@@ -154,11 +154,17 @@ def remembered(rollouts: Rollouts, field: str) -> Tensor:
     return torch.tensor(found, dtype=torch.float64).unsqueeze(1)
 
 
-def remember(rollouts: Rollouts, field: str, values: Tensor, component: str) -> None:
-    """Write (P, 1) `values` under `field`, nan skipped; an error where something is to be written and memory is None."""
+def remember(rollouts: Rollouts, field: str, values: Tensor, component: str, *, lowest: bool = False) -> None:
+    """Write (P, 1) `values` under `field`, group after group; nan is skipped, `lowest` keeps a smaller record.
+
+    An error where something is to be written and `rollouts.memory` is None.
+    """
     for prompt_id, value in zip(group_ids(rollouts), values.flatten().tolist(), strict=True):
-        if not math.isnan(value):
-            rollouts.require("memory", component).set(prompt_id, field, value)
+        if math.isnan(value):
+            continue
+        memory = rollouts.require("memory", component)
+        known = memory.get(prompt_id, field) if lowest else None
+        memory.set(prompt_id, field, value if known is None else min(known, value))
 
 
 def as_reward(values: Tensor, rollouts: Rollouts) -> Tensor:

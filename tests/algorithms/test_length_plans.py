@@ -199,6 +199,8 @@ def test_elastic_knows_its_two_phases():
     [
         {"name": "hbpo", "budgets": []},
         {"name": "hbpo", "budgets": [0]},
+        {"name": "hbpo", "text": "no number"},
+        {"name": "lapo_target", "text": "no number"},
         {"name": "l1", "kind": "least"},
         {"name": "l1", "min_tokens": 0},
         {"name": "l1", "max_tokens": 50},

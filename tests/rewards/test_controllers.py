@@ -87,6 +87,12 @@ def test_history_keeps_the_shortest_right_answer(make_rollouts):
     assert got.tolist() == pytest.approx([0, -0.7, -0.7, 0, -math.sqrt(0.5)], abs=1e-6)
 
 
+def test_history_of_a_prompt_met_twice_in_a_batch(make_rollouts):
+    data = make_rollouts([300, 300, 500, 500], [1] * 4, 2, prompt_id=["q"] * 4)
+    build("reward", "hapo_history").update(data)
+    assert data.memory.get("q", "shortest") == 300
+
+
 def test_history_cannot_be_written_without_a_memory(make_rollouts):
     with pytest.raises(ValueError, match="hapo_history needs rollouts.memory"):
         build("reward", "hapo_history").update(make_rollouts([5], [1], memory=None))

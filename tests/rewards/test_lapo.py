@@ -94,3 +94,16 @@ def test_discovery_checks_ranges(bad):
 def test_internalization_checks_ranges(bad):
     with pytest.raises(SpecError, match="lapo_internalization"):
         build("reward", {"name": "lapo_internalization", **bad})
+
+
+def test_a_prompt_met_twice_in_a_batch_is_visited_twice(make_rollouts):
+    rows = {"length": [300, 300, 500, 500], "correct": [1, 1, 1, 1], "group_size": 2, "prompt_id": ["q"] * 4}
+    for term, target in ((KEEP, 300), (DISCOVER, 500)):
+        data = make_rollouts(**rows)
+        term.update(data)
+        assert data.memory.get("q", "target") == target
+    forget = build("reward", {"name": "lapo_discovery", "forget_unsolved": True})
+    for correct, target in (([1, 1, 0, 0], None), ([0, 0, 1, 1], 500)):
+        data = make_rollouts(**{**rows, "correct": correct})
+        forget.update(data)
+        assert data.memory.get("q", "target") == target
