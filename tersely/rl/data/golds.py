@@ -1,24 +1,52 @@
-"""Whether a reference answer can be verified against at all.
+"""Whether a reference answer can be verified against at all: read here as the verifier will read it.
 
-A gold that does not parse makes every rollout wrong or undecided, silently; it is found here, before training.
+A gold that does not parse makes every rollout wrong or undecided, silently; it is found before training.
 """
 
 from __future__ import annotations
 
-import re
+import logging
 from functools import lru_cache
 
-_PLAIN = re.compile(r"-?(?:\d{1,15})(?:\.\d{1,15})?(?:/[1-9]\d{0,14})?")
+
+def gold_fault(gold: str) -> str | None:
+    """What is wrong with a gold, None where the verifier can use it."""
+    return {"empty": "it is empty", "unreadable": "math-verify cannot parse it"}.get(reading(gold))
+
+
+def text_only(gold: str) -> bool:
+    """The verifier can only compare this gold as text: an answer that is written another way is never right.
+
+    That is so for what it would not evaluate (a factorial of an expression, a huge power) and for what math-verify
+    reads as a string.
+    """
+    return reading(gold) == "text"
 
 
 @lru_cache(maxsize=65536)
-def gold_fault(gold: str) -> str | None:
-    """What is wrong with a gold, None where it parses. Integers, decimals and fractions need no parser."""
-    if not gold.strip():
-        return "it is empty"
-    if _PLAIN.fullmatch(gold.strip()):
-        return None
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
+def reading(gold: str) -> str:
+    """`number` (decided without sympy), `expression`, `text`, `unreadable` or `empty`."""
+    from tersely.rewards.verify.bombs import bomb
+    from tersely.rewards.verify.fast import gold_text, prepare
 
-    found = parse(f"\\boxed{{{gold}}}", extraction_config=[LatexExtractionConfig(), ExprExtractionConfig()])
-    return None if found else "math-verify cannot parse it"
+    text = gold_text(gold)
+    if not text:
+        return "empty"
+    tidied, number = prepare(text)
+    if number is not None:
+        return "number"
+    if bomb(text):
+        return "text"
+    found = _parsed(tidied)
+    if not found:
+        return "unreadable"
+    return "text" if all(isinstance(item, str) for item in found) else "expression"
+
+
+def _parsed(text: str) -> list[object]:
+    """math-verify's reading of a boxed gold, without its alarm: that resets whatever timer the process has set."""
+    from math_verify import LatexExtractionConfig, parse
+
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns of every call without an alarm
+    boxed = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]
+    return parse(f"\\boxed{{{text}}}", boxed, parsing_timeout=None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tersely.rl.data.card import DataCard, DataError, SourceCard
 from tersely.rl.data.filters import DROPS, check_conditions, check_drops, matches
-from tersely.rl.data.golds import gold_fault
+from tersely.rl.data.golds import gold_fault, text_only
 from tersely.rl.data.identity import fingerprint, normalise, prompt_id
 from tersely.rl.data.mix import draw, interleave
 from tersely.rl.data.rows import Reader, column
@@ -112,6 +112,9 @@ def _load_source(source: SourceSpec, card: SourceCard, seen: dict[str, str], run
         identity = prompt_id(problem, answer, source.identity)
         kept.append(Loaded(problem, answer, level, identity, source, index))
     card.kept = len(kept)
+    hard = [item for item in kept if text_only(item.answer)]
+    if hard:
+        card.notes.append(f"{len(hard)} golds are compared as text alone, for example {hard[0].answer[:60]!r}")
     if source.limit is not None and len(kept) > source.limit:
         kept = draw(kept, source.limit, seed, source.label)
         card.dropped["over the limit"] += card.kept - len(kept)
