@@ -16,6 +16,8 @@ import numpy as np
 from tersely.eval import metrics, stats
 from tersely.eval.difficulty import Difficulty, reference
 from tersely.eval.frontier import free_runs, held_against
+from tersely.eval.report_pool import overthinking, shortest_known, volumes
+from tersely.eval.report_text import text_rates
 from tersely.eval.runs import VERDICTS, BenchmarkRecords, RunRecords, pair
 from tersely.eval.stats_bootstrap import interval, problem_draws
 from tersely.eval.verdict import mark_significance, sentence
@@ -33,7 +35,7 @@ def report_data(runs: list[RunRecords], base: RunRecords | None) -> dict[str, An
         for name in {name for run in runs for name in run.benchmarks}
     }
     difficulty = {name: reference(base, name) for name in caps}
-    entries = [
+    entries: list[dict[str, Any]] = [
         {
             "name": run.name,
             "strategy": run.strategy,
@@ -47,7 +49,13 @@ def report_data(runs: list[RunRecords], base: RunRecords | None) -> dict[str, An
         }
         for run in runs
     ]
+    for name in caps:
+        shortest = shortest_known(runs, name)
+        for run, entry in zip(runs, entries, strict=True):
+            if name in run.benchmarks:
+                entry["benchmarks"][name] |= overthinking(run, name, shortest) | text_rates(run, name)
     free = free_runs(runs, base)
+    costless = [base.name, *(run.name for run in free)] if base and free else []
     comparisons = [
         comparison for run in runs if base is not None and run is not base for comparison in compare_runs(run, base)
     ]
@@ -59,7 +67,8 @@ def report_data(runs: list[RunRecords], base: RunRecords | None) -> dict[str, An
             "runs": entries,
             "comparisons": comparisons,
             "base": base.name if base else None,
-            "free": [base.name, *(run.name for run in free)] if base and free else [],
+            "free": costless,
+            "hypervolume": {name: volumes(entries, costless, name) for name in caps},
             "difficulty": {name: d.text for name, d in difficulty.items()},
             "settings": {"level": 0.95, "seed": 0, "draws": 10_000, "resample": "problems", "aes_weights": AES_WEIGHTS},
         }
@@ -96,6 +105,7 @@ def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]
         "tokens_by_outcome": metrics.tokens_by_outcome(b.correct, b.tokens),
         "tokens_by_verdict": tokens_by_verdict(b),
         "tokens_per_solved": metrics.tokens_per_solved(b.correct, b.tokens),
+        "auc_oaa": metrics.auc_oaa(b.correct, b.thinking_tokens),
         "pass_at": {str(k): metrics.pass_at_k_mean(b.correct, k) for k in (1, 4, 16)},
         "majority_at": {str(k): metrics.majority_at_k(b.answers, b.correct, k) for k in (4, 16)},
         "first_correct": first_correct(b),

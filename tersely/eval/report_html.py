@@ -85,6 +85,7 @@ def _sections(data: dict[str, Any], pictures: bool) -> list[dict[str, Any]]:
                 "id": f"bench-{index}",
                 "runs": [run[1:] for run in runs],
                 "difficulty": data["difficulty"][name],
+                "volume": data["hypervolume"][name],
                 "aes": {c["run"]: c["aes"] for c in data["comparisons"] if c["benchmark"] == name},
                 "matched": {c["run"]: c["matched_tokens"] for c in data["comparisons"] if c["benchmark"] == name},
                 "levels": list(dict.fromkeys(level for _, _, e in runs for level in e["by_level"])),
