@@ -8,7 +8,7 @@ from tersely.rewards.verify import repairs
 from tersely.rewards.verify.fast import decide_fast, prepare
 from tersely.rewards.verify.policy import Policy
 from tersely.rewards.verify.shapes import shape_of
-from tersely.rewards.verify.structure import Structure
+from tersely.rewards.verify.structure import Structure, both_collections
 from tersely.rewards.verify.sympy_side import closed_value, equals_as_equation, math_verify_says
 
 _ATOMS = 400  # comparisons of elements that one item may cost
@@ -28,7 +28,7 @@ class Engine:
         if fast is not None:
             return ("right" if fast[0] else "wrong"), fast[1]
         self._left = _ATOMS
-        for spelled in repairs.gold_spellings(prepare(gold)[0]):
+        for spelled in repairs.gold_spellings(prepare(gold)[0], prepare(answer)[1] is not None):
             path = self._decide(spelled, prepare(answer)[0])
             if path is not None:
                 return "right", path
@@ -40,17 +40,29 @@ class Engine:
             return None
         gold_shape, answer_shape = shape_of(gold), shape_of(answer)
         structure = Structure(self.policy, self.same)
+        if both_collections(gold_shape, answer_shape):
+            # math-verify loses labels, duplicates and brackets of collections: their elements are compared one by one.
+            return "structure" if structure.equal(gold_shape, answer_shape) else self._repair(gold, answer)
         if math_verify_says(gold, answer) and not structure.refuses(gold_shape, answer_shape):
             return "engine"
-        trivial = gold_shape.kind == answer_shape.kind == "atom" and gold_shape.text == gold and answer_shape.text == answer
+        trivial = (
+            gold_shape.kind == answer_shape.kind == "atom" and gold_shape.text == gold and answer_shape.text == answer
+        )
         if not trivial and structure.equal(gold_shape, answer_shape):
             return "structure"
-        for name, repair in repairs.REPAIRS.items():
-            if repair(gold, answer, self.policy):
-                return name
+        name = self._repair(gold, answer)
+        if name is not None:
+            return name
         if self._rounded(gold, answer):
             return "rounded"
+        if "=" not in gold and "=" in answer:
+            last = repairs.last_member(answer)
+            if last and self.same(gold, last):
+                return "last_member"
         return "equation" if equals_as_equation(gold, answer) else None
+
+    def _repair(self, gold: str, answer: str) -> str | None:
+        return next((name for name, repair in repairs.REPAIRS.items() if repair(gold, answer, self.policy)), None)
 
     def same(self, gold: str, answer: str) -> bool:
         """Two elements of a list, two ends of an interval."""
@@ -70,7 +82,9 @@ class Engine:
         if not self.policy.rounded or (gold_number is None) == (answer_number is None):
             return False
         number, other, least = (
-            (gold_number, answer, self.policy.rounded - 1) if gold_number else (answer_number, gold, self.policy.rounded)
+            (gold_number, answer, self.policy.rounded - 1)
+            if gold_number
+            else (answer_number, gold, self.policy.rounded)
         )
         if not number.decimals or number.significant < least:  # type: ignore[union-attr]
             return False

@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 
 from tersely.rewards.verify.boxes import has_box, last_box
+from tersely.rewards.verify.extract import find_answer
 from tersely.rewards.verify.policy import Policy
 from tersely.rewards.verify.quantity import Quantity, read_quantity, same_quantity
 from tersely.rewards.verify.text import LIMIT, same_text, tidy
+
+_SOLUTION = 200  # characters from which a gold is taken for a solution rather than an answer
 
 
 @lru_cache(maxsize=8192)
@@ -18,9 +21,13 @@ def prepare(text: str) -> tuple[str, Quantity | None]:
 
 
 def gold_text(gold: str) -> str:
-    """The answer that a gold states: the content of its last box where it has one."""
+    """The answer that a gold states: its last box where it has one, what a whole solution says its answer is."""
     if has_box(gold):
         found = last_box(gold)
+        if found:
+            return found
+    if len(gold) > _SOLUTION:
+        found = find_answer(gold, "answer")
         if found:
             return found
     return gold.strip()

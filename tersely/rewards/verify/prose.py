@@ -9,7 +9,7 @@ _MATH = re.compile(
     r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|(?<!\\)\$(?P<d>(?:\\.|[^$\\])+?)(?<!\\)\$", re.DOTALL
 )
 _NUMBER = re.compile(
-    r"(?<![\w.\\])(?:[$€£¥₹]\s?)?[-−+]?(?:\\\$)?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:\s*/\s*\d+(?![\d.]))?|\.\d+)"
+    r"(?<![\w.\\])(?:[$€£¥₹]\s?)?[-−+]?(?:\\\$)?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:\s*/\s*\d+(?!\d|\.\d))?|\.\d+)"
     r"(?:\s*(?:\\?%|percent\b))?"
 )
 _JOINED = re.compile(r"[\s,;&]*(?:\b(?:and|or)\b)?[\s,;&]*")
@@ -24,6 +24,10 @@ _FORMULA_REACH = 6400
 _SENTENCE_LIMIT = 1500
 _BARE_LIMIT = 300
 _BARE_WORDS = 6
+_PROSE = frozenset(
+    "the is are was were which that this so thus it its we you not of to for in be has have can will would since because "
+    "therefore hence then there let answer solution problem try first second".split()
+)
 
 
 def sentence_answer(text: str) -> str | None:
@@ -52,8 +56,11 @@ def bare_answer(text: str) -> str | None:
         return None
     spans = list(_MATH.finditer(text))
     outside = _MATH.sub(" ", text) if spans else text
-    if len(_WORD.findall(_COMMAND.sub(" ", outside))) > _BARE_WORDS:
+    words = _WORD.findall(_COMMAND.sub(" ", outside))
+    if len(words) > _BARE_WORDS or _PROSE.intersection(word.lower() for word in words):
         return None
+    if text.startswith("[") and text.endswith("]") and "," not in text:
+        text = text[1:-1]
     if spans and not re.search(r"\d", outside) and len(spans) == 1:
         return _from_formulas(text, spans)
     return text
@@ -66,7 +73,10 @@ def last_formula(text: str) -> str | None:
     """
     width = 400
     while True:
-        window = text[-width:]
+        start = max(0, len(text) - width)
+        window = text[start:]
+        if text.count("$", 0, start) % 2:  # the window opens inside a formula
+            window = window.partition("$")[2]
         found = _last_in(window, formulas=width <= _FORMULA_REACH)
         if found is not None or width >= len(text):
             return found
@@ -124,9 +134,11 @@ def _from_formulas(sentence: str, spans: list[re.Match] | None) -> str:
         run.insert(0, span)
     tail = sentence[run[-1].end() :]
     after = _AFTER_MATH.match(tail)
-    number_after = None if after else _only_number(_COPULA.split(tail)[-1]) if _COPULA.search(tail) else None
-    if number_after:  # "the largest $n$ is 34"
-        return number_after
+    if not after and _COPULA.search(tail):  # "the largest $n$ is 34"
+        said = _COPULA.split(tail)[-1].strip(" .*_")
+        number = _only_number(said) or (said if _NUMBER.fullmatch(said) else None)
+        if number:
+            return number
     return ", ".join(_body(span) for span in run) + (after.group() if after else "")
 
 

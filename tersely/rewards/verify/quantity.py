@@ -60,7 +60,7 @@ def read_quantity(tidied: str) -> Quantity | None:
     if based:
         base = based.group(1) or based.group(2)
         tidied = tidied[: based.start()]
-        if not re.fullmatch(r"\d[\d ]*", tidied):
+        if not re.fullmatch(r"-?\d[\d ]*", tidied):
             return None
     match = _NUMBER.fullmatch(tidied)
     if match is None:

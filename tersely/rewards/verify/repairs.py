@@ -16,7 +16,9 @@ from tersely.rewards.verify.text import squeeze
 from tersely.rewards.verify.units import KNOWN
 
 _WORK = re.compile(r"\\(?:i{1,3}nt|oint|sum|prod|lim)(?![A-Za-z])")
-_TEXT_TAIL = re.compile(r"^(?P<head>.*?)\s*\\text\s*\{(?P<words>[^{}]*)\}\s*(?P<power>\^\s*\{?\s*[23]\s*\}?)?$", re.DOTALL)
+_TEXT_TAIL = re.compile(
+    r"^(?P<head>.*?)\s*\\text\s*\{(?P<words>[^{}]*)\}\s*(?P<power>\^\s*\{?\s*[23]\s*\}?)?$", re.DOTALL
+)
 _ARC = re.compile(
     r"(?P<sign>-?)(?P<d>\d+(?:\.\d+)?)\s*(?:\^\s*\\circ|degrees?)\s*(?:(?P<m>\d+(?:\.\d+)?)\s*(?:'|\^\s*\{?\\prime\}?|minutes?)\s*)?"
     r"(?:(?P<s>\d+(?:\.\d+)?)\s*(?:''|\"|\^\s*\{?\\prime\\prime\}?|seconds?))?"
@@ -27,13 +29,12 @@ _OPPOSITES = (("even", "odd"), ("yes", "no"), ("true", "false"), ("positive", "n
 _SENTENCE_WORDS = 4
 
 
-def gold_spellings(gold: str) -> list[str]:
-    """The gold, and what it says in other words: "exact ≈ decimal" is either side. Only golds are trusted so far."""
-    spellings = [re.sub(r"\^\s*(?:\{\s*\})?$", "", gold).strip()]
+def gold_spellings(gold: str, answer_is_number: bool) -> list[str]:
+    """The gold, and what it says in other words: "exact ≈ decimal" is also the decimal, for an answer that is a number."""
     parts = re.split(r"\\approx(?![A-Za-z])", gold)
     if len(parts) == 2 and all(part.strip() for part in parts) and "," not in gold:
-        spellings = [part.strip() for part in parts]
-    return spellings
+        return [part.strip() for part in parts[: 2 if answer_is_number else 1]]
+    return [re.sub(r"\^\s*(?:\{\s*\})?$", "", gold).strip()]
 
 
 def refused(gold: str, answer: str, policy: Policy) -> str | None:
@@ -65,7 +66,7 @@ def _tails_differ(gold: str, answer: str) -> bool:
     return not any(plain) and not any(units) and words[0] != words[1]
 
 
-_BASED = re.compile(r"(?<![\w\\])([\dA-F]+)_\{?(\d{1,2})\}?(?!\w)")
+_BASED = re.compile(r"(-?[\dA-F]+)_\{?(\d{1,2})\}?")
 
 
 def _bases_differ(gold: str, answer: str, policy: Policy) -> bool:
@@ -75,6 +76,13 @@ def _bases_differ(gold: str, answer: str, policy: Policy) -> bool:
     if left and not right:
         return policy.bases == "required"
     return bool(right) and right.group(2) != "10"  # type: ignore[union-attr]
+
+
+def last_member(answer: str) -> str:
+    """What a chain of equalities ends in, as math-verify takes it, where the chain as a whole cannot be parsed."""
+    if split_top(answer) != [answer]:
+        return ""
+    return re.split(r"(?<![<>!\\])=", answer)[-1].strip()
 
 
 def ratio(gold: str, answer: str, policy: Policy) -> bool:
@@ -167,7 +175,8 @@ def sign_pairs(gold: str, answer: str, policy: Policy) -> bool:
     if spread[0] is None and spread[1] is None:
         return False
     sets = [
-        frozenset(found) if found is not None else _points(text) for found, text in zip(spread, (gold, answer), strict=True)
+        frozenset(found) if found is not None else _points(text)
+        for found, text in zip(spread, (gold, answer), strict=True)
     ]
     return bool(sets[0]) and sets[0] == sets[1]
 

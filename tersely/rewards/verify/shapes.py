@@ -13,14 +13,20 @@ from tersely.rewards.verify.split import parts_at, split_relation, split_top, st
 
 _DEPTH = 6
 _BRACKETS = {("(", ")"), ("[", "]"), ("(", "]"), ("[", ")")}
-_OR = re.compile(r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*(?:or|OR)\s*,?\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|\\(?:lor|vee)(?![A-Za-z]))\s*")
+_OR = re.compile(
+    r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*(?:or|OR)\s*,?\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|\\(?:lor|vee)(?![A-Za-z]))\s*"
+)
 _AND = re.compile(r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*and\s*,?\s*\}|(?<![A-Za-z\\])and(?![A-Za-z])|&)\s*")
 _ENVIRONMENT = re.compile(
     r"\\begin\{(cases|aligned|align\*?|array|gathered)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}", re.DOTALL
 )
-_BUILDER = re.compile(r"\\\{\s*(?:\(?[A-Za-z](?:\s*\\in\s*[^|:]{1,24}?)?\)?)\s*(?:\\mid|\\vert|\||:)\s*(.+)\\\}", re.DOTALL)
+_BUILDER = re.compile(
+    r"\\\{\s*(?:\(?[A-Za-z](?:\s*\\in\s*[^|:]{1,24}?)?\)?)\s*(?:\\mid|\\vert|\||:)\s*(.+)\\\}", re.DOTALL
+)
 _MEMBER = re.compile(r"(?P<name>\\?[A-Za-z]+(?:_\{?\w+\}?)?)\s*\\in\s*(?P<set>.+)", re.DOTALL)
-_REALS = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|\\mathbf\{R\}|\\text\s*\{(?:all )?real(?:s| numbers)\s*\}|R", re.IGNORECASE)
+_REALS = re.compile(
+    r"\\mathbb\s*\{?\s*R\s*\}?|\\mathbf\{R\}|\\text\s*\{(?:all )?real(?:s| numbers)\s*\}|R", re.IGNORECASE
+)
 _PM = re.compile(r"\\pm(?![A-Za-z])")
 
 
@@ -114,6 +120,8 @@ def _bracketed(text: str, depth: int, label: str) -> Shape | None:
     infinite = any("\\infty" in part for part in parts)
     if len(parts) == 2 and (brackets in ("(]", "[)") or brackets == "[]" or infinite):
         return _many("interval", parts, depth, label, brackets)
+    if brackets not in ("()", "[]"):
+        return Shape("atom", text, label=label)
     return _many("tuple", parts, depth, label, brackets)
 
 
@@ -137,7 +145,9 @@ def _single(text: str, depth: int, label: str) -> Shape:
         name, low, high, brackets = relation
         if brackets == "!=":
             ends = (("-\\infty", low), (low, "\\infty"))
-            pieces = tuple(Shape("interval", "", (Shape("atom", a), Shape("atom", b)), "()", name, True) for a, b in ends)
+            pieces = tuple(
+                Shape("interval", "", (Shape("atom", a), Shape("atom", b)), "()", name, True) for a, b in ends
+            )
             return Shape("union", text, pieces, "", name, True)
         return Shape("interval", text, (Shape("atom", low), Shape("atom", high)), brackets, name, True)
     named, value = strip_label(text)

@@ -25,7 +25,9 @@ _LABEL = re.compile(
     )""",
     re.VERBOSE,
 )
-_COLON_LABEL = re.compile(r"(?:\\text\s*\{[^{}:]{1,60}:?\s*\}|[A-Za-z][A-Za-z .'\-]{1,40}|[A-Za-z](?:_\{?\w+\}?)?)\s*:\s*(?=\S)")
+_COLON_LABEL = re.compile(
+    r"(?:\\text\s*\{[^{}:]{1,60}:?\s*\}|[A-Za-z][A-Za-z .'\-]{1,40}|[A-Za-z](?:_\{?\w+\}?)?)\s*:\s*(?=\S)"
+)
 _EQUALS = re.compile(r"(?<![<>!:\\])=(?!=)|\\(?:equiv|approx|simeq|sim|coloneqq)(?![A-Za-z])")
 
 

@@ -73,7 +73,9 @@ class Structure:
 
     def _interval(self, gold: Shape, answer: Shape) -> bool:
         if {gold.kind, answer.kind} <= {"interval", "tuple"} and len(gold.parts) == len(answer.parts) == 2:
-            if gold.kind != answer.kind and not (gold.relation or answer.relation or _infinite(gold) or _infinite(answer)):
+            if gold.kind != answer.kind and not (
+                gold.relation or answer.relation or _infinite(gold) or _infinite(answer)
+            ):
                 return False
             return gold.brackets == answer.brackets and self._in_order(gold.parts, answer.parts)
         return False
@@ -99,6 +101,12 @@ class Structure:
         """Two lists that both name all their values must name the same things."""
         names = [sorted(name_of(item.label) for item in items) for items in (gold, answer)]
         return not all(map(all, names)) or names[0] == names[1]
+
+
+def both_collections(gold: Shape, answer: Shape) -> bool:
+    """Whether both are lists, tuples or sets of more than one thing, or both intervals."""
+    kinds = {_single(gold).kind, _single(answer).kind}
+    return kinds <= {"list", "tuple", "set"} or kinds == {"interval"}
 
 
 def labels_agree(gold: str, answer: str) -> bool:

@@ -7,6 +7,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from tersely.rewards.verify.units import without_unit
+
 _PROBES = 2
 _FAR = 1e-4
 
@@ -16,7 +18,7 @@ def math_verify_says(gold: str, answer: str) -> bool:
     from math_verify import verify
 
     golds, answers = parsed(gold), parsed(answer)
-    if not golds or not answers or _far_apart(golds[0], answers[0]):
+    if not golds or not answers or _far_apart(golds[0], answers[0]) or _far_equations(golds[0], answers[0]):
         return False
     return bool(verify(list(golds), list(answers), timeout_seconds=None))
 
@@ -24,10 +26,21 @@ def math_verify_says(gold: str, answer: str) -> bool:
 @lru_cache(maxsize=512)
 def parsed(text: str) -> tuple[Any, ...]:
     """math-verify's reading of one boxed answer: the expression and its text; empty where it cannot be read."""
-    from math_verify import LatexExtractionConfig, parse
+    from math_verify import parse
 
-    boxed = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]
-    return tuple(parse(f"\\boxed{{{text}}}", boxed, extraction_mode="first_match", parsing_timeout=None))
+    return tuple(
+        parse(f"\\boxed{{{without_unit(text)}}}", [_extraction()], extraction_mode="first_match", parsing_timeout=None)
+    )
+
+
+@lru_cache(maxsize=1)
+def _extraction() -> Any:
+    """Boxed LaTeX, normalised, but without math-verify's units: it takes the c of a + b + c for one."""
+    from latex2sympy2_extended import NormalizationConfig
+    from math_verify import LatexExtractionConfig
+
+    config = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all")
+    return LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False, normalization_config=config)
 
 
 def _far_apart(gold: Any, answer: Any) -> bool:
@@ -54,6 +67,30 @@ def _far_apart(gold: Any, answer: Any) -> bool:
             return False
         far += 1
     return far > 0
+
+
+def _far_equations(gold: Any, answer: Any) -> bool:
+    """Two equations with transcendental functions, neither a multiple of the other: solving them is hopeless."""
+    from sympy import Eq
+    from sympy.functions.elementary.trigonometric import TrigonometricFunction
+
+    if not all(isinstance(side, Eq) and side.has(TrigonometricFunction) for side in (gold, answer)):
+        return False
+    if gold.free_symbols != answer.free_symbols:
+        return False
+    try:
+        sides = [equation.lhs - equation.rhs for equation in (gold, answer)]
+    except TypeError:
+        return False
+    symbols, source = sorted(gold.free_symbols, key=str), random.Random(7)
+    factors = []
+    for _ in range(3):
+        point = {symbol: Fraction(source.randint(11, 97), 53) for symbol in symbols}
+        values = [_value(side, point) for side in sides]
+        if not values[0] or not values[1]:
+            return False
+        factors.append(values[0] / values[1])
+    return max(abs(factor - factors[0]) for factor in factors) > _FAR * abs(factors[0])
 
 
 def _unusual(expression: Any) -> bool:

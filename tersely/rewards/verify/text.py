@@ -32,11 +32,10 @@ _SYNONYMS = [
     (re.compile(r"\\(?:colon)(?![A-Za-z])"), ":"),
     (re.compile(r"\\(?:textdegree|degree)(?![A-Za-z])"), r"^\\circ"),
     (re.compile(r"\^\{\s*\\circ\s*\}"), r"^\\circ"),
-    (re.compile(r"\\(?:mathrm|textnormal|textrm|textbf|textit|mathbf|mathit|mbox|operatorname\*?|mathsf|hbox|rm)(?=\s*\{)"), r"\\text"),
+    (re.compile(r"\\(?:mathrm|textnormal|textrm|textbf|textit|mathbf|mathit|mbox|operatorname\*?|mathsf|hbox)(?=\s*\{)"), r"\\text"),
     (re.compile(r"\{\s*,\s*\}"), ","),
-    (re.compile(r",\\!\s*"), ","),
-    (re.compile(r"\\!"), ""),
-    (re.compile(r"\\(?:[,;: ]|q?quad(?![A-Za-z])|hspace\{[^{}]*\}|hfill(?![A-Za-z])|enspace(?![A-Za-z])|nobreakspace)|(?<!\\)~"), " "),
+    (re.compile(r"(?<!\\)\\!\s*"), ""),
+    (re.compile(r"(?<!\\)\\(?:[,;: ]|q?quad(?![A-Za-z])|hspace\{[^{}]*\}|hfill(?![A-Za-z])|nobreakspace)|(?<!\\)~"), " "),
     (re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\frac\s*(\d)\s*\{"), r"\\frac{\1}{"),
     (re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d)"), r"\1{\2}"),
@@ -47,6 +46,8 @@ _SYNONYMS = [
 ]  # fmt: skip
 _HTML_POWER = re.compile(r"<sup>\s*([^<>]{1,20}?)\s*</sup>")
 _HTML_INDEX = re.compile(r"<sub>\s*([^<>]{1,20}?)\s*</sub>")
+_ESCAPED = re.compile(r"\\\\(?=[A-Za-z])")
+_DOLLAR = re.compile(r"(?<!\\)\$")
 _SPACE = re.compile(r"\s+")
 _GLUE = re.compile(r"(?<=\d) (?=\d)|(?<=[A-Za-z]) (?=[A-Za-z])|(?<=\d) (?=\\frac)")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
@@ -59,21 +60,21 @@ def tidy(answer: str) -> str:
     if "<" in text:
         text = _HTML_INDEX.sub(r"_{\1}", _HTML_POWER.sub(r"^{\1}", text))
     if "\\" in text or "{" in text or "^" in text or "_" in text or "~" in text:
+        if "\\\\" in text and "\\begin" not in text:
+            text = _ESCAPED.sub(r"\\", text)
         for pattern, replacement in _SYNONYMS:
             text = pattern.sub(replacement, text)
+    if "$" in text:
+        text = _DOLLAR.sub(" ", text)
     text = _SPACE.sub(" ", text).strip()
     return _unwrap(text)
 
 
 def _unwrap(text: str) -> str:
-    """Without dollars, and without braces or a final full stop around everything."""
+    """Without math delimiters around everything, or a final full stop."""
     while True:
         before = text
         text = text.strip(" ").rstrip(".;,").strip()
-        if text.startswith("$") or (text.endswith("$") and not text.endswith("\\$")):
-            inner = text.strip("$").strip()
-            if "$" not in inner.replace("\\$", "") and not inner.endswith("\\"):
-                text = inner
         for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):
             if text.startswith(opening) and text.endswith(closing) and len(text) >= 4:
                 text = text[2:-2]

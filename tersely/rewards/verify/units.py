@@ -119,3 +119,22 @@ def units_agree(gold: str, answer: str, how: str) -> bool:
     if how == "drop" or gold == answer:
         return True
     return how == "optional" and not (gold and answer)
+
+
+_TRAILING_TEXT = re.compile(
+    r"(?P<head>.*[^\s=+\-*/<>,;(\[{&])\s*\\text\s*\{(?P<words>[^{}]*)\}\s*(?:\^\s*\{?\s*[23]\s*\}?)?", re.DOTALL
+)
+_TRAILING_WORDS = re.compile(
+    r"(?P<head>.*[\d})])\s+(?P<words>[A-Za-z]{2,}(?: [a-z]{2,})*)(?:\s*\^\s*\{?\s*[23]\s*\}?)?", re.DOTALL
+)
+
+
+def without_unit(text: str) -> str:
+    r"""The answer without the unit behind it: `2\pi \text{ cm}` and `2\pi cm` are `2\pi`. One letter is a variable."""
+    match = _TRAILING_TEXT.fullmatch(text)
+    if match and not re.fullmatch(r"\s*(?:and|or|if|when|for)\b.*|\s*[A-Za-z]?\s*", match.group("words")):
+        return match.group("head").strip()
+    match = _TRAILING_WORDS.fullmatch(text)
+    if match and not re.search(r"(?<![\\A-Za-z])[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", match.group("head"))):
+        return match.group("head").strip()
+    return text
