@@ -90,7 +90,7 @@ class AutoThink:
         think = rows_in_mode(rollouts, "think", "autothink")
         other = ~(think | rows_in_mode(rollouts, "no_think", "autothink"))
         if other.any():
-            name = rollouts.mode[int(other.flatten().nonzero()[0])]
+            name = rollouts.require("mode", "autothink")[int(other.flatten().nonzero()[0])]
             raise ValueError(f"autothink: rollouts.mode has {name!r}; it must be 'think' or 'no_think'")
         return think
 

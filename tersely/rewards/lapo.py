@@ -79,7 +79,7 @@ class LAPODiscovery:
         median = quantile_of(lengths(rollouts), right_rows(rollouts), 0.5)
         remember(rollouts, TARGET, median, "lapo_discovery")
         if self.forget_unsolved and rollouts.memory is not None:
-            last = {}
+            last: dict[str, bool] = {}
             right, decided = right_rows(rollouts).any(1).tolist(), decided_rows(rollouts).any(1).tolist()
             for prompt_id, solved, visited in zip(group_ids(rollouts), right, decided, strict=True):
                 last[prompt_id] = solved if visited else last.get(prompt_id, True)

@@ -130,6 +130,12 @@ class TRLReward:
             self._verifier = Verifier()
         return self._verifier
 
+    def close(self) -> None:
+        """End the verifier's processes."""
+        close = getattr(self._verifier, "close", None)
+        if close is not None:
+            close()
+
     @cached_property
     def _template_tail(self) -> str:
         from tersely.rl.rollout import Template

@@ -9,6 +9,7 @@ from tersely.algorithms.budgetthinker import reminders
 from tersely.build import build
 from tersely.checks import SpecError
 from tersely.rl.memory import PromptMemory
+from tersely.rl.parsing import parse_completion
 
 IDS = [f"p{i}" for i in range(50)]
 NAMES = [
@@ -159,6 +160,18 @@ def test_selfbudgeter_imposes_a_budget():
 def test_arm_reads_the_format(text, mode, well_formed):
     parsed = build("plan", "arm").parse(text)
     assert (parsed.mode, parsed.well_formed) == (mode, well_formed)
+
+
+@pytest.mark.parametrize("name", ["plain", "hbpo", "lapo_target", "autothink", "adaptthink", "thinkprune"])
+def test_a_closed_thought_with_an_answer_is_well_formed_behind_a_template_that_opens_thinking(name):
+    """The turn as the rollout code hands it over: the template's opening, the prefill, the sampled text."""
+    plan = build("plan", name)
+    for row in plan(["a"], 4, None, 0):
+        sampled = "4" if (row.prefill or "").endswith("</think>") else "2 + 2</think>\n4"
+        for tail in ("<|im_start|>assistant\n<think>\n", "<|assistant|><think>\n"):
+            parse = getattr(plan, "parse", parse_completion)
+            assert parse(tail + (row.prefill or "") + sampled).well_formed
+            assert not parse(tail + (row.prefill or "").replace("</think>", "") + "2 + 2").well_formed
 
 
 def test_arm_imposes_a_format():

@@ -121,3 +121,11 @@ def test_a_plan_is_written_into_the_prompts():
     for plan in ("adaptthink", "lapo_target", "thinkprune"):
         with pytest.raises(SpecError, match="needs tersely's trainer"):
             with_plan(rows, plan)
+
+
+def test_our_own_verifier_judges_by_default():
+    reward = for_trl("correctness", TOKENIZER)
+    try:
+        assert call(reward, ("so \\boxed{4}", "so \\boxed{5}")) == [1, 0]
+    finally:
+        reward.close()
