@@ -3,7 +3,7 @@
 For each top vote count m, the classes are gone through one by one with two tables over (votes used t, classes at the
 top w): the weight W of the ways to get there and its score-weighted twin S. A class of size s and score v adds j < m
 votes in C(s, j) ways, and j = m votes in C(s, m) ways, which moves w to w+1 and adds v * W to S. Samples without an
-answer are drawn too, but never win.     value = sum_m sum_{w>=1} S_m[k, w] / w / C(n, k)
+answer are drawn too, but never win; nor do classes with fewer than m samples, so both enter once, as a convolution.     value = sum_m sum_{w>=1} S_m[k, w] / w / C(n, k)
 Each way is weighted p^j (1-p)^(s-j) with p = k/n instead of 1: every subset of size k then has the same weight, the
 ratio does not change, and C(1000, 500) never has to be formed.
 """
@@ -57,14 +57,14 @@ def _expected_vote(decided: list[tuple[Hashable | None, float]], k: int) -> floa
             silent += 1
         else:
             classes.setdefault(label, []).append(score)
-    sizes = [len(scores) for scores in classes.values()]
-    means = [sum(scores) / len(scores) for scores in classes.values()]
     p = k / len(decided)
-    weights = [_ways(size, p) for size in sizes]
-    mute = _ways(silent, p)[: k + 1]
+    ranked = sorted((len(scores), sum(scores) / len(scores)) for scores in classes.values())
+    beaten = _ways(silent, p)[: k + 1]  # all that cannot win: silence, and the classes below the top
     total = 0.0
-    for top in range(1, min(k, max(sizes, default=0)) + 1):
-        total += _won_with(top, k, mute, weights, means)
+    for top in range(1, min(k, max((size for size, _ in ranked), default=0)) + 1):
+        while ranked[0][0] < top:
+            beaten = np.convolve(beaten, _ways(ranked.pop(0)[0], p))[: k + 1]
+        total += _won_with(top, k, beaten, [_ways(size, p) for size, _ in ranked], [value for _, value in ranked])
     return float(np.clip(total / _ways(len(decided), p)[k], 0.0, 1.0))
 
 
@@ -76,18 +76,16 @@ def _ways(size: int, p: float) -> np.ndarray:
     return np.array([math.comb(size, j) * p**j * (1 - p) ** (size - j) for j in range(size + 1)])
 
 
-def _won_with(top: int, k: int, mute: np.ndarray, weights: list[np.ndarray], means: list[float]) -> float:
-    """Summed score of the subsets whose largest class holds exactly `top` of the k samples."""
-    width = k // top + 1  # no more classes than that can reach the top
-    ways, score = np.zeros((2, k + 1, width))
-    ways[: len(mute), 0] = mute
-    for weight, value in zip(weights, means, strict=False):
-        new_ways, new_score = np.zeros((2, k + 1, width))
-        for j, share in enumerate(weight[: min(top, k + 1)]):
-            new_ways[j:] += share * ways[: k + 1 - j]
-            new_score[j:] += share * score[: k + 1 - j]
-        if len(weight) > top:
-            new_ways[top:, 1:] += weight[top] * ways[: k + 1 - top, :-1]
-            new_score[top:, 1:] += weight[top] * (score + value * ways)[: k + 1 - top, :-1]
-        ways, score = new_ways, new_score
-    return float((score[k, 1:] / np.arange(1, width)).sum())
+def _won_with(top: int, k: int, beaten: np.ndarray, weights: list[np.ndarray], means: list[float]) -> float:
+    """Summed score of the subsets whose largest class holds exactly `top` of the k samples; every class here can."""
+    width = min(k // top, len(weights)) + 1  # no more classes than that can reach the top
+    tables = np.zeros((2, k + 1, width))  # ways, and their scores
+    tables[0, : len(beaten), 0] = beaten
+    for weight, value in zip(weights, means, strict=True):
+        new = np.zeros_like(tables)
+        for j, share in enumerate(weight[:top]):
+            new[:, j:] += share * tables[:, : k + 1 - j]
+        new[:, top:, 1:] += weight[top] * tables[:, : k + 1 - top, :-1]
+        new[1, top:, 1:] += weight[top] * value * tables[0, : k + 1 - top, :-1]
+        tables = new
+    return float((tables[1, k, 1:] / np.arange(1, width)).sum())
