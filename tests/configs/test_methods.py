@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
@@ -74,3 +75,17 @@ def test_presets_are_plain_yaml_of_one_screen():
     for path in (files("tersely.configs") / "methods").iterdir():
         text = path.read_text()
         assert len(text.splitlines()) <= 60 and yaml.safe_load(text)
+
+
+def test_the_page_of_the_length_methods_names_every_preset_of_the_cards():
+    page = (Path(__file__).parents[2] / "docs" / "methods-length.md").read_text()
+    missing = [name for name in OF_THE_CARDS if f"`{name}`" not in page and name != "grpo"]
+    assert not missing
+
+
+def test_the_page_says_adapted_where_the_preset_does():
+    page = (Path(__file__).parents[2] / "docs" / "methods-length.md").read_text()
+    for name in OF_THE_CARDS:
+        rows = [line for line in page.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1]]
+        if load_method(name).get("label"):
+            assert any("adapted" in row for row in rows), name
