@@ -3,7 +3,8 @@
 For each top vote count m, the classes are gone through one by one with two tables over (votes used t, classes at the
 top w): the weight W of the ways to get there and its score-weighted twin S. A class of size s and score v adds j < m
 votes in C(s, j) ways, and j = m votes in C(s, m) ways, which moves w to w+1 and adds v * W to S. Samples without an
-answer are drawn too, but never win; nor do classes with fewer than m samples, so both enter once, as a convolution.     value = sum_m sum_{w>=1} S_m[k, w] / w / C(n, k)
+answer are drawn too, but never win; nor do classes with fewer than m samples, so both enter once, as a
+convolution.     value = sum_m sum_{w>=1} S_m[k, w] / w / C(n, k)
 Each way is weighted p^j (1-p)^(s-j) with p = k/n instead of 1: every subset of size k then has the same weight, the
 ratio does not change, and C(1000, 500) never has to be formed.
 """

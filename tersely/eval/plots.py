@@ -36,7 +36,8 @@ def accuracy_against_tokens(key: str, runs: Runs, free: Sequence[str] = ()) -> F
     front = pareto_front(points)
     costless = np.array([name in free for _, name, _ in known], dtype=bool)
     untrained = np.zeros(len(known), dtype=bool)
-    untrained[costless] = pareto_front(points[costless])
+    if costless.sum() > 1:
+        untrained[costless] = pareto_front(points[costless])
 
     def draw(ax: Any) -> None:
         from matplotlib.patches import Rectangle
@@ -77,7 +78,8 @@ def accuracy_against_tokens(key: str, runs: Runs, free: Sequence[str] = ()) -> F
         ["run", "tokens", "95 %", "accuracy", "95 %", "on the front"],
         rows,
         draw,
-        note="boxes 95 %, dotted the Pareto front" + (", dashed that of the base without training" if free else ""),
+        note="boxes 95 %, dotted the Pareto front"
+        + (", dashed that of the base without training" if untrained.any() else ""),
     )
 
 

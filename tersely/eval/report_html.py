@@ -48,7 +48,7 @@ def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None, 
         data=data,
         base=data["base"],
         runs=data["runs"],
-        comparisons=data["comparisons"],
+        comparisons=sorted(data["comparisons"], key=lambda c: c["run"] in data["free"]),  # trained runs first
         series=SERIES,
         names=sorted({name for run in data["runs"] for name in run["benchmarks"]}),
         sections=_sections(data, pictures),

@@ -37,14 +37,14 @@ def overthinking(run: RunRecords, benchmark: str, shortest: dict[str, float]) ->
 def volumes(entries: list[dict[str, Any]], free: list[str], benchmark: str) -> dict[str, Any]:
     """Hypervolume of all runs and of the base's free frontier: accuracy times doublings of tokens under the reference.
 
-    The reference is the largest budget of the grid, and the accuracy of the least accurate free run (0 without any).
+    The reference is the largest budget of the grid, and the accuracy of the base's least accurate strategy (0 without any).
     """
     found = {e["name"]: e["benchmarks"][benchmark] for e in entries if benchmark in e["benchmarks"]}
     points = {name: (b["tokens_mean"], b["accuracy"]) for name, b in found.items() if b["tokens_mean"]}
-    costless = [points[name][1] for name in free if name in points]
+    costless = [points[name][1] for name in free[1:] if name in points]  # the first is the base itself
     reference = (max(b["budget_curve"]["budgets"][-1] for b in found.values()), min(costless) if costless else 0.0)
     return {
         "reference": list(reference),
         "all": metrics.hypervolume(list(points.values()), reference),
-        "free": metrics.hypervolume([points[name] for name in free if name in points], reference) if free else None,
+        "free": metrics.hypervolume([points[name] for name in free if name in points], reference) if costless else None,
     }
