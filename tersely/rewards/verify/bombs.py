@@ -23,7 +23,7 @@ _BINOMIAL = re.compile(r"\\[dt]?binom|\\choose|\\Gamma|\bfactorial|\bgamma\(|\bb
 _BOUNDED = re.compile(r"\\(?:sum|prod)(?![A-Za-z])")
 _INTEGRAL = re.compile(r"\\(?:i{0,3}nt|oint)(?![A-Za-z])")
 _BIG = re.compile(r"\d{5,}|10\s*\^\s*\{?\s*\d")
-_LONG = re.compile(r"\d{%d,}" % DIGITS)
+_LONG = re.compile(rf"\d{{{DIGITS},}}")
 _TERM = re.compile(r"[-+*/,&;=<>]|\\(?:cdot|times|frac|le|ge|cup)(?![A-Za-z])")
 _OPEN, _CLOSE = frozenset("({["), frozenset(")}]")
 

@@ -38,6 +38,10 @@ class Engine:
         """What says that the answer is the gold; None where nothing does."""
         if repairs.refused(gold, answer, self.policy) is not None:
             return None
+        gold, gold_set = repairs.split_condition(gold)
+        answer, answer_set = repairs.split_condition(answer)
+        if gold_set and answer_set and gold_set != answer_set:
+            return None
         gold_shape, answer_shape = shape_of(gold), shape_of(answer)
         structure = Structure(self.policy, self.same)
         if both_collections(gold_shape, answer_shape):

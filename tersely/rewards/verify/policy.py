@@ -23,8 +23,9 @@ class Policy:
     """any: "1, 5" is "5, 1" (a tuple in brackets always keeps its order); kept."""
     interval_as_set: bool = False
     """True: (1,2) is {1,2}, as math-verify has it."""
-    rounded: int = 3
-    """Significant digits from which a correctly rounded decimal equals the exact value it rounds; 0 refuses all."""
+    rounded: int = 4
+    """Significant digits from which an answer that rounds the exact gold correctly is right (a gold that is itself a
+    decimal needs one less: its author chose the precision); 0 refuses all."""
     decimal_comma: bool = True
     """True: 1,22 is 1.22 when the other side spells it so."""
     unevaluated: bool = False

@@ -25,8 +25,11 @@ _SENTENCE_LIMIT = 1500
 _BARE_LIMIT = 300
 _BARE_WORDS = 6
 _PROSE = frozenset(
-    "the is are was were which that this so thus it its we you not of to for in be has have can will would since because "
-    "therefore hence then there let answer solution problem try first second".split()
+    re.findall(
+        r"\w+",
+        "the is are was were which that this so thus it its we you not of to for in be has have can will would since "
+        "because therefore hence then there let answer solution problem try first second",
+    )
 )
 
 

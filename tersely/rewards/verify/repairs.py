@@ -11,11 +11,21 @@ from fractions import Fraction
 
 from tersely.rewards.verify.policy import Policy
 from tersely.rewards.verify.quantity import Quantity, read_quantity, same_quantity
-from tersely.rewards.verify.split import split_top
+from tersely.rewards.verify.split import parts_at, split_top
 from tersely.rewards.verify.text import squeeze
 from tersely.rewards.verify.units import KNOWN
 
 _WORK = re.compile(r"\\(?:i{1,3}nt|oint|sum|prod|lim)(?![A-Za-z])")
+_EQUALS = re.compile(r"(?<![<>!\\])=")
+_CONDITION = re.compile(
+    r"\s*[,;(]?\s*\(?\s*(?:(?:\\text\s*\{)?\s*(?:where|for|with)\s*\}?)?\s*\(?\s*[a-zA-Z]\s*\\in\s*"
+    r"(?:\\mathbb\s*\{?\s*)?(?P<set>[ZNQR])\s*\}?(?:\s*\^\s*\{?[+*]\}?)?\s*\)?$"
+)
+_NOTHING = re.compile(
+    r"(?:\\text\s*\{)?\s*(?:there (?:is|are) )?no (?:real |such )?(?:integer )?(?:solutions?|roots?|values?)(?: exists?)?\s*\}?"
+    r"|\\emptyset|\\\{\s*\\\}|(?:\\text\s*\{)?\s*(?:the )?empty set\s*\}?|(?:\\text\s*\{)?\s*none\s*\}?",
+    re.IGNORECASE,
+)
 _TEXT_TAIL = re.compile(
     r"^(?P<head>.*?)\s*\\text\s*\{(?P<words>[^{}]*)\}\s*(?P<power>\^\s*\{?\s*[23]\s*\}?)?$", re.DOTALL
 )
@@ -40,8 +50,7 @@ def gold_spellings(gold: str, answer_is_number: bool) -> list[str]:
 def refused(gold: str, answer: str, policy: Policy) -> str | None:
     """Why the answer cannot be right, whatever math-verify says."""
     if not policy.unevaluated and _WORK.search(answer) and not _WORK.search(gold):
-        tail = re.split(r"(?<![<>!\\])=", answer)[-1]
-        if _WORK.search(tail):
+        if _WORK.search(last_member(answer) or answer):
             return "unevaluated"
     if policy.units != "drop" and _tails_differ(gold, answer):
         return "units"
@@ -79,10 +88,18 @@ def _bases_differ(gold: str, answer: str, policy: Policy) -> bool:
 
 
 def last_member(answer: str) -> str:
-    """What a chain of equalities ends in, as math-verify takes it, where the chain as a whole cannot be parsed."""
+    """What a chain of equalities ends in, as math-verify takes it; empty for a list of them."""
     if split_top(answer) != [answer]:
         return ""
-    return re.split(r"(?<![<>!\\])=", answer)[-1].strip()
+    return parts_at(answer, _EQUALS)[-1].strip()
+
+
+def split_condition(text: str) -> tuple[str, str]:
+    r"""("k\pi", "Z") of "k\pi, k \in \mathbb{Z}": what any integer may be put into, and the set it is from."""
+    match = _CONDITION.search(text)
+    if match is None or not text[: match.start()].strip():
+        return text, ""
+    return text[: match.start()].strip(), match.group("set")
 
 
 def ratio(gold: str, answer: str, policy: Policy) -> bool:
@@ -164,9 +181,17 @@ def sentence(gold: str, answer: str, policy: Policy) -> bool:
 
 
 _COMMON = frozenset(
-    "the this that there they these those then thus all any each every for from with when where which who what one two "
-    "three four five both only yes its it his her our your their such some many most first second no".split()
+    re.findall(
+        r"\w+",
+        "the this that there they these those then thus all any each every for from with when where which who what one "
+        "two three four five both only yes its it his her our your their such some many most first second no",
+    )
 )
+
+
+def nothing(gold: str, answer: str, policy: Policy) -> bool:
+    """No solution, the empty set."""
+    return bool(_NOTHING.fullmatch(gold) and _NOTHING.fullmatch(answer))
 
 
 def sign_pairs(gold: str, answer: str, policy: Policy) -> bool:
@@ -206,4 +231,5 @@ REPAIRS: dict[str, Callable[[str, str, Policy], bool]] = {
     "choice": choice,
     "sentence": sentence,
     "sign_pairs": sign_pairs,
+    "nothing": nothing,
 }

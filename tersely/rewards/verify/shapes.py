@@ -16,7 +16,7 @@ _BRACKETS = {("(", ")"), ("[", "]"), ("(", "]"), ("[", ")")}
 _OR = re.compile(
     r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*(?:or|OR)\s*,?\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|\\(?:lor|vee)(?![A-Za-z]))\s*"
 )
-_AND = re.compile(r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*and\s*,?\s*\}|(?<![A-Za-z\\])and(?![A-Za-z])|&)\s*")
+_AND = re.compile(r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*and\s*,?\s*\}|(?<![A-Za-z\\])and(?![A-Za-z]))\s*")
 _ENVIRONMENT = re.compile(
     r"\\begin\{(cases|aligned|align\*?|array|gathered)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}", re.DOTALL
 )

@@ -100,7 +100,13 @@ class Structure:
     def _labelled(self, gold: tuple[Shape, ...], answer: tuple[Shape, ...]) -> bool:
         """Two lists that both name all their values must name the same things."""
         names = [sorted(name_of(item.label) for item in items) for items in (gold, answer)]
-        return not all(map(all, names)) or names[0] == names[1]
+        bases = [{_base(name) for name in side} for side in names]
+        bare = [set(side) <= bases[0] | bases[1] for side in names]  # "x = 3, x = -2": one unknown, its values
+        return (
+            not all(map(all, names))
+            or names[0] == names[1]
+            or (bases[0] == bases[1] and any(bare) and len(bases[0]) == 1)
+        )
 
 
 def both_collections(gold: Shape, answer: Shape) -> bool:
@@ -111,7 +117,13 @@ def both_collections(gold: Shape, answer: Shape) -> bool:
 
 def labels_agree(gold: str, answer: str) -> bool:
     """A name may be missing on one side; two names must be one."""
-    return not gold or not answer or name_of(gold) == name_of(answer)
+    left, right = name_of(gold), name_of(answer)
+    return not left or not right or left == right or _base(left) == right or left == _base(right)
+
+
+def _base(name: str) -> str:
+    """x of x1."""
+    return name.rstrip("0123456789")
 
 
 def name_of(label: str) -> str:

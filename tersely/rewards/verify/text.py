@@ -32,7 +32,7 @@ _SYNONYMS = [
     (re.compile(r"\\(?:colon)(?![A-Za-z])"), ":"),
     (re.compile(r"\\(?:textdegree|degree)(?![A-Za-z])"), r"^\\circ"),
     (re.compile(r"\^\{\s*\\circ\s*\}"), r"^\\circ"),
-    (re.compile(r"\\(?:mathrm|textnormal|textrm|textbf|textit|mathbf|mathit|mbox|operatorname\*?|mathsf|hbox)(?=\s*\{)"), r"\\text"),
+    (re.compile(r"\\(?:mathrm|text(?:normal|rm|bf|it)|mathbf|mathit|mbox|operatorname\*?|mathsf|hbox)(?=\s*\{)"), r"\\text"),
     (re.compile(r"\{\s*,\s*\}"), ","),
     (re.compile(r"(?<!\\)\\!\s*"), ""),
     (re.compile(r"(?<!\\)\\(?:[,;: ]|q?quad(?![A-Za-z])|hspace\{[^{}]*\}|hfill(?![A-Za-z])|nobreakspace)|(?<!\\)~"), " "),

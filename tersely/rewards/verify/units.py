@@ -106,12 +106,17 @@ def _canonical(words: list[str], power: str) -> str | None:
             power = _POWER_WORDS[word.lower()]
         else:
             kept.append(word)
-    unit = KNOWN.get(kept[0]) or KNOWN.get(kept[0].lower()) if kept else None
+    unit = _known(kept[0]) if kept else None
     if unit is None:
         return ""
     if "per" in kept[1:]:
         return f"{unit}/{' '.join(kept[kept.index('per', 1) + 1 :])}"
     return f"{unit}^{power}" if power else unit
+
+
+def _known(word: str) -> str | None:
+    word = word.replace(".", "")
+    return KNOWN.get(word) or KNOWN.get(word.lower())
 
 
 def units_agree(gold: str, answer: str, how: str) -> bool:

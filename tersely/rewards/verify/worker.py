@@ -8,6 +8,7 @@ the owner is gone, it kills the group and itself. Nobody outlives the owner, wha
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -102,19 +103,15 @@ def _answer(engine, gold: str, answer: str) -> dict:
 
 
 def _die_with_parent() -> None:
-    try:
+    with contextlib.suppress(OSError, AttributeError):  # not Linux: the nursery's process group is what is left
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError):
-        pass  # not Linux: the nursery's process group is what is left
 
 
 def _limit_memory(limit: int) -> None:
     for name in ("RLIMIT_AS", "RLIMIT_CORE"):
         value = 0 if name == "RLIMIT_CORE" else limit
-        try:
+        with contextlib.suppress(ValueError, OSError, AttributeError):
             resource.setrlimit(getattr(resource, name), (value, value))
-        except (ValueError, OSError, AttributeError):
-            pass
 
 
 if __name__ == "__main__":
