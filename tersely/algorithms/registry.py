@@ -16,6 +16,7 @@ from tersely.algorithms.group_zscore import GroupZScore
 from tersely.algorithms.grpo_lead import GRPOLead
 from tersely.algorithms.hbpo import HBPO, HBPOPlan
 from tersely.algorithms.identity import Identity
+from tersely.algorithms.kl_penalty import KLPenalty
 from tersely.algorithms.l1 import L1
 from tersely.algorithms.lapo import LAPOTarget
 from tersely.algorithms.plain import Plain
@@ -57,6 +58,7 @@ ADVANTAGES: dict[str, type] = {
 
 POLICIES: dict[str, type] = {
     "clip": Clip,
+    "kl_penalty": KLPenalty,
 }
 
 FILTERS: dict[str, type] = {

@@ -60,7 +60,7 @@ def dry_run(recipe: dict[str, Any]) -> int:
     from tersely.rl.config import grpo_config, split_recipe, world_size
 
     run, trl_values = split_recipe(recipe)
-    objective = run.objective()
+    objective = run.objective(trl_values)
     print(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), end="")
     batch = run.batch_plan(world_size())
     print(batch_table(batch))
@@ -79,7 +79,7 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
 
     ranks, main_process = world_size(), os.environ.get("RANK", "0") == "0"
     run, trl_values = split_recipe(recipe)
-    objective = run.objective()
+    objective = run.objective(trl_values)
     args = grpo_config(run, trl_values, objective, ranks)
     resume = resume and (Path(run.run_dir) / "config.yaml").exists()
     if main_process:

@@ -76,8 +76,15 @@ class RunConfig:
     def batch_plan(self, ranks: int) -> BatchPlan:
         return BatchPlan(self.prompts_per_step, self.group_size, self.micro_batch, self.updates_per_batch, ranks)
 
-    def objective(self) -> Objective:
-        return Objective.from_specs({slot: getattr(self, slot) for slot in SLOT_DEFAULTS})
+    def objective(self, trl_values: Mapping[str, Any] | None = None) -> Objective:
+        """The six slots. TRL's `beta` becomes the wrapper `kl_penalty` around the policy."""
+        specs = {slot: getattr(self, slot) for slot in SLOT_DEFAULTS}
+        trl_values = trl_values or {}
+        if beta := float(trl_values.get("beta") or 0.0):
+            weighted = bool(trl_values.get("use_bias_correction_kl", True))
+            base = specs["policy"] or SLOT_DEFAULTS["policy"]
+            specs["policy"] = {"name": "kl_penalty", "beta": beta, "importance_weighted": weighted, "base": base}
+        return Objective.from_specs(specs)
 
 
 def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:

@@ -78,6 +78,11 @@ class Objective:
             controllers=tuple(build("controller", spec) for spec in filled["controllers"]),
         )
 
+    def __post_init__(self):
+        check = getattr(self.advantage, "check_objective", None)
+        if check is not None:
+            check(self)
+
     @property
     def _components(self) -> dict[str, Any]:
         names = ("plan", "sampling", "reward", "advantage", "policy", "filter")

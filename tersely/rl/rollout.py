@@ -79,7 +79,7 @@ class RolloutRound:
         """Keep the generations; the text of a row is its prefill and what was sampled."""
         self.generations = generations
         sampled = self.tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
-        self.texts = [(plan.prefill or "") + text for plan, text in zip(self.plans, sampled, strict=True)]
+        self.texts = [self._prefill_text(plan) + text for plan, text in zip(self.plans, sampled, strict=True)]
 
     def trained_completions(self) -> list[list[int]]:
         return [
@@ -112,11 +112,16 @@ class RolloutRound:
             )
         ]
 
-    def _prefill(self, plan: RolloutPlan) -> list[int]:
-        """The prefill's ids, tokenised alone so that they do not depend on the prompt; `<think>` is not doubled."""
+    def _prefill_text(self, plan: RolloutPlan) -> str:
+        """The prefill as it stands after the template's opening: `<think>` is not doubled."""
         text = plan.prefill or ""
         if text.startswith("<think>") and self.template.opens_thinking:
-            text = text.removeprefix("<think>").lstrip()
+            return text.removeprefix("<think>").lstrip()
+        return text
+
+    def _prefill(self, plan: RolloutPlan) -> list[int]:
+        """The prefill's ids, tokenised alone so that they do not depend on the prompt."""
+        text = self._prefill_text(plan)
         return self.tokenizer.encode(text, add_special_tokens=False) if text else []
 
     def _trained_prefill(self, plan: RolloutPlan) -> list[int]:

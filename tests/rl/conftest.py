@@ -92,7 +92,7 @@ def make_trainer(tiny_model, tmp_path):
             **recipe,
         }
         run, trl_values = split_recipe(values)
-        objective = run.objective()
+        objective = run.objective(trl_values)
         args = grpo_config(run, trl_values, objective, 1)
         model, tokenizer = load_model(run.model_name_or_path, args)
         rows = [

@@ -63,3 +63,20 @@ def test_loss_and_gradient_equal_trl(make_trainer, aggregate, policy, schedule):
         torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-5)
         trained += bool(gradient.abs().max() > 0)
     assert trained, "no batch carried any signal, so nothing was compared"
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_kl_to_a_reference_equals_trl(make_trainer, weighted):
+    trainer = make_trainer(beta=0.1, use_bias_correction_kl=weighted, aggregate="sequence")
+    trainer.loss_type, trainer.epsilon_low, trainer.epsilon_high = "grpo", 0.2, 0.2
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    for inputs in batches(trainer, 2):
+        assert (inputs["ref_per_token_logps"] - inputs["old_per_token_logps"]).abs().max() > 0.1
+        loss, gradient = loss_and_gradient(trainer, trainer._compute_loss, inputs)
+        reference, expected = loss_and_gradient(
+            trainer, lambda model, x: GRPOTrainer._compute_loss(trainer, model, x), inputs
+        )
+        torch.testing.assert_close(loss, reference, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-5)
