@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
-COMMANDS: dict[str, tuple[str, str]] = {
+Table = Mapping[str, tuple[str, str]]
+"""Command -> (`module:function` that takes the arguments and returns an exit status, one line of help)."""
+
+COMMANDS: Table = {
     "quickstart": ("tersely.launch.quickstart:main", "the main job on the embedded model, report included"),
     "train": ("tersely.launch.train:main", "train a recipe"),
     "eval": ("tersely.eval.generate:main", "evaluate a model on benchmarks"),
     "report": ("tersely.eval.report:main", "report.html, report.md and report.json of evaluated runs"),
-    "compare": ("tersely.eval.compare:main", "two runs: the verdict sentence and the table"),
+    "compare": ("tersely.eval.compare:main", "two runs on the same problems: the table and the verdict"),
     "verify": ("tersely.rewards.verify.command:main", "verdicts on a JSONL file of answers"),
     "methods": ("tersely.launch.methods:main", "the shipped methods, or the card of one"),
-    "testbed": ("tersely.launch.cli:testbed", "make | measure | fetch-smollm2"),
-    "completion": ("tersely.launch.cli:completion", "shell completion: bash | zsh | fish"),
+    "testbed": ("tersely.launch.cli:testbed", "the embedded model: make | measure | fetch-smollm2"),
+    "completion": ("tersely.launch.completion:main", "shell completion: bash | zsh | fish"),
 }
-TESTBED: dict[str, tuple[str, str]] = {
+TESTBED: Table = {
     "make": ("tersely.testbed.make:main", "make the embedded model's weights from nothing"),
     "measure": ("tersely.testbed.measure:main", "measure its properties"),
     "fetch-smollm2": ("tersely.testbed.smollm2:main", "fetch and convert SmolLM2-135M-Instruct"),
@@ -26,11 +29,20 @@ TESTBED: dict[str, tuple[str, str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Dispatch to a command; returns the exit status."""
-    return dispatch("tersely", COMMANDS, list(sys.argv[1:] if argv is None else argv))
+    """Dispatch to a command; returns the exit status. `--debug` before the command keeps tracebacks."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["--debug"]:
+        os.environ["TERSELY_DEBUG"] = "1"
+        del arguments[0]
+    return dispatch("tersely", COMMANDS, arguments)
 
 
-def dispatch(program: str, commands: dict[str, tuple[str, str]], arguments: list[str]) -> int:
+def testbed(arguments: Sequence[str]) -> int:
+    return dispatch("tersely testbed", TESTBED, list(arguments))
+
+
+def dispatch(program: str, commands: Table, arguments: list[str]) -> int:
+    """Run the command that the first argument names with the others; without one, print the usage."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage(program, commands))
         return 0
@@ -59,39 +71,18 @@ def run_command(command: Callable[[Sequence[str]], int | None], arguments: Seque
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        # the reader has gone (`| head`); what is still buffered must not raise again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (SpecError, FileNotFoundError) as error:
+    except (SpecError, FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError) as error:
         if os.environ.get("TERSELY_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def usage(program: str, commands: dict[str, tuple[str, str]]) -> str:
+def usage(program: str, commands: Table) -> str:
     width = max(map(len, commands))
     lines = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in commands.items())
-    return f"usage: {program} <command> [options]\n\n{lines}\n\n{program} <command> --help says more."
-
-
-def testbed(arguments: Sequence[str]) -> int:
-    return dispatch("tersely testbed", TESTBED, list(arguments))
-
-
-def completion(arguments: Sequence[str]) -> int:
-    """Print the completion script of a shell; load it with `source <(tersely completion bash)`."""
-    from tersely.checks import SpecError, nearest
-
-    names, parts = " ".join(COMMANDS), " ".join(TESTBED)
-    scripts = {
-        "bash": f'_tersely() {{ local w="{names}"; [ "${{COMP_WORDS[1]}}" = testbed ] && w="{parts}"\n'
-        '  [ "$COMP_CWORD" -le 2 ] && COMPREPLY=($(compgen -W "$w" -- "${COMP_WORDS[COMP_CWORD]}")); }\n'
-        "complete -o default -F _tersely tersely",
-        "zsh": f"#compdef tersely\n_arguments '1:command:({names})' '*:file:_files'",
-        "fish": f"complete -c tersely -n __fish_use_subcommand -a '{names}'\n"
-        f"complete -c tersely -n '__fish_seen_subcommand_from testbed' -a '{parts}'",
-    }
-    shell = arguments[0] if arguments else "bash"
-    if shell not in scripts:
-        raise SpecError(f"no completion for {shell!r}; {nearest(shell, scripts)}")
-    print(scripts[shell])
-    return 0
+    options = "" if " " in program else "\n\n  --version   print the version\n  --debug     keep tracebacks of errors"
+    return f"usage: {program} <command> [options]\n\n{lines}{options}\n\n{program} <command> --help says more."
