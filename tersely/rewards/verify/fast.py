@@ -1,4 +1,4 @@
-"""What needs no sympy: the same text, or two plain numbers."""
+"""What needs no sympy: the same text, two plain numbers, or two formulas that a probe tells together or apart."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import lru_cache
 from tersely.rewards.verify.boxes import has_box, last_box
 from tersely.rewards.verify.extract import find_answer
 from tersely.rewards.verify.policy import Policy
+from tersely.rewards.verify.probe import probe
 from tersely.rewards.verify.quantity import Quantity, read_quantity, same_quantity
 from tersely.rewards.verify.text import LIMIT, same_text, tidy
 
@@ -45,7 +46,8 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
         return same_quantity(gold_number, number, policy), "number"
     if policy.decimal_comma and _comma_twins(gold_tidy, tidied):
         return True, "decimal_comma"
-    return None
+    same = probe(gold_tidy, tidied)
+    return None if same is None else (same, "probe")
 
 
 def _comma_twins(gold: str, answer: str) -> bool:

@@ -149,7 +149,7 @@ def _rounds(gold: Quantity, answer: Quantity, value: Fraction, scale: Fraction, 
         return False
     if (
         gold.decimals
-        and gold.significant >= policy.rounded
+        and gold.significant >= policy.rounded - 1
         and (answer.decimals is None or answer.decimals > gold.decimals)
     ):
         return abs(gold.value - value) <= Fraction(1, 2 * 10**gold.decimals) and not _is_short(value, answer)

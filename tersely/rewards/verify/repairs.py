@@ -49,9 +49,10 @@ def gold_spellings(gold: str, answer_is_number: bool) -> list[str]:
 
 def refused(gold: str, answer: str, policy: Policy) -> str | None:
     """Why the answer cannot be right, whatever math-verify says."""
-    if not policy.unevaluated and _WORK.search(answer) and not _WORK.search(gold):
-        if _WORK.search(last_member(answer) or answer):
-            return "unevaluated"
+    if not policy.unevaluated and not _WORK.search(gold) and _WORK.search(last_member(answer) or answer):
+        return "unevaluated"
+    if gold != answer and re.fullmatch(r"[A-Z]{2,}", gold) and re.fullmatch(r"[A-Z]{2,}", answer):
+        return "word"  # BCA is an order, not a product
     if policy.units != "drop" and _tails_differ(gold, answer):
         return "units"
     if policy.bases != "drop" and _bases_differ(gold, answer, policy):

@@ -1,0 +1,217 @@
+"""The verifier measured: accuracy by source, throughput against TRL's `accuracy_reward`, hostile answers, leaks.
+
+    python benchmarks/verifier.py [--data ../shared/data/verifier] [--only accuracy,throughput,hostile,leak]
+
+Every figure is printed, and written to benchmarks/results/verifier.json with the command that made it. The accuracy
+part needs labelled answers (pairs.jsonl, responses.jsonl: rows of gold, prediction or response, label, source) and is
+left out, with a word, where the folder is absent. TRL and math-verify's default run in the same process, on the same
+rows, in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tersely.rewards import Verifier
+
+ROOT = Path(__file__).resolve().parents[1]
+WHOLE_TEXTS = ("huggingface/Math-Verify", "inclusionAI/AReaL", "master-keys")
+
+
+def trl_scores(golds: Sequence[str], texts: Sequence[str]) -> list[float | None]:
+    """TRL's reward; golds boxed, because raw LaTeX golds are dropped by it."""
+    from trl.rewards import accuracy_reward
+
+    boxed = [gold if "\\boxed" in gold else f"\\boxed{{{gold}}}" for gold in golds]
+    return accuracy_reward([[{"role": "assistant", "content": text}] for text in texts], boxed)
+
+
+def default_scores(golds: Sequence[str], texts: Sequence[str]) -> list[float]:
+    """math-verify as its README has it."""
+    from math_verify import parse, verify
+
+    return [float(verify(parse(gold), parse(text))) for gold, text in zip(golds, texts, strict=True)]
+
+
+def read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def pair_texts(rows: Sequence[dict]) -> list[str]:
+    """Predictions that are bare answers are boxed; whole texts and master keys stay as they are."""
+    return [
+        row["prediction"]
+        if row["source"].startswith(WHOLE_TEXTS) or "boxed" in row["prediction"]
+        else f"\\boxed{{{row['prediction']}}}"
+        for row in rows
+    ]
+
+
+def accuracy(data: Path) -> dict:
+    """TP FP TN FN and undecided, by source, of ours, TRL's and math-verify's default."""
+    results = {}
+    for name, contract in (("pairs", "lenient"), ("responses", "answer")):
+        rows = read(data / f"{name}.jsonl")
+        texts = pair_texts(rows) if name == "pairs" else [row["response"] for row in rows]
+        golds = [row["gold"] for row in rows]
+        with Verifier(contract=contract) as verifier:
+            verdicts = verifier.verify(golds, texts)
+        ours = [verdict.correct for verdict in verdicts]
+        columns = {"ours": ours, "trl": trl_scores(golds, texts), "math_verify": default_scores(golds, texts)}
+        for grader, scores in columns.items():
+            for row, score in zip(rows, scores, strict=True):
+                source = row["source"].partition(":")[0]
+                results.setdefault(f"{name}/{source}", defaultdict(Counter))[grader][_cell(row["label"], score)] += 1
+    return {source: {grader: dict(cells) for grader, cells in by.items()} for source, by in results.items()}
+
+
+def _cell(label: bool, score: float | None) -> str:
+    if score is None or score != score:
+        return "undecided"
+    return {(True, 1.0): "TP", (True, 0.0): "FN", (False, 1.0): "FP", (False, 0.0): "TN"}[label, score]
+
+
+def filler(characters: int, source: random.Random) -> str:
+    """Reasoning-like text with formulas, numbers and dollars in it, and no answer."""
+    words = [
+        "so",
+        "we",
+        "let",
+        "the",
+        "value",
+        "of",
+        "this",
+        "sum",
+        "be",
+        "equal",
+        "to",
+        "that",
+        "wait",
+        "check",
+        "and",
+    ]
+    parts: list[str] = []
+    size = 0
+    while size < characters:
+        part = " ".join(source.choices(words, k=9)) + f" $x_{source.randint(1, 9)} = {source.randint(2, 999)}$.\n"
+        parts.append(part)
+        size += len(part)
+    return "".join(parts)
+
+
+def realistic(count: int, characters: int, seed: int) -> tuple[list[str], list[str]]:
+    """Answers as a group of rollouts has them: mostly integers, some fractions and formulas, a third wrong."""
+    source = random.Random(seed)
+    golds, texts = [], []
+    while len(golds) < count:
+        number = source.randint(2, 99)
+        gold, other = source.choice(
+            [
+                (str(number), str(number)),
+                (str(number), f"{number}.0"),
+                (str(number), str(number)),
+                (f"\\frac{{{number}}}{{7}}", f"\\dfrac{{{number}}}{{7}}"),
+                (f"\\frac{{{number}}}{{7}}", f"{number}/7"),
+                (f"{number}\\sqrt{{3}}", f"{number}\\sqrt3"),
+                (f"({number}, {number + 1})", f"({number},{number + 1})"),
+                (f"x^2+{number}x", f"x(x+{number})"),
+            ]
+        )
+        text = filler(characters, source)
+        for _ in range(8):
+            answer = other if source.random() < 0.67 else other.replace(str(number), str(number + source.randint(1, 3)))
+            golds.append(gold)
+            texts.append(f"{text}Therefore the answer is $\\boxed{{{answer}}}$.")
+    return golds[:count], texts[:count]
+
+
+def symbolic(count: int, seed: int) -> tuple[list[str], list[str]]:
+    """Every gold and every answer distinct and a formula; half of them right, none the same string."""
+    source = random.Random(seed)
+    golds, texts = [], []
+    for index in range(count):
+        a, b, c = source.randint(2, 99), source.randint(2, 99), source.randint(2, 9)
+        wrong = index % 2
+        forms = [
+            (f"{a}x^{c}+{b}y+{index}", f"{index} + {b + wrong} y + {a} x^{{{c}}}"),
+            (f"\\frac{{{a}+\\sqrt{{{b}}}}}{{{index + 2}}}", f"\\frac{{\\sqrt{{{b}}}+{a + wrong}}}{{{index + 2}}}"),
+            (f"(x+{a})(x-{index})", f"x^2 + {a - index + wrong} x - {a * index}".replace("+ -", "- ")),
+            (f"{a}\\sin(x)+{index}\\pi", f"{index} \\pi + {a + wrong} \\sin(x)"),
+        ]
+        gold, answer = forms[index % len(forms)]
+        golds.append(gold)
+        texts.append(f"{filler(600, source)}So the answer is $\\boxed{{{answer}}}$.")
+    return golds, texts
+
+
+def rate(function: Callable[[], object], count: int) -> float:
+    began = time.perf_counter()
+    function()
+    return count / (time.perf_counter() - began)
+
+
+def throughput(items: int) -> dict:
+    """Verifications a second, ours with two workers and TRL's, on the same rows. Both have met other rows before."""
+    sets = {
+        "600 characters": realistic(items, 600, 1),
+        "32,000 characters": realistic(items, 32_000, 2),
+        "distinct and symbolic": symbolic(items, 3),
+    }
+    results = {}
+    with Verifier(workers=2, contract="boxed") as verifier:
+        for warm in (realistic(64, 600, 11), symbolic(64, 12)):
+            verifier.verify(*warm)
+            trl_scores(*warm)
+        for name, (golds, texts) in sets.items():
+            scores: dict[str, list] = {}
+            ours = rate(lambda g=golds, t=texts, s=scores: s.update(ours=verifier.verify(g, t)), items)
+            theirs = rate(lambda g=golds, t=texts, s=scores: s.update(trl=trl_scores(g, t)), items)
+            differ = sum(a.correct != b for a, b in zip(scores["ours"], scores["trl"], strict=True))
+            results[name] = {"ours": ours, "trl": theirs, "times": ours / theirs, "items": items, "differ": differ}
+        results["stats"] = {key: value for key, value in verifier.stats().items() if key.startswith(("path", "cache"))}
+    return results
+
+
+def main() -> int:
+    from hostile import hostile, leak  # beside this file
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "verifier")
+    parser.add_argument("--only", default="accuracy,throughput,hostile,leak")
+    parser.add_argument("--items", type=int, default=400)
+    parser.add_argument("--leak-items", type=int, default=10_000)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "verifier.json")
+    options = parser.parse_args()
+    parts = {
+        "accuracy": lambda: accuracy(options.data),
+        "throughput": lambda: throughput(options.items),
+        "hostile": lambda: hostile(options.items * 5),
+        "leak": lambda: leak(options.leak_items),
+    }
+    results = json.loads(options.out.read_text()) if options.out.exists() else {}
+    results["machine"] = {"cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
+    for name in options.only.split(","):
+        if name == "accuracy" and not options.data.is_dir():
+            print(f"accuracy: no labelled data in {options.data}; left out")
+            continue
+        results[name] = {
+            "command": f"python benchmarks/verifier.py --only {name} --items {options.items}",
+            **parts[name](),
+        }
+        print(json.dumps({name: results[name]}, indent=1))
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
