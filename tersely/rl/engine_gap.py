@@ -8,7 +8,8 @@ Degenerate: nan log-probs (not reported, or a trained prefill) are left out; no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,21 +23,33 @@ class StaleEngineError(RuntimeError):
 
 
 def gap(sampler_logp: Tensor, trainer_logp: Tensor, mask: Tensor) -> dict[str, float]:
-    """Mean and maximum of the absolute difference over (n, T) tokens, and the mean ratio exp(trainer - engine)."""
-    known = mask.bool() & sampler_logp.isfinite()
+    """Mean and maximum of the absolute difference over (n, T) tokens, the mean ratio exp(trainer - engine), the count."""
+    known = mask.bool() & ~sampler_logp.isnan()
     if not known.any():
-        return {"mean": 0.0, "max": 0.0, "ratio": 1.0}
+        return {"mean": 0.0, "max": 0.0, "ratio": 1.0, "tokens": 0.0}
     difference = (trainer_logp[known] - sampler_logp[known]).double()
     return {
         "mean": difference.abs().mean().item(),
         "max": difference.abs().max().item(),
         "ratio": difference.clamp(-20, 20).exp().mean().item(),
+        "tokens": float(difference.numel()),
     }
+
+
+def over_ranks(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The gap of the whole batch from each rank's, so that every rank decides alike."""
+    tokens = sum(one["tokens"] for one in measured)
+    if tokens == 0:
+        return {"mean": 0.0, "max": 0.0, "ratio": 1.0, "tokens": 0.0}
+    part = [one for one in measured if one["tokens"]]
+    means = {name: sum(one[name] * one["tokens"] for one in part) / tokens for name in ("mean", "ratio")}
+    largest = [one["max"] for one in part]
+    return {**means, "max": math.nan if any(map(math.isnan, largest)) else max(largest), "tokens": tokens}
 
 
 @dataclass
 class GapGuard:
-    """Stops a run whose mean gap exceeds `limit` nats in `patience` batches in a row."""
+    """Stops a run whose mean gap exceeds `limit` nats in `patience` batches in a row. A nan gap exceeds every limit."""
 
     limit: float = 0.05
     patience: int = 1
@@ -48,7 +61,7 @@ class GapGuard:
 
     def check(self, measured: Mapping[str, float], step: int, facts: Mapping[str, Any]) -> None:
         """Raise `StaleEngineError` with the likely cause; `facts` is what the engine says of itself."""
-        self.exceeded = self.exceeded + 1 if measured["mean"] > self.limit else 0
+        self.exceeded = 0 if measured["mean"] <= self.limit else self.exceeded + 1
         if self.exceeded < self.patience:
             return
         raise StaleEngineError(
@@ -65,14 +78,15 @@ def likely_cause(step: int, facts: Mapping[str, Any]) -> str:
         return "no weights were ever synchronised into it"
     if version != step:
         return f"it holds the weights of step {version}"
-    if facts.get("tied") and facts.get("device") == "cpu":
+    if facts.get("stale_head"):
         return (
-            "its input and output embeddings are tied, and vLLM's CPU engine keeps the packed output head of the first "
-            "load; save the model with tie_word_embeddings false, or use engine: transformers"
+            "its input and output embeddings are tied, and its output head stayed as it was first loaded; save the model "
+            "with tie_word_embeddings false, or use engine: transformers"
         )
     if facts.get("truncated_sampling"):
         return "top_p or top_k cut the distribution that it samples from; train with top_p 1 and top_k 0"
+    dtype = facts.get("dtype")
     return (
-        "compare its dtype with the trainer's, and the parameter names that it loads with the model's; a small constant "
-        "gap is rounding, and then gap_limit can be raised"
+        f"compare its dtype{f' ({dtype})' if dtype else ''} with the trainer's, and the parameter names that it loads with "
+        "the model's; a small constant gap is rounding, and then gap_limit can be raised"
     )

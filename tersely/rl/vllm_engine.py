@@ -1,29 +1,30 @@
 """Rollouts from vLLM in the trainer's own process: token ids in and out, one seed a request, weights synchronised.
 
-On GPUs the weights go in as TRL puts them in. On a CPU vLLM packs its linear layers after loading and drops the
-originals, so there they are reloaded through the model runner, which unpacks and packs again. vLLM is imported only when
-an engine is made.
+vLLM is imported only when an engine is made, and leaves the process as it found it (see `vllm_process.py`). Weights go
+in under the names vLLM expects (see `vllm_weights.py`). Sampled tokens do not depend on the batch they were sampled in,
+on one machine; other kernels (another GPU, another batch's matrix shapes in bfloat16) may round a near tie the other way.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Sequence
 from typing import Any
 
 from tersely.checks import SpecError
 from tersely.rl.engine import Generation, GenerationRequest
-
-CPU_DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "WARNING"}
-"""GiB of cache, the engine in this process, and its voice; what the user has set stays."""
+from tersely.rl.vllm_process import in_process, require_vllm
+from tersely.rl.vllm_weights import load_weights
 
 
 class VLLMEngine:
-    """One vLLM engine of this rank's own, tensor parallel 1.
+    """One vLLM engine of this rank's own, tensor parallel 1. Every rank of a launch must make one, at the same place.
 
-    `model` is a folder or hub id whose weights it starts from; `sync_weights` replaces them. `dtype` "auto" is the
-    checkpoint's. Raises `SpecError` where vLLM is not installed.
+    `model` is a folder or hub id whose weights it starts from; `sync_weights` replaces them. `max_model_len` tokens of
+    prompt and completion (None: the model's own). `dtype` "auto" is the checkpoint's on a GPU and float32 on a CPU, where
+    the trainer trains in float32. `gpu_memory_utilization` is the share of a GPU's memory; on a CPU the cache has
+    VLLM_CPU_KVCACHE_SPACE GiB (1 unless set). `enable_sleep_mode` frees the GPU between rollouts (the weights wait in host
+    memory); a CPU has no such mode. Raises `SpecError` where vLLM is not installed.
     """
 
     reports_logprobs = True
@@ -42,49 +43,54 @@ class VLLMEngine:
         trust_remote_code: bool = False,
     ):
         require_vllm()
-        import torch
+        self.tokenizer = tokenizer
+        with in_process() as platform:
+            from vllm import LLM
 
-        self.tokenizer, self.on_cpu = tokenizer, not torch.cuda.is_available()
-        if self.on_cpu:
-            for name, value in CPU_DEFAULTS.items():
-                os.environ.setdefault(name, value)
-        else:
-            os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        from vllm import LLM
-
-        ranks = int(os.environ.get("WORLD_SIZE", "1"))
-        self.llm = LLM(
-            model=model,
-            dtype=dtype,
-            seed=seed,
-            max_model_len=max_model_len,
-            max_num_seqs=max_num_seqs,
-            gpu_memory_utilization=gpu_memory_utilization,
-            enable_sleep_mode=enable_sleep_mode and not self.on_cpu,
-            enforce_eager=self.on_cpu,
-            logprobs_mode="processed_logprobs",
-            trust_remote_code=trust_remote_code,
-            disable_log_stats=True,
-            **({"distributed_executor_backend": "external_launcher"} if ranks > 1 else {}),
-        )
+            self.on_cpu = platform.is_cpu()
+            self.sleeps = enable_sleep_mode and not self.on_cpu
+            device = {"enforce_eager": True} if self.on_cpu else {"max_num_batched_tokens": 4096}
+            ranks = int(os.environ.get("WORLD_SIZE", "1"))
+            self.llm = LLM(
+                model=model,
+                dtype="float32" if self.on_cpu and dtype == "auto" else dtype,
+                seed=seed,
+                max_model_len=max_model_len,
+                max_num_seqs=max_num_seqs,
+                gpu_memory_utilization=gpu_memory_utilization,
+                enable_sleep_mode=self.sleeps,
+                logprobs_mode="processed_logprobs",
+                trust_remote_code=trust_remote_code,
+                disable_log_stats=True,
+                **device,
+                **({"distributed_executor_backend": "external_launcher"} if ranks > 1 else {}),
+            )
+        self.config = self.llm.llm_engine.model_config
         self.version: int | None = None
-        self.truncated_sampling = False
-        self.tied = bool(getattr(self.llm.llm_engine.model_config.hf_config, "tie_word_embeddings", False))
+        self.stale_head = self.truncated_sampling = False
+        self._asleep: set[str] = set()
 
     def generate(
         self,
         requests: Sequence[GenerationRequest],
         *,
-        temperature: float,
+        temperature: Any = 1.0,
         top_p: float = 1.0,
         top_k: int = 0,
         extra_args: dict | None = None,
     ) -> list[Generation]:
-        """One generation a request, in order. `extra_args` reach the engine's logits processors."""
+        """One generation a request, in order. `extra_args` reach the engine's logits processors.
+
+        Raises `SpecError` where a prompt and its cap do not fit `max_model_len`: vLLM would cut the completion short.
+        """
         from vllm import SamplingParams
 
+        if callable(temperature):
+            raise SpecError("engine: vllm draws at a fixed temperature; this sampling needs engine: transformers")
         if not requests:
             return []
+        self._check_lengths(requests)
+        self._wake("weights", "kv_cache")
         self.truncated_sampling = top_p < 1.0 or top_k > 0
         sampling = [
             SamplingParams(
@@ -93,7 +99,9 @@ class VLLMEngine:
                 top_k=top_k,
                 seed=request.seed,
                 max_tokens=request.max_new_tokens,
+                stop_token_ids=[self.tokenizer.eos_token_id],  # vLLM adds those of the model's generation config
                 logprobs=0,
+                flat_logprobs=True,
                 detokenize=False,
                 extra_args=extra_args,
             )
@@ -101,68 +109,67 @@ class VLLMEngine:
         ]
         prompts = [{"prompt_token_ids": list(request.prompt_ids)} for request in requests]
         outputs = self.llm.generate(prompts, sampling_params=sampling, use_tqdm=False)
+        if self.sleeps:
+            self.llm.sleep(level=1)
+            self._asleep = {"weights", "kv_cache"}
         return [_generation(output.outputs[0]) for output in outputs]
+
+    def _check_lengths(self, requests: Sequence[GenerationRequest]) -> None:
+        longest = max(requests, key=lambda request: len(request.prompt_ids) + request.max_new_tokens)
+        needed = len(longest.prompt_ids) + longest.max_new_tokens
+        if needed > self.config.max_model_len:
+            raise SpecError(
+                f"a prompt of {len(longest.prompt_ids)} tokens and a completion of up to {longest.max_new_tokens} need "
+                f"{needed}, and the engine's context is {self.config.max_model_len} tokens: raise vllm_max_model_length, "
+                "or lower max_completion_length"
+            )
 
     def sync_weights(self, model: Any, version: int) -> None:
         """Push the weights of the (possibly wrapped or sharded) trained model; then forget cached prefixes.
 
         Gathering a sharded parameter is a collective, so every rank must call this.
         """
+        self._wake("weights")
         runner = self.llm.llm_engine.model_executor.driver_worker.model_runner
-        parameters = named_parameters(model)
-        if self.on_cpu:
-            runner.reload_weights(weights_iterator=iter(parameters))
-        else:
-            for name, value in parameters:
-                runner.model.load_weights([(name, value)])
+        self.stale_head = not load_weights(runner, model, self.on_cpu, self.tied)
         self.llm.reset_prefix_cache()
         self.version = version
+
+    @property
+    def tied(self) -> bool:
+        """Do the input and output embeddings share one matrix?"""
+        return bool(getattr(self.config.hf_text_config, "tie_word_embeddings", False))
 
     def facts(self) -> dict[str, Any]:
         return {
             "engine": "vllm",
-            "device": "cpu" if self.on_cpu else "cuda",
+            "device": "cpu" if self.on_cpu else "gpu",
+            "dtype": str(self.config.dtype).removeprefix("torch."),
             "version": self.version,
             "tied": self.tied,
+            "stale_head": self.stale_head,
             "truncated_sampling": self.truncated_sampling,
         }
 
     def close(self) -> None:
-        """Release the engine's memory."""
+        """Release the engine's memory. Calling it twice does no harm."""
         import gc
 
-        self.llm = None
+        if self.llm is None:
+            return
+        self.llm.llm_engine.engine_core.shutdown()
+        self.llm = self.config = None
         gc.collect()
 
-
-def require_vllm() -> None:
-    """A clear error where vLLM cannot be had."""
-    if find_spec("vllm") is None:
-        raise SpecError(
-            "engine: vllm needs vLLM, which is not installed: pip install 'tersely[vllm]' on a machine with a GPU, "
-            "`make engines` without one; or use engine: transformers"
-        )
-
-
-def named_parameters(model: Any) -> Iterator[tuple[str, Any]]:
-    """Full parameters under the names vLLM expects, gathered one at a time: TRL's own walk over DeepSpeed, FSDP and PEFT."""
-    from accelerate import Accelerator
-    from trl.distributed import DistributedBackend
-    from trl.generation.vllm_generation import VLLMGeneration
-
-    accelerator = Accelerator()
-    walk = object.__new__(VLLMGeneration)  # only its walk is wanted, not a second engine
-    walk.model, walk.accelerator, walk._dist = (
-        accelerator.unwrap_model(model),
-        accelerator,
-        DistributedBackend(accelerator),
-    )
-    return walk._iter_named_params()
+    def _wake(self, *parts: str) -> None:
+        for part in self._asleep.intersection(parts):
+            self.llm.wake_up(tags=[part])
+            self._asleep.discard(part)
 
 
 def _generation(output: Any) -> Generation:
-    logprobs = tuple(
-        next(iter(place.values())).logprob if token not in place else place[token].logprob
-        for token, place in zip(output.token_ids, output.logprobs, strict=True)
+    return Generation(
+        tuple(output.token_ids),
+        tuple(output.logprobs.logprobs),  # flat: one log-prob a position, the sampled token's
+        "length" if output.finish_reason == "length" else "eos",
     )
-    return Generation(tuple(output.token_ids), logprobs, "length" if output.finish_reason == "length" else "eos")

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from tersely.rl.engine_gap import GapGuard, StaleEngineError, gap
+from tersely.rl.engine_gap import GapGuard, StaleEngineError, gap, over_ranks
 
-CURRENT = {"engine": "vllm", "device": "cpu", "version": 7, "tied": False, "truncated_sampling": False}
+CURRENT = {"engine": "vllm", "dtype": "bfloat16", "version": 7, "stale_head": False, "truncated_sampling": False}
+NONE = {"mean": 0.0, "max": 0.0, "ratio": 1.0, "tokens": 0.0}
 
 
 def test_gap_counts_known_tokens_only():
@@ -17,7 +18,27 @@ def test_gap_counts_known_tokens_only():
     measured = gap(sampler, trainer, mask)
     assert measured["mean"] == pytest.approx((0.2 + 0 + 0 + 0.4) / 4)
     assert measured["max"] == pytest.approx(0.4)
-    assert gap(sampler, trainer, mask * 0) == {"mean": 0.0, "max": 0.0, "ratio": 1.0}
+    assert measured["ratio"] == pytest.approx((math.exp(-0.2) + 1 + 1 + math.exp(0.4)) / 4)
+    assert measured["tokens"] == 4
+    assert gap(sampler, trainer, mask * 0) == NONE
+
+
+def test_ranks_decide_by_the_gap_of_the_whole_batch():
+    sampler, trainer = -torch.rand(6, 9), -torch.rand(6, 9)
+    mask = torch.rand(6, 9) > 0.3
+    parts = [gap(sampler[rows], trainer[rows], mask[rows]) for rows in (slice(0, 1), slice(1, 6))]
+    assert over_ranks(parts) == pytest.approx(gap(sampler, trainer, mask))
+    assert over_ranks([NONE, parts[0]]) == pytest.approx(parts[0])
+    assert over_ranks([NONE, NONE]) == NONE
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_gap_that_is_no_number_stops_the_run(broken):
+    trainer, mask = torch.zeros(1, 2), torch.ones(1, 2)
+    trainer[0, 1] = broken
+    measured = gap(torch.zeros(1, 2), trainer, mask)
+    with pytest.raises(StaleEngineError):
+        GapGuard(limit=1e9).check(over_ranks([NONE, measured]), 7, CURRENT)
 
 
 def test_small_gaps_pass_and_patience_waits():
@@ -35,11 +56,18 @@ def test_small_gaps_pass_and_patience_waits():
     [
         ({"version": None}, "no weights were ever synchronised"),
         ({"version": 5}, "holds the weights of step 5"),
-        ({"tied": True}, "embeddings are tied"),
+        ({"stale_head": True}, "embeddings are tied"),
         ({"truncated_sampling": True}, "top_p or top_k"),
-        ({}, "dtype"),
+        ({}, r"dtype \(bfloat16\)"),
     ],
 )
 def test_the_message_names_the_cause(facts, cause):
     with pytest.raises(StaleEngineError, match=cause):
         GapGuard().check({"mean": 0.5, "max": 1.0}, 7, {**CURRENT, **facts})
+
+
+def test_limits_are_checked():
+    with pytest.raises(ValueError, match="gap_limit"):
+        GapGuard(limit=0.0)
+    with pytest.raises(ValueError, match="gap patience"):
+        GapGuard(patience=0)
