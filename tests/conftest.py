@@ -15,6 +15,7 @@ settings.register_profile("tersely", derandomize=True, deadline=None)
 settings.load_profile("tersely")
 
 ENGINES = ("vllm", "deepspeed", "browser", "slurm")
+"""Marks of tests that may skip on a user's machine, and must run where TERSELY_CI=1."""
 ROOT = Path(__file__).parents[1]
 
 
@@ -27,11 +28,23 @@ def shared_data() -> Path:
     return folder
 
 
+def all_must_run() -> bool:
+    return os.environ.get("TERSELY_CI") == "1"
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    outcome = yield
-    report = outcome.get_result()
+    report = (yield).get_result()
     marked = [name for name in ENGINES if item.get_closest_marker(name)]
-    if report.skipped and marked and os.environ.get("TERSELY_CI") == "1" and not hasattr(report, "wasxfail"):
+    if report.skipped and marked and all_must_run() and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, but {marked[0]} must run here: {call.excinfo.value if call.excinfo else ''}"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector):
+    report = (yield).get_result()
+    if report.skipped and all_must_run():
+        # a whole file that skips never shows its marks
+        report.outcome = "failed"
+        report.longrepr = f"skipped at import, where all must run: {report.longrepr}"
