@@ -27,6 +27,8 @@ TESTBED: Table = {
     "fetch-smollm2": ("tersely.testbed.smollm2:main", "fetch and convert SmolLM2-135M-Instruct"),
 }
 
+FILE_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Dispatch to a command; returns the exit status. `--debug` before the command keeps tracebacks."""
@@ -62,7 +64,11 @@ def dispatch(program: str, commands: Table, arguments: list[str]) -> int:
 
 
 def run_command(command: Callable[[Sequence[str]], int | None], arguments: Sequence[str]) -> int:
-    """Errors that a user can mend are one line; others keep their traceback, and so do all under TERSELY_DEBUG."""
+    """Errors that a user can mend are one line; others keep their traceback, and so do all under TERSELY_DEBUG.
+
+    Exit status: 2 for what could not be meant (`SpecError`, a missing file), 1 for a run that stopped itself, 130 for an
+    interrupt.
+    """
     from tersely.checks import SpecError
 
     try:
@@ -74,11 +80,13 @@ def run_command(command: Callable[[Sequence[str]], int | None], arguments: Seque
         # the reader has gone (`| head`); what is still buffered must not raise again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (SpecError, FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError) as error:
-        if os.environ.get("TERSELY_DEBUG"):
+    except Exception as error:
+        # the exceptions that this package defines are written for its users
+        meant = isinstance(error, FILE_ERRORS) or type(error).__module__.startswith("tersely.")
+        if not meant or os.environ.get("TERSELY_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, (SpecError, *FILE_ERRORS)) else 1
 
 
 def usage(program: str, commands: Table) -> str:

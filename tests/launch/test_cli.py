@@ -100,6 +100,16 @@ def test_an_error_of_the_user_is_one_line(error, capsys, monkeypatch):
         cli.run_command(command, [])
 
 
+def test_a_run_that_stops_itself_says_so_in_one_line(capsys):
+    from tersely.rl.engine_gap import StaleEngineError
+
+    def command(_):
+        raise StaleEngineError("step 3: it holds the weights of step 1")
+
+    assert cli.run_command(command, []) == 1
+    assert capsys.readouterr().err == "error: step 3: it holds the weights of step 1\n"
+
+
 def test_a_fault_of_ours_keeps_its_traceback():
     def command(_):
         raise ZeroDivisionError
