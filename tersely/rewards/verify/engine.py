@@ -28,11 +28,21 @@ class Engine:
         if fast is not None:
             return ("right" if fast[0] else "wrong"), fast[1]
         self._left = _ATOMS
+        if self._hopeless(prepare(gold), prepare(answer)):
+            return "wrong", "structure"
         for spelled in repairs.gold_spellings(prepare(gold)[0], prepare(answer)[1] is not None):
             path = self._decide(spelled, prepare(answer)[0])
             if path is not None:
                 return "right", path
         return "wrong", "engine"
+
+    def _hopeless(self, gold: tuple, answer: tuple) -> bool:
+        """A number against a collection of several things."""
+        for (_, number), (other, none) in ((gold, answer), (answer, gold)):
+            if number is not None and none is None:
+                shape = shape_of(other)
+                return shape.kind in ("list", "tuple", "set", "interval", "union") and len(shape.parts) > 1
+        return False
 
     def _decide(self, gold: str, answer: str) -> str | None:
         """What says that the answer is the gold; None where nothing does."""
@@ -105,7 +115,15 @@ _WARM = (
     (r"x=\frac{\pi}{6}", r"\begin{pmatrix}1 & 2 \\ 3 & 4\end{pmatrix}"),
     (r"2\sin(x)\cos(x)", r"\sin(2x)"),
     (r"1 \pm \sqrt{19}", r"\log_2 8 + e^{x}"),
-    (r"\frac{x+2}{7}", r"\frac{x}{7}+\frac{2}{7}"),
+    (r"[-1,-\frac12) \cup (-\frac12,0) \cup (1,\infty)", r"\lfloor\frac{2n}{3}\rfloor+1"),
+    (r"x(t) = -\frac{1}{18} e^{-t} + \frac{25}{54} e^{5t}", r"(4\sqrt{2}, 4\sqrt{2}, \sqrt{3})"),
+    (r"\frac{s+\sigma}{(s+\sigma)^{2}+\omega_{d}^{2}}", r"-\sin (3 t) / 5+ C_{1} \sin (2 t)"),
+    (r"\sqrt{4 \pi G \rho_{0} r_{0}^{2}}", r"90^\circ"),
+    (r"-3 + 8i", r"|x-2| \ge 3"),
+    (r"\binom{n}{2} + n!", r"( \frac{4}{3}, -\frac{7}{3} )"),
+    (r"\arctan(\frac{x}{2})", r"2^{n+1}-\ln(x)"),
+    (r"f(n)=n^2", r"x \ne 0"),
+    (r"-1 < a \le \frac{1}{2}", r"\log_{10} x"),
 )
 
 

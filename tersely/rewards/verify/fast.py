@@ -9,6 +9,9 @@ from tersely.rewards.verify.extract import find_answer
 from tersely.rewards.verify.policy import Policy
 from tersely.rewards.verify.probe import probe
 from tersely.rewards.verify.quantity import Quantity, read_quantity, same_quantity
+from tersely.rewards.verify.repairs import refused
+from tersely.rewards.verify.shapes import Shape, shape_of
+from tersely.rewards.verify.structure import Structure, both_collections
 from tersely.rewards.verify.text import LIMIT, same_text, tidy
 
 _SOLUTION = 200  # characters from which a gold is taken for a solution rather than an answer
@@ -47,7 +50,39 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
     if policy.decimal_comma and _comma_twins(gold_tidy, tidied):
         return True, "decimal_comma"
     same = probe(gold_tidy, tidied)
-    return None if same is None else (same, "probe")
+    return _by_shape(gold_tidy, tidied, policy) if same is None else (same, "probe")
+
+
+class _Open(Exception):
+    """An element that only the engine can decide."""
+
+
+def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
+    """Collections and labelled values whose elements are all decided here."""
+    shapes = shape(gold), shape(answer)
+    whole = all(found.kind == "atom" and found.text == text for found, text in zip(shapes, (gold, answer), strict=True))
+    if whole or refused(gold, answer, policy) is not None:
+        return None
+
+    def same(left: str, right: str) -> bool:
+        decided = decide_fast(left, right, policy)
+        if decided is None:
+            raise _Open
+        return decided[0]
+
+    try:
+        equal = Structure(policy, same).equal(*shapes)
+    except _Open:
+        return None
+    if equal:
+        return True, "structure"
+    final = both_collections(*shapes) and not any(mark in text for mark in ("\\pm", ":") for text in (gold, answer))
+    return (False, "structure") if final else None
+
+
+@lru_cache(maxsize=4096)
+def shape(tidied: str) -> Shape:
+    return shape_of(tidied)
 
 
 def _comma_twins(gold: str, answer: str) -> bool:

@@ -15,6 +15,7 @@ from tersely.rewards.verify.wire import Buffer, pack
 
 _START_SECONDS = 180.0
 _FORK_SECONDS = 30.0
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 # The current folder is taken off the path: a file named like a module must not be imported by a worker.
 _BOOT = (
     "import sys; root = sys.argv[2]; sys.path[:] = [p for p in sys.path if p] + [root]; "
@@ -45,6 +46,14 @@ class Worker:
     def send(self, message: dict) -> None:
         self.connection.sendall(pack(message))
         self.served += 1
+
+    def cpu(self) -> float | None:
+        """Seconds of processor time used so far, None where the system does not tell."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_bytes().rsplit(b")", 1)[1].split()
+        except (OSError, IndexError):
+            return None
+        return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def kill(self) -> None:
         """SIGKILL, by a handle that cannot mean another process where the system has such handles."""

@@ -21,6 +21,7 @@ _PI = Decimal("3.141592653589793238462643383279502884197169399375105820974944592
 _E = Decimal("2.71828182845904523536028747135266249775724709369995957496696762772407663035355")
 _SAME = Decimal("1e-40")
 _FAR = Decimal("1e-3")
+_TINY = Decimal("1e-9")
 _LENGTH, _POWER = 300, 200
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d+)?|\.\d+)|(?P<command>\\[A-Za-z]+)|(?P<letter>[A-Za-z](?:_(?:\w|\{\w{1,4}\}))?)"
@@ -45,7 +46,10 @@ def probe(gold: str, answer: str) -> bool | None:
     if left is None or right is None:
         return None
     with localcontext(_CONTEXT):
-        gaps = [abs(a - b) / max(abs(a), abs(b), Decimal(1)) for a, b in zip(left[0], right[0], strict=True)]
+        sizes = [max(abs(a), abs(b)) for a, b in zip(left[0], right[0], strict=True)]
+        if min(sizes) < _TINY:
+            return None  # nothing but rounding, perhaps
+        gaps = [abs(a - b) / size for a, b, size in zip(left[0], right[0], sizes, strict=True)]
         if all(gap <= _SAME for gap in gaps):
             return True
         if left[1] and right[1] and max(gaps) > _FAR:

@@ -63,7 +63,8 @@ def _far_apart(gold: Any, answer: Any) -> bool:
         if values[0] is None or values[1] is None:
             return False
         scale = max(abs(values[0]), abs(values[1]))
-        if not abs(values[0] - values[1]) > _FAR * max(scale, 1e-2):
+        floor = 0.0 if values[0] and values[1] else 1e-2  # math-verify takes 2^-98 and 6^-98 both for 0
+        if not abs(values[0] - values[1]) > _FAR * max(scale, floor):
             return False
         far += 1
     return far > 0
@@ -109,7 +110,7 @@ def _value(expression: Any, point: dict) -> complex | None:
         value = complex(expression.doit().evalf(12, subs=numbers))
     except (TypeError, ValueError, AttributeError, ArithmeticError):
         return None
-    return value if value == value and abs(value) < 1e300 else None
+    return value if value == value and abs(value) < 1e300 and (not value or abs(value) > 1e-200) else None
 
 
 def closed_value(text: str) -> Fraction | None:

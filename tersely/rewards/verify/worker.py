@@ -80,7 +80,7 @@ def _work(connection: socket.socket, engine, options: dict) -> None:
             full = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > high_water
             if full and reply["status"] == "wrong":
                 # An allocation that failed deep inside is swallowed as "not equal": that is no verdict.
-                reply = {"status": "undecided", "path": "memory"}
+                reply.update(status="undecided", path="memory")
             reply["last"] = full or reply["path"] == "memory"
             connection.sendall(pack(reply))
             if reply["last"]:
