@@ -1,0 +1,104 @@
+"""The pages hold: links lead somewhere, commands and make targets exist, recipes in them are recipes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tersely.launch.cli import COMMANDS, TESTBED
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tersely/**/*.md")])
+NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def outside_blocks(text: str) -> str:
+    return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_within_the_project_lead_to_files(name):
+    page = ROOT / name
+    links = re.findall(r"\]\(([^)#\s]+)", outside_blocks(page.read_text()))
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_and_targets_exist(name):
+    text = (ROOT / name).read_text()
+    code = "\n".join([*blocks(text, "bash"), *re.findall(r"`([^`\n]+)`", outside_blocks(text))])
+    for command, second in re.findall(
+        r"^(?:\$ )?tersely ([a-z][a-z0-9-]*)(?: ([a-z][a-z0-9-]*))?", code, flags=re.MULTILINE
+    ):
+        assert command in COMMANDS, command
+        assert command != "testbed" or not second or second in TESTBED, second
+    for target in re.findall(r"^make (?:[A-Z]+=\S+ )*([a-z][a-z0-9-]*)", code, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", MAKEFILE, flags=re.MULTILINE), target
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md"])
+def test_recipes_in_the_pages_are_recipes(name, tmp_path):
+    from tersely.configs.load import load_recipe
+    from tersely.rl.config import grpo_config, split_recipe
+    from tersely.rl.data import parse_sources
+
+    found = [block for block in blocks((ROOT / name).read_text(), "yaml") if "model_name_or_path" in block]
+    assert found
+    for block in found:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(block)
+        run, trl_values = split_recipe(load_recipe(path))
+        assert grpo_config(run, trl_values, run.objective(), 1).num_generations == run.group_size
+        assert parse_sources(run.dataset)
+
+
+def test_data_in_the_concepts_is_data():
+    from tersely.rl.data import parse_sources
+
+    for block in blocks((ROOT / "docs" / "concepts.md").read_text(), "yaml"):
+        assert parse_sources(yaml.safe_load(block)["dataset"])
+
+
+def test_slots_and_defaults_of_the_concepts_are_those_of_the_code():
+    from tersely.rl.objective import SLOT_DEFAULTS
+
+    rows = re.findall(
+        r"^\| `(\w+)` \| [^|]*\? \| `(\w+)` \|$", (ROOT / "docs" / "concepts.md").read_text(), flags=re.MULTILINE
+    )
+    assert dict(rows) == {
+        slot: SLOT_DEFAULTS[slot] for slot in SLOT_DEFAULTS if slot not in ("aggregate", "controllers")
+    }
+
+
+@pytest.mark.parametrize(
+    ("message", "file"),
+    [
+        ("no CPU build of torch", "scripts/install.py"),
+        ("no virtual environment could be made", "scripts/install.py"),
+        ("is outside the supported window", "tersely/rl/versions.py"),
+        ("a recipe has no key", "tersely/rl/config.py"),
+        ("is derived here; state", "tersely/rl/config.py"),
+        ("it must divide the", "tersely/rl/batch.py"),
+        ("stands twice", "tersely/configs/load.py"),
+        ("has no chat template", "tersely/rl/models.py"),
+        ("it must be a multiple of", "tersely/rl/config.py"),
+        ("belongs to another config", "tersely/rl/run_dir.py"),
+        ("every ratio is 1", "tersely/launch/train.py"),
+        ("the log-probs of engine and trainer differ", "tersely/rl/engine_gap.py"),
+        ("of the verdicts of step", "tersely/rl/trainer.py"),
+        ("the loss of step", "tersely/rl/trainer.py"),
+        ("needs vLLM, which is not installed", "tersely/rl/vllm_process.py"),
+    ],
+)
+def test_messages_that_the_pages_explain_are_said(message, file):
+    assert message in (ROOT / "docs" / "troubleshooting.md").read_text()
+    assert message in (ROOT / file).read_text()
