@@ -15,6 +15,8 @@ TERMS = 400
 DIGITS = 400
 EXPONENT = 10_000
 FACTORIAL = 2_000
+EXPANDED = 60
+SYMBOLS = 800
 
 _POWER = re.compile(r"(?:\^|\*\*)\s*")
 _TOWER = re.compile(r"(?:\^|\*\*)\s*[{(]?\s*[-+]?[^{}()^*]{1,40}[)}]?\s*(?:\^|\*\*)")
@@ -25,6 +27,7 @@ _INTEGRAL = re.compile(r"\\(?:i{0,3}nt|oint)(?![A-Za-z])")
 _BIG = re.compile(r"\d{5,}|10\s*\^\s*\{?\s*\d")
 _LONG = re.compile(rf"\d{{{DIGITS},}}")
 _TERM = re.compile(r"[-+*/,&;=<>]|\\(?:cdot|times|frac|le|ge|cup)(?![A-Za-z])")
+_SYMBOL = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _OPEN, _CLOSE = frozenset("({["), frozenset(")}]")
 
 
@@ -36,7 +39,7 @@ def bomb(text: str) -> str | None:
         return "digits"
     if _depth(text) > DEPTH:
         return "depth"
-    if len(_TERM.findall(text)) > TERMS:
+    if len(_TERM.findall(text)) > TERMS or len(_SYMBOL.findall(text)) > SYMBOLS:
         return "terms"
     if _huge_power(text):
         return "power"
@@ -71,12 +74,26 @@ def _huge_power(text: str) -> bool:
             return True
         if "!" in exponent:
             return True
+        if _expands(text, match.start(), exponent):
+            return True
         base = text[max(0, match.start() - 12) : match.start()]
         digits = re.search(r"(\d+)\s*[)}]?\s*$", base)
         power = re.fullmatch(r"[-+]?\s*(\d+)", exponent.strip("{}() "))
         if digits and power and len(digits.group(1)) * int(power.group(1)) > 3 * EXPONENT:
             return True
     return False
+
+
+def _expands(text: str, at: int, exponent: str) -> bool:
+    """A bracketed sum to a high power: simplifying multiplies it out."""
+    if text[:at].rstrip()[-1:] not in (")", "}", "]"):
+        return False
+    power = re.fullmatch(r"\d+", exponent.strip("{}() "))
+    return (
+        bool(power)
+        and int(power.group()) > EXPANDED
+        and bool(re.search(r"[A-Za-z]\s*[-+]|[-+]\s*[\d.]*\s*[A-Za-z]", text[:at]))
+    )
 
 
 def _operand(text: str, start: int) -> tuple[str, int]:

@@ -25,7 +25,7 @@ def last_box(text: str) -> str | None:
     """
     found: list[str] = []
     start_of_next = None
-    limit = len(text)
+    limit, joined = len(text), 0
     for start in _starts(text):
         span = _content(text, start, limit)
         if span is None:
@@ -40,7 +40,8 @@ def last_box(text: str) -> str | None:
             break
         else:
             gap = text[end:start_of_next]
-            if len(gap) > _GAP_LIMIT or not _GAP.fullmatch(gap) or len(found) >= _MERGE_LIMIT:
+            joined += 1
+            if len(gap) > _GAP_LIMIT or joined > _MERGE_LIMIT or not _GAP.fullmatch(gap):
                 break
             if content not in found:
                 found.append(content)

@@ -2,13 +2,14 @@ r"""Formulas without sympy: their values at two points, to fifty digits.
 
 Parsing one formula costs math-verify ten to fifty milliseconds, its values a tenth of one. Sums, products, powers,
 fractions, roots, letters and \pi are evaluated at pseudo-random points; equal to forty digits at both is an identity,
-far apart at one is a difference. Functions stand for pseudo-random values of their arguments, so that they can show an
-identity and never a difference. Anything that can be read in two ways (2^10, 1/2x, 3\frac{1}{2}) is left to
+far apart at one is a difference. For an identity, functions stand for pseudo-random values of their arguments; for a
+difference they are computed. Anything that can be read in two ways (2^10, 1/2x, 3\frac{1}{2}) is left to
 math-verify, and so is everything that this file does not know.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Context, Decimal, DecimalException, localcontext
 from functools import lru_cache
@@ -27,7 +28,24 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d+)?|\.\d+)|(?P<command>\\[A-Za-z]+)|(?P<letter>[A-Za-z](?:_(?:\w|\{\w{1,4}\}))?)"
     r"|(?P<sign>\*\*|[-+*/^(){}\[\]]))"
 )
-_FUNCTIONS = frozenset(re.findall(r"\\\w+", r"\sin\cos\tan\cot\sec\csc\ln\log\exp\arcsin\arccos\arctan\sinh\cosh\tanh"))
+_COMPUTED = {
+    "\\sin": math.sin,
+    "\\cos": math.cos,
+    "\\tan": math.tan,
+    "\\cot": lambda x: 1 / math.tan(x),
+    "\\sec": lambda x: 1 / math.cos(x),
+    "\\csc": lambda x: 1 / math.sin(x),
+    "\\ln": math.log,
+    "\\log": math.log,
+    "\\exp": math.exp,
+    "\\arcsin": math.asin,
+    "\\arccos": math.acos,
+    "\\arctan": math.atan,
+    "\\sinh": math.sinh,
+    "\\cosh": math.cosh,
+    "\\tanh": math.tanh,
+}
+_FUNCTIONS = frozenset(_COMPUTED)
 _GREEK = frozenset(
     re.findall(r"\\\w+", r"\alpha\beta\gamma\delta\epsilon\theta\lambda\mu\nu\rho\sigma\tau\phi\varphi\omega\psi")
 )
@@ -52,13 +70,22 @@ def probe(gold: str, answer: str) -> bool | None:
         gaps = [abs(a - b) / size for a, b, size in zip(left[0], right[0], sizes, strict=True)]
         if all(gap <= _SAME for gap in gaps):
             return True
-        if left[1] and right[1] and max(gaps) > _FAR:
-            return False
-    return None
+        return _apart(gold, answer)
+
+
+def _apart(gold: str, answer: str) -> bool | None:
+    """False where the formulas, functions and all, have values far from each other at one of the points."""
+    left, right = _values(gold, functions=True), _values(answer, functions=True)
+    if left is None or right is None or not left[1] or not right[1]:
+        return None
+    sizes = [max(abs(a), abs(b)) for a, b in zip(left[0], right[0], strict=True)]
+    if min(sizes) < _TINY:
+        return None
+    return False if max(abs(a - b) / size for a, b, size in zip(left[0], right[0], sizes, strict=True)) > _FAR else None
 
 
 @lru_cache(maxsize=4096)
-def _values(text: str) -> tuple[tuple[Decimal, ...], bool] | None:
+def _values(text: str, functions: bool = False) -> tuple[tuple[Decimal, ...], bool] | None:
     """(values at the points, whether they are the formula's own), None where the formula is not understood."""
     tail = _UNIT_TAIL.search(text)
     if len(text) < 2 or (tail and tail.group(1) in KNOWN):
@@ -66,9 +93,9 @@ def _values(text: str) -> tuple[tuple[Decimal, ...], bool] | None:
     try:
         tokens = _tokens(text)
         with localcontext(_CONTEXT):
-            readers = [_Reader(tokens, point) for point in (1, 2)]
+            readers = [_Reader(tokens, point, functions) for point in (1, 2)]
             values = tuple(reader.read() for reader in readers)
-    except (_Unknown, DecimalException, RecursionError, OverflowError, ValueError):
+    except (_Unknown, DecimalException, RecursionError, ArithmeticError, ValueError):
         return None
     return (values, readers[0].own) if all(value.is_finite() for value in values) else None
 
@@ -87,8 +114,8 @@ def _tokens(text: str) -> list[str]:
 class _Reader:
     """Recursive descent over the tokens at one point."""
 
-    def __init__(self, tokens: list[str], point: int):
-        self.tokens, self.point, self.at = tokens, point, 0
+    def __init__(self, tokens: list[str], point: int, functions: bool):
+        self.tokens, self.point, self.functions, self.at = tokens, point, functions, 0
         self.own = True
 
     def read(self) -> Decimal:
@@ -217,7 +244,6 @@ class _Reader:
         return value.sqrt() if degree == 2 else _raise(value, 1 / degree)
 
     def _function(self, name: str) -> Decimal:
-        self.own = False
         power = Decimal(1)
         if self._peek() == "^":
             self._take()
@@ -230,6 +256,9 @@ class _Reader:
             argument = self._atom()
             if self._peek() not in ("", "+", "-", ")", "}", "\\cdot", "*", "/") and self._peek() not in _FUNCTIONS:
                 raise _Unknown  # sin x y
+        if self.functions:
+            self.own = self.own and name != "\\log"  # to which base?
+            return _raise(Decimal(str(_COMPUTED[name](float(argument)))), power)
         return _raise(_scatter(f"{name}({argument.quantize(Decimal('1e-38'))})@{self.point}"), power)
 
 

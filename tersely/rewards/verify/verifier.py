@@ -111,10 +111,7 @@ class Verifier:
         open_items: dict[tuple[str, str], list[int]] = {}
         for index, (gold, response) in enumerate(zip(golds, responses, strict=True)):
             began = time.perf_counter()
-            answer = find_answer(response, self.contract) if response else None
-            prompt = None if prompts is None else prompts[index]
-            gold = gold_text(gold)
-            decided = self._decide_here(gold, answer, prompt)
+            gold, answer, decided = self._look(gold, response, None if prompts is None else prompts[index])
             if decided is None:
                 open_items.setdefault((gold, answer), []).append(index)
                 continue
@@ -124,6 +121,16 @@ class Verifier:
         if open_items:
             self._send(open_items, verdicts, progress)
         return verdicts  # type: ignore[return-value]
+
+    def _look(self, gold: str, response: str, prompt: str | None) -> tuple[str, str | None, tuple[str, str] | None]:
+        """(gold, answer, what was decided here). Whatever a text does to this code, the others get their verdicts."""
+        answer = None
+        try:
+            gold = gold_text(gold)
+            answer = find_answer(response, self.contract) if response else None
+            return gold, answer, self._decide_here(gold, answer, prompt)
+        except Exception as error:
+            return gold, answer, ("undecided", f"error:{type(error).__name__}")
 
     def _decide_here(self, gold: str, answer: str | None, prompt: str | None) -> tuple[str, str] | None:
         """(status, path) of what this process can decide, None for the workers."""
