@@ -61,9 +61,9 @@ def script(shell: str) -> str:
         cases = "\n".join(f'        "2 {name}") words="{" ".join(words)}" ;;' for name, words in seconds.items())
         return BASH.format(commands=" ".join(COMMANDS), cases=cases)
     if shell == "zsh":
-        lines = "\n".join(f"        '{name}:{text}'" for name, (_, text) in COMMANDS.items())
+        described = "\n".join(f"        '{name}:{text}'" for name, (_, text) in COMMANDS.items())
         cases = "\n".join(f"        {name}) compadd -- {' '.join(words)} ;;" for name, words in seconds.items())
-        return ZSH.format(commands=lines, cases=cases)
+        return ZSH.format(commands=described, cases=cases)
     lines = [
         f"complete -c tersely -n __fish_use_subcommand -f -a {name} -d '{text}'" for name, (_, text) in COMMANDS.items()
     ]
