@@ -1,18 +1,22 @@
-"""`engine: vllm` through the real command: a gap that stays small, and a tied model that stops the run."""
+"""`engine: vllm` through the real command: on one rank, on two, and with a stale head that stops the run."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.vllm]
 
-LENGTH = {"engine": "vllm", "max_steps": 4, "learning_rate": 5e-3, "vllm_max_model_length": 160}
+VLLM = {"engine": "vllm", "max_completion_length": 128, "vllm_max_model_length": 224}
+STEPS = 6
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _vllm():
     pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
 
@@ -22,34 +26,97 @@ def gaps(launcher, name):
     return [row["engine_gap/mean"] for row in map(json.loads, lines) if "engine_gap/mean" in row]
 
 
-def test_the_engine_follows_the_trainer(launcher):
-    done = launcher.run("vllm", timeout=400, **LENGTH)
+def run(launcher, name, *, start=(), **changes):
+    """As `launcher.run`, with `start` between the interpreter and the module."""
+    python, *command = launcher.command(name, **VLLM, **changes)
+    return subprocess.run(
+        [python, *start, *command],
+        env=launcher.environment(),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        cwd=launcher.folder,
+    )
+
+
+@pytest.fixture(scope="module")
+def one_rank(shared_launcher):
+    done = run(shared_launcher, "vllm_one", max_steps=STEPS)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    measured = gaps(launcher, "vllm")
-    assert len(measured) == 4 and max(measured) < 5e-3
-    assert launcher.completions("vllm").correct.mean() > 0.3
+    return shared_launcher
 
 
-def test_tied_embeddings_stop_the_run_with_the_cause(launcher):
-    """The packed output head of the CPU engine stays as it was loaded, while the trainer moves the shared matrix."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def test_the_engine_follows_the_trainer(one_rank):
+    measured = gaps(one_rank, "vllm_one")
+    assert len(measured) == STEPS and max(measured) < 1e-3
+    rows = one_rank.completions("vllm_one")
+    assert len(rows) == STEPS * 16 and rows.correct.sum() > 2
+    assert rows.text.nunique() > len(rows) / 4  # rollouts of a group are not copies
+
+
+def test_two_ranks_draw_the_same_samples(one_rank):
+    """An engine a rank, and a group that straddles them: 4 prompts of 4 in rows of 8, dealt as on one rank."""
+    done = run(
+        one_rank,
+        "vllm_two",
+        start=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+        micro_batch=4,
+        max_steps=STEPS,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert "ranks        2" in done.stdout
+    expected, found = one_rank.completions("vllm_one"), one_rank.completions("vllm_two")
+    assert expected.prompt_id.tolist() == found.prompt_id.tolist()
+    assert expected.text.tolist() == found.text.tolist()
+    np.testing.assert_allclose(expected.advantage, found.advantage, atol=1e-5)
+    np.testing.assert_allclose(one_rank.losses("vllm_one"), one_rank.losses("vllm_two"), atol=1e-5)
+    assert max(gaps(one_rank, "vllm_two")) < 1e-3
+
+
+def tie(folder):
+    """The embedded model with one matrix for both embeddings, which leaves little of its skill."""
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     from tersely.testbed import model_path
 
-    tied = launcher.folder / "tied"
-    shutil.copytree(model_path(), tied)
-    config = json.loads((tied / "config.json").read_text())
-    (tied / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(tied, dtype="float32")
-    model.save_pretrained(tied)
-    done = launcher.run(
-        "tied_run",
-        timeout=400,
-        **{**LENGTH, "model_name_or_path": str(tied), "max_steps": 30, "learning_rate": 2e-2, "gap_limit": 0.02},
-        reward={"name": "soft_overlong", "cache": 60, "max_length": 64},
+    shutil.copytree(model_path(), folder)
+    state = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").state_dict()
+    state["lm_head.weight"] = state["model.embed_tokens.weight"]
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, tie_word_embeddings=True))
+    model.load_state_dict(state)
+    model.save_pretrained(folder)
+    return folder
+
+
+STALE = """
+import sys
+from tersely.rl import vllm_weights
+vllm_weights.repack_tied_head = lambda model: False
+from tersely.launch.cli import run_command
+from tersely.launch.train import main
+sys.exit(run_command(main, sys.argv[1:]))
+"""
+
+
+def test_a_stale_head_stops_the_run_with_the_cause(launcher):
+    """The packed output head of the CPU engine stays as it was loaded, while the trainer moves the shared matrix."""
+    tied = tie(launcher.folder / "tied")
+    command = launcher.command(
+        "stale",
+        **{**VLLM, "learning_rate": 2e-2, "gap_limit": 0.02, "max_steps": 30, "model_name_or_path": str(tied)},
+        reward={"name": "soft_overlong", "cache": 100, "max_length": 128},
     )
+    options = command[command.index("--config") :]
+    done = subprocess.run(
+        [sys.executable, "-c", STALE, *options],
+        env=launcher.environment(),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        cwd=launcher.folder,
+    )
+    said = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "embeddings are tied" in done.stdout + done.stderr
-    assert max(gaps(launcher, "tied_run"), default=0.0) <= 0.02
+    assert "embeddings are tied" in said and "above gap_limit 0.02" in said, said[-4000:]
+    measured = gaps(launcher, "stale")
+    assert measured and measured[0] < 1e-3 and max(measured) <= 0.02
