@@ -21,7 +21,7 @@ _CONTEXT = Context(prec=50, Emax=9999, Emin=-9999)
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628621")
 _E = Decimal("2.71828182845904523536028747135266249775724709369995957496696762772407663035355")
 _SAME = Decimal("1e-40")
-_FAR = Decimal("1e-3")
+_FAR, _FAR_DECIMALS = Decimal("1e-8"), Decimal("1e-3")  # decimals may be rounded
 _TINY = Decimal("1e-9")
 _LENGTH, _POWER = 300, 200
 _TOKEN = re.compile(
@@ -81,7 +81,8 @@ def _apart(gold: str, answer: str) -> bool | None:
     sizes = [max(abs(a), abs(b)) for a, b in zip(left[0], right[0], strict=True)]
     if min(sizes) < _TINY:
         return None
-    return False if max(abs(a - b) / size for a, b, size in zip(left[0], right[0], sizes, strict=True)) > _FAR else None
+    far = _FAR_DECIMALS if "." in gold or "." in answer else _FAR
+    return False if max(abs(a - b) / size for a, b, size in zip(left[0], right[0], sizes, strict=True)) > far else None
 
 
 @lru_cache(maxsize=4096)
