@@ -59,9 +59,13 @@ def hostile_answers() -> list[str]:
 
 
 def clean(count: int) -> tuple[list[str], list[str]]:
-    """Formulas that need the workers, all distinct."""
-    golds = [f"{k}x^2+{k + 1}y" for k in range(count)]
-    texts = [f"\\boxed{{{k + 1}y + {k + k % 3 // 2} x^2}}" for k in range(count)]
+    """Formulas, all distinct, a third of them wrong; half need the workers."""
+    golds = [f"{k}x^2+{k + 1}y" if k % 2 else f"\\log_{{2}}(x+{k})+{k}" for k in range(count)]
+    texts = []
+    for k in range(count):
+        wrong = k % 3 // 2
+        formula = f"{k + 1}y + {k + wrong} x^2" if k % 2 else f"{k} + \\log_{{2}}({k + wrong} + x)"
+        texts.append(f"\\boxed{{{formula}}}")
     return golds, texts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from tersely.rewards.verify.boxes import has_box, last_box
@@ -12,7 +13,7 @@ from tersely.rewards.verify.quantity import Quantity, read_quantity, same_quanti
 from tersely.rewards.verify.repairs import refused
 from tersely.rewards.verify.shapes import Shape, shape_of
 from tersely.rewards.verify.structure import Structure, both_collections
-from tersely.rewards.verify.text import LIMIT, same_text, tidy
+from tersely.rewards.verify.text import LIMIT, same_text, squeeze, tidy
 
 _SOLUTION = 200  # characters from which a gold is taken for a solution rather than an answer
 
@@ -83,6 +84,20 @@ def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None
 @lru_cache(maxsize=4096)
 def shape(tidied: str) -> Shape:
     return shape_of(tidied)
+
+
+def restated(answer: str, prompt: str) -> bool:
+    """Whether the answer is a formula that the prompt holds as it is: "3 + 4" for "What is 3 + 4?" A number is none."""
+    tidied, number = prepare(answer)
+    formula = squeeze(tidied)
+    if number is not None or len(formula) < 3 or not re.search(r"[-+*/^\\=]", formula):
+        return False
+    return formula in _squeezed(prompt)
+
+
+@lru_cache(maxsize=1024)
+def _squeezed(prompt: str) -> str:
+    return squeeze(tidy(prompt[-LIMIT:]))
 
 
 def _comma_twins(gold: str, answer: str) -> bool:

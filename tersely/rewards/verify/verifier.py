@@ -13,7 +13,7 @@ from tersely.checks import require_choice, require_range
 from tersely.rewards.verify.bombs import bomb
 from tersely.rewards.verify.cache import Cache
 from tersely.rewards.verify.extract import CONTRACTS, find_answer
-from tersely.rewards.verify.fast import decide_fast, gold_text
+from tersely.rewards.verify.fast import decide_fast, gold_text, restated
 from tersely.rewards.verify.policy import Policy
 from tersely.rewards.verify.pool import Pool
 from tersely.rewards.verify.verdict import Verdict
@@ -139,10 +139,10 @@ class Verifier:
         if not gold:
             return "undecided", "gold"
         fast = decide_fast(gold, answer, self.policy)
-        if fast is not None and fast[0]:
-            return "right", fast[1]
+        if prompt and (fast is None or (fast[0] and fast[1] != "exact")) and restated(answer, prompt):
+            return "wrong", "restated"
         if fast is not None:
-            return "wrong", fast[1]
+            return ("right" if fast[0] else "wrong"), fast[1]
         known = self._cache.get(gold, answer)
         if known is not None:
             self._counts["cache/hits"] += 1
