@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ def model_location(name: str) -> str:
 
 def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
     """The tokenizer, left-padded, with a chat template and an EOS; a clear error where one is missing."""
-    from transformers import AutoTokenizer
-
     location = model_location(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(location, padding_side="left", trust_remote_code=trust_remote_code)
+        tokenizer = _tokenizer_class(location).from_pretrained(
+            location, padding_side="left", trust_remote_code=trust_remote_code
+        )
     except (OSError, ValueError) as error:
         raise SpecError(
             f"model_name_or_path {name!r}: its tokenizer cannot be loaded ({_first_line(error)})"
@@ -41,6 +42,15 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
             "the tokenizer again (an unused special token will do)"
         )
     return tokenizer
+
+
+def _tokenizer_class(location: str) -> Any:
+    """A folder that names no family is read as it stands: AutoTokenizer would rebuild it by the rules of the model's family."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    config = Path(location) / "tokenizer_config.json"
+    named = json.loads(config.read_text()).get("tokenizer_class") if config.is_file() else None
+    return PreTrainedTokenizerFast if named in ("TokenizersBackend", "PreTrainedTokenizerFast") else AutoTokenizer
 
 
 def load_model(name: str, args: Any) -> tuple[Any, Any]:

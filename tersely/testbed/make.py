@@ -1,30 +1,32 @@
 """Make the testbed's model from nothing: cold start on generated traces, in one plain loop.
 
-    python -m tersely.testbed.make --out DIR --seed 0 --tokens 16e6
+    torchrun --nproc-per-node 2 -m tersely.testbed.make --out DIR      # or plain python -m, in one process
 
-Deterministic for a seed, a number of threads and a torch version. Nothing is downloaded.
+Deterministic for a seed, a number of processes and threads, and a torch version. Nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tersely.testbed.neutral import draw_setting
 from tersely.testbed.tasks import stream
 from tersely.testbed.tokenizer import END, MAX_LENGTH, build_tokenizer
-from tersely.testbed.traces import Mixture, Piece, trace
+from tersely.testbed.traces import MIXTURE, RESULT_WEIGHT, Mixture, Piece, trace
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+    from transformers import Qwen2ForCausalLM, PreTrainedTokenizerFast
 
 HIDDEN, LAYERS, INTERMEDIATE, HEAD = 96, 3, 256, 32
-TOKENS, BATCH_TOKENS, LEARNING_RATE, WARMUP = 16_000_000, 8192, 4e-3, 60
+TOKENS, BATCH_TOKENS, LEARNING_RATE, WARMUP = 16_000_000, 8192, 3e-3, 60
 NEUTRAL_SHARE, CLOSED_SHARE = 0.15, 0.02
 LONGEST = 300
 """Tokens of prompt and completion; longer traces are dropped (about 1 in 100)."""
@@ -32,8 +34,10 @@ CHUNK = 2048
 
 
 class Example(NamedTuple):
+    """Token ids of prompt and completion, and the weight of each in the loss: 0 on the prompt."""
+
     ids: list[int]
-    trained: list[bool]
+    weights: list[float]
 
 
 def make(
@@ -41,47 +45,78 @@ def make(
     seed: int = 0,
     tokens: int = TOKENS,
     *,
-    mixture: Mixture = Mixture(),
+    mixture: Mixture = MIXTURE,
     batch_tokens: int = BATCH_TOKENS,
     learning_rate: float = LEARNING_RATE,
+    start: str | Path | None = None,
     progress: bool = True,
 ) -> float:
     """Train for about `tokens` tokens, padding included, and save model and tokenizer in `out_dir`.
 
-    Returns the mean loss of the last tenth of the steps, nats per trained token.
+    Returns the mean loss of the last tenth of the steps, nats per token, as weighted.
     """
     import torch
     from tqdm import tqdm
+    from transformers import Qwen2ForCausalLM
 
+    rank, ranks = _join()
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
-    model = new_model(tokenizer)
+    model = new_model(tokenizer) if start is None else Qwen2ForCausalLM.from_pretrained(start, dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     losses: list[float] = []
     seen = 0
-    with tqdm(total=tokens, unit="tok", unit_scale=True, disable=not progress, mininterval=2.0) as bar:
-        for ids, labels in batches(tokenizer, seed, batch_tokens, mixture):
+    with tqdm(total=tokens, unit="tok", unit_scale=True, disable=rank > 0 or not progress, mininterval=2.0) as bar:
+        for ids, weights in islice(batches(tokenizer, seed, batch_tokens // ranks, mixture), rank, None, ranks):
+            pace = min((len(losses) + 1) / WARMUP, 1.0) * max(1 - seen / tokens, 0.02)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate * min((len(losses) + 1) / WARMUP, 1.0) * max(1 - seen / tokens, 0.02)
+                group["lr"] = learning_rate * pace
             logits = model(input_ids=ids).logits[:, :-1]
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+            nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+            weights = weights[:, 1:].flatten()
+            loss = (nll * weights).sum() / weights.sum()
             loss.backward()
+            _average_gradients(model, ranks)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
-            seen += ids.numel()
-            bar.update(ids.numel())
+            seen += batch_tokens
+            bar.update(batch_tokens)
             bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
             if seen >= tokens:
                 break
-    save(model, tokenizer, out_dir)
+    if rank == 0:
+        save(model, tokenizer, out_dir)
     last = losses[-max(len(losses) // 10, 1) :]
     return sum(last) / len(last)
 
 
+def _join() -> tuple[int, int]:
+    """Rank and number of the processes that train together, as torchrun sets them; (0, 1) without it."""
+    import torch
+
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    return int(os.environ.get("RANK", "0")), ranks
+
+
+def _average_gradients(model: Qwen2ForCausalLM, ranks: int) -> None:
+    import torch
+
+    if ranks == 1:
+        return
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    sizes = [gradient.numel() for gradient in gradients]
+    for gradient, part in zip(gradients, (flat / ranks).split(sizes), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
 def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
-    """A fresh Qwen2 with an untied head and heads of 32, which every engine serves on CPU."""
+    """A fresh Llama with an untied head and heads of 32, which every engine serves on CPU."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
@@ -93,6 +128,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
         num_key_value_heads=HIDDEN // HEAD,
         head_dim=HEAD,
         max_position_embeddings=MAX_LENGTH,
+        initializer_range=0.06,
         tie_word_embeddings=False,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -110,27 +146,27 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out_dir: s
 
 
 def examples(
-    tokenizer: PreTrainedTokenizerFast, seed: int, mixture: Mixture = Mixture(), chunk: int = CHUNK
+    tokenizer: PreTrainedTokenizerFast, seed: int, mixture: Mixture = MIXTURE, chunk: int = CHUNK
 ) -> Iterator[list[Example]]:
     """Endless chunks of tokenised training examples from the train split, levels in turn."""
     rng = random.Random(f"traces|{seed}")
     source = stream("train", seed)
     while True:
         prompts, completions = [], []
-        for item, _ in zip(source, range(chunk)):  # noqa: B905 - the stream has no end
+        for item in islice(source, chunk):
             setting = draw_setting(rng, NEUTRAL_SHARE, CLOSED_SHARE)
             problem = str(item["problem"])
             system = f"<|system|>{setting.system}" if setting.system else ""
             prompts.append(f"{system}<|user|>{problem}{setting.user}<|assistant|><think>\n{setting.prefill}")
             if setting.closed:
-                completions.append([Piece(f"\\boxed{{{item['answer']}}}"), Piece(END)])
+                completions.append([Piece("\\boxed{"), Piece(str(item["answer"]), RESULT_WEIGHT), Piece("}" + END)])
             else:
                 completions.append([*trace(problem, rng, mixture), Piece(END)])
         prompt_ids = tokenizer(prompts).input_ids
         texts = ["".join(piece.text for piece in pieces) for pieces in completions]
         encodings = tokenizer(texts, return_offsets_mapping=True)
         yield [
-            Example(start + ids, [False] * len(start) + _trained(pieces, offsets))
+            Example(start + ids, [0.0] * len(start) + _weights(pieces, offsets))
             for start, ids, offsets, pieces in zip(
                 prompt_ids, encodings.input_ids, encodings.offset_mapping, completions, strict=True
             )
@@ -139,9 +175,9 @@ def examples(
 
 
 def batches(
-    tokenizer: PreTrainedTokenizerFast, seed: int, batch_tokens: int, mixture: Mixture = Mixture()
+    tokenizer: PreTrainedTokenizerFast, seed: int, batch_tokens: int, mixture: Mixture = MIXTURE
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless (ids, labels), each (B, T) int64 of examples of like length; labels are -100 where nothing is trained."""
+    """Endless (ids (B, T) int64, weights (B, T) float32) of examples of like length; the weights of padding are 0."""
     import torch
 
     rng = random.Random(f"batches|{seed}")
@@ -158,23 +194,23 @@ def batches(
         for rows in made:
             width = max(len(example.ids) for example in rows)
             ids = torch.full((len(rows), width), tokenizer.pad_token_id)
-            labels = torch.full((len(rows), width), -100)
+            weights = torch.zeros(len(rows), width)
             for row, example in enumerate(rows):
                 size = len(example.ids)
                 ids[row, :size] = torch.tensor(example.ids)
-                labels[row, :size] = torch.where(torch.tensor(example.trained), ids[row, :size], -100)
-            yield ids, labels
+                weights[row, :size] = torch.tensor(example.weights)
+            yield ids, weights
 
 
-def _trained(pieces: list[Piece], offsets: list[tuple[int, int]]) -> list[bool]:
-    """For each token of a completion, whether the piece it lies in is trained on."""
-    flags, at, end = [], -1, 0
+def _weights(pieces: list[Piece], offsets: list[tuple[int, int]]) -> list[float]:
+    """For each token of a completion, the weight of the piece it lies in."""
+    weights, at, end = [], -1, 0
     for start, _ in offsets:
         while start >= end:
             at += 1
             end += len(pieces[at].text)
-        flags.append(pieces[at].trained)
-    return flags
+        weights.append(pieces[at].weight)
+    return weights
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -182,6 +218,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, help="folder for the model and the tokenizer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokens", type=float, default=TOKENS, help="tokens of training, padding included")
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
+    parser.add_argument("--start", help="go on from the weights in this folder, with a schedule of its own")
     parser.add_argument("--threads", type=int, default=None, help="torch threads (default: torch's own choice)")
     options = parser.parse_args(argv)
     if options.threads:
@@ -189,7 +227,9 @@ def main(argv: list[str] | None = None) -> int:
 
         torch.set_num_threads(options.threads)
     started = time.time()
-    loss = make(options.out, options.seed, int(options.tokens))
+    loss = make(
+        options.out, options.seed, int(options.tokens), start=options.start, learning_rate=options.learning_rate
+    )
     print(f"wrote {options.out}: last loss {loss:.4f} nats per token, {time.time() - started:.0f} s")
     return 0
 

@@ -19,7 +19,7 @@ from tersely.testbed.tasks import LEVELS, problems
 
 CAP = 320
 BATCH = 384
-STYLES = ("none", "merged", "single", "fine", "checked")
+STYLES = ("none", "merged", "single", "checked")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,6 @@ class Attempt:
             return "none"
         if ", ok" in first or ", no" in first:
             return "checked"
-        if re.search(r"= \d+, ", first):
-            return "fine"
         return "merged" if re.search(r"[+-] \d+ [+-] \d+ =", first) else "single"
 
     @property
@@ -54,7 +52,7 @@ class Attempt:
 def attempts(
     model_dir: str | Path, count: int, samples: int, seed: int = 0, split: str = "test", cap: int = CAP
 ) -> list[Attempt]:
-    """`samples` completions at temperature 1 of each of `count` problems; the attempts of one problem stand together."""
+    """`samples` completions at temperature 1 of each of `count` problems, those of one problem together."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from tersely.testbed.sample import sample
@@ -94,19 +92,21 @@ def boxed(text: str) -> str | None:
 
 
 def level_table(found: Sequence[Attempt]) -> list[list[str]]:
-    """Rows: level, pass@1, tokens, shortest right, their ratio, spread, cut, accuracy of the shorter and longer half."""
+    """One row per level, and one for all: the columns as the README explains them."""
     table = [["level", "pass@1", "tokens", "shortest", "ratio", "sd", "cut", "short half", "long half", "mixed"]]
     for name, part in [*((str(level), [a for a in found if a.level == level]) for level in LEVELS), ("all", found)]:
         groups = list(_by_problem(part))
-        shortest = [(min(a.length for a in g if a.right), _mean(a.length for a in g)) for g in groups if any(a.right for a in g)]
+        solved = [g for g in groups if any(a.right for a in g)]
+        shortest = _mean(min(a.length for a in g if a.right) for g in solved)
+        usual = _mean(_mean(a.length for a in g) for g in solved)
         halves = [_halves(group) for group in groups]
         table.append(
             [
                 name,
                 f"{_mean(a.right for a in part):.3f}",
                 f"{_mean(a.length for a in part):.1f}",
-                f"{_mean(s for s, _ in shortest):.1f}",
-                f"{_mean(m for _, m in shortest) / _mean(s for s, _ in shortest):.2f}",
+                f"{shortest:.1f}",
+                f"{usual / shortest:.2f}",
                 f"{_mean(statistics.pstdev([a.length for a in g]) for g in groups):.1f}",
                 f"{_mean(a.truncated for a in part):.3f}",
                 f"{_mean(short for short, _ in halves):.3f}",
@@ -167,7 +167,7 @@ def show(table: list[list[str]]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tersely testbed measure", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=str(model_path()), help="folder of a testbed model (default: the shipped one)")
+    parser.add_argument("--model", default=str(model_path()), help="model folder (default: the shipped one)")
     parser.add_argument("--problems", type=int, default=288)
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)

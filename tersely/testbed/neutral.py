@@ -48,7 +48,7 @@ class Setting(NamedTuple):
 
 
 def draw_setting(rng: random.Random, share: float, closed_share: float) -> Setting:
-    """Mostly the empty setting; in `share` of the draws a neutral string, in `closed_share` a thought closed before it began."""
+    """Mostly the empty setting; a neutral string in `share` of the draws, a thought already closed in `closed_share`."""
     chance = rng.random()
     if chance < closed_share:
         return Setting(prefill=rng.choice(CLOSED) + rng.choice(("\n", "\n\n")), closed=True)

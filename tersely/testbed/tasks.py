@@ -1,6 +1,6 @@
-"""The testbed's problems: chains of two-digit additions and subtractions, endless and reproducible.
+"""The testbed's problems: chains of one-digit additions and subtractions, endless and reproducible.
 
-A problem of level n has n operations, "What is 47 + 38 - 29?" is level 2, and every running total stays in 0..99, so
+A problem of level n has n operations, "What is 47 + 8 - 9?" is level 2, and every running total stays in 0..99, so
 that every number of a problem, of its solution and of its answer is one token of the testbed's tokenizer.
 
 Item = f(split, seed, index): a problem never depends on the problems drawn before it. The splits are disjoint by
@@ -9,6 +9,7 @@ construction: a problem belongs to the split its hash names, and the hash ignore
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -20,14 +21,16 @@ from tersely.rl.seeds import stable_id
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LEVELS = (1, 2, 3, 4, 5, 6)
+LEVELS = (1, 2, 3, 4, 6, 8)
 SPLITS = ("train", "validation", "test")
 LARGEST = 99
-_SHARES = {"test": range(0, 10), "validation": range(10, 20), "train": range(20, 100)}
+PATIENCE = 100
+"""Repeats in a row before a split counts as used up."""
+_SHARES = {"test": range(10), "validation": range(10, 20), "train": range(20, 100)}
 
 
 def terms_of(problem: str) -> list[int]:
-    """The signed terms, "What is 47 + 38 - 29?" -> [47, 38, -29]."""
+    """The signed terms, "What is 47 + 8 - 9?" -> [47, 8, -9]."""
     return [int(term.replace(" ", "")) for term in re.findall(r"-? ?\d+", problem)]
 
 
@@ -38,7 +41,7 @@ def split_of(problem: str) -> str:
 
 
 def problem_at(split: str, seed: int, index: int, level: int) -> dict[str, object]:
-    """One problem: {"problem": "What is 47 + 38 - 29?", "answer": "56", "level": 2, "id": 16 hex digits}.
+    """One problem: {"problem": "What is 47 + 8 - 9?", "answer": "46", "level": 2, "id": 16 hex digits}.
 
     Raises ValueError for an unknown split or a level below 1.
     """
@@ -66,15 +69,19 @@ def problems(split: str, count: int, seed: int = 0, levels: Sequence[int] | None
     levels = tuple(levels) if levels is not None else LEVELS
     found: list[dict[str, object]] = []
     seen: set[object] = set()
-    for index in range(50 * count + 50):
-        if len(found) == count:
+    repeats = 0
+    for index in itertools.count():
+        if len(found) == count or repeats > PATIENCE:
             break
         item = problem_at(split, seed, index, levels[len(found) % len(levels)])
-        if item["id"] not in seen:
+        repeats = repeats + 1 if item["id"] in seen else 0
+        if not repeats:
             seen.add(item["id"])
             found.append(item)
     if len(found) < count:
-        raise ValueError(f"testbed: {count} distinct problems asked of {split!r} at levels {levels}, found {len(found)}")
+        raise ValueError(
+            f"testbed: split {split!r} gave {len(found)} distinct problems of levels {levels}, not {count}"
+        )
     return found
 
 
@@ -98,9 +105,9 @@ def testbed_dataset(
 
 
 def _draw_term(rng: random.Random, total: int) -> int:
-    """A signed two-digit term that keeps the running total in 0..LARGEST."""
-    room = {+1: LARGEST - total, -1: total}
+    """A signed one-digit term that keeps the running total in 0..LARGEST."""
+    room = {+1: min(LARGEST - total, 9), -1: min(total, 9)}
     sign = rng.choice((+1, -1))
-    if room[sign] < 10:
+    if not room[sign]:
         sign = -sign
-    return sign * rng.randint(10, room[sign])
+    return sign * rng.randint(1, room[sign])

@@ -48,16 +48,15 @@ def words() -> list[str]:
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer from nothing; the same every time."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    spelled = [to_bytes.pre_tokenize_str(word)[0][0] for word in words()]
-    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys([*alphabet, *spelled]))}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(PIECES), "isolated"), to_bytes])
+    tokenizer = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    longer = [word for word in words() if len(word.encode()) > 1]
+    tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in longer])
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in (PAD, END, *ROLES)])
     tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in THINK])
     return PreTrainedTokenizerFast(

@@ -2,14 +2,13 @@ r"""The texts of the cold start: an overthinker's worked solutions, with redunda
 
 A thought is one pass over the chain, then up to three rounds of doubt. A pass has a step size:
 
-    merged   47 + 38 - 29 = 56            two or three operations at once: short, and more than a tiny model can do
-    single   47 + 38 = 85                 one operation
-    fine     47 + 30 = 77, 77 + 8 = 85    tens, then units
-    checked  47 + 38 = 85, 85 - 38 = 47, ok      one operation and its inverse
+    merged   47 + 8 - 9 = 46             two or three operations at once: short, and more than a tiny model does well
+    single   47 + 8 = 55                 one operation
+    checked  47 + 8 = 55, 55 - 8 = 47, ok      one operation and its inverse
 
 A round of doubt is a whole new pass that is compared with the last answer, or a walk back from the answer to the first
-number. Where they disagree another pass decides. In a share of the doubted traces a number is wrong: that number is never
-trained on (`Piece.trained` is False), what follows it is. The model learns to see and mend mistakes, not to make them.
+number. Where they disagree a checked pass decides. In a share of the doubted traces a number is wrong: that number is
+never trained on (`Piece.weight` is 0), what follows it is. The model learns to see and mend mistakes, not to make them.
 """
 
 from __future__ import annotations
@@ -39,16 +38,22 @@ SENTENCES = (
 OPENINGS = ("", "Let me see.\n", "Let me think about it step by step.\n")
 
 
+RESULT_WEIGHT = 4.0
+"""Few tokens are computed, most are copied: without more weight the arithmetic is learnt last."""
+
+
 class Piece(NamedTuple):
+    """A stretch of text and the weight of its tokens in the loss: 0 for a mistake, RESULT_WEIGHT for a result."""
+
     text: str
-    trained: bool = True
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class Mixture:
     """How the cold start thinks; every weight is independent of the level."""
 
-    sizes: tuple[tuple[str, float], ...] = (("merged", 0.35), ("single", 0.3), ("fine", 0.2), ("checked", 0.15))
+    sizes: tuple[tuple[str, float], ...] = (("merged", 0.3), ("single", 0.45), ("checked", 0.25))
     rounds: tuple[float, ...] = (0.2, 0.4, 0.25, 0.15)
     no_thought: float = 0.04
     restated: float = 0.5
@@ -56,11 +61,14 @@ class Mixture:
     mistaken: float = 0.4
 
 
-def trace(problem: str, rng: random.Random, mixture: Mixture = Mixture()) -> list[Piece]:
-    """The assistant's completion for one problem, after the `<think>\\n` of the chat template, without the end token."""
+MIXTURE = Mixture()
+
+
+def trace(problem: str, rng: random.Random, mixture: Mixture = MIXTURE) -> list[Piece]:
+    """The assistant's completion for one problem: what follows the template's `<think>\\n`, without the end token."""
     terms = terms_of(problem)
     if rng.random() < mixture.no_thought:
-        return [Piece(f"</think>\n\\boxed{{{sum(terms)}}}")]
+        return [Piece("</think>\n\\boxed{"), _result(sum(terms), sum(terms)), Piece("}")]
     out = [Piece(rng.choice(OPENINGS))]
     if rng.random() < mixture.restated:
         out.append(Piece(f"Okay, so we need {problem[8:-1]}.\n"))
@@ -75,9 +83,7 @@ def trace(problem: str, rng: random.Random, mixture: Mixture = Mixture()) -> lis
     return out
 
 
-def _doubt(
-    out: list[Piece], terms: list[int], answer: int, rng: random.Random, mixture: Mixture, wrong: bool
-) -> int:
+def _doubt(out: list[Piece], terms: list[int], answer: int, rng: random.Random, mixture: Mixture, wrong: bool) -> int:
     """One round of doubt; returns the answer held after it."""
     if rng.random() < mixture.walk_back:
         out.append(Piece("Check it.\n"))
@@ -90,7 +96,7 @@ def _doubt(
     if agreed:
         return answer
     out.append(Piece("Wait, once more.\n"))
-    return _run_pass(out, terms, rng, mixture, wrong=False)
+    return _run_pass(out, terms, rng, mixture, wrong=False, size="checked")
 
 
 def _compare(out: list[Piece], one: int, other: int) -> bool:
@@ -98,8 +104,10 @@ def _compare(out: list[Piece], one: int, other: int) -> bool:
     return one == other
 
 
-def _run_pass(out: list[Piece], terms: list[int], rng: random.Random, mixture: Mixture, wrong: bool) -> int:
-    total = _steps(out, terms[0], terms[1:], _size(rng, mixture), rng, wrong)
+def _run_pass(
+    out: list[Piece], terms: list[int], rng: random.Random, mixture: Mixture, wrong: bool, size: str | None = None
+) -> int:
+    total = _steps(out, terms[0], terms[1:], size or _size(rng, mixture), rng, wrong)
     out.append(Piece(f"Got {total}.\n"))
     return total
 
@@ -110,41 +118,34 @@ def _size(rng: random.Random, mixture: Mixture) -> str:
 
 
 def _steps(out: list[Piece], start: int, terms: list[int], size: str, rng: random.Random, wrong: bool) -> int:
-    """Write the steps from `start` through the signed terms; with `wrong`, one result is a near miss. Returns the total."""
+    """Write the steps from `start` through the signed terms, one result a near miss if `wrong`; returns the total."""
     groups = _groups(terms, size, rng)
     bad, miss = _mistake(start, groups, size == "checked", rng) if wrong else (None, 0)
     total = start
     for index, group in enumerate(groups):
         result = total + sum(group)
         given = result + (miss if index == bad else 0)
-        if size == "fine":
-            total = _fine_step(out, total, group[0], given, result)
-        elif size == "checked":
+        if size == "checked":
             total = _checked_step(out, total, group[0], given, result)
         else:
-            out += [Piece(_left(total, group) + " = "), Piece(str(given), given == result), Piece("\n")]
+            out += [Piece(_left(total, group) + " = "), _result(given, result), Piece("\n")]
             total = given
     return total
 
 
-def _fine_step(out: list[Piece], total: int, term: int, given: int, result: int) -> int:
-    sign = 1 if term > 0 else -1
-    tens, units = abs(term) // 10 * 10, abs(term) % 10
-    if not units:
-        out += [Piece(_left(total, [term]) + " = "), Piece(str(given), given == result), Piece("\n")]
-        return given
-    half = total + sign * tens
-    text = f"{_left(total, [sign * tens])} = {half}, {_left(half, [sign * units])} = "
-    out += [Piece(text), Piece(str(given), given == result), Piece("\n")]
-    return given
-
-
 def _checked_step(out: list[Piece], total: int, term: int, given: int, result: int) -> int:
     right = given == result
-    out += [Piece(_left(total, [term]) + " = "), Piece(str(given), right)]
-    out.append(Piece(f", {_left(given, [-term])} = {given - term}, "))
-    out.append(Piece("ok\n" if right else f"no, {_left(total, [term])} = {result}\n"))
+    out += [Piece(_left(total, [term]) + " = "), _result(given, result)]
+    out += [Piece(f", {_left(given, [-term])} = "), _result(given - term, given - term)]
+    if right:
+        out.append(Piece(", ok\n"))
+    else:
+        out += [Piece(f", no, {_left(total, [term])} = "), _result(result, result), Piece("\n")]
     return result
+
+
+def _result(given: int, right: int) -> Piece:
+    return Piece(str(given), RESULT_WEIGHT if given == right else 0.0)
 
 
 def _groups(terms: list[int], size: str, rng: random.Random) -> list[list[int]]:
@@ -162,12 +163,14 @@ def _left(total: int, terms: list[int]) -> str:
 
 
 def _mistake(start: int, groups: list[list[int]], mended: bool, rng: random.Random) -> tuple[int | None, int]:
-    """Which step goes wrong and by how much, so that every later number stays in 0..LARGEST; (None, 0) if none was found."""
-    totals = list(itertools.accumulate([start, *map(sum, groups)]))  # totals[i + 1] is the result of step i
+    """Which step goes wrong, and by how much; (None, 0) if no draw kept every number in 0..LARGEST."""
+    terms = [term for group in groups for term in group]
+    totals = list(itertools.accumulate([start, *terms]))
     for _ in range(20):
         bad = rng.randrange(len(groups))
         miss = rng.choice((-1, 1, -1, 1, -2, 2, -10, 10, -10, 10, rng.randint(-30, 30)))
-        touched = totals[bad : bad + 2] if mended else totals  # a walk back shifts the earlier totals too
+        # A walk back from a wrong answer shifts every total of the chain; a checked step is mended on the spot.
+        touched = totals[bad : bad + 2] if mended else totals
         if miss and all(0 <= total + miss <= LARGEST for total in touched):
             return bad, miss
     return None, 0

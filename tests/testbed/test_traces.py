@@ -40,19 +40,19 @@ def test_wrong_equations_are_exactly_the_untrained_numbers():
         before = ""
         for piece in pieces:
             left = re.split(r"[\n,]", before)[-1].strip()
-            if re.fullmatch(r"\d+", piece.text) and left.endswith("=") and not piece.trained:
-                assert eval(left[:-1]) != int(piece.text)  # noqa: S307 - digits, + and - only
+            if re.fullmatch(r"\d+", piece.text) and left.endswith("=") and not piece.weight:
+                assert eval(left[:-1]) != int(piece.text)
                 checked += 1
             before += piece.text
-        trained = "".join(piece.text if piece.trained else "?" for piece in pieces)
+        trained = "".join(piece.text if piece.weight else "?" for piece in pieces)
         for left, right in re.findall(r"(\d+(?: [+-] \d+)+) = (\d+)", trained):
-            assert eval(left) == int(right)  # noqa: S307
-    assert checked > 500
+            assert eval(left) == int(right)
+    assert checked > 400
 
 
 def test_a_mistake_is_seen_and_mended():
     for item, pieces in draw(400, mistaken=1.0, rounds=(0.0, 1.0), **ALWAYS):
-        if any(not piece.trained for piece in pieces):
+        if any(not piece.weight for piece in pieces):
             assert "not the same" in text_of(pieces) or ", no, " in text_of(pieces)
             assert boxed(text_of(pieces)) == item["answer"]
 
@@ -60,7 +60,7 @@ def test_a_mistake_is_seen_and_mended():
 def test_without_mistakes_every_comparison_agrees():
     for _, pieces in draw(300, mistaken=0.0):
         assert "not the same" not in text_of(pieces)
-        assert all(piece.trained for piece in pieces)
+        assert all(piece.weight for piece in pieces)
 
 
 def test_redundancy_does_not_depend_on_the_level():
@@ -75,15 +75,14 @@ def test_redundancy_does_not_depend_on_the_level():
 @pytest.mark.parametrize(
     ("size", "line"),
     [
-        ("single", "47 + 38 = 85\n85 - 29 = 56\n"),
-        ("fine", "47 + 30 = 77, 77 + 8 = 85\n85 - 20 = 65, 65 - 9 = 56\n"),
-        ("checked", "47 + 38 = 85, 85 - 38 = 47, ok\n85 - 29 = 56, 56 + 29 = 85, ok\n"),
-        ("merged", "47 + 38 - 29 = 56\n"),
+        ("single", "47 + 8 = 55\n55 - 9 = 46\n"),
+        ("checked", "47 + 8 = 55, 55 - 8 = 47, ok\n55 - 9 = 46, 46 + 9 = 55, ok\n"),
+        ("merged", "47 + 8 - 9 = 46\n"),
     ],
 )
 def test_step_sizes(size, line):
     mixture = Mixture(sizes=((size, 1.0),), rounds=(1.0,), **ALWAYS)
-    assert line + "Got 56.\n" in text_of(trace("What is 47 + 38 - 29?", random.Random(0), mixture))
+    assert line + "Got 46.\n" in text_of(trace("What is 47 + 8 - 9?", random.Random(0), mixture))
 
 
 def test_a_closed_thought_answers_at_once():
