@@ -47,7 +47,7 @@ def in_process() -> Iterator[Any]:
     threads, states = torch.set_num_threads, (random.getstate(), numpy.random.get_state())
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # its weights must be within reach
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):  # not the GPUs: naming none would open a context on each
             from vllm.platforms import current_platform
 
             if quiet:  # it reads the variable at its import, which may lie behind us

@@ -1,0 +1,60 @@
+"""JSON over HTTP with a deadline: what a refusal and an absence look like to the caller."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from tersely.checks import SpecError
+
+
+class ServerRefused(SpecError):
+    """The server answered 4xx: it will not do this, however often it is asked."""
+
+
+class ServerDown(RuntimeError):
+    """No answer in time, no connection, or a 5xx."""
+
+
+def call(address: str, path: str, body: Any = None, *, timeout_s: float, key: str | None = None) -> Any:
+    """GET, or POST where there is a body; the decoded answer (None where it is empty).
+
+    Raises `ServerRefused` (4xx) or `ServerDown`, both with the address and what was said.
+    """
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address + path, data=data, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            text = answer.read()
+    except urllib.error.HTTPError as error:
+        said = error.read(500).decode("utf-8", "replace").strip() or error.reason
+        kind = ServerRefused if error.code < 500 and error.code not in (408, 429) else ServerDown
+        raise kind(f"{address}{path} answered {error.code}: {said}") from error
+    except TimeoutError as error:
+        raise ServerDown(f"{address}{path}: no answer within {timeout_s:g} s") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that is none
+        raise ServerDown(f"{address}{path}: {error}") from error
+    try:
+        return json.loads(text) if text.strip() else None
+    except ValueError as error:
+        raise ServerDown(f"{address}{path} answered something that is no JSON: {text[:80]!r}") from error
+
+
+def wait_until_up(address: str, path: str, *, deadline_s: float, alive: Any = lambda: True) -> None:
+    """Ask every half second until the answer comes. Raises `ServerDown` after the deadline, or when `alive()` is false."""
+    end = time.monotonic() + deadline_s
+    while True:
+        try:
+            call(address, path, timeout_s=5.0)
+            return
+        except (ServerDown, ServerRefused) as error:
+            if not alive():
+                raise ServerDown(f"{address}: the server's process has ended") from error
+            if time.monotonic() > end:
+                raise ServerDown(f"{address}: not up after {deadline_s:g} s ({error})") from error
+        time.sleep(0.5)
