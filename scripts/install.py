@@ -30,9 +30,10 @@ def main() -> int:
     parser.add_argument("--torch", help="a pip requirement in place of the automatic choice, such as torch==2.13.0")
     parser.add_argument("--dry-run", action="store_true", help="print the commands")
     options = parser.parse_args()
-    if sys.version_info < (3, 10):  # noqa: UP036 -- this runs before the package says so
+    if sys.version_info < (3, 11):  # noqa: UP036 -- this runs before anything could say so
         return fail(
-            f"Tersely needs Python 3.10 or later, this is {platform.python_version()}: make PYTHON=python3.11 ..."
+            f"training needs Python 3.11 or later (TRL asks for it), this is {platform.python_version()}: "
+            "make PYTHON=python3.11 ..."
         )
     cpu = platform.system() == "Linux" and not has_gpu()
     began = time.perf_counter()
@@ -44,7 +45,7 @@ def main() -> int:
         return fail(f"no virtual environment could be made in {options.venv} (Debian: apt-get install python3-venv)")
     if not pip.has_torch() and not any(pip.install(*attempt) for attempt in torch_attempts(cpu, options.torch)):
         return fail(NO_TORCH)
-    for step in steps(options.profile, cpu, sys.version_info[:2]):
+    for step in steps(options.profile, cpu):
         if not pip.install(*step):
             return fail("pip failed; what it said stands above")
     say(f"installed in {time.perf_counter() - began:.0f} s")
@@ -71,10 +72,9 @@ def torch_attempts(cpu: bool, given: str | None) -> list[list[str]]:
     return [["--quiet", build], ["--timeout", "20", "--retries", "1", "--extra-index-url", CPU_INDEX, build]]
 
 
-def steps(profile: str, cpu: bool, python: tuple[int, ...]) -> list[list[str]]:
+def steps(profile: str, cpu: bool) -> list[list[str]]:
     """Arguments of the `pip install`s after torch."""
-    # the tested set has no wheels for Python 3.10
-    constrained = ["-c", "constraints/cpu.txt"] if cpu and python >= (3, 11) else []
+    constrained = ["-c", "constraints/cpu.txt"] if cpu else []
     package = ["-e", f".[{EXTRAS[profile]}]"]
     if profile != "engines":
         return [[*constrained, *package]]

