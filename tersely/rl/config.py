@@ -148,7 +148,10 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
         )
     if needs_reference(objective) and not values["beta"]:
         values["beta"] = 1.0  # our loss never reads it; TRL builds the reference model where it is not 0
-    return GRPOConfig(**values)
+    try:
+        return GRPOConfig(**values)
+    except ValueError as error:
+        raise SpecError(f"TRL refuses the configuration: {error}") from error
 
 
 def base_temperature(objective: Objective) -> float:
@@ -197,6 +200,8 @@ def _typed_trl(values: dict[str, Any]) -> dict[str, Any]:
                 value = float(value)
             except ValueError:
                 raise SpecError(f"{key} is {value!r}; it must be a number") from None
+        if key.endswith("_strategy") and value is False:
+            value = "no"  # YAML reads a bare `no` as false
         if hint is int and isinstance(value, float) and value.is_integer():
             value = int(value)
         if hint is int and not isinstance(value, int):

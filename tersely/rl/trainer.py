@@ -24,6 +24,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from trl import GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
+from trl.trainer.utils import split_tensor_dict
 
 from tersely.algorithms.aggregate import aggregate
 from tersely.rl import checkpoint, versions
@@ -34,7 +35,7 @@ from tersely.rl.grading import Grader
 from tersely.rl.memory import PromptMemory
 from tersely.rl.objective import Objective, Scores
 from tersely.rl.order import PromptStream
-from tersely.rl.padding import fit_columns, padded, trimmed
+from tersely.rl.padding import by_length, fit_columns, padded, trimmed
 from tersely.rl.parsing import parse_completion
 from tersely.rl.rollout import RolloutRound, Template
 from tersely.rl.sampler import TransformersEngine
@@ -136,6 +137,20 @@ class TerselyTrainer(GRPOTrainer):
         result = super()._generate(prompts)
         self._round.prompt_ids, self._round.completion_ids = result[0], result[1]
         return result
+
+    def _prepare_inputs(self, generation_batch):
+        """TRL's, but where one optimiser step takes the whole batch, micro-batches hold rows of like length.
+
+        TRL shuffles the rows and pads every micro-batch to the longest of all. The sum over the step does not depend on
+        the cut, and sorted rows leave little padding once `_compute_loss` has trimmed it.
+        """
+        args, every = self.args, self.args.steps_per_generation * self.num_iterations
+        if not self.model.training or args.gradient_accumulation_steps != every or not args.shuffle_dataset:
+            return super()._prepare_inputs(generation_batch)
+        if self._step % every == 0 or self._buffered_inputs is None:
+            batch = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = split_tensor_dict(by_length(batch), args.steps_per_generation)
+        return self._buffered_inputs[self._step % args.steps_per_generation]
 
     # ---- verify, gather, score ----
 
