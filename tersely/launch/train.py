@@ -73,7 +73,7 @@ def dry_run(recipe: dict[str, Any]) -> int:
 def train(recipe: dict[str, Any], resume: bool = False) -> Any:
     """One run, from the recipe to the last checkpoint. Returns the trainer."""
     from tersely.rl.config import grpo_config, split_recipe, world_size
-    from tersely.rl.data import load_problems
+    from tersely.rl.data import load_problems_with_card
     from tersely.rl.models import load_model
     from tersely.rl.run_dir import prepare
 
@@ -90,7 +90,11 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
         for line in schedule_warnings(run, trl_values):
             say(f"warning: {line}")
     model, tokenizer = load_model(run.model_name_or_path, args)
-    dataset = load_problems(run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt)
+    dataset, card = load_problems_with_card(
+        run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt
+    )
+    if main_process:
+        (Path(run.run_dir) / "data.json").write_text(card.to_json() + "\n")
     planned_steps(args, len(dataset), run)
     return _run(run, objective, args, model, tokenizer, dataset, resume, main_process)
 

@@ -12,7 +12,7 @@ from tersely.checks import SpecError
 def model_location(name: str) -> str:
     """`testbed` is the embedded model; anything else is a hub id or a folder, as it stands."""
     if name != "testbed":
-        return name
+        return str(Path(name).expanduser()) if name.startswith("~") else name
     from tersely.testbed import model_path
 
     return str(model_path())

@@ -23,7 +23,7 @@ from tersely.testbed.traces import MIXTURE, RESULT_WEIGHT, Mixture, Piece, trace
 
 if TYPE_CHECKING:
     import torch
-    from transformers import Qwen2ForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 HIDDEN, LAYERS, INTERMEDIATE, HEAD = 96, 3, 256, 32
 TOKENS, BATCH_TOKENS, LEARNING_RATE, WARMUP = 16_000_000, 8192, 3e-3, 60
@@ -183,7 +183,8 @@ def batches(
     rng = random.Random(f"batches|{seed}")
     for chunk in examples(tokenizer, seed, mixture):
         chunk.sort(key=lambda example: len(example.ids))
-        made, rows = [], []
+        made: list[list[Example]] = []
+        rows: list[Example] = []
         for example in chunk:
             if rows and (len(rows) + 1) * len(example.ids) > batch_tokens:
                 made.append(rows)

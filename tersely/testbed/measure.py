@@ -117,14 +117,17 @@ def level_table(found: Sequence[Attempt]) -> list[list[str]]:
     return table
 
 
+def _styled(style: str, doubted: bool) -> Callable[[Attempt], bool]:
+    return lambda attempt: attempt.style == style and (attempt.rounds > 0) == doubted
+
+
 def style_table(found: Sequence[Attempt]) -> list[list[str]]:
     """Rows: step size of the first pass, with and without doubt; share, tokens, pass@1 on easy and hard levels."""
     easy, hard = set(LEVELS[:2]), set(LEVELS[-2:])
     table = [["first pass", "doubt", "share", "tokens", "easy pass@1", "hard pass@1", "hard tokens"]]
     cases: list[tuple[str, str, Callable[[Attempt], bool]]] = [("none", "", lambda a: a.style == "none")]
     for style in STYLES[1:]:
-        cases.append((style, "no", lambda a, style=style: a.style == style and not a.rounds))
-        cases.append((style, "yes", lambda a, style=style: a.style == style and a.rounds > 0))
+        cases += [(style, "no", _styled(style, doubted=False)), (style, "yes", _styled(style, doubted=True))]
     for style, doubt, chosen in cases:
         part = [a for a in found if chosen(a)]
         table.append(

@@ -90,7 +90,7 @@ def _expands(text: str, at: int, exponent: str) -> bool:
         return False
     power = re.fullmatch(r"\d+", exponent.strip("{}() "))
     return (
-        bool(power)
+        power is not None
         and int(power.group()) > EXPANDED
         and bool(re.search(r"[A-Za-z]\s*[-+]|[-+]\s*[\d.]*\s*[A-Za-z]", text[:at]))
     )

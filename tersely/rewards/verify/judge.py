@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ class Judge:
     price_out: float = 0.0
     key_variable: str = "OPENAI_API_KEY"
     _known: dict[tuple[str, str, str], bool] = field(default_factory=dict, init=False, repr=False)
-    _counts: Counter = field(default_factory=Counter, init=False, repr=False)
+    _counts: dict[str, float] = field(default_factory=lambda: defaultdict(float), init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self):

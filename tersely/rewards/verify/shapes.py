@@ -79,7 +79,7 @@ def _many(kind: str, parts: list[str], depth: int, label: str, brackets: str = "
 def _list(parts: list[str], depth: int, label: str) -> Shape:
     if any(not part.strip() or set(part) <= set(". ") or "dots" in part for part in parts):
         return Shape("atom", ", ".join(parts), label=label)
-    items = []
+    items: list[Shape] = []
     for part in parts:
         item = shape_of(part, depth + 1)
         items.extend(item.parts if item.kind == "list" and item.text.startswith("\\pm:") else [item])
