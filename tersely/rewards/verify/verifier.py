@@ -113,6 +113,7 @@ class Verifier:
             began = time.perf_counter()
             gold, answer, decided = self._look(gold, response, None if prompts is None else prompts[index])
             if decided is None:
+                assert answer is not None  # without an answer it would be decided
                 open_items.setdefault((gold, answer), []).append(index)
                 continue
             verdicts[index] = Verdict(decided[0], answer, decided[1], time.perf_counter() - began)
@@ -151,7 +152,9 @@ class Verifier:
             return "undecided", "guard"
         return None
 
-    def _send(self, open_items: dict, verdicts: list, progress: Callable[[int], None] | None) -> None:
+    def _send(
+        self, open_items: dict[tuple[str, str], list[int]], verdicts: list, progress: Callable[[int], None] | None
+    ) -> None:
         keys = list(open_items)
         self._counts["cache/hits"] += sum(len(indices) - 1 for indices in open_items.values())
         self._counts["cache/misses"] += len(keys)
@@ -160,7 +163,7 @@ class Verifier:
             self._pool = self._make_pool()
         for key, (status, path, seconds) in zip(keys, self._pool.run(keys, done), strict=True):
             if path not in _TRANSIENT:
-                self._cache.put(*key, (status, path))
+                self._cache.put(key[0], key[1], (status, path))
             for index in open_items[key]:
                 verdicts[index] = Verdict(status, key[1], path, seconds)
 
