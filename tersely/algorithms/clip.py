@@ -18,7 +18,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from tersely.algorithms.ratio import clipped_surrogate, log_ratio, masked, ratio_metrics, row_mean
+from tersely.algorithms.ratio import advantages, clipped_surrogate, log_ratio, masked, ratio_metrics, row_mean
 from tersely.checks import SpecError, require_choice, require_range
 from tersely.rl.types import TokenBatch
 
@@ -47,5 +47,5 @@ class Clip:
             x = row_mean(x, valid)
         ratio = x.exp()
         low, high = 1 - self.clip_low, 1 + self.clip_high
-        loss = clipped_surrogate(ratio, batch.advantage, low, high, self.dual_clip)
+        loss = clipped_surrogate(ratio, advantages(batch), low, high, self.dual_clip)
         return masked(loss, valid), ratio_metrics(x, ratio, batch, low, high)

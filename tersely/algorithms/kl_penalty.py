@@ -20,12 +20,13 @@ from torch import Tensor
 
 from tersely.algorithms.clip import Clip
 from tersely.algorithms.ratio import log_ratio, masked
+from tersely.algorithms.wrapper import Wrapper
 from tersely.checks import require_choice, require_range
 from tersely.rl.types import TokenBatch
 
 
 @dataclass(frozen=True)
-class KLPenalty:
+class KLPenalty(Wrapper):
     needs_ref_logp: ClassVar[bool] = True
 
     beta: float = 0.001

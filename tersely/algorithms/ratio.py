@@ -19,10 +19,21 @@ LIMIT = 20.0
 """nats; exp(20) squared is still finite in float32."""
 
 
+def only_valid(values: Tensor, valid: Tensor) -> Tensor:
+    """The values, at least float32, and 0 with zero gradient where not valid."""
+    values = values if values.dtype in (torch.float32, torch.float64) else values.float()
+    return torch.where(valid, values, 0.0)
+
+
 def log_ratio(new: Tensor, old: Tensor, valid: Tensor) -> Tensor:
     """(B, T) clamped difference, exactly 0 with zero gradient where not valid."""
-    gap = torch.where(valid, new, 0.0) - torch.where(valid, old, 0.0)
+    gap = only_valid(new, valid) - only_valid(old, valid)
     return torch.where(valid, gap.clamp(-LIMIT, LIMIT), 0.0)
+
+
+def advantages(batch: TokenBatch) -> Tensor:
+    """(B, T) detached, 0 where not valid: what stands at padding must not reach a ratio shared by a row."""
+    return only_valid(batch.advantage.detach(), batch.valid)
 
 
 def row_mean(values: Tensor, valid: Tensor) -> Tensor:
@@ -30,11 +41,16 @@ def row_mean(values: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, values, 0.0).sum(1, keepdim=True) / valid.sum(1, keepdim=True).clamp(min=1)
 
 
+def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
+    """() mean over all valid tokens; 0 where there is none."""
+    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
+
+
 def clipped_surrogate(
     ratio: Tensor, advantage: Tensor, low: float | Tensor, high: float | Tensor, dual_clip: float | None = None
 ) -> Tensor:
-    """(B, T) loss; `low` and `high` are bounds in ratio space."""
-    bounded = torch.minimum(torch.maximum(ratio, torch.as_tensor(low)), torch.as_tensor(high))
+    """(B, T) loss; `low` and `high` are bounds in ratio space. At a bound the gradient passes, as in torch.clamp."""
+    bounded = ratio.clamp(low, high)  # type: ignore[arg-type]
     loss = -torch.minimum(ratio * advantage, bounded * advantage)
     if dual_clip is None:
         return loss
@@ -56,10 +72,11 @@ def ratio_metrics(
         ratio, log_ratios = ratio.expand_as(batch.logp), log_ratios.expand_as(batch.logp)
         clipped_low = valid & (ratio < low) & (batch.advantage < 0)
         clipped_high = valid & (ratio > high) & (batch.advantage > 0)
+        size = torch.where(valid, log_ratios.abs(), 0.0)
         return {
             "clip_ratio/low_mean": clipped_low.sum() / count,
             "clip_ratio/high_mean": clipped_high.sum() / count,
             "clip_ratio/region_mean": (clipped_low | clipped_high).sum() / count,
             "ratio/mean": torch.where(valid, ratio, 0.0).sum() / count,
-            "ratio/max_log": torch.where(valid, log_ratios.abs(), 0.0).amax() if valid.any() else ratio.new_zeros(()),
+            "ratio/max_log": size.amax() if size.numel() else size.sum(),
         }

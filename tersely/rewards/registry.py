@@ -6,6 +6,7 @@ from tersely.rewards.acoer import Acoer
 from tersely.rewards.adaptthink import AdaptThink
 from tersely.rewards.adlp import ADLP
 from tersely.rewards.alp import ALP
+from tersely.rewards.ares_entropy import ARESEntropy
 from tersely.rewards.arm import ARM
 from tersely.rewards.arora_zanette import AroraZanette
 from tersely.rewards.autothink import AutoThink
@@ -39,6 +40,7 @@ REWARDS: dict[str, type] = {
     "adaptthink": AdaptThink,
     "adlp": ADLP,
     "alp": ALP,
+    "ares_entropy": ARESEntropy,
     "arm": ARM,
     "arora_zanette": AroraZanette,
     "autothink": AutoThink,

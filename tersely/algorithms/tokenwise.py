@@ -1,0 +1,34 @@
+"""What the token-level advantages share: which tokens are there, and the z-score of their row.
+
+Shapes: N = P * K rows, T padded tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tersely.algorithms.groupwise import centred, spread
+from tersely.rl.types import Rollouts
+
+
+def present_tokens(rollouts: Rollouts, width: int) -> Tensor:
+    """(N, T) bool: position t of row i exists, t < length."""
+    places = torch.arange(width, device=rollouts.length.device)
+    present = places < rollouts.length.unsqueeze(1)
+    if rollouts.token_ids is not None and rollouts.token_ids.shape[1] == width:
+        present = present & (rollouts.token_ids != -1)
+    return present
+
+
+def group_zscores(rewards: Tensor, group_size: int, epsilon: float, *, sample: bool = True) -> Tensor:
+    """(P, K) float64 (R - mean) / (std + epsilon); 0 for nan, for one row and for equal rewards."""
+    gap, known = centred(rewards, group_size)
+    std = spread(gap, known, sample=sample)
+    return torch.where(std > 0, gap / (std + epsilon).clamp(min=1e-30), 0.0)
+
+
+def carries_signal(rewards: Tensor, group_size: int) -> Tensor:
+    """(P, 1) bool: at least two finite rewards, and they differ."""
+    gap, _ = centred(rewards, group_size)
+    return (gap != 0).any(1, keepdim=True)
