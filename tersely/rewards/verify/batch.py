@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tersely.rewards.verify.nursery import Worker
+from tersely.rewards.verify.nursery import Worker, WorkerError
 
 if TYPE_CHECKING:
     from tersely.rewards.verify.pool import Pool
@@ -81,13 +81,26 @@ class Batch:
                     self._finish(index, ("undecided", "budget", 0.0))
                     continue
             gold, answer = self.tasks[index]
-            worker = self.pool.take()
+            try:
+                worker = self.pool.take()
+            except WorkerError as error:
+                if error.fatal:
+                    raise
+                self._give_up(index)
+                return
             now = time.monotonic()
             self.turns[worker] = _Turn(index, now, limit, now + limit, worker.cpu())
             try:
                 worker.send({"gold": gold, "answer": answer})
             except OSError:
                 self._crashed(worker)
+
+    def _give_up(self, index: int) -> None:
+        """No worker came up: what is open is undecided, and the next call tries again."""
+        for open_item in (index, *self.waiting, *self.late):
+            self._finish(open_item, ("undecided", "no_worker", 0.0))
+        self.waiting.clear()
+        self.late.clear()
 
     def _collect(self) -> None:
         if not self.turns:

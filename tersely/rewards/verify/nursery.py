@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tersely.rewards.verify.wire import Buffer, pack
 
-_START_SECONDS = 180.0
+_START_SECONDS = 120.0
 _FORK_SECONDS = 30.0
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 # The current folder is taken off the path: a file named like a module must not be imported by a worker.
@@ -24,7 +24,11 @@ _BOOT = (
 
 
 class WorkerError(RuntimeError):
-    """The worker processes cannot be started at all; the message holds the cause."""
+    """No worker came up; the message holds the cause. `fatal` where another try cannot help."""
+
+    def __init__(self, message: str, fatal: bool = False):
+        super().__init__(message)
+        self.fatal = fatal
 
 
 class Worker:
@@ -100,7 +104,7 @@ class Nursery:
         if not self._ready:
             message = self._wait(_START_SECONDS)
             if "error" in message:
-                raise WorkerError(f"the verifier's workers cannot start: {message['error']}")
+                raise WorkerError(f"the verifier's workers cannot start: {message['error']}", fatal=True)
             self._ready = True
         ours, theirs = socket.socketpair()
         try:
@@ -135,6 +139,8 @@ class Nursery:
     def close(self) -> None:
         """End the process and all its workers, and wait for it."""
         self.control.close()
+        if not self._ready:  # still importing: it has no workers, and does not read the socket
+            self.process.kill()
         try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:

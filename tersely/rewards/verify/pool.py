@@ -42,8 +42,8 @@ class Pool:
             except (WorkerError, OSError) as error:
                 self._nursery.close()
                 self._nursery = None
-                if attempt == 2 or "cannot start" in str(error):
-                    raise
+                if attempt == 2 or (isinstance(error, WorkerError) and error.fatal):
+                    raise error if isinstance(error, WorkerError) else WorkerError(str(error)) from error
                 self.restarts += 1
         raise AssertionError
 

@@ -21,7 +21,7 @@ _CONTEXT = Context(prec=50, Emax=9999, Emin=-9999)
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628621")
 _E = Decimal("2.71828182845904523536028747135266249775724709369995957496696762772407663035355")
 _SAME = Decimal("1e-40")
-_FAR, _FAR_DECIMALS = Decimal("1e-8"), Decimal("1e-3")  # decimals may be rounded
+_FAR, _FAR_DECIMALS = Decimal("1e-8"), Decimal("1e-2")  # decimals may be rounded
 _TINY = Decimal("1e-9")
 _LENGTH, _POWER = 300, 200
 _TOKEN = re.compile(

@@ -62,6 +62,8 @@ def bare_answer(text: str) -> str | None:
     words = _WORD.findall(_COMMAND.sub(" ", outside))
     if len(words) > _BARE_WORDS or _PROSE.intersection(word.lower() for word in words):
         return None
+    if len(text.split()) > 1 and not re.search(r"[\d=+*/^_\\$<>%]", text):
+        return None  # words alone are prose; one word may be an answer
     if text.startswith("[") and text.endswith("]") and "," not in text:
         text = text[1:-1]
     if spans and not re.search(r"\d", outside) and len(spans) == 1:

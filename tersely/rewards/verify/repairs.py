@@ -53,11 +53,19 @@ def refused(gold: str, answer: str, policy: Policy) -> str | None:
         return "unevaluated"
     if gold != answer and re.fullmatch(r"[A-Z]{2,}", gold) and re.fullmatch(r"[A-Z]{2,}", answer):
         return "word"  # BCA is an order, not a product
+    if policy.case and gold != answer and gold.casefold() == answer.casefold():
+        return "case"
+    if policy.case and _words_alone(gold) and _words_alone(answer) and squeeze(gold) != squeeze(answer):
+        return "case"
     if policy.units != "drop" and _tails_differ(gold, answer):
         return "units"
     if policy.bases != "drop" and _bases_differ(gold, answer, policy):
         return "bases"
     return None
+
+
+def _words_alone(text: str) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z][A-Za-z ]+", squeeze(text)))
 
 
 def _tails_differ(gold: str, answer: str) -> bool:

@@ -58,6 +58,7 @@ _NAMES = {
     "negative": "negative",
 }
 KNOWN = {name: unit for unit, names in _NAMES.items() for name in names.split()}
+_LETTERS = frozenset("msghLNJWVK")
 _POWER_WORDS = {"square": "2", "squared": "2", "sq": "2", "sq.": "2", "cubic": "3", "cubed": "3", "cu": "3"}
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _POWER = re.compile(r"\s*\^\s*\{?\s*([23])\s*\}?")
@@ -72,7 +73,7 @@ def split_unit(rest: str) -> str | None:
 
     `cm^2`, `square centimeters` and `\\text{ cm}^2` are "cm^2"; degrees and ordinals say nothing and are "".
     """
-    rest = rest.strip()
+    spaced, rest = rest.startswith(" "), rest.strip()
     if not rest:
         return ""
     if len(rest) > _LIMIT:
@@ -94,8 +95,10 @@ def split_unit(rest: str) -> str | None:
     words = _TEXT.sub(r" \1 ", rest).strip().rstrip(".").strip()
     if not words:
         return "" if not power else None
-    if not _WORDS.fullmatch(words) or (not marked and len(words) == 1):
+    if not _WORDS.fullmatch(words):
         return None
+    if len(words) == 1 and not marked and not (spaced and words in _LETTERS):
+        return None  # 2x is a product; "2 m" is two metres
     return _canonical(words.split(), power)
 
 

@@ -19,7 +19,7 @@ from tersely.rewards.verify.pool import Pool
 from tersely.rewards.verify.verdict import Verdict
 
 _MEGABYTE = 1 << 20
-_TRANSIENT = ("crash", "budget")  # not remembered: another try may decide
+_TRANSIENT = ("crash", "budget", "no_worker")  # not remembered: another try may decide
 _ALIVE: weakref.WeakSet[Verifier] = weakref.WeakSet()
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tersely.rewards import Verifier
-from tersely.rewards.verify import engine, verifier as module
+from tersely.rewards.verify import engine, nursery
+from tersely.rewards.verify import verifier as module
+from tersely.rewards.verify.nursery import WorkerError
 from tersely.rewards.verify.pool import Pool
 
 ROOT = Path(__file__).parents[3]
@@ -199,6 +201,20 @@ def test_an_engine_that_raises_makes_its_item_undecided(monkeypatch):
     with Verifier() as verifier:
         verdict = verifier.verify(["7"], ["\\boxed{7}"])[0]
     assert (verdict.status, verdict.path) == ("undecided", "error:ZeroDivisionError")
+
+
+def test_items_are_undecided_where_no_worker_comes_up(monkeypatch):
+    def silent(self):
+        raise WorkerError("said nothing")
+
+    monkeypatch.setattr(nursery.Nursery, "worker", silent)
+    with Verifier(workers=1) as verifier:
+        verdicts = verifier.verify([NEEDS_WORKER[0]] * 2 + ["7"], [NEEDS_WORKER[1], "\\boxed{\\log_2 y}", "\\boxed{7}"])
+        assert [(verdict.status, verdict.path) for verdict in verdicts] == [("undecided", "no_worker")] * 2 + [
+            ("right", "exact")
+        ]
+        monkeypatch.undo()
+        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "right"
 
 
 def test_wrong_settings_name_the_field():
