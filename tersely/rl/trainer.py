@@ -32,6 +32,7 @@ from tersely.rl.config import RunConfig
 from tersely.rl.engine_gap import GapGuard, gap
 from tersely.rl.facts import RowFacts, completion_rows, group_metrics, rollouts_from_facts
 from tersely.rl.grading import Grader
+from tersely.rl.guards import check_loss, check_undecided
 from tersely.rl.memory import PromptMemory
 from tersely.rl.objective import Objective, Scores
 from tersely.rl.order import PromptStream
@@ -42,10 +43,6 @@ from tersely.rl.sampler import TransformersEngine
 from tersely.rl.types import TokenBatch
 
 versions.check_window()
-
-
-class RunStopped(RuntimeError):
-    """The run cannot go on; the message says why and what to change. The last whole checkpoint stays."""
 
 
 class TerselyTrainer(GRPOTrainer):
@@ -171,17 +168,8 @@ class TerselyTrainer(GRPOTrainer):
             self._record(name, value)
         if self.accelerator.is_main_process:
             self.logged_rows = completion_rows(facts, self._scores, self.objective.reward.names, self.num_generations)
-        self._check_undecided(metrics["verify/undecided"])
+        check_undecided(metrics["verify/undecided"], self.run_config.undecided_limit, self.state.global_step)
         return self._scores.columns.to(self.accelerator.device)
-
-    def _check_undecided(self, share: float) -> None:
-        limit = self.run_config.undecided_limit
-        if share > limit:
-            raise RunStopped(
-                f"{share:.0%} of the verdicts of step {self.state.global_step} are undecided (undecided_limit "
-                f"{limit:.0%}): the verifier times out, runs out of memory or crashes; raise verifier {{timeout, "
-                "memory_mb}} or look at the completions of this step"
-            )
 
     def _gathered_tokens(self) -> tuple[Tensor | None, Tensor | None]:
         """(N, T) token ids and old-policy entropies of the whole batch, only where a component asks for them."""
@@ -295,21 +283,16 @@ class TerselyTrainer(GRPOTrainer):
 
     def training_step(self, model, inputs, num_items_in_batch):
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if not torch.isfinite(loss):
-            raise RunStopped(
-                f"the loss of step {self.state.global_step} is {loss.item()}; the optimiser has not stepped. Lower "
-                "learning_rate, set max_grad_norm, or train in float32; `--resume` goes on from the last whole checkpoint"
-            )
+        check_loss(loss, self.state.global_step)
         return loss
 
     # ---- order, checkpoints, metrics ----
 
     def _get_train_sampler(self, dataset=None):
-        rows = self.train_dataset if dataset is None else dataset
         repeats = self.num_iterations * self.args.steps_per_generation
         updates = repeats // self.args.gradient_accumulation_steps
         return PromptStream(
-            rows=len(rows),
+            rows=len(self.train_dataset if dataset is None else dataset),
             prompts=self.args.generation_batch_size // self.num_generations,
             group_size=self.num_generations,
             repeats=repeats,
@@ -347,10 +330,9 @@ class TerselyTrainer(GRPOTrainer):
         valid = batch.valid
         count = valid.sum()
         entropy = torch.where(valid, batch.entropy, 0.0).sum() / count.clamp(min=1)
-        names = ["entropy", *metrics]
         values = torch.stack([entropy, *(torch.as_tensor(v, device=entropy.device) for v in metrics.values())]).float()
         totals = self.accelerator.reduce(torch.cat([values * count, count.view(1).float()]), reduction="sum")
-        for name, value in zip(names, (totals[:-1] / totals[-1].clamp(min=1)).tolist(), strict=True):
+        for name, value in zip(["entropy", *metrics], (totals[:-1] / totals[-1].clamp(min=1)).tolist(), strict=True):
             self._record(name, value)
 
 

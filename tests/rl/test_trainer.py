@@ -91,7 +91,7 @@ def test_training_changes_the_model_and_logs_what_happened(make_trainer):
 
 
 def test_nan_loss_stops_before_the_optimiser_steps(make_trainer):
-    from tersely.rl.trainer import RunStopped
+    from tersely.rl.guards import RunStopped
 
     trainer = make_trainer()
     trainer.model.train()
@@ -102,7 +102,7 @@ def test_nan_loss_stops_before_the_optimiser_steps(make_trainer):
 
 
 def test_undecided_verdicts_past_the_limit_stop_the_run(make_trainer):
-    from tersely.rl.trainer import RunStopped
+    from tersely.rl.guards import RunStopped
 
     class Undecided:
         def verify(self, golds, texts):
