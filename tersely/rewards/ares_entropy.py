@@ -81,16 +81,12 @@ class ARESEntropy:
         decided, right = decided_rows(rollouts), right_rows(rollouts)
         count = self.counts(rollouts).view_as(decided).double()
         bucket = self._buckets(rollouts).expand_as(decided)
+        score = self._released if self.form == "released" else self._paper
         value = torch.zeros_like(count)
         for d in range(3):
             rows = (bucket == d) & decided
             if rows.any():
-                found = (
-                    self._released(count, right, rows, d)
-                    if self.form == "released"
-                    else self._paper(count, right, rows, d)
-                )
-                value = torch.where(rows, found, value)
+                value = torch.where(rows, score(count, right, rows, d), value)
         return as_reward(value, rollouts)
 
     def counts(self, rollouts: Rollouts) -> Tensor:
