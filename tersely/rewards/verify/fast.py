@@ -15,14 +15,21 @@ from tersely.rewards.verify.shapes import Shape, shape_of
 from tersely.rewards.verify.structure import Structure, both_collections
 from tersely.rewards.verify.text import LIMIT, same_text, squeeze, tidy
 
+_SHORT = 500
 _SOLUTION = 200  # characters from which a gold is taken for a solution rather than an answer
 
 
-@lru_cache(maxsize=8192)
 def prepare(text: str) -> tuple[str, Quantity | None]:
-    """(tidied, the number it is or None), remembered: golds recur once a rollout."""
+    """(tidied, the number it is or None); short ones are remembered: golds recur once a rollout."""
+    return _remembered(text) if len(text) <= _SHORT else _prepare(text)
+
+
+def _prepare(text: str) -> tuple[str, Quantity | None]:
     tidied = tidy(text)
     return tidied, read_quantity(tidied)
+
+
+_remembered = lru_cache(maxsize=8192)(_prepare)
 
 
 def gold_text(gold: str) -> str:
@@ -81,9 +88,11 @@ def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None
     return (False, "structure") if final else None
 
 
-@lru_cache(maxsize=4096)
 def shape(tidied: str) -> Shape:
-    return shape_of(tidied)
+    return _shape(tidied) if len(tidied) <= _SHORT else shape_of(tidied)
+
+
+_shape = lru_cache(maxsize=2048)(shape_of)
 
 
 def restated(answer: str, prompt: str) -> bool:
