@@ -94,8 +94,8 @@ def test_slots_and_defaults_of_the_concepts_are_those_of_the_code():
         ("belongs to another config", "tersely/rl/run_dir.py"),
         ("every ratio is 1", "tersely/launch/train.py"),
         ("the log-probs of engine and trainer differ", "tersely/rl/engine_gap.py"),
-        ("of the verdicts of step", "tersely/rl/trainer.py"),
-        ("the loss of step", "tersely/rl/trainer.py"),
+        ("of the verdicts of step", "tersely/rl/guards.py"),
+        ("the loss of step", "tersely/rl/guards.py"),
         ("needs vLLM, which is not installed", "tersely/rl/vllm_process.py"),
     ],
 )
