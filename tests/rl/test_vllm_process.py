@@ -24,7 +24,7 @@ def test_vllm_is_not_imported_before_an_engine_is_made():
     """Not by our modules, nor by the parts of TRL that they stand on."""
     code = """
 import sys
-import tersely.rl.vllm_engine, tersely.rl.sampler, tersely.eval.generate, tersely.launch.cli
+import tersely.rl.vllm_engine, tersely.rl.vllm_server, tersely.rl.sampler, tersely.eval.generate, tersely.launch.cli
 assert "torch" in sys.modules and "vllm" not in sys.modules
 from tersely.rl.vllm_process import hidden_from_trl
 with hidden_from_trl():

@@ -1,0 +1,159 @@
+"""Two real vLLM servers with a tied model: shared load, exchanged weights, stale answers refused, a server that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from tersely.rl.engine import GenerationRequest
+from tersely.rl.engine_gap import StaleEngineError
+from tersely.rl.http_json import ServerDown, ServerRefused, call
+
+pytestmark = pytest.mark.vllm
+
+
+def requests(count=12, length=12):
+    return [GenerationRequest(tuple(range(5, 9 + i % 4)), 1000 + i, length) for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_model, tmp_path_factory):
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("served")
+    config = AutoConfig.from_pretrained(tiny_model, tie_word_embeddings=True)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def servers(folder):
+    pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
+    from tersely.rl.vllm_launch import VLLMServer
+
+    logs = [folder / "server_0.log", folder / "server_1.log"]
+    with ThreadPoolExecutor(2) as pool:
+        starts = [pool.submit(VLLMServer, str(folder), log, max_model_len=256, deadline_s=300) for log in logs]
+    try:
+        yield [start.result() for start in starts]
+    finally:
+        up = [start.result() for start in starts if start.exception() is None]
+        for server in up:
+            server.close()
+        assert all(server.ended for server in up)
+
+
+@pytest.fixture
+def engine(servers, folder, tmp_path):
+    from tersely.rl.models import load_tokenizer
+    from tersely.rl.vllm_server import ServerEngine
+
+    made = ServerEngine(
+        ",".join(server.address for server in servers),
+        load_tokenizer(str(folder)),
+        weights_dir=tmp_path,
+        concurrency=4,
+        answer_s=60.0,
+    )
+    yield made
+    made.close()
+    assert not list(tmp_path.glob("*-*"))
+
+
+@pytest.fixture
+def model(folder, engine):
+    from transformers import AutoModelForCausalLM
+
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    engine.sync_weights(loaded, 0)
+    return loaded
+
+
+def largest_gap(model, generations, asked):
+    worst = 0.0
+    for generation, request in zip(generations, asked, strict=True):
+        ids = torch.tensor([[*request.prompt_ids, *generation.token_ids]])
+        with torch.no_grad():
+            logps = model(ids).logits.log_softmax(-1)[0, len(request.prompt_ids) - 1 : -1]
+        expected = logps.gather(1, torch.tensor(generation.token_ids).unsqueeze(1)).squeeze(1)
+        worst = max(worst, (expected - torch.tensor(generation.logprobs)).abs().max().item())
+    return worst
+
+
+def test_samples_are_the_same_from_every_server(engine, model, monkeypatch):
+    asked, served = requests(), Counter()
+    one = engine._one
+    monkeypatch.setattr(engine, "_one", lambda at, *rest: (served.update([at]), one(at, *rest))[1])
+    together = engine.generate(asked)
+    assert set(served) == set(engine.addresses) and served.total() == len(asked)
+    assert largest_gap(model, together, asked) < 1e-4
+    assert len({g.token_ids for g in together}) == len(asked)
+    for only in engine.addresses:
+        monkeypatch.setattr(engine, "down", {at: "not asked" for at in engine.addresses if at != only})
+        assert [g.token_ids for g in engine.generate(asked[::-1])][::-1] == [g.token_ids for g in together]
+
+
+def test_synchronised_weights_are_the_ones_sampled_from(engine, model):
+    """The model is tied: without the second packing of its head the gap would stay."""
+    for version in range(1, 4):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.02 * torch.randn_like(parameter))
+        stale = largest_gap(model, engine.generate(requests()), requests())
+        engine.sync_weights(model, version)
+        fresh = largest_gap(model, engine.generate(requests()), requests())
+        assert fresh < 1e-4 and stale > 5e-3
+    assert engine.facts()["version"] == 3 and not engine.facts()["stale_head"] and not engine.facts()["down"]
+
+
+def test_a_head_that_cannot_be_packed_again_is_told(engine, model, monkeypatch):
+    monkeypatch.setattr(engine, "_repack", lambda address: False)
+    engine.sync_weights(model, 1)
+    assert engine.facts()["stale_head"]
+
+
+def test_training_through_servers_keeps_the_gap_small(engine, folder, make_trainer):
+    trainer = make_trainer(engine=engine, model_name_or_path=str(folder), max_steps=3, learning_rate=1e-2)
+    trainer.train()
+    gaps = [row["engine_gap/mean"] for row in trainer.state.log_history if "engine_gap/mean" in row]
+    assert len(gaps) == 3 and max(gaps) < 1e-4
+
+
+def test_answers_from_other_weights_are_refused(engine, model):
+    """Another run has given one of the servers its own weights."""
+    call(engine.addresses[1], "/update_weight_version", {"new_version": "other-7"}, timeout_s=10)
+    with pytest.raises(StaleEngineError, match=rf"{engine.addresses[1]} answered from the weights 'other-7'"):
+        engine.generate(requests())
+
+
+def test_what_a_server_refuses_is_said(engine, model):
+    with pytest.raises(ServerRefused, match="answered 400.*context length"):
+        engine.generate([GenerationRequest((5,) * 300, 1, 7)])
+
+
+def test_a_server_that_dies_leaves_its_share_to_the_others(engine, model, servers, monkeypatch):
+    expected = [g.token_ids for g in engine.generate(requests())]
+    one, asked = engine._one, []
+
+    def dying(address, *rest):
+        asked.append(address)
+        if asked.count(engine.addresses[1]) == 1 and address == engine.addresses[1]:
+            os.killpg(servers[1].process.pid, signal.SIGKILL)
+        return one(address, *rest)
+
+    monkeypatch.setattr(engine, "_one", dying)
+    assert [g.token_ids for g in engine.generate(requests())] == expected
+    assert list(engine.facts()["down"]) == [engine.addresses[1]]
+    with pytest.warns(UserWarning, match=f"going on without the server at {engine.addresses[1]}"):
+        engine.sync_weights(model, 1)
+    servers[0].close()
+    with pytest.raises(ServerDown, match="no server is left, 12 completions are still to come"):
+        engine.generate(requests())
+    with pytest.raises(ServerDown, match="no server took the weights of step 2"), pytest.warns(UserWarning):
+        engine.sync_weights(model, 2)
