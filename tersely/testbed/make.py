@@ -116,7 +116,7 @@ def _average_gradients(model: Qwen2ForCausalLM, ranks: int) -> None:
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
-    """A fresh Llama with an untied head and heads of 32, which every engine serves on CPU."""
+    """A fresh Qwen2 with an untied head and heads of 32, which every engine serves on CPU."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
