@@ -23,7 +23,6 @@ _TOWER = re.compile(r"(?:\^|\*\*)\s*[{(]?\s*[-+]?[^{}()^*]{1,40}[)}]?\s*(?:\^|\*
 _FACTORIAL = re.compile(r"(\d+|[)}\]])\s*!(?![=])")
 _BINOMIAL = re.compile(r"\\[dt]?binom|\\choose|\\Gamma|\bfactorial|\bgamma\(|\bbinomial")
 _BOUNDED = re.compile(r"\\(?:sum|prod)(?![A-Za-z])")
-_INTEGRAL = re.compile(r"\\(?:i{0,3}nt|oint)(?![A-Za-z])")
 _BIG = re.compile(r"\d{5,}|10\s*\^\s*\{?\s*\d")
 _LONG = re.compile(rf"\d{{{DIGITS},}}")
 _TERM = re.compile(r"[-+*/,&;=<>]|\\(?:cdot|times|frac|le|ge|cup)(?![A-Za-z])")
@@ -41,14 +40,14 @@ def bomb(text: str) -> str | None:
         return "depth"
     if len(_TERM.findall(text)) > TERMS or len(_SYMBOL.findall(text)) > SYMBOLS:
         return "terms"
+    if _BOUNDED.search(text) and (_BIG.search(text) or _BOUNDED.sub("", text, 1) != _BOUNDED.sub("", text)):
+        return "sum"
     if _huge_power(text):
         return "power"
     if any(_huge_factorial(text, match) for match in _FACTORIAL.finditer(text)):
         return "factorial"
     if _BINOMIAL.search(text) and _BIG.search(text):
         return "binomial"
-    if _BOUNDED.search(text) and (_BIG.search(text) or _BOUNDED.sub("", text, 1) != _BOUNDED.sub("", text)):
-        return "sum"
     return None
 
 
@@ -118,5 +117,17 @@ def _huge_factorial(text: str, match: re.Match) -> bool:
         return True
     if operand.isdigit():
         return len(operand) > 4 or int(operand) > FACTORIAL
-    before = text[max(0, match.start() - 40) : match.start()]
-    return bool(re.search(r"\d{4,}|[!^]", before))
+    return bool(re.search(r"\d{4,}|[!^]", _bracket_before(text, match.start(1))))
+
+
+def _bracket_before(text: str, end: int) -> str:
+    """What the bracket that closes at `end` holds."""
+    depth = 0
+    for index in range(end, -1, -1):
+        if text[index] in _CLOSE:
+            depth += 1
+        elif text[index] in _OPEN:
+            depth -= 1
+            if depth == 0:
+                return text[index:end]
+    return text[:end]
