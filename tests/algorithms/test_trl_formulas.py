@@ -129,13 +129,22 @@ def test_value_and_gradient_equal_trl(case, token_credit, make_batch):
 
 
 def test_gmpo_equals_trl_experimental(make_batch):
-    """rho and both sides of the cut, as in the formula of TRL's experimental trainer."""
-    batch = make_batch(6, 11, token_credit=False, spread=0.8)
-    loss, _ = build("policy", "gmpo")(batch)
-    for row in range(6):
-        valid = batch.valid[row]
-        x = (batch.logp - batch.old_logp)[row][valid]
-        a = batch.advantage[row][valid][0]
-        bounded = x.clamp(-0.4, 0.4)
-        y = torch.minimum(x, bounded) if a > 0 else torch.maximum(x, bounded)
-        torch.testing.assert_close(loss[row][valid], (-a * y.mean().exp()).expand(int(valid.sum())))
+    from trl.experimental.gmpo import GMPOTrainer
+
+    for seed in range(4):
+        batch = make_batch(6, 11, seed=seed, spread=0.8, token_credit=False)
+        logp, old = torch.where(batch.valid, batch.logp.detach(), 0.0).requires_grad_(), batch.old_logp.nan_to_num(0.0)
+        trainer = stub(logp, batch.entropy.nan_to_num(0.0), "grpo", {"epsilon_low": 0.4, "epsilon_high": 0.4})
+        inputs = {
+            "prompt_ids": torch.zeros(6, 1, dtype=torch.long),
+            "prompt_mask": torch.ones(6, 1),
+            "completion_ids": torch.zeros(6, 11, dtype=torch.long),
+            "completion_mask": batch.mask,
+            "advantages": batch.advantage[:, 0],
+            "old_per_token_logps": old,
+        }
+        theirs = GMPOTrainer._compute_loss(trainer, None, inputs)
+        expected = torch.autograd.grad(theirs, logp)[0]
+        ours = aggregate(build("policy", "gmpo")(dataclasses.replace(batch, logp=logp))[0], batch.mask, "sequence")
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(torch.autograd.grad(ours, logp)[0], expected, atol=1e-6, rtol=1e-6)

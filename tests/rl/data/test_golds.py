@@ -15,6 +15,7 @@ from tersely.rl.data.golds import gold_fault, text_only
         r"\frac{1}{2}",
         r"\left( 3, \frac{\pi}{2} \right)",
         r"\text{Evelyn}",
+        r"\frac{d !}{2 k(d-k) !}",
         r"(-\infty, 2]",
         r"\boxed{7}",
         "50\\%",
@@ -32,7 +33,7 @@ def test_golds_that_cannot(gold, fault):
     assert re.search(fault, gold_fault(gold) or "")
 
 
-@pytest.mark.parametrize("gold", ["9^{9^9}", r"\frac{d !}{2 k(d-k) !}", "1000000!", "{", r"\frac{1}{"])
+@pytest.mark.parametrize("gold", ["9^{9^9}", "1000000!", "{", r"\frac{1}{"])
 def test_golds_that_nobody_evaluates_are_kept_and_told_apart(gold):
     assert text_only(gold) and gold_fault(gold) is None
     assert not text_only(r"\frac{1}{2}") and not text_only("1" * 30)
