@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from tersely.algorithms import ADVANTAGES
-from tersely.build import build
+from tersely.components import build
 from tersely.rewards import REWARDS
 from tersely.rl.memory import PromptMemory
 from tersely.rl.types import Rollouts

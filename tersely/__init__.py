@@ -15,11 +15,11 @@ _EXPORTS = {
     "RolloutPlan": "tersely.rl.types",
     "TokenBatch": "tersely.rl.types",
     "PromptMemory": "tersely.rl.memory",
-    "build": "tersely.build",
+    "build": "tersely.components",
 }
 
 if TYPE_CHECKING:
-    from tersely.build import build as build
+    from tersely.components import build as build
     from tersely.rl.memory import PromptMemory as PromptMemory
     from tersely.rl.types import RolloutPlan as RolloutPlan
     from tersely.rl.types import Rollouts as Rollouts

@@ -48,3 +48,26 @@ def pytest_make_collect_report(collector):
         # a whole file that skips never shows its marks
         report.outcome = "failed"
         report.longrepr = f"skipped at import, where all must run: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def rollouts_of():
+    """`rollouts_of(correct=[...], **fields) -> Rollouts`: one group unless `group_size` says otherwise."""
+
+    def make(correct, *, group_size=None, length=None, truncated=None, max_length=64, **fields):
+        import torch
+
+        from tersely.rl.types import Rollouts
+
+        size = group_size or len(correct)
+        return Rollouts(
+            group_size=size,
+            prompt_id=[f"p{i // size}" for i in range(len(correct))],
+            correct=torch.tensor(correct, dtype=torch.float32),
+            length=torch.tensor(length or [10] * len(correct)),
+            truncated=torch.tensor(truncated or [False] * len(correct)),
+            max_length=max_length,
+            **fields,
+        )
+
+    return make

@@ -121,7 +121,7 @@ def component(console: Console, slot: str, spec: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from tersely.build import component_class
+    from tersely.components import component_class
 
     cls = component_class(slot, str(spec["name"]))
     module = inspect.getmodule(cls)

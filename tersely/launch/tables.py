@@ -26,7 +26,7 @@ def property_table(names: Sequence[str] | None = None) -> str:
 
 
 def _row(name: str) -> tuple[str, ...]:
-    from tersely.build import build
+    from tersely.components import build
 
     term = build("reward", name)
     batches = [_batch(name, seed) for seed in range(BATCHES)]

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from tersely.build import Spec, build
 from tersely.checks import SpecError
+from tersely.components import Spec, build
 from tersely.rl.facts import RowFacts, rollouts_from_facts
 from tersely.rl.memory import PromptMemory
 from tersely.rl.parsing import parse_completion

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from tersely.algorithms.aggregate import AGGREGATES
-from tersely.build import build
 from tersely.checks import SpecError, nearest, require_choice
+from tersely.components import build
 from tersely.rewards.sum import RewardSum
 from tersely.rl.types import Rollouts
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tersely.algorithms.hapo import HAPO
-from tersely.build import build
+from tersely.components import build
 
 
 def reference(batch, p: HAPO):

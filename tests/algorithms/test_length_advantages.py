@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tersely.algorithms import ADVANTAGES
-from tersely.build import build
 from tersely.checks import SpecError
+from tersely.components import build
 from tersely.rl.memory import PromptMemory
 from tersely.rl.types import Rollouts
 

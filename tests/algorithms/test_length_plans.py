@@ -6,8 +6,8 @@ import pytest
 
 from tersely.algorithms import PLANS
 from tersely.algorithms.budgetthinker import reminders
-from tersely.build import build
 from tersely.checks import SpecError
+from tersely.components import build
 from tersely.rl.memory import PromptMemory
 from tersely.rl.parsing import parse_completion
 

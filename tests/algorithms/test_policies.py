@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tersely.algorithms import POLICIES
-from tersely.build import build
 from tersely.checks import SpecError
+from tersely.components import build
 
 FORMS = [
     {"name": "clip", "dual_clip": 3.0},

@@ -10,7 +10,7 @@ import torch
 
 from tersely.algorithms.bapo import BAPO
 from tersely.algorithms.covariance import token_covariance
-from tersely.build import build
+from tersely.components import build
 
 
 def one(make_batch, x, advantage, **changes):

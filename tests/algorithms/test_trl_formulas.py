@@ -11,7 +11,7 @@ import torch
 from trl import GRPOTrainer
 
 from tersely.algorithms.aggregate import aggregate
-from tersely.build import build
+from tersely.components import build
 
 CASES = {
     "clip": ({"name": "clip"}, "grpo", {}),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tersely.algorithms.covariance import token_covariance
-from tersely.build import build
+from tersely.components import build
 
 
 def loss_and_gradient(spec, batch, leaf="logp"):

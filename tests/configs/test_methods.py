@@ -10,7 +10,7 @@ import yaml
 from trl import GRPOConfig
 
 from tersely.algorithms.aggregate import AGGREGATES
-from tersely.build import build
+from tersely.components import build
 from tersely.configs.load import SLOT_KEYS, list_methods, load_method
 from tersely.rl.config import RunConfig
 

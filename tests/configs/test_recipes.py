@@ -2,7 +2,7 @@
 
 import pytest
 
-from tersely.build import build
+from tersely.components import build
 from tersely.configs.load import list_recipes, load_recipe
 from tersely.rl.config import grpo_config, split_recipe
 from tersely.rl.data import parse_sources

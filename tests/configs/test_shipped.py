@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tersely.build import SLOTS
+from tersely.components import SLOTS
 from tersely.configs.load import SLOT_KEYS, list_methods, load_method, read_yaml
 
 CONFIGS = Path(str(files("tersely.configs")))

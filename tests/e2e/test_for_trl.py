@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tersely.build import build
+from tersely.components import build
 from tersely.rl.memory import PromptMemory
 from tersely.rl.types import Rollouts
 

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from tersely.build import build
 from tersely.checks import SpecError
+from tersely.components import build
 
 
 def alp(**parameters):

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tersely.build import build
+from tersely.components import build
 
 TERM = build("reward", "arm")
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tersely.build import build
 from tersely.checks import SpecError
+from tersely.components import build
 
 
 def test_all_one_mode_moves_to_the_other_end(make_rollouts):

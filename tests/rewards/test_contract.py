@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tersely.build import build
+from tersely.components import build
 from tersely.rewards import REWARDS
 from tersely.rl.memory import PromptMemory
 from tersely.rl.objective import take_rows

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tersely.build import build
 from tersely.checks import SpecError
+from tersely.components import build
 
 
 def test_malformed_rows_right_or_wrong(make_rollouts):

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tersely.build import build
 from tersely.checks import SpecError
+from tersely.components import build
 
 
 def test_nothing_before_the_warm_up_ends(make_rollouts):

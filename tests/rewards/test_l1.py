@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tersely.build import build
 from tersely.checks import SpecError
+from tersely.components import build
 
 
 def test_a_row_without_a_budget_is_worth_its_verdict(make_rollouts):

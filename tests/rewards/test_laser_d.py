@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from tersely.build import build
 from tersely.checks import SpecError
+from tersely.components import build
 
 
 def term(name="laser_d", **parameters):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tersely.build import build
+from tersely.components import build
 from tersely.rl.memory import PromptMemory
 from tersely.rl.types import Rollouts
 

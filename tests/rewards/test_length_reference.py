@@ -9,7 +9,7 @@ import statistics as st
 import pytest
 import torch
 
-from tersely.build import build
+from tersely.components import build
 from tersely.rl.memory import PromptMemory
 from tersely.rl.types import Rollouts
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tersely.build import build
 from tersely.checks import SpecError
+from tersely.components import build
 from tersely.rl.memory import PromptMemory
 
 

@@ -11,8 +11,8 @@ import pytest
 from datasets import Dataset
 
 import tersely.rewards
-from tersely.build import build
 from tersely.checks import SpecError
+from tersely.components import build
 from tersely.rewards.trl_reward import for_trl, group_size_of, with_plan
 
 TOKENIZER = SimpleNamespace(eos_token_id=0, chat_template=None)
