@@ -191,22 +191,23 @@ def _nearest_key(key: str, valid: typing.Iterable[str]) -> str:
 def _typed_trl(values: dict[str, Any]) -> dict[str, Any]:
     """YAML reads `1e-6` as text: numbers that GRPOConfig declares as numbers become numbers, or an error."""
     hints = typing.get_type_hints(GRPOConfig)
-    checked = {}
-    for key, value in values.items():
-        hint = hints.get(key)
-        numeric = hint in (float, int) or {float, int} & set(typing.get_args(hint)) != set()
-        if isinstance(value, str) and numeric and str not in typing.get_args(hint):
-            try:
-                value = float(value)
-            except ValueError:
-                raise SpecError(f"{key} is {value!r}; it must be a number") from None
-        if key.endswith("_strategy") and value is False:
-            value = "no"  # YAML reads a bare `no` as false
-        if hint is int and isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if hint is int and not isinstance(value, int):
+    return {key: _typed_value(key, value, hints.get(key)) for key, value in values.items()}
+
+
+def _typed_value(key: str, value: Any, hint: Any) -> Any:
+    """Only fields that are a number or a switch, or null, are judged; TRL judges the rest."""
+    if key.endswith("_strategy") and value is False:
+        return "no"  # YAML reads a bare `no` as false
+    kinds = {kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)}
+    if isinstance(value, str) and kinds & {int, float} and str not in kinds:
+        try:
+            value = float(value)
+        except ValueError:
+            raise SpecError(f"{key} is {value!r}; it must be a number") from None
+    if kinds == {int} and value is not None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
             raise SpecError(f"{key} is {value!r}; it must be a whole number")
-        if hint is bool and not isinstance(value, bool):
-            raise SpecError(f"{key} is {value!r}; it must be true or false")
-        checked[key] = value
-    return checked
+        return int(value)
+    if kinds == {bool} and value is not None and not isinstance(value, bool):
+        raise SpecError(f"{key} is {value!r}; it must be true or false")
+    return value

@@ -1,0 +1,65 @@
+"""The command around the trainer: what it reads, prints and refuses before anything is loaded."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from tersely.checks import SpecError
+from tersely.launch import train
+
+
+def test_any_key_of_a_recipe_is_an_option_read_as_yaml():
+    read = train.overrides_from(
+        ["--learning_rate", "2e-6", "--max_steps=3", "--reward", "{name: alp, beta: 0.3}", "--flag"]
+    )
+    assert read == {"learning_rate": "2e-6", "max_steps": 3, "reward": {"name": "alp", "beta": 0.3}, "flag": True}
+    assert train.overrides_from(["--seed", "-1", "--policy="]) == {"seed": -1, "policy": None}
+
+
+def test_a_word_that_stands_alone_is_an_error():
+    with pytest.raises(SpecError, match="'alp' stands alone"):
+        train.overrides_from(["--method", "alp", "alp"])
+
+
+def test_a_dry_run_prints_recipe_table_and_warnings_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["--config", "testbed/alp", "--dry-run", "--group_size", "8"]) == 0
+    printed = capsys.readouterr().out
+    assert "name: alp" in printed and "group_size" in printed and "every ratio is 1" in printed
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--grup_size", "8"], "did you mean 'group_size'"),
+        (["--micro_batch", "7"], "micro_batch"),
+        (["--method", "alpp"], "fills reward itself, which method 'alpp' would not change"),
+    ],
+)
+def test_a_dry_run_finds_what_a_run_would_stumble_over(options, message):
+    with pytest.raises(SpecError, match=message):
+        train.main(["--config", "testbed/alp", "--dry-run", *options])
+
+
+def test_two_updates_a_batch_move_the_ratio():
+    run = SimpleNamespace(batch_plan=lambda ranks: SimpleNamespace(updates_per_batch=2))
+    assert train.schedule_warnings(run, {}) == []
+
+
+def test_epochs_become_steps():
+    args = SimpleNamespace(max_steps=-1, num_train_epochs=2.0, num_iterations=1)
+    train.planned_steps(args, 100, SimpleNamespace(prompts_per_step=8, updates_per_batch=2))
+    assert args.max_steps == 48
+
+
+def test_vllm_that_is_not_installed_says_how_to_install_it(monkeypatch):
+    import sys
+
+    from tersely.rl.vllm_engine import VLLMEngine
+
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(SpecError, match="pip install"):
+        VLLMEngine("testbed", None)

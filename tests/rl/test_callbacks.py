@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pandas as pd
+
+from tersely.rl.callbacks import RunFiles, StepLines, step_line
+
+LOGS = {
+    "loss": 0.01,
+    "verify/accuracy": 0.5,
+    "completions/mean_length": 63.4,
+    "efficiency/tokens_p95": 141.0,
+    "completions/clipped_ratio": 0.004,
+    "groups/mixed": 0.45,
+    "entropy": 0.31,
+    "step_time": 1.9,
+    "time/generate": 1.1,
+    "time/verify_wait": 0.0,
+}
+STATE = SimpleNamespace(global_step=3, max_steps=10, is_world_process_zero=True)
+
+
+def test_a_line_says_what_somebody_wants_to_know():
+    line = step_line(3, 10, LOGS)
+    assert line.startswith("step 3/10  acc 0.500  tokens 63/141 (mean/p95)  trunc 0.4%  mixed 45%")
+
+
+def test_a_metric_that_is_missing_or_null_does_not_stop_a_run():
+    assert "acc nan" in step_line(1, 2, {"verify/accuracy": None})
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys):
+    lines = StepLines()
+    lines.on_train_begin(SimpleNamespace(disable_tqdm=None), STATE, None)
+    lines.on_log(None, STATE, None, logs=LOGS)
+    lines.on_log(None, STATE, None, logs={"train_runtime": 1.0})
+    assert capsys.readouterr().out.count("step 3/10") == 1
+
+
+def test_metrics_and_completions_are_written_once_by_the_main_process(tmp_path):
+    trainer = SimpleNamespace(logged_rows=[{"text": "<b>", "length": 3}])
+    files = RunFiles(tmp_path, trainer)
+    files.on_log(None, SimpleNamespace(global_step=3, is_world_process_zero=False), None, logs=LOGS)
+    assert not list(tmp_path.rglob("*.parquet"))
+    files.on_log(None, STATE, None, logs=LOGS)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [3] and rows[0]["loss"] == 0.01
+    assert pd.read_parquet(next(tmp_path.rglob("*.parquet")))["text"].tolist() == ["<b>"]
+    assert trainer.logged_rows == []
