@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tersely.checks import SpecError
 
@@ -18,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("model", nargs="?", help="hub id, folder, or `testbed`, the embedded model")
     p.add_argument("--list", action="store_true", help="list the ready-made benchmarks and stop")
+    p.add_argument("--list-strategies", action="store_true", help="list the decoding strategies and stop")
     p.add_argument("--benchmarks", help="ready-made names or local .jsonl files, comma separated")
     p.add_argument("--out", type=Path, help="run directory")
     p.add_argument("--name", help="the run's name in reports (default: the folder's)")
@@ -28,6 +31,27 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--top-p", type=float)
     p.add_argument("--top-k", type=int, help="0 is off")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument(
+        "--sampling",
+        choices=("benchmark", "model"),
+        default="benchmark",
+        help="temperature, top-p and top-k of the benchmark (default), or of the model's generation config",
+    )
+    p.add_argument(
+        "--strategy",
+        action="append",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="decoding strategy, for example forced_answer:budget=512; may be given several times (default: vanilla)",
+    )
+    p.add_argument(
+        "--frontier",
+        nargs="?",
+        const="",
+        metavar="KEY=VALUE,...",
+        help="plain sampling and the free frontier: forced answers at several budgets, no thinking, banned reflection. "
+        "The value is parameters of forced_answer",
+    )
+    p.add_argument("--budgets", help="token budgets to report accuracy at, comma separated, from the same rollouts")
     p.add_argument("--instruction", help="closing sentence of every problem, in place of the benchmark's; '' for none")
     p.add_argument("--system-prompt")
     p.add_argument(
@@ -49,11 +73,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         for benchmark in map(find_benchmark, benchmark_names()):
             print(f"{benchmark.name:<22} {benchmark.title} (n = {benchmark.sampling.samples})")
         return 0
+    if options.list_strategies:
+        print_strategies()
+        return 0
     missing = [name for name in ("model", "benchmarks", "out") if not getattr(options, name)]
     if missing:
         raise SpecError(f"tersely eval needs {', '.join('--' * (name != 'model') + name for name in missing)}")
     names = [name.strip() for name in options.benchmarks.split(",") if name.strip()]
     benchmarks = [find_benchmark(name) for name in names]  # a typing error costs no loading of a model
+    plans = {benchmark.name: strategies_of(options, benchmark) for benchmark in benchmarks}
+    budgets = parse_budgets(options.budgets)
     from tersely.eval.engines import make_evaluator
 
     evaluator = make_evaluator(
@@ -67,26 +96,76 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         for benchmark in benchmarks:
-            facts = evaluator.run(
-                benchmark,
-                options.out,
-                run=options.name,
-                seed=options.seed,
-                limit=options.limit,
-                instruction=options.instruction,
-                system_prompt=options.system_prompt,
-                samples=options.samples,
-                temperature=options.temperature,
-                top_p=options.top_p,
-                top_k=options.top_k,
-                max_new_tokens=options.max_new_tokens,
-            )
-            print(summary_line(benchmark.name, facts), flush=True)
+            for chosen in plans[benchmark.name]:
+                evaluate_one(evaluator, benchmark, chosen, budgets, options)
     finally:
         evaluator.engine.close()
         getattr(evaluator.verifier, "close", lambda: None)()
     print(f"records: {options.out / 'records.jsonl'}; next: tersely report {options.out}")
     return 0
+
+
+def strategies_of(options: argparse.Namespace, benchmark: Any) -> list[Any]:
+    """The strategies of a benchmark, in order; a frontier depends on its cap."""
+    from tersely.eval.frontier import free_strategies
+    from tersely.eval.strategies.spec import parse
+
+    texts = list(options.strategy or [])
+    if options.frontier is not None:
+        cap = options.max_new_tokens or benchmark.sampling.max_new_tokens
+        texts = ["vanilla", *free_strategies(cap, options.frontier), *texts]
+    return [parse(text) for text in texts or ["vanilla"]]
+
+
+def parse_budgets(text: str | None) -> list[int] | None:
+    """`64,128,256`, strictly increasing."""
+    if text is None:
+        return None
+    try:
+        budgets = [int(part) for part in text.split(",")]
+    except ValueError:
+        budgets = []
+    if not budgets or min(budgets) < 1 or sorted(set(budgets)) != budgets:
+        raise SpecError(f"--budgets is {text!r}; it must be increasing whole numbers of tokens such as 512,1024,2048")
+    return budgets
+
+
+def evaluate_one(evaluator: Any, benchmark: Any, chosen: Any, budgets: list[int] | None, options: Any) -> None:
+    """One benchmark under one strategy, and a line about each variant."""
+    from tersely.eval.generate import budget_summary, summary
+
+    sampling: dict[str, Any] = dict(evaluator.maker_sampling) if options.sampling == "model" else {}
+    for key in ("samples", "temperature", "top_p", "top_k", "max_new_tokens"):
+        if getattr(options, key) is not None:
+            sampling[key] = getattr(options, key)
+    evaluator.run(
+        benchmark,
+        options.out,
+        run=options.name,
+        seed=options.seed,
+        limit=options.limit,
+        instruction=options.instruction,
+        system_prompt=options.system_prompt,
+        strategy=chosen,
+        budgets=budgets,
+        **sampling,
+    )
+    path = options.out / "records.jsonl"
+    for variant in chosen.variants():
+        name = benchmark.name + (f", {variant.label}" if variant.label else "")
+        print(summary_line(name, summary(path, benchmark.name, variant.label)), flush=True)
+        if budgets and variant.label is None:
+            curve, area = budget_summary(path, benchmark.name, None, budgets)
+            points = ", ".join(f"{100 * a:.1f} % at {b}" for a, b in zip(curve, budgets, strict=True))
+            print(f"{name}: right within the budget {points}; area {area:.3f}", flush=True)
+
+
+def print_strategies() -> None:
+    from tersely.eval.strategies.registry import STRATEGIES
+
+    for name, kind in STRATEGIES.items():
+        module = sys.modules[kind.__module__].__doc__ or ""
+        print(f"{name:<20} {', '.join(getattr(kind, 'engines', ())):<28} {module.splitlines()[0]}")
 
 
 def summary_line(name: str, facts: dict[str, float]) -> str:

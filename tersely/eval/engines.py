@@ -70,7 +70,18 @@ def transformers_evaluator(
         verifier=verifier or make_verifier(),
         batch=batch or default_batch(model),
         context=getattr(model.config, "max_position_embeddings", None),
+        maker_sampling=maker_sampling(getattr(model, "generation_config", None)),
     )
+
+
+def maker_sampling(config: Any) -> dict[str, Any]:
+    """Temperature, top-p and top-k that the model's makers recommend, from its generation config; greedy where it says so."""
+    if config is None:
+        return {}
+    if config.do_sample is False:
+        return {"temperature": 0.0}
+    found = {key: getattr(config, key, None) for key in ("temperature", "top_p", "top_k")}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _load(name: str, dtype: str | None) -> Any:
@@ -105,7 +116,16 @@ def _vllm(model: str, tokenizer: str, verifier: Any, batch: int | None, length: 
     context = _context(model_location(model))
     length = length or context
     engine = VLLMEngine(model_location(model), tokens, max_model_len=length, seed=seed)
-    return Evaluator(identity(model), tokens, engine, verifier, batch or 2048, length, "vllm")
+    return Evaluator(
+        identity(model),
+        tokens,
+        engine,
+        verifier,
+        batch or 2048,
+        length,
+        "vllm",
+        maker_sampling=maker_sampling(_generation_config(model_location(model))),
+    )
 
 
 def _served(
@@ -116,7 +136,25 @@ def _served(
 
     tokens = load_tokenizer(tokenizer)
     engine = ServerEngine(address, tokens)
-    return Evaluator(model, tokens, engine, verifier, batch or 256, length or engine.context, "server")
+    return Evaluator(
+        model,
+        tokens,
+        engine,
+        verifier,
+        batch or 256,
+        length or engine.context,
+        "server",
+        maker_sampling=maker_sampling(_generation_config(tokenizer)),
+    )
+
+
+def _generation_config(location: str) -> Any:
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(location)
+    except OSError:
+        return None
 
 
 def _context(location: str) -> int | None:

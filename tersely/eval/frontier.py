@@ -13,6 +13,17 @@ from tersely.eval.runs import RunRecords, pair
 
 SURE = 0.95
 DRAWS = 2000
+BUDGETS = (512, 1024, 2048, 4096, 8192, 16384)
+
+
+def free_strategies(cap: int, forced: str = "") -> list[str]:
+    """The strategies that cost nothing, as the command line names them, for samples of up to `cap` tokens.
+
+    `forced` holds further parameters of forced_answer. Short caps get eighths and quarters of themselves as budgets.
+    """
+    budgets = [b for b in BUDGETS if b < cap] if cap > 4 * BUDGETS[0] else [max(1, cap // n) for n in (16, 8, 4, 2)]
+    grid = ", ".join(map(str, sorted({0, *budgets})))
+    return [f"forced_answer:budgets=[{grid}]" + (f",{forced}" if forced else ""), "no_thinking", "reflection_ban"]
 
 
 def free_runs(runs: list[RunRecords], base: RunRecords | None) -> list[RunRecords]:

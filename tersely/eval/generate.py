@@ -7,17 +7,23 @@ folder that holds some goes on behind them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
 from tersely.eval.benchmarks import Benchmark, Sampling, load_benchmark
 from tersely.eval.progress import Progress
-from tersely.eval.records import FILE, SCORES, RecordReader, RecordWriter
+from tersely.eval.records import FILE, RecordReader, RecordWriter
+from tersely.eval.runs import strategy_label
+from tersely.eval.sample_record import TokenLengths, sample_record
 from tersely.eval.settings import Settings, check_and_store
-from tersely.rl.seeds import sample_seed
+from tersely.eval.strategies.base import Decoded, Prompt
+from tersely.eval.strategies.spec import Chosen, check, parse
+from tersely.rl.seeds import sample_seed, stable_id
 
 
 @dataclass(frozen=True)
@@ -25,10 +31,22 @@ class Task:
     """One sample that is still to be drawn."""
 
     row: dict[str, Any]
-    sample: int
+    prompt: Prompt
     seed: int
-    prompt_ids: tuple[int, ...]
-    max_new_tokens: int
+
+
+@dataclass
+class Job:
+    """One benchmark under one choice of strategy: what is drawn, and where it goes."""
+
+    run: str
+    benchmark: str
+    sampling: Sampling
+    seed: int
+    chosen: Chosen
+    variants: list[Chosen]
+    done: list[set[tuple[str, int]]]
+    """Of each variant, the samples that are recorded already."""
 
 
 @dataclass
@@ -44,6 +62,8 @@ class Evaluator:
     """The model's longest sequence, tokens; the cap of a sample shrinks to what is left of it behind the prompt."""
     engine_name: str = "transformers"
     chat_template_kwargs: Mapping[str, Any] | None = None
+    maker_sampling: Mapping[str, Any] = field(default_factory=dict)
+    """Sampling of the model's generation config, for those who ask for it."""
 
     def run(
         self,
@@ -55,117 +75,148 @@ class Evaluator:
         limit: int | None = None,
         instruction: str | None = None,
         system_prompt: str | None = None,
+        strategy: str | Chosen = "vanilla",
+        budgets: Sequence[int] | None = None,
         **sampling: Any,
     ) -> dict[str, float]:
         """Draw what is missing, append it to `out`/records.jsonl, and return the summary of the benchmark.
 
         sampling: samples, temperature, top_p, top_k, max_new_tokens where they differ from the benchmark's own.
-        Raises `SpecError` for records under other settings, and for a prompt that fills the context.
+        budgets: the grid that reports draw accuracy at. A strategy with several variants returns the last one's summary.
+        Raises `SpecError` for records under other settings, for a prompt that fills the context, and for a strategy that
+        cannot work on this engine or model.
         """
+        chosen = parse(strategy) if isinstance(strategy, str) else strategy
+        check(chosen, self.tokenizer, self.engine_name)
         bench, data, card = load_benchmark(benchmark, limit=limit, instruction=instruction, system_prompt=system_prompt)
         how = replace(bench.sampling, **{key: value for key, value in sampling.items() if value is not None})
         folder = Path(out)
         run = run or folder.resolve().name
-        settings = Settings(
-            model=self.model,
-            engine=self.engine_name,
-            seed=seed,
-            limit=limit,
-            instruction=instruction,
-            system_prompt=system_prompt,
-            fingerprint=card.fingerprint,
-            **asdict(how),
-        )
-        check_and_store(folder, run, bench.name, settings)
-        done = recorded(folder / FILE, bench.name)
-        tasks = self._tasks(bench, data, how, seed, done)
-        progress = Progress(f"{run}: {bench.name}", len(data) * how.samples, len(data) * how.samples - len(tasks))
+        variants = chosen.variants()
+        for variant in variants:
+            settings = Settings(
+                model=self.model,
+                engine=self.engine_name,
+                seed=seed,
+                limit=limit,
+                instruction=instruction,
+                system_prompt=system_prompt,
+                fingerprint=card.fingerprint,
+                chat_template=self._template_hash(),
+                strategy=None if variant.label is None else {"name": variant.name, **variant.parameters},
+                budgets=None if budgets is None else list(budgets),
+                **asdict(how),
+            )
+            check_and_store(folder, run, bench.name, settings, variant.label)
+        done = [recorded(folder / FILE, bench.name, variant.label) for variant in variants]
+        job = Job(run, bench.name, how, seed, chosen, variants, done)
+        tasks = self._tasks(bench, data, job)
+        total = len(data) * how.samples
+        title = f"{run}: {bench.name}" + (f", {chosen.label}" if chosen.label else "")
+        progress = Progress(title, total, total - len(tasks))
         with RecordWriter(folder / FILE) as writer:
             try:
-                for chunk in _chunks(tasks, self.batch):
-                    records = self._records(chunk, run, bench.name, how)
-                    for record in records:
-                        writer.write(record)
-                    progress.add([record["tokens"] for record in records])
+                self._work(tasks, job, writer, progress)
             finally:
                 progress.close()
-        return summary(folder / FILE, bench.name)
+        return summary(folder / FILE, bench.name, variants[-1].label)
 
-    def _tasks(self, bench: Benchmark, data: Any, how: Sampling, seed: int, done: set[tuple[str, int]]) -> list[Task]:
+    def _template_hash(self) -> str:
+        return stable_id(str(getattr(self.tokenizer, "chat_template", "")), str(dict(self.chat_template_kwargs or {})))
+
+    def _work(self, tasks: Sequence[Task], job: Job, writer: RecordWriter, progress: Progress) -> None:
+        """Batch after batch; one is verified and written while the next is drawn."""
+        lengths = TokenLengths(self.tokenizer)
+        with ThreadPoolExecutor(1, thread_name_prefix="records") as behind:
+            pending: Future | None = None
+            for chunk in _chunks(tasks, self.batch):
+                began = time.perf_counter()
+                decoded = self._draw(chunk, job)
+                seconds = time.perf_counter() - began
+                if pending is not None:
+                    pending.result()
+                pending = behind.submit(self._store, chunk, decoded, seconds, job, writer, progress, lengths)
+            if pending is not None:
+                pending.result()
+
+    def _draw(self, tasks: Sequence[Task], job: Job) -> list[Decoded]:
+        """Decoded samples, those of the first variant first."""
+        return job.chosen.strategy(self.engine, [task.prompt for task in tasks], job.sampling, job.seed)
+
+    def _store(self, tasks, decoded, seconds, job: Job, writer, progress, lengths: TokenLengths) -> None:
+        """Verify and write what is not recorded yet."""
+        rate = seconds / max(1, sum(len(d.token_ids) + d.extra_tokens for d in decoded))
+        for which, (variant, done) in enumerate(zip(job.variants, job.done, strict=True)):
+            part = decoded[which * len(tasks) : (which + 1) * len(tasks)]
+            fresh = [
+                pair
+                for pair in zip(tasks, part, strict=True)
+                if (pair[0].prompt.prompt_id, pair[0].prompt.sample) not in done
+            ]
+            texts = self.tokenizer.batch_decode([d.token_ids for _, d in fresh], skip_special_tokens=True)
+            graded = getattr(variant.strategy, "graded", lambda text: text)
+            verdicts = self.verifier.verify([task.row["answer"] for task, _ in fresh], [graded(text) for text in texts])
+            for (task, one), text, verdict in zip(fresh, texts, verdicts, strict=True):
+                record = sample_record(task.row, task.prompt, task.seed, one, text, verdict, lengths)
+                writer.write(
+                    {
+                        "run": job.run,
+                        "benchmark": job.benchmark,
+                        **record,
+                        "strategy": variant.record,
+                        "wall_s": round(rate * one.cost, 6),
+                    }
+                )
+        progress.add([len(d.token_ids) + d.extra_tokens for d in decoded[-len(tasks) :]])
+
+    def _tasks(self, bench: Benchmark, data: Any, job: Job) -> list[Task]:
         tasks = []
+        everywhere = set.intersection(*job.done)
         for row in data:
-            missing = [sample for sample in range(how.samples) if (row["prompt_id"], sample) not in done]
+            identity = row["prompt_id"]
+            missing = [sample for sample in range(job.sampling.samples) if (identity, sample) not in everywhere]
             if not missing:
                 continue
-            ids = self._prompt_ids(row)
-            cap = how.max_new_tokens if self.context is None else min(how.max_new_tokens, self.context - len(ids))
+            ids, cap = self.render(row["prompt"]), job.sampling.max_new_tokens
+            if self.context is not None:
+                cap = min(cap, self.context - len(ids))
             if cap < 1:
                 raise SpecError(
-                    f"benchmark {bench.name}, problem {row['prompt_id']}: the prompt has {len(ids)} tokens and the "
+                    f"benchmark {bench.name}, problem {identity}: the prompt has {len(ids)} tokens and the "
                     f"model's context ends at {self.context}; no room is left for an answer"
                 )
             tasks += [
-                Task(row, sample, sample_seed(seed, 0, row["prompt_id"], sample, salt="eval"), ids, cap)
+                Task(
+                    row,
+                    Prompt(identity, sample, ids, cap, row["prompt"], self.render, self.context),
+                    sample_seed(job.seed, 0, identity, sample, salt="eval"),
+                )
                 for sample in missing
             ]
         return tasks
 
-    def _prompt_ids(self, row: dict[str, Any]) -> tuple[int, ...]:
+    def render(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
+        """The chat template, as ids."""
         ids = self.tokenizer.apply_chat_template(
-            row["prompt"], add_generation_prompt=True, return_dict=False, **dict(self.chat_template_kwargs or {})
+            messages, add_generation_prompt=True, return_dict=False, **dict(self.chat_template_kwargs or {})
         )
         return tuple(ids)
 
-    def _records(self, tasks: Sequence[Task], run: str, benchmark: str, how: Sampling) -> list[dict[str, Any]]:
-        from tersely.rl.engine import GenerationRequest
 
-        requests = [GenerationRequest(task.prompt_ids, task.seed, task.max_new_tokens) for task in tasks]
-        generations = self.engine.generate(requests, temperature=how.temperature, top_p=how.top_p, top_k=how.top_k)
-        texts = self.tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
-        verdicts = self.verifier.verify([task.row["answer"] for task in tasks], texts)
-        end = tuple(self.tokenizer.encode("</think>", add_special_tokens=False))
-        return [
-            _record(task, generation, text, verdict, end, run, benchmark)
-            for task, generation, text, verdict in zip(tasks, generations, texts, verdicts, strict=True)
-        ]
+def recorded(path: Path, benchmark: str, strategy: str | None = None) -> set[tuple[str, int]]:
+    """(problem id, sample) of every whole record of a benchmark under a strategy; an unfinished last line does not count."""
+    return {(record["problem_id"], record["sample"]) for record in _records(path, benchmark, strategy)}
 
 
-def _record(task: Task, generation: Any, text: str, verdict: Any, end: Sequence[int], run: str, benchmark: str) -> dict:
-    from tersely.rl.facts import thinking_length
-
-    return {
-        "run": run,
-        "benchmark": benchmark,
-        "problem_id": task.row["prompt_id"],
-        "sample": task.sample,
-        "seed": task.seed,
-        "level": task.row["level"],
-        "problem": task.row["problem"],
-        "gold": task.row["answer"],
-        "text": text,
-        "tokens": len(generation.token_ids),
-        "thinking_tokens": thinking_length(generation.token_ids, end),
-        "truncated": generation.finish == "length",
-        "verdict": verdict.status,
-        "correct": SCORES[verdict.status],
-        "answer": verdict.answer,
-        "finish": "length" if generation.finish == "length" else "stop",
-        "strategy": None,
-    }
+def _records(path: Path, benchmark: str, strategy: str | None) -> Iterator[dict[str, Any]]:
+    for _, record in RecordReader(path) if path.exists() else ():
+        if record["benchmark"] == benchmark and strategy_label(record.get("strategy")) == strategy:
+            yield record
 
 
-def recorded(path: Path, benchmark: str) -> set[tuple[str, int]]:
-    """(problem id, sample) of every whole record of a benchmark; an unfinished last line does not count."""
-    if not path.exists():
-        return set()
-    return {
-        (record["problem_id"], record["sample"]) for _, record in RecordReader(path) if record["benchmark"] == benchmark
-    }
-
-
-def summary(path: Path, benchmark: str) -> dict[str, float]:
+def summary(path: Path, benchmark: str, strategy: str | None = None) -> dict[str, float]:
     """Samples, accuracy over decided ones, mean tokens, shares of truncated and undecided. For a screen, not a report."""
-    records = [record for _, record in RecordReader(path) if record["benchmark"] == benchmark]
+    records = list(_records(path, benchmark, strategy))
     decided = [record["correct"] for record in records if record["correct"] is not None]
     count = max(len(records), 1)
     return {
@@ -175,6 +226,26 @@ def summary(path: Path, benchmark: str) -> dict[str, float]:
         "truncated": sum(bool(record["truncated"]) for record in records) / count,
         "undecided": sum(record["correct"] is None for record in records) / count,
     }
+
+
+def budget_summary(
+    path: Path, benchmark: str, strategy: str | None, budgets: Sequence[int]
+) -> tuple[list[float], float]:
+    """(accuracy at each budget, its area) from the rollouts that are there."""
+    import numpy as np
+
+    from tersely.eval import metrics
+
+    by_problem: dict[str, list[tuple[float, float]]] = {}
+    for record in _records(path, benchmark, strategy):
+        score = float("nan") if record["correct"] is None else float(record["correct"])
+        by_problem.setdefault(record["problem_id"], []).append((score, float(record["tokens"])))
+    width = max(map(len, by_problem.values()), default=0)
+    cells = np.full((2, len(by_problem), width), np.nan)
+    for q, samples in enumerate(by_problem.values()):
+        cells[:, q, : len(samples)] = np.array(samples).T
+    curve = metrics.accuracy_at_budget(cells[0], cells[1], list(budgets))
+    return [float(x) for x in curve], metrics.budget_auc(list(budgets), curve)
 
 
 def _chunks(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:

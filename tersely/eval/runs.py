@@ -119,7 +119,7 @@ def load_runs(run: str | Path) -> list[RunRecords]:
     reader = RecordReader(path)
     found: dict[tuple[str, str | None], dict[str, _Builder]] = {}
     for offset, record in reader:
-        strategy = _strategy(record.get("strategy"))
+        strategy = strategy_label(record.get("strategy"))
         name = str(record.get("run") or card.get("name") or folder.name)
         found.setdefault((name, strategy), {}).setdefault(str(record["benchmark"]), _Builder()).add(offset, record)
     if not found:
@@ -152,7 +152,8 @@ def _card(folder: Path) -> dict[str, Any]:
     return card if isinstance(card, dict) else {"card": card}
 
 
-def _strategy(value: Any) -> str | None:
+def strategy_label(value: Any) -> str | None:
+    """`forced_answer(budget=64)` of a record's strategy; None for plain sampling."""
     if isinstance(value, dict):
         name, rest = value.get("name", "?"), {k: v for k, v in value.items() if k != "name"}
         value = f"{name}({', '.join(f'{k}={v}' for k, v in rest.items())})" if rest else name

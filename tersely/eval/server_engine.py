@@ -79,12 +79,17 @@ class ServerEngine:
             "seed": request.seed,
             "skip_special_tokens": False,
         }
+        if request.stop_ids:
+            body["stop_token_ids"] = list(request.stop_ids)
+        if request.banned_ids:
+            body["logit_bias"] = {str(token): -100 for token in request.banned_ids}
         answer = self._call(address, "/v1/completions", body)
         choice = answer["choices"][0]
         ids = choice.get("token_ids")
         if ids is None:
             ids = self._ids_of(choice["text"], int(answer["usage"]["completion_tokens"]), choice["finish_reason"])
-        return Generation(tuple(ids), None, "length" if choice["finish_reason"] == "length" else "eos")
+        ended = "stop" if ids and ids[-1] in request.stop_ids else "eos"
+        return Generation(tuple(ids), None, "length" if choice["finish_reason"] == "length" else ended)
 
     def _ids_of(self, text: str, count: int, finish: str) -> list[int]:
         """Token ids of a server that gives text alone. The count must be the server's own: lengths are what we measure."""

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.rl.seeds import stable_id
 
 CARD = "run.json"
-FREE = ("samples", "limit")
+FREE = ("samples", "limit", "budgets")
 """Settings that may grow between two starts: the records that are there stay valid."""
 
 
@@ -35,25 +36,37 @@ class Settings:
     system_prompt: str | None
     fingerprint: str
     """Of the benchmark's problems; not compared where the limit changed."""
+    chat_template: str = ""
+    """Hash of the template and its switches."""
+    strategy: dict[str, Any] | None = None
+    """Name and every parameter of the decoding strategy; None for plain sampling."""
+    budgets: list[int] | None = None
+    """Grid of accuracy at a budget; it changes no sample."""
+
+    def hash(self) -> str:
+        """16 hex digits of all that decides the samples: two results of one hash were sampled the same way."""
+        values = {key: value for key, value in asdict(self).items() if key not in (*FREE, "engine")}
+        return stable_id(json.dumps(values, sort_keys=True, ensure_ascii=False, default=str))
 
 
-def check_and_store(folder: Path, run: str, benchmark: str, settings: Settings) -> None:
+def check_and_store(folder: Path, run: str, benchmark: str, settings: Settings, strategy: str | None = None) -> None:
     """Write the card, or raise `SpecError` naming the setting in which records that are there differ."""
     card = read_card(folder)
-    before = card.get("settings", {}).get(benchmark)
+    entry = benchmark if strategy is None else f"{benchmark} + {strategy}"
+    before = card.get("settings", {}).get(entry)
     now = asdict(settings)
     if card.get("name") not in (None, run):
         raise SpecError(f"--out {folder} holds the run {card['name']!r}, not {run!r}; choose another --out")
     if before is not None:
         free = (*FREE, "fingerprint") if before.get("limit") != now["limit"] else FREE
-        changed = [key for key in now if key not in free and before.get(key) != now[key]]
+        changed = [key for key in now if key not in free and key in before and before[key] != now[key]]
         if changed:
             told = "; ".join(f"{key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed)
             raise SpecError(
-                f"--out {folder} holds records of {benchmark} under other settings ({told}); choose another --out"
+                f"--out {folder} holds records of {entry} under other settings ({told}); choose another --out"
             )
     card = {"name": run, "model": settings.model, **card, **_environment()}
-    card["settings"] = {**card.get("settings", {}), benchmark: now}
+    card["settings"] = {**card.get("settings", {}), entry: {**now, "hash": settings.hash()}}
     _write(folder / CARD, card)
 
 

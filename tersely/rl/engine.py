@@ -14,6 +14,12 @@ class GenerationRequest:
     seed: int
     """63 bits, from (run seed, step, prompt id, sample index)."""
     max_new_tokens: int
+    stop_ids: tuple[int, ...] = ()
+    """Tokens that end this request beside EOS; the one that did is kept."""
+    banned_ids: tuple[int, ...] = ()
+    """Tokens that are never drawn."""
+    logprobs: bool = False
+    """Report log-probs where the engine does so only when asked (transformers: of the unscaled, unbanned logits)."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Generation:
     logprobs: tuple[float, ...] | None
     """Of the sampled tokens at the sampling temperature, nats; None where the engine reports none."""
     finish: str
-    """`eos` or `length`."""
+    """`eos`, `length`, or `stop` for one of the request's own stop ids."""
 
 
 class Engine(Protocol):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tersely.rl.engine import Generation, GenerationRequest
+from tersely.rl.row_rules import RowRules
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as int64, the splitmix64 increment
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
@@ -127,7 +128,8 @@ class TransformersEngine:
         rows = torch.arange(len(requests), device=device)  # who sits in which row of the shrinking batch
         active = torch.ones_like(rows, dtype=torch.bool)
         cache, places = DynamicCache(config=model.config), (mask.cumsum(1) - 1).clamp(min=0)
-        drawn: list[tuple[Tensor, Tensor, Tensor]] = []
+        rules, wanted = None, any(request.logprobs for request in requests)
+        drawn: list[tuple[Tensor, ...]] = []
         for position in range(int(caps.max())):
             output = model(
                 input_ids=ids,
@@ -137,9 +139,14 @@ class TransformersEngine:
                 use_cache=True,
                 logits_to_keep=1,
             )
-            token = sampling(output.logits[:, -1], seeds, position).argmax(1)
-            drawn.append((rows, token, active))
+            logits = output.logits[:, -1]
+            if position == 0:
+                rules = RowRules.of(requests, logits.shape[1], device)
+            token = sampling(logits if rules is None else rules.allowed(logits), seeds, position).argmax(1)
+            drawn.append((rows, token, active, *([_logp(logits, token)] if wanted else [])))
             active = active & ~torch.isin(token, stops) & (caps > position + 1)
+            if rules is not None:
+                active = active & ~rules.stopped(token)
             left = int(active.sum())
             if not left:
                 break
@@ -151,7 +158,9 @@ class TransformersEngine:
                 ids, places, mask, seeds, caps, rows, active = (
                     x[kept] for x in (ids, places, mask, seeds, caps, rows, active)
                 )
-        return _collect(drawn, len(requests), set(stops.tolist()))
+                if rules is not None:
+                    rules.keep(kept)
+        return _collect(drawn, requests, set(stops.tolist()))
 
     def stop_ids(self, model: Any) -> list[int]:
         """Every id that ends a completion: the tokenizer's EOS and those the model's generation config declares."""
@@ -184,10 +193,28 @@ def _left_padded(requests: Sequence[GenerationRequest], pad: int) -> tuple[Tenso
     return ids, mask
 
 
-def _collect(drawn: list[tuple[Tensor, Tensor, Tensor]], count: int, stops: set[int]) -> list[Generation]:
-    """Tokens back to their requests: (row, token, still active) triples, one a position."""
-    tokens: list[list[int]] = [[] for _ in range(count)]
-    for rows, token, active in drawn:
-        for row, value in zip(rows[active].tolist(), token[active].tolist(), strict=True):
+def _logp(logits: Tensor, token: Tensor) -> Tensor:
+    """(R,) log-probs of the drawn tokens under the model's own distribution, nats."""
+    return torch.log_softmax(logits.float(), dim=1).gather(1, token.unsqueeze(1)).squeeze(1)
+
+
+def _collect(
+    drawn: list[tuple[Tensor, ...]], requests: Sequence[GenerationRequest], stops: set[int]
+) -> list[Generation]:
+    """Tokens (and log-probs) back to their requests: (row, token, still active[, log-prob]), one a position."""
+    tokens: list[list[int]] = [[] for _ in requests]
+    logps: list[list[float]] = [[] for _ in requests]
+    for rows, token, active, *logp in drawn:
+        owners = rows[active].tolist()
+        for row, value in zip(owners, token[active].tolist(), strict=True):
             tokens[row].append(value)
-    return [Generation(tuple(row), None, "eos" if row[-1] in stops else "length") for row in tokens]
+        for row, value in zip(owners, logp[0][active].tolist() if logp else (), strict=bool(logp)):
+            logps[row].append(value)
+    return [
+        Generation(
+            tuple(row),
+            tuple(logp) if request.logprobs else None,
+            "eos" if row[-1] in stops else "stop" if row[-1] in request.stop_ids else "length",
+        )
+        for row, logp, request in zip(tokens, logps, requests, strict=True)
+    ]

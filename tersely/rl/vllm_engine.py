@@ -99,7 +99,9 @@ class VLLMEngine:
                 top_k=top_k,
                 seed=request.seed,
                 max_tokens=request.max_new_tokens,
-                stop_token_ids=[self.tokenizer.eos_token_id],  # vLLM adds those of the model's generation config
+                # vLLM adds those of the model's generation config
+                stop_token_ids=[self.tokenizer.eos_token_id, *request.stop_ids],
+                logit_bias=dict.fromkeys(request.banned_ids, -100.0) or None,
                 logprobs=0,
                 flat_logprobs=True,
                 detokenize=False,
@@ -112,7 +114,9 @@ class VLLMEngine:
         if self.sleeps:
             self.llm.sleep(level=1)
             self._asleep = {"weights", "kv_cache"}
-        return [_generation(output.outputs[0]) for output in outputs]
+        return [
+            _generation(output.outputs[0], request.stop_ids) for output, request in zip(outputs, requests, strict=True)
+        ]
 
     def _check_lengths(self, requests: Sequence[GenerationRequest]) -> None:
         longest = max(requests, key=lambda request: len(request.prompt_ids) + request.max_new_tokens)
@@ -167,9 +171,10 @@ class VLLMEngine:
             self._asleep.discard(part)
 
 
-def _generation(output: Any) -> Generation:
+def _generation(output: Any, stop_ids: Sequence[int] = ()) -> Generation:
+    ended = "stop" if output.token_ids and output.token_ids[-1] in stop_ids else "eos"
     return Generation(
         tuple(output.token_ids),
         tuple(output.logprobs.logprobs),  # flat: one log-prob a position, the sampled token's
-        "length" if output.finish_reason == "length" else "eos",
+        "length" if output.finish_reason == "length" else ended,
     )

@@ -86,9 +86,9 @@ def test_a_cut_file_goes_on_and_ends_the_same(folder, sums, tmp_path, monkeypatc
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(lines[:7]) + lines[7][:40])
     drawn = []
-    original = generate.Evaluator._records
+    original = generate.Evaluator._draw
     monkeypatch.setattr(
-        generate.Evaluator, "_records", lambda self, tasks, *a: drawn.extend(tasks) or original(self, tasks, *a)
+        generate.Evaluator, "_draw", lambda self, tasks, *a: drawn.extend(tasks) or original(self, tasks, *a)
     )
     run(folder, sums, tmp_path / "cut")
     assert len(drawn) == 5, "only what is missing is drawn"
@@ -155,11 +155,11 @@ def test_killed_in_the_middle_and_started_again(folder, sums, tmp_path):
         import time, test_generate as t
         from pathlib import Path
         from tersely.eval import generate
-        draw = generate.Evaluator._records
+        draw = generate.Evaluator._draw
         def slow(self, tasks, *a):
             time.sleep(0.5)
             return draw(self, tasks, *a)
-        generate.Evaluator._records = slow
+        generate.Evaluator._draw = slow
         t.run({str(folder)!r}, {sums!r}, Path({str(tmp_path / "killed")!r}), batch=2)
         """
     )

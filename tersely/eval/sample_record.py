@@ -1,0 +1,80 @@
+"""One decoded sample as a line of records.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tersely.eval.first_answer import first_right_position
+from tersely.eval.records import SCORES
+from tersely.eval.strategies.base import Decoded, Prompt
+
+FINISH = {"eos": "stop"}
+
+
+def sample_record(
+    row: Mapping[str, Any], prompt: Prompt, seed: int, decoded: Decoded, text: str, verdict: Any, lengths: TokenLengths
+) -> dict[str, Any]:
+    """All that is known of a sample but run, benchmark, strategy and timing.
+
+    `tokens` is the whole cost: generated, injected, and thrown away. `first_correct` is counted in tokens of the sequence.
+    """
+    record: dict[str, Any] = {
+        "problem_id": prompt.prompt_id,
+        "sample": prompt.sample,
+        "seed": seed,
+        "level": row["level"],
+        "problem": row["problem"],
+        "gold": row["answer"],
+        "text": text,
+        "tokens": decoded.cost,
+        "thinking_tokens": decoded.thinking_length,
+        "truncated": decoded.truncated,
+        "verdict": verdict.status,
+        "correct": SCORES[verdict.status],
+        "answer": verdict.answer,
+        "finish": FINISH.get(decoded.finish, decoded.finish),
+    }
+    end = first_right_position(record, record["correct"])
+    record["first_correct"] = None if end is None else lengths.tokens_until(decoded.token_ids, text, end)
+    if decoded.budget is not None:
+        record["budget"] = decoded.budget
+    if decoded.extra_tokens:
+        record["extra_tokens"] = decoded.extra_tokens
+    if any(decoded.injected):
+        record["injected_tokens"] = sum(decoded.injected)
+    if len(decoded.phases) > 1:
+        record["phases"] = [list(phase) for phase in decoded.phases]
+    return record
+
+
+class TokenLengths:
+    """Characters that each token adds to a text, remembered by id."""
+
+    def __init__(self, tokenizer: Any):
+        self.tokenizer = tokenizer
+        self.known: dict[int, int] = {}
+
+    def tokens_until(self, ids: Sequence[int], text: str, end: int) -> int:
+        """Tokens up to and including the one that writes character `end - 1` of `text`, the decoded `ids`."""
+        total = 0
+        place = len(ids)
+        for count, identity in enumerate(ids, start=1):
+            total += self._length(identity)
+            if total >= end and place == len(ids):
+                place = count
+        return place if total == len(text) else self._searched(ids, end)
+
+    def _length(self, identity: int) -> int:
+        if identity not in self.known:
+            self.known[identity] = len(self.tokenizer.decode([identity], skip_special_tokens=True))
+        return self.known[identity]
+
+    def _searched(self, ids: Sequence[int], end: int) -> int:
+        """For texts whose tokens hold parts of characters: by bisection over prefixes."""
+        low, high = 1, len(ids)
+        while low < high:
+            middle = (low + high) // 2
+            enough = len(self.tokenizer.decode(list(ids[:middle]), skip_special_tokens=True)) >= end
+            low, high = (low, middle) if enough else (middle + 1, high)
+        return low

@@ -1,0 +1,35 @@
+"""Strategies on the real vLLM engine: greedy, they write what they write on transformers, token for token."""
+
+import pytest
+
+from tersely.eval.strategies.registry import STRATEGIES
+
+CASES = {
+    "vanilla": {},
+    "forced_answer": {"budgets": (0, 9, 1000), "answer_tokens": 8},
+    "no_thinking": {"prefill": ""},
+    "concise": {},
+    "reflection_ban": {"keywords": ("a", "e", "i", "q", "w")},
+    "answer_convergence": {"agree": 2, "chunk": 9, "probe_tokens": 4, "confidence": 0.5},
+    "budget_prompt": {"tokens": 9},
+    "thought_terminator": {"deadline": 150, "interval": 12},
+    "think_less": {"k": 5},
+    "wait_forcing": {"times": 2},
+}
+
+
+@pytest.mark.vllm
+def test_as_on_transformers(tiny_engine, tiny_folder, prompts, greedy):
+    pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
+    from tersely.rl.vllm_engine import VLLMEngine
+
+    engine = VLLMEngine(str(tiny_folder), tiny_engine.tokenizer, max_model_len=256)
+    try:
+        for name, parameters in CASES.items():
+            strategy = STRATEGIES[name](**parameters)
+            there = strategy(engine, prompts, greedy, 0)
+            here = strategy(tiny_engine, prompts, greedy, 0)
+            facts = [[(d.token_ids, d.finish, d.cost, d.thinking_length) for d in side] for side in (there, here)]
+            assert facts[0] == facts[1], name
+    finally:
+        engine.close()
