@@ -254,10 +254,10 @@ def first_right_answer(key: str, runs: Runs) -> Figure:
     )
 
 
-def benchmark_figures(prefix: str, runs: Runs, free: Sequence[str] = ()) -> list[Figure]:
-    """The figures of one benchmark; keys begin with `prefix`."""
+def benchmark_figures(prefix: str, runs: Runs, free: Sequence[str] = (), told: Runs | None = None) -> list[Figure]:
+    """The figures of one benchmark; keys begin with `prefix`. `told` are the runs of all figures but the first."""
     others = (accuracy_at_budget, tokens_by_level, tokens_by_verdict, first_right_answer)
     return [
         accuracy_against_tokens(f"{prefix}-0", runs, free),
-        *(function(f"{prefix}-{i}", runs) for i, function in enumerate(others, start=1)),
+        *(function(f"{prefix}-{i}", told or runs) for i, function in enumerate(others, start=1)),
     ]

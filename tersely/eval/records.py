@@ -5,7 +5,10 @@ Keys of a line:
     EOS and injected ones counted), thinking_tokens (up to and including the end of thinking; all if it never ended),
     truncated, verdict (right | wrong | no_answer | undecided), correct (1 | 0 | null = undecided), answer (extracted, or
     null), finish (stop | length | ...), strategy (decoding strategy, or null).
-    Optional: first_correct (tokens up to the first right answer), wall_s; further keys are kept and ignored.
+    Optional: first_correct (tokens up to the first right answer, or null), wall_s (the sample's share, by tokens, of its
+    batch's seconds), budget (tokens that were asked for), extra_tokens (probes and discarded branches, counted in tokens),
+    injected_tokens, phases ([what, tokens] in the order of the work), second (another grader's right | wrong | null); further
+    keys are kept and ignored.
 A writer killed in the middle of a line loses that line only: the reader drops it and counts it, the next writer cuts it off.
 Model text is kept as it came; whoever shows it escapes it.
 """

@@ -1,7 +1,8 @@
-"""The verifier audit of a run: audit.jsonl, one line a second opinion on a verdict, shown where it exists.
+"""The verifier audit of a run: second opinions on its verdicts, from its records or from an audit.jsonl beside them.
 
-Keys of a line, all optional but `verdict`: benchmark, problem_id, sample, gold, answer, verdict (the verifier's), second (the
-second opinion's: right | wrong | undecided), reason. Disagreements are listed, agreements counted.
+Records that `tersely eval` writes carry the opinion of a grader of strings and numbers (`second`; null where it cannot say). A
+line of audit.jsonl is one second opinion, all keys optional but `verdict`: benchmark, problem_id, sample, gold, answer, verdict
+(the verifier's), second (right | wrong | undecided), reason. Disagreements are listed, agreements counted.
 """
 
 from __future__ import annotations
@@ -11,8 +12,25 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tersely.eval.records import read_at
+from tersely.eval.runs import LISTED, RunRecords
+
 FILE = "audit.jsonl"
-LISTED = 200
+COLUMNS = ("benchmark", "problem_id", "gold", "answer", "verdict", "second", "reason")
+
+
+def audit_of(run: RunRecords) -> dict[str, Any] | None:
+    """The audit of a run: its file where there is one, else what its records say; None without any opinion."""
+    return read_audit(run.folder) or records_audit(run)
+
+
+def records_audit(run: RunRecords) -> dict[str, Any] | None:
+    pairs = sum((b.seconds for b in run.benchmarks.values()), Counter())
+    if not pairs or run.path is None:
+        return None
+    places = [place for b in run.benchmarks.values() for place in b.differing][:LISTED]
+    agreed = sum(n for (verdict, second), n in pairs.items() if verdict == second)
+    return _audit(pairs, agreed, [read_at(run.path, place) for place in places], 0)
 
 
 def read_audit(folder: Path | None) -> dict[str, Any] | None:
@@ -35,19 +53,18 @@ def read_audit(folder: Path | None) -> dict[str, Any] | None:
                 unreadable += 1
     pairs = Counter((str(row.get("verdict")), str(row.get("second", "-"))) for row in rows)
     differing = [row for row in rows if "second" in row and row["second"] != row.get("verdict")]
+    return _audit(pairs, len(rows) - len(differing), differing, unreadable)
+
+
+def _audit(pairs: Counter, agreed: int, differing: list[dict[str, Any]], unreadable: int) -> dict[str, Any]:
+    checked = sum(pairs.values())
     return {
-        "checked": len(rows),
-        "agreed": len(rows) - len(differing),
+        "checked": checked,
+        "agreed": agreed,
         "unreadable": unreadable,
         "pairs": [(*pair, n) for pair, n in sorted(pairs.items())],
-        "disagreements": [
-            {
-                key: _short(row.get(key))
-                for key in ("benchmark", "problem_id", "gold", "answer", "verdict", "second", "reason")
-            }
-            for row in differing[:LISTED]
-        ],
-        "left_out": max(0, len(differing) - LISTED),
+        "disagreements": [{key: _short(row.get(key)) for key in COLUMNS} for row in differing[:LISTED]],
+        "left_out": max(0, checked - agreed - LISTED),
     }
 
 

@@ -16,13 +16,13 @@ import numpy as np
 from tersely.eval import metrics, stats
 from tersely.eval.difficulty import Difficulty, reference
 from tersely.eval.frontier import free_runs, held_against
+from tersely.eval.report_budget import adherence, forced_curves, grid_of
 from tersely.eval.report_pool import overthinking, shortest_known, volumes
 from tersely.eval.report_text import text_rates
 from tersely.eval.runs import VERDICTS, BenchmarkRecords, RunRecords, pair
 from tersely.eval.stats_bootstrap import interval, problem_draws
 from tersely.eval.verdict import mark_significance, sentence
 
-BUDGETS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 AES_WEIGHTS = {"alpha": 1.0, "beta": 3.0, "gamma": 5.0}
 DRAWS = 2000
 NAN = float("nan")
@@ -30,10 +30,7 @@ NAN = float("nan")
 
 def report_data(runs: list[RunRecords], base: RunRecords | None) -> dict[str, Any]:
     """{"runs": [...], "comparisons": [...], "base", "notes", "settings"}: the content of report.json."""
-    caps = {
-        name: budget_grid([run.benchmarks[name] for run in runs if name in run.benchmarks])
-        for name in {name for run in runs for name in run.benchmarks}
-    }
+    caps = {name: grid_of(runs, name) for name in {name for run in runs for name in run.benchmarks}}
     difficulty = {name: reference(base, name) for name in caps}
     entries: list[dict[str, Any]] = [
         {
@@ -69,17 +66,11 @@ def report_data(runs: list[RunRecords], base: RunRecords | None) -> dict[str, An
             "base": base.name if base else None,
             "free": costless,
             "hypervolume": {name: volumes(entries, costless, name) for name in caps},
+            "forced": {name: forced_curves(runs, entries, name) for name in caps},
             "difficulty": {name: d.text for name, d in difficulty.items()},
             "settings": {"level": 0.95, "seed": 0, "draws": 10_000, "resample": "problems", "aes_weights": AES_WEIGHTS},
         }
     )
-
-
-def budget_grid(runs: list[BenchmarkRecords]) -> list[int]:
-    """The harness's grid as far as the longest sample; powers of two around short answers instead."""
-    longest = max((float(np.nanmax(b.tokens)) for b in runs if not np.isnan(b.tokens).all()), default=1.0)
-    grid = [b for b in BUDGETS if b < 2 * longest]
-    return grid if len(grid) >= 4 else [2**i for i in range(3, max(4, math.ceil(math.log2(max(2.0, longest)))) + 1)]
 
 
 def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]) -> dict[str, Any]:
@@ -116,6 +107,7 @@ def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]
         "by_difficulty": metrics.difficulty_table(b.correct, b.tokens, rate, difficulty.base_tokens(b)),
         "budget_curve": {"budgets": grid, "accuracy": curve, "low": low, "high": high},
         "budget_auc": metrics.budget_auc(grid, curve),
+        "adherence": adherence(b),
     }
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from tersely.eval.plots import benchmark_figures
+from tersely.eval.plots_forced import forced_answer_curve
 from tersely.eval.plots_training import read_metrics, training_figures
-from tersely.eval.report_audit import read_audit
+from tersely.eval.report_audit import audit_of
 from tersely.eval.report_samples import worst_samples
 from tersely.eval.runs import RunRecords
 from tersely.eval.svg import SERIES, Figure, available, svg
@@ -89,10 +90,19 @@ def _sections(data: dict[str, Any], pictures: bool) -> list[dict[str, Any]]:
                 "aes": {c["run"]: c["aes"] for c in data["comparisons"] if c["benchmark"] == name},
                 "matched": {c["run"]: c["matched_tokens"] for c in data["comparisons"] if c["benchmark"] == name},
                 "levels": list(dict.fromkeys(level for _, _, e in runs for level in e["by_level"])),
-                "figures": _rendered(benchmark_figures(f"b{index}", runs, data["free"]), pictures),
+                "asked": any(entry["adherence"] for _, _, entry in runs),
+                "figures": _rendered(_figures(f"b{index}", runs, data, name), pictures),
             }
         )
     return sections
+
+
+def _figures(prefix: str, runs: Any, data: dict[str, Any], benchmark: str) -> list[Figure]:
+    """The plane of accuracy and tokens holds every run; the others leave out the base's strategies, which have their own."""
+    strategies = set(data["free"][1:])
+    forced = forced_answer_curve(f"{prefix}-f", data["forced"][benchmark], {name: i for i, name, _ in runs})
+    plane, *others = benchmark_figures(prefix, runs, data["free"], [run for run in runs if run[1] not in strategies])
+    return [plane, *([forced] if forced else []), *others]
 
 
 def _rendered(figures: list[Figure], pictures: bool) -> list[dict[str, Any]]:
@@ -132,7 +142,7 @@ def _samples(runs: list[RunRecords], base: RunRecords | None) -> list[dict[str, 
 
 
 def _audits(runs: list[RunRecords]) -> list[tuple[str, dict[str, Any]]]:
-    found = [(run.name, read_audit(run.folder)) for run in _folders(runs)]
+    found = [(run.name, audit_of(run)) for run in _folders(runs)]
     return [(name, audit) for name, audit in found if audit is not None]
 
 

@@ -8,6 +8,7 @@ several runs. Of two records for the same sample the later one counts (a restart
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,10 @@ class BenchmarkRecords:
     verdict: np.ndarray  # (Q, n) index into VERDICTS, nan
     answers: np.ndarray  # (Q, n) object
     offset: np.ndarray  # (Q, n) int64, place in the file, -1
+    budget: np.ndarray  # (Q, n) tokens that were asked for, nan where none
     estimated: int = 0  # samples whose first_correct is a share of characters
+    seconds: Counter[tuple[str, str]] = field(default_factory=Counter)  # (verdict, second opinion) -> samples
+    differing: list[int] = field(default_factory=list)  # places of the first samples whose second opinion differs
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Row numbers of these problems, in this order."""
@@ -51,7 +55,19 @@ class BenchmarkRecords:
         )
 
 
-ARRAYS = ("correct", "tokens", "thinking_tokens", "truncated", "first_correct", "verdict", "answers", "offset")
+ARRAYS = (
+    "correct",
+    "tokens",
+    "thinking_tokens",
+    "truncated",
+    "first_correct",
+    "verdict",
+    "answers",
+    "offset",
+    "budget",
+)
+LISTED = 200
+"""Disagreements between verdict and second opinion that are remembered by place."""
 
 
 @dataclass
@@ -65,6 +81,8 @@ class RunRecords:
     dropped: int = 0
     duplicates: int = 0
     strategy: str | None = None
+    given: dict[str, Any] = field(default_factory=dict)
+    """Name and parameters of the strategy, as the records carry them."""
     folder: Path | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -118,8 +136,11 @@ def load_runs(run: str | Path) -> list[RunRecords]:
     card = _card(path.parent) or _card(folder)
     reader = RecordReader(path)
     found: dict[tuple[str, str | None], dict[str, _Builder]] = {}
+    given: dict[str | None, dict[str, Any]] = {}
     for offset, record in reader:
         strategy = strategy_label(record.get("strategy"))
+        if strategy not in given:
+            given[strategy] = record["strategy"] if isinstance(record.get("strategy"), dict) else {}
         name = str(record.get("run") or card.get("name") or folder.name)
         found.setdefault((name, strategy), {}).setdefault(str(record["benchmark"]), _Builder()).add(offset, record)
     if not found:
@@ -135,6 +156,7 @@ def load_runs(run: str | Path) -> list[RunRecords]:
                 dropped=reader.dropped,
                 duplicates=sum(builder.duplicates for builder in builders.values()),
                 strategy=strategy,
+                given=given[strategy],
                 folder=folder,
             )
         )
@@ -156,7 +178,8 @@ def strategy_label(value: Any) -> str | None:
     """`forced_answer(budget=64)` of a record's strategy; None for plain sampling."""
     if isinstance(value, dict):
         name, rest = value.get("name", "?"), {k: v for k, v in value.items() if k != "name"}
-        value = f"{name}({', '.join(f'{k}={v}' for k, v in rest.items())})" if rest else name
+        shown = ", ".join(f"{k}={v}".replace("\n", "\\n") for k, v in rest.items())
+        value = f"{name}({shown})" if rest else name
     return None if value in PLAIN else str(value)
 
 
@@ -165,6 +188,8 @@ class _Builder:
         self.samples: dict[str, dict[Any, tuple]] = {}
         self.levels: dict[str, str | None] = {}
         self.duplicates = self.estimated = 0
+        self.seconds: Counter[tuple[str, str]] = Counter()
+        self.differing: list[int] = []
 
     def add(self, offset: int, record: dict[str, Any]) -> None:
         problem = str(record["problem_id"])
@@ -186,7 +211,12 @@ class _Builder:
             float(VERDICTS.index(verdict)) if verdict in SCORES else _float(None),
             _hashable(record.get("answer")),
             offset,
+            _float(record.get("budget")),
         )
+        if record.get("second") is not None:
+            self.seconds[str(verdict), str(record["second"])] += 1
+            if record["second"] != verdict and len(self.differing) < LISTED:
+                self.differing.append(offset)
 
     def build(self) -> BenchmarkRecords:
         """Samples in the order of their index, packed to the left."""
@@ -199,7 +229,14 @@ class _Builder:
             for j, (_, values) in enumerate(sorted(self.samples[problem].items(), key=lambda item: _order(item[0]))):
                 for name, value in zip(ARRAYS, values, strict=False):
                     columns[name][q, j] = value
-        return BenchmarkRecords(ids, [self.levels[p] for p in ids], **columns, estimated=self.estimated)
+        return BenchmarkRecords(
+            ids,
+            [self.levels[p] for p in ids],
+            **columns,
+            estimated=self.estimated,
+            seconds=self.seconds,
+            differing=self.differing,
+        )
 
 
 def _order(index: Any) -> tuple[int, Any]:

@@ -37,6 +37,7 @@ def sample_record(
     }
     end = first_right_position(record, record["correct"])
     record["first_correct"] = None if end is None else lengths.tokens_until(decoded.token_ids, text, end)
+    record["second"] = second_opinion(record)
     if decoded.budget is not None:
         record["budget"] = decoded.budget
     if decoded.extra_tokens:
@@ -46,6 +47,19 @@ def sample_record(
     if len(decoded.phases) > 1:
         record["phases"] = [list(phase) for phase in decoded.phases]
     return record
+
+
+def second_opinion(record: Mapping[str, Any]) -> str | None:
+    """Right or wrong by a grader of strings and numbers that shares no code with the verifier; None where it cannot say."""
+    from tersely.rewards.verify.audit import plain_grader
+
+    if record["answer"] is None or record["correct"] is None:
+        return None
+    try:
+        opinion = plain_grader(str(record["gold"]), str(record["answer"]))
+    except (ValueError, OverflowError, RecursionError):
+        return None
+    return None if opinion is None else "right" if opinion else "wrong"
 
 
 class TokenLengths:

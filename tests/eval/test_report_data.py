@@ -5,7 +5,8 @@ import pytest
 
 from tersely.eval import metrics
 from tersely.eval.records import RecordWriter
-from tersely.eval.report_data import budget_grid, clean, report_data
+from tersely.eval.report_budget import budget_grid
+from tersely.eval.report_data import clean, report_data
 from tersely.eval.runs import load_runs
 
 

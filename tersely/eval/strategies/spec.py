@@ -20,10 +20,9 @@ class Chosen:
     @property
     def label(self) -> str | None:
         """`forced_answer(budget=64)`; None for plain sampling. Reports and folders tell strategies apart by it."""
-        if self.name == "vanilla":
-            return None
-        shown = ", ".join(f"{key}={value}" for key, value in self.given.items())
-        return f"{self.name}({shown})" if shown else self.name
+        from tersely.eval.runs import strategy_label
+
+        return strategy_label(self.record)
 
     @property
     def record(self) -> dict[str, Any] | None:
