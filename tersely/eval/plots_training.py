@@ -14,6 +14,8 @@ Curves = list[tuple[int, str, list[dict[str, Any]]]]  # (number and name of the 
 CURVES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Accuracy of the rollouts", "share right", ("verify/accuracy", "rewards/correctness/mean")),
     ("Tokens of the rollouts", "mean tokens", ("completions/mean_length",)),
+    ("Held-out accuracy", "share right at the budget", ("eval/accuracy_at_budget", "eval/accuracy")),
+    ("Held-out tokens", "mean tokens", ("eval/tokens_mean",)),
     ("Reward", "mean reward", ("reward",)),
     ("Entropy", "nats a token", ("entropy",)),
     ("Clipped tokens", "share clipped", ("clip_ratio/region_mean", "clip_ratio/clipped", "policy/clipped")),

@@ -105,6 +105,7 @@ def _run(run, objective, args, model, tokenizer, dataset, resume: bool, main_pro
     from tersely.rewards import Verifier
     from tersely.rl import checkpoint
     from tersely.rl.callbacks import RunFiles, StepLines
+    from tersely.rl.evaluation import held_out_evaluation
     from tersely.rl.trainer import TerselyTrainer
 
     last, passed_over = checkpoint.latest_whole(run.run_dir) if resume else (None, [])
@@ -126,9 +127,14 @@ def _run(run, objective, args, model, tokenizer, dataset, resume: bool, main_pro
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(StepLines())
+    metrics = None
     if main_process:
         step = int(last.name.rpartition("-")[2]) if last else 0
-        trainer.add_callback(RunFiles(Path(run.run_dir), trainer, step))
+        files = RunFiles(Path(run.run_dir), trainer, step)
+        trainer.add_callback(files)
+        metrics = files.metrics
+    if (held_out := held_out_evaluation(run, trainer, args.seed, metrics)) is not None:
+        trainer.add_callback(held_out)
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         trainer.save_model(str(Path(run.run_dir) / "final"))

@@ -70,6 +70,8 @@ class RunConfig:
     """Largest mean |log-prob| difference between engine and trainer, nats a token."""
     undecided_limit: float = 0.2
     """Largest share of undecided verdicts in a batch before the run stops."""
+    evaluation: dict = field(default_factory=dict)
+    """Held-out problems at set steps, see `tersely.rl.evaluation.EvaluationSpec`; empty for none."""
     env: dict = field(default_factory=dict)
     """Environment variables exported before anything is loaded."""
 
@@ -104,6 +106,10 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     run = RunConfig(**check_fields(RunConfig, run_values, where="recipe"))
     if run.engine not in ("transformers", "vllm"):
         raise SpecError(f"engine is {run.engine!r}; {nearest(run.engine, ('transformers', 'vllm'))}")
+    if run.evaluation:
+        from tersely.rl.evaluation import EvaluationSpec
+
+        EvaluationSpec.of(run.evaluation)
     return run, _typed_trl(trl_values)
 
 

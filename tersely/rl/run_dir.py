@@ -27,7 +27,16 @@ PACKAGES = (
     "deepspeed",
     "math-verify",
 )
-VOLATILE = ("max_steps", "save_steps", "save_total_limit", "logging_steps", "report_to", "env", "num_train_epochs")
+VOLATILE = (
+    "max_steps",
+    "save_steps",
+    "save_total_limit",
+    "logging_steps",
+    "report_to",
+    "env",
+    "num_train_epochs",
+    "evaluation",
+)
 """Keys that may differ between the attempts of one run."""
 
 
