@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from tersely.algorithms.entropy_bonus import EntropyBonus
 from tersely.checks import require_range
 
 
@@ -30,7 +31,7 @@ class EntropyTarget:
     coefficient: float = field(init=False)
     """c."""
     value: float = field(init=False, default=0.0)
-    """The coefficient in force: subtract `value` times the mean entropy (with gradient) from the loss."""
+    """The coefficient in force."""
 
     def __post_init__(self):
         require_range("entropy_target.target", self.target, at_least=0)
@@ -50,6 +51,10 @@ class EntropyTarget:
         self.coefficient = min(max(moved, self.minimum), self.maximum)
         self.value = self.coefficient if low else 0.0
         return self.value
+
+    def apply(self, policy: Any) -> Any:
+        """The policy with the bonus around it, while there is one."""
+        return EntropyBonus(self.value, policy) if self.value else policy
 
     def state_dict(self) -> dict[str, float]:
         return {"coefficient": self.coefficient, "value": self.value}

@@ -114,6 +114,7 @@ def group_metrics(rollouts: Rollouts, facts: Sequence[RowFacts], keep: Tensor) -
         "groups/all_right": (right.any(1) & ~wrong.any(1)).double().mean().item(),
         "groups/all_wrong": (wrong.any(1) & ~right.any(1)).double().mean().item(),
         "groups/kept": keep.double().mean().item(),
+        "efficiency/tokens_mean": length.mean().item(),
         "efficiency/tokens_p95": length.quantile(0.95).item(),
         "efficiency/tail_ratio": (length.max() / length.mean().clamp(min=1)).item(),
         "efficiency/tokens_right": _mean(length[rollouts.correct == 1]),

@@ -93,11 +93,28 @@ class Objective:
         """Optional fields of `Rollouts` that some component asks for."""
         return {need for component in self._components.values() for need in getattr(component, "needs", ())}
 
+    def policy_in_force(self) -> Any:
+        """The policy with what the controllers have made of its parameters."""
+        policy = self.policy
+        for controller in self.controllers:
+            if hasattr(controller, "apply"):
+                policy = controller.apply(policy)
+        return policy
+
+    def reward_in_force(self) -> RewardSum:
+        """The reward likewise."""
+        reward = self.reward
+        for controller in self.controllers:
+            if hasattr(controller, "apply_reward"):
+                reward = controller.apply_reward(reward)
+        return reward
+
     def score(self, rollouts: Rollouts) -> Scores:
         """Filter, reward and advantage of whole groups. The advantage sees only the groups that train."""
         keep = self.filter(rollouts)
-        columns = self.reward.unweighted(rollouts)
-        weights = torch.tensor(self.reward.weights)
+        terms = self.reward_in_force()
+        columns = terms.unweighted(rollouts)
+        weights = torch.tensor(terms.weights)
         reward = (columns * weights).sum(1)
         values = columns * weights if getattr(self.advantage, "per_term", False) else reward
         if bool(keep.all()):

@@ -29,6 +29,7 @@ from trl.trainer.utils import split_tensor_dict
 from tersely.algorithms.aggregate import aggregate
 from tersely.rl import checkpoint, versions
 from tersely.rl.config import RunConfig
+from tersely.rl.control import ControllerFeed
 from tersely.rl.engine_gap import GapGuard, gap
 from tersely.rl.facts import RowFacts, completion_rows, group_metrics, rollouts_from_facts
 from tersely.rl.grading import Grader
@@ -40,6 +41,7 @@ from tersely.rl.padding import by_length, fit_columns, padded, trimmed
 from tersely.rl.parsing import parse_completion
 from tersely.rl.rollout import RolloutRound, Template
 from tersely.rl.sampler import TransformersEngine
+from tersely.rl.step_metrics import policy_means, reward_columns
 from tersely.rl.types import TokenBatch
 
 versions.check_window()
@@ -60,13 +62,15 @@ class TerselyTrainer(GRPOTrainer):
         self.run_config, self.objective = run, objective
         self.memory = PromptMemory()
         self.grader = Grader(verifier)
+        self.controls = ControllerFeed(self)
         self.gap_guard = GapGuard(limit=run.gap_limit)
         self.logged_rows: list[dict[str, Any]] = []
         self._old_pass: tuple[Tensor, Tensor] | None = None
         self._collecting = False
         self._synced_step = -1
         trl_arguments["args"].reward_weights = list(objective.reward.weights)
-        super().__init__(reward_funcs=_reward_columns(objective.reward.names), **trl_arguments)
+        super().__init__(reward_funcs=reward_columns(objective.reward.names), **trl_arguments)
+        self.add_callback(self.controls)
         self.engine = engine if engine is not None else self._own_engine()
         self._template = Template.of(self._tokenizer, self.chat_template_kwargs)
 
@@ -252,7 +256,7 @@ class TerselyTrainer(GRPOTrainer):
             compute_aux_loss=self.aux_loss_enabled,
         )
         advantage = inputs["advantages"]
-        policy = self.objective.policy
+        policy = self.objective.policy_in_force()
         batch = TokenBatch(
             logp=logps,
             old_logp=inputs.get("old_per_token_logps", logps.detach()),
@@ -268,7 +272,8 @@ class TerselyTrainer(GRPOTrainer):
         loss = self._aggregate(per_token, mask, inputs)
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * aux_loss / self.current_gradient_accumulation_steps
-        self._record_policy(metrics, batch, advantage)
+        for name, value in policy_means(self.accelerator, metrics, batch).items():
+            self._record(name, value)
         return loss
 
     def _aggregate(self, per_token: Tensor, mask: Tensor, inputs: dict[str, Any]) -> Tensor:
@@ -317,6 +322,7 @@ class TerselyTrainer(GRPOTrainer):
             self.objective.load_state_dict(state["objective"])
 
     def _record(self, name: str, value: float) -> None:
+        self.controls.observe(name, value)
         self._metrics["train" if self.model.training else "eval"][name].append(value)
 
     @contextmanager
@@ -324,27 +330,3 @@ class TerselyTrainer(GRPOTrainer):
         began = time.perf_counter()
         yield
         self._record(name, time.perf_counter() - began)
-
-    def _record_policy(self, metrics: dict[str, Tensor], batch: TokenBatch, advantage: Tensor) -> None:
-        """Token-weighted means over ranks, in one reduction."""
-        valid = batch.valid
-        count = valid.sum()
-        entropy = torch.where(valid, batch.entropy, 0.0).sum() / count.clamp(min=1)
-        values = torch.stack([entropy, *(torch.as_tensor(v, device=entropy.device) for v in metrics.values())]).float()
-        totals = self.accelerator.reduce(torch.cat([values * count, count.view(1).float()]), reduction="sum")
-        for name, value in zip(["entropy", *metrics], (totals[:-1] / totals[-1].clamp(min=1)).tolist(), strict=True):
-            self._record(name, value)
-
-
-def _reward_columns(names: tuple[str, ...]) -> list[Any]:
-    """Placeholders that give TRL the terms' names for its metrics; `_calculate_rewards` fills the columns."""
-
-    def column(name: str):
-        def term(**_: Any):
-            raise RuntimeError(f"reward term {name} is computed on whole groups, not per rank")
-
-        term.__name__ = name
-        return term
-
-    unique = [name if names.index(name) == i else f"{name}_{i}" for i, name in enumerate(names)]
-    return [column(name) for name in unique]
