@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tersely.eval.metrics import pareto_front
+from tersely.eval.plots_labels import label_of, place_labels
 from tersely.eval.svg import INK, Figure, color, dash, marker, short
 
 Runs = list[tuple[int, str, dict[str, Any]]]  # (number of the run, which fixes its colour; name; benchmark entry)
@@ -44,9 +45,9 @@ def accuracy_against_tokens(key: str, runs: Runs, free: Sequence[str] = ()) -> F
 
         for (i, name, e), (x, y) in zip(known, points, strict=False):
             (left, right), (low, high) = _nan(e["tokens_ci"]), 100 * _nan(e["accuracy_ci"])
-            ax.add_patch(Rectangle((left, low), right - left, high - low, color=color(i), alpha=0.18, linewidth=0))
-            ax.plot([x], [100 * y], marker=marker(i), color=color(i), markersize=7)
-            ax.annotate(short(name, 18), (x, 100 * y), xytext=(6, 6), textcoords="offset points", fontsize=9)
+            ink, size, shape = (INK, 4, "x") if name in free[1:] else (color(i), 7, marker(i))
+            ax.add_patch(Rectangle((left, low), right - left, high - low, color=ink, alpha=0.18, linewidth=0))
+            ax.plot([x], [100 * y], marker=shape, color=ink, markersize=size, linestyle="none")
         for which, line in ((front, ":"), (untrained, "--")):
             best = points[which][np.argsort(points[which][:, 0])]
             ax.step(best[:, 0], 100 * best[:, 1], where="post", color=INK, linewidth=1, linestyle=line, zorder=1)
@@ -54,6 +55,9 @@ def accuracy_against_tokens(key: str, runs: Runs, free: Sequence[str] = ()) -> F
         ax.margins(0.16, 0.12)
         ax.set_xlabel("mean tokens")
         ax.set_ylabel("accuracy, %")
+        place_labels(
+            ax, [(x, 100 * y, label_of(name, free)) for (_, name, _), (x, y) in zip(known, points, strict=True)]
+        )
 
     rows = [
         [
@@ -195,6 +199,7 @@ def tokens_by_verdict(key: str, runs: Runs) -> Figure:
                 )
         ax.set_yticks(range(len(shown)), [v.replace("_", " ") for v in shown])
         ax.invert_yaxis()
+        ax.margins(x=0.06)
         ax.set_xlim(left=0)
         ax.set_xlabel("tokens: quartiles, median, 95th percentile")
 

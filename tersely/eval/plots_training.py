@@ -75,6 +75,8 @@ def learning_curve(key: str, title: str, unit: str, names: tuple[str, ...], runs
             )
             ax.plot(x, y, color=color(i), linewidth=0.8, alpha=0.35)
             ax.plot(x, smooth, color=color(i), linestyle=dash(i))
+        if all(np.ptp(y) == 0 for _, _, _, y in drawn):  # a flat line in the middle of nothing says less
+            ax.set_ylim(min(0.0, *(y[0] for _, _, _, y in drawn)), max(1.0, *(2 * y[0] for _, _, _, y in drawn)))
         ax.set_xlabel("step")
         ax.set_ylabel(unit)
 

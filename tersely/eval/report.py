@@ -34,6 +34,7 @@ def write_report(
 
     loaded = load_all(runs)
     reference = choose_base(loaded, base)
+    loaded.sort(key=lambda run: run.strategy is not None)  # decoding strategies behind the models they decode
     data = report_data(loaded, reference)
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 from tersely.eval.plots import benchmark_figures
 from tersely.eval.plots_forced import forced_answer_curve
+from tersely.eval.plots_labels import display_names
 from tersely.eval.plots_training import read_metrics, training_figures
 from tersely.eval.report_audit import audit_of
 from tersely.eval.report_samples import worst_samples
@@ -51,6 +52,7 @@ def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None, 
         runs=data["runs"],
         comparisons=sorted(data["comparisons"], key=lambda c: c["run"] in data["free"]),  # trained runs first
         series=SERIES,
+        shown=display_names([run["name"] for run in data["runs"]], data["free"]),
         names=sorted({name for run in data["runs"] for name in run["benchmarks"]}),
         sections=_sections(data, pictures),
         training=_rendered(_training(runs), pictures),
@@ -85,6 +87,7 @@ def _sections(data: dict[str, Any], pictures: bool) -> list[dict[str, Any]]:
                 "name": name,
                 "id": f"bench-{index}",
                 "runs": [run[1:] for run in runs],
+                "told": [run[1:] for run in runs if run[1] not in data["free"][1:]],
                 "difficulty": data["difficulty"][name],
                 "volume": data["hypervolume"][name],
                 "aes": {c["run"]: c["aes"] for c in data["comparisons"] if c["benchmark"] == name},

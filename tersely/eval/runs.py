@@ -88,9 +88,9 @@ class RunRecords:
 
     def training_folder(self) -> Path | None:
         """Where the run was trained, if that is on this disk: its own folder, or around the model that was evaluated."""
-        model = self.card.get("model")
-        places = [self.folder] if self.folder else []
-        if isinstance(model, str) and Path(model).is_dir():
+        model = str(self.card.get("model") or "").partition(" [")[0]  # the mark of the weights follows the path
+        places = [self.folder, self.folder.resolve().parent] if self.folder and self.strategy is None else []
+        if model and Path(model).is_dir():
             places += [Path(model), Path(model).resolve().parent]
         return next((place for place in places if (place / "metrics.jsonl").is_file()), None)
 

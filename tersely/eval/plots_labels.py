@@ -1,0 +1,63 @@
+"""Names beside points: short ones, placed where they cover no other name."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from tersely.eval.svg import short
+
+SIZE = 8.5  # points
+WIDE = 0.52  # mean width of a character over its size
+OFFSETS = ((6, 5), (6, -11), (-6, 5), (-6, -11), (6, 16), (-6, 16), (6, -22), (-6, -22))
+
+
+def label_of(name: str, free: Sequence[str] = ()) -> str:
+    """`forced 64` and `no thinking` for the base's strategies; the beginning of any other name."""
+    if name not in free[1:]:
+        return short(name, 18)
+    strategy = name.partition(" + ")[2] or name
+    forced = re.match(r"forced_answer\(budget=(\d+)", strategy)
+    return f"forced {forced[1]}" if forced else short(strategy.partition("(")[0].replace("_", " "), 18)
+
+
+def display_names(names: Sequence[str], free: Sequence[str]) -> dict[str, str]:
+    """Names for tables: strategies of the base by their short ones, wherever those tell them apart."""
+    short_ones = {
+        name: f"{name.partition(' + ')[0]}, {label_of(name, free)}" if name in free[1:] else name for name in names
+    }
+    count = Counter(short_ones.values())
+    return {name: shown if count[shown] == 1 else name for name, shown in short_ones.items()}
+
+
+def place_labels(ax: Any, points: Sequence[tuple[float, float, str]]) -> None:
+    """Annotate (x, y, name) at the first of eight offsets that covers neither a placed name nor a point."""
+    scale = ax.figure.dpi / 72
+    ax.figure.draw_without_rendering()  # the layout decides where points stand
+    centres = ax.transData.transform([(x, y) for x, y, _ in points]) / scale if points else []
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in centres]
+    for (x, y, name), (left, low) in zip(points, centres, strict=True):
+        boxes = [(offset, _box(left, low, offset, len(name))) for offset in OFFSETS]
+        offset, box = min(boxes, key=lambda pair: sum(_overlap(pair[1], other) for other in taken))
+        taken.append(box)
+        ax.annotate(
+            name,
+            (x, y),
+            xytext=offset,
+            textcoords="offset points",
+            fontsize=SIZE,
+            ha="left" if offset[0] > 0 else "right",
+        )
+
+
+def _box(x: float, y: float, offset: tuple[int, int], characters: int) -> tuple[float, float, float, float]:
+    width = characters * SIZE * WIDE
+    left = x + offset[0] - (width if offset[0] < 0 else 0)
+    return left, y + offset[1], left + width, y + offset[1] + SIZE
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Shared area."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
