@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_COMMANDS = ("\\boxed", "\\fbox", "\\framebox")
+BOXES = ("\\boxed", "\\fbox", "\\framebox")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _TOKEN = re.compile(r"-?\d+(?:\.\d+)?|\\?[A-Za-z]+|[^\s${}\\]")
 # What may stand between two boxes that together are one answer.
@@ -35,6 +35,8 @@ def last_box(text: str) -> str | None:
             continue
         content, end = span
         if start_of_next is None:
+            if not content:
+                return content  # an empty last box takes back what came before
             found.append(content)
         elif end > start_of_next:  # it holds the box already taken
             break
@@ -52,12 +54,12 @@ def last_box(text: str) -> str | None:
 
 
 def has_box(text: str) -> bool:
-    return any(command in text for command in _COMMANDS)
+    return any(command in text for command in BOXES)
 
 
 def _starts(text: str):
     """Where the box commands stand, last first. Each `rfind` resumes where that command was last seen."""
-    at = {command: text.rfind(command) for command in _COMMANDS}
+    at = {command: text.rfind(command) for command in BOXES}
     while True:
         command = max(at, key=at.__getitem__)
         start = at[command]

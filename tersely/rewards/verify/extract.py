@@ -13,20 +13,26 @@ from __future__ import annotations
 
 import re
 
-from tersely.rewards.verify.boxes import last_box
+from tersely.rewards.verify.boxes import BOXES, has_box, last_box
 from tersely.rewards.verify.guard import judge_guard
 from tersely.rewards.verify.prose import bare_answer, clean_find, last_formula, sentence_answer
 
 CONTRACTS = ("boxed", "answer", "lenient")
 _END_OF_THINKING = "</think>"
 _PHRASE = re.compile(
-    r"(?:the\s+)?(?:(?:final|correct|right|resulting)\s+)?(?:answer|result)s?(?:\s+(?:to|for|of)\s[^.:\n]{1,80}?)?"
+    r"(?:the\s+)?(?:(?:final|correct|right|resulting)\s+)?(?:answer|result|(?<=correct )(?:option|choice))s?"
+    r"(?:\s+(?:to|for|of)\s[^.:\n]{1,80}?)?"
     r"(?:\s*\([^()\n]{0,40}\))?[*_\s]*(?:(?:is|are|was|equals|becomes)\b|[:=：]|(?=[$\\]))[*_\s]*(?:[:=：][*_\s]*)?"
     r"(?:(?:therefore|thus|simply|indeed|given by|equal to|then|also)\b[,:\s]*)*",
     re.IGNORECASE,
 )
 _NEGATION = re.compile(r"\s*(?:not|n't|never|neither|no\s+longer|unknown|unclear|incorrect|wrong)\b", re.IGNORECASE)
 _ANSWER_LINE = re.compile(r"(?:^|\n)[ \t>*_#]*A(?:ns)?[ \t]*[*_]*[:.][*_]*[ \t]+([^\n]+)\s*$")
+_ANSWER_WORDS = ("answer", "result", "correct option", "correct choice")
+_HEADING = re.compile(
+    r"(?:^|\n)[ \t]*[#*_]+[ \t]*(?:final[ \t]+)?answer[ \t]*[#*_: \t]*\n\s*(?P<rest>\S.*)", re.IGNORECASE | re.DOTALL
+)
+_MINERVA = re.compile(r"The final answer is (?P<rest>.{1,400}?)\.? I hope it is correct", re.DOTALL)
 _ATTEMPTS = 40
 _PHRASE_REACH = 4000
 
@@ -41,9 +47,13 @@ def find_answer(text: str, contract: str = "answer") -> str | None:
         found = _explicit(text)
         if found is None and contract == "lenient":
             found = last_formula(text)
+    elif contract != "boxed":
+        found = _overruled(text) or found
     if found is None:
         return None
     found = clean_find(found)
+    if found.startswith(BOXES):
+        return None  # a box that never closes
     return None if judge_guard(found) else found
 
 
@@ -60,8 +70,20 @@ def _explicit(text: str) -> str | None:
     line_answer = _ANSWER_LINE.search(text, max(0, len(text) - 400))
     if line_answer:
         return sentence_answer(line_answer.group(1))
+    heading = _HEADING.search(text, max(0, len(text) - 600))
+    if heading:
+        return sentence_answer(heading.group("rest"))
     phrase = _after_phrase(text)
     return phrase if phrase is not None else bare_answer(text)
+
+
+def _overruled(text: str) -> str | None:
+    """The closing formula of few-shot prompts ("The final answer is $7$. I hope it is correct.") after the last box."""
+    at = text.rfind("The final answer is ", max(0, len(text) - 500))
+    if at < 0 or has_box(text[at:]):
+        return None
+    said = _MINERVA.match(text, at)
+    return sentence_answer(said.group("rest")) if said else None
 
 
 def _after_phrase(text: str) -> str | None:
@@ -69,7 +91,7 @@ def _after_phrase(text: str) -> str | None:
     lowered = text.lower() if len(text.lower()) == len(text) else text
     end = len(lowered)
     for _ in range(_ATTEMPTS):
-        at = max(lowered.rfind("answer", 0, end), lowered.rfind("result", 0, end))
+        at = max(lowered.rfind(word, 0, end) for word in _ANSWER_WORDS)
         if at < 0:
             return None
         end = at

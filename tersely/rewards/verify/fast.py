@@ -13,7 +13,7 @@ from tersely.rewards.verify.quantity import Quantity, read_quantity, same_quanti
 from tersely.rewards.verify.repairs import refused
 from tersely.rewards.verify.shapes import Shape, shape_of
 from tersely.rewards.verify.structure import Structure, both_collections
-from tersely.rewards.verify.text import LIMIT, same_text, squeeze, tidy
+from tersely.rewards.verify.text import LIMIT, same_text, squeeze, tidy, unescaped
 
 _SHORT = 500
 _SOLUTION = 200  # characters from which a gold is taken for a solution rather than an answer
@@ -34,6 +34,7 @@ _remembered = lru_cache(maxsize=8192)(_prepare)
 
 def gold_text(gold: str) -> str:
     """The answer that a gold states: its last box where it has one, what a whole solution says its answer is."""
+    gold = unescaped(gold)
     if has_box(gold):
         found = last_box(gold)
         if found:
@@ -42,7 +43,7 @@ def gold_text(gold: str) -> str:
         found = find_answer(gold, "answer")
         if found:
             return found
-    return gold.strip()
+    return gold.strip(" \n")  # a tab may be what is left of a backslash and a t
 
 
 def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from decimal import Context, Decimal, DecimalException, localcontext
 from functools import lru_cache
 from hashlib import blake2b
@@ -26,9 +27,9 @@ _TINY = Decimal("1e-9")
 _LENGTH, _POWER = 300, 200
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d+)?|\.\d+)|(?P<command>\\[A-Za-z]+)|(?P<letter>[A-Za-z](?:_(?:\w|\{\w{1,4}\}))?)"
-    r"|(?P<sign>\*\*|[-+*/^(){}\[\]]))"
+    r"|(?P<sign>\*\*|[-+*/^(){}\[\]|_]))"
 )
-_COMPUTED = {
+_COMPUTED: dict[str, Callable[[float], float]] = {
     "\\sin": math.sin,
     "\\cos": math.cos,
     "\\tan": math.tan,
@@ -46,6 +47,13 @@ _COMPUTED = {
     "\\tanh": math.tanh,
 }
 _FUNCTIONS = frozenset(_COMPUTED)
+_ENCLOSED: dict[str, tuple[str, Callable]] = {
+    "|": ("|", abs),
+    "\\lfloor": ("\\rfloor", math.floor),
+    "\\lceil": ("\\rceil", math.ceil),
+}
+_NAMED = frozenset("fghFGHPQ")  # a function where a bracket follows, unless the letter also stands alone
+_BINOMIAL = 20
 _GREEK = frozenset(
     re.findall(r"\\\w+", r"\alpha\beta\gamma\delta\epsilon\theta\lambda\mu\nu\rho\sigma\tau\phi\varphi\omega\psi")
 )
@@ -118,6 +126,8 @@ class _Reader:
     def __init__(self, tokens: list[str], point: int, functions: bool):
         self.tokens, self.point, self.functions, self.at = tokens, point, functions, 0
         self.own = True
+        self.bars = False
+        self.variables = {token for token, after in zip(tokens, [*tokens[1:], ""], strict=True) if after != "("}
 
     def read(self) -> Decimal:
         value = self._sum()
@@ -154,13 +164,15 @@ class _Reader:
                 self._take()
                 value /= self._signed()
                 divided = True
-            elif token and token not in ("+", "-", ")", "}", "]", "^", "**"):
+            elif token == "|" and self.bars:
+                return value
+            elif token and token not in ("+", "-", ")", "}", "]", "^", "**", "\\rfloor", "\\rceil"):
                 if divided or token[0].isdigit() or token == ".":
                     raise _Unknown  # 1/2x; 2 3
                 before = self.tokens[self.at - 1]
                 if token == "\\frac" and before[0].isdigit():
                     raise _Unknown  # a mixed number, or a product
-                if token == "(" and before[0].isalpha():
+                if token == "(" and before[0].isalpha() and before not in self.variables:
                     self.own = False  # x(x+1), or a function of x + 1
                 value *= self._power()
             else:
@@ -216,6 +228,13 @@ class _Reader:
             return +_PI
         if token in _FUNCTIONS:
             return self._function(token)
+        if token in _ENCLOSED:
+            return self._enclosed(token)
+        if token == "\\binom":
+            return self._binomial()
+        if token in _NAMED and token not in self.variables and self._peek() == "(":
+            self.own = False
+            return self._opaque(token, self._group())
         if token in _GREEK:
             return self._letter(token)
         return self._number_or_letter(token)
@@ -244,7 +263,38 @@ class _Reader:
             raise _Unknown
         return value.sqrt() if degree == 2 else _raise(value, 1 / degree)
 
+    def _opaque(self, name: str, *arguments: Decimal) -> Decimal:
+        """A pseudo-random value that the function and its arguments determine."""
+        rounded = ",".join(str(argument.quantize(Decimal("1e-38"))) for argument in arguments)
+        return _scatter(f"{name}({rounded})@{self.point}")
+
+    def _enclosed(self, opening: str) -> Decimal:
+        if opening == "|":
+            if self.bars:
+                raise _Unknown
+            self.bars = True
+        closing, computed = _ENCLOSED[opening]
+        value = self._sum()
+        if self._take() != closing:
+            raise _Unknown
+        if opening == "|":
+            self.bars, value = False, abs(value)
+        return Decimal(computed(value)) if self.functions else self._opaque(opening, value)
+
+    def _binomial(self) -> Decimal:
+        above, below = self._braced(), self._braced()
+        if below != below.to_integral_value() or not 0 <= below <= _BINOMIAL:
+            raise _Unknown
+        value = Decimal(1)
+        for k in range(int(below)):
+            value *= (above - k) / (k + 1)
+        return value
+
     def _function(self, name: str) -> Decimal:
+        base = None
+        if name == "\\log" and self._peek() == "_":
+            self._take()
+            base = self._exponent()
         power = Decimal(1)
         if self._peek() == "^":
             self._take()
@@ -258,9 +308,10 @@ class _Reader:
             if self._peek() not in ("", "+", "-", ")", "}", "\\cdot", "*", "/") and self._peek() not in _FUNCTIONS:
                 raise _Unknown  # sin x y
         if self.functions:
-            self.own = self.own and name != "\\log"  # to which base?
-            return _raise(Decimal(str(_COMPUTED[name](float(argument)))), power)
-        return _raise(_scatter(f"{name}({argument.quantize(Decimal('1e-38'))})@{self.point}"), power)
+            self.own = self.own and (name != "\\log" or base is not None)  # to which base?
+            scale = math.log(float(base)) if base is not None else 1.0
+            return _raise(Decimal(str(_COMPUTED[name](float(argument)) / scale)), power)
+        return _raise(self._opaque(name, argument, *([] if base is None else [base])), power)
 
 
 def _scatter(key: str) -> Decimal:

@@ -9,7 +9,7 @@ _MATH = re.compile(
     r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|(?<!\\)\$(?P<d>(?:\\.|[^$\\])+?)(?<!\\)\$", re.DOTALL
 )
 _NUMBER = re.compile(
-    r"(?<![\w.\\])(?:[$€£¥₹]\s?)?[-−+]?(?:\\\$)?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:\s*/\s*\d+(?!\d|\.\d))?|\.\d+)"
+    r"(?<![\w.\\])(?:[$€£¥₹]\s?)?[-−+]?(?:\\\$)?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+,\d{1,2}(?![\d,])|\d+(?:\.\d+)?(?:\s*/\s*\d+(?!\d|\.\d))?|\.\d+)"
     r"(?:\s*(?:\\?%|percent\b))?"
 )
 _JOINED = re.compile(r"[\s,;&]*(?:\b(?:and|or)\b)?[\s,;&]*")
@@ -17,11 +17,16 @@ _AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|percentage\b)")
 _COPULA = re.compile(r"\b(?:is|are|was|were|equals?|becomes?|to be)\b(?!\s+(?:not|never)\b)[\s:]*|[:：]\s+")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _COMMAND = re.compile(r"\\[A-Za-z]+|\\.")
-_NEGATED = re.compile(r"(?:\bnot|\bnever|n't)\s+(?:\w+\s+)?$")
+_NEGATED = re.compile(r"(?:not|\bnever|n't)\s+(?:\w+\s+)?$")
+_SPACING = re.compile(r"(?:\\[,;:! ]|\\q?quad)+$")
+_EMPTY_SET = re.compile(r"\\\{\s*\\\}|\\left\\\{\s*\\right\\\}")
+_ASIDE = re.compile(r"(?<=[\w})%$])\s+\([^()]*[A-Za-z]{3,}[^()]*\)?$")
 _MARKS = " \t\r\n*_`"
 _CLEAN_LIMIT = 10_000
 _FORMULA_REACH = 6400
 _SENTENCE_LIMIT = 1500
+_LABELLED = re.compile(r"[^\W\d_][^\W\d_ ]*(?: [^\W\d_]+){0,3}\s*:\s*(?=[\d$€£-])")
+_PRICED = re.compile(r"\s*(?:[$€£¥₹]\s*)?[A-Za-z]{0,12}[.\s]*")
 _BARE_LIMIT = 300
 _BARE_WORDS = 6
 _PROSE = frozenset(
@@ -48,7 +53,7 @@ def sentence_answer(text: str) -> str | None:
     parts = _COPULA.split(sentence)
     if len(parts) > 1 and parts[-1].strip(" .*_"):
         sentence = parts[-1]
-    sentence = sentence.strip(" \t*_")
+    sentence = _ASIDE.sub("", sentence.strip(" \t*_"))
     return _only_number(sentence) or sentence
 
 
@@ -66,6 +71,10 @@ def bare_answer(text: str) -> str | None:
         return None  # words alone are prose; one word may be an answer
     if text.startswith("[") and text.endswith("]") and "," not in text:
         text = text[1:-1]
+    labelled = None if spans else _LABELLED.match(text)
+    if labelled:
+        number = _NUMBER.match(text, labelled.end())
+        return number.group() if number and _PRICED.fullmatch(text, number.end()) else text
     if spans and not re.search(r"\d", outside) and len(spans) == 1:
         return _from_formulas(text, spans)
     return text
@@ -91,12 +100,14 @@ def last_formula(text: str) -> str | None:
 def clean_find(found: str) -> str:
     """Without the marks around it: math delimiters, markdown, a final full stop."""
     found = found.replace("\x00", "").strip()
+    if _EMPTY_SET.fullmatch(found):
+        return "\\emptyset"
     if len(found) > _CLEAN_LIMIT:
         return found
     previous = None
     while previous != found:
         previous = found
-        found = found.strip(_MARKS).rstrip(".,;: \t\n").lstrip("$")
+        found = _SPACING.sub("", found.strip(_MARKS)).rstrip(".,;: \t\n").lstrip("$")
         if found.endswith("$") and not found.endswith("\\$"):
             found = found.rstrip("$")
         if found.startswith(("\\[", "\\(")):

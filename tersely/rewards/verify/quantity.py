@@ -13,10 +13,10 @@ from fractions import Fraction
 from tersely.rewards.verify.policy import Policy
 from tersely.rewards.verify.units import split_unit, units_agree
 
-_INTEGER = r"\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+"
+_INTEGER = r"[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d{0,2}(?:[ ]\d{3})+|\d+"
 _DECIMAL = rf"(?:(?:{_INTEGER})(?:\.\d*)?|\.\d+)"
 _NUMBER = re.compile(
-    rf"""(?P<sign>[-+]?)\s*(?:\\?[$€£¥₹]\s*)?(?P<sign2>-?)
+    rf"""(?P<sign>[-+]?)\s*(?:(?:(?:US|USD|EUR|GBP|Rs\.?|INR)\s*)?\\?[$€£¥₹]\s*|(?:USD|EUR|GBP|Rs\.?|INR)\s*)?(?P<sign2>-?)
     (?:
       (?:(?P<whole>\d+)[ ]?)?\\frac\s*\{{\s*(?P<a>-?\d+)\s*\}}\s*\{{\s*(?P<b>-?\d+)\s*\}}
     | (?P<mixed>\d+)[ ](?P<c>\d+)\s*/\s*(?P<d>\d+)
@@ -32,9 +32,19 @@ _PERCENT = re.compile(r"\s*(?:\\?%|(?:\\text\s*\{)?\s*(?:percent|pct|percentage)
 _BASE = re.compile(r"\s*_\s*(?:\{\s*(?:\\text\s*\{)?\s*(\w{1,12})\s*\}?\s*\}|(\d))\s*$")
 _DIGITS = 2000  # of an integer that is read at all; more digits are compared as text
 _WORDS = {
-    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
-    "ten": 10, "eleven": 11, "twelve": 12,
-}  # fmt: skip
+    word: value
+    for value, word in enumerate(
+        re.findall(
+            r"\w+",
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+            "seventeen eighteen nineteen twenty",
+        )
+    )
+}
+_BASES = {**_WORDS, "decimal": 10, "binary": 2, "octal": 8}
+_REPEATING = re.compile(
+    r"(?P<sign>-?)(?P<whole>\d*)\.(?P<fixed>\d*)(?:\\(?:overline|bar|dot)\s*\{?(?P<period>\d+)\}?|(?P<digit>\d)(?P=digit){2,}(?:\\[lc]?dots|\.\.\.|…))"
+)
 
 
 @dataclass(frozen=True)
@@ -55,16 +65,21 @@ def read_quantity(tidied: str) -> Quantity | None:
     """The number that a tidied answer is, None where it is something else."""
     if not tidied or len(tidied) > _DIGITS + 200:
         return None
+    repeating = _REPEATING.fullmatch(tidied)
+    if repeating:
+        return Quantity(_repeating(repeating), None, 0, False, "", "")
     base = ""
     based = _BASE.search(tidied)
     if based:
         base = based.group(1) or based.group(2)
         tidied = tidied[: based.start()]
+        if tidied.startswith("(") and tidied.endswith(")"):
+            tidied = tidied[1:-1]
         if not re.fullmatch(r"-?\d[\d ]*", tidied):
             return None
     match = _NUMBER.fullmatch(tidied)
     if match is None:
-        number = _WORDS.get(tidied.lower())
+        number = _WORDS.get(re.sub(r"^\\text\s*\{([^{}]*)\}$", r"\1", tidied).strip().lower())
         return None if number is None else Quantity(Fraction(number), None, 0, False, "", "")
     value, decimals, significant = _value(match)
     if value is None:
@@ -79,6 +94,15 @@ def read_quantity(tidied: str) -> Quantity | None:
     if (match.group("sign") == "-") != (match.group("sign2") == "-"):
         value = -value
     return Quantity(value, decimals, significant, bool(percent), unit, base)
+
+
+def _repeating(match: re.Match) -> Fraction:
+    r"""0.1\overline{6} is 1/6."""
+    fixed, period = match.group("fixed"), match.group("period") or match.group("digit")
+    scale = 10 ** len(fixed)
+    value = Fraction(int(match.group("whole") + fixed or 0), scale)
+    value += Fraction(int(period), (10 ** len(period) - 1) * scale)
+    return -value if match.group("sign") else value
 
 
 def _value(match: re.Match) -> tuple[Fraction | None, int | None, int]:
@@ -136,8 +160,7 @@ def _scales(gold: Quantity, answer: Quantity, policy: Policy) -> tuple[Fraction,
 def _bases_agree(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
     if gold.base == answer.base or policy.bases == "drop":
         return True
-    known = {"ten": "10", "two": "2", "decimal": "10"}
-    left, right = known.get(gold.base, gold.base), known.get(answer.base, answer.base)
+    left, right = (str(_BASES.get(side.base, side.base)) for side in (gold, answer))
     if left == right or (policy.bases == "optional" and not right):
         return True
     return not left and right == "10"

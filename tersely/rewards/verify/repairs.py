@@ -18,13 +18,16 @@ from tersely.rewards.verify.units import KNOWN
 _WORK = re.compile(r"\\(?:i{1,3}nt|oint|sum|prod|lim)(?![A-Za-z])")
 _EQUALS = re.compile(r"(?<![<>!\\])=")
 _CONDITION = re.compile(
-    r"\s*[,;(]?\s*\(?\s*(?:(?:\\text\s*\{)?\s*(?:where|for|with)\s*\}?)?\s*\(?\s*[a-zA-Z]\s*\\in\s*"
+    r"\s*[,;(]?\s*\(?\s*(?:(?:\\text\s*\{)?\s*(?:where|for|with)\s*\}?)?\s*\(?\s*(?P<name>[a-zA-Z])\s*\\in\s*"
     r"(?:\\mathbb\s*\{?\s*)?(?P<set>[ZNQR])\s*\}?(?:\s*\^\s*\{?[+*]\}?)?\s*\)?$"
 )
 _NOTHING = re.compile(
     r"(?:\\text\s*\{)?\s*(?:there (?:is|are) )?no (?:real |such )?(?:integer )?(?:solutions?|roots?|values?)(?: exists?)?\s*\}?"
     r"|\\emptyset|\\\{\s*\\\}|(?:\\text\s*\{)?\s*(?:the )?empty set\s*\}?|(?:\\text\s*\{)?\s*none\s*\}?",
     re.IGNORECASE,
+)
+_MISSING = re.compile(
+    r"(?:\\text\s*\{)?\s*(?:it |the limit )?(?:does not exist|doesn't exist|d\.?n\.?e\.?)\s*\}?", re.IGNORECASE
 )
 _TEXT_TAIL = re.compile(
     r"^(?P<head>.*?)\s*\\text\s*\{(?P<words>[^{}]*)\}\s*(?P<power>\^\s*\{?\s*[23]\s*\}?)?$", re.DOTALL
@@ -34,9 +37,17 @@ _ARC = re.compile(
     r"(?:(?P<s>\d+(?:\.\d+)?)\s*(?:''|\"|\^\s*\{?\\prime\\prime\}?|seconds?))?"
 )
 _CHOICE = re.compile(r"\(?\s*(?:\\text\s*\{\s*)?\(?\s*([A-Ha-h])\s*\)?\s*\}?\s*[).:]?")
+_CHOSEN = re.compile(
+    r"(?:\\text\s*\{\s*)?(?:(?:option|choice|answer)\s+\(?(?P<named>[A-H])\)?|\((?P<round>[A-H])\)|(?P<marked>[A-H])[).:])"
+    r"\s*\}?\s*[.:,]?\s*(?P<content>.*?)\s*\}?",
+    re.IGNORECASE | re.DOTALL,
+)
+_OTHER_CHOICE = re.compile(r"\b(?:or|and|not)\b|\([A-H]\)|(?<![A-Za-z\\])[A-H][).:](?!\w)")
+_CLOCK = re.compile(r"(?P<h>\d{1,2}):(?P<m>\d{2})\s*(?:\\text\s*\{\s*)?(?:(?P<half>[AaPp])\.?\s?[Mm]\.?)?\s*\}?")
 _NAME = re.compile(r"(?<![A-Za-z])[A-Z][a-z]{2,}(?![A-Za-z])")
 _OPPOSITES = (("even", "odd"), ("yes", "no"), ("true", "false"), ("positive", "negative"), ("increasing", "decreasing"))
 _SENTENCE_WORDS = 4
+_CHOICE_LIMIT = 80
 
 
 def gold_spellings(gold: str, answer_is_number: bool) -> list[str]:
@@ -44,15 +55,24 @@ def gold_spellings(gold: str, answer_is_number: bool) -> list[str]:
     parts = re.split(r"\\approx(?![A-Za-z])", gold)
     if len(parts) == 2 and all(part.strip() for part in parts) and "," not in gold:
         return [part.strip() for part in parts[: 2 if answer_is_number else 1]]
-    return [re.sub(r"\^\s*(?:\{\s*\})?$", "", gold).strip()]
+    gold = re.sub(r"\^\s*(?:\{\s*\})?$", "", gold).strip()
+    made = _chosen(gold)
+    return [gold, made[1]] if made and made[1] else [gold]
 
 
 def refused(gold: str, answer: str, policy: Policy) -> str | None:
     """Why the answer cannot be right, whatever math-verify says."""
+    sides = ((gold, answer), (answer, gold))
     if not policy.unevaluated and not _WORK.search(gold) and _WORK.search(last_member(answer) or answer):
         return "unevaluated"
     if gold != answer and re.fullmatch(r"[A-Z]{2,}", gold) and re.fullmatch(r"[A-Z]{2,}", answer):
         return "word"  # BCA is an order, not a product
+    if _anagram(gold, answer):
+        return "word"
+    if _CLOCK.fullmatch(gold) and _CLOCK.fullmatch(answer) and not clock(gold, answer, policy):
+        return "time"
+    if any("\\circ" in one and re.search(r"\d\s*'", other) and "\\circ" not in other for one, other in sides):
+        return "minutes"
     if policy.case and gold != answer and gold.casefold() == answer.casefold():
         return "case"
     if policy.case and _words_alone(gold) and _words_alone(answer) and squeeze(gold) != squeeze(answer):
@@ -62,6 +82,14 @@ def refused(gold: str, answer: str, policy: Policy) -> str | None:
     if policy.bases != "drop" and _bases_differ(gold, answer, policy):
         return "bases"
     return None
+
+
+def _anagram(gold: str, answer: str) -> bool:
+    """ "act" for "cat": to math-verify a product. Letters in their order ("xyz") are one; so are those without a vowel."""
+    left, right = squeeze(gold), squeeze(answer)
+    if left == right or not (left.isalpha() and right.isalpha()) or min(len(left), len(right)) < 3:
+        return False
+    return list(left) != sorted(left) and bool(set("aeiou") & set(left.lower()))
 
 
 def _words_alone(text: str) -> bool:
@@ -108,7 +136,11 @@ def split_condition(text: str) -> tuple[str, str]:
     match = _CONDITION.search(text)
     if match is None or not text[: match.start()].strip():
         return text, ""
-    return text[: match.start()].strip(), match.group("set")
+    head, name = text[: match.start()].strip(), match.group("name")
+    letter = re.compile(rf"(?<![A-Za-z\\]){name}(?![A-Za-z])")
+    if name != "k" and not re.search(r"(?<![A-Za-z\\])k(?![A-Za-z])", head):
+        head = letter.sub("k", head)  # whatever the integer is called
+    return head, match.group("set")
 
 
 def ratio(gold: str, answer: str, policy: Policy) -> bool:
@@ -132,7 +164,7 @@ def ratio(gold: str, answer: str, policy: Policy) -> bool:
 
 
 def _terms(text: str) -> list[Fraction] | None:
-    parts = re.split(r"\s*(?::|\\colon|(?<=\d)\s+to\s+(?=\d))\s*", text.strip())
+    parts = re.split(r"\s*(?::|\\colon|\\text\s*\{\s*to\s*\}|(?<=\d)\s+to\s+(?=\d))\s*", text.strip())
     if not 2 <= len(parts) <= 5:
         return None
     terms = []
@@ -165,10 +197,30 @@ def _arc_value(text: str) -> Fraction | None:
 
 def choice(gold: str, answer: str, policy: Policy) -> bool:
     r"""(C), C), \text{C} and c are the choice C."""
-    left, right = _CHOICE.fullmatch(gold), _CHOICE.fullmatch(answer)
-    if not left or not right or left.group(1).islower():
+    left, right = _chosen(gold), _chosen(answer)
+    if left is None or right is None or left[0].islower():
         return False
-    return left.group(1) == (right.group(1) if policy.case else right.group(1).upper())
+    return left[0] == (right[0] if policy.case else right[0].upper())
+
+
+def _chosen(text: str) -> tuple[str, str] | None:
+    """("B", "12") of "(B) 12"; None where no choice, or more than one, is made."""
+    alone = _CHOICE.fullmatch(text)
+    if alone:
+        return alone.group(1), ""
+    made = _CHOSEN.fullmatch(text)
+    if made is None or len(text) > _CHOICE_LIMIT or _OTHER_CHOICE.search(made.group("content")):
+        return None
+    return (made.group("named") or made.group("round") or made.group("marked")), made.group("content")
+
+
+def clock(gold: str, answer: str, policy: Policy) -> bool:
+    """3:30 PM and 3:30 p.m.; the half of the day may be missing."""
+    times = [_CLOCK.fullmatch(text) for text in (gold, answer)]
+    if not times[0] or not times[1]:
+        return False
+    left, right = ((int(time["h"]), time["m"], (time["half"] or "").lower()) for time in times if time)
+    return left[:2] == right[:2] and (not left[2] or not right[2] or left[2] == right[2])
 
 
 def sentence(gold: str, answer: str, policy: Policy) -> bool:
@@ -199,8 +251,14 @@ _COMMON = frozenset(
 
 
 def nothing(gold: str, answer: str, policy: Policy) -> bool:
-    """No solution, the empty set."""
-    return bool(_NOTHING.fullmatch(gold) and _NOTHING.fullmatch(answer))
+    """No solution, the empty set; a limit that does not exist."""
+    return any(kind.fullmatch(gold) and kind.fullmatch(answer) for kind in (_NOTHING, _MISSING))
+
+
+def choices(gold: str, answer: str, policy: Policy) -> bool:
+    """ACE is A, C and E."""
+    left, right = (re.sub(r"\band\b|[\s,;&()]", "", squeeze(text).replace("and", " and ")) for text in (gold, answer))
+    return left == right and bool(re.fullmatch(r"[A-H]{2,8}", left)) and list(left) == sorted(set(left))
 
 
 def sign_pairs(gold: str, answer: str, policy: Policy) -> bool:
@@ -238,6 +296,8 @@ REPAIRS: dict[str, Callable[[str, str, Policy], bool]] = {
     "ratio": ratio,
     "arc": arc,
     "choice": choice,
+    "choices": choices,
+    "clock": clock,
     "sentence": sentence,
     "sign_pairs": sign_pairs,
     "nothing": nothing,

@@ -9,17 +9,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from tersely.rewards.verify.quantity import read_quantity
 from tersely.rewards.verify.split import parts_at, split_relation, split_top, strip_label
 
 _DEPTH = 6
 _BRACKETS = {("(", ")"), ("[", "]"), ("(", "]"), ("[", ")")}
+_TURNED = {("[", "["): "[)", ("]", "["): "()", ("]", "]"): "(]"}  # intervals as France writes them
 _OR = re.compile(
     r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*(?:or|OR)\s*,?\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|\\(?:lor|vee)(?![A-Za-z]))\s*"
 )
 _AND = re.compile(r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*and\s*,?\s*\}|(?<![A-Za-z\\])and(?![A-Za-z]))\s*")
 _ENVIRONMENT = re.compile(
-    r"\\begin\{(cases|aligned|align\*?|array|gathered)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}", re.DOTALL
+    r"(?:\\\{\s*)?\\begin\{(cases|aligned|align\*?|array|gathered)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}", re.DOTALL
 )
+_COLUMN = re.compile(r"\\begin\{([pb]matrix)\}(.*)\\end\{\1\}", re.DOTALL)
 _BUILDER = re.compile(
     r"\\\{\s*(?:\(?[A-Za-z](?:\s*\\in\s*[^|:]{1,24}?)?\)?)\s*(?:\\mid|\\vert|\||:)\s*(.+)\\\}", re.DOTALL
 )
@@ -27,6 +30,12 @@ _MEMBER = re.compile(r"(?P<name>\\?[A-Za-z]+(?:_\{?\w+\}?)?)\s*\\in\s*(?P<set>.+
 _REALS = re.compile(
     r"\\mathbb\s*\{?\s*R\s*\}?|\\mathbf\{R\}|\\text\s*\{(?:all )?real(?:s| numbers)\s*\}|R", re.IGNORECASE
 )
+_EXCEPT = re.compile(
+    r"(?:(?P<name>[A-Za-z])\s*\\in\s*)?(?:\\mathbb\s*\{?\s*R\s*\}?|\\mathbf\{R\})\s*"
+    r"(?:(?:\\setminus|-)\s*\\\{(?P<point>[^{},]+(?:\{[^{}]*\}[^{},]*)*)\\\}|,\s*(?:[A-Za-z])\s*(?:\\ne|!=)\s*(?P<other>[^,<>=]+))"
+    r"|\\text\s*\{\s*(?:all )?real numbers except(?: for)?\s*\}\s*(?:[A-Za-z]\s*=)?\s*(?P<said>[^,<>=]+)"
+)
+_ABSOLUTE = re.compile(r"\|\s*(?P<name>[A-Za-z])\s*\|\s*(?P<sign><|>|\\le|\\ge)(?![A-Za-z])\s*(?P<bound>[^<>|=]+)")
 _PM = re.compile(r"\\pm(?![A-Za-z])")
 
 
@@ -49,6 +58,15 @@ def shape_of(text: str, depth: int = 0, label: str = "") -> Shape:
     text = text.strip(" .;,")
     if depth > _DEPTH or not text:
         return Shape("atom", text, label=label)
+    punctured = _EXCEPT.fullmatch(text)
+    if punctured:
+        point = punctured.group("point") or punctured.group("other") or punctured.group("said")
+        return _punctured(point, punctured.group("name") or label)
+    column = _COLUMN.fullmatch(text)
+    if column and "&" not in text:
+        rows = [row.strip() for row in column.group(2).split("\\\\") if row.strip()]
+        if len(rows) > 1:
+            return _many("tuple", rows, depth, label, "()")
     environment = _ENVIRONMENT.fullmatch(text)
     if environment:
         rows = [row.replace("&", " ").strip(" ,;") for row in re.split(r"\\\\", environment.group(2))]
@@ -84,8 +102,45 @@ def _list(parts: list[str], depth: int, label: str) -> Shape:
         item = shape_of(part, depth + 1)
         items.extend(item.parts if item.kind == "list" and item.text.startswith("\\pm:") else [item])
     if all(item.kind in ("interval", "union") and item.relation for item in items):
+        if len(items) == 2 and (joined := _joined(items, label)):
+            return joined
         return Shape("atom", ", ".join(parts), label=label)  # and, or? The engine may know
     return Shape("list", ", ".join(parts), tuple(items), "", label)
+
+
+def _joined(items: list[Shape], label: str) -> Shape | None:
+    """ "x < 2, x > 5" can only be a union, "x > 2, x < 5" only an interval; None where the numbers do not tell."""
+    low, high = sorted(items, key=lambda item: "\\infty" in item.parts[0].text if item.parts else False)
+    if any(item.kind != "interval" for item in items) or low.label != high.label:
+        return None
+    if "\\infty" not in low.parts[1].text or "\\infty" not in high.parts[0].text:
+        return None
+    start, stop = read_quantity(low.parts[0].text), read_quantity(high.parts[1].text)
+    if start is None or stop is None or start.value == stop.value:
+        return None
+    if start.value > stop.value:
+        return Shape("union", "", (high, low), "", low.label, True)
+    ends = (low.parts[0], high.parts[1])
+    return Shape("interval", "", ends, low.brackets[0] + high.brackets[1], low.label, True)
+
+
+def _punctured(point: str, name: str) -> Shape:
+    """Every real number but one."""
+    ends = (("-\\infty", point.strip()), (point.strip(), "\\infty"))
+    pieces = tuple(Shape("interval", "", (Shape("atom", a), Shape("atom", b)), "()", name, True) for a, b in ends)
+    return Shape("union", point, pieces, "", name, True)
+
+
+def _absolute(match: re.Match) -> Shape:
+    """|x| < a."""
+    name, bound, strict = match.group("name"), match.group("bound").strip(), match.group("sign") in "<>"
+    minus = Shape("atom", bound[1:] if bound.startswith("-") else f"-{bound}")
+    plus = Shape("atom", bound)
+    if match.group("sign") in ("<", "\\le"):
+        return Shape("interval", "", (minus, plus), "()" if strict else "[]", name, True)
+    below = Shape("interval", "", (Shape("atom", "-\\infty"), minus), "()" if strict else "(]", name, True)
+    above = Shape("interval", "", (plus, Shape("atom", "\\infty")), "()" if strict else "[)", name, True)
+    return Shape("union", "", (below, above), "", name, True)
 
 
 def _union(parts: list[str], depth: int, label: str, kind: str) -> Shape:
@@ -111,6 +166,9 @@ def _bracketed(text: str, depth: int, label: str) -> Shape | None:
         return _many("set", split_top(_AND.sub(",", text[2:-2])), depth, label)
     if text.startswith("\\langle") and text.endswith("\\rangle"):
         return _many("tuple", split_top(text[7:-7]), depth, label, "()")
+    turned = _TURNED.get((text[0], text[-1]))
+    if turned and len(parts := split_top(text[1:-1])) == 2:
+        return _many("interval", parts, depth, label, turned)
     if (text[0], text[-1]) not in _BRACKETS or not _closes_at_end(text, 1):
         return None
     parts = split_top(text[1:-1])
@@ -140,15 +198,14 @@ def _closes_at_end(text: str, width: int) -> bool:
 def _single(text: str, depth: int, label: str) -> Shape:
     if _REALS.fullmatch(text) and len(text) > 1:
         return Shape("interval", text, (Shape("atom", "-\\infty"), Shape("atom", "\\infty")), "()", label)
+    absolute = _ABSOLUTE.fullmatch(text)
+    if absolute:
+        return _absolute(absolute)
     relation = split_relation(text)
     if relation is not None:
         name, low, high, brackets = relation
         if brackets == "!=":
-            ends = (("-\\infty", low), (low, "\\infty"))
-            pieces = tuple(
-                Shape("interval", "", (Shape("atom", a), Shape("atom", b)), "()", name, True) for a, b in ends
-            )
-            return Shape("union", text, pieces, "", name, True)
+            return _punctured(low, name)
         return Shape("interval", text, (Shape("atom", low), Shape("atom", high)), brackets, name, True)
     named, value = strip_label(text)
     if value != text:

@@ -145,5 +145,8 @@ def strip_label(text: str) -> tuple[str, str]:
             return "", first  # "1/3 \approx 0.33" says 1/3
         return (first, text[approximate[-1].end() :].strip()) if approximate else ("", text)
     if not _LABEL.fullmatch(first):
+        last = text[exact[-1].end() : end].strip()
+        if len(exact) == 1 and re.fullmatch(r"[A-Za-z]", last) and re.fullmatch(r"[-\d./\\{}a-z ]+", first):
+            return last, first  # 5 = x
         return "", text
     return first, text[exact[-1].end() : end].strip()

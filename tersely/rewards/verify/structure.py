@@ -118,6 +118,8 @@ def both_collections(gold: Shape, answer: Shape) -> bool:
 def labels_agree(gold: str, answer: str) -> bool:
     """A name may be missing on one side; two names must be one."""
     left, right = name_of(gold), name_of(answer)
+    if {left, right} == {"y", "f(x)"}:
+        return True
     return not left or not right or left == right or _base(left) == right or left == _base(right)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
 from tersely.rewards.verify.units import without_unit
 
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?")
 _PROBES = 2
 _FAR = 1e-4
 
@@ -18,7 +21,10 @@ def math_verify_says(gold: str, answer: str) -> bool:
     from math_verify import verify
 
     golds, answers = parsed(gold), parsed(answer)
-    if not golds or not answers or _far_apart(golds[0], answers[0]) or _far_equations(golds[0], answers[0]):
+    if not golds or not answers:
+        return False
+    differ = (_far_apart, _far_equations, _other_statements)
+    if any(look(golds[0], answers[0]) for look in differ):
         return False
     return bool(verify(list(golds), list(answers), timeout_seconds=None))
 
@@ -28,9 +34,21 @@ def parsed(text: str) -> tuple[Any, ...]:
     """math-verify's reading of one boxed answer: the expression and its text; empty where it cannot be read."""
     from math_verify import parse
 
-    return tuple(
-        parse(f"\\boxed{{{without_unit(text)}}}", [_extraction()], extraction_mode="first_match", parsing_timeout=None)
+    if "\\circ" in text and _TRIGONOMETRIC.search(text):
+        text = _DEGREES.sub(r"{(\\frac{\1 \\pi}{180})}", text)
+    found = parse(
+        f"\\boxed{{{without_unit(text)}}}", [_extraction()], extraction_mode="first_match", parsing_timeout=None
     )
+    return tuple(_one_letter(part) for part in found)
+
+
+def _one_letter(part: Any) -> Any:
+    """One symbol a name: the i of "-4 i" comes out as not real, that of "4i" as real, and the two never cancel."""
+    from sympy import Expr, Symbol
+
+    if not isinstance(part, Expr):
+        return part
+    return part.xreplace({s: Symbol(s.name, real=True) for s in part.free_symbols if s.is_real is False})
 
 
 @lru_cache(maxsize=1)
@@ -92,6 +110,20 @@ def _far_equations(gold: Any, answer: Any) -> bool:
             return False
         factors.append(values[0] / values[1])
     return max(abs(factor - factors[0]) for factor in factors) > _FAR * abs(factors[0])
+
+
+def _other_statements(gold: Any, answer: Any) -> bool:
+    """Two equations without letters, of other numbers: to math-verify "2 + 2 = 4" is "5 = 7"."""
+    from sympy import Eq
+
+    if not all(isinstance(side, Eq) and not side.free_symbols for side in (gold, answer)):
+        return False
+    try:
+        pairs = [[complex(side.evalf(15)) for side in equation.args] for equation in (gold, answer)]
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return gold != answer
+    close = [abs(a - b) <= 1e-9 * max(1.0, abs(a)) for a, b in zip(pairs[0], pairs[1], strict=True)]
+    return not all(close)
 
 
 def _unusual(expression: Any) -> bool:

@@ -33,6 +33,8 @@ _SYNONYMS = [
     (re.compile(r"\\(?:textdegree|degree)(?![A-Za-z])"), r"^\\circ"),
     (re.compile(r"\^\{\s*\\circ\s*\}"), r"^\\circ"),
     (re.compile(r"\\(?:mathrm|text(?:normal|rm|bf|it)|mathbf|mathit|mbox|operatorname\*?|mathsf|hbox)(?=\s*\{)"), r"\\text"),
+    (re.compile(r"\\backslash(?![A-Za-z])"), r"\\setminus"),
+    (re.compile(r"\\log\s*_\s*(?:\{\s*e\s*\}|e)(?![A-Za-z])"), r"\\ln"),
     (re.compile(r"\{\s*,\s*\}"), ","),
     (re.compile(r"(?<!\\)\\!\s*"), ""),
     (re.compile(r"(?<!\\)\\(?:[,;: ]|q?quad(?![A-Za-z])|hspace\{[^{}]*\}|hfill(?![A-Za-z])|nobreakspace)|(?<!\\)~"), " "),
@@ -40,6 +42,12 @@ _SYNONYMS = [
     (re.compile(r"\\frac\s*(\d)\s*\{"), r"\\frac{\1}{"),
     (re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d)"), r"\1{\2}"),
     (re.compile(r"\\sqrt\s*(\d)(?!\d)"), r"\\sqrt{\1}"),
+    (re.compile(r"\\sqrt\s*(\[[^\[\]{}]{1,9}\])\s*(\d)(?!\d)"), r"\\sqrt\1{\2}"),
+    (re.compile(r"\\\\\s*\[[-\d. ]+(?:pt|em|ex|mm|cm)\]"), r"\\\\"),
+    (
+        re.compile(r"\(?\s*(?:\\[pb]?mod(?![A-Za-z])|\\text\s*\{\s*mod\s*\})\s*(?:\{\s*(\w+)\s*\}|(\w+))\s*\)?"),
+        r" \\pmod{\1\2}",
+    ),
     (re.compile(r"\^\{\s*(\w)\s*\}"), r"^\1"),
     (re.compile(r"_\{\s*(\w)\s*\}"), r"_\1"),
     (re.compile(r"</?(?:sup|sub|b|i|em|strong)>"), ""),
@@ -47,6 +55,15 @@ _SYNONYMS = [
 _HTML_POWER = re.compile(r"<sup>\s*([^<>]{1,20}?)\s*</sup>")
 _HTML_INDEX = re.compile(r"<sub>\s*([^<>]{1,20}?)\s*</sub>")
 _ESCAPED = re.compile(r"\\\\(?=[A-Za-z])")
+_SAID = re.compile(
+    r"^\\text\s*\{[^{}]*\b(?:answer|result|value|solution)s?\s(?:[^{}]*\s)?(?:is|are|equals)\s*:?\s*\}\s*"
+)
+_MANGLED = re.compile(
+    "[\t\f\b\r\v](?=(?:ext\\{\\s*[A-Za-z]+|imes|heta|an|au|frac|riangle|rac|orall|oxed|eta|egin|ar|inom|ight|ho|ec"
+    "|arphi)(?![a-z]))"  # a \\text only where it holds words
+)
+_CONTROL = re.compile("[\t\f\b\r\v]")
+_LETTER = {"\t": "t", "\f": "f", "\b": "b", "\r": "r", "\v": "v"}
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _SPACE = re.compile(r"\s+")
 _GLUE = re.compile(r"(?<=\d) (?=\d)|(?<=[A-Za-z]) (?=[A-Za-z])|(?<=\d) (?=\\frac)")
@@ -54,16 +71,25 @@ _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 LIMIT = 20_000
 
 
+def unescaped(gold: str) -> str:
+    """A gold whose backslashes were doubled on its way through JSON and Python strings."""
+    if "\\\\" in gold and "\\begin" not in gold:
+        gold = _ESCAPED.sub(r"\\", gold)
+    return gold
+
+
 def tidy(answer: str) -> str:
     """One spelling, spaces kept single: the form that is taken apart and shown to math-verify."""
     text = answer.translate(_UNICODE)
+    if _CONTROL.search(text):
+        text = _MANGLED.sub(lambda match: "\\" + _LETTER[match.group()], text)
     if "<" in text:
         text = _HTML_INDEX.sub(r"_{\1}", _HTML_POWER.sub(r"^{\1}", text))
     if "\\" in text or "{" in text or "^" in text or "_" in text or "~" in text:
-        if "\\\\" in text and "\\begin" not in text:
-            text = _ESCAPED.sub(r"\\", text)
         for pattern, replacement in _SYNONYMS:
             text = pattern.sub(replacement, text)
+        if text.startswith("\\text"):
+            text = _SAID.sub("", text)
     if "$" in text:
         text = _DOLLAR.sub(" ", text)
     text = _SPACE.sub(" ", text).strip()

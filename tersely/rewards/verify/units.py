@@ -65,6 +65,8 @@ _POWER = re.compile(r"\s*\^\s*\{?\s*([23])\s*\}?")
 _DEGREES = re.compile(r"\s*(?:\^\\circ|degrees?(?![A-Za-z]))\s*")
 _ORDINAL = re.compile(r"\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)\s*\}?\s*\}?(?![A-Za-z])")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z.'/\- ]*(?:\s*\([A-Za-z ]*\))?")
+_CURRENCY = re.compile(r"\\?[$€£¥₹]")
+_RATES = {"mi/h": "mph", "km/h": "km/h"}
 _LIMIT = 60
 
 
@@ -75,6 +77,8 @@ def split_unit(rest: str) -> str | None:
     """
     spaced, rest = rest.startswith(" "), rest.strip()
     if not rest:
+        return ""
+    if _CURRENCY.fullmatch(rest):
         return ""
     if len(rest) > _LIMIT:
         return None
@@ -113,7 +117,9 @@ def _canonical(words: list[str], power: str) -> str | None:
     if unit is None:
         return ""
     if "per" in kept[1:]:
-        return f"{unit}/{' '.join(kept[kept.index('per', 1) + 1 :])}"
+        below = " ".join(kept[kept.index("per", 1) + 1 :])
+        rate = f"{unit}/{_known(below) or below}"
+        return _RATES.get(rate, rate)
     return f"{unit}^{power}" if power else unit
 
 
@@ -132,6 +138,7 @@ def units_agree(gold: str, answer: str, how: str) -> bool:
 _TRAILING_TEXT = re.compile(
     r"(?P<head>.*[^\s=+\-*/<>,;(\[{&])\s*\\text\s*\{(?P<words>[^{}]*)\}\s*(?:\^\s*\{?\s*[23]\s*\}?)?", re.DOTALL
 )
+_TRAILING_UNIT = re.compile(r"(?P<head>.*\\pi)\s+(?P<words>[A-Za-z]{2,})(?:\s*\^\s*\{?\s*[23]\s*\}?)?", re.DOTALL)
 _TRAILING_WORDS = re.compile(
     r"(?P<head>.*[\d})])\s+(?P<words>[A-Za-z]{2,}(?: [a-z]{2,})*)(?:\s*\^\s*\{?\s*[23]\s*\}?)?", re.DOTALL
 )
@@ -142,6 +149,9 @@ def without_unit(text: str) -> str:
     match = _TRAILING_TEXT.fullmatch(text)
     if match and not re.fullmatch(r"\s*(?:and|or|if|when|for)\b.*|\s*[A-Za-z]?\s*", match.group("words")):
         return match.group("head").strip()
+    match = _TRAILING_UNIT.fullmatch(text)
+    if match and match.group("words") in KNOWN:
+        return match.group("head")
     match = _TRAILING_WORDS.fullmatch(text)
     if match and not re.search(r"(?<![\\A-Za-z])[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", match.group("head"))):
         return match.group("head").strip()
