@@ -127,7 +127,10 @@ def _rendered(figures: list[Figure], pictures: bool) -> list[dict[str, Any]]:
 
 def _folders(runs: list[RunRecords]) -> list[RunRecords]:
     """One run a folder: decoding strategies share a card."""
-    return list({(run.folder or run.name): run for run in reversed(runs)}.values())[::-1]
+    found: dict[Any, RunRecords] = {}
+    for run in runs:
+        found.setdefault(run.folder or run.name, run)
+    return list(found.values())
 
 
 def _training(runs: list[RunRecords]) -> list[Figure]:

@@ -13,7 +13,8 @@ Table = Mapping[str, tuple[str, str]]
 COMMANDS: Table = {
     "quickstart": ("tersely.launch.quickstart:main", "the main job on the embedded model, report included"),
     "train": ("tersely.launch.train:main", "train a recipe"),
-    "eval": ("tersely.eval.generate:main", "evaluate a model on benchmarks"),
+    "eval": ("tersely.eval.command:main", "evaluate a model on benchmarks"),
+    "fit": ("tersely.eval.strategies.fit:main", "the vector of seal or the probe of diff_adapt, from an evaluated run"),
     "report": ("tersely.eval.report:main", "report.html, report.md and report.json of evaluated runs"),
     "compare": ("tersely.eval.compare:main", "two runs on the same problems: the table and the verdict"),
     "verify": ("tersely.rewards.verify.command:main", "verdicts on a JSONL file of answers"),

@@ -6,6 +6,7 @@ import pytest
 
 from tersely.checks import SpecError
 from tersely.eval.benchmarks import benchmark_names, find_benchmark, load_benchmark
+from tersely.rl.data import DataError
 
 SCHEMAS = {
     "gsm8k": ({"question": "How many?", "answer": "so\n#### 1,200"}, "1200"),
@@ -17,6 +18,8 @@ SCHEMAS = {
     "olympiadbench": ({"question": "Find x.", "final_answer": ["$2$", "$-2$"]}, "2, -2"),
     "svamp": ({"Body": "There are 5.", "Question": "How many?", "Answer": "145.0"}, "145"),
     "optimal_thinking_math": ({"problem": "Find x.", "answer": "3", "level": 2}, "3"),
+    "hmmt25": ({"problem": "Find x.", "answer": "\\sqrt{6}"}, "\\sqrt{6}"),
+    "dumb500": ({"problem": "What is 7 + 5?", "answer": "12"}, "12"),
     "gpqa_diamond": (
         {
             "Question": "Which?",
@@ -52,6 +55,14 @@ def test_schema(local, name):
     if answer is not None:
         assert data[0]["answer"] == answer
     assert data[0]["prompt"][0]["content"].endswith("\\boxed{}.")
+
+
+def test_a_bench_without_a_public_copy_is_a_local_file(local, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="there is no file dumb500.jsonl"):
+        load_benchmark("dumb500")
+    local("dumb500", [SCHEMAS["dumb500"][0]])
+    assert load_benchmark("dumb500")[1][0]["answer"] == "12"
 
 
 def test_svamp_joins_body_and_question(local):
