@@ -57,58 +57,103 @@ def dry_run(recipe: dict[str, Any]) -> int:
     """Everything that can be checked without loading a model, printed."""
     import yaml
 
-    from tersely.rl.config import grpo_config, split_recipe, world_size
+    from tersely.rl.config import split_recipe
+    from tersely.rl.stages import stages_of
 
-    run, trl_values = split_recipe(recipe)
-    objective = run.objective(trl_values)
+    split_recipe(recipe)
     print(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), end="")
-    batch = run.batch_plan(world_size())
-    print(batch_table(batch))
-    grpo_config(run, trl_values, objective, world_size())
-    for line in schedule_warnings(run, trl_values):
-        print(f"warning: {line}")
+    for stage in stages_of(recipe):
+        if stage.name:
+            print(f"\n# {stage.title}")
+            print(yaml.safe_dump(stage.changes(recipe), sort_keys=False, allow_unicode=True), end="")
+        check_stage(stage, print)
     return 0
 
 
-def train(recipe: dict[str, Any], resume: bool = False) -> Any:
-    """One run, from the recipe to the last checkpoint. Returns the trainer."""
+def check_stage(stage: Any, tell: Any) -> tuple[Any, Any, Any]:
+    """(run, objective, TRL's config) of a stage; what the user should see of them goes to `tell`."""
     from tersely.rl.config import grpo_config, split_recipe, world_size
+
+    if stage.kind == "sft":
+        from tersely.rl.coldstart import ColdStart
+
+        tell(ColdStart.of(stage).table())
+        return None, None, None
+    run, trl_values = split_recipe(stage.recipe)
+    objective = run.objective(trl_values)
+    batch = run.batch_plan(world_size())
+    tell(batch_table(batch))
+    args = grpo_config(run, trl_values, objective, world_size())
+    for line in schedule_warnings(run, trl_values):
+        tell(f"warning: {line}")
+    return run, objective, args
+
+
+def train(recipe: dict[str, Any], resume: bool = False) -> Any:
+    """One run, from the recipe to the last weights, stage by stage. Returns the last stage's trainer."""
+    from tersely.rl.config import split_recipe
+    from tersely.rl.run_dir import prepare
+    from tersely.rl.stages import publish, stages_of
+
+    main_process = os.environ.get("RANK", "0") == "0"
+    run_dir = Path(split_recipe(recipe)[0].run_dir)
+    stages = stages_of(recipe)
+    for stage in stages:
+        check_stage(stage, lambda text: None)
+    resume = resume and (run_dir / "config.yaml").exists()
+    if main_process:
+        prepare(run_dir, recipe, resume)
+    trainer = previous = None
+    for stage in stages:
+        if resume and stage.finished():
+            say(f"{stage.title}: done before") if main_process else None
+        else:
+            trainer = train_stage(stage.after(previous), previous, run_dir, resume)
+        previous = stage
+    if main_process:
+        publish(stages, run_dir)
+    return trainer
+
+
+def train_stage(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
+    """One stage, from what `previous` left to its own `final`."""
     from tersely.rl.data import load_problems_with_card
     from tersely.rl.models import load_model
-    from tersely.rl.run_dir import prepare
 
-    ranks, main_process = world_size(), os.environ.get("RANK", "0") == "0"
-    run, trl_values = split_recipe(recipe)
-    objective = run.objective(trl_values)
-    args = grpo_config(run, trl_values, objective, ranks)
-    resume = resume and (Path(run.run_dir) / "config.yaml").exists()
+    main_process = os.environ.get("RANK", "0") == "0"
+    if main_process and stage.name:
+        say(stage.title)
+    if stage.kind == "sft":
+        from tersely.rl.coldstart import train_cold_start
+
+        return train_cold_start(stage, previous, run_dir, resume)
+    shown: list[str] = []
+    run, objective, args = check_stage(stage, shown.append)
     if main_process:
-        prepare(run.run_dir, recipe, resume)
-        batch = run.batch_plan(ranks)
-        say(batch_table(batch))
-        (Path(run.run_dir) / "batch.txt").write_text(batch_table(batch) + "\n")
-        for line in schedule_warnings(run, trl_values):
-            say(f"warning: {line}")
+        say("\n".join(shown))
+        (run_dir / "batch.txt").write_text(shown[0] + "\n")
     model, tokenizer = load_model(run.model_name_or_path, args)
     dataset, card = load_problems_with_card(
         run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt
     )
     if main_process:
-        (Path(run.run_dir) / "data.json").write_text(card.to_json() + "\n")
+        (run_dir / "data.json").write_text(card.to_json() + "\n")
     planned_steps(args, len(dataset), run)
-    return _run(run, objective, args, model, tokenizer, dataset, resume, main_process)
+    return _run(stage, previous, run_dir, resume, run, objective, args, model, tokenizer, dataset)
 
 
-def _run(run, objective, args, model, tokenizer, dataset, resume: bool, main_process: bool) -> Any:
+def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenizer, dataset) -> Any:
     from transformers import PrinterCallback, ProgressCallback
 
     from tersely.rewards import Verifier
     from tersely.rl import checkpoint
     from tersely.rl.callbacks import RunFiles, StepLines
     from tersely.rl.evaluation import held_out_evaluation
+    from tersely.rl.stages import carried_state
     from tersely.rl.trainer import TerselyTrainer
 
-    last, passed_over = checkpoint.latest_whole(run.run_dir) if resume else (None, [])
+    main_process = os.environ.get("RANK", "0") == "0"
+    last, passed_over = checkpoint.latest_whole(stage.folder) if resume else (None, [])
     if main_process:
         for line in passed_over:
             say(line)
@@ -119,27 +164,27 @@ def _run(run, objective, args, model, tokenizer, dataset, resume: bool, main_pro
         objective=objective,
         verifier=Verifier(**run.verifier),
         engine=make_engine(run, args, tokenizer),
+        first_step=stage.first_step,
         model=model,
         args=args,
         train_dataset=dataset,
         processing_class=tokenizer,
     )
+    trainer.carry_over(carried_state(previous))
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(StepLines())
     metrics = None
     if main_process:
         step = int(last.name.rpartition("-")[2]) if last else 0
-        files = RunFiles(Path(run.run_dir), trainer, step)
+        files = RunFiles(run_dir, trainer, step, stage.name, stage.first_step)
         trainer.add_callback(files)
         metrics = files.metrics
     if (held_out := held_out_evaluation(run, trainer, args.seed, metrics)) is not None:
         trainer.add_callback(held_out)
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-        trainer.save_model(str(Path(run.run_dir) / "final"))
-        if main_process:
-            tokenizer.save_pretrained(str(Path(run.run_dir) / "final"))
+        trainer.save_final(stage.final)
     finally:
         trainer.grader.close()
         trainer.engine.close()

@@ -14,16 +14,18 @@ from tersely.rl.run_dir import MetricsFile, write_completions
 class RunFiles(TrainerCallback):
     """Writes `metrics.jsonl` and the completions of each logged step, from the main process."""
 
-    def __init__(self, run_dir: Path, trainer: Any, resumed_step: int = 0):
+    def __init__(
+        self, run_dir: Path, trainer: Any, resumed_step: int = 0, stage: str | None = None, first_step: int = 0
+    ):
         self.run_dir, self.trainer = run_dir, trainer
-        self.metrics = MetricsFile(run_dir / "metrics.jsonl", resumed_step)
+        self.metrics = MetricsFile(run_dir / "metrics.jsonl", first_step + resumed_step, stage, first_step)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or not logs:
             return
         self.metrics.write(state.global_step, logs)
-        if self.trainer.logged_rows:
-            write_completions(self.run_dir, state.global_step, self.trainer.logged_rows)
+        if getattr(self.trainer, "logged_rows", None):
+            write_completions(self.run_dir, self.metrics.first_step + state.global_step, self.trainer.logged_rows)
             self.trainer.logged_rows = []
 
 

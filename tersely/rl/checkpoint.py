@@ -23,7 +23,11 @@ def folder(run_dir: str | Path, step: int) -> Path:
 
 def complete(run_dir: str | Path, step: int, state: dict[str, Any]) -> None:
     """Add the component state to a saved checkpoint and seal it."""
-    path = folder(run_dir, step)
+    seal(folder(run_dir, step), step, state)
+
+
+def seal(path: Path, step: int, state: dict[str, Any]) -> None:
+    """The same for any folder of saved weights."""
     write_json(path / STATE, state)
     files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != MANIFEST)
     manifest = {str(p.relative_to(path)): {"bytes": p.stat().st_size, "blake2b": file_hash(p)} for p in files}

@@ -55,6 +55,8 @@ class RunConfig:
     filter: Any = None
     aggregate: str = "token"
     controllers: list = field(default_factory=list)
+    stages: list = field(default_factory=list)
+    """See `tersely.rl.stages`; empty for a run of one stage."""
     prompts_per_step: int = 8
     group_size: int = 8
     micro_batch: int = 8

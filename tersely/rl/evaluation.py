@@ -97,7 +97,7 @@ class HeldOutEvaluation(TrainerCallback):
         """What earlier attempts measured up to this step; the main process tells the others."""
         from accelerate.utils import broadcast_object_list
 
-        lines = read_evaluations(self.metrics.path, step) if self.metrics is not None else []
+        lines = read_evaluations(self.metrics, step) if self.metrics is not None else []
         told: list[Any] = [lines]
         broadcast_object_list(told)
         for line in told[0]:
@@ -203,15 +203,19 @@ def held_out_metrics(
     }
 
 
-def read_evaluations(path: Path, step: int) -> list[dict[str, Any]]:
-    """Lines of held-out evaluations up to a step, in order, the later one where a step has two."""
+def read_evaluations(metrics: MetricsFile, step: int) -> list[dict[str, Any]]:
+    """Held-out evaluations of this stage up to its step `step`, in order, the later one where a step has two."""
     found: dict[int, dict[str, Any]] = {}
+    path = metrics.path
     for text in path.read_text().splitlines() if path.exists() else ():
         try:
             row = json.loads(text)
         except ValueError:
             continue
-        if isinstance(row.get("eval/accuracy_at_budget"), float) and row.get("step", math.inf) <= step:
+        if row.get("stage") != metrics.stage:
+            continue
+        row["step"] = row.get("step", math.inf) - metrics.first_step
+        if isinstance(row.get("eval/accuracy_at_budget"), float) and row["step"] <= step:
             found[row["step"]] = row
     return [found[key] for key in sorted(found)]
 

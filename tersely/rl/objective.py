@@ -140,8 +140,25 @@ class Objective:
 
     def state_dict(self) -> dict[str, Any]:
         state = {name: c.state_dict() for name, c in self._components.items() if hasattr(c, "state_dict")}
+        state["kinds"] = self._kinds()
         state["controllers"] = [controller.state_dict() for controller in self.controllers]
         return state
+
+    def _kinds(self) -> dict[str, Any]:
+        """Which component fills each slot: state is carried into a later stage where they agree."""
+        kinds: dict[str, Any] = {name: type(component).__name__ for name, component in self._components.items()}
+        kinds["reward"] = [type(term).__name__ for term in self.reward.terms]
+        return {**kinds, "controllers": [type(controller).__name__ for controller in self.controllers]}
+
+    def carry_over(self, state: Mapping[str, Any]) -> None:
+        """Take the state that an earlier stage left, for every component that is still the same kind."""
+        left, kinds = state.get("kinds", {}), self._kinds()
+        for name, component in self._components.items():
+            if hasattr(component, "load_state_dict") and name in state and left.get(name) == kinds[name]:
+                component.load_state_dict(state[name])
+        if left.get("controllers") == kinds["controllers"]:
+            for controller, saved in zip(self.controllers, state["controllers"], strict=True):
+                controller.load_state_dict(saved)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for name, component in self._components.items():

@@ -107,8 +107,9 @@ def _commit() -> str | None:
 class MetricsFile:
     """`metrics.jsonl`: one line a logged step; lines past the resumed step are dropped, so none stands twice."""
 
-    def __init__(self, path: Path, resumed_step: int = 0):
-        self.path = path
+    def __init__(self, path: Path, resumed_step: int = 0, stage: str | None = None, first_step: int = 0):
+        """`resumed_step` counts over all stages; `write` gets a stage's own steps, which begin after `first_step`."""
+        self.path, self.stage, self.first_step = path, stage, first_step
         kept = []
         if path.exists():
             for line in path.read_text().splitlines():
@@ -122,7 +123,8 @@ class MetricsFile:
     def write(self, step: int, metrics: dict[str, Any]) -> None:
         values = {key: _finite(value) for key, value in metrics.items()}
         with open(self.path, "a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+            stage = {} if self.stage is None else {"stage": self.stage}
+            file.write(json.dumps({"step": self.first_step + step, **stage, **values}) + "\n")
 
 
 def _finite(value: Any) -> Any:

@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,8 +37,9 @@ from tersely.rl.grading import Grader
 from tersely.rl.guards import check_loss, check_undecided
 from tersely.rl.memory import PromptMemory
 from tersely.rl.objective import Objective, Scores
+from tersely.rl.old_policy import OldPolicyPass
 from tersely.rl.order import PromptStream
-from tersely.rl.padding import by_length, fit_columns, padded, trimmed
+from tersely.rl.padding import by_length, fit_columns, trimmed
 from tersely.rl.parsing import parse_completion
 from tersely.rl.rollout import RolloutRound, Template
 from tersely.rl.sampler import TransformersEngine
@@ -47,26 +49,31 @@ from tersely.rl.types import TokenBatch
 versions.check_window()
 
 
-class TerselyTrainer(GRPOTrainer):
+class TerselyTrainer(OldPolicyPass, GRPOTrainer):
     """Train `objective` on `train_dataset` (columns prompt, problem, answer, prompt_id, level).
 
-    `engine` None generates with the trained model itself; `verifier` has `verify(golds, texts) -> list[Verdict]`.
+    `first_step` is the number of steps that stages before this one took. `engine` None generates with the trained model itself; `verifier` has `verify(golds, texts) -> list[Verdict]`.
     """
 
     _round: RolloutRound
     _scores: Scores
 
     def __init__(
-        self, *, run: RunConfig, objective: Objective, verifier: Any, engine: Any = None, **trl_arguments: Any
+        self,
+        *,
+        run: RunConfig,
+        objective: Objective,
+        verifier: Any,
+        engine: Any = None,
+        first_step: int = 0,
+        **trl_arguments: Any,
     ):
-        self.run_config, self.objective = run, objective
+        self.run_config, self.objective, self.first_step = run, objective, first_step
         self.memory = PromptMemory()
         self.grader = Grader(verifier)
         self.controls = ControllerFeed(self)
         self.gap_guard = GapGuard(limit=run.gap_limit)
         self.logged_rows: list[dict[str, Any]] = []
-        self._old_pass: tuple[Tensor, Tensor] | None = None
-        self._collecting = False
         self._synced_step = -1
         trl_arguments["args"].reward_weights = list(objective.reward.weights)
         super().__init__(reward_funcs=reward_columns(objective.reward.names), **trl_arguments)
@@ -120,7 +127,7 @@ class TerselyTrainer(GRPOTrainer):
         requests = self._round.requests(
             prompt_ids,
             seed=self.args.seed,
-            step=step,
+            step=self.first_step + step,
             first_row=self.accelerator.process_index * len(prompt_ids),
             group_size=num_generations,
             cap=self.max_completion_length,
@@ -174,45 +181,6 @@ class TerselyTrainer(GRPOTrainer):
             self.logged_rows = completion_rows(facts, self._scores, self.objective.reward.names, self.num_generations)
         check_undecided(metrics["verify/undecided"], self.run_config.undecided_limit, self.state.global_step)
         return self._scores.columns.to(self.accelerator.device)
-
-    def _gathered_tokens(self) -> tuple[Tensor | None, Tensor | None]:
-        """(N, T) token ids and old-policy entropies of the whole batch, only where a component asks for them."""
-        needs = self.objective.needs
-        if not needs & {"token_ids", "entropy"}:
-            return None, None
-        ids = padded(self._round.completion_ids, -1, "right").to(self.accelerator.device)
-        ids = self._gather_columns(ids, -1)
-        entropy = self._gather_columns(self._policy_pass()[1], 0.0) if "entropy" in needs else None
-        return ids, entropy
-
-    def _gather_columns(self, rows: Tensor, fill: float) -> Tensor:
-        return self.accelerator.gather(self.accelerator.pad_across_processes(rows, dim=1, pad_index=fill)).cpu()
-
-    def _policy_pass(self) -> tuple[Tensor, Tensor]:
-        """(n, T) log-probs and entropies of the policy that made the batch: TRL's own pass where it made one."""
-        if self._old_pass is None:
-            prompts, completions = self._round.prompt_ids, self._round.completion_ids
-            padding = self._tokenizer.pad_token_id
-            ids = torch.cat([padded(prompts, padding, "left"), padded(completions, padding, "right")], dim=1)
-            ones = [[[1] * len(row) for row in rows] for rows in (prompts, completions)]
-            mask = torch.cat([padded(ones[0], 0, "left"), padded(ones[1], 0, "right")], dim=1)
-            device, rows = self.accelerator.device, self.args.per_device_train_batch_size
-            with torch.no_grad():
-                self._get_per_token_logps_and_entropies(
-                    self.model, ids.to(device), mask.to(device), max(map(len, completions)), batch_size=rows
-                )
-        assert self._old_pass is not None  # the pass above keeps it
-        return self._old_pass
-
-    def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):
-        """TRL's pass. While a batch is being made, the policy's own is kept, with its entropies."""
-        if not self._collecting or model is not self.model:
-            return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
-        logps, entropies, aux = super()._get_per_token_logps_and_entropies(
-            model, *args, **{**kwargs, "compute_entropy": True}
-        )
-        self._old_pass = (logps.detach(), entropies.detach())
-        return logps, entropies, aux
 
     def _scored(self, output: dict[str, Any]) -> dict[str, Any]:
         """TRL's batch with our advantages, masks and counts in place of its own."""
@@ -310,8 +278,25 @@ class TerselyTrainer(GRPOTrainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            state = {"memory": self.memory.state_dict(), "objective": self.objective.state_dict()}
-            checkpoint.complete(self.args.output_dir, self.state.global_step, state)
+            checkpoint.complete(self.args.output_dir, self.state.global_step, self.component_state())
+        self.accelerator.wait_for_everyone()
+
+    def component_state(self) -> dict[str, Any]:
+        """What is learnt beside the weights."""
+        return {"memory": self.memory.state_dict(), "objective": self.objective.state_dict()}
+
+    def carry_over(self, state: dict[str, Any]) -> None:
+        """Take over what an earlier stage learnt beside the weights."""
+        self.memory.load_state_dict(state.get("memory") or {})
+        self.objective.carry_over(state.get("objective") or {})
+
+    def save_final(self, folder: Path) -> None:
+        """Weights, tokenizer and component state: what a stage leaves, sealed as a checkpoint is."""
+        self.save_model(str(folder))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self._tokenizer.save_pretrained(str(folder))
+            checkpoint.seal(folder, self.state.global_step, self.component_state())
         self.accelerator.wait_for_everyone()
 
     def _load_optimizer_and_scheduler(self, folder):

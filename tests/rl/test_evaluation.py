@@ -115,8 +115,8 @@ def test_what_earlier_attempts_measured(tmp_path):
     for step, value in ((0, 0.25), (2, 0.5), (2, 0.75), (4, float("nan")), (6, 1.0)):
         file.write(step, {"eval/accuracy_at_budget": value})
     file.write(5, {"loss": 0.1})
-    assert [(r["step"], r["eval/accuracy_at_budget"]) for r in read_evaluations(file.path, 5)] == [(0, 0.25), (2, 0.75)]
-    assert read_evaluations(tmp_path / "nothing", 5) == []
+    assert [(r["step"], r["eval/accuracy_at_budget"]) for r in read_evaluations(file, 5)] == [(0, 0.25), (2, 0.75)]
+    assert read_evaluations(MetricsFile(tmp_path / "nothing"), 5) == []
 
 
 @pytest.mark.parametrize(

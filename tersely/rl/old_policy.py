@@ -1,0 +1,63 @@
+"""Log-probs and entropies of the policy that made a batch: one pass, TRL's own where it makes one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from tersely.rl.padding import padded
+
+if TYPE_CHECKING:
+    from trl import GRPOTrainer as _Base
+else:
+    _Base = object
+
+
+class OldPolicyPass(_Base):
+    """Mixed into the trainer before GRPOTrainer. While a batch is being made, `_collecting` is true."""
+
+    _old_pass: tuple[Tensor, Tensor] | None = None
+    _collecting = False
+    _round: Any
+    objective: Any
+
+    def _gathered_tokens(self) -> tuple[Tensor | None, Tensor | None]:
+        """(N, T) token ids and old-policy entropies of the whole batch, only where a component asks for them."""
+        needs = self.objective.needs
+        if not needs & {"token_ids", "entropy"}:
+            return None, None
+        ids = padded(self._round.completion_ids, -1, "right").to(self.accelerator.device)
+        ids = self._gather_columns(ids, -1)
+        entropy = self._gather_columns(self._policy_pass()[1], 0.0) if "entropy" in needs else None
+        return ids, entropy
+
+    def _gather_columns(self, rows: Tensor, fill: float) -> Tensor:
+        return self.accelerator.gather(self.accelerator.pad_across_processes(rows, dim=1, pad_index=fill)).cpu()
+
+    def _policy_pass(self) -> tuple[Tensor, Tensor]:
+        """(n, T) log-probs and entropies of the policy that made the batch: TRL's own pass where it made one."""
+        if self._old_pass is None:
+            prompts, completions = self._round.prompt_ids, self._round.completion_ids
+            padding = self._tokenizer.pad_token_id
+            ids = torch.cat([padded(prompts, padding, "left"), padded(completions, padding, "right")], dim=1)
+            ones = [[[1] * len(row) for row in rows] for rows in (prompts, completions)]
+            mask = torch.cat([padded(ones[0], 0, "left"), padded(ones[1], 0, "right")], dim=1)
+            device, rows = self.accelerator.device, self.args.per_device_train_batch_size
+            with torch.no_grad():
+                self._get_per_token_logps_and_entropies(
+                    self.model, ids.to(device), mask.to(device), max(map(len, completions)), batch_size=rows
+                )
+        assert self._old_pass is not None  # the pass above keeps it
+        return self._old_pass
+
+    def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):
+        """TRL's pass. While a batch is being made, the policy's own is kept, with its entropies."""
+        if not self._collecting or model is not self.model:
+            return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        logps, entropies, aux = super()._get_per_token_logps_and_entropies(
+            model, *args, **{**kwargs, "compute_entropy": True}
+        )
+        self._old_pass = (logps.detach(), entropies.detach())
+        return logps, entropies, aux

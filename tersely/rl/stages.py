@@ -1,0 +1,150 @@
+"""A run as a list of stages: each trains from the weights, the prompt memory and the component state of the one before.
+
+    stages:
+      - {name: discovery, share: 0.5}                                  # of max_steps; or `steps: 60`
+      - {name: internalization, share: 0.5, reward: lapo_internalization, settings: {max_completion_length: 2048}}
+
+A stage is the recipe with its own slots and settings over it. It keeps its checkpoints in run_dir/stages/<n>-<name>, and
+is done when the `final` there is whole. Steps count on over the stages. A recipe without stages is one stage in run_dir.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tersely.checks import SpecError, nearest
+from tersely.rl import checkpoint
+
+KINDS = ("rl", "sft")
+OWN_KEYS = ("name", "kind", "steps", "share", "settings")
+NOT_PER_STAGE = ("run_dir", "model_name_or_path", "stages", "max_steps", "method", "env")
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str | None
+    """None for the one stage of a recipe without stages."""
+    kind: str
+    """`rl`, or `sft` for a cold start."""
+    recipe: dict[str, Any]
+    """The whole recipe of this stage; for `sft` it also has the keys of `coldstart.ColdStart`, under `cold_start`."""
+    first_step: int
+    """Optimiser steps of the stages before."""
+    steps: int
+    folder: Path
+
+    @property
+    def final(self) -> Path:
+        return self.folder / "final"
+
+    @property
+    def title(self) -> str:
+        return f"stage {self.name}: steps {self.first_step + 1} to {self.first_step + self.steps}"
+
+    def changes(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """What this stage says otherwise than the recipe."""
+        return {key: value for key, value in self.recipe.items() if recipe.get(key) != value}
+
+    def finished(self) -> bool:
+        """Its last weights and state are on disk, whole."""
+        return self.name is not None and checkpoint.fault(self.final) is None
+
+    def after(self, previous: Stage | None) -> Stage:
+        """The same stage, starting from what `previous` left."""
+        if previous is None:
+            return self
+        recipe = {**self.recipe, "model_name_or_path": str(previous.final)}
+        return Stage(self.name, self.kind, recipe, self.first_step, self.steps, self.folder)
+
+
+def stages_of(recipe: Mapping[str, Any]) -> list[Stage]:
+    """The stages of a recipe, checked; `SpecError` names the stage and the field."""
+    base = {key: value for key, value in recipe.items() if key != "stages"}
+    run_dir = Path(str(recipe.get("run_dir") or "runs/run"))
+    specs = recipe.get("stages") or []
+    if not isinstance(specs, list):
+        raise SpecError(f"stages is {specs!r}; it must be a list of mappings, each with a name and steps or share")
+    if not specs:
+        return [Stage(None, "rl", base, 0, int(base.get("max_steps") or 0), run_dir)]
+    stages: list[Stage] = []
+    first = 0
+    for number, spec in enumerate(specs, start=1):
+        name, kind = _name_and_kind(spec, number, [stage.name for stage in stages])
+        steps = _steps(spec, name, recipe)
+        folder = run_dir / "stages" / f"{number}-{name}"
+        values = {**_overrides(spec, name, kind), "run_dir": str(folder), "max_steps": steps}
+        stages.append(Stage(name, kind, {**base, **values}, first, steps, folder))
+        first += steps
+    _check_shares(specs)
+    return stages
+
+
+def _name_and_kind(spec: Any, number: int, taken: list[str | None]) -> tuple[str, str]:
+    if not isinstance(spec, Mapping) or "name" not in spec:
+        raise SpecError(f"stage {number} is {spec!r}; it must be a mapping with a name and steps or share")
+    name, kind = str(spec["name"]), str(spec.get("kind", "rl"))
+    if not re.fullmatch(r"[\w.-]+", name) or name in taken:
+        raise SpecError(f"stage {number}: name is {name!r}; a name is letters, digits, _ . - and stands once")
+    if kind not in KINDS:
+        raise SpecError(f"stage {name}: kind is {kind!r}; {nearest(kind, KINDS)}")
+    return name, kind
+
+
+def _steps(spec: Mapping[str, Any], name: str, recipe: Mapping[str, Any]) -> int:
+    """Optimiser steps, a whole number of generation batches."""
+    if ("steps" in spec) == ("share" in spec):
+        raise SpecError(f"stage {name}: give it steps, or a share of max_steps; one of the two")
+    if "steps" in spec:
+        steps = spec["steps"]
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise SpecError(f"stage {name}: steps is {steps!r}; it must be a whole number of at least 1")
+        return steps
+    share, total = spec["share"], recipe.get("max_steps")
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise SpecError(f"stage {name}: share is {share!r}; it must be above 0 and at most 1")
+    if not isinstance(total, int) or total < 1:
+        raise SpecError(f"stage {name} has a share of max_steps, and max_steps is {total!r}; state max_steps")
+    updates = int(recipe.get("updates_per_batch") or 1) * int(recipe.get("num_iterations") or 1)
+    return max(1, round(share * total / updates)) * updates
+
+
+def _overrides(spec: Mapping[str, Any], name: str, kind: str) -> dict[str, Any]:
+    settings = spec.get("settings") or {}
+    if not isinstance(settings, Mapping):
+        raise SpecError(f"stage {name}: settings is {settings!r}; it must be a mapping")
+    own = {key: value for key, value in spec.items() if key not in OWN_KEYS}
+    for key in (*settings, *own):
+        if key in NOT_PER_STAGE:
+            raise SpecError(f"stage {name}: {key} belongs to the whole run; state it once, outside the stages")
+    if kind == "sft":
+        return {"cold_start": {**own, "settings": dict(settings)}}
+    return {**settings, **own}
+
+
+def _check_shares(specs: list[Mapping[str, Any]]) -> None:
+    shares = [spec["share"] for spec in specs if "share" in spec]
+    total = sum(shares)
+    if total > 1.005 or (len(shares) == len(specs) and total < 0.995):
+        raise SpecError(f"the shares of the stages add up to {total:g}; they must add up to 1")
+
+
+def carried_state(previous: Stage | None) -> dict[str, Any]:
+    """Memory and component state that the stage before left; empty where there is none."""
+    return checkpoint.component_state(previous.final) if previous is not None else {}
+
+
+def publish(stages: list[Stage], run_dir: str | Path) -> None:
+    """The last stage's weights are the run's: run_dir/final."""
+    last, target = stages[-1], Path(run_dir) / "final"
+    if last.name is None or checkpoint.fault(target) is None:
+        return
+    partial = target.with_name("final.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(last.final, partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)

@@ -1,0 +1,111 @@
+"""Stages from a recipe: what each one is, what is carried, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tersely.checks import SpecError
+from tersely.rl import checkpoint
+from tersely.rl.objective import Objective
+from tersely.rl.run_dir import MetricsFile
+from tersely.rl.stages import carried_state, publish, stages_of
+
+TWO = [
+    {"name": "discovery", "share": 0.25},
+    {"name": "inner", "share": 0.75, "reward": "lapo_internalization", "settings": {"max_completion_length": 32}},
+]
+
+
+def recipe(**changes):
+    return {
+        "model_name_or_path": "m",
+        "reward": "lapo_discovery",
+        "max_steps": 8,
+        "stages": TWO,
+        "run_dir": "r",
+    } | changes
+
+
+def test_shares_become_steps_that_count_on(tmp_path):
+    first, second = stages_of(recipe(run_dir=str(tmp_path)))
+    assert (first.first_step, first.steps, second.first_step, second.steps) == (0, 2, 2, 6)
+    assert first.recipe["reward"] == "lapo_discovery" and "max_completion_length" not in first.recipe
+    assert second.recipe["reward"] == "lapo_internalization" and second.recipe["max_completion_length"] == 32
+    assert second.recipe["run_dir"] == str(tmp_path / "stages" / "2-inner") and second.recipe["max_steps"] == 6
+    assert "stages" not in second.recipe and second.title == "stage inner: steps 3 to 8"
+    assert second.after(first).recipe["model_name_or_path"] == str(tmp_path / "stages/1-discovery/final")
+
+
+def test_a_share_is_a_whole_number_of_batches():
+    assert [s.steps for s in stages_of(recipe(max_steps=9, updates_per_batch=2))] == [2, 6]
+
+
+def test_a_recipe_without_stages_is_one_in_the_run_directory():
+    (only,) = stages_of({"model_name_or_path": "m", "run_dir": "r", "max_steps": 5})
+    assert only.name is None and str(only.folder) == "r" and only.recipe["max_steps"] == 5 and not only.finished()
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ("two", "stages is 'two'"),
+        ([{"share": 1.0}], "stage 1 is .* with a name"),
+        ([{"name": "a b", "steps": 2}], "name is 'a b'"),
+        ([{"name": "a", "steps": 2}, {"name": "a", "steps": 2}], "stands once"),
+        ([{"name": "a", "steps": 2, "kind": "stf"}], "kind is 'stf'.*'sft'"),
+        ([{"name": "a"}], "steps, or a share"),
+        ([{"name": "a", "steps": 2, "share": 0.5}], "one of the two"),
+        ([{"name": "a", "steps": 0}], "steps is 0"),
+        ([{"name": "a", "share": 1.5}], "share is 1.5"),
+        ([{"name": "a", "share": 0.5}, {"name": "b", "share": 0.4}], "add up to 0.9"),
+        ([{"name": "a", "steps": 2, "run_dir": "x"}], "run_dir belongs to the whole run"),
+        ([{"name": "a", "steps": 2, "settings": 3}], "settings is 3"),
+    ],
+)
+def test_what_is_refused(stages, message):
+    with pytest.raises(SpecError, match=message):
+        stages_of(recipe(stages=stages))
+
+
+def test_a_share_needs_planned_steps():
+    with pytest.raises(SpecError, match="max_steps is None"):
+        stages_of(recipe(max_steps=None))
+
+
+def test_a_stage_is_done_when_its_final_is_whole_and_the_last_is_published(tmp_path):
+    stages = stages_of(recipe(run_dir=str(tmp_path)))
+    assert carried_state(None) == {} and not stages[0].finished()
+    for stage in stages:
+        stage.final.mkdir(parents=True)
+        (stage.final / "weights").write_text(stage.name)
+        checkpoint.seal(stage.final, 2, {"memory": {"p": {"target": 3.0}}, "objective": {}})
+    assert stages[0].finished() and carried_state(stages[0])["memory"] == {"p": {"target": 3.0}}
+    publish(stages, tmp_path)
+    assert (tmp_path / "final" / "weights").read_text() == "inner" and checkpoint.fault(tmp_path / "final") is None
+    (stages[1].final / "weights").write_text("cut")
+    assert not stages[1].finished()
+
+
+def test_state_goes_on_where_the_component_is_the_same():
+    specs = {"reward": {"name": "acoer", "alpha": 0.3}, "controllers": ["entropy_clip"]}
+    left = Objective.from_specs(specs)
+    left.reward.terms[0].load_state_dict({**left.reward.terms[0].state_dict(), "ema": 40.0})
+    left.controllers[0].update(0.0)
+    same, other = (
+        Objective.from_specs(specs),
+        Objective.from_specs({"reward": "alp", "controllers": ["entropy_target"]}),
+    )
+    same.carry_over(left.state_dict())
+    other.carry_over(left.state_dict())
+    assert same.state_dict() == left.state_dict()
+    assert other.controllers[0].value == 0.0
+
+
+def test_metrics_of_a_later_stage_count_on_and_name_it(tmp_path):
+    MetricsFile(tmp_path / "m").write(1, {"loss": 1.0})
+    file = MetricsFile(tmp_path / "m", resumed_step=1, stage="inner", first_step=1)
+    file.write(1, {"loss": 0.5})
+    assert (tmp_path / "m").read_text().splitlines() == [
+        '{"step": 1, "loss": 1.0}',
+        '{"step": 2, "stage": "inner", "loss": 0.5}',
+    ]
