@@ -17,6 +17,10 @@ COMMANDS: Table = {
     "fit": ("tersely.eval.strategies.fit:main", "the vector of seal or the probe of diff_adapt, from an evaluated run"),
     "report": ("tersely.eval.report:main", "report.html, report.md and report.json of evaluated runs"),
     "compare": ("tersely.eval.compare:main", "two runs on the same problems: the table and the verdict"),
+    "interop": (
+        "tersely.eval.interop_command:main",
+        "per-sample files of lm-evaluation-harness and lighteval, in and out",
+    ),
     "verify": ("tersely.rewards.verify.command:main", "verdicts on a JSONL file of answers"),
     "methods": ("tersely.launch.methods:main", "the shipped methods, or the card of one"),
     "testbed": ("tersely.launch.cli:testbed", "the embedded model: make | measure | fetch-smollm2"),

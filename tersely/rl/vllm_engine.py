@@ -49,7 +49,9 @@ class VLLMEngine:
 
             self.on_cpu = platform.is_cpu()
             self.sleeps = enable_sleep_mode and not self.on_cpu
-            device = {"enforce_eager": True} if self.on_cpu else {"max_num_batched_tokens": 4096}
+            # a prompt cut over two steps takes back a seeded draw, which vLLM's generators on a CPU cannot do
+            on_cpu = {"enforce_eager": True, "enable_chunked_prefill": False}
+            device: dict[str, Any] = on_cpu if self.on_cpu else {"max_num_batched_tokens": 4096}
             ranks = int(os.environ.get("WORLD_SIZE", "1"))
             self.llm = LLM(
                 model=model,

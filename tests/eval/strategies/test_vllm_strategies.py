@@ -3,6 +3,7 @@
 import pytest
 
 from tersely.eval.strategies.registry import STRATEGIES
+from tersely.rl.engine import GenerationRequest
 
 CASES = {
     "vanilla": {},
@@ -31,5 +32,8 @@ def test_as_on_transformers(tiny_engine, tiny_folder, prompts, greedy):
             here = strategy(tiny_engine, prompts, greedy, 0)
             facts = [[(d.token_ids, d.finish, d.cost, d.thinking_length) for d in side] for side in (there, here)]
             assert facts[0] == facts[1], name
+        # more prompt tokens than one step takes: a seeded prompt must not be cut over two
+        crowd = [GenerationRequest((*prompts[0].prompt_ids, 5 + n % 90), n, 4) for n in range(300)]
+        assert [len(g.token_ids) for g in engine.generate(crowd, temperature=1.0)].count(4) > 250
     finally:
         engine.close()
