@@ -199,8 +199,8 @@ def tokens_by_verdict(key: str, runs: Runs) -> Figure:
                 )
         ax.set_yticks(range(len(shown)), [v.replace("_", " ") for v in shown])
         ax.invert_yaxis()
-        ax.margins(x=0.06)
-        ax.set_xlim(left=0)
+        spans = [e["tokens_by_verdict"][v]["p95"] for _, _, e in runs for v in shown]
+        ax.set_xlim(0, 1.05 * max((span for span in spans if span), default=1.0))
         ax.set_xlabel("tokens: quartiles, median, 95th percentile")
 
     rows = [
