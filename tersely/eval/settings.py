@@ -54,7 +54,7 @@ def check_and_store(folder: Path, run: str, benchmark: str, settings: Settings, 
     card = read_card(folder)
     entry = benchmark if strategy is None else f"{benchmark} + {strategy}"
     before = card.get("settings", {}).get(entry)
-    now = asdict(settings)
+    now = json.loads(json.dumps(asdict(settings)))  # as it will be read back: tuples are lists
     if card.get("name") not in (None, run):
         raise SpecError(f"--out {folder} holds the run {card['name']!r}, not {run!r}; choose another --out")
     if before is not None:

@@ -1,7 +1,8 @@
 import pytest
 
 from tersely.checks import SpecError
-from tersely.eval.command import main, summary_line
+from tersely.eval.benchmarks import find_benchmark
+from tersely.eval.command import main, parse_budgets, parser, strategies_of, summary_line
 
 
 def test_list(capsys):
@@ -27,3 +28,35 @@ def test_summary_line():
     assert summary_line("sums", facts) == (
         "sums: accuracy 82.1 %, 61.3 tokens, truncated 0.4 %, undecided 0.0 % (8 samples)"
     )
+
+
+def test_list_of_strategies(capsys):
+    assert main(["--list-strategies"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 16 and lines[1].startswith("forced_answer        transformers, vllm, server")
+
+
+def labels(*arguments):
+    options = parser().parse_args(["m", "--benchmarks", "testbed", *arguments])
+    return [chosen.label for chosen in strategies_of(options, find_benchmark("testbed"))]
+
+
+def test_strategies_and_the_frontier():
+    assert labels() == [None]
+    assert labels("--strategy", "no_thinking", "--strategy", "vanilla") == ["no_thinking", None]
+    forced = "forced_answer(budgets=[0, 16, 32, 64, 128])"
+    assert labels("--frontier") == [None, forced, "no_thinking", "reflection_ban"]
+    assert labels("--frontier", "answer_prefix=boxed", "--strategy", "concise")[1::3] == [
+        forced.replace(")", ", answer_prefix=boxed)"),
+        "concise",
+    ]
+    assert "16384" in labels("--frontier", "--max-new-tokens", "32768")[1]
+    with pytest.raises(SpecError, match="did you mean 'no_thinking'"):
+        labels("--strategy", "no_thinkng")
+
+
+def test_budgets():
+    assert parse_budgets("64,128") == [64, 128] and parse_budgets(None) is None
+    for text in ("128,64", "64,64", "0,3", "many", ""):
+        with pytest.raises(SpecError, match="--budgets is .* increasing whole numbers"):
+            parse_budgets(text)

@@ -54,3 +54,12 @@ def test_a_model_in_memory(folder):
     evaluator = engines.transformers_evaluator(model, None, verifier=tiny.HashVerifier())
     assert evaluator.context == 256 and evaluator.batch == 256
     assert evaluator.model == engines.identity(str(folder))
+
+
+def test_what_the_makers_recommend():
+    from transformers import GenerationConfig
+
+    made = GenerationConfig(do_sample=True, temperature=0.6, top_p=0.95, top_k=20)
+    assert engines.maker_sampling(made) == {"temperature": 0.6, "top_p": 0.95, "top_k": 20}
+    assert engines.maker_sampling(GenerationConfig(do_sample=False)) == {"temperature": 0.0}
+    assert engines.maker_sampling(None) == {}

@@ -146,6 +146,72 @@ def test_the_cap_shrinks_to_the_context_and_a_full_context_is_an_error(folder, t
         run(folder, str(path), tmp_path / "more")
 
 
+def by_strategy(out):
+    from tersely.eval.runs import strategy_label
+
+    found = {}
+    for _, record in RecordReader(out / "records.jsonl"):
+        found.setdefault(strategy_label(record["strategy"]), []).append(record)
+    return found
+
+
+def test_strategies_go_into_one_folder_side_by_side(folder, sums, tmp_path):
+    run(folder, sums, tmp_path)
+    facts = run(folder, sums, tmp_path, strategy="forced_answer:budgets=[0, 6],answer_tokens=4")
+    run(folder, sums, tmp_path, strategy="answer_convergence:chunk=5,agree=1,probe_tokens=3")
+    found = by_strategy(tmp_path)
+    forced = "forced_answer(budget=6, answer_tokens=4)"
+    assert {label: len(rows) for label, rows in found.items()} == dict.fromkeys(
+        (
+            None,
+            "forced_answer(budget=0, answer_tokens=4)",
+            forced,
+            "answer_convergence(chunk=5, agree=1, probe_tokens=3)",
+        ),
+        12,
+    )
+    assert facts["samples"] == 12
+    for record in found[forced]:
+        assert record["finish"] in ("forced", "stop") and record["strategy"]["budget"] == 6
+        assert record["tokens"] == sum(n for _, n in record["phases"]) and record["injected_tokens"] > 0
+    for record in found["answer_convergence(chunk=5, agree=1, probe_tokens=3)"]:
+        assert record["tokens"] > record["extra_tokens"] > 0
+    assert all(record["wall_s"] >= 0 and "first_correct" in record for rows in found.values() for record in rows)
+    card = json.loads((tmp_path / "run.json").read_text())["settings"]
+    assert card["sums"]["strategy"] is None and len(card["sums"]["hash"]) == 16
+    assert card[f"sums + {forced}"]["strategy"]["answer_greedy"] is True
+    assert len({entry["hash"] for entry in card.values()}) == len(card) == 4
+
+
+def test_a_strategy_goes_on_where_it_was_cut(folder, sums, tmp_path, monkeypatch):
+    how = "forced_answer:budgets=[0, 6],answer_tokens=4"
+    run(folder, sums, tmp_path, strategy=how)
+    file = tmp_path / "records.jsonl"
+    whole, lines = by_strategy(tmp_path), file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:8]) + lines[8][:30])
+    drawn = []
+    original = generate.Evaluator._draw
+    monkeypatch.setattr(
+        generate.Evaluator, "_draw", lambda self, tasks, *a: drawn.extend(tasks) or original(self, tasks, *a)
+    )
+    run(folder, sums, tmp_path, strategy=how)
+    order = lambda rows: sorted((r["problem_id"], r["sample"], r["text"]) for r in rows)  # noqa: E731
+    assert {k: order(v) for k, v in by_strategy(tmp_path).items()} == {k: order(v) for k, v in whole.items()}
+    assert len(drawn) < 12 and len(file.read_bytes().splitlines()) == 24
+    with pytest.raises(SpecError, match="under other settings .temperature"):
+        run(folder, sums, tmp_path, strategy=how, temperature=0.5)
+
+
+def test_accuracy_at_budgets_is_that_of_the_records(folder, sums, tmp_path):
+    run(folder, sums, tmp_path, budgets=[5, 24])
+    found = records(tmp_path).values()
+    curve, area = generate.budget_summary(tmp_path / "records.jsonl", "sums", None, [5, 24])
+    assert curve[1] == pytest.approx(sum(r["correct"] for r in found) / 12)
+    assert curve[0] == pytest.approx(sum(r["correct"] for r in found if r["tokens"] <= 5) / 12) and area > 0
+    run(folder, sums, tmp_path, budgets=[3, 9])  # another grid changes no sample
+    assert json.loads((tmp_path / "run.json").read_text())["settings"]["sums"]["budgets"] == [3, 9]
+
+
 @pytest.mark.slow
 def test_killed_in_the_middle_and_started_again(folder, sums, tmp_path):
     """SIGKILL while records are being written; the second start completes the very same set."""

@@ -141,3 +141,21 @@ def test_a_section_that_cannot_be_meant(section, message):
 def test_no_problems(make_trainer):
     with pytest.raises(SpecError, match="holds no problem"):
         HeldOutEvaluation(EvaluationSpec(1, "x"), make_trainer(), [], None)
+
+
+def test_ranks_share_the_samples(make_trainer, monkeypatch):
+    """Two ranks draw what one draws, each sample once, and both get the same numbers."""
+    from types import SimpleNamespace
+
+    trainer, sent = make_trainer(), []
+    spec = EvaluationSpec(1, "x", samples=3)
+    alone = HeldOutEvaluation(spec, trainer, ROWS, None)._measured(0, 0)
+    names = ("engine", "grader", "_tokenizer", "chat_template_kwargs", "temperature", "max_completion_length")
+    for rank in range(2):
+        monkeypatch.setattr("accelerate.utils.gather_object", lambda facts: sent.append(facts) or facts)
+        place = SimpleNamespace(process_index=rank, num_processes=2)
+        proxy = SimpleNamespace(accelerator=place, **{name: getattr(trainer, name) for name in names})
+        HeldOutEvaluation(spec, proxy, ROWS, None)._measured(0, 0)
+    both = [fact for facts in sent for fact in facts]
+    assert sorted(fact[:2] for fact in both) == [(q, j) for q in range(5) for j in range(3)]
+    assert held_out_metrics(both, 5, 3, 12) == alone
