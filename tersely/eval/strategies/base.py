@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Protocol
 from tersely.checks import SpecError
 from tersely.eval.benchmarks import Sampling
 from tersely.rl.engine import Generation, GenerationRequest
-from tersely.rl.facts import thinking_length
 from tersely.rl.rollout import with_instruction
 from tersely.rl.seeds import sample_seed
 
@@ -218,7 +217,7 @@ class Session:
             prompt_ids=tuple(row.prompt_ids),
             token_ids=tuple(row.ids),
             injected=tuple(row.injected),
-            thinking_length=thinking_length(row.ids, self.end),
+            thinking_length=closed_at(row.ids, self.end) or len(row.ids),
             extra_tokens=row.extra,
             finish=finish or ended,
             truncated=ended == "length",
@@ -229,10 +228,16 @@ class Session:
 
 def closed_at(ids: Sequence[int], end: Sequence[int]) -> int | None:
     """Place just behind the first end marker, or None."""
-    size, end = len(end), list(end)
-    if size == 0:
-        return None
-    return next((i + size for i in range(len(ids) - size + 1) if list(ids[i : i + size]) == end), None)
+    ids, end = tuple(ids), tuple(end)
+    place = -1
+    while end:
+        try:
+            place = ids.index(end[0], place + 1)
+        except ValueError:
+            break
+        if ids[place : place + len(end)] == end:
+            return place + len(end)
+    return None
 
 
 class Strategy(Protocol):
