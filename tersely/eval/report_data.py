@@ -108,6 +108,7 @@ def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]
         "budget_curve": {"budgets": grid, "accuracy": curve, "low": low, "high": high},
         "budget_auc": metrics.budget_auc(grid, curve),
         "adherence": adherence(b),
+        "by_finish": by_finish(b),
     }
 
 
@@ -136,6 +137,14 @@ def level_order(level: str) -> tuple[int, float, str]:
         return (0, float(digits), level)
     except ValueError:
         return (1, 0.0, level)
+
+
+def by_finish(b: BenchmarkRecords) -> dict[str, dict[str, float]]:
+    """Pooled accuracy and tokens of the samples by what ended them: a strategy may stop some and leave others alone."""
+    return {
+        name: {"samples": n, "accuracy": right / decided if decided else NAN, "tokens_mean": tokens / n}
+        for name, (n, decided, right, tokens) in sorted(b.finishes.items())
+    }
 
 
 def tokens_by_verdict(b: BenchmarkRecords) -> dict[str, dict[str, float]]:

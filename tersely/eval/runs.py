@@ -40,6 +40,7 @@ class BenchmarkRecords:
     budget: np.ndarray  # (Q, n) tokens that were asked for, nan where none
     estimated: int = 0  # samples whose first_correct is a share of characters
     seconds: Counter[tuple[str, str]] = field(default_factory=Counter)  # (verdict, second opinion) -> samples
+    finishes: dict[str, list[float]] = field(default_factory=dict)  # finish -> [samples, decided, right, tokens]
     differing: list[int] = field(default_factory=list)  # places of the first samples whose second opinion differs
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
@@ -188,8 +189,6 @@ class _Builder:
         self.samples: dict[str, dict[Any, tuple]] = {}
         self.levels: dict[str, str | None] = {}
         self.duplicates = self.estimated = 0
-        self.seconds: Counter[tuple[str, str]] = Counter()
-        self.differing: list[int] = []
 
     def add(self, offset: int, record: dict[str, Any]) -> None:
         problem = str(record["problem_id"])
@@ -212,11 +211,8 @@ class _Builder:
             _hashable(record.get("answer")),
             offset,
             _float(record.get("budget")),
+            (str(record.get("finish")), record.get("second"), verdict),
         )
-        if record.get("second") is not None:
-            self.seconds[str(verdict), str(record["second"])] += 1
-            if record["second"] != verdict and len(self.differing) < LISTED:
-                self.differing.append(offset)
 
     def build(self) -> BenchmarkRecords:
         """Samples in the order of their index, packed to the left."""
@@ -229,14 +225,32 @@ class _Builder:
             for j, (_, values) in enumerate(sorted(self.samples[problem].items(), key=lambda item: _order(item[0]))):
                 for name, value in zip(ARRAYS, values, strict=False):
                     columns[name][q, j] = value
+        seconds, finishes, differing = self._counts()
         return BenchmarkRecords(
             ids,
             [self.levels[p] for p in ids],
             **columns,
             estimated=self.estimated,
-            seconds=self.seconds,
-            differing=self.differing,
+            seconds=seconds,
+            finishes=finishes,
+            differing=differing[:LISTED],
         )
+
+    def _counts(self) -> tuple[Counter[tuple[str, str]], dict[str, list[float]], list[int]]:
+        """Second opinions, what ended the samples, and the places of those whose second opinion differs."""
+        seconds: Counter[tuple[str, str]] = Counter()
+        finishes: dict[str, list[float]] = {}
+        differing: list[int] = []
+        for samples in self.samples.values():
+            for correct, tokens, *_, offset, _budget, (finish, second, verdict) in samples.values():
+                cell = finishes.setdefault(finish, [0, 0, 0, 0])
+                for place, value in enumerate((1, correct == correct, correct == 1, tokens)):  # nan is undecided
+                    cell[place] += value
+                if second is not None:
+                    seconds[str(verdict), str(second)] += 1
+                    if second != verdict:
+                        differing.append(offset)
+        return seconds, finishes, differing
 
 
 def _order(index: Any) -> tuple[int, Any]:

@@ -77,6 +77,19 @@ def test_one_sample_all_wrong_undecided_and_empty(tmp_path, record):
     json.dumps(data, allow_nan=False)
 
 
+def test_what_ended_the_samples(tmp_path, record):
+    with RecordWriter(tmp_path / "records.jsonl") as writer:
+        for i, (finish, verdict) in enumerate(
+            [("stopped_early", "right"), ("stopped_early", "wrong"), ("stop", "undecided")]
+        ):
+            writer.write(record(sample=i, finish=finish, verdict=verdict, tokens=10 * (i + 1)))
+    entry = report_data(load_runs(tmp_path), None)["runs"][0]["benchmarks"]["sums"]
+    assert entry["by_finish"] == {
+        "stop": {"samples": 1, "accuracy": None, "tokens_mean": 30},
+        "stopped_early": {"samples": 2, "accuracy": 0.5, "tokens_mean": 15},
+    }
+
+
 def test_grid_follows_the_lengths(runs):
     b = load_runs(runs[0])[0].benchmarks["sums"]
     assert budget_grid([b])[0] == 8 and budget_grid([b])[-1] >= np.nanmax(b.tokens)
