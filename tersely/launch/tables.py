@@ -1,17 +1,16 @@
-"""Tables of the docs that come from the code: which reward term keeps which property.
+"""Tables of the docs that come from the code: which reward term keeps which property, which policy does what.
 
-python -m tersely.launch.tables                               prints the table
-python -m tersely.launch.tables --write docs/methods-length.md    puts it between the markers of that page
+python -m tersely.launch.tables                               prints the tables
+python -m tersely.launch.tables --write docs/methods-length.md    puts those that the page has markers for between them
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-START, END = "<!-- properties: begin -->", "<!-- properties: end -->"
 HEADER = ("term", "kind", "permutation", "prompts apart", "right >= wrong", "finite", "reads", "learns")
 BATCHES, GROUP, PROMPTS, CAP = 60, 4, 3, 4096
 
@@ -161,23 +160,42 @@ def _yes(kept: bool) -> str:
     return "yes" if kept else "no"
 
 
+def tables() -> dict[str, Callable[[], str]]:
+    """Name in the markers of a page -> what makes the table."""
+    from tersely.launch.tables_pairs import advantages_table, pairs_table
+
+    return {"properties": property_table, "policies": pairs_table, "advantages": advantages_table}
+
+
+def markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
 def write(path: Path) -> bool:
     """Replace what stands between the markers of a page; True where that changed it."""
-    text = path.read_text()
-    if START not in text or END not in text:
-        raise ValueError(f"{path} has no lines {START!r} and {END!r}; the table goes between them")
-    head, _, rest = text.partition(START)
-    updated = f"{head}{START}\n{property_table()}{END}{rest.partition(END)[2]}"
+    text = updated = path.read_text()
+    found = False
+    for name, make in tables().items():
+        start, end = markers(name)
+        if start in text and end in text:
+            found = True
+            head, _, rest = updated.partition(start)
+            updated = f"{head}{start}\n{make()}{end}{rest.partition(end)[2]}"
+    if not found:
+        names = ", ".join(tables())
+        raise ValueError(
+            f"{path} has no lines {markers('NAME')[0]!r} and {markers('NAME')[1]!r}; NAME is one of {names}"
+        )
     path.write_text(updated)
     return updated != text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tersely.launch.tables", description="Which term keeps what.")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table between the markers of this page")
+    parser = argparse.ArgumentParser(prog="python -m tersely.launch.tables", description="Which component keeps what.")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between the markers of this page")
     options = parser.parse_args(argv)
     if options.write is None:
-        print(property_table(), end="")
+        print("\n".join(make() for make in tables().values()), end="")
         return 0
     print(f"{options.write}: {'updated' if write(options.write) else 'as it was'}")
     return 0

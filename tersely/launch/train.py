@@ -72,7 +72,8 @@ def dry_run(recipe: dict[str, Any]) -> int:
 
 def check_stage(stage: Any, tell: Any) -> tuple[Any, Any, Any]:
     """(run, objective, TRL's config) of a stage; what the user should see of them goes to `tell`."""
-    from tersely.rl.config import grpo_config, split_recipe, world_size
+    from tersely.rl.config import grpo_config, ratio_is_one, split_recipe, world_size
+    from tersely.rl.validate import warnings_of
 
     if stage.kind == "sft":
         from tersely.rl.coldstart import ColdStart
@@ -84,7 +85,9 @@ def check_stage(stage: Any, tell: Any) -> tuple[Any, Any, Any]:
     batch = run.batch_plan(world_size())
     tell(batch_table(batch))
     args = grpo_config(run, trl_values, objective, world_size())
-    for line in schedule_warnings(run, trl_values):
+    once = ratio_is_one(batch, int(trl_values.get("num_iterations", 1)))
+    top_p = float(trl_values.get("top_p", 1.0))
+    for line in warnings_of(objective, ratio_is_one=once, engine=run.engine, top_p=top_p):
         tell(f"warning: {line}")
     return run, objective, args
 
@@ -214,18 +217,6 @@ def planned_steps(args: Any, rows: int, run: Any) -> None:
         return
     batches = rows // run.prompts_per_step
     args.max_steps = max(1, int(batches * args.num_train_epochs * run.updates_per_batch * args.num_iterations))
-
-
-def schedule_warnings(run: Any, trl_values: dict[str, Any]) -> list[str]:
-    """What a schedule makes of the policy: with one update a batch every ratio is 1."""
-    from tersely.rl.config import ratio_is_one, world_size
-
-    if not ratio_is_one(run.batch_plan(world_size()), int(trl_values.get("num_iterations", 1))):
-        return []
-    return [
-        "one optimiser step a generation batch: old and current policy are the same, every ratio is 1, and the "
-        "bounds of the policy do nothing. Set updates_per_batch or num_iterations above 1 to use them"
-    ]
 
 
 def batch_table(batch: Any) -> str:

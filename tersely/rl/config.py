@@ -35,6 +35,9 @@ DERIVED = {
 }
 """TRL fields that a recipe states under our names; the value is where to state them."""
 
+TRL_LOSSES = ("luspo", "vespo")
+"""Values of `loss_type` that run TRL's own loss in place of the policy and the aggregate."""
+
 
 @dataclass
 class RunConfig:
@@ -97,7 +100,7 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     trl = {f.name for f in dataclasses.fields(GRPOConfig) if f.init}
     run_values, trl_values = {}, {}
     for key, value in recipe.items():
-        if key in DERIVED:
+        if key in DERIVED and not (key == "loss_type" and value in TRL_LOSSES):
             raise SpecError(f"{key} is derived here; state {DERIVED[key]} instead")
         if key in ours:
             run_values[key] = value
@@ -106,6 +109,10 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
         else:
             raise SpecError(f"a recipe has no key {key!r}; {_nearest_key(key, ours | trl - DERIVED.keys())}")
     run = RunConfig(**check_fields(RunConfig, run_values, where="recipe"))
+    if "loss_type" in trl_values and (run.policy or run.aggregate != "token"):
+        raise SpecError(
+            f"loss_type {trl_values['loss_type']} is TRL's own policy and aggregate; leave policy and aggregate out"
+        )
     if run.engine not in ("transformers", "vllm"):
         raise SpecError(f"engine is {run.engine!r}; {nearest(run.engine, ('transformers', 'vllm'))}")
     if run.evaluation:
@@ -154,6 +161,8 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
             f"save_steps is {values['save_steps']}; it must be a multiple of updates_per_batch * num_iterations = "
             f"{updates}, so that a checkpoint falls between two generation batches and resumes exactly"
         )
+    if values.get("loss_type") == "luspo":
+        values["importance_sampling_level"] = "sequence"
     if needs_reference(objective) and not values["beta"]:
         values["beta"] = 1.0  # our loss never reads it; TRL builds the reference model where it is not 0
     try:

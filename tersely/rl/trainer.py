@@ -29,7 +29,7 @@ from trl.trainer.utils import split_tensor_dict
 
 from tersely.algorithms.aggregate import aggregate
 from tersely.rl import checkpoint, versions
-from tersely.rl.config import RunConfig
+from tersely.rl.config import TRL_LOSSES, RunConfig
 from tersely.rl.control import ControllerFeed
 from tersely.rl.engine_gap import GapGuard, gap
 from tersely.rl.facts import RowFacts, completion_rows, group_metrics, rollouts_from_facts
@@ -213,6 +213,8 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
     def _compute_loss(self, model, inputs):
         inputs = trimmed(inputs)
         mask = inputs["train_mask"]
+        if self.loss_type in TRL_LOSSES:
+            return super()._compute_loss(model, {**inputs, "tool_mask": mask})
         input_ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
         logps, entropies, aux_loss = self._get_per_token_logps_and_entropies(

@@ -20,6 +20,11 @@ OF_THE_CARDS = [
     *("adaptthink", "thinkless", "grpo_lead", "hapo_history", "dast", "o1_pruner", "gr3", "shorterbetter", "adlp"),
     *("leash", "acoer", "cosine", "concise_rl", "grpo_lambda", "budgetthinker", "elastic", "dr_grpo"),
 ]
+OF_THE_TOKEN_CARDS = [
+    *("dapo", "hapo", "hapo_as_released", "sapo", "cispo", "gspo", "gspo_token", "gmpo", "high_entropy_20", "clip_cov"),
+    *("kl_cov", "archer", "dcpo", "bapo", "ktae", "ares", "entropy_shaped", "gtpo", "grpo_s", "qae", "tea_rl"),
+    *("entropy_target", "luspo", "vespo"),
+]
 STAGE_KEYS = {*SLOT_KEYS, "settings", "name", "steps", "share"}
 
 
@@ -30,13 +35,14 @@ def stages(method: dict) -> list[dict]:
 
 
 def test_every_method_of_the_cards_has_a_preset():
-    assert set(OF_THE_CARDS) <= set(list_methods())
+    assert {*OF_THE_CARDS, *OF_THE_TOKEN_CARDS} <= set(list_methods())
 
 
 @pytest.mark.parametrize("name", list_methods())
 def test_a_preset_builds_in_every_stage(name):
     method = load_method(name)
-    assert {"title", "paper", "summary", "reward", "advantage", "policy", "filter"} <= method.keys()
+    assert {"title", "paper", "summary", "reward", "advantage", "filter"} <= method.keys()
+    assert ("policy" in method) != ("loss_type" in method.get("settings", {})), "one of ours, or TRL's own loss"
     assert isinstance(method["paper"], str), "quote the number: YAML reads 2506.10 as 2506.1"
     for filled in stages(method):
         for slot in ("plan", "sampling", "reward", "advantage", "policy", "filter"):
@@ -89,3 +95,8 @@ def test_the_page_says_adapted_where_the_preset_does():
         rows = [line for line in page.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1]]
         if load_method(name).get("label"):
             assert any("adapted" in row for row in rows), name
+
+
+def test_the_page_of_the_token_methods_names_every_preset_of_the_cards():
+    page = (Path(__file__).parents[2] / "docs" / "methods-token.md").read_text()
+    assert not [name for name in OF_THE_TOKEN_CARDS if f"`{name}`" not in page]

@@ -15,9 +15,18 @@ PAGE = Path(__file__).parents[2] / "docs" / "methods-length.md"
 
 
 def test_the_page_shows_what_the_code_gives():
-    shown = PAGE.read_text().partition(tables.START)[2].partition(tables.END)[0].strip()
+    start, end = tables.markers("properties")
+    shown = PAGE.read_text().partition(start)[2].partition(end)[0].strip()
     wanted = tables.property_table().strip()
     assert shown == wanted, "run: python -m tersely.launch.tables --write docs/methods-length.md"
+
+
+@pytest.mark.parametrize("name", ["policies", "advantages"])
+@pytest.mark.filterwarnings("ignore:gspo with form")
+def test_the_page_of_the_token_methods_shows_what_the_code_gives(name):
+    start, end = tables.markers(name)
+    shown = (PAGE.parent / "methods-token.md").read_text().partition(start)[2].partition(end)[0].strip()
+    assert shown == tables.tables()[name]().strip(), "python -m tersely.launch.tables --write docs/methods-token.md"
 
 
 def test_every_term_has_a_row_and_keeps_or_declares():
@@ -51,13 +60,14 @@ def test_a_term_that_breaks_the_contract_is_seen(monkeypatch):
 def test_a_page_without_markers_is_an_error(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("nothing here")
-    with pytest.raises(ValueError, match="the table goes between them"):
+    with pytest.raises(ValueError, match="has no lines"):
         tables.write(page)
 
 
 def test_the_command_writes_and_then_finds_nothing_to_do(tmp_path, capsys):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{tables.START}\n{tables.END}\nafter\n")
+    start, end = tables.markers("properties")
+    page.write_text(f"before\n{start}\n{end}\nafter\n")
     assert tables.main(["--write", str(page)]) == 0 and tables.main(["--write", str(page)]) == 0
     assert capsys.readouterr().out.splitlines()[1].endswith("as it was")
     assert page.read_text().startswith("before\n") and page.read_text().endswith("\nafter\n")

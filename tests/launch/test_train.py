@@ -44,11 +44,6 @@ def test_a_dry_run_finds_what_a_run_would_stumble_over(options, message):
         train.main(["--config", "testbed/alp", "--dry-run", *options])
 
 
-def test_two_updates_a_batch_move_the_ratio():
-    run = SimpleNamespace(batch_plan=lambda ranks: SimpleNamespace(updates_per_batch=2))
-    assert train.schedule_warnings(run, {}) == []
-
-
 def test_epochs_become_steps():
     args = SimpleNamespace(max_steps=-1, num_train_epochs=2.0, num_iterations=1)
     train.planned_steps(args, 100, SimpleNamespace(prompts_per_step=8, updates_per_batch=2))

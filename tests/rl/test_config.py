@@ -53,6 +53,15 @@ def test_a_field_of_trl_that_is_derived_says_where_to_state_it(key):
         split_recipe({**RECIPE, key: 1})
 
 
+def test_trls_own_losses_pass_by_their_flag_and_exclude_a_policy():
+    assert config_of(loss_type="luspo").importance_sampling_level == "sequence"
+    assert config_of(loss_type="vespo").loss_type == "vespo"
+    with pytest.raises(SpecError, match="leave policy and aggregate out"):
+        config_of(loss_type="vespo", policy="clip")
+    with pytest.raises(SpecError, match="loss_type is derived here"):
+        config_of(loss_type="dapo")
+
+
 def test_yaml_numbers_that_are_text_become_numbers():
     args = config_of(learning_rate="1e-6", max_steps=3.0, save_strategy=False)
     assert args.learning_rate == 1e-6 and args.max_steps == 3 and args.save_strategy == "no"

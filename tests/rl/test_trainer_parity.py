@@ -80,3 +80,17 @@ def test_kl_to_a_reference_equals_trl(make_trainer, weighted):
         )
         torch.testing.assert_close(loss, reference, atol=1e-6, rtol=1e-6)
         torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss_type", ["luspo", "vespo"])
+def test_trls_own_losses_are_reached_by_their_flag(make_trainer, loss_type):
+    trainer = make_trainer(loss_type=loss_type, updates_per_batch=2, max_steps=4)
+    assert trainer.importance_sampling_level == ("sequence" if loss_type == "luspo" else "token")
+    for inputs in batches(trainer, 2):
+        loss, gradient = loss_and_gradient(trainer, trainer._compute_loss, inputs)
+        reference, expected = loss_and_gradient(
+            trainer, lambda model, x: GRPOTrainer._compute_loss(trainer, model, x), inputs
+        )
+        torch.testing.assert_close(loss, reference, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-5)
+        assert gradient.abs().max() > 0

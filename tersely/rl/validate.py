@@ -1,0 +1,158 @@
+"""Pairs that make no sense, said before the run starts: what cannot work is an error, what does nothing a warning.
+
+What a component does is found by trying it on a few made-up tokens, so that components from outside the package are judged
+by the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersely.checks import SpecError
+from tersely.rl.objective import Objective
+from tersely.rl.types import Rollouts, TokenBatch
+
+GROUPS = {"all right": (1.0,) * 4, "all wrong": (0.0,) * 4, "mixed": (1.0, 0.0, 1.0, 0.0)}
+
+
+def warnings_of(
+    objective: Objective, *, ratio_is_one: bool = False, engine: str = "transformers", top_p: float = 1.0
+) -> list[str]:
+    """What the user should know of this combination. Raises `SpecError` for one that cannot run.
+
+    `ratio_is_one`: the schedule takes one optimiser step a generation batch.
+    """
+    check_sampler_correction(objective, engine)
+    return [
+        *_schedule(objective.policy, ratio_is_one),
+        *_credit(objective.advantage, objective.policy),
+        *_filter(objective.filter),
+        *_sampling(objective, top_p),
+    ]
+
+
+def chain(policy: Any) -> Iterator[Any]:
+    """The policy and those that it wraps."""
+    while policy is not None:
+        yield policy
+        policy = getattr(policy, "base", None)
+
+
+def check_sampler_correction(objective: Objective, engine: str) -> None:
+    """It divides by the engine's log-probs: an engine without any leaves it nothing to divide by."""
+    if engine == "transformers" and _find(objective.policy, "SamplerCorrection"):
+        raise SpecError(
+            "policy sampler_correction needs the log-probs of the rollout engine, and engine transformers samples from "
+            "the trained model itself and reports none; take the wrapper away, or use engine: vllm"
+        )
+
+
+def _schedule(policy: Any, ratio_is_one: bool) -> list[str]:
+    if not ratio_is_one:
+        return []
+    name = type(policy).__name__
+    same = " (it is then the same as clip)" if name != "Clip" and equals_clip_at_ratio_one(policy) else ""
+    return [
+        "one optimiser step a generation batch: old and current policy are the same, every ratio is 1, and the "
+        f"bounds of the policy do nothing{same}. Set updates_per_batch or num_iterations above 1 to use them"
+    ]
+
+
+def _credit(advantage: Any, policy: Any) -> list[str]:
+    if not (is_token_level(advantage) and averages_credit(policy)):
+        return []
+    return [
+        f"advantage {type(advantage).__name__} gives every token its own credit, and policy {type(policy).__name__} has one "
+        "ratio a sequence: the credit is averaged away. Use {name: gspo, form: token}, or a policy with token ratios"
+    ]
+
+
+def _filter(keep: Any) -> list[str]:
+    kept = [kind for kind, correct in GROUPS.items() if _keeps(keep, correct)]
+    if kept:
+        return []
+    return [f"filter {type(keep).__name__} keeps neither mixed nor all-right nor all-wrong groups: nothing would train"]
+
+
+def _sampling(objective: Objective, top_p: float) -> list[str]:
+    if type(objective.sampling).__name__ == "FixedSampling":
+        return []
+    found = []
+    correction = _find(objective.policy, "SamplerCorrection")
+    if correction is not None and correction.mode.startswith("sequence"):
+        found.append(
+            f"sampler_correction {correction.mode} with an adaptive temperature: the token corrections add up over a "
+            "sequence, and long answers are dropped. Use mode: token_truncate"
+        )
+    if top_p < 1:
+        found.append(
+            f"top_p is {top_p} with a temperature that follows entropy: the cut hides what the temperature opens"
+        )
+    return found
+
+
+def _find(policy: Any, name: str) -> Any:
+    return next((part for part in chain(policy) if type(part).__name__ == name), None)
+
+
+def _keeps(keep: Any, correct: tuple[float, ...]) -> bool:
+    return bool(keep(_group(correct)).any())
+
+
+def _group(correct: tuple[float, ...]) -> Rollouts:
+    """One group of made-up rollouts, with everything that a component may ask for."""
+    rows, draw = len(correct), torch.Generator().manual_seed(0)
+    return Rollouts(
+        group_size=rows,
+        prompt_id=["probe"] * rows,
+        correct=torch.tensor(correct),
+        length=torch.arange(3, 3 + rows),
+        truncated=torch.zeros(rows, dtype=torch.bool),
+        max_length=64,
+        thinking_length=torch.arange(2, 2 + rows),
+        well_formed=torch.ones(rows, dtype=torch.bool),
+        token_ids=torch.randint(0, 9, (rows, 3 + rows), generator=draw),
+        entropy=torch.rand(rows, 3 + rows, generator=draw),
+    )
+
+
+def is_token_level(advantage: Any) -> bool:
+    """Does it give (N, T)? One that needs a field which only its plan provides is taken for (N,)."""
+    rollouts = _group(GROUPS["mixed"])
+    try:
+        return advantage(rollouts.correct.clone(), rollouts).dim() == 2
+    except (ValueError, IndexError, RuntimeError):
+        return False
+
+
+def averages_credit(policy: Any) -> bool:
+    """Is the gradient of a row the same wherever in the row its credit lies?"""
+    spread = torch.ones(1, 4)
+    on_one = torch.tensor([[4.0, 0.0, 0.0, 0.0]])
+    # so small a move that even GSPO's bounds do not bite
+    one, other = (_gradients(policy, advantage, moved=1e-4)[0] for advantage in (on_one, spread))
+    return torch.allclose(one, other, atol=1e-6)
+
+
+def equals_clip_at_ratio_one(policy: Any) -> bool:
+    """Is it plain policy gradient when nothing has moved? Tried on rows long enough for shares of a thousandth of the tokens."""
+    advantage = torch.tensor([[1.0], [-0.5], [0.8], [-1.2]]).expand(4, 4096)
+    of_logp, of_entropy = _gradients(policy, advantage, moved=0.0)
+    return torch.allclose(of_logp, -advantage, atol=1e-5) and not of_entropy.any()
+
+
+def _gradients(policy: Any, advantage: Tensor, moved: float) -> tuple[Tensor, Tensor]:
+    """Of the summed loss, by the log-probs and by the live entropy."""
+    draw = torch.Generator().manual_seed(0)
+    old = -3 * torch.rand(advantage.shape, generator=draw)
+    logp, entropy = (old + moved).requires_grad_(), 2 * torch.rand(advantage.shape, generator=draw)
+    live = entropy.clone().requires_grad_()
+    mask = torch.ones_like(old)
+    batch = TokenBatch(logp, old, entropy, mask, advantage, ref_logp=old - 0.5, sampler_logp=old, live_entropy=live)
+    loss, _ = policy(batch)
+    of_logp, of_entropy = torch.autograd.grad(loss.sum(), (logp, live), allow_unused=True)
+    return of_logp, torch.zeros_like(live) if of_entropy is None else of_entropy

@@ -1,0 +1,60 @@
+"""Combinations that make no sense are said; those that do pass in silence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tersely.checks import SpecError
+from tersely.rl.objective import Objective
+from tersely.rl.validate import averages_credit, equals_clip_at_ratio_one, is_token_level, warnings_of
+
+
+def warned(ratio_is_one=False, engine="transformers", top_p=1.0, **specs) -> str:
+    objective = Objective.from_specs(specs)
+    return "\n".join(warnings_of(objective, ratio_is_one=ratio_is_one, engine=engine, top_p=top_p))
+
+
+@pytest.mark.parametrize(
+    "policy", ["gspo", "gmpo", {"name": "clip", "importance": "sequence"}, {"name": "kl_penalty", "base": "gmpo"}]
+)
+def test_token_credit_with_one_ratio_a_sequence(policy):
+    assert "the credit is averaged away" in warned(advantage="ktae", policy=policy)
+    assert warned(advantage="group_zscore", policy=policy) == ""
+
+
+@pytest.mark.parametrize("policy", ["clip", "sapo", "cispo", "hapo", "dcpo", {"name": "gspo", "form": "token"}])
+def test_token_credit_with_token_ratios_is_fine(policy):
+    assert warned(advantage="ktae", policy=policy) == ""
+
+
+@pytest.mark.parametrize(("policy", "same"), [("sapo", True), ("cispo", True), ("hapo", False), ("tea_rl", False)])
+def test_a_schedule_where_every_ratio_is_one(policy, same):
+    text = warned(ratio_is_one=True, policy=policy)
+    assert "every ratio is 1" in text and ("the same as clip" in text) == same
+
+
+def test_sampler_correction_needs_an_engine_with_log_probs():
+    with pytest.raises(SpecError, match="sampler_correction needs the log-probs"):
+        warned(policy={"name": "kl_penalty", "base": "sampler_correction"})
+    assert warned(policy="sampler_correction", engine="vllm") == ""
+
+
+def test_an_adaptive_temperature_and_what_spoils_it():
+    sequence = {"name": "sampler_correction", "mode": "sequence_mask"}
+    assert "long answers are dropped" in warned(sampling="hapo_temperature", policy=sequence, engine="vllm")
+    assert "top_p is 0.9" in warned(sampling="hapo_temperature", top_p=0.9)
+    assert warned(top_p=0.9) == ""
+
+
+def test_a_filter_that_keeps_nothing():
+    assert "nothing would train" in warned(filter={"name": "accuracy_range", "low": 0.9, "high": 0.95})
+
+
+def test_a_users_own_policy_is_judged_by_what_it_does():
+    def sequence_ratio(batch):
+        ratio = (batch.logp - batch.old_logp).mean(1, keepdim=True).exp()
+        return -ratio * batch.advantage.mean(1, keepdim=True) * torch.ones_like(batch.logp), {}
+
+    assert averages_credit(sequence_ratio) and equals_clip_at_ratio_one(sequence_ratio)
+    assert not is_token_level(lambda rewards, rollouts: rewards)
