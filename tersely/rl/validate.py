@@ -139,7 +139,7 @@ def averages_credit(policy: Any) -> bool:
 
 
 def equals_clip_at_ratio_one(policy: Any) -> bool:
-    """Is it plain policy gradient when nothing has moved? Tried on rows long enough for shares of a thousandth of the tokens."""
+    """Is it plain policy gradient when nothing has moved? Rows long enough for a share of a thousandth of the tokens."""
     advantage = torch.tensor([[1.0], [-0.5], [0.8], [-1.2]]).expand(4, 4096)
     of_logp, of_entropy = _gradients(policy, advantage, moved=0.0)
     return torch.allclose(of_logp, -advantage, atol=1e-5) and not of_entropy.any()
