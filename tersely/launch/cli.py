@@ -12,6 +12,7 @@ Table = Mapping[str, tuple[str, str]]
 
 COMMANDS: Table = {
     "quickstart": ("tersely.launch.quickstart:main", "the main job on the embedded model, report included"),
+    "doctor": ("tersely.launch.doctor:main", "the installation and the machine, a line a finding with its mend"),
     "train": ("tersely.launch.train:main", "train a recipe"),
     "eval": ("tersely.eval.command:main", "evaluate a model on benchmarks"),
     "fit": ("tersely.eval.strategies.fit:main", "the vector of seal or the probe of diff_adapt, from an evaluated run"),
