@@ -58,9 +58,11 @@ def dry_run(recipe: dict[str, Any]) -> int:
     import yaml
 
     from tersely.rl.config import split_recipe
+    from tersely.rl.redaction import redacted
     from tersely.rl.stages import stages_of
 
     split_recipe(recipe)
+    recipe = redacted(recipe)
     print(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), end="")
     for stage in stages_of(recipe):
         if stage.name:

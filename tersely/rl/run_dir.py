@@ -8,12 +8,14 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
 from tersely.rl.checkpoint import write_json
+from tersely.rl.redaction import redacted, secret_values, struck
 
 PACKAGES = (
     "tersely",
@@ -41,9 +43,10 @@ VOLATILE = (
 
 
 def prepare(run_dir: str | Path, config: dict[str, Any], resume: bool) -> Path:
-    """Make the folder, or make sure that an existing one belongs to this config. Returns it."""
+    """Make the folder, or make sure that an existing one belongs to this config. Returns it. Secrets are not written."""
     import yaml
 
+    secrets, config = secret_values(config), redacted(config)
     path = Path(run_dir)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -67,17 +70,18 @@ def prepare(run_dir: str | Path, config: dict[str, Any], resume: bool) -> Path:
                 "--run_dir"
             )
     stored.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    write_json(path / "environment.json", environment())
+    write_json(path / "environment.json", environment(secrets))
     return path
 
 
-def environment() -> dict[str, Any]:
-    """Versions, hardware, commit and command line of this attempt."""
+def environment(secrets: Sequence[str] | None = None) -> dict[str, Any]:
+    """Versions, hardware, commit and command line of this attempt, without `secrets` (those of the environment)."""
     import torch
 
+    secrets = secret_values({}) if secrets is None else secrets
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "command": sys.argv,
+        "command": [struck(word, secrets) for word in sys.argv],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
