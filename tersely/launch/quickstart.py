@@ -25,9 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--problems", default=256, type=int, help="held-out problems")
     parser.add_argument("--seed", default=0, type=int)
     options = parser.parse_args(argv)
-    began = time.perf_counter()
+    began, methods = time.perf_counter(), options.methods.split(",")
+    for method in methods:
+        recipe_of(options, method)
     runs = [evaluated(options, "base", "testbed")]
-    for method in options.methods.split(","):
+    for method in methods:
         folder = trained(options, method)
         runs.append(evaluated(options, method, str(folder / "final")))
     from tersely.eval.report import write_report
@@ -37,18 +39,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def recipe_of(options: argparse.Namespace, method: str) -> dict[str, Any]:
+    from tersely.configs.load import load_recipe
+
+    return load_recipe(f"testbed/{method}", {"run_dir": str(options.out / method), "seed": options.seed})
+
+
 def trained(options: argparse.Namespace, method: str) -> Path:
     """Train one recipe of the testbed, or go on with it; returns its run directory."""
-    from tersely.configs.load import load_recipe
     from tersely.launch.train import say, train
 
     folder = options.out / method
     if (folder / "final" / "config.json").exists():
         say(f"{method}: trained already, in {folder}")
         return folder
-    recipe = f"testbed/{method}"
-    say(f"\n== tersely train --config {recipe} --run_dir {folder} --seed {options.seed} --resume")
-    train(load_recipe(recipe, {"run_dir": str(folder), "seed": options.seed}), resume=True)
+    say(f"\n== tersely train --config testbed/{method} --run_dir {folder} --seed {options.seed} --resume")
+    train(recipe_of(options, method), resume=True)
     return folder
 
 
