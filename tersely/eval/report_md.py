@@ -46,7 +46,10 @@ def _verdicts(data: dict[str, Any]) -> list[str]:
         + "".join(f"; **{plain(f['run'])} does better without training**" for f in c["free_frontier"] if f["dominates"])
         for c in data["comparisons"]
     ]
-    return ["\n".join(lines)]
+    without = (
+        "The base's decoding strategies, which cost no training, are not among these runs (`tersely eval --frontier`)."
+    )
+    return ["\n".join(lines), *([] if data["free"] else [without])]
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

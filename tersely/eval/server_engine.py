@@ -86,6 +86,11 @@ class ServerEngine:
         answer = self._call(address, "/v1/completions", body)
         choice = answer["choices"][0]
         ids = choice.get("token_ids")
+        if ids is None and request.stop_ids:
+            raise SpecError(
+                f"{address} gives no token ids, and this strategy stops at token ids: serve the model with vLLM, or take "
+                "--engine transformers or vllm"
+            )
         if ids is None:
             ids = self._ids_of(choice["text"], int(answer["usage"]["completion_tokens"]), choice["finish_reason"])
         ended = "stop" if ids and ids[-1] in request.stop_ids else "eos"

@@ -15,6 +15,13 @@ def test_series_take_the_first_known_name_and_stay_small():
     assert len(x) == POINTS and y[-1] > 498 and y[0] < 2
 
 
+def test_held_out_problems_have_their_curve():
+    lines = [{"step": s, "eval/accuracy_at_budget": 0.5 + s / 100, "eval/tokens_mean": 90.0 - s} for s in (0, 20, 40)]
+    held, tokens = training_figures([(0, "alp", lines)])
+    assert (held.title, tokens.title) == ("Held-out accuracy", "Held-out tokens")
+    assert held.rows[-1] == ["alp", "40", "0.9"]
+
+
 def test_one_figure_a_logged_quantity():
     runs = [
         (0, "alp", [{"step": i, "entropy": 1 / (1 + i), "grad_norm": 2.0} for i in range(5)]),

@@ -119,6 +119,15 @@ def test_what_a_server_refuses_is_shown(server):
         client.generate(requests(1), temperature=1.0)
 
 
+def test_stops_and_bans_of_a_request(server):
+    request = GenerationRequest((1, 2), 0, 8, stop_ids=(7,), banned_ids=(3, 4))
+    engine(server).generate([request], temperature=0.0)
+    assert server.bodies[0]["stop_token_ids"] == [7] and server.bodies[0]["logit_bias"] == {"3": -100, "4": -100}
+    server.with_ids = False
+    with pytest.raises(SpecError, match="gives no token ids, and this strategy stops at token ids"):
+        engine(server).generate([request], temperature=0.0)
+
+
 def test_another_tokenizer_than_the_servers_is_noticed(server):
     server.with_ids, server.counted = False, 7
     with pytest.raises(SpecError, match="name the served model's own tokenizer"):

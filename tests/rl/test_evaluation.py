@@ -138,6 +138,23 @@ def test_a_section_that_cannot_be_meant(section, message):
     assert EvaluationSpec.of({}) is None
 
 
+def test_a_recipe_makes_the_callback(make_trainer, tmp_path, capsys):
+    from tersely.rl.evaluation import held_out_evaluation
+
+    path = tmp_path / "held.jsonl"
+    path.write_text('{"problem": "1+1=", "answer": "2"}\n{"problem": "2+3=", "answer": "5"}\n')
+    trainer = make_trainer(evaluation={"every": 2, "dataset": {"path": str(path)}, "budget": 5})
+    metrics = MetricsFile(tmp_path / "metrics.jsonl")
+    callback = held_out_evaluation(trainer.run_config, trainer, 0, metrics)
+    assert len(callback.rows) == 2 and (callback.budget, callback.cap) == (5, 12)
+    assert "trained on too" not in capsys.readouterr().out
+    trainer.train_dataset = trainer.train_dataset.map(lambda row: {"prompt_id": callback.rows[0]["prompt_id"]})
+    held_out_evaluation(trainer.run_config, trainer, 0, metrics)
+    assert "1 of 2 problems of evaluation.dataset are trained on too" in capsys.readouterr().out
+    trainer.run_config.evaluation = {}
+    assert held_out_evaluation(trainer.run_config, trainer, 0, metrics) is None
+
+
 def test_no_problems(make_trainer):
     with pytest.raises(SpecError, match="holds no problem"):
         HeldOutEvaluation(EvaluationSpec(1, "x"), make_trainer(), [], None)

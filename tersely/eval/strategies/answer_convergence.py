@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tersely.checks import require_range
+from tersely.checks import SpecError, require_range
 from tersely.eval.benchmarks import Sampling
 from tersely.eval.strategies.base import ANSWER_CAP, Decoded, Prompt, Row, Session, start
 from tersely.rl.engine import Generation
@@ -85,6 +85,8 @@ class AnswerConvergence:
             (n for n in range(1, len(probe.token_ids) + 1) if _closes(session.text(probe.token_ids[:n])) is not None),
             len(probe.token_ids),
         )
+        if probe.token_ids and probe.logprobs is None:
+            raise SpecError("answer_convergence.confidence reads log-probs and needs --engine transformers or vllm")
         logps = (probe.logprobs or ())[:length]
         return math.exp(sum(logps) / len(logps)) if logps else 0.0
 

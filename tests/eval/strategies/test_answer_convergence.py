@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
+from tersely.checks import SpecError
 from tersely.eval.strategies.answer_convergence import AnswerConvergence, boxed_content, same_answer
 
 TRACE = "a" * 40 + "</think>\\boxed{9}<eos>"
@@ -45,6 +48,15 @@ def test_confidence(scripted, greedy):
     given = iter(["7}"] * 9)
     engine, prompts = scripted(TRACE, {"\\boxed{": lambda text: next(given)}, logprob=-0.5)
     assert AnswerConvergence(chunk=8, confidence=0.95)(engine, prompts, greedy, 0)[0].finish == "eos"
+
+
+def test_confidence_needs_log_probs(scripted, greedy):
+    engine, prompts = scripted(TRACE, {"\\boxed{": "7}"})
+    engine.logprob = None
+    original = engine._one
+    engine._one = lambda request: replace(original(replace(request, logprobs=False)), logprobs=None)
+    with pytest.raises(SpecError, match="needs --engine transformers or vllm"):
+        AnswerConvergence(chunk=8, confidence=0.5)(engine, prompts, greedy, 0)
 
 
 def test_candidates():
