@@ -65,6 +65,11 @@ class HAPO:
         """Must the trainer call `observe_step` before a batch's first micro-batch?"""
         return self.statistics == "step"
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Fields of `Rollouts` that the objective hands to `observe_step`."""
+        return ("entropy",) if self.needs_step_entropy else ()
+
     def observe_step(self, entropy: Tensor, mask: Tensor) -> None:
         """Entropies (nats) and mask, any equal shapes, of the whole batch gathered over ranks."""
         self.step_statistics = entropy_statistics(entropy, mask, self.pivot_quantile, self.entropy_floor)

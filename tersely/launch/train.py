@@ -75,6 +75,7 @@ def dry_run(recipe: dict[str, Any]) -> int:
 def check_stage(stage: Any, tell: Any) -> tuple[Any, Any, Any]:
     """(run, objective, TRL's config) of a stage; what the user should see of them goes to `tell`."""
     from tersely.rl.config import grpo_config, ratio_is_one, split_recipe, world_size
+    from tersely.rl.planned_update import notice
     from tersely.rl.validate import warnings_of
 
     if stage.kind == "sft":
@@ -91,6 +92,8 @@ def check_stage(stage: Any, tell: Any) -> tuple[Any, Any, Any]:
     top_p = float(trl_values.get("top_p", 1.0))
     for line in warnings_of(objective, ratio_is_one=once, engine=run.engine, top_p=top_p):
         tell(f"warning: {line}")
+    if line := notice(run, trl_values, objective.policy):
+        tell(line)
     return run, objective, args
 
 

@@ -7,7 +7,7 @@ import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from trl import GRPOConfig
 
@@ -64,6 +64,8 @@ class RunConfig:
     group_size: int = 8
     micro_batch: int = 8
     updates_per_batch: int = 1
+    planned_update: Literal[True, False, "always"] = True
+    """Micro-batches by length, rows without signal left out; `always` also where the policy's statistics are theirs."""
     engine: str = "transformers"
     """`transformers` or `vllm`."""
     instruction: str | None = None

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from tersely.algorithms.aggregate import AGGREGATES
+from tersely.algorithms.tokenwise import present_tokens
+from tersely.algorithms.wrapper import policy_chain
 from tersely.checks import SpecError, nearest, require_choice
 from tersely.components import build
 from tersely.rewards.sum import RewardSum
@@ -91,7 +93,8 @@ class Objective:
     @property
     def needs(self) -> set[str]:
         """Optional fields of `Rollouts` that some component asks for."""
-        return {need for component in self._components.values() for need in getattr(component, "needs", ())}
+        components = [*self._components.values(), *policy_chain(self.policy)]
+        return {need for component in components for need in getattr(component, "needs", ())}
 
     def policy_in_force(self) -> Any:
         """The policy with what the controllers have made of its parameters."""
@@ -112,6 +115,7 @@ class Objective:
     def score(self, rollouts: Rollouts) -> Scores:
         """Filter, reward and advantage of whole groups. The advantage sees only the groups that train."""
         keep = self.filter(rollouts)
+        self._show_entropies(rollouts, keep)
         terms = self.reward_in_force()
         columns = terms.unweighted(rollouts)
         weights = torch.tensor(terms.weights)
@@ -122,6 +126,14 @@ class Objective:
         else:
             advantage = self._advantage_of_kept(values, rollouts, keep)
         return Scores(columns, weights, reward, advantage, keep)
+
+    def _show_entropies(self, rollouts: Rollouts, keep: Tensor) -> None:
+        """A policy with statistics of the whole step gets them here: of the tokens that train, from every rank."""
+        for policy in policy_chain(self.policy):
+            if getattr(policy, "needs_step_entropy", False):
+                entropy = rollouts.require("entropy", type(policy).__name__)
+                rows = keep.repeat_interleave(rollouts.group_size).unsqueeze(1)
+                policy.observe_step(entropy, present_tokens(rollouts, entropy.shape[1]) & rows)
 
     def _advantage_of_kept(self, values: Tensor, rollouts: Rollouts, keep: Tensor) -> Tensor:
         rows = keep.repeat_interleave(rollouts.group_size)

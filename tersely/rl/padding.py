@@ -33,13 +33,3 @@ def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
         for key, value in inputs.items()
     }
     return {**trimmed, **{key: inputs[key][:, start:] for key in ("prompt_ids", "prompt_mask")}}
-
-
-def by_length(batch: dict[str, Any]) -> dict[str, Any]:
-    """The rows of a generation batch from the shortest completion to the longest; equal ones keep their order."""
-    order = batch["completion_mask"].sum(1).argsort(stable=True)
-    rows = len(order)
-    return {
-        key: value[order] if isinstance(value, Tensor) and value.dim() and value.shape[0] == rows else value
-        for key, value in batch.items()
-    }

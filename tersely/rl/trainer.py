@@ -25,7 +25,6 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from trl import GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
-from trl.trainer.utils import split_tensor_dict
 
 from tersely.algorithms.aggregate import aggregate
 from tersely.rl import checkpoint, versions
@@ -39,11 +38,12 @@ from tersely.rl.memory import PromptMemory
 from tersely.rl.objective import Objective, Scores
 from tersely.rl.old_policy import OldPolicyPass
 from tersely.rl.order import PromptStream
-from tersely.rl.padding import by_length, fit_columns, trimmed
+from tersely.rl.padding import fit_columns, trimmed
 from tersely.rl.parsing import parse_completion
+from tersely.rl.planned_update import PlannedUpdate
 from tersely.rl.rollout import RolloutRound, Template
 from tersely.rl.sampler import TransformersEngine
-from tersely.rl.step_metrics import policy_means, reward_columns
+from tersely.rl.step_metrics import StepMetrics, reward_columns
 from tersely.rl.types import TokenBatch
 
 versions.check_window()
@@ -72,6 +72,7 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
         self.memory = PromptMemory()
         self.grader = Grader(verifier)
         self.controls = ControllerFeed(self)
+        self.planned, self.step_metrics = PlannedUpdate(self), StepMetrics()
         self.gap_guard = GapGuard(limit=run.gap_limit)
         self.logged_rows: list[dict[str, Any]] = []
         self._synced_step = -1
@@ -147,18 +148,11 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
         return result
 
     def _prepare_inputs(self, generation_batch):
-        """TRL's, but where one optimiser step takes the whole batch, micro-batches hold rows of like length.
-
-        TRL shuffles the rows and pads every micro-batch to the longest of all. The sum over the step does not depend on
-        the cut, and sorted rows leave little padding once `_compute_loss` has trimmed it.
-        """
-        args, every = self.args, self.args.steps_per_generation * self.num_iterations
-        if not self.model.training or args.gradient_accumulation_steps != every or not args.shuffle_dataset:
+        """TRL's, cut into micro-batches by `tersely.rl.planned_update`."""
+        if not self.model.training:
             return super()._prepare_inputs(generation_batch)
-        if self._step % every == 0 or self._buffered_inputs is None:
-            batch = self._generate_and_score_completions(generation_batch)
-            self._buffered_inputs = split_tensor_dict(by_length(batch), args.steps_per_generation)
-        return self._buffered_inputs[self._step % args.steps_per_generation]
+        self.planned.prepare(generation_batch)
+        return self.planned.inputs()
 
     # ---- verify, gather, score ----
 
@@ -171,6 +165,7 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
         rollouts = rollouts_from_facts(
             facts, self.num_generations, self.max_completion_length, progress, self.memory, token_ids, entropy
         )
+        self._correct = rollouts.correct
         with self._timed("time/score"):
             self._scores = self.objective.score(rollouts)
             self.objective.update(rollouts)
@@ -195,6 +190,7 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
         output["train_mask"] = mask * kept[local].to(device).unsqueeze(1).to(mask.dtype)
         output["num_items_in_batch"] = self.accelerator.gather(output["train_mask"].sum()).sum()
         output["rows_in_batch"] = kept.sum().to(device)
+        output["correct"] = self._correct[local].to(device)
         if "sampling_per_token_logps" in output:
             self._measure_gap(output["sampling_per_token_logps"], mask)
         if self._old_pass is not None:
@@ -240,10 +236,11 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
         )
         per_token, metrics = policy(batch)
         loss = self._aggregate(per_token, mask, inputs)
+        if inputs.get("spare"):
+            loss = loss + 0.0 * logps.sum()  # a broken model shows even where nothing is trained
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * aux_loss / self.current_gradient_accumulation_steps
-        for name, value in policy_means(self.accelerator, metrics, batch).items():
-            self._record(name, value)
+        self.step_metrics.add(metrics, batch, inputs["correct"])
         return loss
 
     def _aggregate(self, per_token: Tensor, mask: Tensor, inputs: dict[str, Any]) -> Tensor:
@@ -257,8 +254,18 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
         return aggregate(per_token, mask, how, denominator=denominator, max_length=self.max_completion_length)
 
     def training_step(self, model, inputs, num_items_in_batch):
+        began = time.perf_counter()
+        model.train()
+        self.planned.prepare(inputs)
+        self._current_train_step_time += time.perf_counter() - began
+        if self.planned.idle:
+            self._step += 1
+            return torch.zeros((), device=self.args.device)
         loss = super().training_step(model, inputs, num_items_in_batch)
         check_loss(loss, self.state.global_step)
+        if self.accelerator.sync_gradients:
+            for name, value in self.step_metrics.flush(self.accelerator, self.controls.known).items():
+                self._record(name, value)
         return loss
 
     # ---- order, checkpoints, metrics ----

@@ -47,7 +47,7 @@ def loss_and_gradient(trainer, compute, inputs):
 @pytest.mark.parametrize("aggregate", AGGREGATES)
 def test_loss_and_gradient_equal_trl(make_trainer, aggregate, policy, schedule):
     ours, theirs = POLICIES[policy]
-    trainer = make_trainer(policy=ours, aggregate=aggregate, max_steps=4, **schedule)
+    trainer = make_trainer(policy=ours, aggregate=aggregate, max_steps=4, planned_update=False, **schedule)
     trainer.loss_type = AGGREGATES[aggregate]
     trainer.epsilon_low, trainer.epsilon_high = 0.2, theirs.get("epsilon_high", 0.2)
     trainer.args.delta = theirs.get("delta")
@@ -67,7 +67,7 @@ def test_loss_and_gradient_equal_trl(make_trainer, aggregate, policy, schedule):
 
 @pytest.mark.parametrize("weighted", [True, False])
 def test_kl_to_a_reference_equals_trl(make_trainer, weighted):
-    trainer = make_trainer(beta=0.1, use_bias_correction_kl=weighted, aggregate="sequence")
+    trainer = make_trainer(beta=0.1, use_bias_correction_kl=weighted, aggregate="sequence", planned_update=False)
     trainer.loss_type, trainer.epsilon_low, trainer.epsilon_high = "grpo", 0.2, 0.2
     with torch.no_grad():
         for parameter in trainer.model.parameters():
