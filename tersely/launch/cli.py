@@ -14,6 +14,7 @@ COMMANDS: Table = {
     "quickstart": ("tersely.launch.quickstart:main", "the main job on the embedded model, report included"),
     "doctor": ("tersely.launch.doctor:main", "the installation and the machine, a line a finding with its mend"),
     "train": ("tersely.launch.train:main", "train a recipe"),
+    "launch": ("tersely.launch.cli:launch", "train on this machine with logs, shutdown and restarts: local"),
     "eval": ("tersely.eval.command:main", "evaluate a model on benchmarks"),
     "fit": ("tersely.eval.strategies.fit:main", "the vector of seal or the probe of diff_adapt, from an evaluated run"),
     "report": ("tersely.eval.report:main", "report.html, report.md and report.json of evaluated runs"),
@@ -26,6 +27,9 @@ COMMANDS: Table = {
     "methods": ("tersely.launch.methods:main", "the shipped methods, or the card of one"),
     "testbed": ("tersely.launch.cli:testbed", "the embedded model: make | measure | fetch-smollm2"),
     "completion": ("tersely.launch.completion:main", "shell completion: bash | zsh | fish"),
+}
+LAUNCH: Table = {
+    "local": ("tersely.launch.local:main", "on this machine's GPUs or CPU"),
 }
 TESTBED: Table = {
     "make": ("tersely.testbed.make:main", "make the embedded model's weights from nothing"),
@@ -47,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def testbed(arguments: Sequence[str]) -> int:
     return dispatch("tersely testbed", TESTBED, list(arguments))
+
+
+def launch(arguments: Sequence[str]) -> int:
+    return dispatch("tersely launch", LAUNCH, list(arguments))
 
 
 def dispatch(program: str, commands: Table, arguments: list[str]) -> int:

@@ -82,6 +82,14 @@ def driver_gpus() -> int:
     return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
 
 
+def visible_gpus() -> int:
+    """GPUs that a run would see, without importing torch."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is None:
+        return driver_gpus()
+    return min(len([name for name in hidden.split(",") if name.strip() not in ("", "-1")]), driver_gpus())
+
+
 def engines() -> Iterator[Finding]:
     """What vLLM and DeepSpeed need beside themselves. `--deep` imports them."""
     if _has("deepspeed"):

@@ -25,7 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options, rest = parser.parse_known_args(argv)
     from tersely.configs.load import load_recipe
+    from tersely.launch.guard import DIE_WITH_PARENT, die_with_parent
 
+    if os.environ.get(DIE_WITH_PARENT):
+        die_with_parent()
     recipe = load_recipe(options.config, overrides_from(rest))
     for name, value in (recipe.get("env") or {}).items():
         os.environ.setdefault(name, str(value))
@@ -92,8 +95,8 @@ def check_stage(stage: Any, tell: Any) -> tuple[Any, Any, Any]:
     top_p = float(trl_values.get("top_p", 1.0))
     for line in warnings_of(objective, ratio_is_one=once, engine=run.engine, top_p=top_p):
         tell(f"warning: {line}")
-    if line := notice(run, trl_values, objective.policy):
-        tell(line)
+    if said := notice(run, trl_values, objective.policy):
+        tell(said)
     return run, objective, args
 
 

@@ -1,0 +1,229 @@
+"""`tersely launch local RECIPE`: the accelerate command, shown, started, logged, stopped in order, and started again.
+
+    this process -> guard (see guard.py) -> accelerate launch -> the ranks -> what they start
+
+Ctrl-C or SIGTERM asks the ranks to save and stop at the next step; a second one, or `--grace` seconds, ends them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any
+
+from tersely.checks import SpecError, nearest
+
+SAVED_AND_STOPPED, CANNOT_BE_MEANT = 75, 2
+"""Exit statuses of a training run that a restart would not mend."""
+PAUSE_S = 5.0
+"""Before a restart: ports and GPU memory are freed a moment after a process has ended."""
+TAIL = 400
+STATUS = re.compile(r"(?:non-zero exit status|exitcode\s*:)\s*(-?\d+)")
+"""What accelerate and torchrun print of a rank's exit status; their own is always 1."""
+ON_CPU = ("--cpu", "--num_machines", "1", "--dynamo_backend", "no")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: the training's; 75 for saved and stopped, 130 or 143 for ended by a signal without saving."""
+    parser = argparse.ArgumentParser(
+        prog="tersely launch local",
+        description="Train a recipe on this machine's GPUs (or CPU). Any key of the recipe can be given as an option.",
+    )
+    parser.add_argument("recipe", help="a recipe file, or the name of a shipped one")
+    parser.add_argument("--processes", type=int, help="ranks; by default one a visible GPU")
+    parser.add_argument("--accelerate-config", help="zero2, zero3, fsdp2, multi_gpu, single_gpu, or a file of your own")
+    parser.add_argument("--retries", type=int, default=0, help="restarts, with --resume, after a failure")
+    parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
+    parser.add_argument("--grace", type=int, default=600, help="seconds for saving after Ctrl-C or SIGTERM")
+    parser.add_argument("--dry-run", action="store_true", help="show the command and stop")
+    options, rest = parser.parse_known_args(argv)
+    from tersely.configs.load import load_recipe
+    from tersely.launch.train import overrides_from
+    from tersely.rl.redaction import secret_values, struck
+
+    recipe = load_recipe(options.recipe, overrides_from(rest))
+    command = training_command(options, rest)
+    secrets = secret_values(recipe)
+    print(shlex.join(struck(word, secrets) for word in command), flush=True)
+    if options.dry_run:
+        return 0
+    return Launch(command, Path(str(recipe.get("run_dir") or "runs/run")), options.grace, secrets).run(
+        options.retries, options.resume
+    )
+
+
+def training_command(options: Any, overrides: Sequence[str]) -> list[str]:
+    """The words of the accelerate command, without --resume."""
+    from tersely.launch.machine import visible_gpus
+
+    gpus = visible_gpus()
+    processes = options.processes if options.processes is not None else max(1, gpus)
+    if processes < 1:
+        raise SpecError(f"--processes is {processes}; it must be at least 1")
+    for name in ("retries", "grace"):
+        if getattr(options, name) < 0:
+            raise SpecError(f"--{name} is {getattr(options, name)}; it must be at least 0")
+    config = options.accelerate_config
+    if config is None and gpus == 0 and processes > 1:
+        how = list(ON_CPU)
+    else:
+        how = ["--config_file", str(accelerate_file(config or ("zero2" if processes > 1 else "single_gpu")))]
+    if gpus == 0:
+        how += ["--mixed_precision", "no"]
+    if processes > 1:
+        how += ["--main_process_port", "0"]  # accelerate takes one that is free
+    start = [sys.executable, "-m", "accelerate.commands.launch", *how, "--num_processes", str(processes)]
+    return [*start, "-m", "tersely.launch.train", "--config", options.recipe, *overrides]
+
+
+def accelerate_file(name: str) -> Path:
+    """A shipped accelerate config by its name, or a file."""
+    folder = Path(str(files("tersely.configs"))) / "accelerate"
+    shipped = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name in shipped:
+        return folder / f"{name}.yaml"
+    if Path(name).is_file():
+        return Path(name)
+    raise SpecError(f"--accelerate-config {name!r} is no file and no shipped one; {nearest(name, shipped)}")
+
+
+class Launch:
+    """The attempts of one run, in order."""
+
+    def __init__(self, command: list[str], run_dir: Path, grace_s: int, secrets: Sequence[str] = ()):
+        self.command, self.run_dir, self.grace_s, self.secrets = command, run_dir, grace_s, secrets
+        self.guard: subprocess.Popen | None = None
+        self.asked: int | None = None
+        """The signal that asked to stop."""
+        self.tail: deque[str] = deque(maxlen=TAIL)
+        self._terminal = True
+
+    def run(self, retries: int, resume: bool) -> int:
+        """All attempts; returns the exit status of the last."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGALRM, self._end)
+        for left in range(retries, -1, -1):
+            status = self.attempt(resume)
+            if self.asked is not None or left == 0 or status in (0, SAVED_AND_STOPPED, CANNOT_BE_MEANT):
+                break
+            self.say(f"launch: exit status {status}; starting again with --resume, {left} of {retries} restarts left")
+            self._pause()
+            if self.asked is not None:
+                break
+            resume = True
+        return status
+
+    def attempt(self, resume: bool) -> int:
+        """One start, streamed to the terminal and to its own log."""
+        log = next_log(self.run_dir)
+        command = [*self.command, *(["--resume"] if resume else [])]
+        self.tail.clear()
+        with log.open("w", encoding="utf-8", errors="replace") as file:
+            self.say(f"launch: {shlex.join(command)}", file)
+            self.say(f"launch: log in {log}", file)
+            self.guard = subprocess.Popen(
+                [sys.executable, "-m", "tersely.launch.guard", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                bufsize=1,
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+            if self.asked is not None:  # while it was being started
+                self._end()
+            assert self.guard.stdout is not None
+            for line in self.guard.stdout:
+                self.tail.append(line)
+                self.say(line.rstrip("\n"), file)
+            status = self.guard.wait()
+            self.guard = None
+            signal.alarm(0)
+            status = self._status(status)
+            self.say(f"launch: ended with exit status {status}: {self._meaning(status)}", file)
+        return status
+
+    def _status(self, status: int) -> int:
+        """The rank's own status, for accelerate's is 1 whatever the rank's was and torchrun's is 0 for a saved stop."""
+        if status == 1 and (found := STATUS.search("".join(self.tail))):
+            status = int(found[1]) if int(found[1]) >= 0 else 128 - int(found[1])
+        if status == 0 and not (self.run_dir / "final").exists():
+            return SAVED_AND_STOPPED
+        if self.asked is not None and status not in (0, SAVED_AND_STOPPED):
+            return 128 + self.asked
+        return status
+
+    def _meaning(self, status: int) -> str:
+        if status == 0:
+            return f"finished, the weights are in {self.run_dir / 'final'}"
+        if status == SAVED_AND_STOPPED:
+            return "saved and stopped before the end; --resume goes on"
+        if self.asked is not None:
+            return "ended without saving; --resume goes on from the last whole checkpoint"
+        return "the lines above say why" if status == CANNOT_BE_MEANT else "failed; the last whole checkpoint stays"
+
+    def say(self, line: str, file: IO[str] | None = None) -> None:
+        """To the terminal and the log, without secrets. Where one of the two is gone the other goes on."""
+        from tersely.rl.redaction import struck
+
+        line = struck(line, self.secrets)
+        if self._terminal:
+            try:
+                print(line, flush=True)
+            except OSError:
+                self._terminal = False
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if file is not None:
+            try:
+                file.write(line + "\n")
+                file.flush()
+            except OSError:
+                file = None  # a full disk: the ranks say so themselves
+
+    def _pause(self) -> None:
+        end = time.monotonic() + PAUSE_S
+        while self.asked is None and time.monotonic() < end:
+            time.sleep(0.1)
+
+    def _stop(self, number: int, _frame: object) -> None:
+        """The first time ask to save, the second time end it. SIGUSR1 only asks."""
+        again, self.asked = self.asked is not None and number != signal.SIGUSR1, number
+        if self.guard is None:
+            return
+        if again:
+            self._end()
+            return
+        sys.stderr.write(f"launch: asked to save and stop, at most {self.grace_s} s; once more ends it at once\n")
+        self.guard.send_signal(signal.SIGUSR1)
+        signal.alarm(max(1, self.grace_s))
+
+    def _end(self, *_: object) -> None:
+        if self.guard is not None:
+            self.guard.send_signal(signal.SIGTERM)
+
+
+def next_log(run_dir: Path) -> Path:
+    """run_dir/logs/attempt-<n>.log, n one above those that are there."""
+    folder = run_dir / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(
+            f"run_dir {run_dir} cannot be written ({error.strerror}); choose another with --run_dir"
+        ) from None
+    numbers = [int(found[1]) for path in folder.iterdir() if (found := re.fullmatch(r"attempt-(\d+)\.log", path.name))]
+    return folder / f"attempt-{max(numbers, default=0) + 1}.log"

@@ -1,0 +1,214 @@
+"""The launcher around a command: what it shows, logs, restarts and stops. The ranks are small stand-ins here."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tersely.checks import SpecError
+from tersely.launch import local, machine
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
+ROOT = Path(__file__).parents[2]
+OWNER = (
+    "import sys; from pathlib import Path; from tersely.launch import local; local.PAUSE_S = 0\n"
+    "run = local.Launch([sys.executable, '-c', sys.argv[2]], Path(sys.argv[1]), 20, ['hf_secretsecret'])\n"
+    "sys.exit(run.run(int(sys.argv[3]), False))"
+)
+
+
+def launched(run_dir: Path, rank: str, retries: int = 0) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(run_dir), rank, str(retries)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def shown(capsys, *arguments: str) -> list[str]:
+    assert local.main([*arguments, "--dry-run"]) == 0
+    return shlex.split(capsys.readouterr().out)
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    def set_to(number):
+        monkeypatch.setattr(machine, "visible_gpus", lambda: number)
+
+    return set_to
+
+
+def test_the_command_follows_the_machine(capsys, gpus):
+    gpus(0)
+    words = shown(capsys, "testbed/alp")
+    assert words[1:3] == ["-m", "accelerate.commands.launch"] and words[-3:] == [
+        "tersely.launch.train",
+        "--config",
+        "testbed/alp",
+    ]
+    assert words[words.index("--config_file") + 1].endswith("single_gpu.yaml")
+    assert "--cpu" in shown(capsys, "testbed/alp", "--processes", "2")
+    gpus(4)
+    words = shown(capsys, "testbed/alp")
+    assert words[words.index("--num_processes") + 1] == "4"
+    assert words[words.index("--config_file") + 1].endswith("zero2.yaml")
+    assert "--mixed_precision" not in words, "precision is the recipe's"
+    words = shown(capsys, "testbed/alp", "--accelerate-config", "fsdp2", "--processes", "2")
+    assert words[words.index("--config_file") + 1].endswith("fsdp2.yaml")
+
+
+def test_values_are_data_in_what_is_shown(capsys, gpus):
+    gpus(0)
+    hostile = "runs/a; rm -rf ~ $(id) `id` 'x'"
+    assert local.main(["testbed/alp", "--dry-run", "--run_dir", hostile]) == 0
+    line = capsys.readouterr().out
+    assert shlex.split(line)[-1] == hostile and shlex.quote(hostile) in line
+
+
+def test_a_dry_run_writes_nothing_and_shows_no_secret(capsys, tmp_path, monkeypatch, gpus):
+    gpus(0)
+    monkeypatch.chdir(tmp_path)
+    words = shown(capsys, "testbed/alp", "--env", "{HF_TOKEN: hf_secretsecret}")
+    assert words[-1] == "{HF_TOKEN: [redacted]}" and not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_takes_less_than_a_second():
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "tersely", "launch", "local", "testbed/alp", "--dry-run"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert not any(f"| {name}\n" in done.stderr for name in ("torch", "transformers", "trl", "accelerate"))
+    assert time.monotonic() - began < 5, "a second on a free machine; this one may be busy"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--accelerate-config", "zero4"], "did you mean 'zero"),
+        (["--processes", "0"], "--processes is 0; it must be at least 1"),
+        (["--retries", "-1"], "--retries is -1"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(options, message):
+    with pytest.raises(SpecError, match=message):
+        local.main(["testbed/alp", "--dry-run", *options])
+
+
+def test_output_goes_to_terminal_and_log_and_secrets_to_neither(tmp_path):
+    (tmp_path / "final").mkdir()
+    process = launched(tmp_path, "import sys; print('step 1 hf_secretsecret'); print('oh', file=sys.stderr)")
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    log = (tmp_path / "logs" / "attempt-1.log").read_text()
+    for text in (out, log):
+        assert "step 1 [redacted]" in text and "oh" in text and "hf_secretsecret" not in text
+    assert "finished" in log
+
+
+def test_a_failure_is_started_again_with_resume_and_each_attempt_has_its_log(tmp_path):
+    rank = f"import sys, os; print(sys.argv[1:]); ok = '--resume' in sys.argv; ok and os.mkdir({str(tmp_path / 'final')!r}); "
+    process = launched(tmp_path, rank + "sys.exit(0 if ok else 9)", retries=3)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0 and "exit status 9; starting again with --resume, 3 of 3" in out
+    logs = {path.name: path.read_text() for path in (tmp_path / "logs").iterdir()}
+    assert sorted(logs) == ["attempt-1.log", "attempt-2.log"]
+    assert "['--resume']" in logs["attempt-2.log"] and "[]" in logs["attempt-1.log"]
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "status"),
+    [
+        ("returned non-zero exit status 2.", 1, 2),
+        ("  exitcode  : 2 (pid: 7)", 1, 2),
+        ("returned non-zero exit status 75.", 1, 75),
+        ("nothing", 0, 75),
+    ],
+)
+def test_what_a_restart_would_not_mend_is_not_restarted(tmp_path, said, code, status):
+    process = launched(tmp_path, f"import sys; print({said!r}); sys.exit({code})", retries=5)
+    process.communicate(timeout=30)
+    assert process.returncode == status
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["attempt-1.log"]
+
+
+def test_retries_have_an_end(tmp_path):
+    process = launched(tmp_path, "import sys; sys.exit(1)", retries=1)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 1 and len(list((tmp_path / "logs").iterdir())) == 2
+
+
+SAVER = (
+    "import signal, sys, time; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1}); print('ready')\n"
+    "while signal.SIGUSR1 not in signal.sigpending(): time.sleep(0.01)\n"
+)
+
+
+def until(process: subprocess.Popen, line: str) -> None:
+    """Read until a line that is `line` alone: the command, which is shown, holds it too."""
+    assert any(found == line + "\n" for found in iter(process.stdout.readline, ""))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_asks_to_save_and_stop_and_nothing_is_restarted(tmp_path, number):
+    process = launched(tmp_path, SAVER + "print('saved'); sys.exit(75)", retries=3)
+    until(process, "ready")
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=30)
+    assert process.returncode == 75 and "saved" in out and "asked to save and stop" in errors
+    assert len(list((tmp_path / "logs").iterdir())) == 1
+
+
+def test_a_second_signal_ends_it(tmp_path):
+    process = launched(tmp_path, SAVER + "print('pending'); time.sleep(300)")
+    until(process, "ready")
+    process.send_signal(signal.SIGINT)
+    until(process, "pending")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGINT
+
+
+def test_no_rank_outlives_a_launcher_that_was_killed(tmp_path):
+    process = launched(tmp_path, "import os, time; print('rank', os.getpid()); time.sleep(300)")
+    line = ""
+    while not line.startswith("rank"):
+        line = process.stdout.readline()
+    process.kill()
+    process.wait()
+    for _ in range(200):
+        if not Path(f"/proc/{line.split()[1]}").exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError("the rank lives")
+
+
+def test_a_terminal_that_goes_away_does_not_end_the_run(tmp_path):
+    (tmp_path / "final").mkdir()
+    process = launched(tmp_path, "import time\nfor i in range(20): print('line', i); time.sleep(0.02)")
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(30) == 0
+    assert "line 19" in (tmp_path / "logs" / "attempt-1.log").read_text()
+
+
+def test_visible_gpus_are_what_the_driver_has_and_the_environment_leaves(monkeypatch):
+    monkeypatch.setattr(machine, "driver_gpus", lambda: 4)
+    for value, number in (("0,2", 2), ("", 0), ("-1", 0), ("0,1,2,3,4,5", 4)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        assert machine.visible_gpus() == number
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert machine.visible_gpus() == 4
