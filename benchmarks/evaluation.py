@@ -167,6 +167,7 @@ def main() -> None:
             command = f"python benchmarks/evaluation.py {function.__name__}"
             if function is overhead:
                 command += f" --engine {options.engine} --rounds {options.rounds} --problems {options.problems}"
+                command += f" --batch {options.batch}"
             machine = f"{platform.machine()}, {os.cpu_count()} cores"
             results[name] = {"command": command, "machine": machine, **function(options)}
             print(name, json.dumps(results[name], indent=1), flush=True)

@@ -176,3 +176,15 @@ def test_ranks_share_the_samples(make_trainer, monkeypatch):
     both = [fact for facts in sent for fact in facts]
     assert sorted(fact[:2] for fact in both) == [(q, j) for q in range(5) for j in range(3)]
     assert held_out_metrics(both, 5, 3, 12) == alone
+
+
+def test_stages_do_not_mix(tmp_path):
+    first = MetricsFile(tmp_path / "metrics.jsonl", stage="one")
+    first.write(0, {"eval/accuracy_at_budget": 0.25})
+    first.write(4, {"eval/accuracy_at_budget": 0.75})
+    second = MetricsFile(tmp_path / "metrics.jsonl", 4, stage="two", first_step=4)
+    second.write(0, {"eval/accuracy_at_budget": 0.5})
+    second.write(2, {"eval/accuracy_at_budget": 0.625})
+    assert [(r["step"], r["eval/accuracy_at_budget"]) for r in read_evaluations(second, 2)] == [(0, 0.5), (2, 0.625)]
+    assert [r["step"] for r in read_evaluations(second, 1)] == [0]
+    assert [r["step"] for r in read_evaluations(first, 9)] == [0, 4]

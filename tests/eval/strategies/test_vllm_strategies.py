@@ -1,6 +1,8 @@
 """Strategies on the real vLLM engine: greedy, they write what they write on transformers, token for token."""
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tersely.eval.strategies.registry import STRATEGIES
 from tersely.rl.engine import GenerationRequest
@@ -19,14 +21,24 @@ CASES = {
 }
 
 
+def probe(folder, hidden):
+    """Random weights: the classes of the prompts differ, and both engines must find the same ones."""
+    torch.manual_seed(4)
+    sizes = {"w1": (8, hidden), "b1": (8,), "w2": (3, 8), "b2": (3,)}
+    weights = {name: torch.randn(size) for name, size in sizes.items()}
+    save_file({"mean": torch.zeros(hidden), "scale": torch.ones(hidden), **weights}, folder / "probe.safetensors")
+    return {"probe": str(folder / "probe.safetensors"), "budget": 24}
+
+
 @pytest.mark.vllm
-def test_as_on_transformers(tiny_engine, tiny_folder, prompts, greedy):
+def test_as_on_transformers(tiny_engine, tiny_folder, prompts, greedy, tmp_path):
     pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
     from tersely.rl.vllm_engine import VLLMEngine
 
     engine = VLLMEngine(str(tiny_folder), tiny_engine.tokenizer, max_model_len=256)
     try:
-        for name, parameters in CASES.items():
+        cases = {**CASES, "diff_adapt": probe(tmp_path, tiny_engine.model.config.hidden_size)}
+        for name, parameters in cases.items():
             strategy = STRATEGIES[name](**parameters)
             there = strategy(engine, prompts, greedy, 0)
             here = strategy(tiny_engine, prompts, greedy, 0)
