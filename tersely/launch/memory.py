@@ -1,0 +1,121 @@
+"""The memory that training takes on one GPU, in bytes, before anything is loaded: an estimate, term by term.
+
+    weights + gradients + optimiser   P w / n_w + P g / n_g + P o / n_o          (+ P w / n_w for a reference model)
+    activations                       B T a (c_layer L / k + c_layer [k > 1]) + B T h a L [k > 1]
+    head                              C V 4 * 3
+    cache (engine: transformers)      R T 2 L h_kv d w      (+ P w gathered, where the weights are sharded)
+    vLLM                              u * device
+    peak = states + max(activations + head, cache),  plus vLLM where it does not sleep (max where it does)
+
+Symbols: P parameters; w, g, o bytes a parameter of weights, gradients and optimiser states (AdamW): float32 4, 4, 8;
+bfloat16 2, 2, 4; DeepSpeed keeps a float32 master, 2, 2, 12 (float32 4, 4, 12); FSDP2 keeps float32, 4, 4, 8.
+n ranks where a part is sharded, else 1: the optimiser's from ZeRO-1 on, gradients' from ZeRO-2 on, the weights' in ZeRO-3
+and FSDP2 (Rajbhandari et al., arXiv 1910.02054, section 5). B rows of a micro-batch, T tokens of prompt and cap, a bytes
+of an activation (2 or 4), L layers, h hidden size, h_kv heads of keys, d head size, V vocabulary, C tokens of a chunk of
+the head, R rows of a rank, u vLLM's share. With gradient checkpointing k = L: one input a layer, and one layer's
+working set at a time; without it k = 1. c_layer = 10 h + 3 (h_q + h_kv) d + 4 m elements a token are what autograd keeps
+of a gated-MLP decoder layer of inner size m with fused attention (norms are kept twice, in float32 too).
+
+What differs from a measurement: no fragmentation, no communication buffers, every row at the cap. Short answers take
+less. Mixtures of experts count all experts' weights and one expert's activations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SHARDING = ("none", "zero1", "zero2", "zero3", "fsdp2")
+HEAD_CHUNK = 256
+"""C, tokens whose logits exist at a time in TRL's fused head."""
+ADAM = 8
+"""Bytes a parameter of two float32 moments."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a model."""
+
+    parameters: int
+    layers: int
+    hidden: int
+    inner: int
+    """m, of the gated MLP."""
+    heads: int
+    kv_heads: int
+    head_size: int
+    vocabulary: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """Of a run on one rank."""
+
+    micro_rows: int
+    """B."""
+    rows: int
+    """R, rows of a rank in a generation batch."""
+    tokens: int
+    """T, prompt and cap."""
+    half: bool = True
+    """bfloat16 weights and activations."""
+    checkpointing: bool = False
+    sharding: str = "none"
+    ranks: int = 1
+    reference: bool = False
+    vllm_bytes: int = 0
+    """vLLM's share of the device, 0 for engine: transformers."""
+    vllm_sleeps: bool = False
+
+
+def estimate(shape: Shape, load: Load) -> dict[str, int]:
+    """Bytes a term, and `peak`."""
+    weights, gradients, optimiser = _states(shape, load)
+    act = 2 if load.half else 4
+    layer = 10 * shape.hidden + 3 * (shape.heads + shape.kv_heads) * shape.head_size + 4 * shape.inner
+    row_tokens = load.micro_rows * load.tokens
+    activations = (
+        row_tokens * act * (layer + shape.layers * shape.hidden if load.checkpointing else layer * shape.layers)
+    )
+    head = 3 * 4 * min(HEAD_CHUNK, row_tokens) * shape.vocabulary
+    cache = 0
+    if not load.vllm_bytes:
+        width = 2 if load.half else 4
+        cache = load.rows * load.tokens * 2 * shape.layers * shape.kv_heads * shape.head_size * width
+        if load.sharding in ("zero3", "fsdp2") and load.ranks > 1:
+            cache += shape.parameters * width
+    working = max(activations + head, cache)
+    states = weights * (2 if load.reference else 1) + gradients + optimiser
+    if load.vllm_sleeps:
+        peak = max(states + working, states + load.vllm_bytes)
+    else:
+        peak = states + working + load.vllm_bytes
+    return {
+        "weights": weights * (2 if load.reference else 1),
+        "gradients": gradients,
+        "optimiser": optimiser,
+        "activations": activations,
+        "head": head,
+        "cache": cache,
+        "vllm": load.vllm_bytes,
+        "peak": peak,
+    }
+
+
+def _states(shape: Shape, load: Load) -> tuple[int, int, int]:
+    """Bytes of weights, gradients and optimiser states on one rank."""
+    kept_half = load.half and load.sharding != "fsdp2"
+    weight = gradient = 2 if kept_half else 4
+    deepspeed = load.sharding.startswith("zero")
+    optimiser = ADAM + 4 if deepspeed else ADAM // 2 if kept_half else ADAM
+    stage = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "fsdp2": 3}[load.sharding]
+    per_rank = shape.parameters / load.ranks
+    return (
+        int((per_rank if stage >= 3 else shape.parameters) * weight),
+        int((per_rank if stage >= 2 else shape.parameters) * gradient),
+        int((per_rank if stage >= 1 else shape.parameters) * optimiser),
+    )
+
+
+def checkpoint_bytes(shape: Shape, half: bool) -> int:
+    """One checkpoint on disk: weights and AdamW's two states, in the trained precision."""
+    return shape.parameters * (2 if half else 4) * 3
