@@ -16,6 +16,7 @@ Traps: `as_released` changes the sign of the d <= 0 branch; `unscaled` (the pape
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -56,9 +57,13 @@ class HAPOTemperature:
 
     def temperature(self, logits: Tensor, statistics: Mapping[str, float] | None) -> Tensor:
         """(R,) float32 temperatures for (R, V) raw logits."""
+        return self.at_entropy(row_entropy(logits), statistics)
+
+    def at_entropy(self, entropy: Tensor, statistics: Mapping[str, float] | None) -> Tensor:
+        """Any shape, float32: the temperatures of rows with these entropies (nats)."""
         if statistics is None:
-            return logits.new_full((logits.shape[0],), self.base_temperature, dtype=torch.float32)
-        level = log_entropy(row_entropy(logits), self.entropy_floor)
+            return torch.full_like(entropy, self.base_temperature, dtype=torch.float32)
+        level = log_entropy(entropy, self.entropy_floor)
         if self.form == "unscaled":
             x = (level - statistics["pivot"]) / max(float(statistics["spread"]), SMALLEST_SPAN)
         else:
@@ -78,13 +83,34 @@ class HAPOTemperature:
         found = self.statistics(entropy, present_tokens(rollouts, entropy.shape[1]))
         self.current = self.current if found is None else found
 
-    def engine_arguments(self) -> dict[str, Any]:
-        """What a rollout engine needs to realise the same temperatures: `extra_args` of vLLM's SamplingParams."""
+    def engine_arguments(self) -> dict[str, str]:
+        """`extra_args` of vLLM's SamplingParams, or `vllm_xargs` over HTTP, for the same temperatures there."""
         settings = {
             name: getattr(self, name)
             for name in ("base_temperature", "strength", "entropy_floor", "min_temperature", "form")
         }
-        return {"tersely_temperature": {**settings, "statistics": self.current}}
+        return {"tersely_temperature": json.dumps({**settings, "statistics": self.current})}
+
+    def drawn_logp(self, logp: Tensor, entropy: Tensor) -> Tensor:
+        """Log-probs of drawn tokens at their own temperature, to first order, from those at the base temperature.
+
+        d log p / d(1/T) = z - E z = log p + H, so the error is of the order of strength squared.
+        """
+        cooling = self.base_temperature / self.at_entropy(entropy, self.current) - 1
+        return logp + cooling * (logp + entropy)
+
+    def measured(self, rollouts: Rollouts) -> dict[str, float]:
+        """Temperatures that this batch's tokens were drawn at, from their old-policy entropies and the current statistics.
+
+        Exact for base_temperature 1; elsewhere the trainer's entropies are those at the base temperature.
+        """
+        entropy = rollouts.require("entropy", "hapo_temperature")
+        drawn = self.at_entropy(entropy[present_tokens(rollouts, entropy.shape[1])], self.current)
+        if not drawn.numel():
+            return {}
+        hotter = (drawn > self.base_temperature).float().mean().item()
+        found = {"mean": drawn.mean().item(), "min": drawn.min().item(), "max": drawn.max().item()}
+        return {f"temperature/{name}": value for name, value in found.items()} | {"temperature/hotter_share": hotter}
 
     def state_dict(self) -> dict[str, Any]:
         return {"current": None if self.current is None else dict(self.current)}

@@ -142,7 +142,7 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
         **trl_values,
         **batch.trl_arguments(),
         "output_dir": run.run_dir,
-        "temperature": float(getattr(objective.sampling, "temperature", None) or base_temperature(objective)),
+        "temperature": base_temperature(objective),
         "mask_truncated_completions": False,
     }
     if not torch.cuda.is_available():
@@ -175,8 +175,11 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
 
 def base_temperature(objective: Objective) -> float:
     """The temperature that the trainer's log-probs are taken at."""
-    value = getattr(objective.sampling, "base_temperature", 1.0)
-    return 1.0 if callable(value) else float(value)
+    for name in ("temperature", "base_temperature"):
+        value = getattr(objective.sampling, name, None)
+        if isinstance(value, int | float):
+            return float(value)
+    return 1.0
 
 
 def needs_reference(objective: Objective) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from tersely.checks import SpecError
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,21 @@ class Engine(Protocol):
         """What a message about this engine should name: kind, synchronised version, tied embeddings."""
 
     def close(self) -> None: ...
+
+
+def fixed_and_extra(temperature: Any, extra_args: dict | None) -> tuple[float, dict | None]:
+    """For an engine that draws at a fixed temperature: an adaptive sampling as that and arguments of its processor.
+
+    Raises `SpecError` for a sampling that names no processor (`engine_arguments`).
+    """
+    if not callable(temperature):
+        return temperature, extra_args
+    if not hasattr(temperature, "engine_arguments"):
+        raise SpecError("engine: vllm draws at a fixed temperature; this sampling needs engine: transformers")
+    return temperature.base_temperature, {**(extra_args or {}), **temperature.engine_arguments()}
+
+
+def processor_installed() -> bool:
+    """Do vLLM engines of this environment load `tersely.rl.vllm_logits`?"""
+    points = importlib.metadata.entry_points(group="vllm.logits_processors")
+    return any(point.value.startswith("tersely.rl.vllm_logits:") for point in points)

@@ -30,6 +30,7 @@ from tersely.algorithms.aggregate import aggregate
 from tersely.rl import checkpoint, versions
 from tersely.rl.config import TRL_LOSSES, RunConfig
 from tersely.rl.control import ControllerFeed
+from tersely.rl.drawing import Drawing
 from tersely.rl.engine_gap import GapGuard, gap
 from tersely.rl.facts import RowFacts, completion_rows, group_metrics, rollouts_from_facts
 from tersely.rl.grading import Grader
@@ -133,9 +134,10 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
             group_size=num_generations,
             cap=self.max_completion_length,
         )
+        self.drawing = Drawing(self.objective.sampling)
         with self._timed("time/generate"):
             generations = self.engine.generate(
-                requests, temperature=self.temperature, top_p=self.top_p, top_k=self.top_k or 0
+                requests, temperature=self.drawing.temperature, top_p=self.top_p, top_k=self.top_k or 0
             )
         self._round.finish(generations)
         self.grader.start([row["answer"] for row in self._round.rows], self._round.texts)
@@ -166,6 +168,8 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
             facts, self.num_generations, self.max_completion_length, progress, self.memory, token_ids, entropy
         )
         self._correct = rollouts.correct
+        for name, value in self.drawing.metrics(rollouts).items():
+            self._record(name, value)
         with self._timed("time/score"):
             self._scores = self.objective.score(rollouts)
             self.objective.update(rollouts)
@@ -199,7 +203,7 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
 
     def _measure_gap(self, sampler_logps: Tensor, mask: Tensor) -> None:
         """Rule: the engine samples from the current weights, or the run stops."""
-        measured = gap(sampler_logps, self._policy_pass()[0], mask)
+        measured = gap(sampler_logps, self.drawing.logp(*self._policy_pass()), mask)
         for name, value in measured.items():
             self._record(f"engine_gap/{name}", value)
         self.gap_guard.check(measured, self.state.global_step, self.engine.facts())

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tersely.checks import SpecError
-from tersely.rl.engine import Generation, GenerationRequest
+from tersely.rl.engine import Generation, GenerationRequest, fixed_and_extra, processor_installed
 from tersely.rl.vllm_process import in_process, require_vllm
 from tersely.rl.vllm_weights import load_weights
 
@@ -87,8 +87,13 @@ class VLLMEngine:
         """
         from vllm import SamplingParams
 
-        if callable(temperature):
-            raise SpecError("engine: vllm draws at a fixed temperature; this sampling needs engine: transformers")
+        adaptive = callable(temperature)
+        temperature, extra_args = fixed_and_extra(temperature, extra_args)
+        if adaptive and not processor_installed():
+            raise SpecError(
+                "this environment has no entry point of ours in vllm.logits_processors, so vLLM would draw at a fixed "
+                "temperature: install tersely again (pip install --no-deps .)"
+            )
         if not requests:
             return []
         self._check_lengths(requests)

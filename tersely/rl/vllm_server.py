@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
-from tersely.rl.engine import Generation, GenerationRequest
+from tersely.rl.engine import Generation, GenerationRequest, fixed_and_extra
 from tersely.rl.engine_gap import StaleEngineError
 from tersely.rl.http_json import ServerDown, ServerRefused, call, wait_until_up
 
@@ -74,8 +74,7 @@ class ServerEngine:
         extra_args: dict | None = None,
     ) -> list[Generation]:
         """One generation a request, in order, whichever server it came from."""
-        if callable(temperature):
-            raise SpecError("a server draws at a fixed temperature; this sampling needs engine: transformers")
+        temperature, extra_args = fixed_and_extra(temperature, extra_args)
         self.truncated_sampling = top_p < 1.0 or top_k > 0
         common = {
             "temperature": temperature,

@@ -14,7 +14,6 @@ CHANGES = {
     "prompts_per_step": 6,
     "group_size": 4,
     "micro_batch": 3,
-    "dataset": {"path": "testbed", "split": "train", "limit": 64, "filter": {"level": ["1", "2", "3"]}},
 }
 
 
