@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from tersely.checks import SpecError
@@ -60,3 +62,31 @@ def test_budgets():
     for text in ("128,64", "64,64", "0,3", "many", ""):
         with pytest.raises(SpecError, match="--budgets is .* increasing whole numbers"):
             parse_budgets(text)
+
+
+@pytest.mark.slow
+def test_the_frontier_of_the_testbed_reaches_the_report(tmp_path, capsys):
+    """The real model, verifier and command: one folder, five forced budgets from one trace, and a dashed front."""
+    from tersely.eval.report import write_report
+
+    arguments = ["testbed", "--benchmarks", "testbed", "--limit", "12", "--samples", "2", "--budgets", "32,64,256"]
+    assert main([*arguments, "--frontier", "answer_prefix=boxed", "--out", str(tmp_path / "base")]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "testbed: right within the budget" in said
+        and "forced_answer(budget=128, answer_prefix=boxed): accuracy" in said
+    )
+    report = write_report([tmp_path / "base"], None, tmp_path / "report")
+    data = json.loads(report.read_text())
+    (curve,) = data["forced"]["testbed"]
+    assert curve["budgets"] == [0, 16, 32, 64, 128] and curve["tokens_mean"] == sorted(curve["tokens_mean"])
+    assert data["runs"][0]["benchmarks"]["testbed"]["budget_curve"]["budgets"] == [32, 64, 256]
+    assert (
+        len(data["free"]) == 8 and data["runs"][0]["benchmarks"]["testbed"]["first_correct"]["estimated_samples"] == 0
+    )
+    page = report.with_name("report.html").read_text()
+    assert (
+        "Forced answers" in page
+        and "Without training: 7 decoding strategies" in page
+        and "had a second opinion" in page
+    )
