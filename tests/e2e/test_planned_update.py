@@ -26,4 +26,4 @@ def test_one_rank_two_ranks_planned_and_not_agree(launcher):
     assert 0.2 < plain.trained.mean() < 1.0
     for name in ("planned", "two"):
         np.testing.assert_allclose(launcher.losses(name), launcher.losses("plain"), atol=1e-5)
-        assert launcher.completions(name).completion.tolist() == plain.completion.tolist()
+        assert launcher.completions(name).text.tolist() == plain.text.tolist()

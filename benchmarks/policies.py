@@ -1,0 +1,269 @@
+"""What the token-level methods cost: against TRL's own loss and update, in ratios within one run.
+
+    python benchmarks/policies.py losses --rows 8 --tokens 4096 --record   forward + loss + backward of each policy
+    python benchmarks/policies.py planned --record        the planned update against TRL's, lengths spread like a reasoner's
+    python benchmarks/policies.py ktae --record           KTAE of a group of 16 x 8,192 tokens
+    python benchmarks/policies.py temperature --record    vLLM's throughput, adaptive temperature against plain
+
+The two sides alternate, so drift of the machine hits both. Peak memory is the high-water mark of the resident set above
+where it stood before, reset by /proc/self/clear_refs. `losses` and `planned` call TRL's `_compute_loss` and ours on the
+same trainer, model and rows; `losses` has a vocabulary of 32,000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+RESULTS = Path(__file__).parent / "results" / "policies.json"
+POLICIES = ("clip", "hapo", "sapo", "cispo", "high_entropy_mask", "kl_cov", "clip_cov")
+DAPO = {"name": "clip", "clip_low": 0.2, "clip_high": 0.28}
+
+
+def make_trainer(folder: str, vocabulary: int | None, rows: int, **recipe: Any) -> Any:
+    """Our trainer over the embedded model, or over a small one with this vocabulary; `rows` is its micro-batch."""
+    from transformers import AutoModelForCausalLM, Qwen2Config
+
+    from tersely.rl.config import grpo_config, split_recipe
+    from tersely.rl.data import load_problems
+    from tersely.rl.models import load_model
+    from tersely.rl.trainer import TerselyTrainer
+
+    values = {"model_name_or_path": "testbed", "group_size": 4, "prompts_per_step": rows // 4, "micro_batch": rows}
+    values |= {"run_dir": folder, "max_steps": 2, "gradient_checkpointing": False, "save_strategy": "no", **recipe}
+    run, trl_values = split_recipe(values | {"policy": DAPO, "disable_tqdm": True})
+    objective = run.objective(trl_values)
+    args = grpo_config(run, trl_values, objective, 1)
+    model, tokenizer = load_model("testbed", args)
+    if vocabulary:
+        heads = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
+        size = {"hidden_size": 64, "intermediate_size": 128, "max_position_embeddings": 16384, "vocab_size": vocabulary}
+        model = AutoModelForCausalLM.from_config(Qwen2Config(**heads, **size, tie_word_embeddings=False))
+    data = load_problems({"path": "testbed", "split": "train", "limit": 64}, seed=0)
+    trainer = TerselyTrainer(
+        run=run,
+        objective=objective,
+        verifier=None,
+        model=model,
+        args=args,
+        train_dataset=data,
+        processing_class=tokenizer,
+    )
+    trainer.model.train()
+    trainer.state.max_steps, trainer.current_gradient_accumulation_steps = 2, args.gradient_accumulation_steps
+    trainer.loss_type, trainer.epsilon_low, trainer.epsilon_high = "dapo", 0.2, 0.28
+    return trainer
+
+
+def generation_batch(lengths: list[int], silent: list[bool], vocabulary: int, prompt: int = 16) -> dict[str, Any]:
+    """What TRL's `_generate_and_score_completions` returns, and our additions; rows with `silent` have no advantage."""
+    import torch
+
+    g = torch.Generator().manual_seed(0)
+    rows, width = len(lengths), max(lengths)
+    mask = (torch.arange(width) < torch.tensor(lengths).unsqueeze(1)).long()
+    advantage = torch.randn(rows, generator=g).masked_fill(torch.tensor(silent), 0.0)
+    return {
+        "prompt_ids": torch.randint(4, vocabulary, (rows, prompt), generator=g),
+        "prompt_mask": torch.ones(rows, prompt, dtype=torch.long),
+        "completion_ids": torch.randint(4, vocabulary, (rows, width), generator=g),
+        "completion_mask": mask,
+        "train_mask": mask.clone(),
+        "advantages": advantage,
+        "correct": torch.ones(rows),
+        "num_items_in_batch": mask.sum(),
+        "rows_in_batch": torch.tensor(rows),
+        "old_per_token_logps": -9 - 0.1 * torch.rand(rows, width, generator=g),
+    }
+
+
+def measured(work: Callable[[], None]) -> tuple[float, float]:
+    """(seconds, MiB above the start at the highest)."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before, began = _status("VmRSS"), time.perf_counter()
+    work()
+    return time.perf_counter() - began, _status("VmHWM") - before
+
+
+def _status(field: str) -> float:
+    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) / 1024
+
+
+def compared(sides: dict[str, Callable[[], None]], base: str, rounds: int) -> dict[str, dict[str, float]]:
+    """Each side's median time and peak over the base's of the same round, the order reversed every other round."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for work in sides.values():
+        work()
+    for i in range(rounds):
+        for name in list(sides)[:: 1 - 2 * (i % 2)]:
+            found[name].append(measured(sides[name]))
+    table = {}
+    for name, values in found.items():
+        pairs = list(zip(values, found[base], strict=True))
+        table[name] = {
+            "time_ratio": statistics.median(a[0] / b[0] for a, b in pairs),
+            "peak_ratio": statistics.median(a[1] for a in values)
+            / max(statistics.median(b[1] for b in found[base]), 1e-9),
+            "seconds": statistics.median(a[0] for a in values),
+        }
+        print(name, {k: round(v, 3) for k, v in table[name].items()}, flush=True)
+    return table
+
+
+def losses(options: argparse.Namespace) -> dict[str, Any]:
+    from trl import GRPOTrainer
+
+    from tersely.components import build
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = make_trainer(folder, 32_000, options.rows)
+        batch = generation_batch([options.tokens] * options.rows, [False] * options.rows, 32_000)
+
+        def side(policy: Any) -> Callable[[], None]:
+            def work() -> None:
+                trainer.model.zero_grad()
+                if policy is None:
+                    loss = GRPOTrainer._compute_loss(trainer, trainer.model, dict(batch))
+                else:
+                    object.__setattr__(trainer.objective, "policy", policy)
+                    loss = trainer._compute_loss(trainer.model, dict(batch))
+                loss.backward()
+
+            return work
+
+        ours = {name: side(build("policy", name)) for name in options.policies}
+        table = compared({"TRL dapo": side(None), **ours}, "TRL dapo", options.rounds)
+    return {
+        "rows": options.rows,
+        "tokens": options.tokens,
+        "vocabulary": 32_000,
+        "rounds": options.rounds,
+        "table": table,
+    }
+
+
+def planned(options: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+    import torch
+    from trl import GRPOTrainer
+    from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
+
+    from tersely.rl.planned_update import PlannedUpdate
+
+    rows, micro_batch, median, cap = 64, 8, 128, 2048
+    draw = np.random.default_rng(0).lognormal(np.log(median), np.log(4) / 1.645, rows)
+    lengths = np.clip(draw, 1, cap).astype(int).tolist()
+    silent = [(i // 4) % 3 == 0 for i in range(rows)]
+    with tempfile.TemporaryDirectory() as folder:
+        shape = {"prompts_per_step": rows // 4, "micro_batch": micro_batch, "max_completion_length": cap}
+        trainer = make_trainer(folder, None, rows, **shape)
+        batch = generation_batch(lengths, silent, trainer.model.config.vocab_size)
+        trainer._generate_and_score_completions = lambda _: dict(batch)
+
+        def theirs() -> None:
+            trainer.model.zero_grad()
+            for part in split_tensor_dict(shuffle_sequence_dict(dict(batch)), rows // micro_batch):
+                loss = GRPOTrainer._compute_loss(trainer, trainer.model, part)
+                (loss / trainer.current_gradient_accumulation_steps).backward()
+
+        def ours() -> None:
+            trainer.model.zero_grad()
+            trainer.planned, trainer._step = PlannedUpdate(trainer), 0
+            for _ in range(rows // micro_batch):
+                trainer.planned.prepare(None)
+                if not trainer.planned.idle:
+                    loss = trainer._compute_loss(trainer.model, trainer._prepare_inputs(None))
+                    (loss / trainer.current_gradient_accumulation_steps).backward()
+                trainer._step += 1
+
+        gradients = []
+        for work in (ours, theirs):
+            work()
+            gradients.append(torch.cat([p.grad.flatten() for p in trainer.model.parameters()]))
+        table = compared({"TRL": theirs, "planned": ours}, "TRL", options.rounds)
+        saved = trainer._metrics["train"]["update/tokens_saved"][-1]
+    return {
+        "rows": rows,
+        "micro_batch": micro_batch,
+        "tokens_median_p95_max": [float(np.percentile(lengths, q)) for q in (50, 95, 100)],
+        "groups_without_signal": sum(silent) / rows,
+        "padded_tokens_saved": saved,
+        "largest_gradient_difference": (gradients[0] - gradients[1]).abs().max().item(),
+        "times_faster": 1 / table["planned"]["time_ratio"],
+        "table": table,
+    }
+
+
+def ktae(options: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    from tersely.components import build
+    from tersely.rl.types import Rollouts
+
+    g, rows, width = torch.Generator().manual_seed(0), 16, 8192
+    ids = (torch.rand(rows, width, generator=g) ** 4 * 32_000).long()
+    correct = (torch.arange(rows) % 2).float()
+    full = torch.full((rows,), width)
+    rollouts = Rollouts(rows, ["q"] * rows, correct, full, torch.zeros(rows, dtype=torch.bool), width, token_ids=ids)
+    advantage = build("advantage", "ktae")
+    advantage(correct, rollouts)
+    seconds = [measured(lambda: advantage(correct, rollouts))[0] for _ in range(options.rounds)]
+    return {"rows": rows, "tokens": width, "distinct_ids": ids.unique().numel(), "seconds": statistics.median(seconds)}
+
+
+def temperature(options: argparse.Namespace) -> dict[str, Any]:
+    from tersely.components import build
+    from tersely.rl.engine import GenerationRequest
+    from tersely.rl.models import load_tokenizer, model_location
+    from tersely.rl.vllm_engine import VLLMEngine
+
+    engine = VLLMEngine(model_location("testbed"), load_tokenizer("testbed"), max_model_len=256)
+    made = build("sampling", "hapo_temperature")
+    made.load_state_dict({"current": {"pivot": -1.0, "spread": 2.0, "upper": 1.5, "lower": 12.0}})
+    requests = [GenerationRequest(tuple(range(5, 21)), i, 200) for i in range(256)]
+    speeds: dict[str, list[float]] = {"plain": [], "adaptive": []}
+    for i in range(options.rounds + 1):
+        for name, drawn_at in list({"plain": 1.0, "adaptive": made}.items())[:: 1 - 2 * (i % 2)]:
+            began = time.perf_counter()
+            tokens = sum(len(drawn.token_ids) for drawn in engine.generate(requests, temperature=drawn_at))
+            if i:
+                speeds[name].append(tokens / (time.perf_counter() - began))
+    engine.close()
+    ratios = [a / p for a, p in zip(speeds["adaptive"], speeds["plain"], strict=True)]
+    medians = {f"{name}_tokens_per_second": statistics.median(values) for name, values in speeds.items()}
+    return {**medians, "ratio": statistics.median(ratios), "rounds": options.rounds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("losses", "planned", "ktae", "temperature"))
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=4096)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--policies", nargs="+", default=POLICIES)
+    parser.add_argument("--record", action="store_true", help=f"write into {RESULTS}")
+    options = parser.parse_args()
+    result = {
+        "command": f"python benchmarks/policies.py {' '.join(sys.argv[1:])}",
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread",
+        **globals()[options.what](options),
+    }
+    print(json.dumps(result, indent=1))
+    if options.record:
+        everything = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        RESULTS.write_text(json.dumps({**everything, options.what: result}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
