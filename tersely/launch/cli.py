@@ -13,8 +13,9 @@ Table = Mapping[str, tuple[str, str]]
 COMMANDS: Table = {
     "quickstart": ("tersely.launch.quickstart:main", "the main job on the embedded model, report included"),
     "doctor": ("tersely.launch.doctor:main", "the installation and the machine, a line a finding with its mend"),
+    "preflight": ("tersely.launch.preflight:main", "check a recipe and draw a few real rollouts before it is paid for"),
     "train": ("tersely.launch.train:main", "train a recipe"),
-    "launch": ("tersely.launch.cli:launch", "train on this machine with logs, shutdown and restarts: local"),
+    "launch": ("tersely.launch.cli:launch", "train on this machine with logs, shutdown and restarts: local | slurm"),
     "eval": ("tersely.eval.command:main", "evaluate a model on benchmarks"),
     "fit": ("tersely.eval.strategies.fit:main", "the vector of seal or the probe of diff_adapt, from an evaluated run"),
     "report": ("tersely.eval.report:main", "report.html, report.md and report.json of evaluated runs"),
@@ -30,6 +31,7 @@ COMMANDS: Table = {
 }
 LAUNCH: Table = {
     "local": ("tersely.launch.local:main", "on this machine's GPUs or CPU"),
+    "slurm": ("tersely.launch.slurm:main", "a batch job on a SLURM cluster: rendered, submitted, requeued, resumed"),
 }
 TESTBED: Table = {
     "make": ("tersely.testbed.make:main", "make the embedded model's weights from nothing"),

@@ -30,7 +30,8 @@ PAUSE_S = 5.0
 TAIL = 400
 STATUS = re.compile(r"(?:non-zero exit status|exitcode\s*:)\s*(-?\d+)")
 """What accelerate and torchrun print of a rank's exit status; their own is always 1."""
-ON_CPU = ("--cpu", "--num_machines", "1", "--dynamo_backend", "no")
+ON_CPU = ("--multi_gpu", "--num_machines", "1", "--dynamo_backend", "no")
+"""`--cpu` would start a single process whatever `--num_processes` says; without a GPU the ranks take gloo."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,8 @@
 """The memory that training takes on one GPU, in bytes, before anything is loaded: an estimate, term by term.
 
     weights + gradients + optimiser   P w / n_w + P g / n_g + P o / n_o          (+ P w / n_w for a reference model)
-    activations                       B T a (c_layer L / k + c_layer [k > 1]) + B T h a L [k > 1]
-    head                              C V 4 * 3
+    activations                       B T a c L, with gradient checkpointing B T a (c + h L)
+    head                              min(C, B T) min(V_c, V) a + V h 4 + B T h 4
     cache (engine: transformers)      R T 2 L h_kv d w      (+ P w gathered, where the weights are sharded)
     vLLM                              u * device
     peak = states + max(activations + head, cache),  plus vLLM where it does not sleep (max where it does)
@@ -11,10 +11,10 @@ Symbols: P parameters; w, g, o bytes a parameter of weights, gradients and optim
 bfloat16 2, 2, 4; DeepSpeed keeps a float32 master, 2, 2, 12 (float32 4, 4, 12); FSDP2 keeps float32, 4, 4, 8.
 n ranks where a part is sharded, else 1: the optimiser's from ZeRO-1 on, gradients' from ZeRO-2 on, the weights' in ZeRO-3
 and FSDP2 (Rajbhandari et al., arXiv 1910.02054, section 5). B rows of a micro-batch, T tokens of prompt and cap, a bytes
-of an activation (2 or 4), L layers, h hidden size, h_kv heads of keys, d head size, V vocabulary, C tokens of a chunk of
-the head, R rows of a rank, u vLLM's share. With gradient checkpointing k = L: one input a layer, and one layer's
-working set at a time; without it k = 1. c_layer = 10 h + 3 (h_q + h_kv) d + 4 m elements a token are what autograd keeps
-of a gated-MLP decoder layer of inner size m with fused attention (norms are kept twice, in float32 too).
+of an activation (2 or 4), L layers, h hidden size, h_q and h_kv heads of queries and keys, d head size, V vocabulary,
+R rows of a rank, u vLLM's share. C x V_c is the tile of logits that TRL's fused head holds; its gradients are summed in
+float32. c = 10 h + 3 (h_q + h_kv) d + 4 m elements a token are what autograd keeps of a gated-MLP decoder layer of inner
+size m with fused attention (norms are kept twice); with checkpointing it is one layer's at a time, and every layer's input.
 
 What differs from a measurement: no fragmentation, no communication buffers, every row at the cap. Short answers take
 less. Mixtures of experts count all experts' weights and one expert's activations.
@@ -25,8 +25,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SHARDING = ("none", "zero1", "zero2", "zero3", "fsdp2")
-HEAD_CHUNK = 256
-"""C, tokens whose logits exist at a time in TRL's fused head."""
+HEAD_TILE = (4096, 32768)
+"""C tokens, V_c logits: TRL 1.16's chunked log-probs."""
 ADAM = 8
 """Bytes a parameter of two float32 moments."""
 
@@ -76,7 +76,8 @@ def estimate(shape: Shape, load: Load) -> dict[str, int]:
     activations = (
         row_tokens * act * (layer + shape.layers * shape.hidden if load.checkpointing else layer * shape.layers)
     )
-    head = 3 * 4 * min(HEAD_CHUNK, row_tokens) * shape.vocabulary
+    tile = min(HEAD_TILE[0], row_tokens) * min(HEAD_TILE[1], shape.vocabulary)
+    head = tile * act + 4 * shape.hidden * (shape.vocabulary + row_tokens)
     cache = 0
     if not load.vllm_bytes:
         width = 2 if load.half else 4

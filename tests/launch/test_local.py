@@ -56,7 +56,8 @@ def test_the_command_follows_the_machine(capsys, gpus):
         "testbed/alp",
     ]
     assert words[words.index("--config_file") + 1].endswith("single_gpu.yaml")
-    assert "--cpu" in shown(capsys, "testbed/alp", "--processes", "2")
+    words = shown(capsys, "testbed/alp", "--processes", "2")
+    assert "--multi_gpu" in words and "--cpu" not in words, "accelerate starts one process under --cpu"
     gpus(4)
     words = shown(capsys, "testbed/alp")
     assert words[words.index("--num_processes") + 1] == "4"

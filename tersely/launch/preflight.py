@@ -1,0 +1,163 @@
+"""`tersely preflight RECIPE`: everything that a run would stumble over, before it is paid for.
+
+recipe, versions, places     as at the start of every run
+model, tokenizer, data       template, pad and EOS, lengths, memory, disk
+--rollouts real rollouts     truncation, pass rate, groups, reward terms, verifier; time and cost from what was measured
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tersely.checks import SpecError
+from tersely.launch.findings import Finding, as_json, failed, show
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 1 where something cannot work (0 with --force)."""
+    parser = argparse.ArgumentParser(
+        prog="tersely preflight",
+        description="Check a recipe and draw a few real rollouts. Any key of the recipe can be given as an option.",
+    )
+    parser.add_argument("recipe", help="a recipe file, or the name of a shipped one")
+    parser.add_argument("--rollouts", type=int, default=64, help="real rollouts to draw, in whole groups; 0 for none")
+    parser.add_argument("--processes", type=int, default=1, help="ranks that the run will have")
+    parser.add_argument("--sharding", default=None, help="none, zero1, zero2, zero3 or fsdp2, for the memory estimate")
+    parser.add_argument("--price-per-hour", type=float, help="of the whole machine; prints the cost")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N rollouts")
+    parser.add_argument("--force", action="store_true", help="exit status 0 whatever was found")
+    parser.add_argument("--json", action="store_true", help="findings and plan as JSON")
+    options, rest = parser.parse_known_args(argv)
+    check_options(options)
+    from tersely.configs.load import load_recipe
+    from tersely.launch.train import overrides_from
+
+    recipe = load_recipe(options.recipe, overrides_from(rest))
+    for name, value in (recipe.get("env") or {}).items():
+        os.environ.setdefault(name, str(value))
+    os.environ.setdefault("WORLD_SIZE", str(options.processes))
+    findings, lines = examine(recipe, options)
+    bad = failed(findings)
+    if options.json:
+        print(as_json(findings, plan=lines))
+    else:
+        verdict = "this run cannot work as it is" if bad else "nothing stands against this run"
+        show(findings, "\n".join([*lines, verdict]))
+    return 1 if bad and not options.force else 0
+
+
+def check_options(options: Any) -> None:
+    from tersely.checks import require_choice, require_range
+    from tersely.launch.memory import SHARDING
+
+    require_range("--rollouts", options.rollouts, at_least=0)
+    require_range("--processes", options.processes, at_least=1)
+    require_range("--price-per-hour", options.price_per_hour, at_least=0)
+    if options.sharding is not None:
+        require_choice("--sharding", options.sharding, SHARDING)
+
+
+def examine(recipe: dict[str, Any], options: Any) -> tuple[list[Finding], list[str]]:
+    """(findings, lines of the plan). What cannot be meant is a finding, and ends the examination."""
+    from tersely.launch.preflight_checks import cheap
+    from tersely.launch.train import check_stage
+    from tersely.rl.stages import stages_of
+
+    found: list[Finding] = []
+    shown: list[str] = []
+    try:
+        stages = stages_of(recipe)
+        checked = [check_stage(stage, shown.append) for stage in stages]
+        found += cheap(recipe)
+        table = " ".join(" ".join(line.split()[:2]) for line in shown[0].splitlines()[:6])
+        found.append(Finding("ok", "recipe", f"{len(stages)} stage(s); {table}"))
+        found += [
+            Finding("warn", "recipe", text.removeprefix("warning: ")) for text in shown if text.startswith("warning")
+        ]
+        first = next(parts for parts in checked if parts[0] is not None)
+        if failed(found):
+            return found, []
+        lines = _with_model(first, options, found)
+    except SpecError as error:
+        return [*found, Finding("fail", "recipe", str(error))], []
+    return found, lines
+
+
+def _with_model(parts: tuple[Any, Any, Any], options: Any, found: list[Finding]) -> list[str]:
+    """Model, data, lengths, memory, disk; then the rollouts."""
+    from transformers import AutoConfig
+
+    from tersely.launch import preflight_model as about
+    from tersely.launch.train import planned_steps
+    from tersely.rl.data import load_problems_with_card
+    from tersely.rl.models import load_tokenizer, model_location
+    from tersely.rl.rollout import Template
+
+    run, _, args = parts
+    tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
+    try:
+        config = AutoConfig.from_pretrained(
+            model_location(run.model_name_or_path), trust_remote_code=args.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise SpecError(f"model_name_or_path {run.model_name_or_path!r}: no config ({error})") from error
+    dataset, card = load_problems_with_card(
+        run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt
+    )
+    planned_steps(args, len(dataset), run)
+    found.append(Finding("ok", "data", f"{card.rows} problems, fingerprint {card.fingerprint}"))
+    found += about.tokenizer_findings(tokenizer, Template.of(tokenizer, args.chat_template_kwargs))
+    longest = about.longest_prompt(tokenizer, dataset)
+    found += about.length_findings(longest, args, config)
+    shape, device = about.shape_of(config), device_bytes()
+    tokens = longest + args.max_completion_length
+    how = options.sharding or about.sharding()
+    found += about.memory_findings(shape, run, args, options.processes, tokens, how, device)
+    there = next(
+        path for path in (Path(run.run_dir).absolute(), *Path(run.run_dir).absolute().parents) if path.exists()
+    )
+    half = bool(args.bf16) and device is not None
+    found.append(about.disk_finding(shape, args, half, shutil.disk_usage(there).free))
+    if options.rollouts and not failed(found):
+        return _with_rollouts(parts, options, tokenizer, dataset, found)
+    return []
+
+
+def _with_rollouts(parts: Any, options: Any, tokenizer: Any, dataset: Any, found: list[Finding]) -> list[str]:
+    from tersely.launch.preflight_rollouts import judge, plan_lines, try_rollouts, update_seconds
+    from tersely.launch.train import make_engine
+    from tersely.rl.models import load_model
+    from tersely.rl.sampler import TransformersEngine
+
+    run, objective, args = parts
+    own = run.engine == "transformers"
+    model: Any = _loaded(load_model, run, args) if own else None
+    engine = TransformersEngine(model, tokenizer) if own else make_engine(run, args, tokenizer)
+    try:
+        trial = try_rollouts(run, objective, args, tokenizer, dataset, engine, options.rollouts)
+    finally:
+        engine.close()
+    found += judge(trial, run, args.max_completion_length)
+    for fact in trial.facts[: options.show]:
+        print(f"--- {fact.status}, {fact.length} tokens\n{fact.problem}\n> {fact.text}\n", file=sys.stderr)
+    model = model if own else _loaded(load_model, run, args)
+    update_s = update_seconds(model.train(), trial, run, tokenizer, dataset)
+    return plan_lines(trial, update_s, run, args, options.processes, options.price_per_hour)[0]
+
+
+def _loaded(load_model: Any, run: Any, args: Any) -> Any:
+    model, _ = load_model(run.model_name_or_path, args)
+    return model.to(args.device)
+
+
+def device_bytes() -> int | None:
+    """Of the first GPU, None without one."""
+    import torch
+
+    return torch.cuda.mem_get_info(0)[1] if torch.cuda.is_available() else None

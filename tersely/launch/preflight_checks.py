@@ -1,0 +1,143 @@
+"""What can be refused without loading anything: the first half second of every run, and of `tersely preflight`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tersely.checks import SpecError
+from tersely.launch.findings import Finding, failed
+
+GIB = 1 << 30
+LEAST_DISK = GIB // 2
+"""Bytes without which no run can keep a checkpoint and its records."""
+
+
+def check_run(recipe: Mapping[str, Any], say: Any) -> None:
+    """Say what a run should know, and raise `SpecError` for what cannot work."""
+    found = list(cheap(recipe))
+    for finding in found:
+        if finding.level == "warn":
+            say(f"warning: {finding.line}")
+    if bad := failed(found):
+        lines = "; ".join(finding.line for finding in bad)
+        raise SpecError(f"preflight: {lines} (to start all the same: --skip-preflight)")
+
+
+def cheap(recipe: Mapping[str, Any]) -> Iterator[Finding]:
+    """Findings of a checked recipe, all stages; nothing is loaded and nothing is downloaded."""
+    from tersely.rl.config import split_recipe
+    from tersely.rl.stages import stages_of
+
+    run, values = split_recipe(recipe)
+    yield from packages(run)
+    yield model_place(run.model_name_or_path)
+    yield from data_places(run.dataset)
+    yield room(run.run_dir)
+    yield from remote_code(values)
+    yield from device(values)
+    for stage in stages_of(recipe):
+        if stage.kind != "sft":
+            stage_run, stage_values = split_recipe(stage.recipe)
+            yield from engine(stage_run, stage_values, f"stage {stage.name}" if stage.name else "engine")
+
+
+def packages(run: Any) -> Iterator[Finding]:
+    """Versions outside what is supported; the engine that the recipe asks for."""
+    from tersely.launch.doctor import installed, judged, tested
+
+    fine = 0
+    for name, row in tested().items():
+        found, package = installed(name, row)
+        needed = row["needed"] or (name == "vllm" and run.engine == "vllm")
+        finding = judged(package, found, {**row, "needed": needed})
+        if needed and finding.level == "fail":
+            yield finding
+        fine += finding.level in ("ok", "note")
+    yield Finding("ok", "versions", f"{fine} packages are within what is supported; `tersely doctor` lists them")
+
+
+def model_place(name: str) -> Finding:
+    """Is the model there: a folder with a config, or a hub id that can be had?"""
+    from tersely.rl.models import model_location
+
+    if name == "testbed":
+        return Finding("ok", "model", "testbed, the embedded one")
+    folder = Path(model_location(name)).expanduser()
+    if folder.is_dir():
+        if (folder / "config.json").is_file():
+            return Finding("ok", "model", f"{name}, a folder")
+        return Finding(
+            "fail", "model", f"the folder {name} has no config.json", "give the folder that holds the weights"
+        )
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        return Finding("fail", "model", f"there is no folder {name}", "model_name_or_path: a folder or a hub id")
+    from huggingface_hub import try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return Finding("ok", "model", f"{name}, in the hub cache")
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        mend = "unset it for the first run, or copy the model to a folder"
+        return Finding("fail", "model", f"{name} is not in the hub cache, and HF_HUB_OFFLINE is set", mend)
+    return Finding("note", "model", f"{name} will be downloaded")
+
+
+def data_places(spec: Any) -> Iterator[Finding]:
+    """Files that a dataset names and that are not there."""
+    from tersely.rl.data import parse_sources
+
+    for source in parse_sources(spec):
+        path = Path(str(source.path)).expanduser()
+        if path.suffix in (".jsonl", ".json", ".parquet") and not path.is_file():
+            yield Finding("fail", "data", f"dataset {source.label}: there is no file {path}", "mend its path")
+        else:
+            yield Finding("ok", "data", source.label)
+
+
+def room(run_dir: str) -> Finding:
+    """Free space where the run writes."""
+    folder = Path(run_dir).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < LEAST_DISK:
+        return Finding("fail", "disk", f"{free / GIB:.2f} GiB free in {there}", "make room, or another --run_dir")
+    return Finding("ok", "disk", f"{free / GIB:.1f} GiB free in {there}")
+
+
+def remote_code(values: Mapping[str, Any]) -> Iterator[Finding]:
+    """Off unless asked for; then said aloud."""
+    asked = values.get("trust_remote_code") or (values.get("model_init_kwargs") or {}).get("trust_remote_code")
+    if asked:
+        text = "trust_remote_code is on: Python files from the model's repository will run as you, with your files and keys"
+        yield Finding("warn", "security", text, "leave it out unless the model cannot be loaded without it")
+
+
+def device(values: Mapping[str, Any]) -> Iterator[Finding]:
+    """GPUs that stay idle, precision that the machine has not."""
+    from tersely.launch.machine import visible_gpus
+    from tersely.rl.config import world_size
+
+    gpus = visible_gpus()
+    if gpus > 1 and world_size() == 1:
+        mend = "tersely launch local takes them all"
+        yield Finding("note", "gpu", f"one process, and {gpus} GPUs are visible", mend)
+    if values.get("bf16") and not gpus:
+        yield Finding("warn", "gpu", "bf16: true without a GPU: the CPU trains slowly in it", "leave bf16 out")
+
+
+def engine(run: Any, values: Mapping[str, Any], where: str) -> Iterator[Finding]:
+    """The rollout engine against launch and lengths."""
+    from tersely.launch.preflight_model import sharding
+
+    cap, room_for = values.get("max_completion_length"), values.get("vllm_max_model_length")
+    if run.engine == "vllm" and cap and room_for and cap >= room_for:
+        text = f"max_completion_length {cap} leaves no room for a prompt in vllm_max_model_length {room_for}"
+        yield Finding("fail", where, text, f"vllm_max_model_length of at least {cap} and the longest prompt")
+    elif run.engine == "transformers" and sharding() == "zero3":
+        text = "generates with a ZeRO-3 model: every step gathers the whole weights on every rank"
+        yield Finding("warn", where, text, "zero2 where the weights fit, or engine: vllm")
+    else:
+        yield Finding("ok", where, f"{run.engine}, cap {cap or 'by default'}")

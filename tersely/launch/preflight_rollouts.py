@@ -1,0 +1,191 @@
+"""Real rollouts before the run: the recipe's own prompts, plans, sampling, engine, verifier and reward, on a few groups."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tersely.launch.findings import Finding
+
+TRUNCATED = (0.1, 0.5)
+"""Share of rollouts stopped by the cap: above the first the length signal is blunt, above the second nothing is learned."""
+FEW_MIXED = 0.1
+HIGH = 0.95
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the rollouts showed."""
+
+    facts: list[Any]
+    metrics: dict[str, float]
+    constant: dict[str, float]
+    """Reward terms that have one value for all decided rollouts."""
+    unknown: list[str]
+    """Terms that cannot be computed outside a trainer."""
+    flat: bool
+    """The whole reward is one value."""
+    mean_tokens: float
+    tokens_per_s: float
+    rollouts: int
+
+
+def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: Any, engine: Any, number: int) -> Trial:
+    """At least `number` rollouts in whole groups, those that step 1 of the run would draw first."""
+    from tersely.rewards import Verifier
+    from tersely.rl.facts import group_metrics, rollouts_from_facts
+    from tersely.rl.memory import PromptMemory
+    from tersely.rl.parsing import parse_completion
+    from tersely.rl.rollout import RolloutRound, Template
+
+    import torch  # isort: skip
+
+    size, memory = run.group_size, PromptMemory()
+    rows = [dataset[i % len(dataset)] for i in range(max(1, math.ceil(number / size))) for _ in range(size)]
+    plans = objective.plan([row["prompt_id"] for row in rows[::size]], size, memory, args.seed)
+    template = Template.of(tokenizer, args.chat_template_kwargs)
+    batch = RolloutRound(rows, plans, tokenizer, template)
+    ids = [
+        tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, return_dict=True, **(args.chat_template_kwargs or {})
+        )["input_ids"]
+        for chat in batch.messages()
+    ]
+    cap = args.max_completion_length
+    requests = batch.requests(batch.with_prefills(ids), seed=args.seed, step=0, first_row=0, group_size=size, cap=cap)
+    began = time.perf_counter()
+    batch.finish(engine.generate(requests, temperature=args.temperature, top_p=args.top_p, top_k=args.top_k or 0))
+    seconds = time.perf_counter() - began
+    verifier = Verifier(**run.verifier)
+    try:
+        verdicts = verifier.verify([row["answer"] for row in rows], batch.texts)
+    finally:
+        verifier.close()
+    facts = batch.facts(verdicts, getattr(objective.plan, "parse", parse_completion))
+    completions = [torch.tensor(list(g.token_ids)) for g in batch.generations]
+    token_ids = torch.nn.utils.rnn.pad_sequence(completions, batch_first=True, padding_value=-1)
+    rollouts = rollouts_from_facts(facts, size, cap, 0.0, memory, token_ids)
+    metrics = group_metrics(rollouts, facts, torch.ones(len(plans) // size, dtype=torch.bool))
+    metrics["truncated"] = rollouts.truncated.double().mean().item()
+    constant, unknown, flat = _terms(objective.reward, rollouts)
+    tokens = rollouts.length.sum().item()
+    return Trial(facts, metrics, constant, unknown, flat, tokens / len(rows), tokens / max(seconds, 1e-9), len(rows))
+
+
+def _terms(reward: Any, rollouts: Any) -> tuple[dict[str, float], list[str], bool]:
+    """Terms with one value, terms that need what only a trainer has, and whether the sum has one value."""
+    constant, unknown, total = {}, [], 0.0
+    for name, term, weight in zip(reward.names, reward.terms, reward.weights, strict=True):
+        try:
+            values = term(rollouts)[rollouts.decided]
+        except ValueError:
+            unknown.append(name)
+            continue
+        if len(values) and values.min() == values.max():
+            constant[name] = values[0].item()
+        total = total + weight * values
+    flat = not unknown and not isinstance(total, float) and bool(len(total)) and bool(total.max() - total.min() < 1e-9)
+    return constant, unknown, flat
+
+
+def judge(trial: Trial, run: Any, cap: int) -> Iterator[Finding]:
+    """The trial in findings."""
+    m = trial.metrics
+    yield _truncation(m["truncated"], trial.mean_tokens, cap)
+    accuracy = m["verify/accuracy"]
+    if not accuracy > 0:
+        mend = "easier problems, a stronger model, a longer cap; look at the rollouts with --show"
+        yield Finding(
+            "fail", "pass rate", f"none of {trial.rollouts} rollouts is right: there is nothing to learn from", mend
+        )
+    elif accuracy > HIGH:
+        yield Finding("warn", "pass rate", f"{accuracy:.1%}", "harder problems, unless only length is to be learned")
+    else:
+        yield Finding("ok", "pass rate", f"{accuracy:.1%} of {trial.rollouts} rollouts")
+    shares = (
+        f"{m['groups/mixed']:.0%} mixed, {m['groups/all_right']:.0%} all right, {m['groups/all_wrong']:.0%} all wrong"
+    )
+    if m["groups/mixed"] < FEW_MIXED:
+        mend = "other problems, or a larger group_size: correctness speaks in mixed groups alone"
+        yield Finding("warn", "groups", shares, mend)
+    else:
+        yield Finding("ok", "groups", shares)
+    yield _undecided(m["verify/undecided"], run.undecided_limit)
+    for name, value in trial.constant.items():
+        mend = "a format term that the template or the instruction can never meet looks like this" if not value else ""
+        yield Finding("warn", "reward", f"{name} is {value:g} for every rollout: it teaches nothing here", mend)
+    for name in trial.unknown:
+        yield Finding("note", "reward", f"{name} needs what only the trainer has, and was not computed")
+    if trial.flat:
+        mend = "see pass rate and the constant terms"
+        yield Finding("fail", "reward", "the whole reward is the same for every rollout: no gradient", mend)
+    yield Finding("ok", "tokens", f"{trial.mean_tokens:.0f} mean, p95 {m['efficiency/tokens_p95']:.0f}")
+
+
+def _truncation(share: float, mean: float, cap: int) -> Finding:
+    text = f"{share:.0%} of the rollouts stop at the cap of {cap} (mean {mean:.0f} tokens)"
+    if share > TRUNCATED[1]:
+        return Finding("fail", "truncation", text, "a longer max_completion_length, or easier problems")
+    if share > TRUNCATED[0]:
+        return Finding("warn", "truncation", text, "a longer max_completion_length")
+    return Finding("ok", "truncation", text)
+
+
+def _undecided(share: float, limit: float) -> Finding:
+    text = f"{share:.1%} of the verdicts are undecided"
+    if share > limit:
+        mend = "raise verifier: {timeout: ..., memory_mb: ...}, or undecided_limit"
+        return Finding("fail", "verifier", f"{text}, and the run stops above undecided_limit {limit:g}", mend)
+    return Finding("warn" if share > limit / 2 else "ok", "verifier", text)
+
+
+def update_seconds(model: Any, trial: Trial, run: Any, tokenizer: Any, dataset: Any) -> float:
+    """Seconds of one forward and backward pass of a micro-batch as long as the trial's rollouts, measured."""
+    import torch
+
+    prompt = tokenizer.apply_chat_template(dataset[0]["prompt"], add_generation_prompt=True, return_dict=True)
+    device = next(model.parameters()).device
+    tokens = max(2, int(len(prompt["input_ids"]) + trial.mean_tokens))
+    ids = torch.full((run.micro_batch, tokens), int(prompt["input_ids"][0]), device=device)
+    times = []
+    for _ in range(2):  # the first warms up
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        model(input_ids=ids, labels=ids).loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+        model.zero_grad(set_to_none=True)
+    return times[-1]
+
+
+def plan_lines(
+    trial: Trial, update_s: float, run: Any, args: Any, ranks: int, price: float | None
+) -> tuple[list[str], float]:
+    """The plan in words, and its hours. Generation at the rate just measured, updates at the time just measured."""
+    plan = run.batch_plan(ranks)
+    updates = plan.updates_per_batch * args.num_iterations
+    batches = math.ceil(args.max_steps / updates)
+    generate = plan.rows_per_rank * trial.mean_tokens / trial.tokens_per_s
+    # old log-probs are a forward pass more, about a third, where they are not the policy's own
+    passes = args.num_iterations + (1 / 3 if updates > 1 or run.engine == "vllm" else 0)
+    train = plan.micro_batches * passes * update_s
+    hours = batches * (generate + train) / 3600
+    tokens = batches * plan.rows * trial.mean_tokens
+    lines = [
+        f"plan: {args.max_steps} steps in {batches} generation batches of {plan.rows} rollouts on {ranks} ranks, "
+        f"about {tokens / 1e6:.1f}M tokens",
+        f"time: about {_duration(hours)} ({generate:.1f} s generating and {train:.1f} s training a batch, as measured here; "
+        "saving and evaluating not counted, and answers get shorter)",
+    ]
+    if price is not None:
+        lines.append(f"cost: about {hours * price:.2f} at {price:g} an hour")
+    return lines, hours
+
+
+def _duration(hours: float) -> str:
+    return f"{hours * 3600:.0f} s" if hours < 0.05 else f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h"

@@ -1,0 +1,87 @@
+"""`tersely preflight` on the embedded model: real rollouts, and recipes that cannot work."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tersely.checks import SpecError
+from tersely.launch import preflight
+
+
+def found(capsys, *arguments: str) -> tuple[int, dict]:
+    status = preflight.main(["testbed/alp", "--json", *arguments])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def lines(read: dict, level: str) -> list[str]:
+    return [f"{f['subject']}: {f['text']}" for f in read["findings"] if f["level"] == level]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+
+
+def test_a_recipe_that_works_gets_its_plan_time_and_cost(capsys, tmp_path):
+    status, read = found(capsys, "--rollouts", "32", "--price-per-hour", "3")
+    assert status == 0 and read["failed"] == 0, lines(read, "fail")
+    subjects = {f["subject"] for f in read["findings"]}
+    assert {
+        "template",
+        "tokens",
+        "lengths",
+        "memory",
+        "disk",
+        "truncation",
+        "pass rate",
+        "groups",
+        "verifier",
+    } <= subjects
+    plan, time, cost = read["plan"]
+    assert "120 steps in 120 generation batches of 128 rollouts" in plan
+    assert "as measured here" in time and "at 3 an hour" in cost
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_a_cap_that_stops_everything_is_refused_unless_forced(capsys):
+    status, read = found(capsys, "--rollouts", "16", "--max_completion_length", "8")
+    assert status == 1
+    assert any("of the rollouts stop at the cap of 8" in line for line in lines(read, "fail"))
+    assert found(capsys, "--rollouts", "16", "--max_completion_length", "8", "--force")[0] == 0
+
+
+def test_a_cap_beyond_the_context_is_refused_before_any_rollout(capsys):
+    status, read = found(capsys, "--max_completion_length", "4096")
+    assert status == 1 and any("the model's context of 1024" in line for line in lines(read, "fail"))
+    assert read["plan"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--micro_batch", "7"], "micro_batch is 7"),
+        (["--dataset", "{path: gone.jsonl}"], "no file gone.jsonl"),
+        (["--learning_rat", "1"], "did you mean 'learning_rate'"),
+        (["--processes", "3"], "do not divide over 3 ranks"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_finding(capsys, monkeypatch, options, words):
+    monkeypatch.delenv("WORLD_SIZE")
+    status, read = found(capsys, "--rollouts", "0", *options)
+    assert status == 1 and any(words in line for line in lines(read, "fail"))
+
+
+@pytest.mark.parametrize("options", [["--rollouts", "-1"], ["--sharding", "zero9"], ["--processes", "0"]])
+def test_options_out_of_range(options):
+    with pytest.raises(SpecError, match=options[0]):
+        preflight.main(["testbed/alp", *options])
+
+
+def test_the_words_for_people(capsys):
+    assert preflight.main(["testbed/alp", "--rollouts", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == "nothing stands against this run"
+    assert "memory" in printed and "parameters" in printed

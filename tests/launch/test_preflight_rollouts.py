@@ -1,0 +1,99 @@
+"""Judgement of rollouts: made-up trials for the limits, real ones for what the run itself would draw."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tersely.launch.preflight_rollouts import Trial, _terms, judge, plan_lines, try_rollouts
+from tersely.rl.batch import BatchPlan
+
+RUN = SimpleNamespace(
+    undecided_limit=0.2, engine="transformers", batch_plan=lambda ranks: BatchPlan(8, 8, 4, 2, ranks), group_size=8
+)
+
+
+def trial(**changes) -> Trial:
+    metrics = {
+        "truncated": 0.0,
+        "verify/accuracy": 0.5,
+        "verify/undecided": 0.0,
+        "groups/mixed": 0.5,
+        "groups/all_right": 0.25,
+        "groups/all_wrong": 0.25,
+        "efficiency/tokens_p95": 90.0,
+    }
+    values = {"constant": {}, "unknown": [], "flat": False, "mean_tokens": 50.0, "tokens_per_s": 1000.0, "rollouts": 64}
+    values.update({key: changes.pop(key) for key in list(changes) if key in values})
+    return Trial(facts=[], metrics={**metrics, **changes.pop("metrics", {})}, **values)
+
+
+def level_of(subject: str, given: Trial) -> str:
+    return next(finding.level for finding in judge(given, RUN, 256) if finding.subject == subject)
+
+
+@pytest.mark.parametrize(("share", "level"), [(0.0, "ok"), (0.1, "ok"), (0.3, "warn"), (0.5, "warn"), (0.51, "fail")])
+def test_truncation(share, level):
+    assert level_of("truncation", trial(metrics={"truncated": share})) == level
+
+
+@pytest.mark.parametrize(("rate", "level"), [(0.0, "fail"), (float("nan"), "fail"), (0.5, "ok"), (0.99, "warn")])
+def test_pass_rate(rate, level):
+    assert level_of("pass rate", trial(metrics={"verify/accuracy": rate})) == level
+
+
+@pytest.mark.parametrize(("share", "level"), [(0.0, "ok"), (0.15, "warn"), (0.25, "fail")])
+def test_undecided_is_judged_by_the_limit_that_would_stop_the_run(share, level):
+    assert level_of("verifier", trial(metrics={"verify/undecided": share})) == level
+
+
+def test_groups_and_rewards():
+    assert level_of("groups", trial(metrics={"groups/mixed": 0.05})) == "warn"
+    assert level_of("reward", trial(constant={"format": 0.0})) == "warn"
+    assert level_of("reward", trial(flat=True)) == "fail"
+    assert level_of("reward", trial(unknown=["ares"])) == "note"
+
+
+def test_terms_with_one_value_are_found(rollouts_of):
+    from tersely.components import build
+
+    rollouts = rollouts_of([1, 0, 1, 0], length=[10, 20, 30, 40])
+    constant, unknown, flat = _terms(
+        build("reward", [{"name": "correctness"}, {"name": "soft_overlong", "cache": 16}]), rollouts
+    )
+    assert constant == {"soft_overlong": 0.0} and not unknown and not flat
+    constant, _, flat = _terms(build("reward", [{"name": "correctness"}]), rollouts_of([0, 0, 0, 0]))
+    assert list(constant) == ["correctness"] and flat
+
+
+def test_the_plan_is_arithmetic_on_what_was_measured():
+    args = SimpleNamespace(max_steps=20, num_iterations=1)
+    lines, hours = plan_lines(trial(), 0.5, RUN, args, 2, 4.0)
+    # 10 batches; 32 rows a rank * 50 tokens / 1000 a second; 8 micro-batches * (1 + 1/3) * 0.5 s
+    assert hours == pytest.approx(10 * (1.6 + 8 * 4 / 3 * 0.5) / 3600)
+    assert "20 steps in 10 generation batches of 64 rollouts on 2 ranks" in lines[0]
+    assert lines[2] == f"cost: about {hours * 4:.2f} at 4 an hour"
+
+
+def test_rollouts_are_those_of_the_runs_own_first_requests():
+    from tersely.configs.load import load_recipe
+    from tersely.launch.train import check_stage
+    from tersely.rl.data import load_problems_with_card
+    from tersely.rl.models import load_model
+    from tersely.rl.sampler import TransformersEngine
+    from tersely.rl.stages import stages_of
+
+    recipe = load_recipe("testbed/alp", {"group_size": 4, "micro_batch": 4, "dataset": {"name": "testbed", "limit": 8}})
+    run, objective, args = check_stage(stages_of(recipe)[0], lambda _: None)
+    model, tokenizer = load_model("testbed", args)
+    dataset, _ = load_problems_with_card(run.dataset, seed=0)
+    first, second = (
+        try_rollouts(run, objective, args, tokenizer, dataset, TransformersEngine(model, tokenizer), 10)
+        for _ in range(2)
+    )
+    assert first.rollouts == 12, "whole groups"
+    assert [f.text for f in first.facts] == [f.text for f in second.facts]
+    assert first.mean_tokens == pytest.approx(sum(f.length for f in first.facts) / 12)
+    assert 0 < first.metrics["verify/accuracy"] <= 1 and torch.isfinite(torch.tensor(first.tokens_per_s))
