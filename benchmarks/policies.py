@@ -6,7 +6,7 @@
     python benchmarks/policies.py temperature --record    vLLM's throughput, adaptive temperature against plain
 
 The two sides alternate, so drift of the machine hits both. Peak memory is the high-water mark of the resident set above
-where it stood before, reset by /proc/self/clear_refs. `losses` and `planned` call TRL's `_compute_loss` and ours on the
+where it stood, in a fresh fork for each side. `losses` and `planned` call TRL's `_compute_loss` and ours on the
 same trainer, model and rows; `losses` has a vocabulary of 32,000.
 """
 
@@ -88,12 +88,26 @@ def generation_batch(lengths: list[int], silent: list[bool], vocabulary: int, pr
     }
 
 
-def measured(work: Callable[[], None]) -> tuple[float, float]:
-    """(seconds, MiB above the start at the highest)."""
-    Path("/proc/self/clear_refs").write_text("5")
-    before, began = _status("VmRSS"), time.perf_counter()
+def seconds_of(work: Callable[[], None]) -> float:
+    began = time.perf_counter()
     work()
-    return time.perf_counter() - began, _status("VmHWM") - before
+    return time.perf_counter() - began
+
+
+def peak_mib(work: Callable[[], None]) -> float:
+    """MiB that a fork of this process needs for `work` beyond what it had: allocators keep memory, a fork is fresh."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+        work()
+        os.write(writer, str(_status("VmHWM") - before).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        found = float(pipe.read())
+    os.wait()
+    return found
 
 
 def _status(field: str) -> float:
@@ -101,21 +115,21 @@ def _status(field: str) -> float:
 
 
 def compared(sides: dict[str, Callable[[], None]], base: str, rounds: int) -> dict[str, dict[str, float]]:
-    """Each side's median time and peak over the base's of the same round, the order reversed every other round."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    """Median time over the base's of the same round, the order reversed every other round; peaks in fresh forks."""
+    peaks = {name: peak_mib(work) for name, work in sides.items()}
+    found: dict[str, list[float]] = {name: [] for name in sides}
     for work in sides.values():
         work()
     for i in range(rounds):
         for name in list(sides)[:: 1 - 2 * (i % 2)]:
-            found[name].append(measured(sides[name]))
+            found[name].append(seconds_of(sides[name]))
     table = {}
     for name, values in found.items():
-        pairs = list(zip(values, found[base], strict=True))
         table[name] = {
-            "time_ratio": statistics.median(a[0] / b[0] for a, b in pairs),
-            "peak_ratio": statistics.median(a[1] for a in values)
-            / max(statistics.median(b[1] for b in found[base]), 1e-9),
-            "seconds": statistics.median(a[0] for a in values),
+            "time_ratio": statistics.median(a / b for a, b in zip(values, found[base], strict=True)),
+            "peak_ratio": peaks[name] / peaks[base],
+            "seconds": statistics.median(values),
+            "peak_mib": peaks[name],
         }
         print(name, {k: round(v, 3) for k, v in table[name].items()}, flush=True)
     return table
@@ -218,7 +232,7 @@ def ktae(options: argparse.Namespace) -> dict[str, Any]:
     rollouts = Rollouts(rows, ["q"] * rows, correct, full, torch.zeros(rows, dtype=torch.bool), width, token_ids=ids)
     advantage = build("advantage", "ktae")
     advantage(correct, rollouts)
-    seconds = [measured(lambda: advantage(correct, rollouts))[0] for _ in range(options.rounds)]
+    seconds = [seconds_of(lambda: advantage(correct, rollouts)) for _ in range(options.rounds)]
     return {"rows": rows, "tokens": width, "distinct_ids": ids.unique().numel(), "seconds": statistics.median(seconds)}
 
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
 
+from tersely.algorithms.wrapper import policy_chain
 from tersely.rl.config import TRL_LOSSES, RunConfig
 from tersely.rl.policy_probe import depends_on_cut, silent_without_advantage
 
@@ -158,6 +159,9 @@ class PlannedUpdate:
             aux_loss=trainer.aux_loss_enabled,
         )
         self._silent = self.reason is None and silent_without_advantage(policy)
+        for part in policy_chain(policy):
+            if getattr(part, "all_reduce", 0) is None:  # sums of a micro-batch over ranks, as BAPO's search wants them
+                part.all_reduce = lambda sums: trainer.accelerator.reduce(sums, reduction="sum")
 
     def _plan(self, batch: dict[str, Any]) -> tuple[list[dict[str, Any]], list[bool]]:
         args, accelerator = self.trainer.args, self.trainer.accelerator

@@ -193,3 +193,13 @@ def test_the_cut_is_the_cheapest_of_all():
 
 def test_no_rows_need_no_micro_batch():
     assert cut([], [], 100, 4) == []
+
+
+def test_bapo_searches_over_all_ranks(make_trainer):
+    trainer = make_trainer(
+        engine=Uneven(), policy={"name": "kl_penalty", "base": "bapo"}, group_size=2, prompts_per_step=8
+    )
+    update(trainer)
+    assert "statistics" in trainer.planned.reason
+    sums = torch.tensor([1.0, 2.0])
+    assert torch.equal(trainer.objective.policy.base.all_reduce(sums), sums)

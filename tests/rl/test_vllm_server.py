@@ -99,6 +99,24 @@ def test_samples_are_the_same_from_every_server(engine, model, monkeypatch):
         assert [g.token_ids for g in engine.generate(asked[::-1])][::-1] == [g.token_ids for g in together]
 
 
+def test_an_adaptive_temperature_over_http(engine, model):
+    """Log-probs are those at the temperature of every token, as transformers' engine would draw."""
+    from tersely.algorithms.hapo_temperature import HAPOTemperature
+    from tersely.rl.engine import processor_installed
+
+    if not processor_installed():
+        pytest.skip("the entry point is not installed: pip install --no-deps -e .")
+    made = HAPOTemperature(strength=0.4)
+    made.load_state_dict({"current": {"pivot": 1.70, "spread": 0.01, "upper": 0.02, "lower": 0.02}})
+
+    def cooled(ids):
+        logits = model(ids).logits[0]
+        return type("Cooled", (), {"logits": made(logits).unsqueeze(0)})
+
+    drawn = engine.generate(requests(), temperature=made)
+    assert largest_gap(cooled, drawn, requests()) < 1e-4 < largest_gap(model, drawn, requests())
+
+
 def test_synchronised_weights_are_the_ones_sampled_from(engine, model):
     """The model is tied: without the second packing of its head the gap would stay."""
     for version in range(1, 4):
