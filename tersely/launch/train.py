@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the resolved recipe and the batch table, and stop"
     )
+    parser.add_argument("--skip-preflight", action="store_true", help="start without the checks that come first")
     options, rest = parser.parse_known_args(argv)
     from tersely.configs.load import load_recipe
     from tersely.launch.guard import DIE_WITH_PARENT, die_with_parent
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, str(value))
     if options.dry_run:
         return dry_run(recipe)
+    if not options.skip_preflight:
+        preflight(recipe)
     train(recipe, resume=options.resume)
     return 0
 
@@ -54,6 +57,15 @@ def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
             position += 1
         overrides[key[2:]] = yaml.safe_load(value) if found else True
     return overrides
+
+
+def preflight(recipe: dict[str, Any]) -> None:
+    """The checks that cost no model, on every rank; the first one says what should be known."""
+    from tersely.launch.preflight_checks import check_run
+    from tersely.rl.config import split_recipe
+
+    if split_recipe(recipe)[0].preflight:
+        check_run(recipe, say if os.environ.get("RANK", "0") == "0" else lambda text: None)
 
 
 def dry_run(recipe: dict[str, Any]) -> int:
@@ -103,9 +115,11 @@ def check_stage(stage: Any, tell: Any) -> tuple[Any, Any, Any]:
 def train(recipe: dict[str, Any], resume: bool = False) -> Any:
     """One run, from the recipe to the last weights, stage by stage. Returns the last stage's trainer."""
     from tersely.rl.config import split_recipe
+    from tersely.rl.cpu_ranks import load_as_cpu
     from tersely.rl.run_dir import prepare
     from tersely.rl.stages import publish, stages_of
 
+    load_as_cpu()
     main_process = os.environ.get("RANK", "0") == "0"
     run_dir = Path(split_recipe(recipe)[0].run_dir)
     stages = stages_of(recipe)

@@ -77,6 +77,8 @@ class RunConfig:
     """Largest mean |log-prob| difference between engine and trainer, nats a token."""
     undecided_limit: float = 0.2
     """Largest share of undecided verdicts in a batch before the run stops."""
+    preflight: bool = True
+    """The checks of the first half second, see `tersely.launch.preflight_checks`."""
     evaluation: dict = field(default_factory=dict)
     """Held-out problems at set steps, see `tersely.rl.evaluation.EvaluationSpec`; empty for none."""
     env: dict = field(default_factory=dict)

@@ -36,6 +36,7 @@ VOLATILE = (
     "logging_steps",
     "report_to",
     "env",
+    "preflight",
     "num_train_epochs",
     "evaluation",
 )

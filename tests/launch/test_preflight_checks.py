@@ -111,3 +111,16 @@ def test_idle_gpus_are_named(monkeypatch):
     monkeypatch.setattr(machine, "visible_gpus", lambda: 4)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert any("4 GPUs are visible" in line for line in levels(alp())["note"])
+
+
+def test_a_run_starts_with_the_checks_unless_told_otherwise(monkeypatch, tmp_path):
+    from tersely.launch import train
+
+    started: list[str] = []
+    monkeypatch.setattr(train, "train", lambda recipe, resume: started.append(recipe["run_dir"]))
+    bad = ["--config", "testbed/alp", "--model_name_or_path", "/nowhere/model", "--run_dir", str(tmp_path)]
+    with pytest.raises(SpecError, match="there is no folder"):
+        train.main(bad)
+    assert not started
+    assert train.main([*bad, "--skip-preflight"]) == train.main([*bad, "--preflight", "false"]) == 0
+    assert len(started) == 2
