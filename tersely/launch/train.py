@@ -13,7 +13,13 @@ from tersely.checks import SpecError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, check, train. Every key of a recipe is also an option; the command line wins."""
+    """Parse, check, train. Every key of a recipe is also an option; the command line wins.
+
+    Exit status: 75 for a run that saved and stopped because it was asked to (`tersely.rl.stopping`).
+    """
+    from tersely.rl import stopping
+
+    stopping.block()
     parser = argparse.ArgumentParser(
         prog="tersely train",
         description="Train a recipe. Any key of the recipe can be given as an option: --learning_rate 2e-6",
@@ -37,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return dry_run(recipe)
     if not options.skip_preflight:
         preflight(recipe)
-    train(recipe, resume=options.resume)
+    try:
+        train(recipe, resume=options.resume)
+    except stopping.SavedAndStopped as stopped:
+        say(str(stopped))
+        return stopped.exit_code
     return 0
 
 
@@ -113,15 +123,20 @@ def check_stage(stage: Any, tell: Any) -> tuple[Any, Any, Any]:
 
 
 def train(recipe: dict[str, Any], resume: bool = False) -> Any:
-    """One run, from the recipe to the last weights, stage by stage. Returns the last stage's trainer."""
+    """One run, from the recipe to the last weights, stage by stage. Returns the last stage's trainer.
+
+    Raises `SavedAndStopped` where it was asked to save and stop.
+    """
     from tersely.rl.config import split_recipe
     from tersely.rl.cpu_ranks import load_as_cpu
+    from tersely.rl.deadlines import watched
     from tersely.rl.run_dir import prepare
     from tersely.rl.stages import publish, stages_of
 
     load_as_cpu()
     main_process = os.environ.get("RANK", "0") == "0"
-    run_dir = Path(split_recipe(recipe)[0].run_dir)
+    run = split_recipe(recipe)[0]
+    run_dir = Path(run.run_dir)
     stages = stages_of(recipe)
     for stage in stages:
         check_stage(stage, lambda text: None)
@@ -129,20 +144,22 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
     if main_process:
         prepare(run_dir, recipe, resume)
     trainer = previous = None
-    for stage in stages:
-        if resume and stage.finished():
-            say(f"{stage.title}: done before") if main_process else None
-        else:
-            trainer = train_stage(stage.after(previous), previous, run_dir, resume)
-        previous = stage
-    if main_process:
-        publish(stages, run_dir)
+    with watched(run_dir, run.deadline_seconds):
+        for stage in stages:
+            if resume and stage.finished():
+                say(f"{stage.title}: done before") if main_process else None
+            else:
+                trainer = train_stage(stage.after(previous), previous, run_dir, resume)
+            previous = stage
+        if main_process:
+            publish(stages, run_dir)
     return trainer
 
 
 def train_stage(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
     """One stage, from what `previous` left to its own `final`."""
     from tersely.rl.data import load_problems_with_card
+    from tersely.rl.deadlines import now
     from tersely.rl.models import load_model
 
     main_process = os.environ.get("RANK", "0") == "0"
@@ -157,12 +174,15 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
     if main_process:
         say("\n".join(shown))
         (run_dir / "batch.txt").write_text(shown[0] + "\n")
+    now("loading the model")
     model, tokenizer = load_model(run.model_name_or_path, args)
+    now("reading the dataset")
     dataset, card = load_problems_with_card(
         run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt
     )
     if main_process:
         (run_dir / "data.json").write_text(card.to_json() + "\n")
+    now("making the trainer and the engine")
     planned_steps(args, len(dataset), run)
     return _run(stage, previous, run_dir, resume, run, objective, args, model, tokenizer, dataset)
 
@@ -172,8 +192,9 @@ def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenize
 
     from tersely.rewards import Verifier
     from tersely.rl import checkpoint
-    from tersely.rl.callbacks import RunFiles, StepLines
+    from tersely.rl.callbacks import Phases, RunFiles, StepLines
     from tersely.rl.evaluation import held_out_evaluation
+    from tersely.rl.save_on_signal import SaveOnSignal
     from tersely.rl.stages import carried_state
     from tersely.rl.trainer import TerselyTrainer
 
@@ -199,6 +220,9 @@ def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenize
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(StepLines())
+    trainer.add_callback(Phases())
+    saver = SaveOnSignal()
+    trainer.add_callback(saver)
     metrics = None
     if main_process:
         step = int(last.name.rpartition("-")[2]) if last else 0
@@ -209,6 +233,7 @@ def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenize
         trainer.add_callback(held_out)
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
+        saver.raise_if_stopped(stage.folder)
         trainer.save_final(stage.final)
     finally:
         trainer.grader.close()

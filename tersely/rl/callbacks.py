@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback
 
+from tersely.rl.deadlines import now
 from tersely.rl.run_dir import MetricsFile, write_completions
 
 
@@ -27,6 +28,19 @@ class RunFiles(TrainerCallback):
         if getattr(self.trainer, "logged_rows", None):
             write_completions(self.run_dir, self.metrics.first_step + state.global_step, self.trainer.logged_rows)
             self.trainer.logged_rows = []
+
+
+class Phases(TrainerCallback):
+    """Tells this rank's watch (`tersely.rl.deadlines`) what the trainer is doing."""
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        now(f"step {state.global_step + 1}")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        now(f"behind step {state.global_step}: saving, evaluating")
+
+    def on_train_end(self, args, state, control, **kwargs):
+        now("ending")
 
 
 class StepLines(ProgressCallback):

@@ -77,6 +77,8 @@ class RunConfig:
     """Largest mean |log-prob| difference between engine and trainer, nats a token."""
     undecided_limit: float = 0.2
     """Largest share of undecided verdicts in a batch before the run stops."""
+    deadline_seconds: float = 1800.0
+    """Longest that a rank may be in one phase (a step, a generation, loading), and that the ranks wait for one another."""
     preflight: bool = True
     """The checks of the first half second, see `tersely.launch.preflight_checks`."""
     evaluation: dict = field(default_factory=dict)
@@ -141,6 +143,7 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
         "remove_unused_columns": False,
         "disable_tqdm": None,
         "logging_first_step": True,
+        "ddp_timeout": max(1, int(run.deadline_seconds)),
         **trl_values,
         **batch.trl_arguments(),
         "output_dir": run.run_dir,

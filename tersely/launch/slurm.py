@@ -1,0 +1,240 @@
+"""`tersely launch slurm RECIPE --nodes N --gpus-per-node G`: the whole sbatch from a recipe, rendered in Python.
+
+What is written lies in `<run_dir>/launch`: the resolved recipe of each array task, `accelerate.yaml`, `train.sbatch` and,
+with `--eval`, `eval.sbatch`. No shell reads YAML, and every value of the user's is quoted. docs/slurm.md says more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from tersely.checks import SpecError, nearest
+
+TIME = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
+ACCELERATE = ("multi_gpu", "zero2", "zero3", "fsdp2")
+
+
+def main(argv: Sequence[str]) -> int:
+    options, rest = parser().parse_known_args(argv)
+    from tersely.configs.load import load_recipe
+    from tersely.launch.train import overrides_from
+
+    recipe = load_recipe(options.recipe, overrides_from(rest))
+    scripts = render(recipe, options)
+    if options.dry_run:
+        for name, text in scripts.items():
+            print(f"# ==== {name} ====\n{text}", end="" if text.endswith("\n") else "\n")
+        return 0
+    folder = launch_dir(recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "logs").mkdir(exist_ok=True)
+    for name, text in scripts.items():
+        (folder / name).write_text(text)
+    job = submit(folder / "train.sbatch")
+    print(f"job {job}: {folder / 'train.sbatch'}, logs in {folder / 'logs'}")
+    if "eval.sbatch" in scripts:
+        kind = "aftercorr" if len(tasks_of(recipe, options)) > 1 else "afterok"
+        after = submit(folder / "eval.sbatch", f"--dependency={kind}:{job}", "--kill-on-invalid-dep=yes")
+        print(f"job {after}: {folder / 'eval.sbatch'}, once {job} has finished")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="tersely launch slurm",
+        description="Render and submit a training. Any key of the recipe can be given as an option too.",
+        allow_abbrev=False,
+    )
+    p.add_argument("recipe", help="a recipe file, or the name of a shipped one")
+    p.add_argument("--nodes", type=int, default=1)
+    p.add_argument("--gpus-per-node", type=int, required=True, help="0: one process a node, on its CPUs")
+    p.add_argument("--time", default="24:00:00", help="limit of one attempt, as sbatch takes it")
+    p.add_argument("--partition")
+    p.add_argument("--account")
+    p.add_argument("--qos")
+    p.add_argument("--constraint")
+    p.add_argument("--cpus-per-task", type=int)
+    p.add_argument("--mem", help="memory a node, as sbatch takes it")
+    p.add_argument("--job-name")
+    p.add_argument("--accelerate", default="zero2", help=f"one of {', '.join(ACCELERATE)}, or a file of your own")
+    p.add_argument("--seeds", help="1,2,3: an array of a run a seed")
+    p.add_argument("--sweep", action="append", default=[], metavar="KEY=A,B", help="an array over a key; repeatable")
+    p.add_argument("--array-limit", type=int, help="array tasks that run at once")
+    p.add_argument("--venv", help="a virtual environment or conda prefix that the job activates")
+    p.add_argument("--module", action="append", default=[], help="`module load` this; repeatable")
+    p.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="exported in the job; repeatable")
+    p.add_argument("--lead", type=int, default=300, help="seconds before the limit that the job is told to save")
+    p.add_argument("--requeues", type=int, default=100, help="how often a job that saved in time goes on")
+    p.add_argument("--eval", metavar="BENCHMARKS", help="evaluate on these in a job of its own, behind the training")
+    p.add_argument("--eval-options", default="", help="further options of `tersely eval`, as one text")
+    p.add_argument("--dry-run", action="store_true", help="print what would be written, and submit nothing")
+    return p
+
+
+def render(recipe: Mapping[str, Any], options: argparse.Namespace) -> dict[str, str]:
+    """File name -> text. Raises `SpecError` for what cannot be meant; imports nothing heavy."""
+    import jinja2
+    import yaml
+
+    from tersely.rl.batch import BatchPlan
+
+    check(options)
+    tasks, ranks = tasks_of(recipe, options), options.nodes * max(1, options.gpus_per_node)
+    for task in tasks:
+        batch = {key: int(task.get(key, 8)) for key in ("prompts_per_step", "group_size", "micro_batch")}
+        BatchPlan(**batch, updates_per_batch=int(task.get("updates_per_batch", 1)), ranks=ranks)
+    loader = jinja2.FileSystemLoader(str(files("tersely.launch") / "templates"))
+    jinja = jinja2.Environment(loader=loader, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+    jinja.filters["sh"] = quoted
+    name = options.job_name or Path(str(recipe.get("run_dir") or "runs/run")).name
+    common = {
+        "tasks": len(tasks),
+        "run_dirs": [str(Path(task["run_dir"]).absolute()) for task in tasks],
+        "launch_dir": str(launch_dir(recipe)),
+        "workdir": os.getcwd(),
+        "environment": environment(options),
+    }
+    train = jinja.get_template("train.sbatch.j2").render(
+        **common,
+        directives=directives(recipe, options, name, len(tasks), options.nodes, training=True),
+        nodes=options.nodes,
+        ranks=ranks,
+        threads=options.cpus_per_task or 1,
+        requeues=options.requeues,
+    )
+    scripts = {"train.sbatch": train, "accelerate.yaml": accelerate_file(options)}
+    if options.eval:
+        scripts["eval.sbatch"] = jinja.get_template("eval.sbatch.j2").render(
+            **common,
+            directives=directives(recipe, options, f"{name}-eval", len(tasks), 1, training=False),
+            benchmarks=options.eval,
+            eval_options=shlex.split(options.eval_options),
+        )
+    for number, task in enumerate(tasks):
+        scripts[f"recipe-{number}.yaml"] = yaml.safe_dump(task, sort_keys=False, allow_unicode=True)
+    return scripts
+
+
+def check(options: argparse.Namespace) -> None:
+    for name, least in (("nodes", 1), ("gpus_per_node", 0), ("lead", 1), ("requeues", 0)):
+        if getattr(options, name) < least:
+            raise SpecError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}")
+    if not TIME.fullmatch(options.time):
+        raise SpecError(f"--time is {options.time!r}; sbatch takes minutes, H:MM:SS or D-HH:MM:SS")
+
+
+def tasks_of(recipe: Mapping[str, Any], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The recipe of each array task: every seed with every combination of the sweep, each in a folder of its own."""
+    import yaml
+
+    axes = [("seed", options.seeds.split(","))] if options.seeds else []
+    for sweep in options.sweep:
+        key, found, values = sweep.partition("=")
+        if not found or not values:
+            raise SpecError(f"--sweep is {sweep!r}; it looks like learning_rate=1e-6,2e-6")
+        axes.append((key, values.split(",")))
+    run_dir = Path(str(recipe.get("run_dir") or "runs/run")).absolute()
+    if not axes:
+        return [{**recipe, "run_dir": str(run_dir)}]
+    tasks = []
+    for values in itertools.product(*(values for _, values in axes)):
+        pairs = [(key, value) for (key, _), value in zip(axes, values, strict=True)]
+        folder = "-".join(f"{key}_{re.sub(r'[^A-Za-z0-9.+]+', '_', value)}" for key, value in pairs)
+        settings = {key: yaml.safe_load(value) for key, value in pairs}
+        tasks.append({**recipe, **settings, "run_dir": str(run_dir / folder)})
+    if len({task["run_dir"] for task in tasks}) < len(tasks):
+        raise SpecError("two tasks of the array would share a folder; give values that differ in letters or digits")
+    return tasks
+
+
+def directives(recipe, options, name: str, tasks: int, nodes: int, *, training: bool) -> list[tuple[str, str | None]]:
+    """The #SBATCH lines: sbatch reads them itself, with rules of its own for quoting."""
+    pattern = "%A_%a" if tasks > 1 else "%j"
+    log = str(launch_dir(recipe) / "logs").replace("%", "%%") + f"/{'train' if training else 'eval'}-{pattern}.out"
+    array = f"0-{tasks - 1}" + (f"%{options.array_limit}" if options.array_limit else "") if tasks > 1 else None
+    gpus = min(options.gpus_per_node, 1) if not training else options.gpus_per_node
+    values: list[tuple[str, Any]] = [
+        ("job-name", name),
+        ("nodes", nodes),
+        ("ntasks-per-node", 1),
+        ("cpus-per-task", options.cpus_per_task),
+        ("gpus-per-node", gpus or None),
+        ("mem", options.mem),
+        ("time", options.time),
+        ("partition", options.partition),
+        ("account", options.account),
+        ("qos", options.qos),
+        ("constraint", options.constraint),
+        ("array", array),
+        ("output", log),
+        ("open-mode", "append"),
+        ("signal", f"B:USR1@{options.lead}" if training else None),
+    ]
+    lines: list[tuple[str, str | None]] = [(key, sbatch_word(key, v)) for key, v in values if v is not None]
+    return [*lines, ("requeue", None)] if training else lines
+
+
+def environment(options: argparse.Namespace) -> list[str]:
+    lines = [f"module load {quoted(module)}" for module in options.module]
+    if options.venv:
+        lines.append(f"export PATH={quoted(str(Path(options.venv).absolute() / 'bin'))}:$PATH")
+    for pair in options.env:
+        name, found, value = pair.partition("=")
+        if not found or not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise SpecError(f"--env is {pair!r}; it looks like NAME=value")
+        lines.append(f"export {name}={quoted(value)}")
+    return lines
+
+
+def accelerate_file(options: argparse.Namespace) -> str:
+    """The accelerate configuration; a CPU run is launched as MULTI_GPU is, its ranks find no GPU and talk over gloo."""
+    chosen = options.accelerate if options.gpus_per_node else "multi_gpu"
+    if chosen in ACCELERATE:
+        return (files("tersely.configs") / "accelerate" / f"{chosen}.yaml").read_text()
+    if not Path(chosen).is_file():
+        raise SpecError(f"--accelerate is {chosen!r}, no file; {nearest(chosen, ACCELERATE)}")
+    return Path(chosen).read_text()
+
+
+def launch_dir(recipe: Mapping[str, Any]) -> Path:
+    return Path(str(recipe.get("run_dir") or "runs/run")).absolute() / "launch"
+
+
+def quoted(value: Any) -> str:
+    """One word of a shell. A line break or a NUL is refused: scripts are read by eyes too."""
+    text = str(value)
+    if re.search(r"[\x00\n\r]", text):
+        raise SpecError(f"{text!r} holds a line break or a NUL; it cannot stand in a job script")
+    return shlex.quote(text)
+
+
+def sbatch_word(name: str, value: Any) -> str:
+    """One word of an #SBATCH line, where a backslash keeps the next character as it is."""
+    text = str(value)
+    if re.search(r"[\x00-\x1f]", text):
+        raise SpecError(f"--{name} is {text!r}; it must not hold line breaks or other control characters")
+    return re.sub(r"([^\w@%+=:,./-])", r"\\\1", text)
+
+
+def submit(script: Path, *options: str) -> str:
+    """The id of the submitted job."""
+    try:
+        done = subprocess.run(
+            ["sbatch", "--parsable", *options, str(script)], capture_output=True, text=True, timeout=60
+        )
+    except FileNotFoundError:
+        raise SpecError("sbatch was not found: run this on a login node of the cluster, or add --dry-run") from None
+    except subprocess.TimeoutExpired:
+        raise SpecError("sbatch did not answer within 60 s; is slurmctld up? (`scontrol ping`)") from None
+    if done.returncode:
+        raise SpecError(f"sbatch refused {script}: {done.stderr.strip()}")
+    return done.stdout.strip().split(";")[0]

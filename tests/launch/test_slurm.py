@@ -1,0 +1,129 @@
+"""The rendered scripts: the golden files, values as data, a clean shellcheck, no heavy import."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tersely.checks import SpecError
+from tersely.launch.slurm import main, parser, quoted, render, sbatch_word
+
+GOLDEN = Path(__file__).parent / "golden"
+RECIPE = {"model_name_or_path": "testbed", "dataset": "testbed", "run_dir": "/scratch/run", "prompts_per_step": 8}
+CASES = {
+    "one_node": "--gpus-per-node 8 --time 4:00:00 --partition gpu --account me",
+    "two_nodes_eval": "--nodes 2 --gpus-per-node 4 --accelerate zero3 --venv /opt/venv --eval math500,gsm8k",
+    "array": "--nodes 2 --gpus-per-node 0 --seeds 1,2 --sweep learning_rate=1e-6,2e-6 --array-limit 2 --eval testbed",
+}
+HOSTILE = "a; rm -rf ~ $(touch /tmp/owned) `id` 'b\" \\ #c"
+
+
+def scripts(text: str = "", *more: str, **recipe) -> dict[str, str]:
+    return render({**RECIPE, **recipe}, parser().parse_args(["r.yaml", *text.split(), *more]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name, monkeypatch, tmp_path):
+    """TERSELY_GOLDEN=write renews them; read the difference before it is committed."""
+    monkeypatch.setattr(os, "getcwd", lambda: "/work dir")
+    for file, text in scripts(CASES[name]).items():
+        if file.endswith(".sbatch"):
+            path = GOLDEN / f"{name}.{file}"
+            if os.environ.get("TERSELY_GOLDEN") == "write":
+                path.write_text(text)
+            assert text == path.read_text()
+
+
+@pytest.mark.parametrize("name", [*CASES, "hostile"])
+def test_shellcheck_is_clean(name, tmp_path):
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed: apt-get install shellcheck")
+    hostile = ("--gpus-per-node", "1", "--job-name", HOSTILE, "--env", f"X={HOSTILE}", "--eval", HOSTILE)
+    made = scripts("", *hostile) if name == "hostile" else scripts(CASES[name])
+    for file in ("train.sbatch", "eval.sbatch"):
+        if file in made:
+            (tmp_path / file).write_text(made[file])
+            done = subprocess.run(["shellcheck", tmp_path / file], capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout
+
+
+def test_every_value_is_data(tmp_path):
+    """The head of the script, run by bash with what a user might have typed: nothing of it is executed."""
+    run_dir = tmp_path / HOSTILE.replace("/", "_")
+    made = scripts("--gpus-per-node 0", "--job-name", HOSTILE, "--env", f"X={HOSTILE}", run_dir=str(run_dir))
+    head = made["train.sbatch"].split("mapfile")[0].replace(f"cd {quoted(os.getcwd())}", "")
+    done = subprocess.run(
+        ["bash", "-c", head + 'printf "%s\\n%s" "$X" "$run_dir"'],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "SLURM_JOB_ID": "7"},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [HOSTILE, str(run_dir)]
+
+
+def test_line_breaks_are_refused():
+    for function in (quoted, lambda value: sbatch_word("job-name", value)):
+        with pytest.raises(SpecError, match="line break"):
+            function("a\n#SBATCH --wrap=x")
+
+
+def test_node_rank_is_expanded_on_the_nodes():
+    text = scripts("--nodes 4 --gpus-per-node 2")["train.sbatch"]
+    inner = text.split("bash -c '")[1].split("'")[0]
+    assert '--machine_rank "$SLURM_NODEID"' in inner and 'trap "" USR1' in inner
+    assert "--num_machines 4 --num_processes 8" in inner
+
+
+def test_array_tasks_have_their_own_recipe_and_folder():
+    made = scripts(CASES["array"])
+    recipes = [yaml.safe_load(made[f"recipe-{i}.yaml"]) for i in range(4)]
+    assert [(r["seed"], float(r["learning_rate"])) for r in recipes] == [(1, 1e-6), (1, 2e-6), (2, 1e-6), (2, 2e-6)]
+    assert len({r["run_dir"] for r in recipes}) == 4
+    assert all(r["run_dir"] in made["train.sbatch"] for r in recipes)
+    assert "recipe-4.yaml" not in made
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--gpus-per-node -1", "--gpus-per-node is -1; it must be at least 0"),
+        ("--nodes 0 --gpus-per-node 1", "--nodes is 0"),
+        ("--gpus-per-node 1 --time soon", "--time is 'soon'"),
+        ("--gpus-per-node 1 --sweep beta", "--sweep is 'beta'"),
+        ("--gpus-per-node 1 --env 1X=3", "--env is '1X=3'"),
+        ("--gpus-per-node 1 --accelerate zero4", "did you mean 'zero3'|did you mean 'zero2'"),
+        ("--gpus-per-node 7", "do not divide over 7 ranks"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(options, message):
+    with pytest.raises(SpecError, match=message):
+        scripts(options)
+
+
+def test_dry_run_writes_nothing_and_imports_no_torch(tmp_path):
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump({**RECIPE, "run_dir": str(tmp_path / "run")}))
+    code = (
+        "import sys; from tersely.launch.slurm import main\n"
+        "main(['r.yaml', '--gpus-per-node', '1', '--dry-run', '--learning_rate', '3e-6'])\n"
+        "assert 'torch' not in sys.modules and 'trl' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "#SBATCH --signal=B:USR1@300" in done.stdout and "learning_rate: 3e-6" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_sbatch_the_message_says_so(tmp_path, monkeypatch):
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump({**RECIPE, "run_dir": str(tmp_path / "run")}))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SpecError, match="sbatch was not found"):
+        main([str(tmp_path / "r.yaml"), "--gpus-per-node", "1"])
+    assert (tmp_path / "run" / "launch" / "train.sbatch").exists()
