@@ -246,17 +246,18 @@ def temperature(options: argparse.Namespace) -> dict[str, Any]:
     made = build("sampling", "hapo_temperature")
     made.load_state_dict({"current": {"pivot": -1.0, "spread": 2.0, "upper": 1.5, "lower": 12.0}})
     requests = [GenerationRequest(tuple(range(5, 21)), i, 200) for i in range(256)]
-    speeds: dict[str, list[float]] = {"plain": [], "adaptive": []}
+    counts, seconds = {"plain": 0, "adaptive": 0}, {"plain": 0.0, "adaptive": 0.0}
     for i in range(options.rounds + 1):
         for name, drawn_at in list({"plain": 1.0, "adaptive": made}.items())[:: 1 - 2 * (i % 2)]:
             began = time.perf_counter()
             tokens = sum(len(drawn.token_ids) for drawn in engine.generate(requests, temperature=drawn_at))
             if i:
-                speeds[name].append(tokens / (time.perf_counter() - began))
+                counts[name] += tokens
+                seconds[name] += time.perf_counter() - began
     engine.close()
-    ratios = [a / p for a, p in zip(speeds["adaptive"], speeds["plain"], strict=True)]
-    medians = {f"{name}_tokens_per_second": statistics.median(values) for name, values in speeds.items()}
-    return {**medians, "ratio": statistics.median(ratios), "rounds": options.rounds}
+    speeds = {f"{name}_tokens_per_second": counts[name] / seconds[name] for name in counts}
+    ratio = speeds["adaptive_tokens_per_second"] / speeds["plain_tokens_per_second"]
+    return {**speeds, "ratio": ratio, "rounds": options.rounds}
 
 
 def main() -> None:

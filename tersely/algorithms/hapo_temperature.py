@@ -121,6 +121,5 @@ class HAPOTemperature:
 
 def row_entropy(logits: Tensor) -> Tensor:
     """(R, V) -> (R,) entropy of each row in float32, nats; a logit of -inf adds nothing."""
-    logp = torch.log_softmax(logits.detach().float(), dim=-1)
-    p = logp.exp()
-    return -torch.where(p > 0, p * logp, 0.0).sum(-1)
+    logp = torch.log_softmax(logits.detach().float(), dim=-1).clamp(min=-1e30)  # 0 * -1e30 is 0, 0 * -inf is nan
+    return -torch.linalg.vecdot(logp.exp(), logp)

@@ -9,6 +9,7 @@ raw logits, before vLLM divides by the request's temperature T_base, and so divi
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -67,6 +68,7 @@ def _asked(params: Any) -> str | None:
     return params.extra_args.get(KEY)
 
 
+@lru_cache(maxsize=8)
 def sampling_of(text: str) -> HAPOTemperature:
     """The sampling that `engine_arguments` described. Raises `ValueError` for anything else."""
     try:
