@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from trl import GRPOConfig
 
-from tersely.checks import SpecError, check_fields, nearest
+from tersely.checks import SpecError, check_fields, nearest, require_range
 from tersely.rl.batch import BatchPlan
 from tersely.rl.objective import SLOT_DEFAULTS, Objective
 
@@ -66,6 +66,8 @@ class RunConfig:
     updates_per_batch: int = 1
     planned_update: Literal[True, False, "always"] = True
     """Micro-batches by length, rows without signal left out; `always` also where the policy's statistics are theirs."""
+    max_resample_rounds: int = 0
+    """How often a batch may replace the groups that the filter refuses by fresh prompts; 0 trains with fewer groups."""
     engine: str = "transformers"
     """`transformers` or `vllm`."""
     instruction: str | None = None
@@ -119,6 +121,7 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
         raise SpecError(
             f"loss_type {trl_values['loss_type']} is TRL's own policy and aggregate; leave policy and aggregate out"
         )
+    require_range("max_resample_rounds", run.max_resample_rounds, at_least=0)
     if run.engine not in ("transformers", "vllm"):
         raise SpecError(f"engine is {run.engine!r}; {nearest(run.engine, ('transformers', 'vllm'))}")
     if run.evaluation:

@@ -32,6 +32,12 @@ class Grader:
         self._pending = None
         return verdicts, seconds, time.perf_counter() - began
 
+    def settle(self, verdicts: list[Any], seconds: float) -> None:
+        """Put back what `result` gave, completed: the next `result` gives it again."""
+        done: Future = Future()
+        done.set_result((verdicts, seconds))
+        self._pending = done
+
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
         close = getattr(self.verifier, "close", None)

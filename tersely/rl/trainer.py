@@ -31,8 +31,9 @@ from tersely.rl import checkpoint, versions
 from tersely.rl.config import TRL_LOSSES, RunConfig
 from tersely.rl.control import ControllerFeed
 from tersely.rl.drawing import Drawing
+from tersely.rl.engine import Generation, GenerationRequest
 from tersely.rl.engine_gap import GapGuard, gap
-from tersely.rl.facts import RowFacts, completion_rows, group_metrics, rollouts_from_facts
+from tersely.rl.facts import completion_rows, group_metrics, rollouts_from_facts
 from tersely.rl.grading import Grader
 from tersely.rl.guards import check_loss, check_undecided
 from tersely.rl.memory import PromptMemory
@@ -42,6 +43,7 @@ from tersely.rl.order import PromptStream
 from tersely.rl.padding import fit_columns, trimmed
 from tersely.rl.parsing import parse_completion
 from tersely.rl.planned_update import PlannedUpdate
+from tersely.rl.resample import Resampling, gathered_facts, resample
 from tersely.rl.rollout import RolloutRound, Template
 from tersely.rl.sampler import TransformersEngine
 from tersely.rl.step_metrics import StepMetrics, reward_columns
@@ -53,7 +55,8 @@ versions.check_window()
 class TerselyTrainer(OldPolicyPass, GRPOTrainer):
     """Train `objective` on `train_dataset` (columns prompt, problem, answer, prompt_id, level).
 
-    `first_step` is the number of steps that stages before this one took. `engine` None generates with the trained model itself; `verifier` has `verify(golds, texts) -> list[Verdict]`.
+    `first_step` is the number of steps that stages before this one took. `engine` None generates with the trained model
+    itself; `verifier` has `verify(golds, texts) -> list[Verdict]`.
     """
 
     _round: RolloutRound
@@ -134,15 +137,20 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
             group_size=num_generations,
             cap=self.max_completion_length,
         )
-        self.drawing = Drawing(self.objective.sampling)
         with self._timed("time/generate"):
-            generations = self.engine.generate(
-                requests, temperature=self.drawing.temperature, top_p=self.top_p, top_k=self.top_k or 0
-            )
-        self._round.finish(generations)
+            self._round.finish(self.draw(requests))
         self.grader.start([row["answer"] for row in self._round.rows], self._round.texts)
+        self._resampling = Resampling()
+        if rounds := self.run_config.max_resample_rounds:
+            with self._timed("time/resample"):
+                self._resampling = resample(self, prompt_ids, rounds)
         logprobs = self._round.sampler_logprobs() if self.engine.reports_logprobs else None
         return self._round.trained_completions(), logprobs
+
+    def draw(self, requests: list[GenerationRequest]) -> list[Generation]:
+        """The engine, at this run's sampling."""
+        self.drawing = draw = Drawing(self.objective.sampling)
+        return self.engine.generate(requests, temperature=draw.temperature, top_p=self.top_p, top_k=self.top_k or 0)
 
     def _generate(self, prompts: list):
         result = super()._generate(prompts)
@@ -158,22 +166,30 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
 
     # ---- verify, gather, score ----
 
+    @property
+    def progress(self) -> float:
+        return self.state.global_step / max(self.state.max_steps, 1)
+
+    def parse_turn(self, turn: str) -> Any:
+        """What a whole assistant's turn says of itself, by the plan's own contract where it has one."""
+        return getattr(self.objective.plan, "parse", parse_completion)(turn)
+
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         token_ids, entropy = self._gathered_tokens()
         verdicts, seconds, waited = self.grader.result()
-        parse = getattr(self.objective.plan, "parse", parse_completion)
-        facts: list[RowFacts] = gather_object(self._round.facts(verdicts, parse))
-        progress = self.state.global_step / max(self.state.max_steps, 1)
-        rollouts = rollouts_from_facts(
-            facts, self.num_generations, self.max_completion_length, progress, self.memory, token_ids, entropy
-        )
+        facts = gathered_facts(self, verdicts)
+        shape = (self.num_generations, self.max_completion_length, self.progress, self.memory)
+        rollouts = rollouts_from_facts(facts, *shape, token_ids, entropy)
+        refused = self._resampling.refused
+        everything = rollouts_from_facts(facts + refused, *shape) if refused else rollouts
         self._correct = rollouts.correct
         for name, value in self.drawing.metrics(rollouts).items():
             self._record(name, value)
         with self._timed("time/score"):
             self._scores = self.objective.score(rollouts)
-            self.objective.update(rollouts)
-        metrics = group_metrics(rollouts, facts, self._scores.keep)
+            self.objective.update(everything)
+        keep = torch.cat([self._scores.keep, torch.zeros(len(refused) // self.num_generations, dtype=torch.bool)])
+        metrics = {**group_metrics(everything, facts + refused, keep), **self._resampling.metrics()}
         for name, value in {**metrics, "time/verify": seconds, "time/verify_wait": waited}.items():
             self._record(name, value)
         if self.accelerator.is_main_process:
@@ -236,7 +252,7 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
             ref_logp=inputs.get("ref_per_token_logps"),
             sampler_logp=inputs.get("sampling_per_token_logps"),
             live_entropy=entropies if getattr(policy, "needs_live_entropy", False) else None,
-            progress=self.state.global_step / max(self.state.max_steps, 1),
+            progress=self.progress,
         )
         per_token, metrics = policy(batch)
         loss = self._aggregate(per_token, mask, inputs)

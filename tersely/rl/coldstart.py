@@ -1,0 +1,195 @@
+"""The cold start: a stage of supervised training on the model's own right answers, rewritten into a method's form.
+
+    - {name: warm, kind: sft, steps: 60, rewrite: selfbudgeter, prompts: 256, samples: 4, settings: {learning_rate: 1e-3}}
+
+Rollouts by our engines, one seed a sample; verified; kept if right and whole; rewritten (`rewrites.py`); stored in the
+stage's folder, so that a restart samples nothing again; then TRL's SFTTrainer. The loss is the mean over tokens of
+weight times negative log-prob, or that of an `sft_loss` component.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tersely.checks import SpecError, check_fields, nearest, require_range
+from tersely.rl.checkpoint import write_json
+from tersely.rl.rewrites import Attempt, Span, build_rewrite
+from tersely.rl.seeds import sample_seed
+
+EXAMPLES, MEMORY = "examples.json", "memory.json"
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """What a stage of kind `sft` says beside name and steps."""
+
+    rewrite: Any = "plain"
+    prompts: int = 256
+    """How many of the dataset's prompts are sampled, from the first."""
+    samples: int = 4
+    """A prompt."""
+    temperature: float = 1.0
+    batch_size: int = 16
+    """Examples a step on each rank."""
+    sft_loss: Any = None
+    """A component of `SFT_LOSSES`; null for the weighted mean over tokens."""
+    settings: dict = field(default_factory=dict)
+    """Fields of TRL's SFTConfig by their names."""
+
+    def __post_init__(self):
+        for name in ("prompts", "samples", "batch_size"):
+            require_range(f"cold start {name}", getattr(self, name), at_least=1)
+        require_range("cold start temperature", self.temperature, above=0)
+
+    @classmethod
+    def of(cls, stage: Any) -> ColdStart:
+        """The checked keys of a stage."""
+        from trl import SFTConfig
+
+        from tersely.components import build
+
+        where = f"stage {stage.name}"
+        spec = cls(**check_fields(cls, stage.recipe["cold_start"], where=where))
+        build_rewrite(spec.rewrite, where)
+        if spec.sft_loss is not None:
+            build("sft_loss", spec.sft_loss)
+        known = {f.name for f in dataclasses.fields(SFTConfig) if f.init}
+        for key in spec.settings:
+            if key not in known:
+                raise SpecError(f"{where}: settings has no key {key!r}; {nearest(str(key), sorted(known))}")
+        return spec
+
+    def table(self) -> str:
+        return "\n".join(f"{name:>18} {value!s:>8}" for name, value in vars(self).items() if name != "settings")
+
+
+def train_cold_start(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
+    """Collect once, then train to `stage.final`. Returns the trainer."""
+    from accelerate import PartialState
+
+    from tersely.rl.coldstart_trainer import sft_trainer
+    from tersely.rl.stages import carried_state
+
+    spec = ColdStart.of(stage)
+    collected = stage.folder / EXAMPLES
+    if not (resume and collected.is_file()):
+        _collect(stage, spec, previous)
+    PartialState().wait_for_everyone()
+    examples = json.loads(collected.read_text())
+    state = {"memory": json.loads((stage.folder / MEMORY).read_text())}
+    state["objective"] = carried_state(previous).get("objective") or {}
+    trainer, last = sft_trainer(stage, spec, examples, run_dir, resume)
+    trainer.train(resume_from_checkpoint=last)
+    trainer.save_final(stage.final, state)
+    return trainer
+
+
+def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
+    """Sample, verify, rewrite, store. Every rank takes its share of the prompts."""
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    from tersely.launch.train import make_engine
+    from tersely.rewards import Verifier
+    from tersely.rl.config import grpo_config, split_recipe, world_size
+    from tersely.rl.data import load_problems
+    from tersely.rl.models import load_model
+    from tersely.rl.sampler import TransformersEngine
+    from tersely.rl.stages import carried_state
+
+    run, trl_values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
+    args = grpo_config(run, trl_values, run.objective(trl_values), world_size())
+    model, tokenizer = load_model(run.model_name_or_path, args)
+    model.to(args.device)
+    rows = load_problems(run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt)
+    engine = make_engine(run, args, tokenizer) or TransformersEngine(model, tokenizer, rows_at_once=256)
+    verifier = Verifier(**run.verifier)
+    ranks = PartialState()
+    mine = [row for i, row in enumerate(rows) if i % ranks.num_processes == ranks.process_index]
+    sampler = Sampler(engine, tokenizer, verifier, args.seed, args.max_completion_length)
+    rewrite = build_rewrite(spec.rewrite, f"stage {stage.name}")
+    try:
+        share = [row for i, row in enumerate(mine) if i * ranks.num_processes + ranks.process_index < spec.prompts]
+        found = sampler.attempts(share, spec.samples, spec.temperature)
+        memory_field = getattr(rewrite, "memory_field", None)
+        greedy = sampler.attempts(mine, 1, 0.0) if memory_field else []
+    finally:
+        engine.close()
+        verifier.close()
+    count = lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+    written = [
+        {"prompt_id": row["prompt_id"], "prompt": row["prompt"], "kind": example.kind, "spans": example.spans}
+        for row, attempts in zip(share, found, strict=True)
+        if attempts
+        for example in rewrite(attempts, count)
+    ]
+    lengths = [(r["prompt_id"], a[0].length) for r, a in zip(mine, greedy, strict=bool(greedy)) if a]
+    written, lengths = gather_object(written), gather_object(lengths)
+    _store(stage, spec, written, lengths, memory_field, carried_state(previous).get("memory") or {})
+
+
+def _store(stage: Any, spec: ColdStart, written: list, lengths: list, memory_field: str | None, memory: dict) -> None:
+    from accelerate import PartialState
+
+    ranks = PartialState()
+    if len(written) < spec.batch_size * ranks.num_processes:
+        raise SpecError(
+            f"stage {stage.name}: {len(written)} examples came of {spec.prompts} prompts, fewer than one batch of "
+            f"{spec.batch_size * ranks.num_processes}; raise prompts or samples, or lower batch_size"
+        )
+    if not ranks.is_main_process:
+        return
+    for prompt_id, length in lengths:
+        memory.setdefault(prompt_id, {})[memory_field] = float(length)
+    stage.folder.mkdir(parents=True, exist_ok=True)
+    write_json(stage.folder / MEMORY, memory)
+    write_json(stage.folder / EXAMPLES, sorted(written, key=lambda e: (e["prompt_id"], e["kind"], e["spans"])))
+    print(f"{len(written)} examples of {len({e['prompt_id'] for e in written})} prompts", flush=True)
+
+
+@dataclass
+class Sampler:
+    """Right and whole attempts of a list of prompts."""
+
+    engine: Any
+    tokenizer: Any
+    verifier: Any
+    seed: int
+    cap: int
+
+    def attempts(self, rows: list[dict[str, Any]], samples: int, temperature: float) -> list[list[Attempt]]:
+        """One list a row, in order; empty where no sample was right."""
+        from tersely.rl.engine import GenerationRequest
+        from tersely.rl.rollout import Template
+
+        tail = Template.of(self.tokenizer).tail
+        requests, owners = [], []
+        for place, row in enumerate(rows):
+            ids = self.tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
+            for j in range(samples):
+                seed = sample_seed(self.seed, 0, row["prompt_id"], j, salt="cold start")
+                requests.append(GenerationRequest(tuple(ids), seed, self.cap))
+                owners.append(place)
+        drawn = self.engine.generate(requests, temperature=temperature)
+        texts = self.tokenizer.batch_decode([g.token_ids for g in drawn], skip_special_tokens=True)
+        verdicts = self.verifier.verify([rows[place]["answer"] for place in owners], texts)
+        found: list[list[Attempt]] = [[] for _ in rows]
+        for place, generation, text, verdict in zip(owners, drawn, texts, verdicts, strict=True):
+            if verdict.correct == 1 and generation.finish == "eos":
+                found[place].append(Attempt(tail + text, text, len(generation.token_ids)))
+        return found
+
+
+def tokens_and_weights(tokenizer: Any, prompt: list[dict[str, str]], spans: list) -> tuple[list[int], list[float]]:
+    """Ids of prompt, spans and end, each tokenised alone so that they concatenate; one weight an id, 0 on the prompt."""
+    ids = list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
+    weights = [0.0] * len(ids)
+    for span in (*(Span(*span) for span in spans), None):
+        part = [tokenizer.eos_token_id] if span is None else tokenizer.encode(span.text, add_special_tokens=False)
+        ids += part
+        weights += [1.0 if span is None else float(span.weight)] * len(part)
+    return ids, weights

@@ -1,0 +1,146 @@
+"""TRL's SFTTrainer with a weight a token, in an order that is exact under resume, with sealed checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from tersely.components import build
+from tersely.rl import checkpoint
+from tersely.rl.callbacks import RunFiles
+from tersely.rl.coldstart import ColdStart, tokens_and_weights
+from tersely.rl.order import PromptStream
+
+
+class ColdStartTrainer(SFTTrainer):
+    """`sft_loss(nll, entropy, mask) -> (weights, loss)`, or None for the examples' own weights."""
+
+    def __init__(self, *, sft_loss: Any = None, **arguments: Any):
+        self.sft_loss = sft_loss
+        super().__init__(**arguments)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+        target = inputs["labels"][:, 1:]
+        valid = target != -100
+        logp = torch.log_softmax(outputs.logits[:, :-1].float(), dim=-1)
+        nll = -logp.gather(2, target.clamp(min=0).unsqueeze(2)).squeeze(2)
+        loss = self._loss(nll, logp, valid, inputs["weights"][:, 1:], num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+    def _loss(self, nll: Tensor, logp: Tensor, valid: Tensor, weights: Tensor, items: Any) -> Tensor:
+        """The sum over this micro-batch, divided by the tokens of the whole step."""
+        count = valid.sum() if items is None else torch.as_tensor(items)
+        if self.sft_loss is not None:
+            entropy = -(logp.detach().exp() * logp.detach()).sum(2)
+            weights, _ = self.sft_loss(nll, entropy, valid)
+            if hasattr(self.sft_loss, "kept_count"):
+                count = torch.as_tensor(self.sft_loss.kept_count(int(count)))
+        ranks = self.accelerator.num_processes if items is not None and self.args.average_tokens_across_devices else 1
+        return torch.where(valid, weights * nll, 0.0).sum() / count.clamp(min=1).to(nll.device) * ranks
+
+    def _get_train_sampler(self, dataset=None):
+        batch = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        prompts = batch * self.accelerator.num_processes
+        return PromptStream(len(self.train_dataset), prompts, 1, 1, self.args.max_steps, self.args.seed, shuffle=True)
+
+    def save_final(self, folder: Path, state: dict[str, Any]) -> None:
+        self.save_model(str(folder))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.processing_class.save_pretrained(str(folder))
+            checkpoint.seal(folder, self.state.global_step, state)
+        self.accelerator.wait_for_everyone()
+
+
+class Seal(TrainerCallback):
+    """A manifest for every checkpoint, so that a partial one is told from a whole one."""
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            checkpoint.complete(args.output_dir, state.global_step, {})
+
+
+class Line(TrainerCallback):
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_world_process_zero and logs and "loss" in logs:
+            print(f"step {state.global_step}/{state.max_steps}  sft loss {logs['loss']:.4f}", flush=True)
+
+
+def sft_trainer(
+    stage: Any, spec: ColdStart, examples: list[dict], run_dir: Path, resume: bool
+) -> tuple[ColdStartTrainer, str | None]:
+    """The trainer over the stored examples, and the checkpoint to go on from."""
+    from datasets import Dataset
+
+    from tersely.rl.config import split_recipe
+    from tersely.rl.models import load_model
+
+    run, trl_values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
+    args = sft_config(stage, spec, trl_values)
+    model, tokenizer = load_model(run.model_name_or_path, args)
+    pairs = [tokens_and_weights(tokenizer, example["prompt"], example["spans"]) for example in examples]
+    last, passed_over = checkpoint.latest_whole(stage.folder) if resume else (None, [])
+    trainer = ColdStartTrainer(
+        sft_loss=None if spec.sft_loss is None else build("sft_loss", spec.sft_loss),
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_list([{"input_ids": ids, "weights": weights} for ids, weights in pairs]),
+        processing_class=tokenizer,
+        data_collator=lambda rows: collate(rows, tokenizer.pad_token_id),
+    )
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    for added in (Seal(), Line()):
+        trainer.add_callback(added)
+    if trainer.accelerator.is_main_process:
+        for line in (*passed_over, *([f"going on from {last.name}"] if last else [])):
+            print(line, flush=True)
+        step = int(last.name.rpartition("-")[2]) if last else 0
+        trainer.add_callback(RunFiles(run_dir, trainer, step, stage.name, stage.first_step))
+    return trainer, str(last) if last else None
+
+
+def sft_config(stage: Any, spec: ColdStart, trl_values: dict[str, Any]) -> SFTConfig:
+    """The stage's settings over what the run says of the machine."""
+    values = {
+        "logging_steps": 1,
+        "save_steps": 50,
+        "save_total_limit": 3,
+        "report_to": "none",
+        "bf16": torch.cuda.is_available(),
+        "use_cpu": not torch.cuda.is_available(),
+        "gradient_checkpointing": bool(trl_values.get("gradient_checkpointing", True)),
+        **{key: trl_values[key] for key in ("seed", "save_steps", "max_grad_norm", "bf16") if key in trl_values},
+        **spec.settings,
+        "max_steps": stage.steps,
+        "per_device_train_batch_size": spec.batch_size,
+        "output_dir": str(stage.folder),
+        "remove_unused_columns": False,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "max_length": None,
+    }
+    for key in ("learning_rate", "warmup_ratio", "weight_decay", "max_grad_norm"):
+        if isinstance(values.get(key), str):
+            values[key] = float(values[key])
+    return SFTConfig(**values)
+
+
+def collate(rows: list[dict], pad: int) -> dict[str, Tensor]:
+    """Right-padded ids, mask, labels (-100 where the weight is 0) and weights."""
+    longest = max(len(row["input_ids"]) for row in rows)
+    ids = torch.full((len(rows), longest), pad)
+    weights, mask = torch.zeros(len(rows), longest), torch.zeros(len(rows), longest, dtype=torch.long)
+    for i, row in enumerate(rows):
+        size = len(row["input_ids"])
+        ids[i, :size], weights[i, :size], mask[i, :size] = (
+            torch.tensor(row["input_ids"]),
+            torch.tensor(row["weights"]),
+            1,
+        )
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(weights == 0, -100), "weights": weights}

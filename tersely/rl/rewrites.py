@@ -1,0 +1,117 @@
+"""What a cold start teaches: a model's own right answers, rewritten into the form that a method asks for.
+
+A rewrite is called with the right attempts of one prompt and returns examples: lists of spans, text and weight. The prompt
+is no span (it has weight 0), and the end of the turn is added by the caller. Parsers of the same forms: the plans of
+`tersely/algorithms/{selfbudgeter,arm}.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+from tersely.algorithms import arm
+from tersely.checks import SpecError, check_fields, nearest, require_choice
+from tersely.rl.parsing import thinking_part
+
+Count = Callable[[str], int]
+
+
+class Span(NamedTuple):
+    text: str
+    weight: float = 1.0
+    """0 keeps the span out of the loss; another weight multiplies its tokens' loss."""
+
+
+class Attempt(NamedTuple):
+    """A right, whole rollout."""
+
+    turn: str
+    """What the template opened, and the completion."""
+    text: str
+    length: int
+    """Sampled tokens, the end token counted."""
+
+
+class Example(NamedTuple):
+    kind: str
+    spans: list[Span]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The answers as they are: rejection sampling. `keep: shortest` takes one a prompt."""
+
+    keep: Literal["all", "shortest"] = "all"
+    memory_field: ClassVar[str | None] = None
+
+    def __post_init__(self):
+        require_choice("rewrite plain.keep", self.keep, ("all", "shortest"))
+
+    def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
+        chosen = attempts if self.keep == "all" else [min(attempts, key=lambda a: a.length)]
+        return [Example("plain", [Span(attempt.text)]) for attempt in chosen]
+
+
+@dataclass(frozen=True)
+class SelfBudgeter:
+    """arXiv 2505.11274: the answer announces its own length, tags counted. The length of one greedy run, where it was
+    right, becomes the prompt's `budget_max`."""
+
+    memory_field: ClassVar[str | None] = "budget_max"
+
+    def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
+        return [Example("budget", self._spans(attempt, count)) for attempt in attempts]
+
+    def _spans(self, attempt: Attempt, count: Count) -> list[Span]:
+        budget = attempt.length
+        for _ in range(3):  # the number's own digits are tokens too
+            budget = attempt.length + count(f"<budget>{budget}</budget><solution>") + count("</solution>")
+        return [Span(f"<budget>{budget}</budget><solution>"), Span(attempt.text + "</solution>")]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """arXiv 2505.20258: every prompt in four formats. The long chain is the longest right attempt, the short one the
+    shortest, the code the equations of the shortest as assignments, the direct one the answer alone. (The paper's formats
+    were written by a larger model; these are the model's own, and code is left out where a chain holds no equation.)
+    """
+
+    memory_field: ClassVar[str | None] = None
+
+    def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
+        ordered = sorted(attempts, key=lambda a: a.length)
+        thoughts = [thinking_part(a.turn) or "" for a in ordered]
+        worked = [thought.strip() for thought in thoughts if thought.strip()]
+        answer = ordered[0].text.rpartition("</think>")[2].strip()
+        bodies = {"direct": ""}
+        if worked:
+            bodies |= {"short_cot": worked[0], "code": code(worked[0]), "long_cot": worked[-1]}
+        written = {mode: body for mode, body in bodies.items() if body or mode == "direct"}
+        return [Example(mode, [Span(_formatted(mode, body, answer))]) for mode, body in written.items()]
+
+
+def _formatted(mode: str, body: str, answer: str) -> str:
+    part = f"<{arm.TAGS[mode]}>\n{body}\n</{arm.TAGS[mode]}>\n" if mode != "direct" else ""
+    return f"{part}<ANSWER>\n{answer}\n</ANSWER>"
+
+
+def code(thought: str) -> str:
+    """The chain's equations, each once, as assignments with their value in a comment; empty where there is none."""
+    found = re.findall(r"(\d+(?: [-+*/] \d+)+) = (-?\d+)", thought)
+    return "\n".join(f"x = {left} # {right}" for left, right in dict.fromkeys(found))
+
+
+REWRITES: dict[str, type] = {"arm": Arm, "plain": Plain, "selfbudgeter": SelfBudgeter}
+
+
+def build_rewrite(spec: object, where: str) -> Callable[[Sequence[Attempt], Count], list[Example]]:
+    """A rewrite from its name, or a mapping with `name` and parameters."""
+    values = dict(spec) if isinstance(spec, dict) else {"name": spec}
+    name = str(values.pop("name", ""))
+    if name not in REWRITES:
+        raise SpecError(f"{where}: rewrite is {name!r}; {nearest(name, REWRITES)}")
+    cls = REWRITES[name]
+    return cls(**check_fields(cls, values, where=f"{where}: rewrite {name}"))

@@ -1,0 +1,94 @@
+"""The supervised stage's data and loss: ids that concatenate, weights, labels, and the registered losses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tersely.checks import SpecError
+from tersely.components import build
+from tersely.rl.coldstart import ColdStart, tokens_and_weights
+from tersely.rl.coldstart_trainer import ColdStartTrainer, collate
+from tersely.rl.stages import stages_of
+
+PROMPT = [{"role": "user", "content": "1+1="}]
+
+
+@pytest.fixture
+def tokenizer(tiny_model):
+    from tersely.rl.models import load_tokenizer
+
+    return load_tokenizer(str(tiny_model))
+
+
+def test_spans_concatenate_and_carry_their_weights(tokenizer):
+    ids, weights = tokens_and_weights(tokenizer, PROMPT, [["ab", 0.0], ["cd", 2.0]])
+    prompt = len(ids) - 5
+    assert tokenizer.decode(ids[prompt:]) == "abcd<eos>" and weights == [0.0] * (prompt + 2) + [2.0, 2.0, 1.0]
+    assert tokenizer.decode(ids[:prompt]).endswith("<assistant><think>\n")
+
+
+def test_a_batch_has_labels_where_the_weight_is_not_zero():
+    batch = collate([{"input_ids": [5, 6, 7], "weights": [0.0, 1.0, 2.0]}, {"input_ids": [8], "weights": [1.0]}], 0)
+    assert batch["labels"].tolist() == [[-100, 6, 7], [8, -100, -100]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]] and batch["input_ids"][1].tolist() == [8, 0, 0]
+
+
+def loss_of(sft_loss, logits, labels, weights, items=None):
+    trainer = SimpleNamespace(
+        sft_loss=sft_loss,
+        accelerator=SimpleNamespace(num_processes=1),
+        args=SimpleNamespace(average_tokens_across_devices=True),
+    )
+    trainer._loss = lambda *a: ColdStartTrainer._loss(trainer, *a)
+    model = lambda **_: SimpleNamespace(logits=logits)
+    inputs = {"input_ids": labels, "attention_mask": None, "labels": labels, "weights": weights}
+    return ColdStartTrainer.compute_loss(trainer, model, inputs, num_items_in_batch=items)
+
+
+def test_the_loss_is_the_weighted_sum_over_the_tokens_of_the_step():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(1, 4, 7), torch.tensor([[-100, 3, -100, 5]])
+    weights = torch.tensor([[0.0, 1.0, 0.0, 2.0]])
+    logp = torch.log_softmax(logits, -1)
+    expected = -(logp[0, 0, 3] + 2 * logp[0, 2, 5])
+    assert loss_of(None, logits, labels, weights).item() == pytest.approx(expected.item() / 2)
+    assert loss_of(None, logits, labels, weights, items=8).item() == pytest.approx(expected.item() / 8)
+
+
+@pytest.mark.parametrize("name", ["talr", "entropy_sft"])
+def test_a_registered_loss_is_the_loss_of_a_whole_step(name):
+    torch.manual_seed(1)
+    logits, labels = torch.randn(2, 6, 7), torch.randint(0, 7, (2, 6))
+    labels[1, 4:] = -100
+    component = build("sft_loss", name)
+    logp = torch.log_softmax(logits[:, :-1], -1)
+    target, valid = labels[:, 1:], labels[:, 1:] != -100
+    nll = -logp.gather(2, target.clamp(min=0).unsqueeze(2)).squeeze(2)
+    _, expected = component(nll, -(logp.exp() * logp).sum(2), valid)
+    assert loss_of(component, logits, labels, torch.ones(2, 6)).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"samples": 0}, "cold start samples is 0"),
+        ({"sampels": 2}, "sampels"),
+        ({"rewrite": "sbtx"}, "stage warm: rewrite is 'sbtx'"),
+        ({"sft_loss": "talrr"}, "talr"),
+        ({"settings": {"learning_rat": 1}}, "learning_rat"),
+    ],
+)
+def test_what_is_refused(keys, message):
+    recipe = {
+        "model_name_or_path": "m",
+        "run_dir": "r",
+        "stages": [{"name": "warm", "kind": "sft", "steps": 1, **keys}],
+    }
+    (stage,) = stages_of(recipe)
+    assert stage.folder == Path("r/stages/1-warm")
+    with pytest.raises(SpecError, match=message):
+        ColdStart.of(stage)
