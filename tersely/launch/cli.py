@@ -110,3 +110,7 @@ def usage(program: str, commands: Table) -> str:
     lines = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in commands.items())
     options = "" if " " in program else "\n\n  --version   print the version\n  --debug     keep tracebacks of errors"
     return f"usage: {program} <command> [options]\n\n{lines}{options}\n\n{program} <command> --help says more."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -127,3 +127,10 @@ def test_without_sbatch_the_message_says_so(tmp_path, monkeypatch):
     with pytest.raises(SpecError, match="sbatch was not found"):
         main([str(tmp_path / "r.yaml"), "--gpus-per-node", "1"])
     assert (tmp_path / "run" / "launch" / "train.sbatch").exists()
+
+
+def test_the_module_that_the_eval_job_calls_is_a_command():
+    text = scripts("--gpus-per-node 1 --eval testbed")["eval.sbatch"]
+    assert "python -m tersely.launch.cli eval" in text
+    done = subprocess.run([sys.executable, "-m", "tersely.launch.cli", "evil"], capture_output=True, text=True)
+    assert done.returncode == 2 and "there is no command 'evil'" in done.stderr
