@@ -172,7 +172,7 @@ def plan_lines(
     batches = math.ceil(args.max_steps / updates)
     generate = plan.rows_per_rank * trial.mean_tokens / trial.tokens_per_s
     # old log-probs are a forward pass more, about a third, where they are not the policy's own
-    passes = args.num_iterations + (1 / 3 if updates > 1 or run.engine == "vllm" else 0)
+    passes = args.num_iterations + (1 / 3 if updates > 1 or run.engine != "transformers" else 0)
     train = plan.micro_batches * passes * update_s
     hours = batches * (generate + train) / 3600
     tokens = batches * plan.rows * trial.mean_tokens

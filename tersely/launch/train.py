@@ -242,9 +242,13 @@ def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenize
 
 
 def make_engine(run: Any, args: Any, tokenizer: Any) -> Any:
-    """None for the trained model itself; a vLLM engine of this rank's own otherwise."""
+    """None for the trained model itself; the servers of the recipe, or a vLLM engine of this rank's own, otherwise."""
     if run.engine == "transformers":
         return None
+    if run.engine == "vllm_server":
+        from tersely.rl.vllm_server import ServerEngine
+
+        return ServerEngine(run.servers, tokenizer, weights_dir=Path(run.run_dir) / "served_weights")
     from tersely.rl.models import model_location
     from tersely.rl.vllm_engine import VLLMEngine
 

@@ -38,6 +38,8 @@ DERIVED = {
 TRL_LOSSES = ("luspo", "vespo")
 """Values of `loss_type` that run TRL's own loss in place of the policy and the aggregate."""
 
+ENGINES = ("transformers", "vllm", "vllm_server")
+
 
 @dataclass
 class RunConfig:
@@ -64,12 +66,14 @@ class RunConfig:
     group_size: int = 8
     micro_batch: int = 8
     updates_per_batch: int = 1
-    planned_update: Literal[True, False, "always"] = True
-    """Micro-batches by length, rows without signal left out; `always` also where the policy's statistics are theirs."""
     max_resample_rounds: int = 0
     """How often a batch may replace the groups that the filter refuses by fresh prompts; 0 trains with fewer groups."""
+    planned_update: Literal[True, False, "always"] = True
+    """Micro-batches by length, rows without signal left out; `always` also where the policy's statistics are theirs."""
     engine: str = "transformers"
-    """`transformers` or `vllm`."""
+    """`transformers`, `vllm` (in the trainer's process) or `vllm_server` (those that `servers` names)."""
+    servers: list = field(default_factory=list)
+    """Addresses of vLLM servers, such as http://127.0.0.1:8000; they must see run_dir under the same path."""
     instruction: str | None = None
     """Appended to every problem."""
     system_prompt: str | None = None
@@ -122,8 +126,13 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
             f"loss_type {trl_values['loss_type']} is TRL's own policy and aggregate; leave policy and aggregate out"
         )
     require_range("max_resample_rounds", run.max_resample_rounds, at_least=0)
-    if run.engine not in ("transformers", "vllm"):
-        raise SpecError(f"engine is {run.engine!r}; {nearest(run.engine, ('transformers', 'vllm'))}")
+    if run.engine not in ENGINES:
+        raise SpecError(f"engine is {run.engine!r}; {nearest(run.engine, ENGINES)}")
+    if (run.engine == "vllm_server") != bool(run.servers):
+        raise SpecError(
+            f"engine is {run.engine!r} and servers is {run.servers}; engine: vllm_server and servers: [http://host:8000, ...] "
+            "go together"
+        )
     if run.evaluation:
         from tersely.rl.evaluation import EvaluationSpec
 

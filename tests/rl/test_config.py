@@ -34,6 +34,8 @@ def test_the_batch_is_stated_once_and_derived(tmp_path):
         ({"gradient_checkpointing": 1}, "gradient_checkpointing is 1; it must be true or false"),
         ({"prompts_per_step": "four"}, "recipe: prompts_per_step is 'four'"),
         ({"engine": "vlm"}, "engine is 'vlm'; did you mean 'vllm'"),
+        ({"engine": "vllm_server"}, "servers is .*go together"),
+        ({"servers": ["http://127.0.0.1:8000"]}, "engine is 'transformers' and servers"),
         ({"micro_batch": 5}, "micro_batch"),
         ({"group_size": 1}, "group_size"),
         ({"save_total_limit": 1}, "save_total_limit is 1; it must be at least 2"),
