@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -56,6 +57,8 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
     ]
     cap = args.max_completion_length
     requests = batch.requests(batch.with_prefills(ids), seed=args.seed, step=0, first_row=0, group_size=size, cap=cap)
+    first = dataclasses.replace(requests[0], max_new_tokens=1)
+    engine.generate([first], temperature=args.temperature)  # kernels are built at the first call, which is not timed
     began = time.perf_counter()
     batch.finish(engine.generate(requests, temperature=args.temperature, top_p=args.top_p, top_k=args.top_k or 0))
     seconds = time.perf_counter() - began
