@@ -45,7 +45,7 @@ class Launcher:
         start = [sys.executable]
         if processes > 1 or accelerate:
             options = accelerate or (
-                "--cpu",
+                "--multi_gpu",  # under --cpu accelerate starts one process, whatever it is told; without GPUs this is gloo
                 "--mixed_precision",
                 "no",
                 "--dynamo_backend",
@@ -69,6 +69,11 @@ class Launcher:
             timeout=timeout,
             cwd=self.folder,
         )
+
+    def ranks(self, name: str) -> int:
+        """As the run itself saw them: a launcher can start fewer than it was told."""
+        table = (self.folder / name / "batch.txt").read_text().splitlines()
+        return next(int(line.split()[1]) for line in table if line.split()[:1] == ["ranks"])
 
     def losses(self, name: str) -> list[float]:
         lines = (self.folder / name / "metrics.jsonl").read_text().splitlines()

@@ -25,6 +25,7 @@ def one_rank(shared_launcher):
 def test_equal_to_one_rank(one_rank, name, changes):
     done = one_rank.run(name, **changes)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert one_rank.ranks("one") == 1 and one_rank.ranks(name) == changes.get("processes", 1)
     expected, found = one_rank.completions("one"), one_rank.completions(name)
     assert len(expected) == 4 * 16 and (expected.advantage.abs() > 0).any()
     assert expected.prompt_id.tolist() == found.prompt_id.tolist()
@@ -39,6 +40,7 @@ def test_a_group_that_straddles_ranks(one_rank):
     whole = one_rank.run("straddle_one", prompts_per_step=3, micro_batch=6, max_steps=2)
     split = one_rank.run("straddle_two", prompts_per_step=3, micro_batch=6, max_steps=2, processes=2)
     assert whole.returncode == split.returncode == 0, split.stderr[-3000:]
+    assert one_rank.ranks("straddle_one") == 1 and one_rank.ranks("straddle_two") == 2
     expected, found = one_rank.completions("straddle_one"), one_rank.completions("straddle_two")
     assert expected.text.tolist() == found.text.tolist()
     np.testing.assert_allclose(expected.advantage, found.advantage, atol=1e-6)
