@@ -187,7 +187,8 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
             self._record(name, value)
         with self._timed("time/score"):
             self._scores = self.objective.score(rollouts)
-            self.objective.update(everything)
+            # replaced rows never went through the trainer: they have no entropies and no token ids
+            self.objective.update(rollouts if self.objective.needs else everything)
         keep = torch.cat([self._scores.keep, torch.zeros(len(refused) // self.num_generations, dtype=torch.bool)])
         metrics = {**group_metrics(everything, facts + refused, keep), **self._resampling.metrics()}
         for name, value in {**metrics, "time/verify": seconds, "time/verify_wait": waited}.items():
