@@ -78,7 +78,9 @@ class RolloutRound:
     def finish(self, generations: list[Generation]) -> None:
         """Keep the generations; the text of a row is its prefill and what was sampled."""
         self.generations = generations
-        sampled = self.tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
+        # of an empty list transformers makes one empty text
+        ids = [generation.token_ids for generation in generations]
+        sampled = self.tokenizer.batch_decode(ids, skip_special_tokens=True) if ids else []
         self.texts = [self._prefill_text(plan) + text for plan, text in zip(self.plans, sampled, strict=True)]
 
     def trained_completions(self) -> list[list[int]]:

@@ -68,3 +68,9 @@ def test_thinking_is_opened_once(make_round):
     rounds = make_round(RolloutPlan(prefill="<think>\nOkay"))
     assert rounds.template.opens_thinking
     assert rounds.tokenizer.decode(rounds.with_prefills([[]])[0]) == "Okay"
+
+
+def test_a_rank_without_rows_finishes_with_nothing(make_round):
+    nothing = make_round()
+    nothing.finish([])
+    assert nothing.texts == [] and nothing.trained_completions() == []
