@@ -44,14 +44,17 @@ class Launcher:
         path.write_text(yaml.safe_dump(recipe))
         start = [sys.executable]
         if processes > 1 or accelerate:
-            options = accelerate or (
-                "--multi_gpu",  # under --cpu accelerate starts one process, whatever it is told; without GPUs this is gloo
-                "--mixed_precision",
-                "no",
-                "--dynamo_backend",
-                "no",
-                "--num_machines",
-                "1",
+            options = (
+                accelerate
+                or (
+                    "--multi_gpu",  # under --cpu accelerate starts one process, whatever it is told; without GPUs this is gloo
+                    "--mixed_precision",
+                    "no",
+                    "--dynamo_backend",
+                    "no",
+                    "--num_machines",
+                    "1",
+                )
             )
             start += ["-m", "accelerate.commands.launch", *options, "--num_processes", str(processes)]
         return [*start, "-m", "tersely.launch.train", "--config", str(path), *(["--resume"] if resume else [])]
