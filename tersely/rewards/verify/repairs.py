@@ -42,7 +42,7 @@ _CHOSEN = re.compile(
     r"\s*\}?\s*[.:,]?\s*(?P<content>.*?)\s*\}?",
     re.IGNORECASE | re.DOTALL,
 )
-_OTHER_CHOICE = re.compile(r"\b(?:or|and|not)\b|\([A-H]\)|(?<![A-Za-z\\])[A-H][).:](?!\w)")
+_OTHER_CHOICE = re.compile(r"\b(?:or|and|not)\b|\([A-H]\)|[A-H][).:]")
 _CLOCK = re.compile(r"(?P<h>\d{1,2}):(?P<m>\d{2})\s*(?:\\text\s*\{\s*)?(?:(?P<half>[AaPp])\.?\s?[Mm]\.?)?\s*\}?")
 _NAME = re.compile(r"(?<![A-Za-z])[A-Z][a-z]{2,}(?![A-Za-z])")
 _OPPOSITES = (("even", "odd"), ("yes", "no"), ("true", "false"), ("positive", "negative"), ("increasing", "decreasing"))
