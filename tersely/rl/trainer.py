@@ -6,7 +6,7 @@
     _calculate_rewards                verify, gather, filter, reward, advantage: on whole groups
     _compute_loss                     the policy, then aggregate
     _get_train_sampler                one stream of prompts, exact under resume
-    _save_checkpoint                  memory, component state, a manifest that tells whole from partial
+    _save_checkpoint                  memory, component state, a manifest that tells whole from partial (in `Saving`)
 
 Everything between is TRL's: models, log-probs from its fused head, old and reference passes, accumulation, logging.
 """
@@ -17,7 +17,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from trl import GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
 
 from tersely.algorithms.aggregate import aggregate
-from tersely.rl import checkpoint, versions
+from tersely.rl import versions
 from tersely.rl.config import TRL_LOSSES, RunConfig
 from tersely.rl.control import ControllerFeed
 from tersely.rl.drawing import Drawing
@@ -46,13 +45,14 @@ from tersely.rl.planned_update import PlannedUpdate
 from tersely.rl.resample import Resampling, gathered_facts, resample
 from tersely.rl.rollout import RolloutRound, Template
 from tersely.rl.sampler import TransformersEngine
+from tersely.rl.saving import Saving
 from tersely.rl.step_metrics import StepMetrics, reward_columns
 from tersely.rl.types import TokenBatch
 
 versions.check_window()
 
 
-class TerselyTrainer(OldPolicyPass, GRPOTrainer):
+class TerselyTrainer(OldPolicyPass, Saving, GRPOTrainer):
     """Train `objective` on `train_dataset` (columns prompt, problem, answer, prompt_id, level).
 
     `first_step` is the number of steps that stages before this one took. `engine` None generates with the trained model
@@ -289,7 +289,7 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
                 self._record(name, value)
         return loss
 
-    # ---- order, checkpoints, metrics ----
+    # ---- order, metrics ----
 
     def _get_train_sampler(self, dataset=None):
         repeats = self.num_iterations * self.args.steps_per_generation
@@ -303,38 +303,6 @@ class TerselyTrainer(OldPolicyPass, GRPOTrainer):
             seed=self.args.seed,
             shuffle=self.shuffle_dataset,
         )
-
-    def _save_checkpoint(self, model, trial):
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            checkpoint.complete(self.args.output_dir, self.state.global_step, self.component_state())
-        self.accelerator.wait_for_everyone()
-
-    def component_state(self) -> dict[str, Any]:
-        """What is learnt beside the weights."""
-        return {"memory": self.memory.state_dict(), "objective": self.objective.state_dict()}
-
-    def carry_over(self, state: dict[str, Any]) -> None:
-        """Take over what an earlier stage learnt beside the weights."""
-        self.memory.load_state_dict(state.get("memory") or {})
-        self.objective.carry_over(state.get("objective") or {})
-
-    def save_final(self, folder: Path) -> None:
-        """Weights, tokenizer and component state: what a stage leaves, sealed as a checkpoint is."""
-        self.save_model(str(folder))
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            self._tokenizer.save_pretrained(str(folder))
-            checkpoint.seal(folder, self.state.global_step, self.component_state())
-        self.accelerator.wait_for_everyone()
-
-    def _load_optimizer_and_scheduler(self, folder):
-        super()._load_optimizer_and_scheduler(folder)
-        if folder is not None:
-            state = checkpoint.component_state(folder)
-            self.memory.load_state_dict(state["memory"])
-            self.objective.load_state_dict(state["objective"])
 
     def _record(self, name: str, value: float) -> None:
         self.controls.observe(name, value)

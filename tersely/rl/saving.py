@@ -1,0 +1,55 @@
+"""What the trainer saves beside TRL's checkpoint, and takes back: prompt memory, component state, a seal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tersely.rl import checkpoint
+
+if TYPE_CHECKING:
+    from trl import GRPOTrainer as _Base
+
+    from tersely.rl.memory import PromptMemory
+    from tersely.rl.objective import Objective
+else:
+    _Base = object
+
+
+class Saving(_Base):
+    """A mixin of the trainer. A checkpoint without its seal is not whole, and is never taken for one."""
+
+    memory: PromptMemory
+    objective: Objective
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            checkpoint.complete(self.args.output_dir, self.state.global_step, self.component_state())
+        self.accelerator.wait_for_everyone()
+
+    def component_state(self) -> dict[str, Any]:
+        """What is learnt beside the weights."""
+        return {"memory": self.memory.state_dict(), "objective": self.objective.state_dict()}
+
+    def carry_over(self, state: dict[str, Any]) -> None:
+        """Take over what an earlier stage learnt beside the weights."""
+        self.memory.load_state_dict(state.get("memory") or {})
+        self.objective.carry_over(state.get("objective") or {})
+
+    def save_final(self, folder: Path) -> None:
+        """Weights, tokenizer and component state: what a stage leaves, sealed as a checkpoint is."""
+        self.save_model(str(folder))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self._tokenizer.save_pretrained(str(folder))
+            checkpoint.seal(folder, self.state.global_step, self.component_state())
+        self.accelerator.wait_for_everyone()
+
+    def _load_optimizer_and_scheduler(self, folder):
+        super()._load_optimizer_and_scheduler(folder)
+        if folder is not None:
+            state = checkpoint.component_state(folder)
+            self.memory.load_state_dict(state["memory"])
+            self.objective.load_state_dict(state["objective"])
