@@ -13,24 +13,27 @@ import json
 import os
 import platform
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "quickstart.json"
 METHODS = ("alp", "grpo", "dler")
+PAIRS = (("base", "alp"), ("base", "grpo"), ("base", "dler"), ("grpo", "alp"), ("grpo", "dler"))
 RUN_KEYS = ("accuracy", "accuracy_ci", "tokens_mean", "tokens_ci", "truncated", "adaptation_ratio", "by_level")
 CHANGE_KEYS = ("tokens_change", "tokens_change_ci", "accuracy_change", "accuracy_change_ci", "verdict")
 
 
-def of_seed(out: Path, seed: int) -> dict[str, Any]:
-    """Train and evaluate what is missing, and the figures of one seed."""
+def of_seed(
+    out: Path, seed: int, methods: Sequence[str] = METHODS, pairs: Sequence[tuple[str, str]] = PAIRS
+) -> dict[str, Any]:
+    """Train and evaluate what is missing, and the figures of one seed; `pairs` are (base, run)."""
     from tersely.eval.compare import compare
     from tersely.launch import quickstart
 
     folder = out / f"seed-{seed}"
-    quickstart.main(["--methods", ",".join(METHODS), "--seed", str(seed), "--out", str(folder)])
+    quickstart.main(["--methods", ",".join(methods), "--seed", str(seed), "--out", str(folder)])
     report = json.loads((folder / "report.json").read_text())
-    pairs = (*(("base", name) for name in METHODS), ("grpo", "alp"), ("grpo", "dler"))
     found = []
     for base, run in pairs:
         change = compare(folder / "eval" / base, folder / "eval" / run)[0]

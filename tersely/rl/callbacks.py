@@ -75,10 +75,12 @@ def step_line(step: int, steps: int, logs: dict[str, Any]) -> str:
         value = logs.get(name)
         return float("nan") if value is None else float(value)
 
+    learnt = f"entropy {number('entropy'):.3f}  loss {number('loss'):+.4f}  {number('step_time'):.2f} s"
+    if "time/generate" not in logs:  # a further update of a batch that an earlier line describes
+        return f"step {step}/{steps}  the same batch  {learnt}"
     return (
         f"step {step}/{steps}  acc {number('verify/accuracy'):.3f}  "
         f"tokens {number('completions/mean_length'):.0f}/{number('efficiency/tokens_p95'):.0f} (mean/p95)  "
-        f"trunc {number('completions/clipped_ratio'):.1%}  mixed {number('groups/mixed'):.0%}  "
-        f"entropy {number('entropy'):.3f}  loss {number('loss'):+.4f}  "
-        f"{number('step_time'):.2f} s (gen {number('time/generate'):.2f}, verify wait {number('time/verify_wait'):.2f})"
+        f"trunc {number('completions/clipped_ratio'):.1%}  mixed {number('groups/mixed'):.0%}  {learnt} "
+        f"(gen {number('time/generate'):.2f}, verify wait {number('time/verify_wait'):.2f})"
     )

@@ -28,7 +28,13 @@ def test_a_line_says_what_somebody_wants_to_know():
 
 
 def test_a_metric_that_is_missing_or_null_does_not_stop_a_run():
-    assert "acc nan" in step_line(1, 2, {"verify/accuracy": None})
+    assert "acc nan" in step_line(1, 2, {**LOGS, "verify/accuracy": None})
+    assert "loss nan" in step_line(1, 2, {})
+
+
+def test_a_further_update_of_a_batch_does_not_pretend_to_have_rollouts():
+    line = step_line(4, 10, {name: LOGS[name] for name in ("loss", "entropy", "step_time")})
+    assert line == "step 4/10  the same batch  entropy 0.310  loss +0.0100  1.90 s"
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys):
