@@ -21,6 +21,7 @@ from typing import Any
 
 from tersely.checks import SpecError
 from tersely.rl.checkpoint import write_json
+from tersely.rl.stopping import SavedAndStopped
 
 TEARDOWN_S = 30
 """Seconds that an interpreter may take to end after a broken collective, which can hang in its destructors."""
@@ -111,6 +112,10 @@ def watched(run_dir: str | Path, deadline_s: float) -> Iterator[None]:
     _watch = watch
     try:
         yield
+        leave_group()
+    except SavedAndStopped:
+        leave_group()
+        raise
     except Exception as error:
         from tersely.rl.guards import RunStopped
 
@@ -131,6 +136,21 @@ def watched(run_dir: str | Path, deadline_s: float) -> Iterator[None]:
     finally:
         watch.stop()
         _watch = None
+
+
+def leave_group() -> None:
+    """Wait for the other ranks and end the process group, whose threads may otherwise abort an interpreter that ends.
+
+    Only where all ranks come here: after a failure the others may be gone, and nobody waits for them.
+    """
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        from accelerate import PartialState
+
+        now("leaving the other ranks")
+        PartialState().wait_for_everyone()
+        PartialState().destroy_process_group()
 
 
 def broken_collective(error: BaseException) -> bool:

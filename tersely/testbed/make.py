@@ -88,6 +88,8 @@ def make(
                 break
     if rank == 0:
         save(model, tokenizer, out_dir)
+    if ranks > 1:
+        torch.distributed.destroy_process_group()
     last = losses[-max(len(losses) // 10, 1) :]
     return sum(last) / len(last)
 
