@@ -218,11 +218,13 @@ def quoted(value: Any) -> str:
 
 
 def sbatch_word(name: str, value: Any) -> str:
-    """One word of an #SBATCH line, where a backslash keeps the next character as it is."""
+    """One word of an #SBATCH line. sbatch splits at an escaped blank all the same, but not inside double quotes."""
     text = str(value)
     if re.search(r"[\x00-\x1f]", text):
         raise SpecError(f"--{name} is {text!r}; it must not hold line breaks or other control characters")
-    return re.sub(r"([^\w@%+=:,./-])", r"\\\1", text)
+    if re.fullmatch(r"[\w@%+=:,./-]+", text):
+        return text
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
 def submit(script: Path, *options: str) -> str:

@@ -75,6 +75,14 @@ def test_line_breaks_are_refused():
             function("a\n#SBATCH --wrap=x")
 
 
+@pytest.mark.parametrize(
+    ("value", "word"), [("a-b_1", "a-b_1"), ("a; rm -rf ~", '"a; rm -rf ~"'), ('b" \\', r'"b\" \\"'), ("", '""')]
+)
+def test_a_directive_holds_one_word(value, word):
+    """As sbatch 22.05 was seen to read it: it splits at a blank behind a backslash."""
+    assert sbatch_word("job-name", value) == word
+
+
 def test_node_rank_is_expanded_on_the_nodes():
     text = scripts("--nodes 4 --gpus-per-node 2")["train.sbatch"]
     inner = text.split("bash -c '")[1].split("'")[0]

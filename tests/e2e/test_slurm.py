@@ -1,0 +1,123 @@
+"""`tersely launch slurm`, submitted for real: a time limit that strikes on two nodes, and an array whose second task fails."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+spec = importlib.util.spec_from_file_location("slurm_cluster", Path(__file__).parent / "slurm_cluster.py")
+slurm_cluster = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(slurm_cluster)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.slurm]
+
+HOSTILE = "a; rm -rf ~"
+SLOW = """
+import os, time
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class SlowAtFirst:
+    \"\"\"All groups; in the first attempt of a job a second later, so that it does not finish within the time limit.\"\"\"
+
+    def __call__(self, rollouts):
+        import torch
+
+        time.sleep(1.0 if os.environ.get("SLURM_RESTART_COUNT", "0") == "0" else 0.0)
+        return torch.ones(len(rollouts.prompt_id) // rollouts.group_size, dtype=torch.bool)
+"""
+SMALL = {"prompts_per_step": 2, "group_size": 4, "micro_batch": 4, "save_steps": 100}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    if reason := slurm_cluster.why_not():
+        pytest.skip(reason)
+    with slurm_cluster.cluster() as made:
+        yield made
+    assert not made.processes() and not made.root.exists()
+
+
+@pytest.fixture
+def launch(cluster, launcher):
+    """`launch(name, *options, **changes) -> (run_dir, ids of the jobs)`: `tersely launch slurm` on a tiny recipe."""
+
+    def make(name: str, *options: str, **changes):
+        launcher.command(name, **SMALL, **changes)  # writes the recipe
+        environment = {**cluster.env, **launcher.environment(), "SLURM_CONF": cluster.env["SLURM_CONF"]}
+        environment["PYTHONPATH"] = f"{launcher.folder}:{environment['PYTHONPATH']}"
+        done = subprocess.run(
+            [sys.executable, "-m", "tersely", "launch", "slurm", f"{name}.yaml", "--venv", sys.prefix, *options],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=launcher.folder,
+        )
+        assert done.returncode == 0, done.stderr
+        return launcher.folder / name, [line.split()[1].rstrip(":") for line in done.stdout.splitlines()]
+
+    return make
+
+
+def said(run_dir: Path) -> str:
+    logs = sorted((run_dir / "launch" / "logs").iterdir())
+    return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in logs)
+
+
+def test_the_time_limit_strikes_on_two_nodes_and_the_run_finishes(cluster, launch, launcher):
+    (launcher.folder / "slow_at_first.py").write_text(SLOW)
+    run_dir, (train, evaluation) = launch(
+        "limited",
+        *("--nodes", "2", "--gpus-per-node", "0", "--time", "1", "--lead", "20", "--job-name", HOSTILE),
+        *("--eval", "testbed", "--eval-options", "--limit 4"),
+        max_steps=40,
+        max_completion_length=32,
+        filter="slow_at_first:SlowAtFirst",
+    )
+    assert cluster("squeue", "-h", "-j", train, "-o", "%j") == HOSTILE
+    slurm_cluster.wait(lambda: cluster.fact(train, "Restarts") == "1", 150, lambda: said(run_dir))
+    cluster("scontrol", "update", f"JobId={train}", "TimeLimit=20")  # one requeue is enough to have seen
+    logs = run_dir / "launch" / "logs"
+    first = (logs / f"train-{train}-attempt-1.log").read_text()
+    saved = sorted(int(path.name.rpartition("-")[2]) for path in run_dir.glob("checkpoint-*"))
+    assert len(saved) == 1 and 0 < saved[0] < 40 and not (run_dir / "final").exists()
+    assert f"saved checkpoint-{saved[0]} in {run_dir} and stopped: it was asked to by SIGUSR1" in first
+
+    assert cluster.finished(train, 240, lambda: said(run_dir)) == "COMPLETED", said(run_dir)
+    assert cluster.fact(train, "NodeList") == "node[1-2]" and cluster.fact(train, "Restarts") == "1"
+    second = (logs / f"train-{train}-attempt-2.log").read_text()
+    assert f"going on from checkpoint-{saved[0]}" in second and (run_dir / "final" / "model.safetensors").exists()
+    assert "finished in attempt 2" in (logs / f"train-{train}.out").read_text()
+    assert launcher.ranks("limited") == 2
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 41)), "every step once"
+
+    assert cluster.finished(evaluation, 180, lambda: said(run_dir)) == "COMPLETED", said(run_dir)
+    assert (run_dir / "report" / "report.html").exists() and list((run_dir / "eval").rglob("records.jsonl"))
+
+
+def test_an_array_of_seeds_and_a_task_that_fails(cluster, launch, launcher):
+    """A crash is not requeued, and the evaluation waits for its own task alone."""
+    run_dir, (train, evaluation) = launch(
+        "seeds",
+        *("--gpus-per-node", "0", "--time", "30", "--seeds", "5", "--sweep", "dataset=testbed,/missing.jsonl"),
+        *("--eval", "testbed", "--eval-options", "--limit 2"),
+        max_steps=1,
+        max_completion_length=16,
+    )
+    tasks = {name: [cluster.finished(f"{job}_{task}", 180, lambda: said(run_dir)) for task in (0, 1)] for name, job in
+             {"train": train, "eval": evaluation}.items()}  # fmt: skip
+    assert tasks == {"train": ["COMPLETED", "FAILED"], "eval": ["COMPLETED", "CANCELLED"]}, said(run_dir)
+    assert cluster.fact(f"{train}_1", "Restarts") == "0" and cluster.fact(f"{train}_1", "ExitCode") != "0:0"
+    folder = run_dir / "seed_5-dataset_testbed"
+    assert yaml.safe_load((folder / "config.yaml").read_text())["seed"] == 5
+    assert (folder / "final").is_dir() and (folder / "report" / "report.html").exists()
+    failure = next((run_dir / "launch" / "logs").glob(f"train-{train}_1.out")).read_text()
+    assert "there is no file /missing.jsonl" in failure
