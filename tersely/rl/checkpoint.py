@@ -15,6 +15,8 @@ from typing import Any
 
 MANIFEST = "tersely_manifest.json"
 STATE = "tersely_state.json"
+MARK = "tersely_left_aside.txt"
+"""A file of this name in a checkpoint: why it must not be taken again."""
 
 
 def folder(run_dir: str | Path, step: int) -> Path:
@@ -36,7 +38,9 @@ def seal(path: Path, step: int, state: dict[str, Any]) -> None:
 
 def fault(path: Path) -> str | None:
     """What is wrong with a checkpoint folder, or None where it is whole."""
-    manifest = path / MANIFEST
+    manifest, mark = path / MANIFEST, path / MARK
+    if mark.is_file():
+        return mark.read_text().strip()
     if not manifest.is_file():
         return "it was not finished"
     try:
@@ -54,20 +58,32 @@ def fault(path: Path) -> str | None:
     return None
 
 
-def latest_whole(run_dir: str | Path) -> tuple[Path | None, list[str]]:
-    """(newest whole checkpoint or None, one line for each newer folder that was passed over)."""
-    found = []
-    for path in Path(run_dir).glob("checkpoint-*"):
-        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
-        if match and path.is_dir():
-            found.append((int(match.group(1)), path))
+def latest_whole(run_dir: str | Path, until: int | None = None) -> tuple[Path | None, list[str]]:
+    """(newest whole checkpoint or None, one line for each newer folder that was passed over); `until` a step, if given."""
     passed_over: list[str] = []
-    for _, path in sorted(found, reverse=True):
+    for step, path in _numbered(run_dir):
+        if until is not None and step > until:
+            continue
         problem = fault(path)
         if problem is None:
             return path, passed_over
         passed_over.append(f"{path.name} is left aside: {problem}")
     return None, passed_over
+
+
+def mark_behind(path: Path, why: str) -> None:
+    """Every checkpoint newer than `path` is never taken again."""
+    number = int(path.name.rpartition("-")[2])
+    for step, other in _numbered(path.parent):
+        if step > number and not (other / MARK).exists():
+            (other / MARK).write_text(why + "\n")
+
+
+def _numbered(run_dir: str | Path) -> list[tuple[int, Path]]:
+    """(step, folder) of everything that looks like a checkpoint, newest first."""
+    paths = [path for path in Path(run_dir).glob("checkpoint-*") if path.is_dir()]
+    found = [(re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in paths]
+    return sorted(((int(match.group(1)), path) for match, path in found if match), reverse=True)
 
 
 def component_state(path: str | Path) -> dict[str, Any]:

@@ -68,6 +68,8 @@ class RunConfig:
     updates_per_batch: int = 1
     max_resample_rounds: int = 0
     """How often a batch may replace the groups that the filter refuses by fresh prompts; 0 trains with fewer groups."""
+    max_rollbacks: int = 2
+    """How often a stage may go back to its last good checkpoint (`tersely.rl.rollback`) before the run stops."""
     planned_update: Literal[True, False, "always"] = True
     """Micro-batches by length, rows without signal left out; `always` also where the policy's statistics are theirs."""
     engine: str = "transformers"
@@ -133,6 +135,7 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
             f"engine is {run.engine!r} and servers is {run.servers}; engine: vllm_server and servers: [http://host:8000, ...] "
             "go together"
         )
+    require_range("max_rollbacks", run.max_rollbacks, at_least=0)
     if run.evaluation:
         from tersely.rl.evaluation import EvaluationSpec
 

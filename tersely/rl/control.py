@@ -4,7 +4,8 @@ The contract of a controller: a class variable `statistic`, the name of one step
 `update(*values) -> value`; `value`; `state_dict` and `load_state_dict`; and where its value acts, one of
 `apply(policy) -> policy` and `apply_reward(reward) -> reward`, which return copies (see `Objective.policy_in_force`).
 A metric recorded several times in a step (once a micro-batch) is fed as its mean; one that is recorded once a generation
-batch feeds its controller once a generation batch.
+batch feeds its controller once a generation batch. A controller with `alarm`, text after an update that calls for it and
+None otherwise, sends the run back to a checkpoint (`tersely.rl.rollback`), one from a step at which its `good` was true.
 """
 
 from __future__ import annotations
@@ -25,10 +26,15 @@ class ControllerFeed(TrainerCallback):
         self.trainer = trainer
         self.seen: dict[str, list[float]] = {}
         self.known: set[str] = set()
+        self.good: dict[str, int] = {}
+        self.began = 0
 
     def observe(self, name: str, value: float) -> None:
         self.known.add(name)
         self.seen.setdefault(name, []).append(float(value))
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.began = state.global_step
 
     def on_step_end(self, args, state, control, **kwargs):
         means = {name: statistics.fmean(values) for name, values in self.seen.items()}
@@ -39,6 +45,14 @@ class ControllerFeed(TrainerCallback):
             self._require(name, wanted)
             if all(metric in means for metric in wanted):
                 self.trainer._record(f"controllers/{name}", float(controller.update(*(means[m] for m in wanted))))
+                if hasattr(controller, "alarm"):
+                    self._heed(name, controller, state.global_step)
+
+    def _heed(self, name: str, controller: Any, step: int) -> None:
+        if getattr(controller, "good", True):
+            self.good[name] = step
+        if controller.alarm:
+            self.trainer.rollback.ask(f"{name}: {controller.alarm}", good_until=self.good.get(name, self.began))
 
     def _require(self, name: str, wanted: Sequence[str]) -> None:
         for metric in wanted:

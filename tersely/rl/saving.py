@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from tersely.rl.memory import PromptMemory
     from tersely.rl.objective import Objective
+    from tersely.rl.rollback import RollBack
 else:
     _Base = object
 
@@ -21,6 +22,7 @@ class Saving(_Base):
 
     memory: PromptMemory
     objective: Objective
+    rollback: RollBack
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
@@ -31,7 +33,11 @@ class Saving(_Base):
 
     def component_state(self) -> dict[str, Any]:
         """What is learnt beside the weights."""
-        return {"memory": self.memory.state_dict(), "objective": self.objective.state_dict()}
+        return {
+            "memory": self.memory.state_dict(),
+            "objective": self.objective.state_dict(),
+            "rollbacks": self.rollback.count,
+        }
 
     def carry_over(self, state: dict[str, Any]) -> None:
         """Take over what an earlier stage learnt beside the weights."""
@@ -53,3 +59,4 @@ class Saving(_Base):
             state = checkpoint.component_state(folder)
             self.memory.load_state_dict(state["memory"])
             self.objective.load_state_dict(state["objective"])
+            self.rollback.count = max(self.rollback.count, state.get("rollbacks", 0))

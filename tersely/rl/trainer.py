@@ -7,6 +7,7 @@
     _compute_loss                     the policy, then aggregate
     _get_train_sampler                one stream of prompts, exact under resume
     _save_checkpoint                  memory, component state, a manifest that tells whole from partial (in `Saving`)
+    _maybe_log_save_evaluate          back to the last good checkpoint, where somebody asked (in `RollsBack`)
 
 Everything between is TRL's: models, log-probs from its fused head, old and reference passes, accumulation, logging.
 """
@@ -43,6 +44,7 @@ from tersely.rl.padding import fit_columns, trimmed
 from tersely.rl.parsing import parse_completion
 from tersely.rl.planned_update import PlannedUpdate
 from tersely.rl.resample import Resampling, gathered_facts, resample
+from tersely.rl.rollback import RollBack, RollsBack
 from tersely.rl.rollout import RolloutRound, Template
 from tersely.rl.sampler import TransformersEngine
 from tersely.rl.saving import Saving
@@ -52,7 +54,7 @@ from tersely.rl.types import TokenBatch
 versions.check_window()
 
 
-class TerselyTrainer(OldPolicyPass, Saving, GRPOTrainer):
+class TerselyTrainer(OldPolicyPass, Saving, RollsBack, GRPOTrainer):
     """Train `objective` on `train_dataset` (columns prompt, problem, answer, prompt_id, level).
 
     `first_step` is the number of steps that stages before this one took. `engine` None generates with the trained model
@@ -75,7 +77,7 @@ class TerselyTrainer(OldPolicyPass, Saving, GRPOTrainer):
         self.run_config, self.objective, self.first_step = run, objective, first_step
         self.memory = PromptMemory()
         self.grader = Grader(verifier)
-        self.controls = ControllerFeed(self)
+        self.controls, self.rollback = ControllerFeed(self), RollBack(self, run.max_rollbacks)
         self.planned, self.step_metrics = PlannedUpdate(self), StepMetrics()
         self.gap_guard = GapGuard(limit=run.gap_limit)
         self.logged_rows: list[dict[str, Any]] = []

@@ -1,0 +1,182 @@
+"""Going back to a checkpoint inside a running training: what is as in the checkpoint, what goes on, and when it stops."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from tersely.checks import SpecError
+from tersely.rl import checkpoint
+from tersely.rl.callbacks import RunFiles
+from tersely.rl.config import grpo_config, split_recipe
+from tersely.rl.guards import RunStopped
+from tersely.rl.rollback import require_rollback
+
+SAVING = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 9, "lr_scheduler_type": "linear"}
+
+
+class AskAt(TrainerCallback):
+    """Asks at the ends of the given steps, and keeps what the step after found."""
+
+    def __init__(self, trainer, steps, good_until=None):
+        self.trainer, self.steps, self.good_until, self.seen = trainer, list(steps), good_until, {}
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step in self.steps:
+            self.trainer.rollback.ask("it went wrong", self.good_until)
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        trainer = self.trainer
+        self.seen[state.global_step] = {
+            "weights": {k: v.clone() for k, v in trainer.model.state_dict().items()},
+            "moment": next(iter(trainer.optimizer.state.values()), {}).get("step", torch.tensor(0)).item(),
+            "lr": trainer.optimizer.param_groups[0]["lr"],
+            "memory": trainer.memory.state_dict(),
+        }
+
+
+def train(make_trainer, tmp_path, steps, good_until=None, **recipe):
+    (tmp_path / "run").mkdir(exist_ok=True)
+    trainer = make_trainer(**{"max_steps": 8, "reward": "lapo_discovery", **SAVING, **recipe})
+    asking = AskAt(trainer, steps, good_until)
+    trainer.add_callback(asking)
+    trainer.add_callback(RunFiles(tmp_path / "run", trainer))
+    return trainer, asking
+
+
+def lines(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in second)
+
+
+def test_weights_moments_and_memory_go_back_and_the_rest_goes_on(make_trainer, tmp_path):
+    trainer, asking = train(make_trainer, tmp_path, [5])
+    trainer.train()
+    run = tmp_path / "run"
+    old, new = asking.seen[4], asking.seen[5]
+    assert same(new["weights"], load_file(run / "checkpoint-4" / "model.safetensors"))
+    assert new["moment"] == 4 and new["memory"] == old["memory"] != asking.seen[6]["memory"]
+    assert [asking.seen[step]["lr"] for step in range(8)] == pytest.approx([1e-3 * (8 - s) / 8 for s in range(8)])
+    trained = [row for row in lines(tmp_path) if "loss" in row]
+    assert [row["step"] for row in trained] == list(range(1, 9))
+    event = next(row for row in lines(tmp_path) if row.get("event") == "roll_back")
+    assert event == {"step": 5, "event": "roll_back", "reason": "it went wrong", "to_step": 4, "rollbacks": 1}
+
+
+def test_the_prompts_go_on_as_if_nothing_had_been(make_trainer, tmp_path):
+    orders = []
+    for steps in ([], [5]):
+        trainer, _ = train(make_trainer, tmp_path, steps, save_steps=2)
+        prompts = []
+        seen = trainer._plans_of
+        trainer._plans_of = lambda inputs, s=seen, p=prompts: p.append([r["prompt_id"] for r in inputs]) or s(inputs)
+        trainer.train()
+        orders.append(prompts)
+    assert orders[0] == orders[1]
+
+
+def test_a_resume_after_it_goes_on_from_what_was_restored(make_trainer, tmp_path):
+    trainer, asking = train(make_trainer, tmp_path, [5], good_until=3)
+    trainer.train()
+    run = tmp_path / "run"
+    assert same(asking.seen[5]["weights"], load_file(run / "checkpoint-2" / "model.safetensors"))
+    assert "went back behind it at step 5: it went wrong" in checkpoint.fault(run / "checkpoint-4")
+    assert checkpoint.latest_whole(run, 5)[0] == run / "checkpoint-5"
+    assert checkpoint.latest_whole(run, 4)[0] == run / "checkpoint-2"
+    resumed = make_trainer(max_steps=8, reward="lapo_discovery", **SAVING)
+    resumed.train(resume_from_checkpoint=str(run / "checkpoint-5"))
+    assert same(resumed.model.state_dict(), trainer.model.state_dict()) and resumed.rollback.count == 1
+
+
+def test_more_than_allowed_stops_the_run(make_trainer, tmp_path):
+    trainer, _ = train(make_trainer, tmp_path, [3, 5, 6], max_rollbacks=2)
+    with pytest.raises(RunStopped, match=r"step 6: it went wrong; it went back 2 times already \(max_rollbacks\)"):
+        trainer.train()
+    assert checkpoint.latest_whole(tmp_path / "run")[0].name == "checkpoint-5"
+
+
+def test_nothing_to_go_back_to_stops_the_run(make_trainer, tmp_path):
+    trainer, _ = train(make_trainer, tmp_path, [1])
+    with pytest.raises(RunStopped, match="no whole checkpoint up to step 1 to go back to; lower save_steps"):
+        trainer.train()
+
+
+def test_it_waits_for_the_end_of_the_generation_batch(make_trainer, tmp_path):
+    trainer, asking = train(make_trainer, tmp_path, [5], updates_per_batch=2)
+    trainer.train()
+    assert asking.seen[5]["moment"] == 5 and asking.seen[6]["moment"] == 4
+
+
+def test_a_nan_model_is_a_model_again(make_trainer, tmp_path):
+    trainer, asking = train(make_trainer, tmp_path, [5])
+
+    class Break(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 5:
+                with torch.no_grad():
+                    trainer.model.lm_head.weight.fill_(float("nan"))
+
+    trainer.add_callback(Break())
+    trainer.train()
+    assert trainer.state.global_step == 8 and trainer.model.lm_head.weight.isfinite().all()
+
+
+def test_a_controller_hears_of_it_and_can_ask_for_it(make_trainer, tmp_path):
+    trainer, _ = train(make_trainer, tmp_path, [])
+    heard = []
+
+    class Alarmed:
+        statistic, value, alarm, good, count = "verify/accuracy", 0.0, None, True, 0
+
+        def update(self, accuracy):
+            self.count += 1
+            self.good = self.count < 3
+            self.alarm = "accuracy fell" if self.count == 5 and not heard else None
+            return 0.0
+
+        def rolled_back(self, before):
+            heard.append((self.count, before["count"]))
+
+        def state_dict(self):
+            return {"count": self.count}
+
+        def load_state_dict(self, state):
+            self.count = state["count"]
+
+    object.__setattr__(trainer.objective, "controllers", (Alarmed(),))
+    trainer.train()
+    assert heard == [(2, 5)]
+    assert next(row for row in lines(tmp_path) if "event" in row)["reason"] == "Alarmed: accuracy fell"
+
+
+@pytest.mark.parametrize(
+    "recipe, wants",
+    [
+        ({"save_strategy": "no"}, "save_strategy: steps"),
+        ({"save_only_model": True}, "save_only_model: false"),
+        ({"max_rollbacks": 0}, "max_rollbacks is 0"),
+        ({"max_rollbacks": -1}, "max_rollbacks is -1"),
+    ],
+)
+def test_a_run_that_could_not_do_it_is_refused(recipe, wants, tmp_path):
+    def check():
+        run, trl = split_recipe({"model_name_or_path": "testbed", "run_dir": str(tmp_path), **recipe})
+        require_rollback("accuracy_floor", run, grpo_config(run, trl, run.objective(trl), 1))
+
+    with pytest.raises(SpecError, match=wants):
+        check()
+
+
+def test_fsdp_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    args = SimpleNamespace(fsdp=None, save_strategy="steps", save_only_model=False)
+    with pytest.raises(SpecError, match="FSDP's shards"):
+        require_rollback("accuracy_floor", SimpleNamespace(max_rollbacks=2), args)
