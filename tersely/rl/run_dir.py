@@ -70,9 +70,16 @@ def prepare(run_dir: str | Path, config: dict[str, Any], resume: bool) -> Path:
                 f"run_dir {path} holds a run of this config already; go on with it by --resume, or choose another "
                 "--run_dir"
             )
-    stored.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    replace(stored, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     write_json(path / "environment.json", environment(secrets))
     return path
+
+
+def replace(path: Path, text: str) -> None:
+    """Write beside and rename: a run killed in between leaves the old file, never a half of one."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def environment(secrets: Sequence[str] | None = None) -> dict[str, Any]:
@@ -123,7 +130,7 @@ class MetricsFile:
                         kept.append(line)
                 except ValueError:
                     continue  # the last line of a killed run may be half written
-        path.write_text("".join(line + "\n" for line in kept))
+        replace(path, "".join(line + "\n" for line in kept))
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
         values = {key: _finite(value) for key, value in metrics.items()}

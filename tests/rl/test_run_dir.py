@@ -58,3 +58,19 @@ def test_hostile_text_is_stored(tmp_path):
     write_completions(tmp_path, 7, [row])
     table = pd.read_parquet(tmp_path / "completions" / "completions_00007.parquet")
     assert table.text[0] == "a?b\x00" and table.step[0] == 7
+
+
+def test_a_run_killed_while_it_starts_again_keeps_its_metrics_and_its_config(tmp_path, monkeypatch):
+    prepare(tmp_path, CONFIG, resume=False)
+    file = tmp_path / "metrics.jsonl"
+    MetricsFile(file).write(1, {"loss": 0.5})
+    before = [(tmp_path / name).read_text() for name in ("metrics.jsonl", "config.yaml")]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", killed)
+    for start in (lambda: MetricsFile(file, 1), lambda: prepare(tmp_path, {**CONFIG, "max_steps": 20}, resume=True)):
+        with pytest.raises(KeyboardInterrupt):
+            start()
+    assert [(tmp_path / name).read_text() for name in ("metrics.jsonl", "config.yaml")] == before

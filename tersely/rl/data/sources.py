@@ -39,6 +39,18 @@ def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
         near = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = nearest(path.name, near[:50]) if near else f"the folder {path.parent} is empty or does not exist"
         raise DataError(f"dataset {source.label}: there is no file {path}; {hint}")
+    try:
+        yield from _rows_of(path, source)
+    except DataError:
+        raise
+    except (ValueError, OSError) as error:  # Arrow's, JSON's and Unicode's are of these kinds
+        raise DataError(
+            f"dataset {source.label}: {path} cannot be read ({error}). A file that was cut while it was copied looks like "
+            "that: compare its size with the original's"
+        ) from error
+
+
+def _rows_of(path: Path, source: SourceSpec) -> Iterator[Mapping[str, Any]]:
     if path.suffix == ".parquet":
         import pyarrow.parquet
 

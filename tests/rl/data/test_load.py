@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from tersely.checks import SpecError
@@ -165,6 +166,24 @@ def test_broken_json_names_the_line(tmp_path):
     path.write_text('{"problem": "1+1?", "answer": "2"}\n{"problem": \n')
     with pytest.raises(DataError, match="line 2 is no JSON"):
         load_problems({"path": str(path)}, seed=0)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet"])
+def test_a_file_that_was_cut_is_said_to_be(tmp_path, suffix):
+    path, frame = (
+        tmp_path / f"cut.{suffix}",
+        pd.DataFrame([{"problem": f"{i} + ½?", "answer": str(i)} for i in range(9)]),
+    )
+    if suffix == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_json(path, orient="records", lines=suffix == "jsonl", force_ascii=False)
+    whole = path.read_bytes()
+    assert len(load_problems({"path": str(path)}, seed=0)) == 9
+    for kept in (len(whole) // 2, whole.rindex("½".encode()) + 1 if suffix != "parquet" else len(whole) - 1):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(DataError, match=r"cannot be read .*compare its size|line \d is no JSON"):
+            load_problems({"path": str(path)}, seed=0)
 
 
 def test_another_row_count_than_known_is_said(write):
