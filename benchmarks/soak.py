@@ -44,7 +44,7 @@ RECIPE: dict[str, Any] = {
     "save_total_limit": 2,
     "seed": 7,
 }
-MOMENTS = ("start", "step", "step", "saving", "saving", "saving", "final")
+MOMENTS = ("start",) * 2 + ("step",) * 4 + ("saving",) * 5 + ("final",)
 PATIENCE_S = 600
 """For one round; a machine that others use is slow."""
 

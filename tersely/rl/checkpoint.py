@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,28 @@ def mark_behind(path: Path, why: str) -> None:
     for step, other in _numbered(path.parent):
         if step > number and not (other / MARK).exists():
             (other / MARK).write_text(why + "\n")
+
+
+def make_room(run_dir: str | Path, limit: int | None, resumed: int, own: Collection[int]) -> None:
+    """Before a save: what cannot be gone on from is put out of the way, and `limit` - 1 sealed checkpoints stay.
+
+    A run that went on from step `resumed` and has since saved at the steps `own` passed over every other newer folder.
+    One of those that was finished once is renamed to aside-checkpoint-<step>, for whoever wants to look at it. What was
+    never finished, and what the run went back behind, is deleted. Deleting by age alone, as Trainer does, could take the
+    last whole checkpoint before the next one is sealed.
+    """
+    kept = 0
+    for step, path in _numbered(run_dir):
+        sealed, marked = (path / MANIFEST).is_file(), (path / MARK).is_file()
+        if sealed and not marked and step > resumed and step not in own:
+            aside = path.with_name(f"aside-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+        elif not sealed or marked or (limit is not None and kept >= limit - 1):
+            (path / MANIFEST).unlink(missing_ok=True)  # first, so that a half deleted one is not taken for whole
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            kept += 1
 
 
 def _numbered(run_dir: str | Path) -> list[tuple[int, Path]]:

@@ -14,10 +14,12 @@ from tersely.components import build
 from tersely.rl import checkpoint
 from tersely.rl.callbacks import RunFiles
 from tersely.rl.coldstart import ColdStart, tokens_and_weights
+from tersely.rl.guards import check_loss
 from tersely.rl.order import PromptStream
+from tersely.rl.saving import Sealing
 
 
-class ColdStartTrainer(SFTTrainer):
+class ColdStartTrainer(Sealing, SFTTrainer):
     """`sft_loss(nll, entropy, mask) -> (weights, loss)`, or None for the examples' own weights."""
 
     def __init__(self, *, sft_loss: Any = None, **arguments: Any):
@@ -44,6 +46,11 @@ class ColdStartTrainer(SFTTrainer):
         ranks = self.accelerator.num_processes if items is not None and self.args.average_tokens_across_devices else 1
         return torch.where(valid, weights * nll, 0.0).sum() / count.clamp(min=1).to(nll.device) * ranks
 
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        check_loss(loss, self.state.global_step)
+        return loss
+
     def _get_train_sampler(self, dataset=None):
         batch = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
         prompts = batch * self.accelerator.num_processes
@@ -56,14 +63,6 @@ class ColdStartTrainer(SFTTrainer):
             self.processing_class.save_pretrained(str(folder))
             checkpoint.seal(folder, self.state.global_step, state)
         self.accelerator.wait_for_everyone()
-
-
-class Seal(TrainerCallback):
-    """A manifest for every checkpoint, so that a partial one is told from a whole one."""
-
-    def on_save(self, args, state, control, **kwargs):
-        if state.is_world_process_zero:
-            checkpoint.complete(args.output_dir, state.global_step, {})
 
 
 class Line(TrainerCallback):
@@ -96,8 +95,7 @@ def sft_trainer(
     )
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
-    for added in (Seal(), Line()):
-        trainer.add_callback(added)
+    trainer.add_callback(Line())
     if trainer.accelerator.is_main_process:
         for line in (*passed_over, *([f"going on from {last.name}"] if last else [])):
             print(line, flush=True)

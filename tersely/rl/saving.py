@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transformers.trainer import TRAINING_ARGS_NAME
+
 from tersely.rl import checkpoint
 
 if TYPE_CHECKING:
@@ -17,22 +19,51 @@ else:
     _Base = object
 
 
-class Saving(_Base):
-    """A mixin of the trainer. A checkpoint without its seal is not whole, and is never taken for one."""
+class Sealing(_Base):
+    """A mixin of every trainer. A checkpoint without its seal is not whole, and is never taken for one."""
+
+    _resumed: int = 0
+    _saved: tuple[int, ...] = ()
+
+    def _save_checkpoint(self, model, trial):
+        step, limit = self.state.global_step, self.args.save_total_limit
+        if self.accelerator.is_main_process:
+            checkpoint.make_room(self.args.output_dir, limit, self._resumed, self._saved)
+        self.accelerator.wait_for_everyone()
+        self.args.save_total_limit = None  # Trainer would delete by age, before this one is sealed
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            checkpoint.complete(self.args.output_dir, step, self.component_state())
+        self._saved = (*self._saved, step)
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, state_dict)
+        # a pickle of every argument, tokens included, that nothing reads again
+        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    def _load_optimizer_and_scheduler(self, folder):
+        super()._load_optimizer_and_scheduler(folder)
+        if folder is not None:
+            self._resumed, self._saved = int(Path(folder).name.rpartition("-")[2]), ()
+
+    def component_state(self) -> dict[str, Any]:
+        """What is learnt beside the weights."""
+        return {}
+
+
+class Saving(Sealing):
+    """The same, with what a run with rewards learns."""
 
     memory: PromptMemory
     objective: Objective
     rollback: RollBack
 
-    def _save_checkpoint(self, model, trial):
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            checkpoint.complete(self.args.output_dir, self.state.global_step, self.component_state())
-        self.accelerator.wait_for_everyone()
-
     def component_state(self) -> dict[str, Any]:
-        """What is learnt beside the weights."""
         return {
             "memory": self.memory.state_dict(),
             "objective": self.objective.state_dict(),
