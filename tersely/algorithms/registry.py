@@ -43,6 +43,7 @@ from tersely.algorithms.plain import Plain
 from tersely.algorithms.quantile_baseline import QuantileBaseline
 from tersely.algorithms.reference_baseline import ReferenceBaseline
 from tersely.algorithms.rloo import RLOO
+from tersely.algorithms.rlpr import RLPRFormat, RLPRStd
 from tersely.algorithms.sampler_correction import SamplerCorrection
 from tersely.algorithms.sampling import FixedSampling
 from tersely.algorithms.sapo import SAPO
@@ -63,6 +64,7 @@ PLANS: dict[str, type] = {
     "l1": L1,
     "lapo_target": LAPOTarget,
     "plain": Plain,
+    "rlpr": RLPRFormat,
     "selfbudgeter": SelfBudgeter,
     "thinkprune": ThinkPrune,
 }
@@ -115,6 +117,7 @@ FILTERS: dict[str, type] = {
     "any_right": AnyRight,
     "keep_all": KeepAll,
     "mixed_groups": MixedGroups,
+    "rlpr_std": RLPRStd,
 }
 
 CONTROLLERS: dict[str, type] = {

@@ -71,6 +71,11 @@ def _batch(name: str, seed: int) -> Any:
         mode=pick(["short", "think"] if name == "thinkless" else ["think", "no_think"]),
         token_ids=torch.randint(0, 50, (rows, 24), generator=draw),
         entropy=torch.rand((rows, 24), generator=draw),
+        reference_score=torch.rand(rows, generator=draw),
+        reference_base=torch.rand(rows, generator=draw),
+        reference_logp=-3 * torch.rand(rows, generator=draw),
+        reference_tokens=torch.randint(1, 8, (rows,), generator=draw),
+        repeated=torch.rand(rows, generator=draw) < 0.2,
         memory=PromptMemory({"q0": records}),
     )
 
@@ -142,7 +147,14 @@ def _reads(name: str, term: Any) -> list[str]:
     import dataclasses
 
     found = []
-    for field in ("budget", "mode", "entropy", "token_ids"):
+    optional = (
+        "budget",
+        "mode",
+        "entropy",
+        "token_ids",
+        *(n for n in getattr(term, "needs", ()) if n.startswith("ref")),
+    )
+    for field in dict.fromkeys(optional):
         try:
             term(dataclasses.replace(_batch(name, 0), **{field: None}))
         except ValueError:

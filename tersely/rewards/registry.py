@@ -29,11 +29,13 @@ from tersely.rewards.laser import LASER
 from tersely.rewards.laser_d import LASERD, LASERDE
 from tersely.rewards.leash import LEASH
 from tersely.rewards.o1_pruner import O1Pruner
+from tersely.rewards.rlpr import RLPR
 from tersely.rewards.selfbudgeter import SelfBudgeter
 from tersely.rewards.shorterbetter import ShorterBetter
 from tersely.rewards.soft_overlong import SoftOverlong
 from tersely.rewards.thinkless import Thinkless
 from tersely.rewards.truncation import Truncation
+from tersely.rewards.verifree import VeriFree
 
 REWARDS: dict[str, type] = {
     "acoer": Acoer,
@@ -66,9 +68,11 @@ REWARDS: dict[str, type] = {
     "laser_de": LASERDE,
     "leash": LEASH,
     "o1_pruner": O1Pruner,
+    "rlpr": RLPR,
     "selfbudgeter": SelfBudgeter,
     "shorterbetter": ShorterBetter,
     "soft_overlong": SoftOverlong,
     "thinkless": Thinkless,
     "truncation": Truncation,
+    "verifree": VeriFree,
 }

@@ -65,7 +65,7 @@ class TRLReward:
     ):
         terms = list(spec) if isinstance(spec, list | tuple) else [spec]
         self.reward = build("reward", terms)
-        missing = {"token_ids", "entropy"} & set(self.reward.needs)
+        missing = set(self.reward.needs)
         if missing:
             raise SpecError(f"{', '.join(self.reward.names)} needs {', '.join(sorted(missing))}: use tersely's trainer")
         self.__name__ = "+".join(self.reward.names)

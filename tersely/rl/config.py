@@ -105,7 +105,14 @@ class RunConfig:
             weighted = bool(trl_values.get("use_bias_correction_kl", True))
             base = specs["policy"] or SLOT_DEFAULTS["policy"]
             specs["policy"] = {"name": "kl_penalty", "beta": beta, "importance_weighted": weighted, "base": base}
-        return Objective.from_specs(specs)
+        objective = Objective.from_specs(specs)
+        needs = getattr(objective.filter, "needs", ())
+        if self.max_resample_rounds and needs:
+            raise SpecError(
+                f"max_resample_rounds is {self.max_resample_rounds}, and filter {type(objective.filter).__name__} reads "
+                f"{', '.join(needs)}, which are known only once the batch is complete; it must be 0 with this filter"
+            )
+        return objective
 
 
 def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:

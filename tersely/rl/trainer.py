@@ -14,6 +14,7 @@ Everything between is TRL's: models, log-probs from its fused head, old and refe
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ from tersely.rl.order import PromptStream
 from tersely.rl.padding import fit_columns, trimmed
 from tersely.rl.parsing import parse_completion
 from tersely.rl.planned_update import PlannedUpdate
+from tersely.rl.reference_score import ReferenceScorer
 from tersely.rl.resample import Resampling, gathered_facts, resample
 from tersely.rl.rollback import RollBack, RollsBack
 from tersely.rl.rollout import RolloutRound, Template
@@ -77,6 +79,7 @@ class TerselyTrainer(OldPolicyPass, Saving, RollsBack, GRPOTrainer):
         self.run_config, self.objective, self.first_step = run, objective, first_step
         self.memory = PromptMemory()
         self.grader = Grader(verifier)
+        self.references = ReferenceScorer(self)
         self.controls, self.rollback = ControllerFeed(self), RollBack(self, run.max_rollbacks)
         self.planned, self.step_metrics = PlannedUpdate(self), StepMetrics()
         self.gap_guard = GapGuard(limit=run.gap_limit)
@@ -178,10 +181,11 @@ class TerselyTrainer(OldPolicyPass, Saving, RollsBack, GRPOTrainer):
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         token_ids, entropy = self._gathered_tokens()
+        reference = self.references.fields()
         verdicts, seconds, waited = self.grader.result()
         facts = gathered_facts(self, verdicts)
         shape = (self.num_generations, self.max_completion_length, self.progress, self.memory)
-        rollouts = rollouts_from_facts(facts, *shape, token_ids, entropy)
+        rollouts = dataclasses.replace(rollouts_from_facts(facts, *shape, token_ids, entropy), **reference)
         refused = self._resampling.refused
         everything = rollouts_from_facts(facts + refused, *shape) if refused else rollouts
         self._correct = rollouts.correct

@@ -45,6 +45,16 @@ class Rollouts:
     """(N, T) int64, -1 where padded; only for components that ask for it."""
     entropy: Tensor | None = None
     """(N, T) float32 nats under the sampling policy; likewise."""
+    reference_score: Tensor | None = None
+    """(N,) float32 mean probability of the reference answer's tokens after the rollout's reasoning; likewise."""
+    reference_base: Tensor | None = None
+    """(N,) float32 the same with no reasoning, by the initial policy."""
+    reference_logp: Tensor | None = None
+    """(N,) float32 summed log-probability of the reference answer, -inf where the rollout begins no answer."""
+    reference_tokens: Tensor | None = None
+    """(N,) int64 tokens of the reference answer."""
+    repeated: Tensor | None = None
+    """(N,) bool: a phrase of ten words stands ten times or more."""
     memory: PromptMemory | None = None
 
     def __post_init__(self):
@@ -54,9 +64,8 @@ class Rollouts:
                 f"rollouts: {rows} rows are no whole number of groups of {self.group_size}; "
                 "gather over every rank before computing anything on groups"
             )
-        for name in ("length", "truncated", "thinking_length", "well_formed", "budget", "token_ids", "entropy"):
-            value = getattr(self, name)
-            if value is not None and value.shape[0] != rows:
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor) and value.shape[0] != rows:
                 raise ValueError(f"rollouts.{name} has {value.shape[0]} rows, correct has {rows}")
         for name in ("prompt_id", "mode"):
             value = getattr(self, name)

@@ -117,6 +117,11 @@ def _group(correct: tuple[float, ...]) -> Rollouts:
         well_formed=torch.ones(rows, dtype=torch.bool),
         token_ids=torch.randint(0, 9, (rows, 3 + rows), generator=draw),
         entropy=torch.rand(rows, 3 + rows, generator=draw),
+        reference_score=torch.rand(rows, generator=draw),
+        reference_base=torch.zeros(rows),
+        reference_logp=torch.zeros(rows),
+        reference_tokens=torch.ones(rows, dtype=torch.int64),
+        repeated=torch.zeros(rows, dtype=torch.bool),
     )
 
 

@@ -73,6 +73,11 @@ def batches(draw, name: str, decided_only: bool = False) -> Rollouts:
         mode=each(MODES.get(name, ("think", "no_think"))),
         token_ids=(torch.arange(rows * 12) * 7 % 11).view(rows, 12),
         entropy=(torch.arange(rows * 12) * 0.37 % 2).view(rows, 12),
+        reference_score=torch.tensor(each([0.0, 0.2, 0.7, 1.0])),
+        reference_base=torch.tensor(each([0.0, 0.3, 1.0])),
+        reference_logp=torch.tensor(each([0.0, -1.0, -40.0, -math.inf])),
+        reference_tokens=torch.tensor(each([1, 2, 7])),
+        repeated=torch.tensor(each([False, False, True])),
         memory=PromptMemory({f"q{i}": records for i in known}),
     )
 
@@ -197,6 +202,11 @@ def test_finite_in_every_degenerate_group(spec):
             mode=list((MODES.get(spec["name"], ("think", "no_think")) * size)[:size]),
             token_ids=torch.ones(size, 12, dtype=torch.int64),
             entropy=torch.ones(size, 12),
+            reference_score=torch.full((size,), 0.5),
+            reference_base=torch.zeros(size),
+            reference_logp=torch.full((size,), -math.inf),
+            reference_tokens=torch.ones(size, dtype=torch.int64),
+            repeated=torch.zeros(size, dtype=torch.bool),
         )
         value = term(rollouts)
         assert torch.equal(value.isnan(), rollouts.correct.isnan()), (size, verdict, length)
@@ -292,4 +302,5 @@ def test_a_term_documents_itself(name):
 def test_declared_violations_are_those_of_the_papers():
     declared = {name for name, cls in REWARDS.items() if getattr(cls, "violates_outcome_order", "")}
     published = {"l1_exact", "shorterbetter", "adlp", "leash", "o1_pruner", "cosine", "hbpo", "alp"}
-    assert declared - {"ares_entropy"} == published
+    without_verdict = {"rlpr", "verifree"}
+    assert declared - {"ares_entropy"} == published | without_verdict

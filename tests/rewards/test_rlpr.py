@@ -1,13 +1,32 @@
-"""RLPR's score, reward and filter on numbers worked by hand."""
+"""RLPR's reward: card numbers."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
-from tersely.rewards.rlpr import RLPR, RLPRStd, mean_probability, repeats
+from tersely.components import build
+from tersely.rewards.rlpr import RLPR, mean_probability, repeats
+from tersely.rl.types import Rollouts
+
+
+def rollouts(score, base, formed, repeated, correct=None) -> Rollouts:
+    rows = len(score)
+    return Rollouts(
+        group_size=rows,
+        prompt_id=["q"] * rows,
+        correct=torch.zeros(rows) if correct is None else torch.tensor(correct),
+        length=torch.ones(rows, dtype=torch.int64),
+        truncated=torch.zeros(rows, dtype=torch.bool),
+        max_length=10,
+        well_formed=torch.tensor(formed, dtype=torch.bool),
+        reference_score=torch.tensor(score),
+        reference_base=torch.tensor(base),
+        repeated=torch.tensor(repeated, dtype=torch.bool),
+    )
 
 
 def test_the_score_is_the_mean_of_probabilities():
@@ -18,10 +37,22 @@ def test_the_score_is_the_mean_of_probabilities():
 
 
 def test_the_reward_is_debiased_clipped_and_mixed_with_the_format():
-    score, base = torch.tensor([0.8, 0.3, 1.0, math.nan]), torch.tensor([0.3, 0.5, 0.0, 0.0])
-    reward = RLPR()(score, base, torch.tensor([1, 1, 0, 1]), torch.tensor([0, 0, 1, 0]))
+    batch = rollouts([0.8, 0.3, 1.0, math.nan], [0.3, 0.5, 0.0, 0.0], [1, 1, 0, 1], [0, 0, 1, 0])
+    reward = build("reward", "rlpr")(batch)
     assert reward[:3].tolist() == pytest.approx([0.9 * 0.5 + 0.1, 0.1, 0.9 - 1.0])
     assert reward[3].isnan()
+
+
+def test_the_verdict_has_no_part_in_it_but_undecided_rows_stay_out():
+    one = rollouts([0.8] * 3, [0.3] * 3, [1] * 3, [0] * 3, [1.0, 0.0, math.nan])
+    reward = RLPR()(one)
+    assert reward[0] == reward[1] and reward[2].isnan()
+
+
+def test_who_needs_the_score_says_so():
+    batch = dataclasses.replace(rollouts([0.8], [0.3], [1], [0]), reference_score=None)
+    with pytest.raises(ValueError, match="rlpr needs rollouts.reference_score"):
+        RLPR()(batch)
 
 
 def test_repetition_counts_phrases_of_ten_words():
@@ -31,31 +62,6 @@ def test_repetition_counts_phrases_of_ten_words():
     assert not repeats("")
 
 
-def test_the_filter_sleeps_records_and_acts():
-    keep = RLPRStd(beta=1.0)
-    wide, narrow = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 0.5]])
-    for step in range(1, 11):
-        assert keep(narrow).all(), step
-        keep.update(wide)
-        assert (keep.ema is None) == (step < 6)
-    assert keep.ema == pytest.approx(0.5)
-    assert keep(torch.cat([wide, narrow])).tolist() == [True, False]
-    keep.update(narrow)
-    assert keep.ema == pytest.approx(0.99 * 0.5)
-    again = RLPRStd(beta=1.0)
-    again.load_state_dict(keep.state_dict())
-    assert (again.ema, again.step) == (keep.ema, 11)
-
-
-def test_one_rollout_has_no_spread():
-    keep = RLPRStd()
-    for _ in range(10):
-        keep.update(torch.tensor([[0.0, 1.0]]))
-    assert keep(torch.tensor([[0.7]])).tolist() == [False]
-
-
 def test_ranges():
     with pytest.raises(ValueError, match="rlpr.format_weight"):
         RLPR(format_weight=2)
-    with pytest.raises(ValueError, match="rlpr_std.acts_from"):
-        RLPRStd(acts_from=2)

@@ -1,0 +1,128 @@
+"""RLPR's filter and format: groups whose rewards spread, and the tags that the reward's splice is cut at.
+
+Paper: arXiv 2506.18254, released code. The reward is `rewards/rlpr.py`.
+    keep(group) = std(r) >= beta ema ,   ema_t = decay ema_{t-1} + (1 - decay) mean std_t
+    ema records from step `records_from` on and the filter acts from step `acts_from` on; before, all are kept
+Symbols: r the RLPR reward of a group's rollouts; beta share of the running spread; steps are generation batches.
+Against GRPO: this is the one filter that looks at a reward: it is continuous, and there is no verdict in it.
+Degenerate: one rollout -> spread 0, kept only while the filter sleeps; undecided rows (nan) are left out of the spread.
+Traps: give it the parameters of the reward where those are not the defaults. `ema` is state, saved in the checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tersely.checks import SpecError, require_range
+from tersely.rewards.rlpr import RLPR
+from tersely.rl.memory import PromptMemory
+from tersely.rl.parsing import ParsedCompletion
+from tersely.rl.types import RolloutPlan, Rollouts
+
+INSTRUCTION = (
+    "Think first, then answer. Write your reasoning between <think> and </think>, and only the final answer between "
+    "<answer> and </answer>."
+)
+
+
+@dataclass
+class RLPRStd:
+    """Groups whose rewards spread at least `beta` times as much as usual. beta: 0.5, 0.9 and 1.0 in the paper, by model."""
+
+    beta: float = 0.5
+    decay: float = 0.99
+    records_from: int = 6
+    acts_from: int = 11
+    format_weight: float = 0.1
+    repetition_penalty: float = 1.0
+    ema: float | None = field(default=None, init=False)
+    step: int = field(default=0, init=False)
+
+    def __post_init__(self):
+        require_range("rlpr_std.beta", self.beta, at_least=0)
+        require_range("rlpr_std.decay", self.decay, at_least=0, below=1)
+        require_range("rlpr_std.records_from", self.records_from, at_least=1)
+        require_range("rlpr_std.acts_from", self.acts_from, at_least=self.records_from)
+        self._reward = RLPR(self.format_weight, self.repetition_penalty)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self._reward.needs
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        """(P,) keep. Only reads."""
+        spread = self._spread(rollouts)
+        if self.step + 1 < self.acts_from or self.ema is None:
+            return torch.ones(len(spread), dtype=torch.bool)
+        return spread >= self.beta * self.ema
+
+    def update(self, rollouts: Rollouts) -> None:
+        """Take the step's groups, unfiltered, into the running spread."""
+        self.step += 1
+        spread = self._spread(rollouts).mean().item()
+        if self.step >= self.records_from and spread == spread:
+            self.ema = spread if self.ema is None else self.decay * self.ema + (1 - self.decay) * spread
+
+    def _spread(self, rollouts: Rollouts) -> Tensor:
+        return group_std(rollouts.grouped(self._reward(rollouts)))
+
+    def state_dict(self) -> dict:
+        return {"ema": self.ema, "step": self.step}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.ema, self.step = state["ema"], state["step"]
+
+
+def group_std(rewards: Tensor) -> Tensor:
+    """(P, K) -> (P,) population standard deviation of the decided rewards; 0 where fewer than two are."""
+    values = rewards.double()
+    decided = ~values.isnan()
+    count = decided.sum(1).clamp(min=1)
+    mean = torch.where(decided, values, 0.0).sum(1) / count
+    gap = torch.where(decided, values - mean[:, None], 0.0)
+    return (gap.square().sum(1) / count).sqrt()
+
+
+@dataclass(frozen=True)
+class RLPRFormat:
+    """Asks every rollout for the tags, and says whether it kept them.
+
+    `opening`, `closing` and the `space` inside them are where the reward's splice is cut. A model that answers in boxes:
+    `{name: rlpr, opening: '\\boxed{', closing: '}', space: '', instruction: ''}`.
+    """
+
+    instruction: str = INSTRUCTION
+    opening: str = "<answer>"
+    closing: str = "</answer>"
+    space: str = " "
+
+    def __post_init__(self):
+        if not self.opening.strip() or not self.closing.strip():
+            raise SpecError(f"rlpr.opening is {self.opening!r} and rlpr.closing {self.closing!r}; neither may be empty")
+        if self.space.strip():
+            raise SpecError(f"rlpr.space is {self.space!r}; it must be white space or empty")
+
+    def __call__(
+        self, prompt_ids: Sequence[str], group_size: int, memory: PromptMemory | None = None, seed: int = 0
+    ) -> list[RolloutPlan]:
+        return [RolloutPlan(instruction=self.instruction or None)] * (len(prompt_ids) * group_size)
+
+    def parse(self, turn: str) -> ParsedCompletion:
+        return ParsedCompletion(well_formed=self.kept(turn))
+
+    def kept(self, turn: str) -> bool:
+        """`<think> z </think> <answer> y </answer>`, each tag once, in this order, and an answer that is not empty.
+
+        A closing mark of one character may stand in the answer too.
+        """
+        tags = ("<think>", "</think>", self.opening)
+        places = [turn.find(tag) for tag in tags]
+        if any(turn.count(tag) != 1 for tag in tags) or places != sorted(places):
+            return False
+        answer, closed, _ = turn[places[2] + len(self.opening) :].rpartition(self.closing)
+        once = len(self.closing) == 1 or turn.count(self.closing) == 1
+        return bool(closed) and once and bool(answer.strip())
