@@ -47,8 +47,11 @@ format: $(VENV)/.dev  ## rewrite the code in the project's format
 docs: $(VENV)/.dev  ## check the pages: links, commands, and that they name what the code has
 	$(BIN)/python -m pytest tests/docs
 
-bench: $(VENV)/.dev  ## the benchmarks; each prints its ratios and records them in benchmarks/results
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+# those that train models for several seeds take hours and are started by hand: see benchmarks/
+SPEED := startup rewards engine trainer policies verifier hostile evaluation
+
+bench: $(VENV)/.engines  ## the benchmarks of speed and memory; each prints its ratios
+	@for name in $(SPEED); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 gpu: $(VENV)/.engines  ## the tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu

@@ -5,9 +5,9 @@
     python benchmarks/policies.py ktae --record           KTAE of a group of 16 x 8,192 tokens
     python benchmarks/policies.py temperature --record    vLLM's throughput, adaptive temperature against plain
 
-The two sides alternate, so drift of the machine hits both. Peak memory is the high-water mark of the resident set above
-where it stood, in a fresh fork for each side. `losses` and `planned` call TRL's `_compute_loss` and ours on the
-same trainer, model and rows; `losses` has a vocabulary of 32,000.
+The sides alternate, so drift of the machine hits all. Time is CPU time of the one thread that works; peak memory is the
+high-water mark of the resident set above where it stood; both in a fresh fork for each measurement. `losses` and
+`planned` call TRL's `_compute_loss` and ours on the same trainer, model and rows; `losses` has a vocabulary of 32,000.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 RESULTS = Path(__file__).parent / "results" / "policies.json"
-POLICIES = ("clip", "hapo", "sapo", "cispo", "high_entropy_mask", "kl_cov", "clip_cov")
+POLICIES = ("hapo", "sapo", "cispo", "high_entropy_mask", "kl_cov", "clip_cov")
+KINDS = ("losses", "planned", "ktae", "temperature")
 DAPO = {"name": "clip", "clip_low": 0.2, "clip_high": 0.28}
 
 
@@ -88,27 +89,23 @@ def generation_batch(lengths: list[int], silent: list[bool], vocabulary: int, pr
     }
 
 
-def seconds_of(work: Callable[[], None]) -> float:
-    """CPU seconds: one thread works, and what else the machine does is not its cost."""
-    began = time.process_time()
-    work()
-    return time.process_time() - began
+def measured(work: Callable[[], None]) -> tuple[float, float]:
+    """CPU seconds of `work`, and MiB beyond what this process had, in a fork: allocators keep memory, a fork is fresh.
 
-
-def peak_mib(work: Callable[[], None]) -> float:
-    """MiB that a fork of this process needs for `work` beyond what it had: allocators keep memory, a fork is fresh."""
+    One thread works, so CPU seconds are its cost, whatever else the machine does.
+    """
     reader, writer = os.pipe()
     if os.fork() == 0:
         Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
+        before, began = _status("VmRSS"), time.process_time()
         work()
-        os.write(writer, str(_status("VmHWM") - before).encode())
+        os.write(writer, f"{time.process_time() - began} {_status('VmHWM') - before}".encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
-        found = float(pipe.read())
+        seconds, peak = map(float, pipe.read().split())
     os.wait()
-    return found
+    return seconds, peak
 
 
 def _status(field: str) -> float:
@@ -116,24 +113,21 @@ def _status(field: str) -> float:
 
 
 def compared(sides: dict[str, Callable[[], None]], base: str, rounds: int) -> dict[str, dict[str, float]]:
-    """Median time over the base's of the same round, the order reversed every other round; peaks in fresh forks."""
-    peaks = {name: peak_mib(work) for name, work in sides.items()}
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for work in sides.values():
-        work()
-    print({name: round(peak) for name, peak in peaks.items()}, "MiB", flush=True)
+    """Medians of time and peak over the base's of the same round, the order reversed every other round."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for i in range(rounds):
         for name in list(sides)[:: 1 - 2 * (i % 2)]:
-            found[name].append(seconds_of(sides[name]))
+            found[name].append(measured(sides[name]))
+            print(f"round {i} {name}: {found[name][-1][0]:.2f} CPU s, {found[name][-1][1]:.0f} MiB", flush=True)
     table = {}
     for name, values in found.items():
+        pairs = list(zip(values, found[base], strict=True))
         table[name] = {
-            "time_ratio": statistics.median(a / b for a, b in zip(values, found[base], strict=True)),
-            "peak_ratio": peaks[name] / peaks[base],
-            "seconds": statistics.median(values),
-            "peak_mib": peaks[name],
+            "time_ratio": statistics.median(own[0] / theirs[0] for own, theirs in pairs),
+            "peak_ratio": statistics.median(own[1] / theirs[1] for own, theirs in pairs),
+            "cpu_seconds": statistics.median(seconds for seconds, _ in values),
+            "peak_mib": statistics.median(peak for _, peak in values),
         }
-        print(name, {k: round(v, 3) for k, v in table[name].items()}, flush=True)
     return table
 
 
@@ -234,7 +228,7 @@ def ktae(options: argparse.Namespace) -> dict[str, Any]:
     rollouts = Rollouts(rows, ["q"] * rows, correct, full, torch.zeros(rows, dtype=torch.bool), width, token_ids=ids)
     advantage = build("advantage", "ktae")
     advantage(correct, rollouts)
-    seconds = [seconds_of(lambda: advantage(correct, rollouts)) for _ in range(options.rounds)]
+    seconds = [measured(lambda: advantage(correct, rollouts))[0] for _ in range(options.rounds)]
     return {"rows": rows, "tokens": width, "distinct_ids": ids.unique().numel(), "seconds": statistics.median(seconds)}
 
 
@@ -248,38 +242,42 @@ def temperature(options: argparse.Namespace) -> dict[str, Any]:
     made = build("sampling", "hapo_temperature")
     made.load_state_dict({"current": {"pivot": -1.0, "spread": 2.0, "upper": 1.5, "lower": 12.0}})
     requests = [GenerationRequest(tuple(range(5, 21)), i, 200) for i in range(256)]
-    counts, seconds = {"plain": 0, "adaptive": 0}, {"plain": 0.0, "adaptive": 0.0}
+    speeds: dict[str, list[float]] = {"plain": [], "adaptive": []}
     for i in range(options.rounds + 1):
         for name, drawn_at in list({"plain": 1.0, "adaptive": made}.items())[:: 1 - 2 * (i % 2)]:
-            began = time.perf_counter()
+            began = time.process_time()
             tokens = sum(len(drawn.token_ids) for drawn in engine.generate(requests, temperature=drawn_at))
-            if i:
-                counts[name] += tokens
-                seconds[name] += time.perf_counter() - began
+            if i:  # the first round warms up
+                speeds[name].append(tokens / (time.process_time() - began))
     engine.close()
-    speeds = {f"{name}_tokens_per_second": counts[name] / seconds[name] for name in counts}
-    ratio = speeds["adaptive_tokens_per_second"] / speeds["plain_tokens_per_second"]
-    return {**speeds, "ratio": ratio, "rounds": options.rounds}
+    ratios = [adaptive / plain for adaptive, plain in zip(speeds["adaptive"], speeds["plain"], strict=True)]
+    return {
+        **{f"{name}_tokens_per_cpu_second": statistics.median(values) for name, values in speeds.items()},
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "rounds": options.rounds,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("losses", "planned", "ktae", "temperature"))
+    parser.add_argument("what", nargs="?", choices=KINDS, help="default: all four")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--policies", nargs="+", default=POLICIES)
     parser.add_argument("--record", action="store_true", help=f"write into {RESULTS}")
     options = parser.parse_args()
-    result = {
-        "command": f"python benchmarks/policies.py {' '.join(sys.argv[1:])}",
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread",
-        **globals()[options.what](options),
-    }
-    print(json.dumps(result, indent=1))
-    if options.record:
-        everything = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        RESULTS.write_text(json.dumps({**everything, options.what: result}, indent=1) + "\n")
+    for what in [options.what] if options.what else KINDS:
+        result = {
+            "command": f"python benchmarks/policies.py {' '.join(sys.argv[1:])}",
+            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread",
+            **globals()[what](options),
+        }
+        print(json.dumps({what: result}, indent=1))
+        if options.record:
+            everything = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+            RESULTS.write_text(json.dumps({**everything, what: result}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
