@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tersely.algorithms.accuracy_floor import AccuracyFloor
 from tersely.algorithms.adaptthink import AdaptThink
 from tersely.algorithms.archer import Archer
 from tersely.algorithms.ares_kl import ARESKL
@@ -121,6 +122,7 @@ FILTERS: dict[str, type] = {
 }
 
 CONTROLLERS: dict[str, type] = {
+    "accuracy_floor": AccuracyFloor,
     "ares_kl": ARESKL,
     "entropy_clip": EntropyClip,
     "entropy_target": EntropyTarget,

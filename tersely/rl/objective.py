@@ -81,9 +81,9 @@ class Objective:
         )
 
     def __post_init__(self):
-        check = getattr(self.advantage, "check_objective", None)
-        if check is not None:
-            check(self)
+        for part in (self.advantage, *self.controllers):
+            if hasattr(part, "check_objective"):
+                part.check_objective(self)
 
     @property
     def _components(self) -> dict[str, Any]:

@@ -139,6 +139,15 @@ def require_rollback(who: str, run: Any, args: Any) -> None:
         raise SpecError(f"{who} may go back to the last good checkpoint: {why}")
 
 
+def require_for_controllers(run: Any, objective: Any, args: Any) -> None:
+    """The same for every controller that may raise an alarm."""
+    from tersely.rl.control import controller_names
+
+    for name, controller in zip(controller_names(objective.controllers), objective.controllers, strict=True):
+        if hasattr(controller, "alarm") and getattr(controller, "collapse", 0) is not None:
+            require_rollback(name, run, args)
+
+
 def _smallest(value: float, device: Any) -> float:
     """The smallest of all ranks' values."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):

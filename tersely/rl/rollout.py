@@ -115,11 +115,7 @@ class RolloutRound:
         ]
 
     def _prefill_text(self, plan: RolloutPlan) -> str:
-        """The prefill as it stands after the template's opening: `<think>` is not doubled."""
-        text = plan.prefill or ""
-        if text.startswith("<think>") and self.template.opens_thinking:
-            return text.removeprefix("<think>").lstrip()
-        return text
+        return opened_by(plan.prefill, self.template.tail)
 
     def _prefill(self, plan: RolloutPlan) -> list[int]:
         """The prefill's ids, tokenised alone so that they do not depend on the prompt."""
@@ -128,6 +124,14 @@ class RolloutRound:
 
     def _trained_prefill(self, plan: RolloutPlan) -> list[int]:
         return self._prefill(plan) if plan.train_prefill else []
+
+
+def opened_by(prefill: str | None, tail: str) -> str:
+    """The prefill as it stands after the template's opening: a `<think>` that is there already is not doubled."""
+    text = prefill or ""
+    if text.startswith("<think>") and tail.rstrip().endswith("<think>"):
+        return text.removeprefix("<think>").lstrip()
+    return text
 
 
 def with_instruction(messages: Sequence[dict[str, str]], instruction: str | None) -> list[dict[str, str]]:

@@ -32,6 +32,7 @@ def warnings_of(
         *_credit(objective.advantage, objective.policy),
         *_filter(objective.filter),
         *_sampling(objective, top_p),
+        *_floor(objective),
     ]
 
 
@@ -49,6 +50,17 @@ def check_sampler_correction(objective: Objective, engine: str) -> None:
             "policy sampler_correction needs the log-probs of the rollout engine, and engine transformers samples from "
             "the trained model itself and reports none; take the wrapper away, or use engine: vllm"
         )
+
+
+def _floor(objective: Objective) -> list[str]:
+    """A weight on the length term that the advantage divides out again."""
+    hidden = type(objective.advantage).__name__ == "GroupZScore"
+    if not hidden or not any(hasattr(controller, "apply_reward") for controller in objective.controllers):
+        return []
+    return [
+        "a group z-score does not see a weight on the length term where a group is all right or all wrong, so a controller of "
+        "that weight acts in mixed groups alone; use advantage group_mean, rloo or batch_whitened"
+    ]
 
 
 def _schedule(policy: Any, ratio_is_one: bool) -> list[str]:

@@ -116,6 +116,9 @@ def test_slots_and_defaults_of_the_concepts_are_those_of_the_code():
         "no server is left",
         "go together",
         "launch: ended with exit status",
+        "times already (max_rollbacks)",
+        "to go back to",
+        "may go back to the last good checkpoint",
         "launch: asked to save and stop",
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tersely.eval.strategies.answer_convergence import AnswerConvergence
+from tersely.eval.strategies.arm_consensus import ArmConsensus
 from tersely.eval.strategies.budget_prompt import BudgetPrompt
 from tersely.eval.strategies.chain_of_draft import ChainOfDraft
 from tersely.eval.strategies.cntp import CautiousNextToken
@@ -11,6 +12,7 @@ from tersely.eval.strategies.diff_adapt import DiffAdapt
 from tersely.eval.strategies.forced_answer import ForcedAnswer
 from tersely.eval.strategies.moi import MixtureOfInputs
 from tersely.eval.strategies.no_thinking import NoThinking
+from tersely.eval.strategies.plan import PlanPrompting
 from tersely.eval.strategies.reflection_ban import ReflectionBan
 from tersely.eval.strategies.seal import Seal
 from tersely.eval.strategies.soft_thinking import SoftThinking
@@ -36,4 +38,6 @@ STRATEGIES: dict[str, type] = {
     "cntp": CautiousNextToken,
     "soft_thinking": SoftThinking,
     "moi": MixtureOfInputs,
+    "plan": PlanPrompting,
+    "arm_consensus": ArmConsensus,
 }

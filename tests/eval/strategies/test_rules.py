@@ -30,6 +30,8 @@ QUIET = {
     "cntp": {"n_max": 1},
     "soft_thinking": {"top_n": 1, "patience": HUGE},
     "moi": {"top_n": 1},
+    "plan": {},
+    "arm_consensus": {},
 }
 """Parameters under which the trigger never fires."""
 
@@ -47,8 +49,9 @@ LOUD = {
     "cntp": {"n_max": 3, "branch_tokens": 5},
     "soft_thinking": {"top_n": 5, "patience": 2, "threshold": 9.0},
     "moi": {"top_n": 6},
+    "plan": {"of": {"name": "hbpo", "budgets": [30]}},
 }
-PROMPTED = ("no_thinking", "chain_of_draft", "budget_prompt")
+PROMPTED = ("no_thinking", "chain_of_draft", "budget_prompt", "arm_consensus")
 """They always change what the model reads: they equal plain sampling from that."""
 
 
