@@ -16,6 +16,7 @@ COMMANDS: Table = {
     "preflight": ("tersely.launch.preflight:main", "check a recipe and draw a few real rollouts before it is paid for"),
     "train": ("tersely.launch.train:main", "train a recipe"),
     "launch": ("tersely.launch.cli:launch", "train on this machine with logs, shutdown and restarts: local | slurm"),
+    "serve": ("tersely.launch.serve:main", "a vLLM server for the rollouts of a recipe"),
     "eval": ("tersely.eval.command:main", "evaluate a model on benchmarks"),
     "fit": ("tersely.eval.strategies.fit:main", "the vector of seal or the probe of diff_adapt, from an evaluated run"),
     "report": ("tersely.eval.report:main", "report.html, report.md and report.json of evaluated runs"),

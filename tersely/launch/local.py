@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", help="a recipe file, or the name of a shipped one")
     parser.add_argument("--processes", type=int, help="ranks; by default one a visible GPU")
     parser.add_argument("--accelerate-config", help="zero2, zero3, fsdp2, multi_gpu, single_gpu, or a file of your own")
+    parser.add_argument("--rollout-servers", type=int, default=1, help="of engine: vllm_server, where it names none")
     parser.add_argument("--retries", type=int, default=0, help="restarts, with --resume, after a failure")
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
     parser.add_argument("--grace", type=int, default=600, help="seconds for saving after Ctrl-C or SIGTERM")
@@ -53,7 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.rl.redaction import secret_values, struck
 
     recipe = load_recipe(options.recipe, overrides_from(rest))
-    command = training_command(options, rest)
+    owned = options.rollout_servers if needs_servers(recipe) else 0
+    command = training_command(options, rest, owned)
+    if owned:
+        logs = Path(str(recipe.get("run_dir") or "runs/run")) / "logs"
+        command = [*serving_command(options.recipe, rest, owned, logs), "--", *command]
     secrets = secret_values(recipe)
     print(shlex.join(struck(word, secrets) for word in command), flush=True)
     if options.dry_run:
@@ -63,11 +68,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def training_command(options: Any, overrides: Sequence[str]) -> list[str]:
-    """The words of the accelerate command, without --resume."""
+def needs_servers(recipe: Mapping[str, Any]) -> bool:
+    """Does the recipe ask for rollouts from servers, and name none?"""
+    return recipe.get("engine") == "vllm_server" and not recipe.get("servers")
+
+
+def serving_command(recipe: str, overrides: Sequence[str], number: int, logs: Path) -> list[str]:
+    """What starts `number` servers, each on a GPU of its own where there are any, before the command behind it."""
+    from tersely.launch.machine import visible_gpus
+
+    words = [sys.executable, "-m", "tersely.launch.with_servers", recipe, *overrides]
+    words += ["--number", str(number), "--logs", str(logs)]
+    if gpus := visible_gpus():
+        names = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))).split(",")
+        words += ["--training-devices", ",".join(names[:-number])]
+        words += [word for name in names[-number:] for word in ("--server-devices", name)]
+    return words
+
+
+def training_command(options: Any, overrides: Sequence[str], servers: int = 0) -> list[str]:
+    """The words of the accelerate command, without --resume; `servers` GPUs are not the training's."""
     from tersely.launch.machine import visible_gpus
 
     gpus = visible_gpus()
+    if options.rollout_servers < 1:
+        raise SpecError(f"--rollout-servers is {options.rollout_servers}; it must be at least 1")
+    if gpus and servers >= gpus:
+        raise SpecError(
+            f"{servers} servers take all {gpus} GPUs; --rollout-servers of at most {gpus - 1}, or engine: vllm"
+        )
+    gpus = max(0, gpus - servers)
     processes = options.processes if options.processes is not None else max(1, gpus)
     if processes < 1:
         raise SpecError(f"--processes is {processes}; it must be at least 1")

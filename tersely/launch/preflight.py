@@ -36,9 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args(argv)
     check_options(options)
     from tersely.configs.load import load_recipe
+    from tersely.launch.local import needs_servers
     from tersely.launch.train import overrides_from
 
     recipe = load_recipe(options.recipe, overrides_from(rest))
+    if needs_servers(recipe):
+        return with_a_server(options.recipe, rest, sys.argv[2:] if argv is None else argv)
     for name, value in (recipe.get("env") or {}).items():
         os.environ.setdefault(name, str(value))
     os.environ.setdefault("WORLD_SIZE", str(options.processes))
@@ -50,6 +53,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         verdict = "this run cannot work as it is" if bad else "nothing stands against this run"
         show(findings, "\n".join([*lines, verdict]))
     return 1 if bad and not options.force else 0
+
+
+def with_a_server(recipe: str, overrides: Sequence[str], argv: Sequence[str]) -> int:
+    """The same again, behind a server that `tersely launch local` would start."""
+    import subprocess
+    import tempfile
+
+    from tersely.launch.local import serving_command
+
+    with tempfile.TemporaryDirectory() as logs:
+        start = serving_command(recipe, overrides, 1, Path(logs))
+        return subprocess.call([*start, "--", sys.executable, "-m", "tersely", "preflight", *argv])
 
 
 def check_options(options: Any) -> None:

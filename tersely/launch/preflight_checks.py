@@ -16,6 +16,10 @@ LEAST_DISK = GIB // 2
 """Bytes without which no run can keep a checkpoint and its records."""
 
 
+PROBE_S = 10.0
+"""Seconds that a server may take to say that it is there."""
+
+
 def check_run(recipe: Mapping[str, Any], say: Any) -> None:
     """Say what a run should know, and raise `SpecError` for what cannot work."""
     found = list(cheap(recipe))
@@ -43,6 +47,7 @@ def cheap(recipe: Mapping[str, Any]) -> Iterator[Finding]:
         if stage.kind != "sft":
             stage_run, stage_values = split_recipe(stage.recipe)
             yield from engine(stage_run, stage_values, f"stage {stage.name}" if stage.name else "engine")
+    yield from servers(run, values.get("max_completion_length"))
 
 
 def packages(run: Any) -> Iterator[Finding]:
@@ -141,3 +146,35 @@ def engine(run: Any, values: Mapping[str, Any], where: str) -> Iterator[Finding]
         yield Finding("warn", where, text, "zero2 where the weights fit, or engine: vllm")
     else:
         yield Finding("ok", where, f"{run.engine}, cap {cap or 'by default'}")
+
+
+def servers(run: Any, cap: int | None) -> Iterator[Finding]:
+    """Do the servers that the recipe names answer, take our key, exchange weights, and have room for the answers?"""
+    from tersely.rl.http_json import ServerDown, ServerRefused, call
+    from tersely.rl.vllm_key import VARIABLE
+
+    key = os.environ.get(VARIABLE) or None
+    for address in map(str, run.servers):
+        where = address.rstrip("/").removesuffix("/v1")
+        try:
+            call(where, "/health", timeout_s=PROBE_S, key=key)
+            model = call(where, "/v1/models", timeout_s=PROBE_S, key=key)["data"][0]
+            call(where, "/weight_info", timeout_s=PROBE_S, key=key)
+        except ServerDown as error:
+            mend = "start it with `tersely serve`, or leave servers out and let `tersely launch local` start them"
+            yield Finding("fail", "server", f"it does not answer: {error}", mend)
+        except ServerRefused as error:
+            if " 401" in str(error):
+                mend = f"export the {VARIABLE} that it was started with"
+            else:
+                mend = "start it with `tersely serve`, which opens what weights are exchanged through"
+            yield Finding("fail", "server", str(error), mend)
+        except (KeyError, IndexError, TypeError):
+            yield Finding("fail", "server", f"{where} is no vLLM server", "servers: addresses of `tersely serve`")
+        else:
+            room_for = model.get("max_model_len") or 0
+            text = f"{where}, {model.get('id')}, {room_for} tokens"
+            if cap and room_for <= cap:
+                yield Finding("fail", "server", f"{text}: no room for a prompt and {cap}", "a longer --max-model-len")
+            else:
+                yield Finding("ok", "server", text)

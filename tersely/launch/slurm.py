@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("recipe", help="a recipe file, or the name of a shipped one")
     p.add_argument("--nodes", type=int, default=1)
     p.add_argument("--gpus-per-node", type=int, required=True, help="0: one process a node, on its CPUs")
+    p.add_argument("--rollout-nodes", type=int, default=0, help="further nodes that serve the rollouts, a server a GPU")
     p.add_argument("--time", default="24:00:00", help="limit of one attempt, as sbatch takes it")
     p.add_argument("--partition")
     p.add_argument("--account")
@@ -87,7 +88,7 @@ def render(recipe: Mapping[str, Any], options: argparse.Namespace) -> dict[str, 
 
     from tersely.rl.batch import BatchPlan
 
-    check(options)
+    check(options, recipe)
     tasks, ranks = tasks_of(recipe, options), options.nodes * max(1, options.gpus_per_node)
     for task in tasks:
         batch = {key: int(task.get(key, 8)) for key in ("prompts_per_step", "group_size", "micro_batch")}
@@ -105,8 +106,11 @@ def render(recipe: Mapping[str, Any], options: argparse.Namespace) -> dict[str, 
     }
     train = jinja.get_template("train.sbatch.j2").render(
         **common,
-        directives=directives(recipe, options, name, len(tasks), options.nodes, training=True),
+        directives=directives(recipe, options, name, len(tasks), options.nodes + options.rollout_nodes, training=True),
         nodes=options.nodes,
+        rollout_nodes=options.rollout_nodes,
+        servers_per_node=max(1, options.gpus_per_node),
+        gpus=options.gpus_per_node,
         ranks=ranks,
         threads=options.cpus_per_task or 1,
         requeues=options.requeues,
@@ -124,12 +128,20 @@ def render(recipe: Mapping[str, Any], options: argparse.Namespace) -> dict[str, 
     return scripts
 
 
-def check(options: argparse.Namespace) -> None:
-    for name, least in (("nodes", 1), ("gpus_per_node", 0), ("lead", 1), ("requeues", 0)):
+def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
+    for name, least in (("nodes", 1), ("gpus_per_node", 0), ("rollout_nodes", 0), ("lead", 1), ("requeues", 0)):
         if getattr(options, name) < least:
             raise SpecError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}")
     if not TIME.fullmatch(options.time):
         raise SpecError(f"--time is {options.time!r}; sbatch takes minutes, H:MM:SS or D-HH:MM:SS")
+    served = recipe.get("engine") == "vllm_server"
+    if options.rollout_nodes and (not served or recipe.get("servers")):
+        raise SpecError(
+            f"--rollout-nodes is {options.rollout_nodes}; it must be 0 unless the recipe has engine: vllm_server and names "
+            "no servers"
+        )
+    if served and not recipe.get("servers") and not options.rollout_nodes:
+        raise SpecError("engine is 'vllm_server' and nobody serves: --rollout-nodes 1, or servers: [...] in the recipe")
 
 
 def tasks_of(recipe: Mapping[str, Any], options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -7,9 +7,12 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 from tersely.checks import SpecError
+
+SAY_EVERY_S = 10
 
 
 class ServerRefused(SpecError):
@@ -45,9 +48,20 @@ def call(address: str, path: str, body: Any = None, *, timeout_s: float, key: st
         raise ServerDown(f"{address}{path} answered something that is no JSON: {text[:80]!r}") from error
 
 
-def wait_until_up(address: str, path: str, *, deadline_s: float, alive: Any = lambda: True) -> None:
-    """Ask every half second until the answer comes. Raises `ServerDown` after the deadline, or when `alive()` is false."""
-    end = time.monotonic() + deadline_s
+def wait_until_up(
+    address: str,
+    path: str,
+    *,
+    deadline_s: float,
+    alive: Callable[[], bool] = lambda: True,
+    tell: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Ask every half second until the answer comes, and say every ten that it has not.
+
+    Raises `ServerDown` after the deadline, or when `alive()` is false.
+    """
+    began, told = time.monotonic(), 0
+    end = began + deadline_s
     while True:
         try:
             call(address, path, timeout_s=5.0)
@@ -57,4 +71,8 @@ def wait_until_up(address: str, path: str, *, deadline_s: float, alive: Any = la
                 raise ServerDown(f"{address}: the server's process has ended") from error
             if time.monotonic() > end:
                 raise ServerDown(f"{address}: not up after {deadline_s:g} s ({error})") from error
+        waited = time.monotonic() - began
+        if waited // SAY_EVERY_S > told:
+            told = int(waited // SAY_EVERY_S)
+            tell(f"waiting for {address}, {waited:.0f} s of {deadline_s:g}")
         time.sleep(0.5)

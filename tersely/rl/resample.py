@@ -1,8 +1,9 @@
 """Groups that the filter refuses are replaced by fresh prompts, a bounded number of times.
 
-Round r of step s takes prompts from an order that (run seed, s, r) alone decides, leaving out those that the batch had
-already. A new rollout has the seed of its own prompt and sample index, so nothing depends on ranks or restarts. What is
-still refused after the last round stays, and does not train.
+Step s has an order of the prompts that the batch did not begin with, by (run seed, s) alone; round r gives the group at
+place g the one at (r - 1) * P + g. A new rollout has the seed of its own prompt and sample index. So nothing depends on
+ranks, on restarts, or on which group was ready first. What is still refused after the last round stays, and does not
+train. Engines that take requests while others run do the same without waiting for rounds: `resample_stream.py`.
 """
 
 from __future__ import annotations
@@ -32,23 +33,38 @@ class Resampling:
         return {"groups/resampled": float(self.groups), "groups/resample_rounds": float(self.rounds)}
 
 
+def draw_round(trainer: Any, prompt_ids: list[list[int]], requests: list[GenerationRequest]) -> Resampling:
+    """Generate `requests` into `trainer._round`, replace refused groups where the recipe says so, begin to verify."""
+    from tersely.rl.resample_stream import can_stream, resample_streaming
+
+    rounds = trainer.run_config.max_resample_rounds
+    if rounds and can_stream(trainer, len(prompt_ids)):
+        with trainer._timed("time/generate"):
+            return resample_streaming(trainer, prompt_ids, requests, rounds)
+    with trainer._timed("time/generate"):
+        trainer._round.finish(trainer.draw(requests))
+    trainer.grader.start([row["answer"] for row in trainer._round.rows], trainer._round.texts)
+    if not rounds:
+        return Resampling()
+    with trainer._timed("time/resample"):
+        return resample(trainer, prompt_ids, rounds)
+
+
 def resample(trainer: Any, prompt_ids: list[list[int]], rounds: int) -> Resampling:
     """Replace refused groups in `trainer._round` and in `prompt_ids`, both in place; verdicts go back to the grader."""
     done = Resampling()
-    seen: set[str] = set()
     verdicts, seconds, _ = trainer.grader.result()
+    group, fresh = trainer.num_generations, None
     for number in range(1, rounds + 1):
         facts = gathered_facts(trainer, verdicts)
-        seen |= {fact.prompt_id for fact in facts}
-        group = trainer.num_generations
-        refused = (~trainer.objective.filter(_rollouts(trainer, facts))).nonzero().flatten().tolist()
-        fresh = fresh_rows(trainer, seen, len(refused), number) if refused else []
-        if not fresh:
+        fresh = fresh or FreshPrompts(trainer, {fact.prompt_id for fact in facts}, len(facts) // group)
+        refused = (~trainer.objective.filter(rollouts_of(trainer, facts))).nonzero().flatten().tolist()
+        rows = {g: row for g in refused if (row := fresh.at(number, g)) is not None}
+        if not rows:
             break
-        refused = refused[: len(fresh)]
-        done.refused += [facts[g * group + j] for g in refused for j in range(group)]
-        done.groups, done.rounds = done.groups + len(fresh), number
-        new, more = _replace(trainer, prompt_ids, dict(zip(refused, fresh, strict=True)))
+        done.refused += [facts[g * group + j] for g in rows for j in range(group)]
+        done.groups, done.rounds = done.groups + len(rows), number
+        new, more = _replace(trainer, prompt_ids, rows)
         for place, verdict in new.items():
             verdicts[place] = verdict
         seconds += more
@@ -56,29 +72,40 @@ def resample(trainer: Any, prompt_ids: list[list[int]], rounds: int) -> Resampli
     return done
 
 
+class FreshPrompts:
+    """The rows of the training set that come in place of refused groups, the same on every rank.
+
+    seen: prompt ids that the batch of `places` groups began with.
+    """
+
+    def __init__(self, trainer: Any, seen: set[str], places: int):
+        self.data, self.seen, self.places = trainer.train_dataset, seen, places
+        step = trainer.first_step + trainer.state.global_step
+        generator = torch.Generator().manual_seed(sample_seed(trainer.args.seed, step, "", 0, salt="resample"))
+        self._order = iter(torch.randperm(len(self.data), generator=generator).tolist())
+        self._rows: list[dict[str, Any]] = []
+
+    def at(self, number: int, place: int) -> dict[str, Any] | None:
+        """For the group at `place` in round `number` (1, 2, ...); None where the training set has run out."""
+        index = (number - 1) * self.places + place
+        while len(self._rows) <= index:
+            row = next((r for i in self._order if (r := self.data[i])["prompt_id"] not in self.seen), None)
+            if row is None:
+                return None
+            self.seen.add(row["prompt_id"])
+            self._rows.append(row)
+        return self._rows[index]
+
+
 def gathered_facts(trainer: Any, verdicts: list[Any]) -> list[RowFacts]:
     """The facts of the whole batch, in global order, on every rank."""
     return gather_object(trainer._round.facts(verdicts, trainer.parse_turn))
 
 
-def _rollouts(trainer: Any, facts: list[RowFacts]) -> Any:
+def rollouts_of(trainer: Any, facts: list[RowFacts]) -> Any:
     return rollouts_from_facts(
         facts, trainer.num_generations, trainer.max_completion_length, trainer.progress, trainer.memory
     )
-
-
-def fresh_rows(trainer: Any, seen: set[str], wanted: int, number: int) -> list[dict[str, Any]]:
-    """Up to `wanted` rows of the training set whose prompts the batch has not had, the same on every rank."""
-    data, step = trainer.train_dataset, trainer.first_step + trainer.state.global_step
-    generator = torch.Generator().manual_seed(sample_seed(trainer.args.seed, step, "", number, salt="resample"))
-    chosen: list[dict[str, Any]] = []
-    for index in torch.randperm(len(data), generator=generator).tolist():
-        if len(chosen) == wanted:
-            break
-        row = data[index]
-        if row["prompt_id"] not in seen and all(row["prompt_id"] != other["prompt_id"] for other in chosen):
-            chosen.append(row)
-    return chosen
 
 
 def _replace(
@@ -96,13 +123,7 @@ def _replace(
     part = RolloutRound(
         [row for row, _ in mine.values()], [plan for _, plan in mine.values()], whole.tokenizer, whole.template
     )
-    ids: list[list[int]] = []
-    if mine:
-        trainer._round = part
-        try:
-            ids = trainer._tokenize_prompts(part.messages())[0]
-        finally:
-            trainer._round = whole
+    ids = tokenized(trainer, part) if mine else []
     part.finish(_generations(trainer, part, ids, [(first + place) % group for place in mine]))
     trainer.grader.start([row["answer"] for row in part.rows], part.texts)
     verdicts, seconds, _ = trainer.grader.result()
@@ -111,6 +132,15 @@ def _replace(
         whole.rows[place], whole.plans[place] = part.rows[i], part.plans[i]
         whole.generations[place], whole.texts[place] = part.generations[i], part.texts[i]
     return dict(zip(mine, verdicts, strict=True)), seconds
+
+
+def tokenized(trainer: Any, part: RolloutRound) -> list[list[int]]:
+    """Prompt ids of rows that are not the trainer's own round, prefills as there."""
+    whole, trainer._round = trainer._round, part
+    try:
+        return trainer._tokenize_prompts(part.messages())[0]
+    finally:
+        trainer._round = whole
 
 
 def _generations(trainer: Any, part: RolloutRound, ids: list[list[int]], samples: list[int]) -> list[Any]:

@@ -45,7 +45,7 @@ from tersely.rl.padding import fit_columns, trimmed
 from tersely.rl.parsing import parse_completion
 from tersely.rl.planned_update import PlannedUpdate
 from tersely.rl.reference_score import ReferenceScorer
-from tersely.rl.resample import Resampling, gathered_facts, resample
+from tersely.rl.resample import draw_round, gathered_facts
 from tersely.rl.rollback import RollBack, RollsBack
 from tersely.rl.rollout import RolloutRound, Template
 from tersely.rl.sampler import TransformersEngine
@@ -142,13 +142,7 @@ class TerselyTrainer(OldPolicyPass, Saving, RollsBack, GRPOTrainer):
             group_size=num_generations,
             cap=self.max_completion_length,
         )
-        with self._timed("time/generate"):
-            self._round.finish(self.draw(requests))
-        self.grader.start([row["answer"] for row in self._round.rows], self._round.texts)
-        self._resampling = Resampling()
-        if rounds := self.run_config.max_resample_rounds:
-            with self._timed("time/resample"):
-                self._resampling = resample(self, prompt_ids, rounds)
+        self._resampling = draw_round(self, prompt_ids, requests)
         logprobs = self._round.sampler_logprobs() if self.engine.reports_logprobs else None
         return self._round.trained_completions(), logprobs
 
@@ -189,7 +183,8 @@ class TerselyTrainer(OldPolicyPass, Saving, RollsBack, GRPOTrainer):
         refused = self._resampling.refused
         everything = rollouts_from_facts(facts + refused, *shape) if refused else rollouts
         self._correct = rollouts.correct
-        for name, value in self.drawing.metrics(rollouts).items():
+        engine_metrics = getattr(self.engine, "metrics", dict)()
+        for name, value in {**self.drawing.metrics(rollouts), **engine_metrics}.items():
             self._record(name, value)
         with self._timed("time/score"):
             self._scores = self.objective.score(rollouts)

@@ -1,22 +1,21 @@
-"""A vLLM server as a child process: started, waited for, stopped with everything it started."""
+"""vLLM's API server as rollouts need it: its command, its environment, and the whole as a child process."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
+import random
 import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from tersely.rl.http_json import ServerDown, wait_until_up
+from tersely.rl.server_process import ServerProcess
+from tersely.rl.vllm_key import VARIABLE
 from tersely.rl.vllm_process import DEFAULTS, require_vllm
 
 
-class VLLMServer:
+class VLLMServer(ServerProcess):
     """`python -m vllm.entrypoints.openai.api_server` on this machine, up when the constructor returns.
 
     Its development endpoints, through which weights are exchanged, let a caller run code: it listens on 127.0.0.1 unless
@@ -39,58 +38,19 @@ class VLLMServer:
         options: tuple[str, ...] = (),
     ):
         require_vllm()
-        import torch
-
-        self.port, self.log = port or free_port(host), Path(log)
-        self.address = f"http://{host}:{self.port}"
-        on_cpu = not torch.cuda.is_available()
-        values: dict[str, Any] = {
-            "--model": model,
-            "--host": host,
-            "--port": self.port,
-            "--dtype": "float32" if on_cpu and dtype == "auto" else dtype,
-            "--seed": seed,
-            "--max-num-seqs": max_num_seqs,
-            "--logprobs-mode": "processed_logprobs",
-            "--worker-extension-cls": "tersely.rl.vllm_worker.TerselyWorker",
-            **({"--max-model-len": max_model_len} if max_model_len else {}),
-        }
-        flags = ["--disable-uvicorn-access-log", *(["--enforce-eager"] if on_cpu else [])]
-        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *flags, *options]
-        command += [str(part) for pair in values.items() for part in pair]
-        path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-        environment = {**DEFAULTS, **os.environ, "VLLM_SERVER_DEV_MODE": "1", "PYTHONPATH": path}
-        with self.log.open("w") as file:
-            self.process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-            )
-        try:
-            wait_until_up(self.address, "/health", deadline_s=deadline_s, alive=lambda: not self.ended)
-        except BaseException as error:
-            self.close()
-            if isinstance(error, ServerDown):
-                raise ServerDown(f"{error}; the end of {self.log}:\n{self.log.read_text()[-2000:]}") from error
-            raise
-
-    @property
-    def ended(self) -> bool:
-        """Has the server's process ended? It is not reaped here, so that its group keeps its number until `close`."""
-        if self.process.returncode is not None:
-            return True
-        return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-    def close(self, grace_s: float = 20.0) -> None:
-        """End the server and its workers: asked first, killed after `grace_s`. Calling it twice does no harm."""
-        if self.process.returncode is not None:
-            return  # reaped: the number may be another process's by now
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGTERM)
-        end = time.monotonic() + grace_s
-        while not self.ended and time.monotonic() < end:
-            time.sleep(0.1)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)  # the group: its engine process must not outlive it
-        self.process.wait()
+        self.port = port or free_port(host)
+        command = server_command(
+            model,
+            host=host,
+            port=self.port,
+            max_model_len=max_model_len,
+            max_num_seqs=max_num_seqs,
+            dtype=dtype,
+            seed=seed,
+            options=options,
+        )
+        super().__init__(command, f"http://{host}:{self.port}", log, server_environment())
+        self.wait_until_up(deadline_s)
 
     def __enter__(self) -> VLLMServer:
         return self
@@ -99,8 +59,60 @@ class VLLMServer:
         self.close()
 
 
+def server_command(
+    model: str,
+    *,
+    host: str,
+    port: int,
+    max_model_len: int | None = None,
+    max_num_seqs: int = 256,
+    dtype: str = "auto",
+    seed: int = 0,
+    gpu_memory_utilization: float | None = None,
+    trust_remote_code: bool = False,
+    options: tuple[str, ...] = (),
+) -> list[str]:
+    """The words that start a server which a training can take its rollouts from. The key is in its environment."""
+    import torch
+
+    on_cpu = not torch.cuda.is_available()
+    values: dict[str, Any] = {
+        "--model": model,
+        "--host": host,
+        "--port": port,
+        "--dtype": "float32" if on_cpu and dtype == "auto" else dtype,
+        "--seed": seed,
+        "--max-num-seqs": max_num_seqs,
+        "--logprobs-mode": "processed_logprobs",
+        "--worker-extension-cls": "tersely.rl.vllm_worker.TerselyWorker",
+        **({"--max-model-len": max_model_len} if max_model_len else {}),
+        **({"--gpu-memory-utilization": gpu_memory_utilization} if gpu_memory_utilization and not on_cpu else {}),
+        **({"--middleware": "tersely.rl.vllm_key.KeyOnEveryPath"} if os.environ.get(VARIABLE) else {}),
+    }
+    # a prompt cut over two steps takes back a seeded draw, which vLLM's generators on a CPU cannot do
+    flags = ["--disable-uvicorn-access-log", *(["--enforce-eager", "--no-enable-chunked-prefill"] if on_cpu else [])]
+    flags += ["--trust-remote-code"] if trust_remote_code else []
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *flags, *options]
+    return command + [str(part) for pair in values.items() for part in pair]
+
+
+def server_environment() -> dict[str, str]:
+    """This process's, with what a server needs."""
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    key = os.environ.get(VARIABLE)
+    return {
+        **DEFAULTS,
+        **os.environ,
+        "VLLM_SERVER_DEV_MODE": "1",
+        "PYTHONPATH": path,
+        **({"VLLM_API_KEY": key} if key else {}),
+    }
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    """A port nobody listens on just now, and none of those that systems give out to whoever asks for any."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port

@@ -1,19 +1,18 @@
 """Rollouts from vLLM servers: token ids and one seed a sample over HTTP, weights through a folder all of them can read.
 
 Every synchronisation gives the weights a name, which the server keeps; each answer is taken only where the server still
-has that name afterwards, so that one which was restarted, or given weights by another run, is noticed at once. Requests
-are pulled by whichever server is free; one that stops answering leaves its share to the others until the next
+has that name afterwards, so that one which was restarted, or given weights by another run, is noticed at once. The least
+busy server takes the next request; one that stops answering leaves its share to the others until the next
 synchronisation, and the run ends when none is left.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
-import threading
 import warnings
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,8 @@ from tersely.checks import SpecError
 from tersely.rl.engine import Generation, GenerationRequest, fixed_and_extra
 from tersely.rl.engine_gap import StaleEngineError
 from tersely.rl.http_json import ServerDown, ServerRefused, call, wait_until_up
+from tersely.rl.vllm_key import VARIABLE
+from tersely.rl.vllm_stream import Stream
 
 
 class ServerEngine:
@@ -30,8 +31,9 @@ class ServerEngine:
 
     `weights_dir` must be one that the servers see under the same path. `concurrency` requests are under way at once on
     each server. Deadlines, seconds: `start_s` for a server to come up, `answer_s` for one completion, `sync_s` for one
-    server to load the weights. Raises `ServerDown` where no server is left, `StaleEngineError` for an answer from other
-    weights, `SpecError` for what a server refuses.
+    server to load the weights, `probe_s` for a server with requests under way to say that it lives. The key of
+    the servers is TERSELY_SERVER_KEY of the environment. Raises `ServerDown` where no server is left, `StaleEngineError`
+    for an answer from other weights, `SpecError` for what a server refuses.
     """
 
     reports_logprobs = True
@@ -46,18 +48,21 @@ class ServerEngine:
         start_s: float = 600.0,
         answer_s: float = 1800.0,
         sync_s: float = 600.0,
+        probe_s: float = 60.0,
     ):
         given = addresses.split(",") if isinstance(addresses, str) else addresses
         self.addresses = [one.strip().rstrip("/").removesuffix("/v1") for one in given if one.strip()]
         if not self.addresses:
             raise SpecError("no server address was given; it looks like http://host:8000")
         self.tokenizer, self.weights_dir, self.concurrency = tokenizer, Path(weights_dir), concurrency
-        self.answer_s, self.sync_s = answer_s, sync_s
+        self.answer_s, self.sync_s, self.probe_s = answer_s, sync_s, probe_s
+        self._busy_s, self._began, self._ended = 0.0, math.inf, 0.0
+        self._answered: dict[str, int] = {}
         self.version: int | None = None
         self.stale_head = self.truncated_sampling = False
         self.down: dict[str, str] = {}
         self._run, self._name = secrets.token_hex(4), None
-        self._key = os.environ.get("OPENAI_API_KEY")
+        self._key = os.environ.get(VARIABLE) or None
         for address in self.addresses:
             wait_until_up(address, "/health", deadline_s=start_s)
         self.models = {address: self._call(address, "/v1/models")["data"][0] for address in self.addresses}
@@ -74,6 +79,44 @@ class ServerEngine:
         extra_args: dict | None = None,
     ) -> list[Generation]:
         """One generation a request, in order, whichever server it came from."""
+        answers: dict[Any, Generation] = {}
+        with self.stream(temperature=temperature, top_p=top_p, top_k=top_k, extra_args=extra_args) as stream:
+            for row, request in enumerate(requests):
+                stream.add(row, request)
+            while len(answers) < len(requests):
+                answers.update(stream.ready())
+        self.used(stream)
+        return [answers[row] for row in range(len(requests))]
+
+    def used(self, stream: Stream) -> None:
+        """Keep what `metrics` tells of the streams since it was last asked."""
+        self._busy_s += stream.busy_s
+        self._began, self._ended = min(self._began, stream.began), stream.ended
+        for address, server in stream.servers.items():
+            self._answered[address] = self._answered.get(address, 0) + server.answered
+
+    def metrics(self) -> dict[str, float]:
+        """Since the last call. `time/engine_idle`: seconds from the first request to the last answer that a server had
+        nothing to do, mean over the servers; `engine/idle_share` is that as a share; `engine/smallest_share` is what
+        the server with the fewest answers had of them.
+        """
+        busy, whole, answered = self._busy_s, self._ended - self._began, self._answered
+        self._busy_s, self._began, self._ended, self._answered = 0.0, math.inf, 0.0, {}
+        if whole <= 0:
+            return {}
+        idle, total = max(0.0, whole - busy), max(1, sum(answered.values()))
+        shares = {"engine/idle_share": idle / whole, "engine/smallest_share": min(answered.values()) / total}
+        return {"time/engine_idle": idle, **shares}
+
+    def stream(
+        self,
+        *,
+        temperature: Any = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        extra_args: dict | None = None,
+    ) -> Stream:
+        """Requests one by one, answers as they come; tell `used` of it at its end."""
         temperature, extra_args = fixed_and_extra(temperature, extra_args)
         self.truncated_sampling = top_p < 1.0 or top_k > 0
         common = {
@@ -86,19 +129,21 @@ class ServerEngine:
             **({"top_k": top_k} if top_k > 0 else {}),
             **({"vllm_xargs": extra_args} if extra_args else {}),
         }
-        round_ = _Round(requests)
-        while round_.waiting:
-            servers = [address for address in self.addresses if address not in self.down]
-            if not servers:
-                reasons = "; ".join(self.down.values())
-                raise ServerDown(f"no server is left, {len(round_.waiting)} completions are still to come: {reasons}")
-            threads = min(self.concurrency, -(-len(round_.waiting) // len(servers)))
-            with ThreadPoolExecutor(threads * len(servers)) as pool:
-                for address in servers * threads:
-                    pool.submit(round_.serve, lambda row, at=address: self._one(at, row, common), address, self.down)
-            if round_.fatal is not None:
-                raise round_.fatal
-        return round_.answers  # type: ignore[return-value]
+        return Stream(
+            self.addresses,
+            lambda address, request: self._one(address, request, common),
+            concurrency=self.concurrency,
+            down=self.down,
+            healthy=self._silent,
+        )
+
+    def _silent(self, address: str) -> str | None:
+        """Why a server with requests under way must be given up, None where it answers a probe."""
+        try:
+            self._call(address, "/health", timeout_s=self.probe_s)
+        except (ServerDown, ServerRefused) as error:
+            return f"{error} (its process may be stopped or its machine out of reach)"
+        return None
 
     def _one(self, address: str, request: GenerationRequest, common: dict[str, Any]) -> Generation:
         body = {
@@ -211,33 +256,3 @@ class ServerEngine:
 
     def _call(self, address: str, path: str, body: Any = None, timeout_s: float = 60.0) -> Any:
         return call(address, path, body, timeout_s=timeout_s, key=self._key)
-
-
-class _Round:
-    """The requests of one `generate` and what has become of them; threads of all servers pull from it."""
-
-    def __init__(self, requests: Sequence[GenerationRequest]):
-        self.requests = requests
-        self.waiting = deque(range(len(requests)))
-        self.answers: list[Generation | None] = [None] * len(requests)
-        self.fatal: BaseException | None = None
-        self._lock = threading.Lock()
-
-    def serve(self, one: Any, address: str, down: dict[str, str]) -> None:
-        """Answer waiting requests with `one` until none is left, its server is down, or another thread met an error."""
-        while True:
-            with self._lock:
-                if not self.waiting or address in down or self.fatal is not None:
-                    return
-                row = self.waiting.popleft()
-            try:
-                self.answers[row] = one(self.requests[row])
-            except ServerDown as error:
-                with self._lock:
-                    self.waiting.appendleft(row)
-                    down.setdefault(address, str(error))
-                return
-            except BaseException as error:
-                with self._lock:
-                    self.fatal = self.fatal or error
-                return

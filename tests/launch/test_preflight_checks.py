@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from types import SimpleNamespace
 
@@ -124,3 +125,70 @@ def test_a_run_starts_with_the_checks_unless_told_otherwise(monkeypatch, tmp_pat
     assert not started
     assert train.main([*bad, "--skip-preflight"]) == train.main([*bad, "--preflight", "false"]) == 0
     assert len(started) == 2
+
+
+@pytest.fixture
+def server():
+    """`server(answers)`: an address where each path answers (status, JSON); a path that is not there is a 404."""
+    import http.server
+    import json
+    import threading
+
+    up = []
+
+    def make(answers):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                status, body = answers.get(self.path, (404, {}))
+                text = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_): ...
+
+        made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        up.append(made)
+        return f"http://127.0.0.1:{made.server_address[1]}"
+
+    yield make
+    for one in up:
+        one.shutdown()
+        one.server_close()
+
+
+HEALTHY = {
+    "/health": (200, None),
+    "/v1/models": (200, {"data": [{"id": "m", "max_model_len": 512}]}),
+    "/weight_info": (200, {"weight_version": "default"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, None),
+        ({"/v1/models": (401, {})}, "401.*export the TERSELY_SERVER_KEY"),
+        ({"/weight_info": (404, {})}, "404.*tersely serve"),
+        ({"/health": (503, {})}, "it does not answer.*503"),
+        ({"/v1/models": (200, {"data": [{"id": "m", "max_model_len": 64}]})}, "64 tokens: no room for a prompt and"),
+        ({"/v1/models": (200, {})}, "is no vLLM server"),
+    ],
+)
+def test_named_servers_are_probed(server, changes, words):
+    recipe = alp(engine="vllm_server", servers=[server({**HEALTHY, **changes}) + "/v1"], max_completion_length=128)
+    found = levels(recipe)
+    if words is None:
+        assert "fail" not in found and any("m, 512 tokens" in line for line in found["ok"])
+    else:
+        assert re.search(words, " ".join(found["fail"]))
+
+
+def test_a_server_that_is_not_there_is_refused():
+    from tersely.rl.vllm_launch import free_port
+
+    recipe = alp(engine="vllm_server", servers=[f"http://127.0.0.1:{free_port()}"])
+    with pytest.raises(SpecError, match="it does not answer.*let `tersely launch local` start them"):
+        checks.check_run(recipe, lambda _: None)

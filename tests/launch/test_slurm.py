@@ -19,12 +19,14 @@ RECIPE = {"model_name_or_path": "testbed", "dataset": "testbed", "run_dir": "/sc
 CASES = {
     "one_node": "--gpus-per-node 8 --time 4:00:00 --partition gpu --account me",
     "two_nodes_eval": "--nodes 2 --gpus-per-node 4 --accelerate zero3 --venv /opt/venv --eval math500,gsm8k",
+    "rollout_nodes": "--nodes 2 --gpus-per-node 4 --rollout-nodes 2",
     "array": "--nodes 2 --gpus-per-node 0 --seeds 1,2 --sweep learning_rate=1e-6,2e-6 --array-limit 2 --eval testbed",
 }
 HOSTILE = "a; rm -rf ~ $(touch /tmp/owned) `id` 'b\" \\ #c"
 
 
 def scripts(text: str = "", *more: str, **recipe) -> dict[str, str]:
+    recipe = {**({"engine": "vllm_server"} if "--rollout-nodes" in text else {}), **recipe}
     return render({**RECIPE, **recipe}, parser().parse_args(["r.yaml", *text.split(), *more]))
 
 
@@ -108,12 +110,24 @@ def test_array_tasks_have_their_own_recipe_and_folder():
         ("--gpus-per-node 1 --sweep beta", "--sweep is 'beta'"),
         ("--gpus-per-node 1 --env 1X=3", "--env is '1X=3'"),
         ("--gpus-per-node 1 --accelerate zero4", "did you mean 'zero3'|did you mean 'zero2'"),
+        ("--gpus-per-node 1 --rollout-nodes -1", "--rollout-nodes is -1"),
         ("--gpus-per-node 7", "do not divide over 7 ranks"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(options, message):
     with pytest.raises(SpecError, match=message):
         scripts(options)
+
+
+def test_rollout_nodes_serve_a_recipe_that_asks_for_it():
+    made = scripts(CASES["rollout_nodes"])["train.sbatch"]
+    assert "#SBATCH --nodes=4" in made and "--num_machines 2 --num_processes 8" in made
+    assert '--servers "$TERSELY_SERVERS"' in made and "--ntasks=8 --ntasks-per-node=4" in made
+    with pytest.raises(SpecError, match="nobody serves: --rollout-nodes 1"):
+        scripts("--gpus-per-node 1", engine="vllm_server")
+    for changes in ({"engine": "transformers"}, {"servers": ["http://here:8000"]}):
+        with pytest.raises(SpecError, match="--rollout-nodes is 1; it must be 0 unless"):
+            scripts("--gpus-per-node 1 --rollout-nodes 1", **changes)
 
 
 def test_dry_run_writes_nothing_and_imports_no_torch(tmp_path):

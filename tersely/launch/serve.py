@@ -1,0 +1,76 @@
+"""`tersely serve RECIPE`: a vLLM server that the recipe's training can take its rollouts from, in the foreground.
+
+vLLM takes this process's place, so that signals and the exit status are the server's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tersely.checks import SpecError, require_range
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="tersely serve",
+        description="Serve the model of a recipe for its rollouts. Any key of the recipe can be given as an option.",
+    )
+    parser.add_argument("recipe", help="a recipe file, or the name of a shipped one")
+    parser.add_argument("--host", default="127.0.0.1", help="another address than this machine's own needs a key")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--dry-run", action="store_true", help="show the command and stop")
+    options, rest = parser.parse_known_args(argv)
+    require_range("--port", options.port, at_least=1, at_most=65535)
+    from tersely.configs.load import load_recipe
+    from tersely.launch.guard import DIE_WITH_PARENT, die_with_parent
+    from tersely.launch.train import overrides_from
+    from tersely.rl.vllm_key import VARIABLE
+    from tersely.rl.vllm_launch import server_environment
+    from tersely.rl.vllm_process import require_vllm
+
+    if os.environ.get(DIE_WITH_PARENT):
+        die_with_parent(signal.SIGTERM)  # outlasts the exec below
+    if options.host not in LOOPBACK and not os.environ.get(VARIABLE):
+        raise SpecError(
+            f"--host is {options.host}, and whoever reaches a server can run code through it: export {VARIABLE}, a secret of "
+            "yours, here and where the training runs"
+        )
+    command = command_of(load_recipe(options.recipe, overrides_from(rest)), options.host, options.port)
+    if options.dry_run:
+        import shlex
+
+        print(shlex.join(command))
+        return 0
+    require_vllm()
+    os.execve(command[0], command, server_environment())
+
+
+def command_of(recipe: Mapping[str, Any], host: str, port: int) -> list[str]:
+    """vLLM's API server for the model and the lengths of a recipe."""
+    from tersely.rl.models import model_location
+    from tersely.rl.vllm_launch import server_command
+
+    trusted = recipe.get("trust_remote_code") or (recipe.get("model_init_kwargs") or {}).get("trust_remote_code")
+    return server_command(
+        model_location(str(recipe["model_name_or_path"])),
+        host=host,
+        port=port,
+        max_model_len=recipe.get("vllm_max_model_length"),
+        gpu_memory_utilization=recipe.get("vllm_gpu_memory_utilization", 0.9),  # the GPU is the server's alone
+        seed=int(recipe.get("seed", 0)),
+        trust_remote_code=bool(trusted),
+    )
+
+
+if __name__ == "__main__":
+    import sys
+
+    from tersely.launch.cli import run_command
+
+    sys.exit(run_command(main, sys.argv[1:]))

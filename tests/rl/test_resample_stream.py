@@ -1,0 +1,83 @@
+"""Replaced while others run, the batch is the one that rounds make: same prompts, same texts, same refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+
+import pytest
+
+from tersely.rl.engine import Generation
+from tersely.rl.resample_stream import can_stream
+from tersely.rl.vllm_stream import Stream
+
+MIXED = {"filter": "mixed_groups", "group_size": 2, "prompts_per_step": 8, "reward": "correctness"}
+
+
+def drawn(request) -> Generation:
+    generator = random.Random(f"{request.seed} {request.prompt_ids}")
+    return Generation(tuple(generator.randrange(65, 91) for _ in range(generator.randrange(1, 12))), None, "eos")
+
+
+class InRounds:
+    """Answers by prompt and seed alone."""
+
+    reports_logprobs = False
+
+    def generate(self, requests, **sampling):
+        return [drawn(request) for request in requests]
+
+    def close(self): ...
+
+
+class Streaming(InRounds):
+    """The same, one by one, in an order of its own."""
+
+    def stream(self, **sampling):
+        def ask(address, request):
+            time.sleep(random.random() * 0.02)
+            return drawn(request)
+
+        return Stream(["http://a", "http://b"], ask, concurrency=2, down={})
+
+    def used(self, stream):
+        self.shares = (stream.busy_s, stream.ended - stream.began)
+
+
+def one_batch(trainer):
+    trainer.model.train()
+    trainer.state.max_steps, trainer.current_gradient_accumulation_steps = 2, trainer.args.gradient_accumulation_steps
+    trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    return trainer
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_the_batch_is_the_one_that_rounds_make(make_trainer, rounds):
+    made = [
+        one_batch(make_trainer(**MIXED, max_resample_rounds=rounds, engine=engine))
+        for engine in (InRounds(), Streaming())
+    ]
+    in_rounds, streamed = made
+    assert in_rounds.logged_rows == streamed.logged_rows
+    assert in_rounds._resampling == streamed._resampling and streamed._resampling.groups > 0
+    for name in ("groups/resampled", "groups/resample_rounds", "groups/kept"):
+        assert in_rounds._metrics["train"][name] == streamed._metrics["train"][name]
+
+
+def test_a_training_set_that_runs_out_ends_it(make_trainer):
+    class Never:
+        def verify(self, golds, texts):
+            return [type("V", (), {"status": "wrong", "correct": 0.0, "answer": None})() for _ in texts]
+
+    streamed = one_batch(make_trainer(**MIXED, max_resample_rounds=9, verifier=Never(), engine=Streaming()))
+    assert (streamed._resampling.groups, streamed._resampling.rounds) == (24, 3)
+    assert not streamed._scores.keep.any()
+
+
+def test_groups_that_straddle_ranks_and_filters_of_whole_batches_wait_for_rounds(make_trainer):
+    trainer = make_trainer(**MIXED, max_resample_rounds=1, engine=Streaming())
+    assert can_stream(trainer, 16) and not can_stream(trainer, 15)
+    of_the_batch = type("OfTheBatch", (), {"scope": "batch"})()
+    trainer.objective = dataclasses.replace(trainer.objective, filter=of_the_batch)
+    assert not can_stream(trainer, 16)
