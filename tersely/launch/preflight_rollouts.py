@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tersely.launch.findings import Finding
+from tersely.rl.guards.kinds import Undecided, guards_of
 
 TRUNCATED = (0.1, 0.5)
 """Share of rollouts stopped by the cap: above the first the length signal is blunt, above the second nothing is learned."""
@@ -116,7 +117,7 @@ def judge(trial: Trial, run: Any, cap: int) -> Iterator[Finding]:
         yield Finding("warn", "groups", shares, mend)
     else:
         yield Finding("ok", "groups", shares)
-    yield _undecided(m["verify/undecided"], run.undecided_limit)
+    yield _undecided(m["verify/undecided"], _undecided_limit(run.guards))
     for name, value in trial.constant.items():
         mend = "a format term that the template or the instruction can never meet looks like this" if not value else ""
         yield Finding("warn", "reward", f"{name} is {value:g} for every rollout: it teaches nothing here", mend)
@@ -137,11 +138,17 @@ def _truncation(share: float, mean: float, cap: int) -> Finding:
     return Finding("ok", "truncation", text)
 
 
+def _undecided_limit(section: dict[str, Any]) -> float:
+    """Share above which the run would stop; 1 where it would not."""
+    guard = guards_of(section).get("undecided")
+    return guard.threshold if isinstance(guard, Undecided) and guard.action == "stop" else 1.0
+
+
 def _undecided(share: float, limit: float) -> Finding:
     text = f"{share:.1%} of the verdicts are undecided"
     if share > limit:
-        mend = "raise verifier: {timeout: ..., memory_mb: ...}, or undecided_limit"
-        return Finding("fail", "verifier", f"{text}, and the run stops above undecided_limit {limit:g}", mend)
+        mend = "raise verifier: {timeout: ..., memory_mb: ...}, or guards: {undecided: {threshold: ...}}"
+        return Finding("fail", "verifier", f"{text}, and the run stops above {limit:g}", mend)
     return Finding("warn" if share > limit / 2 else "ok", "verifier", text)
 
 

@@ -100,6 +100,7 @@ def dry_run(recipe: dict[str, Any]) -> int:
 def check_stage(stage: Any, tell: Any) -> tuple[Any, Any, Any]:
     """(run, objective, TRL's config) of a stage; what the user should see of them goes to `tell`."""
     from tersely.rl.config import grpo_config, ratio_is_one, split_recipe, world_size
+    from tersely.rl.guards.feed import require_for_guards
     from tersely.rl.planned_update import notice
     from tersely.rl.rollback import require_for_controllers
     from tersely.rl.validate import warnings_of
@@ -114,6 +115,7 @@ def check_stage(stage: Any, tell: Any) -> tuple[Any, Any, Any]:
     batch = run.batch_plan(world_size())
     tell(batch_table(batch))
     args = grpo_config(run, trl_values, objective, world_size())
+    require_for_guards(run, args)
     require_for_controllers(run, objective, args)
     once = ratio_is_one(batch, int(trl_values.get("num_iterations", 1)))
     top_p = float(trl_values.get("top_p", 1.0))

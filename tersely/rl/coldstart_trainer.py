@@ -14,7 +14,7 @@ from tersely.components import build
 from tersely.rl import checkpoint
 from tersely.rl.callbacks import RunFiles
 from tersely.rl.coldstart import ColdStart, tokens_and_weights
-from tersely.rl.guards import check_loss
+from tersely.rl.guards.loss import check_loss
 from tersely.rl.order import PromptStream
 from tersely.rl.saving import Sealing
 

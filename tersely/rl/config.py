@@ -13,6 +13,7 @@ from trl import GRPOConfig
 
 from tersely.checks import SpecError, check_fields, nearest, require_range
 from tersely.rl.batch import BatchPlan
+from tersely.rl.guards.kinds import guards_of
 from tersely.rl.objective import SLOT_DEFAULTS, Objective
 
 DERIVED = {
@@ -32,6 +33,8 @@ DERIVED = {
     "use_vllm": "engine",
     "temperature": "sampling {name: fixed, temperature}",
     "top_entropy_quantile": "policy {name: high_entropy_mask}",
+    "gap_limit": "guards {engine_gap: {threshold}}",
+    "undecided_limit": "guards {undecided: {threshold}}",
 }
 """TRL fields that a recipe states under our names; the value is where to state them."""
 
@@ -81,10 +84,8 @@ class RunConfig:
     system_prompt: str | None = None
     verifier: dict = field(default_factory=dict)
     """Parameters of `tersely.rewards.Verifier`."""
-    gap_limit: float = 0.05
-    """Largest mean |log-prob| difference between engine and trainer, nats a token."""
-    undecided_limit: float = 0.2
-    """Largest share of undecided verdicts in a batch before the run stops."""
+    guards: dict = field(default_factory=dict)
+    """What watches the run, see `tersely.rl.guards.kinds`; every guard is on at its defaults unless it is false here."""
     deadline_seconds: float = 1800.0
     """Longest that a rank may be in one phase (a step, a generation, loading), and that the ranks wait for one another."""
     preflight: bool = True
@@ -135,6 +136,7 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
             f"loss_type {trl_values['loss_type']} is TRL's own policy and aggregate; leave policy and aggregate out"
         )
     require_range("max_resample_rounds", run.max_resample_rounds, at_least=0)
+    guards_of(run.guards)
     if run.engine not in ENGINES:
         raise SpecError(f"engine is {run.engine!r}; {nearest(run.engine, ENGINES)}")
     if (run.engine == "vllm_server") != bool(run.servers):

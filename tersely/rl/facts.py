@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tersely.rl.memory import PromptMemory
 from tersely.rl.objective import Scores
+from tersely.rl.repetition import repetitive_share
 from tersely.rl.types import RolloutPlan, Rollouts
 
 
@@ -120,6 +121,8 @@ def group_metrics(rollouts: Rollouts, facts: Sequence[RowFacts], keep: Tensor) -
         "efficiency/tokens_right": _mean(length[rollouts.correct == 1]),
         "efficiency/tokens_wrong": _mean(length[rollouts.correct == 0]),
         "efficiency/tokens_per_solved": (length.sum() / right.sum().clamp(min=1)).item() if right.any() else math.nan,
+        "efficiency/repetitive": repetitive_share([fact.text for fact in facts]),
+        "efficiency/truncated": rollouts.truncated.double().mean().item(),
         "efficiency/well_formed": sum(fact.well_formed for fact in facts) / total,
     }
     if rollouts.thinking_length is not None:

@@ -12,6 +12,7 @@ from tersely.rl import checkpoint
 if TYPE_CHECKING:
     from trl import GRPOTrainer as _Base
 
+    from tersely.rl.guards.feed import GuardFeed
     from tersely.rl.memory import PromptMemory
     from tersely.rl.objective import Objective
     from tersely.rl.rollback import RollBack
@@ -62,12 +63,14 @@ class Saving(Sealing):
     memory: PromptMemory
     objective: Objective
     rollback: RollBack
+    guards: GuardFeed
 
     def component_state(self) -> dict[str, Any]:
         return {
             "memory": self.memory.state_dict(),
             "objective": self.objective.state_dict(),
             "rollbacks": self.rollback.count,
+            "guards": self.guards.state_dict(),
         }
 
     def carry_over(self, state: dict[str, Any]) -> None:
@@ -90,4 +93,5 @@ class Saving(Sealing):
             state = checkpoint.component_state(folder)
             self.memory.load_state_dict(state["memory"])
             self.objective.load_state_dict(state["objective"])
+            self.guards.load_state_dict(state.get("guards") or {})
             self.rollback.count = max(self.rollback.count, state.get("rollbacks", 0))

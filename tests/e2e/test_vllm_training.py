@@ -103,7 +103,13 @@ def test_a_stale_head_stops_the_run_with_the_cause(launcher):
     tied = tie(launcher.folder / "tied")
     command = launcher.command(
         "stale",
-        **{**VLLM, "learning_rate": 2e-2, "gap_limit": 0.02, "max_steps": 30, "model_name_or_path": str(tied)},
+        **{
+            **VLLM,
+            "learning_rate": 2e-2,
+            "guards": {"engine_gap": {"threshold": 0.02}},
+            "max_steps": 30,
+            "model_name_or_path": str(tied),
+        },
         reward={"name": "soft_overlong", "cache": 100, "max_length": 128},
     )
     options = command[command.index("--config") :]
@@ -117,6 +123,6 @@ def test_a_stale_head_stops_the_run_with_the_cause(launcher):
     )
     said = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "embeddings are tied" in said and "above gap_limit 0.02" in said, said[-4000:]
+    assert "embeddings are tied" in said and "engine_gap.threshold 0.02" in said, said[-4000:]
     measured = gaps(launcher, "stale")
     assert measured and measured[0] < 1e-3 and max(measured) <= 0.02

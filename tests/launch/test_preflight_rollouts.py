@@ -11,7 +11,7 @@ from tersely.launch.preflight_rollouts import Trial, _terms, judge, plan_lines, 
 from tersely.rl.batch import BatchPlan
 
 RUN = SimpleNamespace(
-    undecided_limit=0.2, engine="transformers", batch_plan=lambda ranks: BatchPlan(8, 8, 4, 2, ranks), group_size=8
+    guards={}, engine="transformers", batch_plan=lambda ranks: BatchPlan(8, 8, 4, 2, ranks), group_size=8
 )
 
 

@@ -76,7 +76,7 @@ def test_an_engine_with_log_probs_is_judged_at_the_temperatures_it_drew_at(make_
         sampling={"name": "hapo_temperature", "strength": 0.1},
         policy={"name": "sampler_correction", "base": "hapo"},
         max_steps=3,
-        gap_limit=0.004,
+        guards={"engine_gap": {"threshold": 0.004}},
     )
     trainer.engine = Reporting(trainer.model, trainer._tokenizer)
     trainer.train()

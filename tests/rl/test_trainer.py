@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,8 +109,11 @@ def test_undecided_verdicts_past_the_limit_stop_the_run(make_trainer):
         def verify(self, golds, texts):
             return [type("V", (), {"status": "undecided", "correct": float("nan"), "answer": None})() for _ in texts]
 
-    with pytest.raises(RunStopped, match="100% of the verdicts of step 0 are undecided"):
-        one_batch(make_trainer(verifier=Undecided()))
+    trainer = make_trainer(verifier=Undecided(), max_steps=2, save_strategy="steps", save_steps=1)
+    with pytest.raises(RunStopped, match="step 1: guard undecided: 100% of the verdicts are undecided, more than 20%"):
+        trainer.train()
+    assert trainer.state.log_history[0]["verify/undecided"] == 1.0, "the step is logged"
+    assert not list(Path(trainer.args.output_dir).glob("checkpoint-*")), "and not saved"
 
 
 def test_two_dimensional_advantages_train(make_trainer):

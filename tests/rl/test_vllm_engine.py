@@ -208,9 +208,13 @@ def test_a_tied_head_left_as_it_was_stops_the_run(tied_engine, tied_folder, make
     tied_engine.sync_weights(weights(tied_folder), 0)
     monkeypatch.setattr(vllm_weights, "repack_tied_head", lambda model: False)
     trainer = make_trainer(
-        engine=tied_engine, model_name_or_path=str(tied_folder), max_steps=30, learning_rate=2e-2, gap_limit=0.02
+        engine=tied_engine,
+        model_name_or_path=str(tied_folder),
+        max_steps=30,
+        learning_rate=2e-2,
+        guards={"engine_gap": {"threshold": 0.02}},
     )
-    with pytest.raises(StaleEngineError, match="nats a token.*above gap_limit 0.02.*embeddings are tied"):
+    with pytest.raises(StaleEngineError, match="nats a token.*threshold 0.02.*embeddings are tied"):
         trainer.train()
     gaps = [row["engine_gap/mean"] for row in trainer.state.log_history]
     assert gaps[0] < 1e-4 and gaps == sorted(gaps)  # equal at first, then it grows step by step

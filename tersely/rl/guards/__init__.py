@@ -1,0 +1,7 @@
+"""What watches a run: guards with a threshold, a patience and an action, from the recipe's `guards:` section."""
+
+from __future__ import annotations
+
+from tersely.rl.guards.stopped import RunStopped
+
+__all__ = ["RunStopped"]

@@ -1,0 +1,115 @@
+"""Guards in the loop: fed at the end of every optimiser step, heard by the trainer before it logs and saves."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback
+
+from tersely.checks import SpecError
+from tersely.rl.guards.guard import Counting
+from tersely.rl.guards.kinds import guards_of
+from tersely.rl.guards.loss import check_loss
+from tersely.rl.guards.stopped import RunStopped
+
+if TYPE_CHECKING:
+    from trl import GRPOTrainer as _Base
+else:
+    _Base = object
+
+
+class GuardFeed(TrainerCallback):
+    """Hears every recorded metric by `observe`. All ranks see the same values, so all of them decide alike."""
+
+    def __init__(self, trainer: Any, section: Any):
+        self.trainer, self.on = trainer, guards_of(section)
+        self.heard: dict[str, list[float]] = {}
+        self.stopping: str | None = None
+
+    def observe(self, name: str, value: float) -> None:
+        self.heard.setdefault(name, []).append(float(value))
+
+    def scored(self, scores: Any) -> None:
+        """What no metric says of a batch: its mean reward, where that is known."""
+        known = scores.reward[~scores.reward.isnan()]
+        if known.numel():
+            self.observe("reward", known.mean().item())
+
+    def on_step_end(self, args, state, control, **kwargs):
+        means = {name: statistics.fmean(values) for name, values in self.heard.items()}
+        self.heard.clear()
+        for guard in self.on.values():
+            if not isinstance(guard, Counting) or not guard.statistics:
+                continue
+            if all(name in means for name in guard.statistics):
+                said = guard.seen(state.global_step, *(means[name] for name in guard.statistics))
+                if said is not None:
+                    self._act(guard.name, guard.action, said, guard.since)
+
+    def _act(self, name: str, action: str, said: str, since: int) -> None:
+        step = self.trainer.state.global_step
+        if action == "roll_back":
+            self.trainer.rollback.ask(said, good_until=since - 1)
+            return
+        if self.trainer.accelerator.is_main_process:
+            self._tell(step, name, action, said)
+        if action == "stop":
+            self.stopping = self.stopping or f"step {step}: {said}; the last whole checkpoint stays"
+
+    def _tell(self, step: int, name: str, action: str, said: str) -> None:
+        from tersely.rl.callbacks import RunFiles
+
+        if action == "warn":
+            print(f"warning: step {step}: {said}", flush=True)
+        for callback in self.trainer.callback_handler.callbacks:
+            if isinstance(callback, RunFiles):
+                callback.metrics.write(step, {"event": "guard", "guard": name, "action": action, "reason": said})
+
+    def check_loss(self, loss: torch.Tensor) -> None:
+        """`not_finite`: raise, or go back at the end of the batch. The loss is this rank's own."""
+        if torch.isfinite(loss):
+            return
+        step = self.trainer.state.global_step
+        if self.on["not_finite"].action == "stop":
+            check_loss(loss, step)
+        self.trainer.rollback.ask(f"guard not_finite: the loss is {loss.item()}", good_until=step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: guard.state_dict() for name, guard in self.on.items() if isinstance(guard, Counting)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """A guard that was off, or another one, begins anew."""
+        for name, guard in self.on.items():
+            if isinstance(guard, Counting) and name in state:
+                guard.load_state_dict(state[name])
+
+
+class Guarded(_Base):
+    """Mixed into the trainer: a step that a guard stops is logged, with its completions, and not saved."""
+
+    guards: GuardFeed
+
+    def _maybe_log_save_evaluate(self, *args, **kwargs):
+        if self.guards.stopping is not None:
+            self.control.should_log, self.control.should_save, self.control.should_evaluate = True, False, False
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        if self.guards.stopping is not None:
+            raise RunStopped(self.guards.stopping)
+
+
+def require_for_guards(run: Any, args: Any) -> None:
+    """`SpecError` where a guard may ask for a roll-back and this run could not do it. Needs no model."""
+    from tersely.rl.rollback import require_rollback
+
+    for guard in guards_of(run.guards).values():
+        if guard.action != "roll_back":
+            continue
+        who = f"guards.{guard.name}"
+        require_rollback(who, run, args)
+        if 0 < args.max_steps <= args.save_steps:
+            raise SpecError(
+                f"{who} may go back to the last good checkpoint: save_steps is {args.save_steps} and max_steps "
+                f"{args.max_steps}, so there would be none; lower save_steps"
+            )

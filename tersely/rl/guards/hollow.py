@@ -1,0 +1,61 @@
+"""The guard against a length term that is earned at the expense of right answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from tersely.checks import require_range
+from tersely.rl.guards.guard import Counting
+
+STATISTICS = ("reward", "efficiency/tokens_mean", "verify/accuracy")
+
+
+@dataclass
+class HollowReward(Counting):
+    """Reward rises while tokens vanish and accuracy falls: the length term is earned at the expense of right answers.
+
+    The mean of the last `window` observations is held against that of the first.
+    """
+
+    name, statistics = "hollow_reward", STATISTICS
+    mend = "Lower the weight of the length term, or use a controller such as accuracy_floor"
+
+    threshold: float = 0.05
+    """Fall of accuracy, absolute."""
+    patience: int = 3
+    tokens: float = 0.5
+    """Share of the beginning's tokens below which they vanish."""
+    window: int = 8
+    first: list[list[float]] = field(init=False, default_factory=list)
+    last: list[list[float]] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("guards.hollow_reward.threshold", self.threshold, at_most=1)
+        require_range("guards.hollow_reward.tokens", self.tokens, above=0, below=1)
+        require_range("guards.hollow_reward.window", self.window, at_least=1)
+
+    def bad(self, *values: float) -> str | None:
+        if len(self.first) < self.window:
+            self.first.append(list(values))
+            return None
+        self.last = [*self.last, list(values)][-self.window :]
+        if len(self.last) < self.window:
+            return None
+        reward, tokens, accuracy = (fmean(column) for column in zip(*self.first, strict=True))
+        now_reward, now_tokens, now_accuracy = (fmean(column) for column in zip(*self.last, strict=True))
+        if now_reward <= reward or now_tokens > self.tokens * tokens or now_accuracy >= accuracy - self.threshold:
+            return None
+        return (
+            f"reward rose from {reward:.3f} to {now_reward:.3f}, while tokens fell from {tokens:.4g} to {now_tokens:.4g} "
+            f"and accuracy from {accuracy:.3f} to {now_accuracy:.3f} (means of {self.window} batches)"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "first": self.first, "last": self.last}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.first, self.last = [list(row) for row in state["first"]], [list(row) for row in state["last"]]

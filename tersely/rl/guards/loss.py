@@ -1,0 +1,16 @@
+"""A loss that is no number."""
+
+from __future__ import annotations
+
+from torch import Tensor, isfinite
+
+from tersely.rl.guards.stopped import RunStopped
+
+
+def check_loss(loss: Tensor, step: int) -> None:
+    """Raise when the loss is no number; the optimiser has not stepped yet."""
+    if not isfinite(loss):
+        raise RunStopped(
+            f"the loss of step {step} is {loss.item()}; the optimiser has not stepped. Lower learning_rate, set "
+            "max_grad_norm, or train in float32; `--resume` goes on from the last whole checkpoint"
+        )

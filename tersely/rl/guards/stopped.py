@@ -1,0 +1,7 @@
+"""The end of a run that cannot go on."""
+
+from __future__ import annotations
+
+
+class RunStopped(RuntimeError):
+    """The run cannot go on; the message says what was seen and what to change. The last whole checkpoint stays."""
