@@ -39,6 +39,7 @@ VOLATILE = (
     "preflight",
     "num_train_epochs",
     "evaluation",
+    "guards",
     "servers",
 )
 """Keys that may differ between the attempts of one run."""

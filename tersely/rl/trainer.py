@@ -36,7 +36,7 @@ from tersely.rl.engine import Generation, GenerationRequest
 from tersely.rl.engine_gap import GapGuard, gap
 from tersely.rl.facts import completion_rows, group_metrics, rollouts_from_facts
 from tersely.rl.grading import Grader
-from tersely.rl.guards import check_loss, check_undecided
+from tersely.rl.guards.feed import Guarded, GuardFeed
 from tersely.rl.memory import PromptMemory
 from tersely.rl.objective import Objective, Scores
 from tersely.rl.old_policy import OldPolicyPass
@@ -56,7 +56,7 @@ from tersely.rl.types import TokenBatch
 versions.check_window()
 
 
-class TerselyTrainer(OldPolicyPass, Saving, RollsBack, GRPOTrainer):
+class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
     """Train `objective` on `train_dataset` (columns prompt, problem, answer, prompt_id, level).
 
     `first_step` is the number of steps that stages before this one took. `engine` None generates with the trained model
@@ -82,12 +82,14 @@ class TerselyTrainer(OldPolicyPass, Saving, RollsBack, GRPOTrainer):
         self.references = ReferenceScorer(self)
         self.controls, self.rollback = ControllerFeed(self), RollBack(self, run.max_rollbacks)
         self.planned, self.step_metrics = PlannedUpdate(self), StepMetrics()
-        self.gap_guard = GapGuard(limit=run.gap_limit)
+        self.guards = GuardFeed(self, run.guards)
+        self.gap_guard = GapGuard.of(self.guards.on["engine_gap"])
         self.logged_rows: list[dict[str, Any]] = []
         self._synced_step = -1
         trl_arguments["args"].reward_weights = list(objective.reward.weights)
         super().__init__(reward_funcs=reward_columns(objective.reward.names), **trl_arguments)
         self.add_callback(self.controls)
+        self.add_callback(self.guards)
         self.engine = engine if engine is not None else self._own_engine()
         self._template = Template.of(self._tokenizer, self.chat_template_kwargs)
 
@@ -196,7 +198,7 @@ class TerselyTrainer(OldPolicyPass, Saving, RollsBack, GRPOTrainer):
             self._record(name, value)
         if self.accelerator.is_main_process:
             self.logged_rows = completion_rows(facts, self._scores, self.objective.reward.names, self.num_generations)
-        check_undecided(metrics["verify/undecided"], self.run_config.undecided_limit, self.state.global_step)
+        self.guards.scored(self._scores)
         return self._scores.columns.to(self.accelerator.device)
 
     def _scored(self, output: dict[str, Any]) -> dict[str, Any]:
@@ -284,7 +286,7 @@ class TerselyTrainer(OldPolicyPass, Saving, RollsBack, GRPOTrainer):
             self._step += 1
             return torch.zeros((), device=self.args.device)
         loss = super().training_step(model, inputs, num_items_in_batch)
-        check_loss(loss, self.state.global_step)
+        self.guards.check_loss(loss)
         if self.accelerator.sync_gradients:
             for name, value in self.step_metrics.flush(self.accelerator, self.controls.known).items():
                 self._record(name, value)
@@ -307,6 +309,7 @@ class TerselyTrainer(OldPolicyPass, Saving, RollsBack, GRPOTrainer):
 
     def _record(self, name: str, value: float) -> None:
         self.controls.observe(name, value)
+        self.guards.observe(name, value)
         self._metrics["train" if self.model.training else "eval"][name].append(value)
 
     @contextmanager
