@@ -112,7 +112,7 @@ def test_what_cannot_be_meant_is_said(options, message):
 def test_output_goes_to_terminal_and_log_and_secrets_to_neither(tmp_path):
     (tmp_path / "final").mkdir()
     process = launched(tmp_path, "import sys; print('step 1 hf_secretsecret'); print('oh', file=sys.stderr)")
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     log = (tmp_path / "logs" / "attempt-1.log").read_text()
     for text in (out, log):
@@ -123,7 +123,7 @@ def test_output_goes_to_terminal_and_log_and_secrets_to_neither(tmp_path):
 def test_a_failure_is_started_again_with_resume_and_each_attempt_has_its_log(tmp_path):
     rank = f"import sys, os; print(sys.argv[1:]); ok = '--resume' in sys.argv; ok and os.mkdir({str(tmp_path / 'final')!r}); "
     process = launched(tmp_path, rank + "sys.exit(0 if ok else 9)", retries=3)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 0 and "exit status 9; starting again with --resume, 3 of 3" in out
     logs = {path.name: path.read_text() for path in (tmp_path / "logs").iterdir()}
     assert sorted(logs) == ["attempt-1.log", "attempt-2.log"]
@@ -141,14 +141,14 @@ def test_a_failure_is_started_again_with_resume_and_each_attempt_has_its_log(tmp
 )
 def test_what_a_restart_would_not_mend_is_not_restarted(tmp_path, said, code, status):
     process = launched(tmp_path, f"import sys; print({said!r}); sys.exit({code})", retries=5)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == status
     assert [path.name for path in (tmp_path / "logs").iterdir()] == ["attempt-1.log"]
 
 
 def test_retries_have_an_end(tmp_path):
     process = launched(tmp_path, "import sys; sys.exit(1)", retries=1)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 1 and len(list((tmp_path / "logs").iterdir())) == 2
 
 
@@ -168,7 +168,7 @@ def test_a_signal_asks_to_save_and_stop_and_nothing_is_restarted(tmp_path, numbe
     process = launched(tmp_path, SAVER + "print('saved'); sys.exit(75)", retries=3)
     until(process, "ready")
     process.send_signal(number)
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=120)
     assert process.returncode == 75 and "saved" in out and "asked to save and stop" in errors
     assert len(list((tmp_path / "logs").iterdir())) == 1
 
@@ -179,7 +179,7 @@ def test_a_second_signal_ends_it(tmp_path):
     process.send_signal(signal.SIGINT)
     until(process, "pending")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGINT
 
 
