@@ -10,12 +10,13 @@ Degenerate: a row without valid tokens is left out of the median; none at all ->
     its own mean.
 Traps: weights below 1 shrink the loss: compare at equal loss scale. Harmful to new control strings, which are exactly the
     improbable tokens: mark them `exempt`, which keeps w = 1. tau is over the global batch: pass `row_means` gathered over
-    ranks and accumulation steps.
+    ranks and accumulation steps (a cold start stage takes those of its micro-batch: set its batch_size accordingly).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ from tersely.checks import require_range
 
 @dataclass(frozen=True)
 class TALR:
+    reads_exempt: ClassVar[bool] = True
+    """Wants to know the tokens that an example marks as exempt."""
+
     floor: float = 0.01
     min_tau: float = 1e-6
     normalize: bool = False

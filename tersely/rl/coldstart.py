@@ -17,7 +17,8 @@ from typing import Any
 
 from tersely.checks import SpecError, check_fields, nearest, require_range
 from tersely.rl.checkpoint import write_json
-from tersely.rl.rewrites import Attempt, Span, build_rewrite
+from tersely.rl.examples import Attempt, Span
+from tersely.rl.rewrites import build_rewrite
 from tersely.rl.seeds import sample_seed
 
 EXAMPLES, MEMORY = "examples.json", "memory.json"
@@ -184,12 +185,16 @@ class Sampler:
         return found
 
 
-def tokens_and_weights(tokenizer: Any, prompt: list[dict[str, str]], spans: list) -> tuple[list[int], list[float]]:
-    """Ids of prompt, spans and end, each tokenised alone so that they concatenate; one weight an id, 0 on the prompt."""
+def tokens_and_weights(
+    tokenizer: Any, prompt: list[dict[str, str]], spans: list
+) -> tuple[list[int], list[float], list[bool]]:
+    """Ids of prompt, spans and end, each tokenised alone so that they concatenate; one weight an id, 0 on the prompt; and
+    which of them are exempt."""
     ids = list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
-    weights = [0.0] * len(ids)
+    weights, exempt = [0.0] * len(ids), [False] * len(ids)
     for span in (*(Span(*span) for span in spans), None):
         part = [tokenizer.eos_token_id] if span is None else tokenizer.encode(span.text, add_special_tokens=False)
         ids += part
         weights += [1.0 if span is None else float(span.weight)] * len(part)
-    return ids, weights
+        exempt += [span is not None and bool(span.exempt)] * len(part)
+    return ids, weights, exempt

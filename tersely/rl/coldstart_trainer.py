@@ -18,6 +18,8 @@ from tersely.rl.guards.loss import check_loss
 from tersely.rl.order import PromptStream
 from tersely.rl.saving import Sealing
 
+COLUMNS = ("input_ids", "weights", "exempt")
+
 
 class ColdStartTrainer(Sealing, SFTTrainer):
     """`sft_loss(nll, entropy, mask) -> (weights, loss)`, or None for the examples' own weights."""
@@ -32,15 +34,18 @@ class ColdStartTrainer(Sealing, SFTTrainer):
         valid = target != -100
         logp = torch.log_softmax(outputs.logits[:, :-1].float(), dim=-1)
         nll = -logp.gather(2, target.clamp(min=0).unsqueeze(2)).squeeze(2)
-        loss = self._loss(nll, logp, valid, inputs["weights"][:, 1:], num_items_in_batch)
+        loss = self._loss(nll, logp, valid, inputs["weights"][:, 1:], num_items_in_batch, inputs["exempt"][:, 1:])
         return (loss, outputs) if return_outputs else loss
 
-    def _loss(self, nll: Tensor, logp: Tensor, valid: Tensor, weights: Tensor, items: Any) -> Tensor:
+    def _loss(
+        self, nll: Tensor, logp: Tensor, valid: Tensor, weights: Tensor, items: Any, exempt: Tensor | None = None
+    ) -> Tensor:
         """The sum over this micro-batch, divided by the tokens of the whole step."""
         count = valid.sum() if items is None else torch.as_tensor(items)
         if self.sft_loss is not None:
             entropy = -(logp.detach().exp() * logp.detach()).sum(2)
-            weights, _ = self.sft_loss(nll, entropy, valid)
+            more = {"exempt": exempt} if getattr(self.sft_loss, "reads_exempt", False) else {}
+            weights, _ = self.sft_loss(nll, entropy, valid, **more)
             if hasattr(self.sft_loss, "kept_count"):
                 count = torch.as_tensor(self.sft_loss.kept_count(int(count)))
         ranks = self.accelerator.num_processes if items is not None and self.args.average_tokens_across_devices else 1
@@ -83,13 +88,13 @@ def sft_trainer(
     run, trl_values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
     args = sft_config(stage, spec, trl_values)
     model, tokenizer = load_model(run.model_name_or_path, args)
-    pairs = [tokens_and_weights(tokenizer, example["prompt"], example["spans"]) for example in examples]
+    rows = [tokens_and_weights(tokenizer, example["prompt"], example["spans"]) for example in examples]
     last, passed_over = checkpoint.latest_whole(stage.folder) if resume else (None, [])
     trainer = ColdStartTrainer(
         sft_loss=None if spec.sft_loss is None else build("sft_loss", spec.sft_loss),
         model=model,
         args=args,
-        train_dataset=Dataset.from_list([{"input_ids": ids, "weights": weights} for ids, weights in pairs]),
+        train_dataset=Dataset.from_list([dict(zip(COLUMNS, row, strict=True)) for row in rows]),
         processing_class=tokenizer,
         data_collator=lambda rows: collate(rows, tokenizer.pad_token_id),
     )
@@ -130,15 +135,14 @@ def sft_config(stage: Any, spec: ColdStart, trl_values: dict[str, Any]) -> SFTCo
 
 
 def collate(rows: list[dict], pad: int) -> dict[str, Tensor]:
-    """Right-padded ids, mask, labels (-100 where the weight is 0) and weights."""
+    """Right-padded ids, mask, labels (-100 where the weight is 0), weights and exempt tokens."""
     longest = max(len(row["input_ids"]) for row in rows)
     ids = torch.full((len(rows), longest), pad)
     weights, mask = torch.zeros(len(rows), longest), torch.zeros(len(rows), longest, dtype=torch.long)
+    exempt = torch.zeros(len(rows), longest, dtype=torch.bool)
     for i, row in enumerate(rows):
         size = len(row["input_ids"])
-        ids[i, :size], weights[i, :size], mask[i, :size] = (
-            torch.tensor(row["input_ids"]),
-            torch.tensor(row["weights"]),
-            1,
-        )
-    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(weights == 0, -100), "weights": weights}
+        ids[i, :size], mask[i, :size] = torch.tensor(row["input_ids"]), 1
+        weights[i, :size], exempt[i, :size] = torch.tensor(row["weights"]), torch.tensor(row["exempt"])
+    labels = ids.masked_fill(weights == 0, -100)
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "weights": weights, "exempt": exempt}

@@ -10,34 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 from tersely.algorithms import arm
 from tersely.checks import SpecError, check_fields, nearest, require_choice
+from tersely.rl.examples import Attempt, Count, Example, Span
 from tersely.rl.parsing import thinking_part
-
-Count = Callable[[str], int]
-
-
-class Span(NamedTuple):
-    text: str
-    weight: float = 1.0
-    """0 keeps the span out of the loss; another weight multiplies its tokens' loss."""
-
-
-class Attempt(NamedTuple):
-    """A right, whole rollout."""
-
-    turn: str
-    """What the template opened, and the completion."""
-    text: str
-    length: int
-    """Sampled tokens, the end token counted."""
-
-
-class Example(NamedTuple):
-    kind: str
-    spans: list[Span]
+from tersely.rl.rewrites_sbt import SBT
 
 
 @dataclass(frozen=True)
@@ -104,7 +83,33 @@ def code(thought: str) -> str:
     return "\n".join(f"x = {left} # {right}" for left, right in dict.fromkeys(found))
 
 
-REWRITES: dict[str, type] = {"arm": Arm, "plain": Plain, "selfbudgeter": SelfBudgeter}
+@dataclass(frozen=True)
+class Thinkless:
+    """arXiv 2505.13379: a control token first, `<short>` before the shortest right attempt without its thought's marks,
+    `<think>` before the longest. (The paper's answers were written by two other models; these are the model's own.) For chat
+    templates that do not open `<think>` themselves."""
+
+    memory_field: ClassVar[str | None] = None
+
+    def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
+        ordered = sorted(attempts, key=lambda a: a.length)
+        if ordered[0].turn.removesuffix(ordered[0].text).rstrip().endswith("<think>"):
+            raise SpecError(
+                "rewrite thinkless: the chat template opens <think>, so that no completion can begin with <short>; take a "
+                "template that leaves the turn open"
+            )
+        short = ordered[0].text.replace("<think>", "").replace("</think>", "").strip()
+        long = ordered[-1].text if ordered[-1].text.startswith("<think>") else f"<think>\n{ordered[-1].text}"
+        return [Example("short", [Span("<short>", exempt=True), Span(f"\n{short}")]), Example("think", [Span(long)])]
+
+
+REWRITES: dict[str, type] = {
+    "arm": Arm,
+    "plain": Plain,
+    "sbt": SBT,
+    "selfbudgeter": SelfBudgeter,
+    "thinkless": Thinkless,
+}
 
 
 def build_rewrite(spec: object, where: str) -> Callable[[Sequence[Attempt], Count], list[Example]]:

@@ -25,19 +25,22 @@ def tokenizer(tiny_model):
 
 
 def test_spans_concatenate_and_carry_their_weights(tokenizer):
-    ids, weights = tokens_and_weights(tokenizer, PROMPT, [["ab", 0.0], ["cd", 2.0]])
+    ids, weights, exempt = tokens_and_weights(tokenizer, PROMPT, [["ab", 0.0], ["cd", 2.0, True]])
     prompt = len(ids) - 5
     assert tokenizer.decode(ids[prompt:]) == "abcd<eos>" and weights == [0.0] * (prompt + 2) + [2.0, 2.0, 1.0]
+    assert exempt == [False] * (prompt + 2) + [True, True, False]
     assert tokenizer.decode(ids[:prompt]).endswith("<assistant><think>\n")
 
 
 def test_a_batch_has_labels_where_the_weight_is_not_zero():
-    batch = collate([{"input_ids": [5, 6, 7], "weights": [0.0, 1.0, 2.0]}, {"input_ids": [8], "weights": [1.0]}], 0)
+    first = {"input_ids": [5, 6, 7], "weights": [0.0, 1.0, 2.0], "exempt": [False, False, True]}
+    batch = collate([first, {"input_ids": [8], "weights": [1.0], "exempt": [False]}], 0)
+    assert batch["exempt"].tolist() == [[False, False, True], [False] * 3]
     assert batch["labels"].tolist() == [[-100, 6, 7], [8, -100, -100]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]] and batch["input_ids"][1].tolist() == [8, 0, 0]
 
 
-def loss_of(sft_loss, logits, labels, weights, items=None):
+def loss_of(sft_loss, logits, labels, weights, items=None, exempt=None):
     trainer = SimpleNamespace(
         sft_loss=sft_loss,
         accelerator=SimpleNamespace(num_processes=1),
@@ -45,7 +48,8 @@ def loss_of(sft_loss, logits, labels, weights, items=None):
     )
     trainer._loss = lambda *a: ColdStartTrainer._loss(trainer, *a)
     model = lambda **_: SimpleNamespace(logits=logits)
-    inputs = {"input_ids": labels, "attention_mask": None, "labels": labels, "weights": weights}
+    exempt = torch.zeros_like(labels, dtype=torch.bool) if exempt is None else exempt
+    inputs = {"input_ids": labels, "attention_mask": None, "labels": labels, "weights": weights, "exempt": exempt}
     return ColdStartTrainer.compute_loss(trainer, model, inputs, num_items_in_batch=items)
 
 
@@ -70,6 +74,18 @@ def test_a_registered_loss_is_the_loss_of_a_whole_step(name):
     nll = -logp.gather(2, target.clamp(min=0).unsqueeze(2)).squeeze(2)
     _, expected = component(nll, -(logp.exp() * logp).sum(2), valid)
     assert loss_of(component, logits, labels, torch.ones(2, 6)).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_exempt_tokens_keep_their_weight_under_talr():
+    torch.manual_seed(2)
+    logits, labels = torch.randn(1, 4, 7), torch.tensor([[0, 3, 4, 5]])
+    logp = torch.log_softmax(logits[0, :-1], -1)
+    nll = torch.stack([-logp[i, labels[0, i + 1]] for i in range(3)])
+    weights = (-nll / nll.mean()).exp().clamp(min=0.01)
+    exempt = torch.tensor([[False, False, True, False]])
+    weights[1] = 1.0  # labels are one ahead of the logits that predict them
+    found = loss_of(build("sft_loss", "talr"), logits, labels, torch.ones(1, 4), exempt=exempt)
+    assert found.item() == pytest.approx((weights * nll).mean().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from tersely.algorithms.arm import ARM
 from tersely.algorithms.selfbudgeter import SelfBudgeter
 from tersely.checks import SpecError
-from tersely.rl.rewrites import Attempt, build_rewrite, code
+from tersely.rl.examples import Attempt
+from tersely.rl.rewrites import build_rewrite, code
 
 SHORT = "47 + 8 = 55\n55 - 9 = 46\n</think>\n\\boxed{46}"
 LONG = "47 + 8 = 55\n55 - 9 = 46\nWait, let me do it again.\n47 + 8 = 55\n</think>\n\\boxed{46}"
