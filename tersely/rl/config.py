@@ -78,7 +78,7 @@ class RunConfig:
     engine: str = "transformers"
     """`transformers`, `vllm` (in the trainer's process) or `vllm_server` (those that `servers` names)."""
     servers: list = field(default_factory=list)
-    """Addresses of vLLM servers, such as http://127.0.0.1:8000; they must see run_dir under the same path."""
+    """Addresses of vLLM servers (http://127.0.0.1:8000) that see run_dir under the same path; the launchers start some."""
     instruction: str | None = None
     """Appended to every problem."""
     system_prompt: str | None = None
@@ -142,7 +142,7 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     if (run.engine == "vllm_server") != bool(run.servers):
         raise SpecError(
             f"engine is {run.engine!r} and servers is {run.servers}; engine: vllm_server and servers: [http://host:8000, ...] "
-            "go together"
+            "go together; `tersely launch local`, and slurm with --rollout-nodes, start them where a recipe names none"
         )
     require_range("max_rollbacks", run.max_rollbacks, at_least=0)
     if run.evaluation:
