@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tersely.checks import SpecError, require_range
 from tersely.rewards.lapo import TARGET
@@ -22,6 +23,8 @@ from tersely.rl.types import RolloutPlan
 
 @dataclass(frozen=True)
 class LAPOTarget:
+    memory_fields: ClassVar[tuple[str, ...]] = (TARGET,)
+
     unsolved_target: int = 4096
     text: str = "<think> I will answer the question with {n} tokens."
 

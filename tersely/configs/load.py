@@ -16,7 +16,7 @@ import yaml
 
 from tersely.checks import SpecError, nearest
 
-CARD_KEYS = ("title", "paper", "summary", "label")
+CARD_KEYS = ("title", "paper", "summary", "label", "published")
 SLOT_KEYS = ("plan", "sampling", "reward", "advantage", "policy", "filter", "aggregate", "controllers")
 METHOD_KEYS = (*CARD_KEYS, *SLOT_KEYS, "settings", "stages")
 

@@ -89,6 +89,8 @@ def card(console: Console, method: Mapping[str, Any]) -> None:
     for key in ("label", "summary"):
         if method.get(key):
             console.print(Text(str(method[key])))
+    if method.get("published"):
+        console.print(Text(f"Published: {method['published']}"))
     for section in (method, *(method.get("stages") or [])):
         if section is not method:
             console.rule(f"stage {section.get('name', '')}", align="left")
@@ -129,6 +131,8 @@ def component(console: Console, slot: str, spec: Mapping[str, Any]) -> None:
     for text in (inspect.getdoc(module), own_doc(cls)):
         if text:
             console.print(Text("\n".join(INDENT + line if line else "" for line in text.splitlines())))
+    if state := state_of(cls):
+        console.print(Text(f"{INDENT}State: {state}"))
     fields = [field for field in dataclasses.fields(cls) if field.init] if dataclasses.is_dataclass(cls) else []
     if not fields:
         return
@@ -144,6 +148,16 @@ def component(console: Console, slot: str, spec: Mapping[str, Any]) -> None:
             Text(brief(here) if field.name == "base" else str(here)),
         )
     console.print(table)
+
+
+def state_of(cls: type) -> str | None:
+    """What a component keeps or reads between steps, in words; None where there is nothing."""
+    fields = ", ".join(getattr(cls, "memory_fields", ()))
+    parts = ["its own, learnt from every batch"] if hasattr(cls, "state_dict") and hasattr(cls, "update") else []
+    if fields:
+        writes = hasattr(cls, "update") and not parts
+        parts.append(f"{'keeps' if writes else 'reads'} {fields} in the prompt memory")
+    return f"{'; '.join(parts)}; saved with the checkpoint" if parts else None
 
 
 def own_doc(cls: type) -> str | None:

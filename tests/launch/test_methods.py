@@ -37,6 +37,25 @@ def test_card_of_alp_has_formula_and_parameters(capsys):
     assert row.split() == ["beta", "float", "1e-07", "0.2"]
 
 
+@pytest.mark.parametrize(
+    "name, state",
+    [
+        ("lapo", "State: keeps target in the prompt memory; saved with the checkpoint"),
+        ("laser_d", "State: its own, learnt from every batch; saved with the checkpoint"),
+        ("selfbudgeter", "State: reads budget_max in the prompt memory"),
+    ],
+)
+def test_cards_have_state_and_published_results(name, state, capsys):
+    assert methods.main([name]) == 0
+    printed = capsys.readouterr().out
+    assert state in printed and "Published: " in printed
+
+
+@pytest.mark.parametrize("name", ["alp", "lapo", "hbpo", "selfbudgeter", "autothink", "arm"])
+def test_the_primary_methods_say_what_was_published(name):
+    assert any(character.isdigit() for character in load_method(name)["published"])
+
+
 def test_card_of_a_file_of_ones_own(tmp_path, capsys):
     path = tmp_path / "mine.yaml"
     path.write_text(
