@@ -144,6 +144,8 @@ class Launch:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGALRM, self._end)
+        # whoever started this may block some of them, and everything below would inherit it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1})
         for left in range(retries, -1, -1):
             status = self.attempt(resume)
             if self.asked is not None or left == 0 or status in (0, SAVED_AND_STOPPED, CANNOT_BE_MEANT):

@@ -135,6 +135,7 @@ class ServerEngine:
             concurrency=self.concurrency,
             down=self.down,
             healthy=self._silent,
+            probe_s=min(20.0, self.probe_s),
         )
 
     def _silent(self, address: str) -> str | None:

@@ -173,6 +173,17 @@ def test_a_signal_asks_to_save_and_stop_and_nothing_is_restarted(tmp_path, numbe
     assert len(list((tmp_path / "logs").iterdir())) == 1
 
 
+def test_a_signal_arrives_whatever_the_caller_blocks(tmp_path):
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        process = launched(tmp_path, SAVER + "print('saved'); sys.exit(75)")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    until(process, "ready")
+    process.send_signal(signal.SIGUSR1)
+    assert process.communicate(timeout=120) and process.returncode == 75
+
+
 def test_a_second_signal_ends_it(tmp_path):
     process = launched(tmp_path, SAVER + "print('pending'); time.sleep(300)")
     until(process, "ready")
