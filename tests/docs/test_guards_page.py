@@ -1,0 +1,21 @@
+"""The table of docs/guards.md is that of the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tersely.rl.guards.kinds import guards_of
+
+PAGE = (Path(__file__).parents[2] / "docs" / "guards.md").read_text()
+
+
+def test_thresholds_patience_and_actions_are_the_defaults():
+    rows = re.findall(r"^\| `(\w+)` \| .* \| ([\d.]*) ?\| (\d*) ?\| (\w+) \|$", PAGE, flags=re.MULTILINE)
+    told = {name: (float(t) if t else None, int(p) if p else None, action) for name, t, p, action in rows}
+    there = {
+        name: (getattr(guard, "threshold", None), getattr(guard, "patience", None), guard.action)
+        for name, guard in guards_of({}).items()
+    }
+    assert told == there
+    assert len(there) == 10 and "watched by ten guards" in PAGE
