@@ -158,3 +158,16 @@ def test_a_probe_ends_with_the_servers(capsys):
     ended.wait()
     assert probe.main(["--pid", str(ended.pid), address]) == 1
     assert "the server's process has ended" in capsys.readouterr().err
+
+
+def test_preflight_draws_its_rollouts_from_a_server_of_its_own(monkeypatch):
+    from tersely.launch import preflight
+
+    asked = []
+    monkeypatch.setattr(subprocess, "call", lambda words: asked.append(words) or 1)
+    monkeypatch.setattr(machine, "visible_gpus", lambda: 0)
+    argv = ["testbed/alp", "--rollouts", "16", "--engine", "vllm_server"]
+    assert preflight.main(argv) == 1, "the inner one's status"
+    own, inner = asked[0][: asked[0].index("--")], asked[0][asked[0].index("--") + 1 :]
+    assert own[1:6] == ["-m", "tersely.launch.with_servers", "testbed/alp", "--engine", "vllm_server"]
+    assert inner[1:] == ["-m", "tersely", "preflight", *argv]
