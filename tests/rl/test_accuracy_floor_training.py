@@ -1,0 +1,71 @@
+"""The accuracy floor inside a real training: fed, applied to the rewards, saved, and warned about."""
+
+from __future__ import annotations
+
+import pytest
+from transformers import TrainerCallback
+
+from tersely.checks import SpecError
+from tersely.launch.train import check_stage
+from tersely.rl import checkpoint
+from tersely.rl.stages import stages_of
+
+FLOOR = {"name": "accuracy_floor", "base": 1.0, "delta": 0.0, "window": 1, "step": 2.0, "collapse": None}
+ALP = {"reward": {"name": "alp", "beta": 1.0, "normalizer": 12}, "advantage": "group_mean"}
+
+
+class Rows(TrainerCallback):
+    def __init__(self, trainer):
+        self.trainer, self.steps = trainer, []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.steps.append(list(self.trainer.logged_rows))
+
+
+def test_the_weight_falls_with_accuracy_and_acts_on_the_next_rewards(make_trainer, tmp_path):
+    """ALP's row is c - w p L / 12: what is left of the penalty is the weight that the step before ended with."""
+    saving = {"save_strategy": "steps", "save_steps": 1}
+    trainer = make_trainer(controllers=[FLOOR], max_steps=3, **ALP, **saving)
+    rows = Rows(trainer)
+    trainer.add_callback(rows)
+    trainer.train()
+    logged = [row for row in trainer.state.log_history if "loss" in row]
+    weight, multiplier = 1.0, 0.0
+    for line, step in zip(logged, rows.steps, strict=True):
+        for at in range(0, len(step), 4):
+            group = step[at : at + 4]
+            rate = max(sum(row["correct"] for row in group) / 4, 0.25)
+            for row in group:
+                assert row["reward"] == pytest.approx(row["correct"] - weight * rate * row["length"] / 12, abs=1e-5)
+        multiplier += 2.0 * (1.0 - line["verify/accuracy"])
+        weight = 1 / (1 + multiplier)
+        assert line["controllers/accuracy_floor"] == pytest.approx(weight)
+    state = checkpoint.component_state(tmp_path / "run" / "checkpoint-3")["objective"]["controllers"][0]
+    assert state["multiplier"] == pytest.approx(multiplier) and state["reference"] == 1.0
+
+
+def stage(**recipe):
+    values = {
+        "model_name_or_path": "testbed",
+        "max_steps": 2,
+        **ALP,
+        "controllers": [{**FLOOR, "collapse": 0.1}],
+        **recipe,
+    }
+    return stages_of(values)[0]
+
+
+def test_a_recipe_that_could_not_go_back_is_refused_before_it_starts():
+    check_stage(stage(), lambda text: None)
+    with pytest.raises(SpecError, match="accuracy_floor may go back to the last good checkpoint: max_rollbacks is 0"):
+        check_stage(stage(max_rollbacks=0), lambda text: None)
+    check_stage(stage(max_rollbacks=0, controllers=[FLOOR]), lambda text: None)
+
+
+def test_a_z_score_that_hides_the_weight_is_warned_about():
+    said: list[str] = []
+    check_stage(stage(advantage="group_zscore"), said.append)
+    assert any("a group z-score does not see a weight on the length term" in line for line in said)
+    said.clear()
+    check_stage(stage(), said.append)
+    assert not any("z-score" in line for line in said)
