@@ -12,6 +12,7 @@ from trl import GRPOConfig
 from tersely.algorithms.aggregate import AGGREGATES
 from tersely.components import build
 from tersely.configs.load import SLOT_KEYS, list_methods, load_method
+from tersely.rl.coldstart import ColdStart
 from tersely.rl.config import RunConfig
 
 OF_THE_CARDS = [
@@ -26,6 +27,7 @@ OF_THE_TOKEN_CARDS = [
     *("entropy_target", "luspo", "vespo"),
 ]
 STAGE_KEYS = {*SLOT_KEYS, "settings", "name", "steps", "share"}
+COLD_START_KEYS = {"kind", *(f.name for f in dataclasses.fields(ColdStart))}
 
 
 def stages(method: dict) -> list[dict]:
@@ -58,9 +60,10 @@ def test_settings_and_stages_have_known_keys(name):
     method = load_method(name)
     known = {f.name for cls in (RunConfig, GRPOConfig) for f in dataclasses.fields(cls)}
     for holder in (method, *(method.get("stages") or [])):
-        assert set(holder.get("settings") or {}) <= known
+        assert set(holder.get("settings") or {}) <= known or holder.get("kind") == "sft"
     for stage in method.get("stages") or []:
-        assert set(stage) <= STAGE_KEYS and "name" in stage and ("share" in stage) != ("steps" in stage)
+        keys = STAGE_KEYS | (COLD_START_KEYS if stage.get("kind") == "sft" else set())
+        assert set(stage) <= keys and "name" in stage and ("share" in stage) != ("steps" in stage)
     shares = [stage["share"] for stage in method.get("stages") or [] if "share" in stage]
     assert not shares or sum(shares) == pytest.approx(1)
 
