@@ -62,8 +62,10 @@ class Stream:
 
     @property
     def pending(self) -> int:
-        """Requests without an answer."""
-        return len(self.waiting) + sum(len(server.running) for server in self.servers.values())
+        """Requests whose answers `ready` has not given yet."""
+        with self._change:
+            running = sum(len(server.running) for server in self.servers.values())
+            return len(self.waiting) + running + len(self.answers)
 
     def add(self, key: Hashable, request: GenerationRequest) -> None:
         with self._change:

@@ -132,3 +132,11 @@ def test_a_wake_returns_without_an_answer():
         threading.Timer(0.05, made.wake).start()
         assert made.ready() == [] and made.pending == 1
         assert made.ready() == [(0, answer(0))]
+
+
+def test_an_answer_that_nobody_has_taken_is_pending():
+    with stream(lambda address, one: answer(one.seed)) as made:
+        made.add(0, request(0))
+        while not made.answers:
+            time.sleep(0.01)
+        assert made.pending == 1 and made.ready() == [(0, answer(0))] and made.pending == 0
