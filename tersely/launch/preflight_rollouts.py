@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tersely.launch.findings import Finding
-from tersely.rl.guards.kinds import Undecided, guards_of
+from tersely.rl.guards.kinds import Repetition, Undecided, guards_of
 
 TRUNCATED = (0.1, 0.5)
 """Share of rollouts stopped by the cap: above the first the length signal is blunt, above the second nothing is learned."""
@@ -118,6 +118,7 @@ def judge(trial: Trial, run: Any, cap: int) -> Iterator[Finding]:
     else:
         yield Finding("ok", "groups", shares)
     yield _undecided(m["verify/undecided"], _undecided_limit(run.guards))
+    yield from _loops(m.get("efficiency/repetitive", 0.0), run.guards)
     for name, value in trial.constant.items():
         mend = "a format term that the template or the instruction can never meet looks like this" if not value else ""
         yield Finding("warn", "reward", f"{name} is {value:g} for every rollout: it teaches nothing here", mend)
@@ -136,6 +137,14 @@ def _truncation(share: float, mean: float, cap: int) -> Finding:
     if share > TRUNCATED[0]:
         return Finding("warn", "truncation", text, "a longer max_completion_length")
     return Finding("ok", "truncation", text)
+
+
+def _loops(share: float, section: dict[str, Any]) -> Iterator[Finding]:
+    """Completions that end in a loop before anything was trained, against the guard's threshold."""
+    guard = guards_of(section).get("repetition")
+    if isinstance(guard, Repetition) and share > guard.threshold:
+        mend = "look at them by --show 3; a template or a temperature that the model does not know looks like this"
+        yield Finding("warn", "repetition", f"{share:.0%} of the rollouts end in a loop", mend)
 
 
 def _undecided_limit(section: dict[str, Any]) -> float:

@@ -41,8 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, str(value))
     if options.dry_run:
         return dry_run(recipe)
-    if not options.skip_preflight:
-        preflight(recipe)
+    preflight(recipe, options.skip_preflight)
     try:
         train(recipe, resume=options.resume)
     except stopping.SavedAndStopped as stopped:
@@ -69,13 +68,20 @@ def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def preflight(recipe: dict[str, Any]) -> None:
-    """The checks that cost no model, on every rank; the first one says what should be known."""
-    from tersely.launch.preflight_checks import check_run
+def preflight(recipe: dict[str, Any], skip: bool = False) -> None:
+    """The checks that cost no model, on every rank; the first one says what should be known.
+
+    Without them it still says whose code will run.
+    """
+    from tersely.launch.preflight_checks import check_run, remote_code
     from tersely.rl.config import split_recipe
 
-    if split_recipe(recipe)[0].preflight:
-        check_run(recipe, say if os.environ.get("RANK", "0") == "0" else lambda text: None)
+    tell = say if os.environ.get("RANK", "0") == "0" else lambda text: None
+    if not skip and split_recipe(recipe)[0].preflight:
+        check_run(recipe, tell)
+        return
+    for finding in remote_code(recipe):
+        tell(f"warning: {finding.line}")
 
 
 def dry_run(recipe: dict[str, Any]) -> int:
@@ -135,9 +141,11 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
     from tersely.rl.cpu_ranks import load_as_cpu
     from tersely.rl.deadlines import watched
     from tersely.rl.run_dir import prepare
+    from tersely.rl.safe_loading import weights_only
     from tersely.rl.stages import publish, stages_of
 
     load_as_cpu()
+    weights_only()
     main_process = os.environ.get("RANK", "0") == "0"
     run = split_recipe(recipe)[0]
     run_dir = Path(run.run_dir)
@@ -252,7 +260,16 @@ def make_engine(run: Any, args: Any, tokenizer: Any) -> Any:
     if run.engine == "vllm_server":
         from tersely.rl.vllm_server import ServerEngine
 
-        return ServerEngine(run.servers, tokenizer, weights_dir=Path(run.run_dir) / "served_weights")
+        limit = 0.9 * run.deadline_seconds  # so that the server is named before the phase that waits for it
+        return ServerEngine(
+            run.servers,
+            tokenizer,
+            weights_dir=Path(run.run_dir) / "served_weights",
+            start_s=min(600.0, limit),
+            answer_s=limit,
+            sync_s=min(600.0, limit),
+            probe_s=min(60.0, limit / 4),
+        )
     from tersely.rl.models import model_location
     from tersely.rl.vllm_engine import VLLMEngine
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.rl.redaction import export_hub_token
 
 
 def model_location(name: str) -> str:
@@ -58,6 +59,7 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM
 
+    export_hub_token(args)
     tokenizer = load_tokenizer(name, args.trust_remote_code)
     kwargs = dict(args.model_init_kwargs or {})
     args.model_init_kwargs = kwargs

@@ -54,6 +54,12 @@ def _fields(key: Any, value: Any) -> Iterable[str]:
         yield value
 
 
+def export_hub_token(args: Any) -> None:
+    """Move TRL's hub_token to HF_TOKEN: Trainer pickles its arguments beside the weights, and services are told of them."""
+    if getattr(args, "hub_token", None):
+        os.environ["HF_TOKEN"], args.hub_token = args.hub_token, None
+
+
 def struck(text: str, secrets: Iterable[str]) -> str:
     """`text` without the secrets."""
     for secret in secrets:

@@ -76,6 +76,17 @@ def test_remote_code_is_off_and_said_aloud_when_asked_for(how):
     assert any("will run as you" in line for line in said)
 
 
+@pytest.mark.parametrize("skipped", [["--skip-preflight"], ["--preflight", "false"], []])
+def test_remote_code_is_said_aloud_without_the_checks_too(monkeypatch, tmp_path, capsys, skipped):
+    from tersely.launch import train
+
+    monkeypatch.setattr(train, "train", lambda recipe, resume: None)
+    start = ["--config", "testbed/alp", "--run_dir", str(tmp_path), *skipped]
+    assert train.main([*start, "--trust_remote_code", "true"]) == 0
+    assert capsys.readouterr().out.count("will run as you, with your files and keys") == 1
+    assert train.main(start) == 0 and "will run as you" not in capsys.readouterr().out
+
+
 def test_remote_code_is_off_where_nobody_asked():
     from tersely.rl.config import grpo_config, split_recipe
 

@@ -49,6 +49,14 @@ def test_undecided_is_judged_by_the_limit_that_would_stop_the_run(share, level):
     assert level_of("verifier", trial(metrics={"verify/undecided": share})) == level
 
 
+def test_loops_and_guards_that_are_off_are_judged_as_the_run_would():
+    looping = trial(metrics={"efficiency/repetitive": 0.5, "verify/undecided": 0.5})
+    assert level_of("repetition", looping) == "warn"
+    relaxed = SimpleNamespace(**{**vars(RUN), "guards": {"repetition": False, "undecided": {"action": "warn"}}})
+    found = {finding.subject: finding.level for finding in judge(looping, relaxed, 64)}
+    assert "repetition" not in found and found["verifier"] == "ok"
+
+
 def test_groups_and_rewards():
     assert level_of("groups", trial(metrics={"groups/mixed": 0.05})) == "warn"
     assert level_of("reward", trial(constant={"format": 0.0})) == "warn"

@@ -1,0 +1,65 @@
+"""A checkpoint that holds code is refused, in whatever way it is loaded; seals do not make it safe."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from tersely.rl import checkpoint
+from tersely.rl.safe_loading import FORCE, weights_only
+
+SAVING = {"save_strategy": "steps", "save_steps": 1, "max_steps": 2}
+SECRET = "hf_AbCdEfGhIjKlMnOp"
+
+
+class Hostile:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.fixture
+def forced(monkeypatch):
+    monkeypatch.setenv(FORCE, "0")  # and as it was behind the test
+    weights_only()
+
+
+def test_a_call_that_asks_for_everything_gets_weights_alone(forced, tmp_path):
+    torch.save({"state": Hostile(tmp_path / "ran")}, tmp_path / "states.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "states.pt", weights_only=False)
+    torch.save({"step": 3, "weights": torch.ones(2)}, tmp_path / "states.pt")
+    assert torch.load(tmp_path / "states.pt", weights_only=False)["step"] == 3
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_resume_runs_nothing_that_lies_in_a_sealed_checkpoint(make_trainer, tmp_path, name):
+    make_trainer(**SAVING, max_completion_length=4).train()
+    folder = tmp_path / "run" / "checkpoint-1"
+    torch.save({"state": Hostile(tmp_path / "ran")}, folder / name)
+    checkpoint.seal(folder, 1, checkpoint.component_state(folder))
+    assert checkpoint.fault(folder) is None, "sealed again by whoever changed it"
+    with pytest.raises(pickle.UnpicklingError):
+        make_trainer(**SAVING, max_completion_length=4).train(resume_from_checkpoint=str(folder))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_checkpoint_holds_a_token_or_the_pickled_arguments(make_trainer, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "")
+    trainer = make_trainer(**SAVING, max_completion_length=4, hub_token=SECRET)
+    assert os.environ["HF_TOKEN"] == SECRET and trainer.args.hub_token is None
+    trainer.train()
+    trainer.save_final(tmp_path / "run" / "final")
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {path.parent.name for path in files} >= {"checkpoint-1", "checkpoint-2", "final"}
+    for path in files:
+        assert path.name != "training_args.bin" and SECRET.encode() not in path.read_bytes(), path
