@@ -1,4 +1,4 @@
-"""The accuracy floor on the embedded model: an ALP penalty far too strong, without the floor and with it.
+"""The accuracy floor on the embedded model: a price for each token that no answer is worth, without the floor and with it.
 
     python benchmarks/accuracy_floor.py --seeds 0 --out runs/accuracy-floor --record
 
@@ -20,7 +20,8 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results" / "accuracy_floor.json"
 FLOOR = {"name": "accuracy_floor", "delta": 0.05, "window": 10, "step": 20}
 OVER_STRONG = {
-    "reward": {"name": "alp", "beta": 6.0, "normalizer": "max_length"},
+    "reward": {"name": "alp", "beta": 20.0, "normalizer": "max_length", "solve_rate_floor": 1.0},
+    "lr_scheduler_type": "constant_with_warmup",
     "max_steps": 60,
     "save_steps": 5,
     "save_total_limit": 20,
