@@ -76,7 +76,7 @@ class RollBack:
             return f"step {step}: {reason}; it went back {self.count} times already (max_rollbacks). {advice}", None
         path = checkpoint.latest_whole(self.trainer.args.output_dir, until)[0]
         if path is None:
-            said = f"there is no whole checkpoint up to step {until} to go back to; lower save_steps"
+            said = f"there is no whole checkpoint up to step {until} to go back to; lower save_steps or raise save_total_limit"
             return f"step {step}: {reason}; {said}. {advice}", None
         checkpoint.mark_behind(path, f"the run went back behind it at step {step}: {reason}")
         return reason, str(path)
