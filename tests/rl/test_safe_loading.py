@@ -63,3 +63,27 @@ def test_no_checkpoint_holds_a_token_or_the_pickled_arguments(make_trainer, tmp_
     assert {path.parent.name for path in files} >= {"checkpoint-1", "checkpoint-2", "final"}
     for path in files:
         assert path.name != "training_args.bin" and SECRET.encode() not in path.read_bytes(), path
+
+
+def test_what_deepspeed_writes_comes_through(forced, tmp_path, monkeypatch):
+    """A resume and a roll-back under ZeRO-2 and ZeRO-3: tests/e2e/test_rollback.py."""
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: pip install 'tersely[deepspeed]'")
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    written = {
+        "loss_scaler": LossScaler(scale=4.0),
+        "dynamic": DynamicLossScaler(4.0, 2.0, 10, 1.0, 2, True),
+        "zero_stage": ZeroStageEnum(2),
+        "where": fragment_address(numel=7, start=3),
+    }
+    torch.save(written, tmp_path / "optim_states.pt")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    weights_only()
+    read = torch.load(tmp_path / "optim_states.pt", weights_only=False)
+    assert read["zero_stage"] == 2 and read["where"] == written["where"] and read["loss_scaler"].cur_scale == 4.0
+    torch.save({**written, "state": Hostile(tmp_path / "ran")}, tmp_path / "optim_states.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "optim_states.pt", weights_only=False)
+    assert not (tmp_path / "ran").exists()
