@@ -57,9 +57,11 @@ class KTAE:
         right, wrong = (rollouts.correct == 1) & known, (rollouts.correct == 0) & known
         for group, speaks in enumerate(signal):
             rows = slice(group * size, (group + 1) * size)
-            if speaks and right[rows].any() and wrong[rows].any():
-                decided = right[rows] | wrong[rows]
-                chosen = present[rows] & decided.unsqueeze(1)
+            if not (speaks and right[rows].any() and wrong[rows].any()):
+                continue
+            decided = right[rows] | wrong[rows]
+            chosen = present[rows] & decided.unsqueeze(1)
+            if chosen.any():
                 advantage[rows][chosen] += self._values(ids[rows][chosen], right[rows], chosen, int(decided.sum()))
         return advantage
 
