@@ -58,8 +58,21 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
         return same_quantity(gold_number, number, policy), "number"
     if policy.decimal_comma and _comma_twins(gold_tidy, tidied):
         return True, "decimal_comma"
+    tidied = with_constant(gold_tidy, tidied)
     same = probe(gold_tidy, tidied)
     return _by_shape(gold_tidy, tidied, policy) if same is None else (same, "probe")
+
+
+_CONSTANT = re.compile(r"(.*[\w})].*?\+\s*)(?:([A-Za-z])|\\text\s*\{\s*(?:const(?:ant)?\.?|C)\s*\})", re.DOTALL)
+
+
+def with_constant(gold: str, answer: str) -> str:
+    """The constant of integration called as the gold calls it: C."""
+    left, right = _CONSTANT.fullmatch(gold), _CONSTANT.fullmatch(answer)
+    if not left or not right or left.group(2) != "C" or right.group(2) not in (None, "c", "K", "k"):
+        return answer
+    letters = re.sub(r"\\[A-Za-z]+", "", left.group(1) + right.group(1))
+    return answer if {"C", right.group(2)} & set(letters) else right.group(1) + "C"
 
 
 class _Open(Exception):

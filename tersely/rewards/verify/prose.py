@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tersely.rewards.verify.text import cut_off
+
 _SENTENCE_END = re.compile(r"\n|[.!?。](?=\s|$|[*_\"')\]]+(?:\s|$))|<\||<(?:/?(?:answer|s|p|br)\b)|I hope it is")
 _MATH = re.compile(
     r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|(?<!\\)\$(?P<d>(?:\\.|[^$\\])+?)(?<!\\)\$", re.DOTALL
@@ -99,7 +101,7 @@ def last_formula(text: str) -> str | None:
 
 def clean_find(found: str) -> str:
     """Without the marks around it: math delimiters, markdown, a final full stop."""
-    found = found.replace("\x00", "").strip()
+    found = cut_off(found.replace("\x00", "").strip())
     if _EMPTY_SET.fullmatch(found):
         return "\\emptyset"
     if len(found) > _CLEAN_LIMIT:

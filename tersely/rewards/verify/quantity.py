@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tersely.rewards.verify.policy import Policy
-from tersely.rewards.verify.units import split_unit, units_agree
+from tersely.rewards.verify.units import currency, split_unit, units_agree
+from tersely.rewards.verify.words import SMALL, scale_of, value_of
 
 _INTEGER = r"[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d{0,2}(?:[ ]\d{3})+|\d+"
 _DECIMAL = rf"(?:(?:{_INTEGER})(?:\.\d*)?|\.\d+)"
 _NUMBER = re.compile(
-    rf"""(?P<sign>[-+]?)\s*(?:(?:(?:US|USD|EUR|GBP|Rs\.?|INR)\s*)?\\?[$€£¥₹]\s*|(?:USD|EUR|GBP|Rs\.?|INR)\s*)?(?P<sign2>-?)
+    rf"""(?P<sign>[-+]?)\s*(?:(?:(?:US|USD|EUR|GBP|Rs\.?|INR)\s*)?(?P<money>\\?[$€£¥₹])\s*|(?:USD|EUR|GBP|Rs\.?|INR)\s*)?(?P<sign2>-?)
     (?:
       (?:(?P<whole>\d+)[ ]?)?\\frac\s*\{{\s*(?P<a>-?\d+)\s*\}}\s*\{{\s*(?P<b>-?\d+)\s*\}}
-    | (?P<mixed>\d+)[ ](?P<c>\d+)\s*/\s*(?P<d>\d+)
+    | (?P<mixed>\d+)[ ](?:and[ ])?(?P<c>\d+)\s*/\s*(?P<d>\d+)
     | (?P<e>{_DECIMAL})\s*/\s*(?P<f>{_DECIMAL})
     | (?P<number>{_DECIMAL})
       (?:\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{{\s*(?P<p>[-+]?\d{{1,4}})\s*\}}|\((?P<p2>[-+]?\d{{1,4}})\)|(?P<p3>\d))
@@ -31,19 +32,9 @@ _NUMBER = re.compile(
 _PERCENT = re.compile(r"\s*(?:\\?%|(?:\\text\s*\{)?\s*(?:percent|pct|percentage)(?![A-Za-z])\s*\}?)")
 _BASE = re.compile(r"\s*_\s*(?:\{\s*(?:\\text\s*\{)?\s*(\w{1,12})\s*\}?\s*\}|(\d))\s*$")
 _DIGITS = 2000  # of an integer that is read at all; more digits are compared as text
-_WORDS = {
-    word: value
-    for value, word in enumerate(
-        re.findall(
-            r"\w+",
-            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-            "seventeen eighteen nineteen twenty",
-        )
-    )
-}
-_BASES = {**_WORDS, "decimal": 10, "binary": 2, "octal": 8}
+_BASES = {**SMALL, "decimal": 10, "binary": 2, "octal": 8}
 _REPEATING = re.compile(
-    r"(?P<sign>-?)(?P<whole>\d*)\.(?P<fixed>\d*)(?:\\(?:overline|bar|dot)\s*\{?(?P<period>\d+)\}?|(?P<digit>\d)(?P=digit){2,}(?:\\[lc]?dots|\.\.\.|…))"
+    r"(?P<sign>-?)(?P<whole>\d*)\.(?P<fixed>\d*)(?:\\(?:overline|bar|dot)\s*\{?(?P<period>\d+)\}?|(?:(?P<digit>\d)(?P=digit){2,}|(?P<cycle>\d{2,8}?)(?P=cycle)+)\\[lc]?dots)"
 )
 
 
@@ -79,26 +70,37 @@ def read_quantity(tidied: str) -> Quantity | None:
             return None
     match = _NUMBER.fullmatch(tidied)
     if match is None:
-        number = _WORDS.get(re.sub(r"^\\text\s*\{([^{}]*)\}$", r"\1", tidied).strip().lower())
-        return None if number is None else Quantity(Fraction(number), None, 0, False, "", "")
+        return _in_words(re.sub(r"^\\text\s*\{([^{}]*)\}$", r"\1", tidied).strip().lower())
     value, decimals, significant = _value(match)
     if value is None:
         return None
-    rest = match.group("rest")
+    scale, rest = scale_of(match.group("rest"))
+    if scale > 1:
+        value, decimals, significant = value * scale, None, 0
     percent = _PERCENT.match(rest)
     if percent:
         rest = rest[percent.end() :]
     unit = split_unit(rest)
     if unit is None:
         return None
+    unit = unit or (currency(match.group("money")) if match.group("money") else "")
     if (match.group("sign") == "-") != (match.group("sign2") == "-"):
         value = -value
     return Quantity(value, decimals, significant, bool(percent), unit, base)
 
 
+def _in_words(text: str) -> Quantity | None:
+    """ "twelve", "two hours", "one half"."""
+    found = value_of(text)
+    if found is None:
+        return None
+    number, counted = found
+    return Quantity(number, None, 0, False, split_unit(f" {counted}") or "" if counted else "", "")
+
+
 def _repeating(match: re.Match) -> Fraction:
     r"""0.1\overline{6} is 1/6."""
-    fixed, period = match.group("fixed"), match.group("period") or match.group("digit")
+    fixed, period = match.group("fixed"), match.group("period") or match.group("digit") or match.group("cycle")
     scale = 10 ** len(fixed)
     value = Fraction(int(match.group("whole") + fixed or 0), scale)
     value += Fraction(int(period), (10 ** len(period) - 1) * scale)

@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
+from tersely.rewards.verify.compound import compound
 from tersely.rewards.verify.policy import Policy
 from tersely.rewards.verify.quantity import Quantity, read_quantity, same_quantity
 from tersely.rewards.verify.split import parts_at, split_top
 from tersely.rewards.verify.text import squeeze
-from tersely.rewards.verify.units import KNOWN
+from tersely.rewards.verify.units import split_unit
 
 _WORK = re.compile(r"\\(?:i{1,3}nt|oint|sum|prod|lim)(?![A-Za-z])")
 _EQUALS = re.compile(r"(?<![<>!\\])=")
@@ -28,6 +29,11 @@ _NOTHING = re.compile(
 )
 _MISSING = re.compile(
     r"(?:\\text\s*\{)?\s*(?:it |the limit )?(?:does not exist|doesn't exist|d\.?n\.?e\.?)\s*\}?", re.IGNORECASE
+)
+_MANY = re.compile(
+    r"(?:\\text\s*\{)?\s*(?:there are )?(?:infinitely many|an? infinite number of)"
+    r"(?: (?:solutions?|values?|triples?|pairs?))?\s*\}?",
+    re.IGNORECASE,
 )
 _TEXT_TAIL = re.compile(
     r"^(?P<head>.*?)\s*\\text\s*\{(?P<words>[^{}]*)\}\s*(?P<power>\^\s*\{?\s*[23]\s*\}?)?$", re.DOTALL
@@ -56,6 +62,9 @@ def gold_spellings(gold: str, answer_is_number: bool) -> list[str]:
     if len(parts) == 2 and all(part.strip() for part in parts) and "," not in gold:
         return [part.strip() for part in parts[: 2 if answer_is_number else 1]]
     gold = re.sub(r"\^\s*(?:\{\s*\})?$", "", gold).strip()
+    modulo = re.fullmatch(r"(.+?)\s*\\pmod\{\w+\}", gold)
+    if modulo and answer_is_number:
+        return [gold, modulo.group(1)]  # the modulus may be left out
     made = _chosen(gold)
     return [gold, made[1]] if made and made[1] else [gold]
 
@@ -101,10 +110,9 @@ def _tails_differ(gold: str, answer: str) -> bool:
     left, right = _TEXT_TAIL.match(gold), _TEXT_TAIL.match(answer)
     if not left or not right or not left.group("head").strip() or not right.group("head").strip():
         return False
-    units = []
-    for match in (left, right):
-        word = re.sub(r"[^A-Za-z/ ]", "", match.group("words")).strip()
-        units.append(KNOWN.get(word) or KNOWN.get(word.lower()))
+    if any("\\text" in match.group("head") for match in (left, right)):
+        return False  # several units: see `compound`
+    units = [split_unit(f"\\text{{{match.group('words')}}}{match.group('power') or ''}") for match in (left, right)]
     if units[0] and units[1]:
         return units[0] != units[1]
     plain = [re.fullmatch(r"[-\d.,\s]+", match.group("head")) for match in (left, right)]
@@ -252,7 +260,7 @@ _COMMON = frozenset(
 
 def nothing(gold: str, answer: str, policy: Policy) -> bool:
     """No solution, the empty set; a limit that does not exist."""
-    return any(kind.fullmatch(gold) and kind.fullmatch(answer) for kind in (_NOTHING, _MISSING))
+    return any(kind.fullmatch(gold) and kind.fullmatch(answer) for kind in (_NOTHING, _MISSING, _MANY))
 
 
 def choices(gold: str, answer: str, policy: Policy) -> bool:
@@ -298,6 +306,7 @@ REPAIRS: dict[str, Callable[[str, str, Policy], bool]] = {
     "choice": choice,
     "choices": choices,
     "clock": clock,
+    "compound": compound,
     "sentence": sentence,
     "sign_pairs": sign_pairs,
     "nothing": nothing,

@@ -28,7 +28,9 @@ _BUILDER = re.compile(
 )
 _MEMBER = re.compile(r"(?P<name>\\?[A-Za-z]+(?:_\{?\w+\}?)?)\s*\\in\s*(?P<set>.+)", re.DOTALL)
 _REALS = re.compile(
-    r"\\mathbb\s*\{?\s*R\s*\}?|\\mathbf\{R\}|\\text\s*\{(?:all )?real(?:s| numbers)\s*\}|R", re.IGNORECASE
+    r"\\mathbb\s*\{?\s*R\s*\}?|\\mathbf\{R\}|"
+    r"(?:\\text\s*\{\s*)?(?:(?:all )?real(?:s| numbers)|all real(?: numbers?)?)\s*\}?\s*[a-z]?|R",
+    re.IGNORECASE,
 )
 _EXCEPT = re.compile(
     r"(?:(?P<name>[A-Za-z])\s*\\in\s*)?(?:\\mathbb\s*\{?\s*R\s*\}?|\\mathbf\{R\})\s*"
@@ -36,6 +38,8 @@ _EXCEPT = re.compile(
     r"|\\text\s*\{\s*(?:all )?real numbers except(?: for)?\s*\}\s*(?:[A-Za-z]\s*=)?\s*(?P<said>[^,<>=]+)"
 )
 _ABSOLUTE = re.compile(r"\|\s*(?P<name>[A-Za-z])\s*\|\s*(?P<sign><|>|\\le|\\ge)(?![A-Za-z])\s*(?P<bound>[^<>|=]+)")
+_NAMED_POINT = re.compile(r"(?:(?P<name>[A-Z])|(?:\\text\s*\{\s*)?(?:the )?point\s*\}?)\s*(?P<at>\([^()]+,[^()]+\))")
+_POINT = re.compile(r"\(\s*[A-Za-z](?:\s*,\s*[A-Za-z]){1,3}\s*\)\s*=\s*(?=\()")
 _PM = re.compile(r"\\pm(?![A-Za-z])")
 
 
@@ -71,6 +75,9 @@ def shape_of(text: str, depth: int = 0, label: str = "") -> Shape:
     if environment:
         rows = [row.replace("&", " ").strip(" ,;") for row in re.split(r"\\\\", environment.group(2))]
         return _many("list", [row for row in rows if row], depth, label)
+    point = _NAMED_POINT.fullmatch(text)
+    if point:
+        return shape_of(point.group("at"), depth + 1, point.group("name") or label)
     whole = _bracketed(text, depth, label)
     if whole is not None:
         return whole
@@ -97,6 +104,9 @@ def _many(kind: str, parts: list[str], depth: int, label: str, brackets: str = "
 def _list(parts: list[str], depth: int, label: str) -> Shape:
     if any(not part.strip() or set(part) <= set(". ") or "dots" in part for part in parts):
         return Shape("atom", ", ".join(parts), label=label)
+    named = _POINT.match(parts[0])
+    if named and all(part.startswith("(") and not _POINT.match(part) for part in parts[1:]):
+        parts = [parts[0][named.end() :], *parts[1:]]  # "(x,y) = (0,1), (1,0)": both points
     items: list[Shape] = []
     for part in parts:
         item = shape_of(part, depth + 1)

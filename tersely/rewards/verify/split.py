@@ -19,6 +19,7 @@ _LABEL = re.compile(
         (?:\s*\(\s*[^()=]{1,24}\))?
     | \\text\s*\{[^{}]{1,60}\}(?:\s*_\s*(?:\{[^{}]{1,12}\}|\w))?
     | \\(?:overline|overrightarrow|vec|mathbf|widehat|hat|bar)\s*\{[^{}]{1,12}\}
+    | \\frac\s*\{\s*(?:d|\\partial)\s*[A-Za-z]\s*\}\s*\{\s*(?:d|\\partial)\s*[A-Za-z]\s*\} | d[A-Za-z]\s*/\s*d[A-Za-z]
     | \\angle\s*[A-Z]{1,3}
     | [A-Za-z][A-Za-z .'\-]{1,40}
     | \|?[A-Z]{2}\|?
@@ -111,6 +112,8 @@ def split_relation(text: str) -> tuple[str, str, str, str] | None:
         left, right, sign = right, left, _FLIP[sign]
     if sign == "!=":
         return left, right, "", "!="
+    if _is_variable(right) and right < left:
+        left, right, sign = right, left, _FLIP[sign]  # B > A as A < B
     if sign[0] == "<":
         return left, "-\\infty", right, "(]" if sign == "<=" else "()"
     return left, right, "\\infty", "[)" if sign == ">=" else "()"

@@ -30,7 +30,10 @@ class Structure:
             return False
         gold, answer = _single(gold), _single(answer)
         if gold.kind == "atom" and answer.kind == "atom":
-            return bool(gold.text and answer.text) and self.same(gold.text, answer.text)
+            if gold.label and not answer.label and _about_another(gold.label, answer.text):
+                return False
+            said = _with_argument(gold.label, answer.label, answer.text)
+            return bool(gold.text and said) and self.same(gold.text, said)
         if gold.kind == "interval" or answer.kind == "interval":
             return self._interval(gold, answer)
         if gold.kind == "union" or answer.kind == "union":
@@ -40,7 +43,7 @@ class Structure:
         if len(gold.parts) > _ITEMS:
             return False
         if "tuple" in (gold.kind, answer.kind):
-            return self._in_order(gold.parts, answer.parts)
+            return self._in_order(_by_name(gold), _by_name(answer))
         if self.policy.list_order == "kept" and "list" in (gold.kind, answer.kind):
             return self._in_order(gold.parts, answer.parts)
         return self._labelled(gold.parts, answer.parts) and self._matched(gold.parts, answer.parts)
@@ -118,9 +121,41 @@ def both_collections(gold: Shape, answer: Shape) -> bool:
 def labels_agree(gold: str, answer: str) -> bool:
     """A name may be missing on one side; two names must be one."""
     left, right = name_of(gold), name_of(answer)
-    if {left, right} == {"y", "f(x)"}:
+    function = "y" in (left, right) and _ARGUMENT.fullmatch(left if right == "y" else right)
+    if (function and function.group(2) == "x") or _same_function(left, right):
         return True
     return not left or not right or left == right or _base(left) == right or left == _base(right)
+
+
+def _same_function(left: str, right: str) -> bool:
+    names = [_ARGUMENT.fullmatch(name) for name in (left, right)]
+    return all(name and name.group(2).isalpha() for name in names) and names[0].group(1) == names[1].group(1)  # type: ignore
+
+
+def _by_name(shape: Shape) -> tuple[Shape, ...]:
+    """ "y = 3, x = 2" is the point (2, 3): named values stand for a tuple in the order of the alphabet."""
+    names = [part.label for part in shape.parts]
+    if shape.kind != "list" or not all(len(name) == 1 and name.isalpha() for name in names):
+        return shape.parts
+    return tuple(sorted(shape.parts, key=lambda part: part.label))
+
+
+def _about_another(label: str, text: str) -> bool:
+    """ "2x = 4" says what 2x is, not what x is."""
+    first, sign, _ = text.partition("=")
+    return bool(sign) and name_of(label) != name_of(first.strip()) and bool(re.search(r"[A-Za-z]", first))
+
+
+_ARGUMENT = re.compile(r"(\w+(?:\^-1)?)\((\w)\)")
+
+
+def _with_argument(gold: str, answer: str, text: str) -> str:
+    """ "f(t) = t^2" in the letter of "f(x) = x^2"."""
+    left, right = (_ARGUMENT.fullmatch(re.sub(r"[\s{}]", "", label)) for label in (gold, answer))
+    if not left or not right or left.group(1) != right.group(1) or left.group(2) == right.group(2):
+        return text
+    old, new = (rf"(?<![A-Za-z\\]){match.group(2)}(?![A-Za-z])" for match in (right, left))
+    return text if re.search(new, text) else re.sub(old, left.group(2), text)
 
 
 def _base(name: str) -> str:
@@ -128,7 +163,14 @@ def _base(name: str) -> str:
     return name.rstrip("0123456789")
 
 
+_DERIVATIVE = re.compile(r"(?:\\frac)?(?:d|\\partial)([a-z])/?(?:d|\\partial)[a-z]")
+
+
 def name_of(label: str) -> str:
+    return _DERIVATIVE.sub(r"\1'", _bare_name(label))
+
+
+def _bare_name(label: str) -> str:
     return re.sub(r"[\s{}_]|\\(?:text|left|right)", "", squeeze(label)).casefold() if len(label) > 1 else label
 
 

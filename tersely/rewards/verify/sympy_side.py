@@ -25,8 +25,27 @@ def math_verify_says(gold: str, answer: str) -> bool:
         return False
     differ = (_far_apart, _far_equations, _other_statements)
     if any(look(golds[0], answers[0]) for look in differ):
+        return _same_complex(golds[0], answers[0])
+    return bool(verify(list(golds), list(answers), timeout_seconds=None)) or _same_complex(golds[0], answers[0])
+
+
+def _same_complex(gold: Any, answer: Any) -> bool:
+    """Two complex numbers: math-verify reads i as a letter, and 2e^{i\\pi/3} is then not 1 + i\\sqrt{3}."""
+    from sympy import Expr, I
+
+    if not (isinstance(gold, Expr) and isinstance(answer, Expr)):
         return False
-    return bool(verify(list(golds), list(answers), timeout_seconds=None))
+    if (
+        {symbol.name for symbol in gold.free_symbols | answer.free_symbols} - {"i"}
+        or _unusual(gold)
+        or _unusual(answer)
+    ):
+        return False
+    try:
+        numbers = [side.xreplace(dict.fromkeys(side.free_symbols, I)).evalf(40) for side in (gold, answer)]
+        return bool(abs(numbers[0] - numbers[1]) <= 1e-30 * max(1, abs(numbers[0]))) and any(n.has(I) for n in numbers)
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return False
 
 
 @lru_cache(maxsize=512)
@@ -113,9 +132,13 @@ def _far_equations(gold: Any, answer: Any) -> bool:
 
 
 def _other_statements(gold: Any, answer: Any) -> bool:
-    """Two equations without letters, of other numbers: to math-verify "2 + 2 = 4" is "5 = 7"."""
-    from sympy import Eq
+    """Two equations without letters, of other numbers: to math-verify "2 + 2 = 4" is "5 = 7". Or with derivatives, which
+    are 0 to it: dy/dx = x is dy/dx = 2x.
+    """
+    from sympy import Derivative, Eq
 
+    if all(isinstance(side, Eq) and side.has(Derivative) for side in (gold, answer)):
+        return gold != answer
     if not all(isinstance(side, Eq) and not side.free_symbols for side in (gold, answer)):
         return False
     try:

@@ -12,6 +12,7 @@ _UNICODE = str.maketrans(
         "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ", "∓": r"\mp ",
         "°": r"^\circ ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R} ", "√": r"\sqrt ", "²": "^2", "³": "^3", "½": r"\frac{1}{2}",
         "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "′": "'", "’": "'", "″": "''",
+        "¢": r"\text{ cents}", "¹": "^1",
         "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ", "φ": r"\varphi ",
         "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u3000": " ", "\u200b": "", "\ufeff": "", "\x00": "",
     }
@@ -30,6 +31,18 @@ _SYNONYMS = [
     (re.compile(r"\\(?:varnothing|O(?![A-Za-z]))"), r"\\emptyset"),
     (re.compile(r"\\bigcup(?![A-Za-z])|\\cupdot(?![A-Za-z])"), r"\\cup"),
     (re.compile(r"\\(?:colon)(?![A-Za-z])"), ":"),
+    (re.compile(r"\\(?:[lc]?dots[cbmi]?)(?![A-Za-z])|(?<=[,+*\s])\.\.\.(?=[,+*\s\\}]|$)"), r"\\ldots "),
+    (re.compile(r"\\(?:tiny|small|normalsize|[lL]arge|LARGE|[hH]uge|bf|rm|it)(?![A-Za-z])|\\color\s*\{\w+\}"), ""),
+    (re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10}"),
+    (re.compile(r"\\(vec|hat|bar|overline)\s+([A-Za-z])(?![A-Za-z])"), r"\\\1{\2}"),
+    (
+        re.compile(r"\\(?:operatorname\*?|mathrm|text|textrm)\s*\{\s*((?:arc)?(?:sin|cos|tan|cot)|sec|csc|ln|log|exp|max|min|gcd|lcm)\s*\}"),
+        r"\\\1 ",
+    ),
+    (re.compile(r"\\text\s*\{\s*([,;])\s*\}"), r"\1 "),
+    (re.compile(r"(=[^=,;]+?)\s*(?:\\q?quad)+\s*(?=[A-Za-z]\w*\s*=)"), r"\1, "),
+    (re.compile(r"(?<![\\A-Za-z])(sqrt|frac)(?=\s*\{)"), r"\\\1"),
+    (re.compile(r"\\sqrt\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
     (re.compile(r"\\(?:textdegree|degree)(?![A-Za-z])"), r"^\\circ"),
     (re.compile(r"\^\{\s*\\circ\s*\}"), r"^\\circ"),
     (re.compile(r"\\(?:mathrm|text(?:normal|rm|bf|it)|mathbf|mathit|mbox|operatorname\*?|mathsf|hbox)(?=\s*\{)"), r"\\text"),
@@ -40,17 +53,29 @@ _SYNONYMS = [
     (re.compile(r"(?<!\\)\\(?:[,;: ]|q?quad(?![A-Za-z])|hspace\{[^{}]*\}|hfill(?![A-Za-z])|nobreakspace)|(?<!\\)~"), " "),
     (re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\frac\s*(\d)\s*\{"), r"\\frac{\1}{"),
+    (re.compile(r"\^\s*(\\frac\s*\{[^{}]*\}\s*\{[^{}]*\})"), r"^{\1}"),
     (re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d)"), r"\1{\2}"),
     (re.compile(r"\\sqrt\s*(\d)(?!\d)"), r"\\sqrt{\1}"),
     (re.compile(r"\\sqrt\s*(\[[^\[\]{}]{1,9}\])\s*(\d)(?!\d)"), r"\\sqrt\1{\2}"),
     (re.compile(r"\\\\\s*\[[-\d. ]+(?:pt|em|ex|mm|cm)\]"), r"\\\\"),
     (
-        re.compile(r"\(?\s*(?:\\[pb]?mod(?![A-Za-z])|\\text\s*\{\s*mod\s*\})\s*(?:\{\s*(\w+)\s*\}|(\w+))\s*\)?"),
+        re.compile(r"\(?\s*(?:\\[pb]?mod(?![A-Za-z])|\\text\s*\{\s*mod\s*\}|(?<=\()mod(?=\s))\s*(?:\{\s*(\w+)\s*\}|(\w+))\s*\)?"),
         r" \\pmod{\1\2}",
     ),
     (re.compile(r"\^\{\s*(\w)\s*\}"), r"^\1"),
     (re.compile(r"_\{\s*(\w)\s*\}"), r"_\1"),
     (re.compile(r"</?(?:sup|sub|b|i|em|strong)>"), ""),
+    (re.compile(r"\\text\s*\{\s*\\?\$\s*\}"), r"\\$"),
+    (re.compile(r"\\text\s*\{\s*\\?%\s*\}"), r"\\%"),
+    (re.compile(r"_\\text\s*\{(\w+)\}"), r"_{\\text{\1}}"),
+    (re.compile(r"\\text\s*\{\s*infinity\s*\}"), r"\\infty"),
+    (re.compile(r"^\\overline\s*\{\s*([A-Z]{2})\s*\}$"), r"\1"),
+    (re.compile(r"^\{\s*(?=[A-Za-z]\s*(?:\||\\mid|:)[^{}]*\}$)"), r"\\{"),
+    (re.compile(r"^(\\\{[^{}\\]*(?:\\(?!\})[^{}\\]*)*)(?<!\\)\}$"), r"\1\\}"),
+    (
+        re.compile(r"(\\(?:arc)?(?:sin|cos|tan|cot|sec|csc|ln|exp)(?:\^\{?-?\w\}?)?)\s*\{([^{}]*)\}"),
+        r"\1(\2)",
+    ),
 ]  # fmt: skip
 _HTML_POWER = re.compile(r"<sup>\s*([^<>]{1,20}?)\s*</sup>")
 _HTML_INDEX = re.compile(r"<sub>\s*([^<>]{1,20}?)\s*</sub>")
@@ -63,6 +88,12 @@ _MANGLED = re.compile(
     "|arphi)(?![a-z]))"  # a \\text only where it holds words
 )
 _CONTROL = re.compile("[\t\f\b\r\v]")
+_CUT_OFF = re.compile(r"(?<=\d)\s*(?:\.\.\.|…)(?=\s*\$*\s*$)")
+_PROGRAM = re.compile(r"\s*(-?\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})\s*")
+_HIGH, _LOW = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "₀₁₂₃₄₅₆₇₈₉"
+_RAISED = re.compile(f"[{_HIGH}]{{2,}}|(?<=[\\w)])[{_HIGH}]|[{_LOW}]+")
+_PLAIN = str.maketrans(_HIGH + _LOW, "0123456789-+0123456789")
+_COLOURED = re.compile(r"\\(?:underline|uline|textcolor\s*\{\w+\})\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 _LETTER = {"\t": "t", "\f": "f", "\b": "b", "\r": "r", "\v": "v"}
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _SPACE = re.compile(r"\s+")
@@ -80,16 +111,21 @@ def unescaped(gold: str) -> str:
 
 def tidy(answer: str) -> str:
     """One spelling, spaces kept single: the form that is taken apart and shown to math-verify."""
-    text = answer.translate(_UNICODE)
+    text = answer if answer.isascii() and "\x00" not in answer else _RAISED.sub(_lowered, answer).translate(_UNICODE)
     if _CONTROL.search(text):
         text = _MANGLED.sub(lambda match: "\\" + _LETTER[match.group()], text)
     if "<" in text:
         text = _HTML_INDEX.sub(r"_{\1}", _HTML_POWER.sub(r"^{\1}", text))
-    if "\\" in text or "{" in text or "^" in text or "_" in text or "~" in text:
+    text = cut_off(text)
+    if program := _PROGRAM.fullmatch(text):
+        text = rf"{program.group(1)} \times 10^{{{int(program.group(2))}}}"
+    if "\\" in text or "{" in text or "^" in text or "_" in text or "~" in text or "(mod" in text:
         for pattern, replacement in _SYNONYMS:
             text = pattern.sub(replacement, text)
         if text.startswith("\\text"):
             text = _SAID.sub("", text)
+        if text.startswith("\\approx"):
+            text = text.removeprefix("\\approx")
     if "$" in text:
         text = _DOLLAR.sub(" ", text)
     text = _SPACE.sub(" ", text).strip()
@@ -101,11 +137,26 @@ def _unwrap(text: str) -> str:
     while True:
         before = text
         text = text.strip(" ").rstrip(".;,").strip()
+        if text.endswith("\\\\"):
+            text = text[:-2]
+        if coloured := _COLOURED.fullmatch(text):
+            text = coloured.group(1)
         for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):
             if text.startswith(opening) and text.endswith(closing) and len(text) >= 4:
                 text = text[2:-2]
         if text == before:
             return text
+
+
+def _lowered(match: re.Match) -> str:
+    """2⁻¹ is 2^{-1}, x₁ is x_{1}."""
+    mark = "^" if match.group()[0] in _HIGH else "_"
+    return f"{mark}{{{match.group().translate(_PLAIN)}}}"
+
+
+def cut_off(text: str) -> str:
+    """ "0.1666..." goes on; its dots are no full stop."""
+    return _CUT_OFF.sub(r"\\ldots", text) if "." in text or "…" in text else text
 
 
 def squeeze(tidied: str) -> str:
@@ -125,9 +176,17 @@ def same_text(gold: str, answer: str, case: bool = False) -> bool:
         return bool(left)
     if case or not (_wordy(left) and _wordy(right)):
         return False
-    return left.casefold() == right.casefold()
+    return _said(left) == _said(right)
+
+
+_WORDY = re.compile(r"[A-Za-z][A-Za-z '\-]*[A-Za-z]|[A-Za-z]{3}[A-Za-z ,'\-]*\d{1,4}(?:st|nd|rd|th)?(?:,? ?\d{4})?")
 
 
 def _wordy(text: str) -> bool:
-    """Words of at least two letters and nothing mathematical."""
-    return bool(re.fullmatch(r"[A-Za-z][A-Za-z '\-]*[A-Za-z]", text))
+    """Words of at least two letters, whole numbers between them, and nothing mathematical."""
+    return bool(_WORDY.fullmatch(text))
+
+
+def _said(text: str) -> str:
+    """Without case, a leading article, or the ending of an ordinal: "March 5th" is "march 5"."""
+    return re.sub(r"(?<=\d)(?:st|nd|rd|th)\b", "", re.sub(r"^(?:an?|the) ", "", text.casefold()))

@@ -60,12 +60,16 @@ _NAMES = {
 KNOWN = {name: unit for unit, names in _NAMES.items() for name in names.split()}
 _LETTERS = frozenset("msghLNJWVK")
 _POWER_WORDS = {"square": "2", "squared": "2", "sq": "2", "sq.": "2", "cubic": "3", "cubed": "3", "cu": "3"}
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_TEXT = re.compile(r"\\text\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _POWER = re.compile(r"\s*\^\s*\{?\s*([23])\s*\}?")
 _DEGREES = re.compile(r"\s*(?:\^\\circ|degrees?(?![A-Za-z]))\s*")
 _ORDINAL = re.compile(r"\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)\s*\}?\s*\}?(?![A-Za-z])")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z.'/\- ]*(?:\s*\([A-Za-z ]*\))?")
 _CURRENCY = re.compile(r"\\?[$€£¥₹]")
+_SIGNS = {"$": "sign:dollar", "€": "sign:euro", "£": "sign:lb", "₹": "sign:rupee"}
+_FAMILIES = (frozenset({"dollar", "cent", "euro", "rupee", "yuan", "lb"}), frozenset({"degree", "radian"}))
+_SCALES = {"c": "C", "celsius": "C", "centigrade": "C", "f": "F", "fahrenheit": "F"}
+_INVERSE = re.compile(r"(?:\s|\\cdot|\*)+([A-Za-z]+)\s*\^\s*\{?\s*-\s*([123])\s*\}?")
 _RATES = {"mi/h": "mph", "km/h": "km/h"}
 _LIMIT = 60
 
@@ -79,7 +83,7 @@ def split_unit(rest: str) -> str | None:
     if not rest:
         return ""
     if _CURRENCY.fullmatch(rest):
-        return ""
+        return currency(rest)
     if len(rest) > _LIMIT:
         return None
     ordinal = _ORDINAL.match(rest)
@@ -88,9 +92,16 @@ def split_unit(rest: str) -> str | None:
     degrees = _DEGREES.match(rest)
     if degrees:
         rest = rest[degrees.end() :].strip()
-        if rest in ("C", "F"):
-            return f"degree {rest}"
+        scale = _TEXT.sub(r"\1", rest).strip(" .").lower()
+        if scale in _SCALES:
+            return f"degree {_SCALES[scale]}"
+        if not rest:
+            return "sign:degree"
     marked = "\\text" in rest
+    inverse = _INVERSE.search(_TEXT.sub(r" \1 ", rest))
+    if inverse:  # m s^{-2}
+        below = inverse.group(1) + (f"^{inverse.group(2)}" if inverse.group(2) != "1" else "")
+        rest = _INVERSE.sub("", _TEXT.sub(r" \1 ", rest)).rstrip() + f"/{below}"
     power = ""
     found = _POWER.search(rest)
     if found and found.end() == len(rest):
@@ -114,13 +125,22 @@ def _canonical(words: list[str], power: str) -> str | None:
         else:
             kept.append(word)
     unit = _known(kept[0]) if kept else None
+    if unit is None and kept and kept[0].count("/") == 1:
+        above, below = (_known(part) for part in kept[0].split("/"))
+        rate = f"{above}/{below}"
+        unit = _RATES.get(rate, rate) if above and below else None
     if unit is None:
         return ""
     if "per" in kept[1:]:
         below = " ".join(kept[kept.index("per", 1) + 1 :])
         rate = f"{unit}/{_known(below) or below}"
-        return _RATES.get(rate, rate)
+        unit = _RATES.get(rate, rate)
     return f"{unit}^{power}" if power else unit
+
+
+def currency(sign: str) -> str:
+    """What a sign of money says."""
+    return _SIGNS.get(sign.strip().removeprefix("\\"), "")
 
 
 def _known(word: str) -> str | None:
@@ -129,9 +149,12 @@ def _known(word: str) -> str | None:
 
 
 def units_agree(gold: str, answer: str, how: str) -> bool:
-    """Two canonical units under the policy."""
+    """Two canonical units under the policy. A sign (of money, of degrees) may be missing, and is no other of its kind."""
     if how == "drop" or gold == answer:
         return True
+    if gold.startswith("sign:") or answer.startswith("sign:"):
+        left, right = gold.removeprefix("sign:"), answer.removeprefix("sign:")
+        return left == right or not any(left in family and right in family for family in _FAMILIES)
     return how == "optional" and not (gold and answer)
 
 

@@ -1,4 +1,4 @@
-"""Fourteen hundred pairs written by hand: for every gold, responses that are right and responses that are not."""
+"""Three thousand pairs written by hand: for every gold, responses that are right and responses that are not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TABLE = json.loads((Path(__file__).parent / "spellings.json").read_text())
 
 @pytest.fixture(scope="module")
 def verifier():
-    with Verifier(workers=1) as verifier:
+    with Verifier(workers=2) as verifier:
         yield verifier
 
 

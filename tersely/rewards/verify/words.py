@@ -1,0 +1,67 @@
+"""Numbers in words: "twenty-one", "one half", "two hundred five", "1.5 million"; and what is counted behind them."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_UNITS = {
+    word: value
+    for value, word in enumerate(
+        re.findall(
+            r"\w+",
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+            "seventeen eighteen nineteen",
+        )
+    )
+}
+_TENTHS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_TENS = {word: 10 * (i + 2) for i, word in enumerate(_TENTHS)}
+SMALL = {**_UNITS, **_TENS}
+SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_PARTS = {
+    **{"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4},
+    **{"fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10},
+}
+_SCALE = re.compile(rf"\s*(?:\\text\s*\{{\s*)?({'|'.join(SCALES)})(?![A-Za-z])\s*(?P<close>\}})?")
+_NO_UNIT = frozenset(("or", "and", "of", "to", "more", "less", "than", "times", "percent", "half", "halves", "point"))
+_LONGEST = 80
+
+
+def value_of(text: str) -> tuple[Fraction, str] | None:
+    """(number, the one word behind it or "") of a text that is a number in words; None otherwise."""
+    if len(text) > _LONGEST:
+        return None
+    words = re.findall(r"[a-z]+|[^a-z\s-]", text)
+    if not words or words[0] not in SMALL:
+        return None
+    total, current, at, last = 0, 0, 0, ""
+    while at < len(words):
+        word = words[at]
+        if word in SMALL:
+            if last in _UNITS or (last in _TENS and not 1 <= SMALL[word] <= 9):
+                return None  # "two three"; "twenty thirty"
+            current += SMALL[word]
+        elif word in SCALES:
+            current = max(current, 1) * SCALES[word]
+            if SCALES[word] > 100:
+                total, current = total + current, 0
+        elif not (word == "and" and last in SCALES and at + 1 < len(words) and words[at + 1] in SMALL):
+            break
+        last, at = word, at + 1
+    number, rest = Fraction(total + current), words[at:]
+    if rest and rest[0] in _PARTS and number and not total:
+        number, rest = number / _PARTS[rest[0]], rest[1:]
+    if len(rest) > 1 or (rest and (not rest[0].isalpha() or rest[0] in _NO_UNIT)):
+        return None
+    return number, rest[0] if rest else ""
+
+
+def scale_of(rest: str) -> tuple[int, str]:
+    """(10^6, " dollars") of " million dollars" behind digits; (1, rest) where no such word stands there."""
+    found = _SCALE.match(rest)
+    if found is None:
+        return 1, rest
+    after = rest[found.end() :]
+    opened = "\\text" in found.group() and not found.group("close")
+    return SCALES[found.group(1)], f" \\text{{{after}" if opened else after
