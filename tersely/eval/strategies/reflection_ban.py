@@ -6,7 +6,7 @@ A vocabulary id is banned when its text, without blanks and punctuation around i
 
 from __future__ import annotations
 
-import string
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -55,16 +55,18 @@ class ReflectionBan:
         return _banned(self, tokenizer)
 
     def hits(self, text: str) -> bool:
-        word = text.strip(string.whitespace + string.punctuation).lower()
+        return bool(self._caught(text))
+
+    def _caught(self, text: str) -> set[str]:
+        """The keywords that ban this text."""
+        word = re.sub(r"^[\W_]+|[\W_]+$", "", text).lower()
         if self.match == "equal":
-            return word in self.keywords
-        return bool(word) and any(keyword in word for keyword in self.keywords)
+            return {keyword for keyword in self.keywords if keyword.lower() == word != ""}
+        return {keyword for keyword in self.keywords if keyword and keyword.lower() in word}
 
     def not_banned(self, tokenizer: Any) -> list[str]:
         """Keywords without a token of their own."""
-        caught = {
-            text.strip(string.whitespace + string.punctuation).lower() for text in self.banned(tokenizer).values()
-        }
+        caught = set().union(*map(self._caught, self.banned(tokenizer).values()))
         return [keyword for keyword in self.keywords if keyword not in caught]
 
     def facts(self, tokenizer: Any) -> dict[str, Any]:

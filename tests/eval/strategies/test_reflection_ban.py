@@ -7,6 +7,7 @@ def test_whole_tokens_are_matched():
     assert all(map(hits, ("wait", " Wait", "WAIT", "Wait,", "\n wait. ", "but")))
     assert not any(map(hits, ("waiter", "button", "", "await")))
     assert ReflectionBan(("wait",), match="substring").hits("waiter")
+    assert all(map(ReflectionBan(("Wait",)).hits, ("wait", "\u201cWait", "wait\u2026"))), "any case, any punctuation"
     assert len(DEFAULT) == 17 and set(MINIMAL) <= set(DEFAULT)
 
 
@@ -17,6 +18,11 @@ def test_the_testbed_vocabulary():
     assert facts["not_banned"] == ["hmm", "alternatively"]
     everything = ReflectionBan(("think", "/think", "<think>", "</think>")).banned(tokenizer)
     assert not {*tokenizer.encode("</think>"), *tokenizer.all_special_ids} & everything.keys()
+
+
+def test_a_substring_that_is_banned_is_not_reported_as_missing():
+    tokenizer = load_tokenizer("testbed")
+    assert ReflectionBan(("ai", "hmm"), match="substring").facts(tokenizer)["not_banned"] == ["hmm"]
 
 
 def test_the_ban_is_lifted_behind_the_marker(scripted, greedy):
