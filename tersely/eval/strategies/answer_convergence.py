@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from tersely.checks import SpecError, require_range
 from tersely.eval.benchmarks import Sampling
-from tersely.eval.strategies.base import ANSWER_CAP, Decoded, Prompt, Row, Session, start
+from tersely.eval.strategies.base import ANSWER_CAP, END, Decoded, Prompt, Row, Session, start
 from tersely.rl.engine import Generation
 
 
@@ -49,7 +49,7 @@ class AnswerConvergence:
             for i, generation in zip(probed, self._probe(session, [rows[i] for i in probed]), strict=True):
                 if self._converged(session, i, generation, seen):
                     stopped.add(i)
-                    rows[i].add(session.encode("\n</think>\n\n"), "stop", injected=True)
+                    rows[i].add(session.encode(f"{END}\n\n"), "stop", injected=True)
             thinking = [i for i in thinking if i not in stopped]
         session.answer([rows[i] for i in stopped], ANSWER_CAP)
         session.answer(rows)

@@ -19,7 +19,7 @@ def run(scripted, greedy, answers, **parameters):
 
 def test_two_equal_answers_stop(scripted, greedy):
     engine, one, text = run(scripted, greedy, ["3} ab", "07} x", "7.0} x"])
-    assert one.finish == "stopped_early" and text == "a" * 24 + "\n</think>\n\n\\boxed{7}<eos>"
+    assert one.finish == "stopped_early" and text == "a" * 24 + "</think>\n\n\\boxed{7}<eos>"
     prefix = len(engine.ids("\n</think>\n\n\\boxed{"))
     assert one.extra_tokens == 3 * prefix + len("3} ab") + len("07} x") + len("7.0} x")
     assert not one.truncated and one.cost == len(one.token_ids) + one.extra_tokens
@@ -34,7 +34,7 @@ def test_mismatches_and_empty_answers_start_the_count_again(scripted, greedy, an
 
 
 def test_agree_1_stops_at_the_first_answer(scripted, greedy):
-    assert run(scripted, greedy, ["", "5}"], agree=1)[2].startswith("a" * 16 + "\n</think>")
+    assert run(scripted, greedy, ["", "5}"], agree=1)[2].startswith("a" * 16 + "</think>\n\n")
 
 
 def test_min_thinking_holds_probes_back(scripted, greedy):
