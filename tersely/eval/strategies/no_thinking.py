@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tersely.eval.benchmarks import Sampling
-from tersely.eval.strategies.base import Decoded, Prompt, Session, start
+from tersely.eval.strategies.base import ANSWER_CAP, Decoded, Prompt, Session, start
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class NoThinking:
         session, rows = Session(engine, sampling, seed), start(prompts)
         for row in rows:
             row.add(closed_thought(session, row.prompt_ids, self.prefill), "prefill", injected=True)
-        session.answer(rows)
+        session.advance(rows, [min(ANSWER_CAP, row.left) for row in rows], "answer")
         return [session.decoded(row) for row in rows]
 
 

@@ -1,5 +1,6 @@
 """Strategies that change what the model reads: an instruction, a finished thought, drafts, a number of tokens."""
 
+from tersely.eval.strategies.base import ANSWER_CAP
 from tersely.eval.strategies.budget_prompt import BudgetPrompt
 from tersely.eval.strategies.chain_of_draft import CLOSING, DRAFT, ChainOfDraft
 from tersely.eval.strategies.concise import Concise
@@ -51,6 +52,13 @@ def test_no_thinking(scripted, greedy):
     assert one.injected.count(False) == len(engine.ids("\\boxed{7}<eos>")) and one.finish == "eos"
     empty = NoThinking("")(engine, prompts, greedy, 0)[0]
     assert engine.tokenizer.decode(empty.token_ids).startswith("\n</think>\n\n")
+
+
+def test_thinking_that_goes_on_in_the_answer_is_capped(scripted, greedy):
+    for cap, written in ((100_000, ANSWER_CAP), (50, 50)):
+        engine, prompts = scripted("never read<eos>", {"</think>\n\n": "a" * 5000}, cap=cap)
+        one = NoThinking("")(engine, prompts, greedy, 0)[0]
+        assert one.injected.count(False) == written and one.finish == "length" and one.truncated
 
 
 def test_thinking_is_opened_where_the_template_does_not(tiny_engine, prompts_for, greedy):
