@@ -31,7 +31,7 @@ class ForcedAnswer:
     budget: int | None = None
     """Thinking tokens; 0 goes straight to the answer."""
     budgets: tuple[int, ...] = ()
-    answer_prefix: str = "final"
+    answer_prefix: str = FORMS["final"]
     answer_tokens: int = 512
     """64 are enough for the boxed form."""
     answer_greedy: bool = True

@@ -50,7 +50,7 @@ class SoftThinking:
         transformers_model(engine, "soft_thinking")
         session, rows = Session(engine, sampling, seed), start(prompts)
         early: set[int] = set()
-        if rows:
+        if any(row.left > 0 for row in rows):
             self._decode(session, rows, early)
         return [session.decoded(row, "stopped_early" if i in early else None) for i, row in enumerate(rows)]
 

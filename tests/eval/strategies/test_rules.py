@@ -1,6 +1,7 @@
 """The rules that every strategy keeps: the quiet one equals plain sampling, costs add up, ids and seeds are its own."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -132,6 +133,13 @@ def test_a_sample_is_its_own_whatever_the_batch(name, make, tiny_engine, prompts
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_nothing_to_do(name, make, tiny_engine, warm):
     assert make(name, LOUD[name])(tiny_engine, [], warm, 0) == []
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_prompt_that_fills_the_context(name, make, tiny_engine, prompts_for, warm):
+    prompts = [replace(p, context=len(p.prompt_ids)) for p in prompts_for(tiny_engine.tokenizer, count=1, cap=0)]
+    one = make(name, LOUD[name])(tiny_engine, prompts, warm, 0)[0]
+    assert one.injected.count(False) == 0 and one.truncated
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
