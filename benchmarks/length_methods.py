@@ -1,11 +1,11 @@
 """The six primary length methods on the embedded model, all stages, beside the baselines: same problems, steps and rollouts.
 
-    python benchmarks/length_methods.py --methods alp,lapo,hbpo,selfbudgeter,autothink,arm --steps 60 --record
+    python benchmarks/length_methods.py --methods alp,lapo,hbpo,selfbudgeter,autothink,arm --record
 
 writes benchmarks/results/length_methods.json: of every method, its stages and its own prompting at inference, accuracy and
 tokens with intervals over problems, by level, adaptation ratio, and the change against the base; and what the method's paper
-claims, measured (`length_claims.py`). The recipes are those of configs/recipes/testbed, `--steps` in place of their 120.
-Baselines: the base, plain GRPO, plain truncation, DLER. What is there already is kept.
+claims, measured (`length_claims.py`). The recipes are those of configs/recipes/testbed, with `--steps` and `--prompts` in
+place of 120 and 8. Baselines: the base, plain GRPO, plain truncation, DLER. What is there already is kept.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ EVALUATIONS: dict[str, tuple[Evaluation, ...]] = {
 BASE = Evaluation("base", "", ("vanilla", *ELLIPSIS))
 
 
-def trained(folder: Path, method: str, seed: int, steps: int) -> Path:
+def trained(folder: Path, method: str, seed: int, steps: int, prompts: int) -> Path:
     """Train one recipe of the testbed through all its stages, or go on with it; returns its run directory."""
     from tersely.configs.load import load_recipe
     from tersely.launch.train import say, train
@@ -85,7 +85,7 @@ def trained(folder: Path, method: str, seed: int, steps: int) -> Path:
     run_dir = folder / method
     if not (run_dir / "final" / "config.json").exists():
         say(f"\n== tersely train --config testbed/{method} --run_dir {run_dir} --seed {seed} --max_steps {steps}")
-        changes = {"run_dir": str(run_dir), "seed": seed, "max_steps": steps}
+        changes = {"run_dir": str(run_dir), "seed": seed, "max_steps": steps, "prompts_per_step": prompts}
         train(load_recipe(f"testbed/{method}", changes), resume=True)
     return run_dir
 
@@ -112,7 +112,7 @@ def of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     places = {"base": evaluated(folder, "testbed", BASE, options, seed)}
     claims: dict[str, Any] = {}
     for method in options.methods:
-        run_dir = trained(folder, method, seed, options.steps)
+        run_dir = trained(folder, method, seed, options.steps, options.prompts)
         for one in EVALUATIONS.get(method, (Evaluation(method, "final"),)):
             places[one.name] = evaluated(folder, str(run_dir / one.weights), one, options, seed)
         if method in CLAIMS:
@@ -139,7 +139,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", default=",".join((*BASELINES, *PRIMARY)), type=lambda text: text.split(","))
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--steps", default=60, type=int, help="optimiser steps of reinforcement learning a method")
+    parser.add_argument("--steps", default=40, type=int, help="optimiser steps of reinforcement learning a method")
+    parser.add_argument(
+        "--prompts", default=4, type=int, help="prompts a step, of 16 rollouts each; the recipes have 8"
+    )
     parser.add_argument("--samples", default=4, type=int, help="samples a held-out problem")
     parser.add_argument("--problems", default=128, type=int, help="held-out problems")
     parser.add_argument("--out", default="runs/length-methods", type=Path)
@@ -150,7 +153,8 @@ def main() -> None:
         print("\n".join(line(name, run) for name, run in found["runs"].items()))
         print(json.dumps(found["claims"], indent=1))
     if options.record:
-        command = f"--methods {','.join(options.methods)} --seeds {options.seeds} --steps {options.steps} --record"
+        size = f"--steps {options.steps} --prompts {options.prompts}"
+        command = f"--methods {','.join(options.methods)} --seeds {options.seeds} {size} --record"
         machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread a process"
         result = {"command": f"python benchmarks/length_methods.py {command}", "machine": machine, "seeds": seeds}
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
