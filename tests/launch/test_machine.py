@@ -111,3 +111,39 @@ def test_the_driver_is_asked_once_and_its_absence_is_no_error(monkeypatch):
 
     monkeypatch.setattr(machine.subprocess, "run", late)
     assert machine.driver_gpus() == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "folder"),
+    [
+        (("memory.max", "memory.current", "inactive_file"), ""),
+        (("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"), "memory"),
+    ],
+)
+def test_the_memory_of_a_container_is_what_it_may_still_take(tmp_path, monkeypatch, names, folder):
+    limit, used, dropped = names
+    place = tmp_path / folder
+    place.mkdir(exist_ok=True)
+    assert machine.container_room(tmp_path) == float("inf")
+    (place / limit).write_text(f"{3 << 30}\n")
+    (place / used).write_text(f"{2 << 30}\n")
+    (place / "memory.stat").write_text(f"anon 5\n{dropped} {1 << 29}\n")
+    assert machine.container_room(tmp_path) == 3 << 29
+    room = machine.container_room(tmp_path)
+    monkeypatch.setattr(machine, "container_room", lambda: room)
+    (finding,) = machine.memory()
+    assert finding.level == "warn" and finding.text.startswith("1.5 GiB available")
+
+
+def test_a_container_without_a_limit(tmp_path):
+    for name, text in (("memory.max", "max"), ("memory.current", "7"), ("memory.stat", "anon 5")):
+        (tmp_path / name).write_text(text + "\n")
+    assert machine.container_room(tmp_path) == float("inf")
+
+
+def test_a_vllm_that_does_not_know_our_temperature(monkeypatch):
+    monkeypatch.setattr(machine, "_has", lambda name: name == "vllm")
+    monkeypatch.setattr("tersely.rl.engine.processor_installed", lambda: False)
+    assert any("adaptive temperature" in finding.text for finding in machine.engines())
+    monkeypatch.setattr("tersely.rl.engine.processor_installed", lambda: True)
+    assert not any(finding.level == "warn" for finding in machine.engines())
