@@ -117,7 +117,7 @@ def _follow(index: int, log: Path, ended: threading.Event) -> None:
             last = ended.is_set()
             rest += file.read()
             *lines, rest = rest.split("\n")
-            for line in lines:
+            for line in filter(str.strip, lines):
                 say(f"server {index}: {line}")
             if last:
                 return

@@ -90,7 +90,8 @@ def server_command(
         **({"--middleware": "tersely.rl.vllm_key.KeyOnEveryPath"} if os.environ.get(VARIABLE) else {}),
     }
     # a prompt cut over two steps takes back a seeded draw, which vLLM's generators on a CPU cannot do
-    flags = ["--disable-uvicorn-access-log", *(["--enforce-eager", "--no-enable-chunked-prefill"] if on_cpu else [])]
+    quiet = ["--disable-uvicorn-access-log", "--no-use-tqdm-on-load"]
+    flags = [*quiet, *(["--enforce-eager", "--no-enable-chunked-prefill"] if on_cpu else [])]
     flags += ["--trust-remote-code"] if trust_remote_code else []
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *flags, *options]
     return command + [str(part) for pair in values.items() for part in pair]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -121,3 +122,24 @@ def test_an_array_of_seeds_and_a_task_that_fails(cluster, launch, launcher):
     assert (folder / "final").is_dir() and (folder / "report" / "report.html").exists()
     failure = next((run_dir / "launch" / "logs").glob(f"train-{train}_1.out")).read_text()
     assert "there is no file /missing.jsonl" in failure
+
+
+@pytest.mark.vllm
+def test_one_node_trains_and_another_serves(cluster, launch, launcher):
+    pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
+    run_dir, (train,) = launch(
+        "served",
+        *("--gpus-per-node", "0", "--rollout-nodes", "1", "--time", "30"),
+        engine="vllm_server",
+        vllm_max_model_length=256,
+        max_completion_length=32,
+        max_steps=2,
+    )
+    assert cluster.finished(train, 420, lambda: said(run_dir)) == "COMPLETED", said(run_dir)
+    assert cluster.fact(train, "NodeList") == "node[1-2]" and launcher.ranks("served") == 1
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    gaps = [row["engine_gap/mean"] for row in rows if "engine_gap/mean" in row]
+    assert len(gaps) == 2 and max(gaps) < 1e-3, "the server samples from the weights of the step"
+    assert (run_dir / "launch" / "logs" / f"servers-{train}-attempt-1.log").exists()
+    key = re.compile(r"\b[0-9a-f]{32}\b")
+    assert not [path for path in (run_dir / "launch").rglob("*") if path.is_file() and key.search(path.read_text())]
