@@ -1,0 +1,55 @@
+"""A length term of ten times the weight really ruins the embedded model: a guard stops such a run, or leads it back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tersely.rl import checkpoint
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+RUINOUS = {
+    "reward": {"name": "alp", "beta": 3.0, "normalizer": 64},
+    "dataset": {"path": "testbed", "split": "train", "limit": 256},
+    "prompts_per_step": 8,
+    "group_size": 8,
+    "micro_batch": 32,
+    "learning_rate": 3e-3,
+    "max_completion_length": 128,
+    "save_steps": 1,
+    "save_total_limit": 20,
+    "max_steps": 16,
+}
+COLLAPSE = {"warmup": 3, "patience": 2, "threshold": 0.3}
+
+
+def rows(launcher, name: str) -> list[dict]:
+    return [json.loads(line) for line in (launcher.folder / name / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_collapse_stops_the_run(launcher):
+    done = launcher.run("stopped", **RUINOUS, guards={"length_collapse": {**COLLAPSE, "action": "stop"}})
+    assert done.returncode == 1, (done.stdout + done.stderr)[-3000:]
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "guard length_collapse: tokens a completion are" in said and "Lower the weight of the length term" in said
+    *_, last, event = rows(launcher, "stopped")
+    if "event" not in event:
+        last, event = event, last
+    assert event["guard"] == "length_collapse" and event["step"] == last["step"] < 16
+    assert last["efficiency/tokens_mean"] < 0.3 * rows(launcher, "stopped")[0]["efficiency/tokens_mean"] * 1.5
+    newest, _ = checkpoint.latest_whole(launcher.folder / "stopped")
+    assert newest.name == f"checkpoint-{last['step'] - 1}", "the step that was stopped is not saved"
+    assert not (launcher.folder / "stopped" / "final").exists()
+
+
+def test_a_collapse_leads_back(launcher):
+    guards = {"length_collapse": {**COLLAPSE, "action": "roll_back"}}
+    done = launcher.run("back", **RUINOUS, guards=guards, max_rollbacks=9)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    found = rows(launcher, "back")
+    event = next(row for row in found if row.get("event") == "roll_back")
+    assert event["reason"].startswith("guard length_collapse") and 0 < event["to_step"] < event["step"] - 1
+    tokens = {row["step"]: row["efficiency/tokens_mean"] for row in found if "efficiency/tokens_mean" in row}
+    assert tokens[event["step"] + 1] > 1.3 * tokens[event["step"]], "older weights write longer answers"
+    assert sorted(tokens) == list(range(1, 17)) and (launcher.folder / "back" / "final").exists()
