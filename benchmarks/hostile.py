@@ -60,13 +60,17 @@ def hostile_answers() -> list[str]:
 
 def clean(count: int) -> tuple[list[str], list[str]]:
     """Formulas, all distinct, a third of them wrong; half need the workers."""
-    golds = [f"{k}x^2+{k + 1}y" if k % 2 else f"\\log_{{2}}(x+{k})+{k}" for k in range(count)]
+    golds = [f"{k}x^2+{k + 1}y" if k % 2 else _matrix("p", k, k + 1) for k in range(count)]
     texts = []
     for k in range(count):
         wrong = k % 3 // 2
-        formula = f"{k + 1}y + {k + wrong} x^2" if k % 2 else f"{k} + \\log_{{2}}({k + wrong} + x)"
+        formula = f"{k + 1}y + {k + wrong} x^2" if k % 2 else _matrix("b", k, f"{k + 1 + wrong}+0")
         texts.append(f"\\boxed{{{formula}}}")
     return golds, texts
+
+
+def _matrix(kind: str, *corner: object) -> str:
+    return "\\begin{{{0}matrix}}x&{1}\\\\{2}&y\\end{{{0}matrix}}".format(kind, *corner)
 
 
 def hostile(count: int, timeout: float = 5.0) -> dict:

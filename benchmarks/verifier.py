@@ -65,8 +65,10 @@ def accuracy(data: Path) -> dict:
         golds = [row["gold"] for row in rows]
         with Verifier(contract=contract) as verifier:
             verdicts = verifier.verify(golds, texts)
-        ours = [verdict.correct for verdict in verdicts]
-        columns = {"ours": ours, "trl": trl_scores(golds, texts), "math_verify": default_scores(golds, texts)}
+        columns = {"ours": [verdict.correct for verdict in verdicts]}
+        with Verifier(contract="boxed") as verifier:  # what TRL reads: a box, and nothing else
+            columns["ours, boxes only"] = [verdict.correct for verdict in verifier.verify(golds, texts)]
+        columns |= {"trl": trl_scores(golds, texts), "math_verify": default_scores(golds, texts)}
         for grader, scores in columns.items():
             for row, score in zip(rows, scores, strict=True):
                 source = row["source"].partition(":")[0]
@@ -154,21 +156,25 @@ def symbolic(count: int, seed: int) -> tuple[list[str], list[str]]:
 
 
 def engine_only(count: int, seed: int) -> tuple[list[str], list[str]]:
-    """Distinct formulas that only math-verify can decide: logarithms to a base, absolute values, binomials."""
+    """Distinct formulas that only math-verify can decide: matrices, factorials, maxima, wrong equations."""
     source = random.Random(seed)
     golds, texts = [], []
     for index in range(count):
         a, b, wrong = source.randint(2, 99), source.randint(2, 99), index % 2
         forms = [
-            (f"\\log_{{{a}}}(x+{index})+{b}", f"{b}+\\log_{{{a}}}({index + wrong}+x)"),
-            (f"|x-{index}|+{a}", f"{a + wrong}+|x-{index}|"),
-            (f"{a}\\binom{{n}}{{2}}+{index}n", f"{index}n+{a + wrong}\\binom{{n}}{{2}}"),
-            (f"\\lfloor \\frac{{n+{index}}}{{{a}}} \\rfloor", f"\\lfloor \\frac{{{index + wrong}+n}}{{{a}}} \\rfloor"),
+            (_matrix("p", a, b, index), _matrix("b", a, b, f"{index + wrong}+0")),
+            (f"(n+{a})!+{index}", f"{index + wrong}+({a}+n)!"),
+            (f"\\max(x,{a})+{index}", f"{index + wrong}+\\max({a},x)"),
+            (f"{a}x+{b}y={index}", f"{b}y+{a}x={index + 1}"),
         ]
-        gold, answer = forms[index % len(forms)]
+        gold, answer = forms[index // 2 % len(forms)]
         golds.append(gold)
         texts.append(f"{filler(600, source)}So the answer is $\\boxed{{{answer}}}$.")
     return golds, texts
+
+
+def _matrix(kind: str, a: object, b: object, c: object) -> str:
+    return f"\\begin{{{kind}matrix}}x&{a}\\\\{b}&{c}\\end{{{kind}matrix}}"
 
 
 def rate(function: Callable[[], object], count: int) -> float:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from tersely.rewards.verify.boxes import has_box, last_box
 from tersely.rewards.verify.extract import find_answer
 from tersely.rewards.verify.policy import Policy
-from tersely.rewards.verify.probe import probe
+from tersely.rewards.verify.probe import probe, same_equation
 from tersely.rewards.verify.quantity import Quantity, read_quantity, same_quantity
 from tersely.rewards.verify.repairs import refused
 from tersely.rewards.verify.shapes import Shape, shape_of
@@ -59,6 +59,8 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
     if policy.decimal_comma and _comma_twins(gold_tidy, tidied):
         return True, "decimal_comma"
     tidied = with_constant(gold_tidy, tidied)
+    if same_equation(gold_tidy, tidied):
+        return True, "probe"
     same = probe(gold_tidy, tidied)
     return _by_shape(gold_tidy, tidied, policy) if same is None else (same, "probe")
 

@@ -57,6 +57,7 @@ _BINOMIAL = 20
 _GREEK = frozenset(
     re.findall(r"\\\w+", r"\alpha\beta\gamma\delta\epsilon\theta\lambda\mu\nu\rho\sigma\tau\phi\varphi\omega\psi")
 )
+_LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])|\\[A-Za-z]+")
 _UNIT_TAIL = re.compile(r"[\d\s})]([A-Za-z]{2,})(?:\s*\^\s*\{?[23]\}?)?$")
 
 
@@ -79,6 +80,20 @@ def probe(gold: str, answer: str) -> bool | None:
         if all(gap <= _SAME for gap in gaps):
             return True
         return _apart(gold, answer)
+
+
+def same_equation(gold: str, answer: str) -> bool:
+    """Two equations in several letters, one a multiple of the other. With one letter ("2x = 8") nothing is solved yet."""
+    if gold.count("=") != 1 or answer.count("=") != 1 or max(len(gold), len(answer)) > _LENGTH:
+        return False
+    if len({letter for letter in _LETTERS.findall(gold) if letter != "e"}) < 2:
+        return False
+    sides = [_values("({})-({})".format(*text.split("="))) for text in (gold, answer)]
+    if any(side is None or not side[1] or min(map(abs, side[0])) < _TINY for side in sides):
+        return False
+    with localcontext(_CONTEXT):
+        factors = [a / b for a, b in zip(*(side[0] for side in sides if side), strict=True)]
+        return abs(factors[0] - factors[1]) <= _SAME * abs(factors[0])
 
 
 def _apart(gold: str, answer: str) -> bool | None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tersely.rewards.verify.probe import probe
+from tersely.rewards.verify.probe import probe, same_equation
 from tersely.rewards.verify.text import tidy
 
 
@@ -57,3 +57,22 @@ def test_sums_commute_and_shifts_differ(left, right):
     assert probe(f"{left}+{right}", f"{right} + {left}") in (True, None)
     assert probe(f"{left}+{right}+1", f"{right}+{left}+2") in (False, None)
     assert probe(f"{left}+{right}", f"{left}+{right}+1") is not True
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "same"),
+    [
+        ("3x+2y=6", "6x+4y=12", True),
+        ("y=2x+1", "2y=4x+2", True),
+        ("a+b=5", "5=a+b", True),
+        ("x^2+y^2=25", "y^2+x^2-25=0", True),
+        ("x^2+y^2=25", "x^2+y^2=5", False),
+        ("3x+2y=6", "3x-2y=6", False),
+        ("x=4", "2x=8", False),  # not solved
+        ("x=4", "2x+y=8+y", False),
+        ("f(x)=2x", "f(x)=4x/2", False),  # for the engine
+        ("y=x", "y=x=2", False),
+    ],
+)
+def test_equations_that_are_multiples_of_each_other(gold, answer, same):
+    assert same_equation(gold, answer) is same
