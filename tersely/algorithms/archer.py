@@ -66,7 +66,7 @@ class Archer:
         x = log_ratio(batch.logp, batch.old_logp, valid)
         ratio = x.exp()
         with torch.no_grad():
-            entropy = only_valid(batch.entropy, valid)
+            entropy = only_valid(batch.require("entropy", "archer"), valid)
             high = valid & (entropy > row_quantiles(entropy, valid, self.pivot_quantile))
             lower = 1 - _pick(high, self.high_clip_low, self.clip_low, ratio.dtype)
             upper = 1 + _pick(high, self.high_clip_high, self.clip_high, ratio.dtype)

@@ -34,7 +34,7 @@ class Clip:
         require_range("clip.clip_low", self.clip_low, at_least=0, at_most=1)
         require_range("clip.clip_high", self.clip_high, at_least=0)
         require_choice("clip.importance", self.importance, ("token", "sequence"))
-        if self.dual_clip is not None and self.dual_clip <= 1 + self.clip_high:
+        if self.dual_clip is not None and not self.dual_clip > 1 + self.clip_high:
             raise SpecError(
                 f"clip.dual_clip is {self.dual_clip}; it must be above 1 + clip_high = {1 + self.clip_high:g} "
                 "(most recipes use 10), or null"

@@ -77,7 +77,7 @@ class HAPO:
     def signal(self, batch: TokenBatch) -> Tensor:
         """h (B, T), 0 where not valid."""
         valid = batch.valid
-        level = log_entropy(torch.where(valid, batch.entropy, 1.0), self.entropy_floor)
+        level = log_entropy(torch.where(valid, batch.require("entropy", "hapo"), 1.0), self.entropy_floor)
         statistics: Any = self.step_statistics
         if self.statistics == "micro_batch":
             statistics = statistics_of(level[valid], self.pivot_quantile)

@@ -38,7 +38,7 @@ class HighEntropyMask(Wrapper):
     def __call__(self, batch: TokenBatch) -> tuple[Tensor, dict[str, Tensor]]:
         loss, metrics = self.base(batch)
         valid = batch.valid
-        kept = self._kept(only_valid(batch.entropy.detach(), valid), valid)
+        kept = self._kept(only_valid(batch.require("entropy", "high_entropy_mask").detach(), valid), valid)
         count, kept_count = valid.sum(), kept.sum()
         if self.rescale == "kept":
             loss = loss * (count / kept_count.clamp(min=1)).to(loss.dtype)

@@ -35,6 +35,6 @@ def nearest_quantile(values: Tensor, q: float) -> Tensor:
 
 def row_quantiles(values: Tensor, valid: Tensor, q: float) -> Tensor:
     """(B, 1) linear quantile over the valid tokens of each row; nan for a row without any."""
-    if values.shape[1] == 0:
+    if values.numel() == 0:
         return values.new_full((values.shape[0], 1), torch.nan)
     return torch.nanquantile(torch.where(valid, values.detach(), torch.nan), q, dim=1, keepdim=True)

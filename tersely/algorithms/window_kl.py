@@ -48,7 +48,8 @@ class WindowKL(Wrapper):
         valid = batch.valid
         d = log_ratio(reference, batch.logp, valid)
         k3 = d.exp() - d - 1
-        inside = inside_windows(only_valid(batch.entropy, valid), valid, self.window, self.threshold)
+        entropy = only_valid(batch.require("entropy", "window_kl"), valid)
+        inside = inside_windows(entropy, valid, self.window, self.threshold)
         weight = self.beta * torch.ones_like(k3).masked_fill(inside, self.discount)
         known = k3.detach()
         metrics = metrics | {

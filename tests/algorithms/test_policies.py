@@ -57,6 +57,7 @@ def degenerate(make_batch):
     yield "holes in the mask", make_batch(3, 5, mask=torch.tensor([[0.0, 1, 0, 1, 1]] * 3))
     yield "zero entropy", make_batch(3, 5, mask=full, entropy=torch.zeros(3, 5))
     yield "constant entropy", make_batch(3, 5, mask=full, entropy=torch.full((3, 5), 0.7))
+    yield "no rows", make_batch(0, 5)
     yield "zero advantage", make_batch(3, 5, advantage=torch.zeros(3, 5))
     yield "float32", make_batch(3, 5, dtype=torch.float32)
     for gap in (100.0, -100.0):
@@ -137,7 +138,8 @@ def test_half_precision_is_computed_in_float32(spec, make_batch):
 @pytest.mark.parametrize(
     ("name", "field"),
     [("kl_penalty", "ref_logp"), ("window_kl", "ref_logp"), ("archer", "ref_logp")]
-    + [("sampler_correction", "sampler_logp"), ("tea_rl", "live_entropy")],
+    + [("sampler_correction", "sampler_logp"), ("tea_rl", "live_entropy")]
+    + [(name, "entropy") for name in ("hapo", "archer", "high_entropy_mask", "window_kl")],
 )
 def test_a_missing_input_is_named(name, field, make_batch):
     batch = dataclasses.replace(make_batch(), **{field: None})
@@ -151,6 +153,7 @@ def test_a_missing_input_is_named(name, field, make_batch):
         {"name": "clip", "clip_low": -0.1},
         {"name": "clip", "clip_low": 1.1},
         {"name": "clip", "clip_high": 0.2, "dual_clip": 1.2},
+        {"name": "clip", "dual_clip": float("nan")},
         {"name": "hapo", "clip_low": 1.5},
         {"name": "hapo", "dual_clip": 1.1},
         {"name": "hapo", "pivot_quantile": 1.2},
