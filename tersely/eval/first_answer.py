@@ -27,8 +27,8 @@ def first_statement(text: str, answer: str) -> int | None:
 def first_right_position(record: dict[str, Any], correct: float | None) -> int | None:
     """Character index just past the first right answer of a record; None when it is never stated."""
     text = record.get("text") or ""
-    candidates = {record.get("gold"), record.get("answer") if correct == 1 else None} - {None}
-    found = [first_statement(text, str(answer)) for answer in candidates]
+    known = (record.get("gold"), record.get("answer") if correct == 1 else None)
+    found = [first_statement(text, answer) for answer in {str(answer) for answer in known if answer is not None}]
     return min((end for end in found if end is not None), default=None)
 
 

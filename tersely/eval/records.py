@@ -16,6 +16,7 @@ Model text is kept as it came; whoever shows it escapes it.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -119,7 +120,8 @@ def cut_unfinished_line(path: Path) -> int:
 class RecordReader:
     """Streams (offset, record) from a file; `dropped` counts an unfinished or unreadable last line.
 
-    ValueError with file and line number: an unreadable line that is not the last, or one without the needed keys.
+    ValueError with file and line number: an unreadable line that is not the last, one without the needed keys, or one
+    with a value that no number can be made of.
     """
 
     def __init__(self, path: str | Path):
@@ -139,6 +141,8 @@ class RecordReader:
                 record, problem = _parse(line)
                 if record is None:
                     bad = (number, problem)
+                elif fault := value_fault(record):
+                    raise ValueError(f"{self.path}:{number}: {fault}")
                 else:
                     yield start, record
         self.dropped = int(bad is not None)
@@ -152,7 +156,29 @@ def _parse(line: bytes) -> tuple[dict[str, Any] | None, str]:
     if not isinstance(record, dict):
         return None, "no JSON object"
     missing = [key for key in NEEDED if record.get(key) is None]
-    return (None, f"lacks {', '.join(missing)}") if missing else (record, "")
+    if missing:
+        theirs = "; files of other harnesses come in by `tersely interop import`" if "doc" in record else ""
+        return None, f"lacks {', '.join(missing)}{theirs}"
+    return record, ""
+
+
+def value_fault(record: Mapping[str, Any]) -> str:
+    """What is wrong with the values of a record, "" where nothing is; null is a value that is not known."""
+    for key in ("tokens", "thinking_tokens", "first_correct", "budget"):
+        value = record.get(key)
+        if value is not None and not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+            return f"{key} is {value!r}; it must be a number of tokens, 0 or more"
+    for key in ("correct", "truncated"):
+        value = record.get(key)
+        if value not in (None, 0, 1) and value == value:  # nan is undecided
+            return f"{key} is {value!r}; it must be 1, 0 or null"
+    verdict = record.get("verdict")
+    if verdict is not None and not (isinstance(verdict, str) and verdict in SCORES):
+        return f"verdict is {verdict!r}; it must be one of {', '.join(SCORES)}, or null"
+    for key, kinds in (("text", (str,)), ("sample", (str, int, float)), ("strategy", (str, dict))):
+        if record.get(key) is not None and not isinstance(record[key], kinds):
+            return f"{key} is {str(record[key])[:60]!r}; it must be {' or '.join(kind.__name__ for kind in kinds)}"
+    return ""
 
 
 def read_at(path: str | Path, offset: int) -> dict[str, Any]:

@@ -21,3 +21,8 @@ def test_gold_or_the_right_answer_itself():
     other_form = {"text": "so a = 1/2", "gold": "0.5", "answer": "1/2", "tokens": 10}
     assert first_right_position(other_form, 1.0) == 10 and first_right_position(other_form, 0.0) is None
     assert first_correct_tokens({"text": "", "tokens": 3, "gold": "7"}, 1.0)[1] is False
+
+
+def test_answers_that_are_no_text():
+    record = {"text": "x = 3, so 7", "gold": ["3"], "answer": {"a": 1}, "tokens": 4}
+    assert first_right_position(record, 1.0) is None and first_right_position({**record, "gold": 3}, 0.0) == 5

@@ -61,6 +61,39 @@ def test_a_bad_line_in_the_middle_is_an_error_with_its_place(tmp_path, record):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"tokens": "many"},
+        {"tokens": -1},
+        {"tokens": float("nan")},
+        {"tokens": float("inf")},
+        {"thinking_tokens": [1]},
+        {"first_correct": -1},
+        {"correct": 0.5},
+        {"correct": "yes"},
+        {"truncated": "no"},
+        {"verdict": "Right"},
+        {"verdict": ["right"]},
+        {"text": ["a"]},
+        {"sample": {}},
+        {"strategy": ["a"]},
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_an_error_with_its_place(tmp_path, change, record):
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps(record()) + "\n" + json.dumps(record() | change) + "\n")
+    with pytest.raises(ValueError, match=rf"records\.jsonl:2: {next(iter(change))} is .*; it must be"):
+        rows(path)
+
+
+def test_another_harness_is_named_as_such(tmp_path, record):
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps({"doc_id": 0, "doc": {}, "resps": [["a"]]}) + "\n" + json.dumps(record()) + "\n")
+    with pytest.raises(ValueError, match="tersely interop import"):
+        rows(path)
+
+
+@pytest.mark.parametrize(
     "change, words",
     [({"verdict": "maybe"}, "verdict"), ({"correct": 0}, "correct"), ({"tokens": float("nan")}, "JSON")],
 )
