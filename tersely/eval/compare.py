@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def compare(a: RunRecords | str | Path, b: RunRecords | str | Path) -> list[dict[str, Any]]:
-    """Comparisons of every run in b with the (first) run in a, as in report.json. ValueError: no shared benchmark."""
+    """Comparisons of every run in b with the (first) run in a, as in report.json. ValueError: no benchmark or problem shared."""
     from tersely.eval.report import load_all
     from tersely.eval.report_data import clean, compare_runs
 
@@ -24,6 +24,13 @@ def compare(a: RunRecords | str | Path, b: RunRecords | str | Path) -> list[dict
         raise ValueError(
             f"{runs[0].name} and {runs[-1].name} share no benchmark: "
             f"{', '.join(runs[0].benchmarks)} against {', '.join(runs[-1].benchmarks)}"
+        )
+    if not any(c["problems"] for c in found):
+        name = found[0]["benchmark"]
+        ids = [", ".join(run.benchmarks[name].problem_ids[:3]) for run in (runs[0], runs[-1])]
+        raise ValueError(
+            f"{runs[0].name} and {runs[-1].name} share no problem of {name}: problem_id is {ids[0]}, ... against {ids[1]}, "
+            "...; a comparison needs the same problems under the same ids"
         )
     return found
 

@@ -165,7 +165,7 @@ def _card(run: RunRecords) -> dict[str, Any]:
         "folder": run.folder.name if run.folder else "",
         "facts": facts,
         "commands": [
-            (what, command if isinstance(command, str) else shlex.join(map(str, command)))
+            (what, shlex.join(map(str, command)) if isinstance(command, list) else str(command))
             for what, command in commands
             if command
         ],

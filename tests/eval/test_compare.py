@@ -12,6 +12,14 @@ def test_table_and_sentence(runs, capsys):
     assert (c["base"], c["run"]) == ("base", "short")
 
 
+def test_no_shared_problem(runs, tmp_path, capsys, record):
+    with RecordWriter(tmp_path / "z" / "records.jsonl") as writer:
+        writer.write(record("z", benchmark="sums", problem_id="elsewhere"))
+    assert main([str(runs[0]), str(tmp_path / "z")]) == 2
+    said = capsys.readouterr().err
+    assert "share no problem of sums" in said and "p0" in said and "elsewhere" in said
+
+
 def test_no_shared_benchmark(runs, tmp_path, capsys, record):
     with RecordWriter(tmp_path / "z" / "records.jsonl") as writer:
         writer.write(record("z", benchmark="other"))
