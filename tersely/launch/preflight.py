@@ -44,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return with_a_server(options.recipe, rest, sys.argv[2:] if argv is None else argv)
     for name, value in (recipe.get("env") or {}).items():
         os.environ.setdefault(name, str(value))
-    os.environ.setdefault("WORLD_SIZE", str(options.processes))
     findings, lines = examine(recipe, options)
     bad = failed(findings)
     if options.json:
@@ -88,8 +87,8 @@ def examine(recipe: dict[str, Any], options: Any) -> tuple[list[Finding], list[s
     shown: list[str] = []
     try:
         stages = stages_of(recipe)
-        checked = [check_stage(stage, shown.append) for stage in stages]
-        found += cheap(recipe)
+        checked = [check_stage(stage, shown.append, options.processes) for stage in stages]
+        found += cheap(recipe, options.processes)
         table = " ".join(" ".join(line.split()[:2]) for line in shown[0].splitlines()[:6])
         found.append(Finding("ok", "recipe", f"{len(stages)} stage(s); {table}"))
         found += [

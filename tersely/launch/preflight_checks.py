@@ -31,9 +31,9 @@ def check_run(recipe: Mapping[str, Any], say: Any) -> None:
         raise SpecError(f"preflight: {lines} (to start all the same: --skip-preflight)")
 
 
-def cheap(recipe: Mapping[str, Any]) -> Iterator[Finding]:
-    """Findings of a checked recipe, all stages; nothing is loaded and nothing is downloaded."""
-    from tersely.rl.config import split_recipe
+def cheap(recipe: Mapping[str, Any], ranks: int | None = None) -> Iterator[Finding]:
+    """Findings of a checked recipe, all stages; nothing is loaded and nothing is downloaded. `ranks`: of this launch."""
+    from tersely.rl.config import split_recipe, world_size
     from tersely.rl.stages import stages_of
 
     run, values = split_recipe(recipe)
@@ -42,7 +42,7 @@ def cheap(recipe: Mapping[str, Any]) -> Iterator[Finding]:
     yield from data_places(run.dataset)
     yield room(run.run_dir)
     yield from remote_code(values)
-    yield from device(values)
+    yield from device(values, ranks or world_size())
     for stage in stages_of(recipe):
         if stage.kind != "sft":
             stage_run, stage_values = split_recipe(stage.recipe)
@@ -120,13 +120,12 @@ def remote_code(values: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("warn", "security", text, "leave it out unless the model cannot be loaded without it")
 
 
-def device(values: Mapping[str, Any]) -> Iterator[Finding]:
+def device(values: Mapping[str, Any], ranks: int) -> Iterator[Finding]:
     """GPUs that stay idle, precision that the machine has not."""
     from tersely.launch.machine import visible_gpus
-    from tersely.rl.config import world_size
 
     gpus = visible_gpus()
-    if gpus > 1 and world_size() == 1:
+    if gpus > 1 and ranks == 1:
         mend = "tersely launch local takes them all"
         yield Finding("note", "gpu", f"one process, and {gpus} GPUs are visible", mend)
     if values.get("bf16") and not gpus:

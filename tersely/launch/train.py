@@ -103,8 +103,11 @@ def dry_run(recipe: dict[str, Any]) -> int:
     return 0
 
 
-def check_stage(stage: Any, tell: Any) -> tuple[Any, Any, Any]:
-    """(run, objective, TRL's config) of a stage; what the user should see of them goes to `tell`."""
+def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, Any, Any]:
+    """(run, objective, TRL's config) of a stage; what the user should see of them goes to `tell`.
+
+    `ranks` are those that the run will have, where they are not those of this launch.
+    """
     from tersely.rl.config import grpo_config, ratio_is_one, split_recipe, world_size
     from tersely.rl.guards.feed import require_for_guards
     from tersely.rl.planned_update import notice
@@ -118,7 +121,7 @@ def check_stage(stage: Any, tell: Any) -> tuple[Any, Any, Any]:
         return None, None, None
     run, trl_values = split_recipe(stage.recipe)
     objective = run.objective(trl_values)
-    batch = run.batch_plan(world_size())
+    batch = run.batch_plan(ranks or world_size())
     tell(batch_table(batch))
     args = grpo_config(run, trl_values, objective, world_size())
     require_for_guards(run, args)
@@ -202,7 +205,7 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
 def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenizer, dataset) -> Any:
     from transformers import PrinterCallback, ProgressCallback
 
-    from tersely.rewards import Verifier
+    from tersely.rewards.verify.build import make_verifier
     from tersely.rl import checkpoint
     from tersely.rl.callbacks import Phases, RunFiles, StepLines
     from tersely.rl.evaluation import held_out_evaluation
@@ -220,7 +223,7 @@ def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenize
     trainer = TerselyTrainer(
         run=run,
         objective=objective,
-        verifier=Verifier(**run.verifier),
+        verifier=make_verifier(run.verifier),
         engine=make_engine(run, args, tokenizer),
         first_step=stage.first_step,
         model=model,

@@ -22,7 +22,7 @@ def lines(read: dict, level: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
 
 
 def test_a_recipe_that_works_gets_its_plan_time_and_cost(capsys, tmp_path):
@@ -44,6 +44,12 @@ def test_a_recipe_that_works_gets_its_plan_time_and_cost(capsys, tmp_path):
     assert "120 steps in 120 generation batches of 128 rollouts" in plan
     assert "as measured here" in time and "at 3 an hour" in cost
     assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_ranks_that_the_run_will_have_count_in_the_arithmetic_and_start_nothing(capsys):
+    status, read = found(capsys, "--rollouts", "16", "--processes", "2", "--micro_batch", "32")
+    assert status == 0, lines(read, "fail")
+    assert any("ranks 2" in line for line in lines(read, "ok"))
 
 
 def test_a_cap_that_stops_everything_is_refused_unless_forced(capsys):
@@ -68,8 +74,7 @@ def test_a_cap_beyond_the_context_is_refused_before_any_rollout(capsys):
         (["--processes", "3"], "do not divide over 3 ranks"),
     ],
 )
-def test_what_cannot_be_meant_is_a_finding(capsys, monkeypatch, options, words):
-    monkeypatch.delenv("WORLD_SIZE")
+def test_what_cannot_be_meant_is_a_finding(capsys, options, words):
     status, read = found(capsys, "--rollouts", "0", *options)
     assert status == 1 and any(words in line for line in lines(read, "fail"))
 
