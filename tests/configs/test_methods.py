@@ -78,6 +78,19 @@ def test_an_adapted_component_makes_an_adapted_preset(name):
             assert method.get("label", "").startswith("adapted")
 
 
+@pytest.mark.parametrize(
+    ("names", "clip"),
+    [
+        (("dapo", "ktae"), {"clip_high": 0.28, "dual_clip": 10.0}),
+        (("entropy_shaped", "qae"), {"clip_high": 0.28}),
+        (("gtpo", "grpo_s"), {}),
+    ],
+)
+def test_the_clip_of_the_token_presets_is_the_cards(names, clip):
+    for name in names:
+        assert build("policy", load_method(name)["policy"]) == build("policy", {"name": "clip", **clip})
+
+
 def test_presets_are_plain_yaml_of_one_screen():
     from importlib.resources import files
 
