@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def compare(a: RunRecords | str | Path, b: RunRecords | str | Path) -> list[dict[str, Any]]:
-    """Comparisons of every run in b with the (first) run in a, as in report.json. ValueError: no benchmark or problem shared."""
+    """Comparisons of every run in b with the (first) run in a, as in report.json. ValueError: nothing shared."""
     from tersely.eval.report import load_all
     from tersely.eval.report_data import clean, compare_runs
 
@@ -48,9 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"tersely compare: {error}", file=sys.stderr)
         return 2
+    from tersely.eval.verdict import problems_text
+
     print_table(found)
     for c in found:
-        print(f"{c['run']} against {c['base']} on {c['benchmark']} ({c['problems']} problems): {c['verdict']}")
+        print(f"{c['run']} against {c['base']} on {c['benchmark']} ({problems_text(c)}): {c['verdict']}")
     return 0
 
 

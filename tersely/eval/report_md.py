@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tersely.eval.verdict import problems_text
+
 
 def percent(x: float | None, digits: int = 1) -> str:
     return "-" if x is None else f"{100 * x:.{digits}f}"
@@ -41,7 +43,7 @@ def _verdicts(data: dict[str, Any]) -> list[str]:
     if not data["comparisons"]:
         return ["Nothing to compare: name a base run with `--base`."]
     lines = [
-        f"- **{plain(c['run'])}** against {plain(c['base'])} on {plain(c['benchmark'])} ({c['problems']} problems): "
+        f"- **{plain(c['run'])}** against {plain(c['base'])} on {plain(c['benchmark'])} ({problems_text(c)}): "
         + c["verdict"]
         + "".join(f"; **{plain(f['run'])} does better without training**" for f in c["free_frontier"] if f["dominates"])
         for c in data["comparisons"]

@@ -3,6 +3,7 @@
 A loss of accuracy is significant when the 95 % interval of the paired difference lies below 0, or the paired permutation
 test (Holm-adjusted over the benchmarks of the comparison) gives p < 0.05: "no significant loss" needs both to be silent.
 A gain needs both to speak. So the doubtful cases count against the trained model, never for it.
+One problem says nothing about others, so no verdict on accuracy rests on it alone.
 "No significant loss" is not "no loss": the lower end of the interval is what the data cannot rule out.
 """
 
@@ -18,7 +19,7 @@ def mark_significance(comparison: dict[str, Any]) -> None:
     """Sets accuracy_verdict (loss | gain | none | unknown) and tokens_verdict (fewer | more | none | unknown)."""
     low, high = comparison["accuracy_change_ci"]
     change, p = comparison["accuracy_change"], comparison["accuracy_p_holm"]
-    if math.isnan(change):
+    if math.isnan(change) or comparison.get("problems") == 1:
         comparison["accuracy_verdict"] = "unknown"
     elif high < 0 or (p < ALPHA and change < 0):
         comparison["accuracy_verdict"] = "loss"
@@ -42,7 +43,16 @@ def sentence(comparison: dict[str, Any]) -> str:
         "unknown": "accuracy not comparable",
     }[comparison["accuracy_verdict"]]
     doubt = ", no significant change of tokens" if comparison["tokens_verdict"] == "none" else ""
-    return f"{tokens}, accuracy {accuracy}, {ending}{doubt}"
+    alone = ", from one problem, which has no interval" if comparison.get("problems") == 1 else ""
+    return f"{tokens}, accuracy {accuracy}, {ending}{doubt}{alone}"
+
+
+def problems_text(comparison: dict[str, Any]) -> str:
+    """`500 problems`, or how many of each run's are shared."""
+    shared, own, base = (comparison[key] for key in ("problems", "problems_run", "problems_base"))
+    return (
+        f"{shared} problems" if shared == own == base else f"{shared} problems shared, of {own} and the base's {base}"
+    )
 
 
 def interval_text(value: float | None, ends: list[float | None], unit: str, digits: int) -> str:

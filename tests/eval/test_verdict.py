@@ -1,6 +1,6 @@
 import pytest
 
-from tersely.eval.verdict import mark_significance, sentence, signed
+from tersely.eval.verdict import mark_significance, problems_text, sentence, signed
 
 NAN = float("nan")
 
@@ -49,3 +49,17 @@ def test_tokens_that_did_not_change_are_said_so():
 
 def test_no_negative_zero():
     assert signed(-0.0004, 0) == "+0" and signed(-0.0004, 1) == "+0.0" and signed(-0.0006, 1) == "-0.1"
+
+
+def test_one_problem_is_no_verdict():
+    c = comparison(-0.5, [-0.5, -0.5], -0.5, [-0.5, -0.5], 1.0) | {"problems": 1}
+    mark_significance(c)
+    assert c["accuracy_verdict"] == "unknown" and sentence(c).endswith(
+        "not comparable, from one problem, which has no interval"
+    )
+
+
+def test_problems_that_only_one_run_has_are_said():
+    assert problems_text({"problems": 5, "problems_run": 5, "problems_base": 5}) == "5 problems"
+    said = problems_text({"problems": 3, "problems_run": 5, "problems_base": 4})
+    assert said == "3 problems shared, of 5 and the base's 4"
