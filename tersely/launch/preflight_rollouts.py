@@ -37,7 +37,7 @@ class Trial:
 
 def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: Any, engine: Any, number: int) -> Trial:
     """At least `number` rollouts in whole groups, those that step 1 of the run would draw first."""
-    from tersely.rewards import Verifier
+    from tersely.rewards.verify.build import make_verifier
     from tersely.rl.facts import group_metrics, rollouts_from_facts
     from tersely.rl.memory import PromptMemory
     from tersely.rl.parsing import parse_completion
@@ -63,7 +63,7 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
     began = time.perf_counter()
     batch.finish(engine.generate(requests, temperature=args.temperature, top_p=args.top_p, top_k=args.top_k or 0))
     seconds = time.perf_counter() - began
-    verifier = Verifier(**run.verifier)
+    verifier = make_verifier(run.verifier)
     try:
         verdicts = verifier.verify([row["answer"] for row in rows], batch.texts)
     finally:

@@ -205,7 +205,7 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
 def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenizer, dataset) -> Any:
     from transformers import PrinterCallback, ProgressCallback
 
-    from tersely.rewards import Verifier
+    from tersely.rewards.verify.build import make_verifier
     from tersely.rl import checkpoint
     from tersely.rl.callbacks import Phases, RunFiles, StepLines
     from tersely.rl.evaluation import held_out_evaluation
@@ -223,7 +223,7 @@ def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenize
     trainer = TerselyTrainer(
         run=run,
         objective=objective,
-        verifier=Verifier(**run.verifier),
+        verifier=make_verifier(run.verifier),
         engine=make_engine(run, args, tokenizer),
         first_step=stage.first_step,
         model=model,

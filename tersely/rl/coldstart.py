@@ -95,7 +95,7 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     from accelerate.utils import gather_object
 
     from tersely.launch.train import make_engine
-    from tersely.rewards import Verifier
+    from tersely.rewards.verify.build import make_verifier
     from tersely.rl.config import grpo_config, split_recipe, world_size
     from tersely.rl.data import load_problems
     from tersely.rl.models import load_model
@@ -108,7 +108,7 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     model.to(args.device)
     rows = load_problems(run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt)
     engine = make_engine(run, args, tokenizer) or TransformersEngine(model, tokenizer, rows_at_once=256)
-    verifier = Verifier(**run.verifier)
+    verifier = make_verifier(run.verifier)
     ranks = PartialState()
     mine = [row for i, row in enumerate(rows) if i % ranks.num_processes == ranks.process_index]
     sampler = Sampler(engine, tokenizer, verifier, args.seed, args.max_completion_length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,17 +16,22 @@ class Grader:
         self.verifier = verifier
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verify")
         self._pending: Future | None = None
+        self._reads_prompts = "prompts" in inspect.signature(verifier.verify).parameters
 
-    def start(self, golds: Sequence[str], texts: Sequence[str]) -> None:
-        self._pending = self.submit(golds, texts)
+    def start(self, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> None:
+        self._pending = self.submit(rows, texts)
 
-    def submit(self, golds: Sequence[str], texts: Sequence[str]) -> Future:
+    def submit(self, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> Future:
         """(verdicts, seconds) to come, beside what `start` and `result` keep."""
-        return self._thread.submit(self._verify, list(golds), list(texts))
+        return self._thread.submit(self._verify, list(rows), list(texts))
 
-    def _verify(self, golds: list[str], texts: list[str]) -> tuple[list[Any], float]:
+    def _verify(self, rows: list[dict[str, Any]], texts: list[str]) -> tuple[list[Any], float]:
         began = time.perf_counter()
-        return self.verifier.verify(golds, texts), time.perf_counter() - began
+        golds, prompts = [row["answer"] for row in rows], [row["problem"] for row in rows]
+        verdicts = (
+            self.verifier.verify(golds, texts, prompts) if self._reads_prompts else self.verifier.verify(golds, texts)
+        )
+        return verdicts, time.perf_counter() - began
 
     def result(self) -> tuple[list[Any], float, float]:
         """(verdicts, seconds of verifying, seconds waited for here)."""
@@ -41,6 +47,13 @@ class Grader:
         done: Future = Future()
         done.set_result((verdicts, seconds))
         self._pending = done
+
+    def metrics(self) -> dict[str, float]:
+        """What the verifier counted since the start: its cache, its workers, its judge."""
+        stats: dict[str, float] = getattr(self.verifier, "stats", dict)()
+        named = {"verify/cache_hit_rate": "cache/hit_rate", "verify/restarts": "restarts"}
+        judged = {key: value for key, value in stats.items() if key.startswith("judge/")}
+        return {name: stats[key] for name, key in named.items() if key in stats} | judged
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)

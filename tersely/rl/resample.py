@@ -43,7 +43,7 @@ def draw_round(trainer: Any, prompt_ids: list[list[int]], requests: list[Generat
             return resample_streaming(trainer, prompt_ids, requests, rounds)
     with trainer._timed("time/generate"):
         trainer._round.finish(trainer.draw(requests))
-    trainer.grader.start([row["answer"] for row in trainer._round.rows], trainer._round.texts)
+    trainer.grader.start(trainer._round.rows, trainer._round.texts)
     if not rounds:
         return Resampling()
     with trainer._timed("time/resample"):
@@ -125,7 +125,7 @@ def _replace(
     )
     ids = tokenized(trainer, part) if mine else []
     part.finish(_generations(trainer, part, ids, [(first + place) % group for place in mine]))
-    trainer.grader.start([row["answer"] for row in part.rows], part.texts)
+    trainer.grader.start(part.rows, part.texts)
     verdicts, seconds, _ = trainer.grader.result()
     for i, place in enumerate(mine):
         prompt_ids[place] = ids[i]

@@ -85,7 +85,7 @@ class _Streaming:
         if len(group.answers) < self.size:
             return None
         group.part.finish([group.answers[i] for i in range(self.size)])
-        return self.trainer.grader.submit([row["answer"] for row in group.part.rows], group.part.texts)
+        return self.trainer.grader.submit(group.part.rows, group.part.texts)
 
     def _judged(self, g: int, future: Future, stream: Any) -> None:
         """Keep the group, or put the next prompt of its place in its stead."""

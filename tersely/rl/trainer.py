@@ -193,7 +193,11 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
             # replaced rows never went through the trainer: they have no entropies and no token ids
             self.objective.update(rollouts if self.objective.needs else everything)
         keep = torch.cat([self._scores.keep, torch.zeros(len(refused) // self.num_generations, dtype=torch.bool)])
-        metrics = {**group_metrics(everything, facts + refused, keep), **self._resampling.metrics()}
+        metrics = {
+            **group_metrics(everything, facts + refused, keep),
+            **self._resampling.metrics(),
+            **self.grader.metrics(),
+        }
         for name, value in {**metrics, "time/verify": seconds, "time/verify_wait": waited}.items():
             self._record(name, value)
         if self.accelerator.is_main_process:

@@ -1,0 +1,32 @@
+"""A recipe's `verifier:` made: the parameters of `Verifier`, and of a judge behind it where there is one.
+
+verifier: {contract: answer, timeout: 5, judge: {url: http://host:8000/v1, model: ..., format: compass}}
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from tersely.checks import SpecError, check_fields, nearest
+from tersely.rewards.verify.hybrid import JudgedVerifier
+from tersely.rewards.verify.judge import Judge
+from tersely.rewards.verify.verifier import Verifier
+
+_HYBRID = ("require_boxed", "extra_keys")
+
+
+def make_verifier(spec: Mapping[str, Any]) -> Verifier | JudgedVerifier:
+    """Raises `SpecError` for a key that there is not, before any worker is started."""
+    rule = {key: value for key, value in spec.items() if key != "judge"}
+    known = list(inspect.signature(Verifier).parameters)
+    for key in rule:
+        if key not in known:
+            raise SpecError(f"verifier has no key {key!r}; {nearest(key, [*known, 'judge'])}")
+    if not spec.get("judge"):
+        return Verifier(**rule)
+    asked = dict(spec["judge"])
+    hybrid = {key: asked.pop(key) for key in _HYBRID if key in asked}
+    judge = Judge(**check_fields(Judge, asked, where="verifier.judge"))
+    return JudgedVerifier(Verifier(**rule), judge, **hybrid)
