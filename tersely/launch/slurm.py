@@ -132,6 +132,7 @@ def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
     for name, least in (("nodes", 1), ("gpus_per_node", 0), ("rollout_nodes", 0), ("lead", 1), ("requeues", 0)):
         if getattr(options, name) < least:
             raise SpecError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}")
+    no_secrets(options, recipe)
     if not TIME.fullmatch(options.time):
         raise SpecError(f"--time is {options.time!r}; sbatch takes minutes, H:MM:SS or D-HH:MM:SS")
     served = recipe.get("engine") == "vllm_server"
@@ -142,6 +143,18 @@ def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
         )
     if served and not recipe.get("servers") and not options.rollout_nodes:
         raise SpecError("engine is 'vllm_server' and nobody serves: --rollout-nodes 1, or servers: [...] in the recipe")
+
+
+def no_secrets(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
+    """Scripts and recipes of jobs lie where others can read them, and stay."""
+    from tersely.rl.redaction import ENV_NAME, secrets_of
+
+    held = [f"--env {name}" for pair in options.env if ENV_NAME.search(name := pair.partition("=")[0])]
+    held += secrets_of(recipe)
+    if held:
+        raise SpecError(
+            f"{', '.join(held)} would be written into the job's files; export it instead, sbatch hands your environment on"
+        )
 
 
 def tasks_of(recipe: Mapping[str, Any], options: argparse.Namespace) -> list[dict[str, Any]]:

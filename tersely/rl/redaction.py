@@ -33,6 +33,13 @@ def _redacted(key: Any, value: Any) -> Any:
     return REDACTED if isinstance(value, str) and FIELD_NAME.fullmatch(str(key)) else value
 
 
+def secrets_of(config: Mapping[str, Any]) -> list[str]:
+    """Where a recipe holds secrets: env.HF_TOKEN, hub_token."""
+    hidden, env = redacted(config), config.get("env")
+    found = [key for key, value in config.items() if key != "env" and hidden[key] != value]
+    return found + [f"env.{name}" for name in (env if isinstance(env, Mapping) else ()) if ENV_NAME.search(str(name))]
+
+
 def secret_values(config: Mapping[str, Any]) -> list[str]:
     """The secrets of a recipe and of this process's environment, the longest first."""
     found = {value for name, value in os.environ.items() if ENV_NAME.search(name)}

@@ -130,6 +130,7 @@ def test_slots_and_defaults_of_the_concepts_are_those_of_the_code():
         "and nobody serves",
         "it must be 0 unless",
         "sbatch refused",
+        "would be written into the job's files",
         "launch: ended with exit status",
         "times already (max_rollbacks)",
         "to go back to",

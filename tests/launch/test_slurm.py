@@ -109,6 +109,7 @@ def test_array_tasks_have_their_own_recipe_and_folder():
         ("--gpus-per-node 1 --time soon", "--time is 'soon'"),
         ("--gpus-per-node 1 --sweep beta", "--sweep is 'beta'"),
         ("--gpus-per-node 1 --env 1X=3", "--env is '1X=3'"),
+        ("--gpus-per-node 1 --env HF_TOKEN=hf_mine", "--env HF_TOKEN would be written.*export it"),
         ("--gpus-per-node 1 --accelerate zero4", "did you mean 'zero3'|did you mean 'zero2'"),
         ("--gpus-per-node 1 --rollout-nodes -1", "--rollout-nodes is -1"),
         ("--gpus-per-node 7", "do not divide over 7 ranks"),
@@ -128,6 +129,13 @@ def test_rollout_nodes_serve_a_recipe_that_asks_for_it():
     for changes in ({"engine": "transformers"}, {"servers": ["http://here:8000"]}):
         with pytest.raises(SpecError, match="--rollout-nodes is 1; it must be 0 unless"):
             scripts("--gpus-per-node 1 --rollout-nodes 1", **changes)
+
+
+@pytest.mark.parametrize("recipe", [{"env": {"WANDB_API_KEY": "s3cret", "X": "1"}}, {"hub_token": "s3cret"}])
+def test_a_recipe_with_secrets_is_not_written(recipe):
+    with pytest.raises(SpecError, match="(env.WANDB_API_KEY|hub_token) would be written") as error:
+        scripts("--gpus-per-node 1", **recipe)
+    assert "s3cret" not in str(error.value) and "env.X" not in str(error.value)
 
 
 def test_dry_run_writes_nothing_and_imports_no_torch(tmp_path):
