@@ -13,6 +13,7 @@ Files that this project exported carry their own verdicts and counts, and come b
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ OWN = "tersely"  # the key that holds our own fields in an export
 METRICS = ("exact_match", "math_verify", "extractive_match", "acc", "accuracy", "em")
 MEAN = "avg@"
 END = "</think>"
+LM_EVAL = ("doc", "doc_id", "resps", "target")
+LIGHTEVAL = ("doc", "metric", "model_response")
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,13 @@ def _write(
     if path.exists():
         raise ValueError(f"{path} exists; import into a new directory")
     rows = [row for problem in problems for row in _records(problem, run, count, metric, grade)]
+    times = Counter((row["benchmark"], row["problem_id"], row["sample"]) for row in rows)
+    for (task, problem_id, sample), found in times.items():
+        if found > 1:
+            raise ValueError(
+                f"sample {sample} of problem {problem_id} of {task} is there {found} times, and only one could be kept; "
+                "import files of the same task into directories of their own"
+            )
     with RecordWriter(path) as writer:  # all or nothing: a half import would look like a run
         for row in rows:
             writer.write(row)
@@ -97,7 +107,7 @@ def _write(
 
 
 def _lm_eval(path: Path, wanted: str | None) -> Iterator[Problem]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = _json_lines(path)
     if not rows:
         raise ValueError(f"{path} holds no samples")
     wanted = wanted or rows[0].get("filter")
@@ -107,9 +117,12 @@ def _lm_eval(path: Path, wanted: str | None) -> Iterator[Problem]:
     task, _, stamp = path.stem.removeprefix("samples_").rpartition("_")
     if not (stamp[:4].isdigit() and "T" in stamp):
         task = path.stem.removeprefix("samples_")
+    seen: Counter[str] = Counter()
     for row in rows:
         if row.get("filter") != wanted:
             continue
+        problem_id = str(row.get("doc_hash") or row["doc_id"])
+        seen[problem_id] += 1  # a data set may hold a problem twice
         filtered, doc = row.get("filtered_resps") or [], row["doc"]
         arguments = row.get("arguments")
         request: dict[str, Any] = next(iter(arguments.values()), {}) if isinstance(arguments, dict) else {}
@@ -117,10 +130,12 @@ def _lm_eval(path: Path, wanted: str | None) -> Iterator[Problem]:
         yield Problem(
             path,
             task,
-            problem_id=str(row.get("doc_hash") or row["doc_id"]),
+            problem_id=problem_id if seen[problem_id] == 1 else f"{problem_id}#{seen[problem_id]}",
             problem=str(doc.get("question") or doc.get("problem") or request.get("arg_0") or json.dumps(doc)),
             gold=str(row["target"]),
-            texts=[text for many in row["resps"] for text in (many if isinstance(many, list) else [many])],
+            texts=_texts(
+                path, [text for many in row["resps"] for text in (many if isinstance(many, list) else [many])]
+            ),
             scores=row,
             cap=limits.get("max_gen_toks") if isinstance(limits, dict) else None,
             chosen=filtered[0] if len(filtered) == 1 and isinstance(filtered[0], str) else None,
@@ -128,12 +143,59 @@ def _lm_eval(path: Path, wanted: str | None) -> Iterator[Problem]:
         )
 
 
-def _lighteval(path: Path) -> Iterator[Problem]:
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    """By line feeds alone: a text may hold any other sign that ends a line."""
+    rows = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}:{number}: no JSON ({error}); samples_*.jsonl holds one object a line"
+                ) from None
+            missing = [key for key in LM_EVAL if not isinstance(row, dict) or key not in row]
+            if missing or not isinstance(row["doc"], dict) or not isinstance(row["resps"], list):
+                found = f"lacks {', '.join(missing)}" if missing else "has them of another kind"
+                raise ValueError(
+                    f"{path}:{number}: no sample of lm-evaluation-harness, as `--log_samples` writes them: it needs doc (an "
+                    f"object), resps (a list), doc_id and target, and {found}"
+                )
+            rows.append(row)
+    return rows
+
+
+def _texts(path: Path, texts: list[Any]) -> list[str]:
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f"{path} holds log-likelihoods or other numbers, not texts: only tasks that generate (output_type "
+            "generate_until) have tokens to count"
+        )
+    return texts
+
+
+def _parquet_rows(path: Path) -> list[dict[str, Any]]:
+    import pyarrow
     import pyarrow.parquet as parquet
 
-    rows = parquet.read_table(path).to_pylist()
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path} is no parquet file ({error}); lighteval's details_*.parquet is needed") from None
     if not rows:
         raise ValueError(f"{path} holds no samples")
+    if not all(isinstance(row.get(key), dict) for row in rows for key in LIGHTEVAL):
+        raise ValueError(
+            f"{path} has the columns {', '.join(rows[0])}; details of lighteval (as 0.13 writes them) have "
+            f"{', '.join(LIGHTEVAL)}"
+        )
+    return rows
+
+
+def _lighteval(path: Path) -> Iterator[Problem]:
+    rows = _parquet_rows(path)
     for number, row in enumerate(rows):
         doc, response = row["doc"], row["model_response"]
         gold = doc["gold_index"][0] if isinstance(doc["gold_index"], list) else doc["gold_index"]
@@ -145,7 +207,7 @@ def _lighteval(path: Path) -> Iterator[Problem]:
             problem_id=str(doc.get("id") or number),
             problem=str(doc.get("original_query") or doc["query"]),
             gold=str(doc["choices"][gold]),
-            texts=response["text"],
+            texts=_texts(path, response["text"]),
             scores=row["metric"],
             lengths=[len(tokens) for tokens in ids] if len(ids) == len(response["text"]) else None,
             cap=doc.get("generation_size"),

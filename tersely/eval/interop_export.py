@@ -2,6 +2,7 @@
 
 Every problem is one row with all its samples; its score is the mean over decided samples. Our own fields travel along under the
 key `tersely` (lighteval: in doc.specific), so that importing the file again loses nothing.
+Records know how many tokens a sample has, not which: lighteval's output_tokens are that many zeros.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tersely.eval.interop import OWN
-from tersely.eval.records import KEYS, RecordReader
-from tersely.eval.runs import find_records
+from tersely.eval.records import KEYS, SCORES, RecordReader
+from tersely.eval.runs import find_records, strategy_label
 
-PER_SAMPLE = [key for key in KEYS if key not in ("run", "text")]
+OUTSIDE = ("run", "text")  # these have places of their own in the other formats
 
 
 def export_lm_eval(run: str | Path, out_dir: str | Path, stamp: str = "2000-01-01T00-00-00") -> list[Path]:
@@ -53,7 +54,7 @@ def _lm_eval_row(number: int, samples: list[dict[str, Any]]) -> dict[str, Any]:
         "prompt_hash": _hash(str(first["problem"])),
         "target_hash": _hash(str(first["gold"])),
         "exact_match": _mean(samples),
-        OWN: [{key: sample.get(key) for key in PER_SAMPLE} for sample in samples],
+        OWN: _own(samples),
     }
 
 
@@ -77,7 +78,7 @@ def export_lighteval(run: str | Path, out_dir: str | Path, stamp: str = "2000-01
 
 def _lighteval_row(benchmark: str, samples: list[dict[str, Any]]) -> dict[str, Any]:
     first, n = samples[0], len(samples)
-    own = json.dumps([{key: sample.get(key) for key in PER_SAMPLE} for sample in samples])
+    own = json.dumps(_own(samples))
     doc = {
         "query": str(first["problem"]),
         "choices": [str(first["gold"])],
@@ -101,17 +102,41 @@ def _lighteval_row(benchmark: str, samples: list[dict[str, Any]]) -> dict[str, A
 
 def _problems(run: str | Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """benchmark -> problem -> its records; a later record of the same sample replaces the earlier one."""
+    path = find_records(run)
     found: dict[str, dict[str, dict[Any, dict[str, Any]]]] = {}
-    for _, record in RecordReader(find_records(run)):
-        if record.get("strategy") in (None, "", "plain"):
-            problems = found.setdefault(str(record["benchmark"]), {})
-            problems.setdefault(str(record["problem_id"]), {})[record.get("sample")] = {
-                key: record.get(key) for key in KEYS
-            }
+    names, others = set(), set()
+    for _, record in RecordReader(path):
+        label = strategy_label(record.get("strategy"))
+        if label is not None:
+            others.add(label)
+            continue
+        names.add(record.get("run"))
+        samples = found.setdefault(str(record["benchmark"]), {}).setdefault(str(record["problem_id"]), {})
+        index = record.get("sample", len(samples))
+        verdict = _verdict(record)
+        known = {"sample": index, "text": record.get("text") or "", "verdict": verdict, "correct": SCORES[verdict]}
+        samples[index] = {**dict.fromkeys(KEYS), **record, **known}
+    if not found:
+        raise ValueError(
+            f"{path} holds no plain sample to export; its strategies: {', '.join(sorted(others)) or 'none'}"
+        )
+    if len(names) > 1:
+        raise ValueError(
+            f"{path} holds the runs {', '.join(sorted(map(str, names)))}; the other formats hold one: split it by `run`"
+        )
     return {
         benchmark: {problem: list(samples.values()) for problem, samples in problems.items()}
         for benchmark, problems in found.items()
     }
+
+
+def _verdict(record: dict[str, Any]) -> str:
+    """The record's own, or what its `correct` says."""
+    return record.get("verdict") or {1: "right", 0: "wrong"}.get(record.get("correct"), "undecided")  # type: ignore[arg-type]
+
+
+def _own(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in sample.items() if key not in OUTSIDE} for sample in samples]
 
 
 def _mean(samples: list[dict[str, Any]]) -> float | None:

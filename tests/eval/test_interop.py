@@ -103,3 +103,41 @@ def test_lm_eval_rows_we_write_have_the_columns_it_writes(runs, tmp_path):
     theirs = json.loads(LM_EVAL.read_text().splitlines()[0])
     ours = json.loads(path.read_text().splitlines()[0])
     assert set(theirs) <= set(ours) and all(type(theirs[k]) is type(ours[k]) for k in theirs)
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"doc_id,target\n1,2\n", r"samples_x\.jsonl:1: no JSON"),
+        (b"[1]\n", r"samples_x\.jsonl:1: no sample of lm-evaluation-harness"),
+        (b'{"doc": {}, "doc_id": 0}\n', "lacks resps, target"),
+        (b'{"doc": {}, "doc_id": 0, "target": "1", "resps": "a"}\n', r"resps \(a list\)"),
+        (b'{"doc": {}, "doc_id": 0, "target": "1", "resps": [[["-1.5", "False"]]], "acc": 1.0}\n', "log-likelihoods"),
+        (b"\xff\xfe\x00", "no JSON"),
+    ],
+)
+def test_files_that_are_not_lm_evals(tmp_path, content, words):
+    (tmp_path / "samples_x.jsonl").write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        import_lm_eval([tmp_path / "samples_x.jsonl"], tmp_path / "run", "x", words)
+    assert not (tmp_path / "run" / "records.jsonl").exists()
+
+
+def test_files_that_are_not_lightevals(tmp_path):
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    with pytest.raises(ValueError, match="is no parquet file"):
+        import_lighteval([LM_EVAL], tmp_path / "run", "x", words)
+    parquet.write_table(pyarrow.table({"example": ["a"], "predictions": ["b"]}), tmp_path / "old.parquet")
+    with pytest.raises(ValueError, match="has the columns example, predictions"):
+        import_lighteval([tmp_path / "old.parquet"], tmp_path / "run", "x", words)
+
+
+def test_a_problem_that_is_there_twice_is_kept_twice(tmp_path):
+    line = LM_EVAL.read_text().splitlines()[0]
+    (tmp_path / "samples_x.jsonl").write_text(f"{line}\n{line}\n")
+    _, b = only(import_lm_eval([tmp_path / "samples_x.jsonl"], tmp_path / "run", "m", words))
+    assert len(b.problem_ids) == 2
+    with pytest.raises(ValueError, match="is there 2 times, and only one could be kept"):
+        import_lm_eval([LM_EVAL, LM_EVAL], tmp_path / "other", "m", words)
