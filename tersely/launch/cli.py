@@ -83,8 +83,8 @@ def dispatch(program: str, commands: Table, arguments: list[str]) -> int:
 def run_command(command: Callable[[Sequence[str]], int | None], arguments: Sequence[str]) -> int:
     """Errors that a user can mend are one line; others keep their traceback, and so do all under TERSELY_DEBUG.
 
-    Exit status: 2 for what could not be meant (`SpecError`, a missing file), 1 for a run that stopped itself, 130 for an
-    interrupt.
+    Exit status: 2 for what could not be meant (`SpecError`, a missing file), 1 for a run that stopped itself, 3 where a guard
+    stopped it, 130 for an interrupt.
     """
     from tersely.checks import SpecError
 
@@ -103,7 +103,7 @@ def run_command(command: Callable[[Sequence[str]], int | None], arguments: Seque
         if not meant or os.environ.get("TERSELY_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, (SpecError, *FILE_ERRORS)) else 1
+        return 2 if isinstance(error, (SpecError, *FILE_ERRORS)) else getattr(error, "exit_code", 1)
 
 
 def usage(program: str, commands: Table) -> str:

@@ -23,7 +23,8 @@ from typing import IO, Any
 
 from tersely.checks import SpecError, nearest
 
-SAVED_AND_STOPPED, CANNOT_BE_MEANT = 75, 2
+SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD = 75, 2, 3
+NOT_MENDED = (SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD)
 """Exit statuses of a training run that a restart would not mend."""
 PAUSE_S = 5.0
 """Before a restart: ports and GPU memory are freed a moment after a process has ended."""
@@ -148,7 +149,7 @@ class Launch:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1})
         for left in range(retries, -1, -1):
             status = self.attempt(resume)
-            if self.asked is not None or left == 0 or status in (0, SAVED_AND_STOPPED, CANNOT_BE_MEANT):
+            if self.asked is not None or left == 0 or status in (0, *NOT_MENDED):
                 break
             self.say(f"launch: exit status {status}; starting again with --resume, {left} of {retries} restarts left")
             self._pause()
@@ -207,6 +208,8 @@ class Launch:
             return "saved and stopped before the end; --resume goes on"
         if self.asked is not None:
             return "ended without saving; --resume goes on from the last whole checkpoint"
+        if status == STOPPED_BY_GUARD:
+            return "a guard stopped it, and would again; the last whole checkpoint stays"
         return "the lines above say why" if status == CANNOT_BE_MEANT else "failed; the last whole checkpoint stays"
 
     def say(self, line: str, file: IO[str] | None = None) -> None:

@@ -152,3 +152,16 @@ def test_a_reader_that_leaves_is_no_error():
     )
     assert done.stdout == "0\n"
     assert done.stderr == ""
+
+
+def test_a_run_that_a_guard_stopped_has_a_status_of_its_own(capsys):
+    from tersely.rl.guards.stopped import RunStopped, StoppedByGuard
+
+    def ends(error):
+        def command(_):
+            raise error("it went wrong")
+
+        return cli.run_command(command, [])
+
+    assert (ends(StoppedByGuard), ends(RunStopped)) == (3, 1)
+    assert capsys.readouterr().err == "error: it went wrong\n" * 2

@@ -135,6 +135,7 @@ def test_a_failure_is_started_again_with_resume_and_each_attempt_has_its_log(tmp
     [
         ("returned non-zero exit status 2.", 1, 2),
         ("  exitcode  : 2 (pid: 7)", 1, 2),
+        ("returned non-zero exit status 3.", 1, 3),
         ("returned non-zero exit status 75.", 1, 75),
         ("nothing", 0, 75),
     ],

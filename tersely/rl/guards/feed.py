@@ -12,7 +12,7 @@ from tersely.checks import SpecError
 from tersely.rl.guards.guard import Counting
 from tersely.rl.guards.kinds import guards_of
 from tersely.rl.guards.loss import check_loss
-from tersely.rl.guards.stopped import RunStopped
+from tersely.rl.guards.stopped import StoppedByGuard
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer as _Base
@@ -96,7 +96,7 @@ class Guarded(_Base):
             self.control.should_log, self.control.should_save, self.control.should_evaluate = True, False, False
         super()._maybe_log_save_evaluate(*args, **kwargs)
         if self.guards.stopping is not None:
-            raise RunStopped(self.guards.stopping)
+            raise StoppedByGuard(self.guards.stopping)
 
 
 def require_for_guards(run: Any, args: Any) -> None:
