@@ -128,7 +128,7 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
     require_for_controllers(run, objective, args)
     once = ratio_is_one(batch, int(trl_values.get("num_iterations", 1)))
     top_p = float(trl_values.get("top_p", 1.0))
-    for line in warnings_of(objective, ratio_is_one=once, engine=run.engine, top_p=top_p):
+    for line in warnings_of(objective, ratio_is_one=once, engine=run.engine, top_p=top_p, group_size=run.group_size):
         tell(f"warning: {line}")
     if said := notice(run, trl_values, objective.policy):
         tell(said)

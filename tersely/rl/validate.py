@@ -6,6 +6,7 @@ by the same rules.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,21 +17,27 @@ from tersely.checks import SpecError
 from tersely.rl.objective import Objective
 from tersely.rl.types import Rollouts, TokenBatch
 
-GROUPS = {"all right": (1.0,) * 4, "all wrong": (0.0,) * 4, "mixed": (1.0, 0.0, 1.0, 0.0)}
+MIXED = (1.0, 0.0, 1.0, 0.0)
 
 
 def warnings_of(
-    objective: Objective, *, ratio_is_one: bool = False, engine: str = "transformers", top_p: float = 1.0
+    objective: Objective,
+    *,
+    ratio_is_one: bool = False,
+    engine: str = "transformers",
+    top_p: float = 1.0,
+    group_size: int = 8,
 ) -> list[str]:
     """What the user should know of this combination. Raises `SpecError` for one that cannot run.
 
-    `ratio_is_one`: the schedule takes one optimiser step a generation batch.
+    `ratio_is_one`: the schedule takes one optimiser step a generation batch. `group_size`: rollouts of a prompt.
     """
     check_sampler_correction(objective, engine)
     return [
         *_schedule(objective.policy, ratio_is_one),
         *_credit(objective.advantage, objective.policy),
-        *_filter(objective.filter),
+        *_wrappers(objective.policy),
+        *_filter(objective, group_size),
         *_sampling(objective, top_p),
         *_floor(objective),
     ]
@@ -83,11 +90,41 @@ def _credit(advantage: Any, policy: Any) -> list[str]:
     ]
 
 
-def _filter(keep: Any) -> list[str]:
-    kept = [kind for kind, correct in GROUPS.items() if _keeps(keep, correct)]
-    if kept:
+def _wrappers(policy: Any) -> list[str]:
+    """A wrapper that acts twice, or a KL that the mask around it takes away."""
+    names = [type(part).__name__ for part in chain(policy)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    found = [f"policy {name} stands twice in the chain of wrappers, so it acts twice; take one away" for name in twice]
+    if "HighEntropyMask" in names and "KLPenalty" in names[names.index("HighEntropyMask") :]:
+        found.append(
+            "kl_penalty inside high_entropy_mask holds the kept tokens alone; put it around the mask to hold every token"
+        )
+    return found
+
+
+def _filter(objective: Objective, group_size: int) -> list[str]:
+    """A filter that keeps no group, or only groups whose advantage is 0 everywhere."""
+    name = type(objective.filter).__name__
+    verdicts = ((1.0,) * right + (0.0,) * (group_size - right) for right in range(group_size + 1))
+    kept = [group for group in map(_group, verdicts) if bool(objective.filter(group).any())]
+    if not kept:
+        return [
+            f"filter {name} keeps no group of {group_size} rollouts, whatever the share of right ones: nothing would train"
+        ]
+    if any(_carries_signal(objective, group) for group in kept):
         return []
-    return [f"filter {type(keep).__name__} keeps neither mixed nor all-right nor all-wrong groups: nothing would train"]
+    return [
+        f"filter {name} keeps only groups in which advantage {type(objective.advantage).__name__} is 0 for every rollout: "
+        "nothing would train. Use filter mixed_groups, or a reward that tells the rollouts of such a group apart"
+    ]
+
+
+def _carries_signal(objective: Objective, group: Rollouts) -> bool:
+    """Has some rollout of this group an advantage? Taken for granted where a component needs more than a made-up group."""
+    try:
+        return bool(copy.deepcopy(objective).score(group).advantage.any())
+    except (ValueError, IndexError, KeyError, RuntimeError, TypeError):
+        return True
 
 
 def _sampling(objective: Objective, top_p: float) -> list[str]:
@@ -111,10 +148,6 @@ def _find(policy: Any, name: str) -> Any:
     return next((part for part in chain(policy) if type(part).__name__ == name), None)
 
 
-def _keeps(keep: Any, correct: tuple[float, ...]) -> bool:
-    return bool(keep(_group(correct)).any())
-
-
 def _group(correct: tuple[float, ...]) -> Rollouts:
     """One group of made-up rollouts, with everything that a component may ask for."""
     rows, draw = len(correct), torch.Generator().manual_seed(0)
@@ -131,7 +164,7 @@ def _group(correct: tuple[float, ...]) -> Rollouts:
         entropy=torch.rand(rows, 3 + rows, generator=draw),
         reference_score=torch.rand(rows, generator=draw),
         reference_base=torch.zeros(rows),
-        reference_logp=torch.zeros(rows),
+        reference_logp=-torch.rand(rows, generator=draw),
         reference_tokens=torch.ones(rows, dtype=torch.int64),
         repeated=torch.zeros(rows, dtype=torch.bool),
     )
@@ -139,7 +172,7 @@ def _group(correct: tuple[float, ...]) -> Rollouts:
 
 def is_token_level(advantage: Any) -> bool:
     """Does it give (N, T)? One that needs a field which only its plan provides is taken for (N,)."""
-    rollouts = _group(GROUPS["mixed"])
+    rollouts = _group(MIXED)
     try:
         return advantage(rollouts.correct.clone(), rollouts).dim() == 2
     except (ValueError, IndexError, RuntimeError):

@@ -10,9 +10,10 @@ from tersely.rl.objective import Objective
 from tersely.rl.validate import averages_credit, equals_clip_at_ratio_one, is_token_level, warnings_of
 
 
-def warned(ratio_is_one=False, engine="transformers", top_p=1.0, **specs) -> str:
+def warned(ratio_is_one=False, engine="transformers", top_p=1.0, group_size=8, **specs) -> str:
     objective = Objective.from_specs(specs)
-    return "\n".join(warnings_of(objective, ratio_is_one=ratio_is_one, engine=engine, top_p=top_p))
+    found = warnings_of(objective, ratio_is_one=ratio_is_one, engine=engine, top_p=top_p, group_size=group_size)
+    return "\n".join(found)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,23 @@ def test_an_adaptive_temperature_and_what_spoils_it():
 
 
 def test_a_filter_that_keeps_nothing():
-    assert "nothing would train" in warned(filter={"name": "accuracy_range", "low": 0.9, "high": 0.95})
+    narrow = {"name": "accuracy_range", "low": 0.9, "high": 0.95}
+    assert "keeps no group of 8 rollouts" in warned(filter=narrow)
+    assert warned(filter=narrow, group_size=16) == "", "15 of 16 lies in between"
+
+
+def test_a_filter_that_keeps_only_groups_without_signal():
+    only_right = {"name": "accuracy_range", "low": 1.0, "high": 1.0}
+    assert "is 0 for every rollout: nothing would train" in warned(filter=only_right)
+    assert warned(filter=only_right, reward=["correctness", {"name": "alp"}]) == ""
+    assert warned(filter=only_right, advantage="group_mean", reward="kimi") == ""
+    assert warned(filter="any_right") == ""
+
+
+def test_wrappers_that_act_twice_or_on_too_little():
+    assert "KLPenalty stands twice" in warned(policy={"name": "kl_penalty", "base": {"name": "kl_penalty"}})
+    assert "around the mask" in warned(policy={"name": "high_entropy_mask", "base": "kl_penalty"})
+    assert warned(policy={"name": "kl_penalty", "base": "high_entropy_mask"}) == ""
 
 
 def test_a_users_own_policy_is_judged_by_what_it_does():
