@@ -65,16 +65,17 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
     return _by_shape(gold_tidy, tidied, policy) if same is None else (same, "probe")
 
 
-_CONSTANT = re.compile(r"(.*[\w})].*?\+\s*)(?:([A-Za-z])|\\text\s*\{\s*(?:const(?:ant)?\.?|C)\s*\})", re.DOTALL)
+_CONSTANT = re.compile(r"\+\s*(?:([A-Za-z])|\\text\s*\{\s*(?:const(?:ant)?\.?|C)\s*\})$")
 
 
 def with_constant(gold: str, answer: str) -> str:
     """The constant of integration called as the gold calls it: C."""
-    left, right = _CONSTANT.fullmatch(gold), _CONSTANT.fullmatch(answer)
-    if not left or not right or left.group(2) != "C" or right.group(2) not in (None, "c", "K", "k"):
+    left, right = _CONSTANT.search(gold[-_SHORT:]), _CONSTANT.search(answer[-_SHORT:])
+    if not left or not right or left.group(1) != "C" or right.group(1) not in (None, "c", "K", "k"):
         return answer
-    letters = re.sub(r"\\[A-Za-z]+", "", left.group(1) + right.group(1))
-    return answer if {"C", right.group(2)} & set(letters) else right.group(1) + "C"
+    heads = gold[: -len(left.group())], answer[: -len(right.group())]
+    letters = {char for head in heads for char in re.sub(r"\\[A-Za-z]+", "", head)}
+    return answer if {"C", right.group(1)} & letters or not heads[1].strip() else f"{heads[1]}+ C"
 
 
 class _Open(Exception):
