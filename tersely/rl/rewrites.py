@@ -14,6 +14,8 @@ from typing import ClassVar, Literal
 
 from tersely.algorithms import arm
 from tersely.checks import SpecError, check_fields, nearest, require_choice
+from tersely.eval.metrics_text import first_answer_position
+from tersely.rewards.verify.boxes import last_box
 from tersely.rl.examples import Attempt, Count, Example, Span
 from tersely.rl.parsing import thinking_part
 from tersely.rl.rewrites_sbt import SBT
@@ -54,8 +56,9 @@ class SelfBudgeter:
 @dataclass(frozen=True)
 class Arm:
     """arXiv 2505.20258: every prompt in four formats. The long chain is the longest right attempt, the short one the
-    shortest, the code the equations of the shortest as assignments, the direct one the answer alone. (The paper's formats
-    were written by a larger model; these are the model's own, and code is left out where a chain holds no equation.)
+    shortest up to the line that first states the answer, the code its equations up to there as assignments, the direct one
+    the answer alone. (The paper's formats were written by a larger model; these are the model's own, and code is left out
+    where a chain holds no equation.)
     """
 
     memory_field: ClassVar[str | None] = None
@@ -67,7 +70,8 @@ class Arm:
         answer = ordered[0].text.rpartition("</think>")[2].strip()
         bodies = {"direct": ""}
         if worked:
-            bodies |= {"short_cot": worked[0], "code": code(worked[0]), "long_cot": worked[-1]}
+            short = until_stated(worked[0], last_box(answer) or answer)
+            bodies |= {"short_cot": short, "code": code(short), "long_cot": worked[-1]}
         written = {mode: body for mode, body in bodies.items() if body or mode == "direct"}
         return [Example(mode, [Span(_formatted(mode, body, answer))]) for mode, body in written.items()]
 
@@ -75,6 +79,12 @@ class Arm:
 def _formatted(mode: str, body: str, answer: str) -> str:
     part = f"<{arm.TAGS[mode]}>\n{body}\n</{arm.TAGS[mode]}>\n" if mode != "direct" else ""
     return f"{part}<ANSWER>\n{answer}\n</ANSWER>"
+
+
+def until_stated(thought: str, answer: str) -> str:
+    """The thought up to the end of the line that first states the answer; all of it where none does."""
+    end = first_answer_position(thought, answer)
+    return thought if end is None else thought[:end] + thought[end:].partition("\n")[0]
 
 
 def code(thought: str) -> str:

@@ -44,6 +44,12 @@ def test_arm_has_four_formats_of_one_prompt():
     assert text_of(examples[0]) == "<ANSWER>\n\\boxed{46}\n</ANSWER>"
 
 
+def test_arms_short_chain_and_code_end_where_the_answer_first_stands():
+    examples = {e.kind: text_of(e) for e in build_rewrite("arm", "stage s")(attempts(LONG), words)}
+    assert examples["short_cot"].startswith("<COT>\n47 + 8 = 55\n55 - 9 = 46\n</COT>")
+    assert "Wait" in examples["long_cot"] and examples["code"].count("x = ") == 2
+
+
 def test_arm_without_a_thought_gives_the_answer_alone():
     assert [e.kind for e in build_rewrite("arm", "stage s")(attempts(NONE), words)] == ["direct"]
 
