@@ -15,6 +15,7 @@ from tersely.checks import SpecError, check_fields, nearest, require_range
 from tersely.rl.batch import BatchPlan
 from tersely.rl.guards.kinds import guards_of
 from tersely.rl.objective import SLOT_DEFAULTS, Objective
+from tersely.rl.trl_fields import require_read
 
 DERIVED = {
     "num_generations": "group_size",
@@ -127,6 +128,7 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
         if key in ours:
             run_values[key] = value
         elif key in trl:
+            require_read(key, trl_loss=recipe.get("loss_type") in TRL_LOSSES)
             trl_values[key] = value
         else:
             raise SpecError(f"a recipe has no key {key!r}; {_nearest_key(key, ours | trl - DERIVED.keys())}")

@@ -1,0 +1,42 @@
+"""Fields of GRPOConfig that nothing here reads: a recipe that states one would be silently disobeyed.
+
+The slots took their place. TRL's own losses (`loss_type: luspo`, `vespo`) still read those in `OF_TRLS_LOSSES`.
+"""
+
+from __future__ import annotations
+
+from tersely.checks import SpecError
+
+OF_TRLS_LOSSES = {
+    **dict.fromkeys(
+        ("entropy_coef", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta")
+        + ("entropy_target", "use_adaptive_entropy"),
+        "controllers [{name: entropy_target}]",
+    ),
+    "off_policy_mask_threshold": "policy {name: sampler_correction, mode: sequence_mask}",
+    **dict.fromkeys(("vespo_k_pos", "vespo_k_neg", "vespo_lambda_pos", "vespo_lambda_neg"), "loss_type: vespo"),
+}
+"""Field -> what to state where the loss is ours."""
+
+NEVER_READ = {
+    "sapo_temperature_pos": "policy {name: sapo, tau_pos}",
+    "sapo_temperature_neg": "policy {name: sapo, tau_neg}",
+    "vllm_importance_sampling_correction": "policy {name: sampler_correction}",
+    "vllm_importance_sampling_mode": "policy {name: sampler_correction, mode}",
+    "vllm_importance_sampling_cap": "policy {name: sampler_correction, cap}",
+    "vllm_importance_sampling_clip_max": "policy {name: sampler_correction, cap}",
+    "vllm_importance_sampling_clip_min": "policy {name: sampler_correction, floor}",
+    "multi_objective_aggregation": "advantage",
+    "mask_truncated_completions": "reward [{name: truncation}] or filter {truncated_is_wrong}",
+    "min_p": "top_p or top_k",
+    "repetition_penalty": "top_p, top_k or sampling",
+    "generation_kwargs": "top_p, top_k or sampling",
+}
+"""Field -> what to state, always."""
+
+
+def require_read(key: str, trl_loss: bool) -> None:
+    """Raise for a field that would do nothing. `trl_loss`: the recipe runs one of TRL's own losses."""
+    instead = NEVER_READ.get(key) or (None if trl_loss else OF_TRLS_LOSSES.get(key))
+    if instead:
+        raise SpecError(f"{key} is TRL's, and nothing here reads it; state {instead} instead")
