@@ -44,9 +44,15 @@ def majority_at_k(answers: Any, correct: Any, k: int) -> float:
 def _rows(answers: Any, correct: np.ndarray, rank: int) -> list[Sequence[Hashable | None]]:
     """Labels may be tuples, so the rank of `correct` decides what a row is, not numpy."""
     outer = list(answers)
-    rows: list[Sequence[Hashable | None]] = [[x] for x in outer] if rank == 1 else [list(row) for row in outer]
+    rows: list[Sequence[Hashable | None]]
+    if rank == 1:
+        rows = [list(x) if isinstance(x, (list, np.ndarray)) else [x] for x in outer]
+    else:
+        rows = [[row] if isinstance(row, str) or not hasattr(row, "__iter__") else list(row) for row in outer]
     if len(rows) != len(correct) or any(len(row) != correct.shape[1] for row in rows):
         raise ValueError(f"answers does not match the shape {correct.shape} of correct")
+    if not all(isinstance(label, Hashable) for row in rows for label in row):
+        raise ValueError("answers holds a label that is not hashable; make it a text or a tuple")
     return rows
 
 

@@ -57,6 +57,15 @@ def test_labels_may_be_any_hashable_and_one_dimensional():
     assert majority_at_k(np.array([["3", "3"]], dtype=object), [[1, 1]], 2) == pytest.approx(1.0)
 
 
+def test_a_column_and_a_vector_are_the_same():
+    for answers in (["42", "7", None], [["42"], ["7"], [None]], [42, 7.5, None]):
+        for correct in ([1, 0, 0], [[1], [0], [0]]):
+            assert majority_at_k(answers, correct, 1) == pytest.approx(1 / 3)
+    assert majority_at_k([[("a", 1), "b"]], [[1, 0]], 2) == 0.5
+    with pytest.raises(ValueError, match="answers holds a label that is not hashable"):
+        majority_at_k([[["a"]]], [[1]], 1)
+
+
 def test_problems_with_too_few_samples_are_left_out():
     assert majority_at_k([["x", "x"], ["y", "y"]], [[1, 1], [0, NAN]], 2) == pytest.approx(1.0)
     assert np.isnan(majority_at_k([["x"]], [[1]], 2))
