@@ -29,7 +29,8 @@ class GuardFeed(TrainerCallback):
         self.stopping: str | None = None
 
     def observe(self, name: str, value: float) -> None:
-        self.heard.setdefault(name, []).append(float(value))
+        if self.trainer.model.training:  # an evaluation on other problems says nothing of the run
+            self.heard.setdefault(name, []).append(float(value))
 
     def scored(self, scores: Any) -> None:
         """What no metric says of a batch: its mean reward, where that is known."""

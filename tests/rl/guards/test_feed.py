@@ -116,6 +116,16 @@ def test_a_way_back_that_cannot_be_is_refused_before_the_run(changes, message):
             require_for_guards(run, args)
 
 
+def test_an_evaluation_is_not_listened_to(make_trainer):
+    trainer = make_trainer()
+    trainer.model.eval()
+    trainer._record("efficiency/tokens_mean", 1.0)
+    assert not trainer.guards.heard
+    trainer.model.train()
+    trainer._record("efficiency/tokens_mean", 1.0)
+    assert trainer.guards.heard == {"efficiency/tokens_mean": [1.0]}
+
+
 def test_the_old_keys_say_where_they_went(make_trainer):
     with pytest.raises(SpecError, match=r"state guards \{undecided: \{threshold\}\} instead"):
         make_trainer(undecided_limit=0.3)
