@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise SpecError(f"tersely eval needs {', '.join('--' * (name != 'model') + name for name in missing)}")
     names = [name.strip() for name in options.benchmarks.split(",") if name.strip()]
     benchmarks = [find_benchmark(name) for name in names]  # a typing error costs no loading of a model
+    refuse_early(options, benchmarks)
     plans = {benchmark.name: strategies_of(options, benchmark) for benchmark in benchmarks}
     budgets = parse_budgets(options.budgets)
     from tersely.eval.engines import make_evaluator
@@ -103,6 +104,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         getattr(evaluator.verifier, "close", lambda: None)()
     print(f"records: {options.out / 'records.jsonl'}; next: tersely report {options.out}")
     return 0
+
+
+def told_sampling(options: argparse.Namespace) -> dict[str, Any]:
+    """The sampling that the command line asks for."""
+    keys = ("samples", "temperature", "top_p", "top_k", "max_new_tokens")
+    return {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
+
+
+def refuse_early(options: argparse.Namespace, benchmarks: Sequence[Any]) -> None:
+    """What can be known to be wrong without the model: numbers out of range, files that are not there."""
+    from dataclasses import replace
+
+    from tersely.rl.data.sources import read_rows
+    from tersely.rl.data.spec import LOCAL_SUFFIXES
+
+    for benchmark in benchmarks:
+        replace(benchmark.sampling, **told_sampling(options))
+        source = replace(benchmark.source, limit=options.limit) if options.limit is not None else benchmark.source
+        if Path(str(source.path)).suffix in LOCAL_SUFFIXES:
+            next(iter(read_rows(source, 0)), None)
 
 
 def strategies_of(options: argparse.Namespace, benchmark: Any) -> list[Any]:
@@ -134,10 +155,7 @@ def evaluate_one(evaluator: Any, benchmark: Any, chosen: Any, budgets: list[int]
     """One benchmark under one strategy, and a line about each variant."""
     from tersely.eval.generate import budget_summary, summary
 
-    sampling: dict[str, Any] = dict(evaluator.maker_sampling) if options.sampling == "model" else {}
-    for key in ("samples", "temperature", "top_p", "top_k", "max_new_tokens"):
-        if getattr(options, key) is not None:
-            sampling[key] = getattr(options, key)
+    sampling = (dict(evaluator.maker_sampling) if options.sampling == "model" else {}) | told_sampling(options)
     evaluator.run(
         benchmark,
         options.out,

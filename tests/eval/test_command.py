@@ -32,6 +32,21 @@ def test_summary_line():
     )
 
 
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        (["--samples", "0"], "eval.samples is 0"),
+        (["--temperature", "-1"], "eval.temperature is -1.0"),
+        (["--limit", "0"], "limit is 0"),
+        (["--benchmarks", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
+        (["--budgets", "0,5"], "--budgets is '0,5'"),
+    ],
+)
+def test_mistakes_are_found_before_the_model_is_looked_for(tmp_path, more, words):
+    with pytest.raises(SpecError, match=words):
+        main([str(tmp_path / "no-model"), "--benchmarks", "testbed", "--out", str(tmp_path / "out"), *more])
+
+
 def test_list_of_strategies(capsys):
     from tersely.eval.strategies.registry import STRATEGIES
 
