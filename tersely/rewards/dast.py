@@ -9,7 +9,7 @@ Against GRPO: right answers below the budget gain, wrong answers below it lose (
 Degenerate: all right: L_b is their mean. All wrong: L_b = L_max. One right, K = 1: the same formula. Equal lengths, all
     truncated: the same formula. Undecided -> nan.
 Traps: a right answer earns at most 2 correct_slope (x >= -1) and at least the floor, whatever its length; tune the slope with
-    the advantage. A budget below one token counts as one.
+    the advantage. A budget of 0 tokens (all right, all empty) leaves x = L.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class DAST:
         length, right, rate = lengths(rollouts), right_rows(rollouts), solve_rate(rollouts)
         longest = cap(self.max_length, rollouts)
         budget = rate * mean_of(length, right).nan_to_num(longest) + (1 - rate) * longest
-        excess = (length - budget) / budget.clamp(min=1)
+        excess = (length - budget) / torch.where(budget > 0, budget, 1.0)
         gain = (self.correct_slope * (1 - excess)).clamp(min=self.correct_floor)
         loss = (self.wrong_slope * excess + self.wrong_ceiling).clamp(max=self.wrong_ceiling)
         return as_reward(torch.where(right, gain, loss), rollouts)

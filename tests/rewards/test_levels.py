@@ -37,6 +37,13 @@ def test_dast_all_wrong_compares_with_the_cap(make_rollouts):
     assert lone.item() == pytest.approx(0.5)
 
 
+def test_dast_budget_below_one_token_is_divided_by_as_it_is(make_rollouts):
+    got = build("reward", "dast")(make_rollouts([0, 1], [1, 1]))  # L_b 0.5: x = -1 and 1
+    assert got.tolist() == pytest.approx([1.0, 0.1])
+    empty = build("reward", "dast")(make_rollouts([0, 0], [1, 1]))  # L_b 0: x = L
+    assert empty.tolist() == [0.5, 0.5]
+
+
 def test_o1_pruner_takes_each_reference_where_it_is(make_rollouts):
     term = build("reward", {"name": "o1_pruner", "accuracy_weight": 2.0})
     memory = PromptMemory({"q0": {"reference_length": 400.0}})
