@@ -78,9 +78,9 @@ def _has_field(cls: type, name: str) -> bool:
 
 def _make(slot: str, name: str, parameters: dict[str, Any]) -> Any:
     cls = component_class(slot, name)
-    if "base" in parameters and _has_field(cls, "base"):
+    if slot == "policy" and "base" in parameters and _has_field(cls, "base"):
         base = parameters["base"]
-        parameters["base"] = build(slot, base) if isinstance(base, str | Mapping) else base
+        parameters["base"] = base if callable(base) else build(slot, base)
     return cls(**check_fields(cls, parameters, where=f"{slot} {name}"))
 
 
