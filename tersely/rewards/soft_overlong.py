@@ -8,6 +8,7 @@ Symbols: L_i sampled tokens; L_max the component's `max_length`, else the run's 
 Against GRPO: an additive term that looks at length alone: `[{name: correctness}, {name: soft_overlong}]`.
 Degenerate: right, wrong and truncated alike; no group statistic. Undecided -> nan.
 Traps: it is meant for stability near the cap, not for compression. A cache above the cap is an error.
+    A right row stays at or above a wrong one for weight <= 1.
 """
 
 from __future__ import annotations
