@@ -40,6 +40,7 @@ def warnings_of(
         *_filter(objective, group_size),
         *_sampling(objective, top_p),
         *_floor(objective),
+        *_controllers(objective),
     ]
 
 
@@ -70,6 +71,23 @@ def _floor(objective: Objective) -> list[str]:
     ]
 
 
+def _controllers(objective: Objective) -> list[str]:
+    """Controllers whose value acts on nothing in this policy."""
+    found = []
+    for controller in objective.controllers:
+        if not hasattr(controller, "apply"):
+            continue
+        moved = copy.deepcopy(controller)
+        moved.value = controller.value + 1
+        if moved.apply(objective.policy) == objective.policy:
+            names = type(controller).__name__, type(objective.policy).__name__
+            found.append(
+                "controller {} acts on nothing in policy {}: entropy_clip moves the bounds of clip and clip_cov, ares_kl the "
+                "beta of window_kl".format(*names)
+            )
+    return found
+
+
 def _schedule(policy: Any, ratio_is_one: bool) -> list[str]:
     if not ratio_is_one:
         return []
@@ -82,10 +100,11 @@ def _schedule(policy: Any, ratio_is_one: bool) -> list[str]:
 
 
 def _credit(advantage: Any, policy: Any) -> list[str]:
-    if not (is_token_level(advantage) and averages_credit(policy)):
+    part = next((part for part in chain(policy) if averages_credit(part)), None)
+    if part is None or not is_token_level(advantage):
         return []
     return [
-        f"advantage {type(advantage).__name__} gives every token its own credit, and policy {type(policy).__name__} has one "
+        f"advantage {type(advantage).__name__} gives every token its own credit, and policy {type(part).__name__} has one "
         "ratio a sequence: the credit is averaged away. Use {name: gspo, form: token}, or a policy with token ratios"
     ]
 

@@ -17,7 +17,9 @@ def warned(ratio_is_one=False, engine="transformers", top_p=1.0, group_size=8, *
 
 
 @pytest.mark.parametrize(
-    "policy", ["gspo", "gmpo", {"name": "clip", "importance": "sequence"}, {"name": "kl_penalty", "base": "gmpo"}]
+    "policy",
+    ["gspo", "gmpo", {"name": "clip", "importance": "sequence"}]
+    + [{"name": name, "base": "gmpo"} for name in ("kl_penalty", "high_entropy_mask")],
 )
 def test_token_credit_with_one_ratio_a_sequence(policy):
     assert "the credit is averaged away" in warned(advantage="ktae", policy=policy)
@@ -60,6 +62,16 @@ def test_a_filter_that_keeps_only_groups_without_signal():
     assert warned(filter=only_right, reward=["correctness", {"name": "alp"}]) == ""
     assert warned(filter=only_right, advantage="group_mean", reward="kimi") == ""
     assert warned(filter="any_right") == ""
+
+
+@pytest.mark.parametrize(
+    ("controller", "idle", "moved"),
+    [("entropy_clip", "sapo", {"name": "kl_penalty", "base": "clip"}), ("ares_kl", "clip", "window_kl")],
+)
+def test_a_controller_without_anything_to_move(controller, idle, moved):
+    assert "acts on nothing in policy" in warned(controllers=[controller], policy=idle)
+    assert warned(controllers=[controller], policy=moved) == ""
+    assert warned(controllers=["entropy_target"], policy=idle) == ""
 
 
 def test_wrappers_that_act_twice_or_on_too_little():
