@@ -101,6 +101,7 @@ def test_slots_and_defaults_of_the_concepts_are_those_of_the_code():
         "of the groups are all right",
         "of the completions end in a loop",
         "there is no guard",
+        "A file that was cut while it was copied",
         "the loss of step",
         "needs vLLM, which is not installed",
         "it was asked to by SIGUSR1",
