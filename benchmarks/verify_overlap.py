@@ -72,7 +72,6 @@ def run(folder: Path, steps: int, hard: bool, overlap: bool) -> dict[str, float]
                 "preflight": False,
                 "run_dir": str(folder),
                 "gradient_checkpointing": False,
-                "undecided_limit": 1.0,
             },
             resume=False,
         )
