@@ -84,12 +84,16 @@ class _Open(Exception):
 
 def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
     """Collections and labelled values whose elements are all decided here."""
+    if max(len(gold), len(answer)) > 4 * _SHORT:
+        return None  # a text, no answer: label after label would be taken from it
     shapes = shape(gold), shape(answer)
     whole = all(found.kind == "atom" and found.text == text for found, text in zip(shapes, (gold, answer), strict=True))
     if whole or refused(gold, answer, policy) is not None:
         return None
 
     def same(left: str, right: str) -> bool:
+        if len(left) + len(right) >= len(gold) + len(answer):
+            raise _Open  # no element of the two, and the same question again
         decided = decide_fast(left, right, policy)
         if decided is None:
             raise _Open
@@ -97,7 +101,7 @@ def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None
 
     try:
         equal = Structure(policy, same).equal(*shapes)
-    except _Open:
+    except (_Open, RecursionError):
         return None
     if equal:
         return True, "structure"
