@@ -29,11 +29,11 @@ from tersely.rl.vllm_stream import Stream
 class ServerEngine:
     """Generates on the servers at `addresses` (a list, or one text with commas).
 
-    `weights_dir` must be one that the servers see under the same path. `concurrency` requests are under way at once on
-    each server. Deadlines, seconds: `start_s` for a server to come up, `answer_s` for one completion, `sync_s` for one
-    server to load the weights, `probe_s` for a server with requests under way to say that it lives. The key of
-    the servers is TERSELY_SERVER_KEY of the environment. Raises `ServerDown` where no server is left, `StaleEngineError`
-    for an answer from other weights, `SpecError` for what a server refuses.
+    `weights_dir` must be one that the servers see under the same path, and this run's own. `concurrency` requests are
+    under way at once on each server. Deadlines, seconds: `start_s` for a server to come up, `answer_s` for one
+    completion, `sync_s` for one server to load the weights, `probe_s` for a server with requests under way to say that
+    it lives. The key of the servers is TERSELY_SERVER_KEY of the environment. Raises `ServerDown` where no server is
+    left, `StaleEngineError` for an answer from other weights, `SpecError` for what a server refuses.
     """
 
     reports_logprobs = True
@@ -206,6 +206,8 @@ class ServerEngine:
         from safetensors.torch import save_file
 
         name = f"{self._run}-{version}"
+        for left in self.weights_dir.glob("[0-9a-f]*-[0-9]*"):  # by a run that was killed while servers loaded
+            shutil.rmtree(left, ignore_errors=True)
         folder = (self.weights_dir / name).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -114,7 +114,10 @@ def test_a_guard_goes_on_where_it_was(name):
     ("section", "message"),
     [
         ({"length_colapse": {}}, "there is no guard 'length_colapse'; did you mean 'length_collapse'"),
-        ({"repetition": {"thresholds": 0.1}}, "guards.repetition has no parameter 'thresholds'; did you mean 'threshold'"),
+        (
+            {"repetition": {"thresholds": 0.1}},
+            "guards.repetition has no parameter 'thresholds'; did you mean 'threshold'",
+        ),
         ({"repetition": {"action": "rollback"}}, "action is 'rollback'; did you mean 'roll_back'"),
         ({"repetition": {"threshold": 1.5}}, "guards.repetition.threshold is 1.5; it must be .*at most 1"),
         ({"length_collapse": {"threshold": 1.5}}, "length_collapse.threshold is 1.5; it must be below 1"),
