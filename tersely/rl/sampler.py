@@ -45,7 +45,7 @@ def gumbel_noise(seeds: Tensor, position: int, vocabulary: int) -> Tensor:
     row = _mix(seeds + place * _GOLDEN).unsqueeze(1)
     token = torch.arange(1, vocabulary + 1, dtype=torch.int64, device=seeds.device) * _GOLDEN
     bits = _shift(_mix(row + token), 40)  # 24 bits: exact in float32
-    uniform = (bits.float() + 0.5) * 2.0**-24
+    uniform = ((bits.float() + 0.5) * 2.0**-24).clamp(max=1 - 2.0**-24)  # 24 ones and a half round up to 1: noise inf
     return -torch.log(-torch.log(uniform))
 
 

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from tersely.rl.engine import GenerationRequest
 from tersely.rl.models import load_tokenizer
-from tersely.rl.sampler import TransformersEngine, gumbel_noise
+from tersely.rl.sampler import GumbelSampling, TransformersEngine, gumbel_noise
 from tersely.rl.seeds import sample_seed
 
 
@@ -26,6 +26,16 @@ def test_noise_is_standard_gumbel():
     noise = torch.cat([gumbel_noise(seeds, position, 50).flatten() for position in range(4)])
     assert stats.kstest(noise.double().numpy(), "gumbel_r").pvalue > 1e-3
     assert noise.isfinite().all()
+
+
+def test_the_largest_draw_is_finite_and_never_decides_against_the_model():
+    """One hash in 2^24 rounds up to a uniform of 1: with a vocabulary of 150,000 that is one position in a hundred."""
+    noise = gumbel_noise(torch.tensor([0]), 33, 150_000)
+    assert noise.argmax() == 102574  # the hash of 24 ones
+    assert noise.isfinite().all() and noise.max() < 17
+    logits = torch.full((1, 150_000), -40.0)
+    logits[0, 7] = 0.0
+    assert GumbelSampling(1.0, 1.0, 0)(logits, torch.tensor([0]), 33).argmax() == 7
 
 
 def test_noise_differs_by_seed_position_and_token():
