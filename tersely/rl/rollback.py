@@ -116,6 +116,7 @@ def restore(trainer: Any, path: str) -> None:
         deepspeed_load_checkpoint(trainer.model_wrapped, path, load_module_strict=strict)
     else:
         trainer._load_from_checkpoint(path)
+    trainer._synced_step = -1  # an evaluation at this very step may have pushed the weights that led astray
     trainer._load_optimizer_and_scheduler(path)
     trainer._load_scaler(path)
     trainer.lr_scheduler.load_state_dict(schedule)

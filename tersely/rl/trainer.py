@@ -33,7 +33,7 @@ from tersely.rl.config import TRL_LOSSES, RunConfig
 from tersely.rl.control import ControllerFeed
 from tersely.rl.drawing import Drawing
 from tersely.rl.engine import Generation, GenerationRequest
-from tersely.rl.engine_gap import GapGuard, gap
+from tersely.rl.engine_gap import GapGuard, gap, over_ranks
 from tersely.rl.facts import completion_rows, group_metrics, rollouts_from_facts
 from tersely.rl.grading import Grader
 from tersely.rl.guards.feed import Guarded, GuardFeed
@@ -227,7 +227,8 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
 
     def _measure_gap(self, sampler_logps: Tensor, mask: Tensor) -> None:
         """Rule: the engine samples from the current weights, or the run stops."""
-        measured = gap(sampler_logps, self.drawing.logp(*self._policy_pass()), mask)
+        own = gap(sampler_logps, self.drawing.logp(*self._policy_pass()), mask)
+        measured = over_ranks(gather_object([own]))
         for name, value in measured.items():
             self._record(f"engine_gap/{name}", value)
         self.gap_guard.check(measured, self.state.global_step, self.engine.facts())

@@ -180,3 +180,22 @@ def test_fsdp_is_refused(monkeypatch):
     args = SimpleNamespace(fsdp=None, save_strategy="steps", save_only_model=False)
     with pytest.raises(SpecError, match="FSDP's shards"):
         require_rollback("accuracy_floor", SimpleNamespace(max_rollbacks=2), args)
+
+
+def test_an_engine_that_an_evaluation_had_synchronised_gets_the_restored_weights(make_trainer, tmp_path):
+    """The weights of the step that is then gone back behind: the next batch must not be drawn from them."""
+    trainer, _ = train(make_trainer, tmp_path, [5])
+
+    class Evaluated(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            trainer._synced_step = state.global_step  # as an evaluation at every step leaves it
+
+    seen = {}
+    original = trainer._generate_single_turn
+    trainer._generate_single_turn = lambda *a, **k: (
+        seen.__setitem__(trainer.state.global_step, trainer._synced_step) or original(*a, **k)
+    )
+    trainer.add_callback(Evaluated())
+    trainer.train()
+    assert seen[4] == 4, "nothing has changed since the evaluation"
+    assert seen[5] != 5, "the engine holds the weights that led astray"

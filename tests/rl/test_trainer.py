@@ -147,3 +147,56 @@ def test_entropies_of_the_old_policy_arrive_once(make_trainer):
     ids, entropy, length = seen[0]
     assert ids.shape == entropy.shape and ((ids >= 0).sum(1) == length).all()
     assert (entropy[ids >= 0] > 0).all() and output["old_per_token_logps"].shape == entropy.shape
+
+
+class Reporting:
+    """The trained model behind an engine that reports log-probs, off by what it is told."""
+
+    reports_logprobs = True
+
+    def __init__(self, off=0.0):
+        self.off, self.inner, self.versions = off, None, []
+
+    def generate(self, requests, **sampling):
+        from dataclasses import replace
+
+        drawn = self.inner.generate([replace(r, logprobs=True) for r in requests], **sampling)
+        return [replace(g, logprobs=tuple(p + self.off for p in g.logprobs)) for g in drawn]
+
+    def sync_weights(self, model, version):
+        self.versions.append(version)
+
+    def facts(self):
+        return {"engine": "reporting", "version": self.versions[-1] if self.versions else None}
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def reporting(make_trainer):
+    def make(off=0.0, **recipe):
+        engine = Reporting(off)
+        trainer = make_trainer(engine=engine, **recipe)
+        engine.inner = trainer._own_engine()
+        return trainer, engine
+
+    return make
+
+
+def test_the_gap_that_stops_a_run_is_that_of_all_ranks(reporting, monkeypatch):
+    from tersely.rl import trainer as module
+    from tersely.rl.engine_gap import StaleEngineError
+
+    gather = module.gather_object
+
+    def with_another_rank(values):
+        own = gather(values)
+        far = {"mean": 1.0, "max": 2.0, "ratio": 1.0, "tokens": 1e6}
+        return own + [far] if own and isinstance(own[0], dict) and "tokens" in own[0] else own
+
+    trainer, _ = reporting()
+    one_batch(trainer)
+    monkeypatch.setattr(module, "gather_object", with_another_rank)
+    with pytest.raises(StaleEngineError, match="differ by"):
+        one_batch(trainer)
