@@ -31,6 +31,22 @@ NEVER_READ = {
     "min_p": "top_p or top_k",
     "repetition_penalty": "top_p, top_k or sampling",
     "generation_kwargs": "top_p, top_k or sampling",
+    "cache_implementation": "engine",
+    **dict.fromkeys(
+        ("use_transformers_continuous_batching", "transformers_continuous_batching_config", "use_transformers_paged")
+        + ("vllm_mode", "vllm_model_impl", "vllm_tensor_parallel_size", "vllm_structured_outputs_regex"),
+        "engine",
+    ),
+    **dict.fromkeys(
+        ("vllm_server_base_url", "vllm_server_host", "vllm_server_port", "vllm_server_timeout", "vllm_group_port"),
+        "engine: vllm_server and servers",
+    ),
+    "max_tool_calling_iterations": "max_completion_length",
+    **dict.fromkeys(
+        ("eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "do_eval", "num_generations_eval")
+        + ("per_device_eval_batch_size", "load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+        "evaluation {every, dataset}",
+    ),
 }
 """Field -> what to state, always."""
 
