@@ -36,6 +36,7 @@ def make_trainer(folder: str, vocabulary: int | None, rows: int, **recipe: Any) 
     """Our trainer over the embedded model, or over a small one with this vocabulary; `rows` is its micro-batch."""
     from transformers import AutoModelForCausalLM, Qwen2Config
 
+    from tersely.rewards import Verifier
     from tersely.rl.config import grpo_config, split_recipe
     from tersely.rl.data import load_problems
     from tersely.rl.models import load_model
@@ -55,7 +56,7 @@ def make_trainer(folder: str, vocabulary: int | None, rows: int, **recipe: Any) 
     trainer = TerselyTrainer(
         run=run,
         objective=objective,
-        verifier=None,
+        verifier=Verifier(),
         model=model,
         args=args,
         train_dataset=data,
