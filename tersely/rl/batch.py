@@ -9,6 +9,7 @@ accumulation = micro-batches per rank / updates_per_batch   (gradient_accumulati
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from tersely.checks import SpecError
 
@@ -81,6 +82,14 @@ class BatchPlan:
             ("micro_batches", self.micro_batches, "rows_per_rank / micro_batch"),
             ("accumulation", self.accumulation, "micro_batches / updates_per_batch"),
         ]
+
+
+def updates_of_a_batch(args: Any) -> int:
+    """Optimiser steps that one generation batch makes, by a GRPOConfig; 1 where nothing is generated (an SFTConfig)."""
+    generated = getattr(args, "steps_per_generation", None)
+    if generated is None:
+        return 1
+    return max(1, generated * args.num_iterations // args.gradient_accumulation_steps)
 
 
 def _divisors(number: int) -> str:

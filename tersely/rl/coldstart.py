@@ -17,11 +17,15 @@ from typing import Any
 
 from tersely.checks import SpecError, check_fields, nearest, require_range
 from tersely.rl.checkpoint import write_json
+from tersely.rl.deadlines import now
 from tersely.rl.examples import Attempt, Span
+from tersely.rl.grading import verdicts_of
 from tersely.rl.rewrites import build_rewrite
 from tersely.rl.seeds import sample_seed
 
 EXAMPLES, MEMORY = "examples.json", "memory.json"
+AT_ONCE = 4096
+"""Samples drawn in one go: enough to keep an engine busy, few enough that the watch hears of it in between."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,14 @@ class ColdStart:
 
 
 def train_cold_start(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
-    """Collect once, then train to `stage.final`. Returns the trainer."""
+    """Collect once, then train to `stage.final`. Returns the trainer.
+
+    Raises `SavedAndStopped` where it was asked to save and stop.
+    """
     from accelerate import PartialState
 
     from tersely.rl.coldstart_trainer import sft_trainer
+    from tersely.rl.save_on_signal import SaveOnSignal
     from tersely.rl.stages import carried_state
 
     spec = ColdStart.of(stage)
@@ -84,7 +92,10 @@ def train_cold_start(stage: Any, previous: Any, run_dir: Path, resume: bool) -> 
     state = {"memory": json.loads((stage.folder / MEMORY).read_text())}
     state["objective"] = carried_state(previous).get("objective") or {}
     trainer, last = sft_trainer(stage, spec, examples, run_dir, resume)
+    saver = SaveOnSignal()
+    trainer.add_callback(saver)
     trainer.train(resume_from_checkpoint=last)
+    saver.raise_if_stopped(stage.folder)
     trainer.save_final(stage.final, state)
     return trainer
 
@@ -111,7 +122,8 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     verifier = make_verifier(run.verifier)
     ranks = PartialState()
     mine = [row for i, row in enumerate(rows) if i % ranks.num_processes == ranks.process_index]
-    sampler = Sampler(engine, tokenizer, verifier, args.seed, args.max_completion_length)
+    template = args.chat_template_kwargs or {}
+    sampler = Sampler(engine, tokenizer, verifier, args.seed, args.max_completion_length, template)
     rewrite = build_rewrite(spec.rewrite, f"stage {stage.name}")
     try:
         share = [row for i, row in enumerate(mine) if i * ranks.num_processes + ranks.process_index < spec.prompts]
@@ -161,23 +173,33 @@ class Sampler:
     verifier: Any
     seed: int
     cap: int
+    template: dict[str, Any] = field(default_factory=dict)
+    """chat_template_kwargs."""
 
     def attempts(self, rows: list[dict[str, Any]], samples: int, temperature: float) -> list[list[Attempt]]:
         """One list a row, in order; empty where no sample was right."""
+        found: list[list[Attempt]] = []
+        step = max(1, AT_ONCE // samples)
+        for first in range(0, len(rows), step):
+            now(f"cold start: sampling prompt {first + 1} of {len(rows)}")
+            found += self._attempts(rows[first : first + step], samples, temperature)
+        return found
+
+    def _attempts(self, rows: list[dict[str, Any]], samples: int, temperature: float) -> list[list[Attempt]]:
         from tersely.rl.engine import GenerationRequest
         from tersely.rl.rollout import Template
 
-        tail = Template.of(self.tokenizer).tail
+        tail = Template.of(self.tokenizer, self.template).tail
         requests, owners = [], []
         for place, row in enumerate(rows):
-            ids = self.tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
+            ids = turn_ids(self.tokenizer, row["prompt"], self.template)
             for j in range(samples):
                 seed = sample_seed(self.seed, 0, row["prompt_id"], j, salt="cold start")
                 requests.append(GenerationRequest(tuple(ids), seed, self.cap))
                 owners.append(place)
         drawn = self.engine.generate(requests, temperature=temperature)
         texts = self.tokenizer.batch_decode([g.token_ids for g in drawn], skip_special_tokens=True)
-        verdicts = self.verifier.verify([rows[place]["answer"] for place in owners], texts)
+        verdicts = verdicts_of(self.verifier, [rows[place] for place in owners], texts)
         found: list[list[Attempt]] = [[] for _ in rows]
         for place, generation, text, verdict in zip(owners, drawn, texts, verdicts, strict=True):
             if verdict.correct == 1 and generation.finish == "eos":
@@ -185,12 +207,17 @@ class Sampler:
         return found
 
 
+def turn_ids(tokenizer: Any, prompt: list[dict[str, str]], template: dict[str, Any]) -> list[int]:
+    """The chat up to the opened assistant's turn; `template` holds chat_template_kwargs."""
+    return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False, **template))
+
+
 def tokens_and_weights(
-    tokenizer: Any, prompt: list[dict[str, str]], spans: list
+    tokenizer: Any, prompt: list[dict[str, str]], spans: list, template: dict[str, Any] | None = None
 ) -> tuple[list[int], list[float], list[bool]]:
     """Ids of prompt, spans and end, each tokenised alone so that they concatenate; one weight an id, 0 on the prompt; and
     which of them are exempt."""
-    ids = list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
+    ids = turn_ids(tokenizer, prompt, template or {})
     weights, exempt = [0.0] * len(ids), [False] * len(ids)
     for span in (*(Span(*span) for span in spans), None):
         part = [tokenizer.eos_token_id] if span is None else tokenizer.encode(span.text, add_special_tokens=False)

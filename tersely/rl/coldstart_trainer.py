@@ -12,7 +12,7 @@ from trl import SFTConfig, SFTTrainer
 
 from tersely.components import build
 from tersely.rl import checkpoint
-from tersely.rl.callbacks import RunFiles
+from tersely.rl.callbacks import Phases, RunFiles
 from tersely.rl.coldstart import ColdStart, tokens_and_weights
 from tersely.rl.guards.loss import check_loss
 from tersely.rl.order import PromptStream
@@ -88,7 +88,8 @@ def sft_trainer(
     run, trl_values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
     args = sft_config(stage, spec, trl_values)
     model, tokenizer = load_model(run.model_name_or_path, args)
-    rows = [tokens_and_weights(tokenizer, example["prompt"], example["spans"]) for example in examples]
+    template = trl_values.get("chat_template_kwargs")
+    rows = [tokens_and_weights(tokenizer, example["prompt"], example["spans"], template) for example in examples]
     last, passed_over = checkpoint.latest_whole(stage.folder) if resume else (None, [])
     trainer = ColdStartTrainer(
         sft_loss=None if spec.sft_loss is None else build("sft_loss", spec.sft_loss),
@@ -101,6 +102,7 @@ def sft_trainer(
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     trainer.add_callback(Line())
+    trainer.add_callback(Phases())
     if trainer.accelerator.is_main_process:
         for line in (*passed_over, *([f"going on from {last.name}"] if last else [])):
             print(line, flush=True)

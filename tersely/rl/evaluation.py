@@ -21,6 +21,7 @@ from transformers import TrainerCallback
 from tersely.checks import SpecError, check_fields, require_range
 from tersely.rl.checkpoint import write_json
 from tersely.rl.engine import GenerationRequest
+from tersely.rl.grading import verdicts_of
 from tersely.rl.run_dir import MetricsFile
 from tersely.rl.seeds import sample_seed
 
@@ -154,7 +155,7 @@ class HeldOutEvaluation(TrainerCallback):
             [self._request(q, j, seed) for q, j in mine], temperature=self._temperature()
         )
         texts = trainer._tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
-        verdicts = trainer.grader.verifier.verify([self.rows[q]["answer"] for q, _ in mine], texts)
+        verdicts = verdicts_of(trainer.grader.verifier, [self.rows[q] for q, _ in mine], texts)
         facts = [
             (q, j, verdict.correct, len(generation.token_ids), generation.finish == "length")
             for (q, j), generation, verdict in zip(mine, generations, verdicts, strict=True)

@@ -9,6 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 
+def verdicts_of(verifier: Any, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> list[Any]:
+    """One verdict a row, from its `answer`; a verifier that takes prompts, as a judge does, reads its `problem` too."""
+    golds, prompts = [row["answer"] for row in rows], [row["problem"] for row in rows]
+    if "prompts" in inspect.signature(verifier.verify).parameters:
+        return verifier.verify(golds, list(texts), prompts)
+    return verifier.verify(golds, list(texts))
+
+
 class Grader:
     """One rank's verifier behind a thread. The heavy work is in the verifier's own processes."""
 
@@ -16,7 +24,6 @@ class Grader:
         self.verifier = verifier
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verify")
         self._pending: Future | None = None
-        self._reads_prompts = "prompts" in inspect.signature(verifier.verify).parameters
 
     def start(self, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> None:
         self._pending = self.submit(rows, texts)
@@ -27,11 +34,7 @@ class Grader:
 
     def _verify(self, rows: list[dict[str, Any]], texts: list[str]) -> tuple[list[Any], float]:
         began = time.perf_counter()
-        golds, prompts = [row["answer"] for row in rows], [row["problem"] for row in rows]
-        verdicts = (
-            self.verifier.verify(golds, texts, prompts) if self._reads_prompts else self.verifier.verify(golds, texts)
-        )
-        return verdicts, time.perf_counter() - began
+        return verdicts_of(self.verifier, rows, texts), time.perf_counter() - began
 
     def result(self) -> tuple[list[Any], float, float]:
         """(verdicts, seconds of verifying, seconds waited for here)."""

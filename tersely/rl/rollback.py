@@ -25,6 +25,7 @@ from accelerate.utils import broadcast_object_list
 
 from tersely.checks import SpecError
 from tersely.rl import checkpoint
+from tersely.rl.batch import updates_of_a_batch
 from tersely.rl.guards import RunStopped
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ class RollBack:
     def act(self) -> None:
         """Collective. Raises `RunStopped` where there is nothing to go back to, or the limit is reached."""
         trainer, step = self.trainer, self.trainer.state.global_step
-        updates = trainer.args.steps_per_generation * trainer.num_iterations // trainer.args.gradient_accumulation_steps
-        if step % max(1, updates):
+        if step % updates_of_a_batch(trainer.args):
             return
         wanted = min(self._good_until, step) if self._reason else math.inf
         until = _smallest(wanted, trainer.args.device)

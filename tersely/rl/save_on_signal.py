@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from tersely.rl.batch import updates_of_a_batch
 from tersely.rl.stopping import SavedAndStopped, request
 
 MARGIN = 1.5
@@ -30,7 +31,7 @@ class SaveOnSignal(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         now = time.monotonic()
         self._step_s, self._began = max(self._step_s, now - self._began), now
-        updates = max(1, args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps)
+        updates = updates_of_a_batch(args)
         if state.global_step % updates or state.global_step >= state.max_steps:
             return
         self.reason = request(MARGIN * (updates * self._step_s + self._save_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,10 +11,15 @@ import torch
 
 from tersely.checks import SpecError
 from tersely.components import build
-from tersely.rl.coldstart import ColdStart, tokens_and_weights
+from tersely.rl.coldstart import ColdStart, Sampler, tokens_and_weights, train_cold_start
 from tersely.rl.coldstart_trainer import ColdStartTrainer, collate
 from tersely.rl.stages import stages_of
+from tersely.rl.stopping import SavedAndStopped
 
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant><think>\n{% endif %}"
+)
 PROMPT = [{"role": "user", "content": "1+1="}]
 
 
@@ -108,3 +114,94 @@ def test_what_is_refused(keys, message):
     assert stage.folder == Path("r/stages/1-warm")
     with pytest.raises(SpecError, match=message):
         ColdStart.of(stage)
+
+
+class Judge:
+    """Reads the problems, as a model that judges does; everything is right."""
+
+    def __init__(self):
+        self.problems = []
+
+    def verify(self, golds, texts, prompts=None):
+        self.problems += prompts or [None] * len(texts)
+        return [SimpleNamespace(correct=1.0) for _ in texts]
+
+
+class Echo:
+    """An engine that answers each request with `ok` and keeps the prompts."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.prompts, self.calls = tokenizer, [], 0
+
+    def generate(self, requests, **_):
+        from tersely.rl.engine import Generation
+
+        self.calls += 1
+        self.prompts += [self.tokenizer.decode(request.prompt_ids) for request in requests]
+        ids = (*self.tokenizer.encode("ok", add_special_tokens=False), self.tokenizer.eos_token_id)
+        return [Generation(ids, None, "eos") for _ in requests]
+
+
+def sampled(tokenizer, rows, monkeypatch, **kwargs):
+    monkeypatch.setattr("tersely.rl.coldstart.AT_ONCE", 4)
+    engine, judge = Echo(tokenizer), Judge()
+    sampler = Sampler(engine, tokenizer, judge, seed=0, cap=5, **kwargs)
+    return sampler.attempts(rows, 2, 1.0), engine, judge
+
+
+ROWS = [
+    {"prompt": [{"role": "user", "content": f"{i}?"}], "problem": f"{i}?", "answer": "a", "prompt_id": f"p{i}"}
+    for i in range(5)
+]
+
+
+def test_attempts_come_by_the_template_of_the_run_and_in_parts(tokenizer, monkeypatch):
+    """A run without thinking must not be warmed up with it; and a long collection says that it gets on."""
+    phases = []
+    monkeypatch.setattr("tersely.rl.coldstart.now", phases.append)
+    tokenizer.chat_template = TEMPLATE.replace("<think>\n", "{{ '' if plain else '<think>\n' }}")
+    found, engine, judge = sampled(tokenizer, ROWS, monkeypatch, template={"plain": True})
+    assert [len(attempts) for attempts in found] == [2] * 5 and found[0][0].turn == "<assistant>ok"
+    assert engine.prompts[0] == "<user>0?<assistant>" and engine.calls == 3 == len(phases)
+    assert judge.problems == [f"{i}?" for i in range(5) for _ in range(2)]
+    ids, _, _ = tokens_and_weights(tokenizer, PROMPT, [["ab", 1.0]], {"plain": True})
+    assert tokenizer.decode(ids) == "<user>1+1=<assistant>ab<eos>"
+
+
+def test_a_rank_without_prompts_has_no_attempts(tokenizer, monkeypatch):
+    assert sampled(tokenizer, [], monkeypatch)[0] == []
+
+
+@pytest.fixture
+def warm(tiny_model, tmp_path):
+    """A cold start whose examples were collected before."""
+    recipe = {
+        "model_name_or_path": str(tiny_model),
+        "run_dir": str(tmp_path),
+        "gradient_checkpointing": False,
+        "stages": [{"name": "warm", "kind": "sft", "steps": 2, "batch_size": 2, "settings": {"disable_tqdm": True}}],
+    }
+    (stage,) = stages_of(recipe)
+    examples = [{"prompt_id": f"p{i}", "prompt": PROMPT, "kind": "plain", "spans": [[f"{i}", 1.0]]} for i in range(4)]
+    stage.folder.mkdir(parents=True)
+    (stage.folder / "examples.json").write_text(json.dumps(examples))
+    (stage.folder / "memory.json").write_text("{}")
+    return stage
+
+
+def test_a_cold_start_says_what_it_does(warm, tmp_path, monkeypatch):
+    """Otherwise the watch takes a long one for a rank that is stuck, and ends the run."""
+    phases = []
+    monkeypatch.setattr("tersely.rl.callbacks.now", phases.append)
+    train_cold_start(warm, None, tmp_path, resume=True)
+    assert [phase for phase in phases if phase.startswith("step")] == ["step 1", "step 2"]
+    assert warm.finished()
+
+
+def test_a_cold_start_that_is_asked_to_stop_saves_and_stops(warm, tmp_path, monkeypatch):
+    monkeypatch.setattr("tersely.rl.save_on_signal.request", lambda needed_s: "it was asked to")
+    with pytest.raises(SavedAndStopped, match="saved checkpoint-1 in .*1-warm and stopped: it was asked to"):
+        train_cold_start(warm, None, tmp_path, resume=True)
+    monkeypatch.undo()
+    trainer = train_cold_start(warm, None, tmp_path, resume=True)
+    assert trainer.state.global_step == 2 and warm.finished()
