@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from tersely.checks import SpecError, nearest
+from tersely.places import fault_of
 
 CARD_KEYS = ("title", "paper", "summary", "label", "published")
 SLOT_KEYS = ("plan", "sampling", "reward", "advantage", "policy", "filter", "aggregate", "controllers")
@@ -72,8 +73,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping; anything else, and a key that stands twice, is a `SpecError`."""
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read ({fault_of(error)})") from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path} cannot be read ({error})") from None
     except yaml.YAMLError as error:
         raise SpecError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
     if values is None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.launch.options import Parser
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options whose default is None take the benchmark's own setting."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="tersely eval",
         description="Sample a model on benchmarks and verify every answer. Appends to OUT/records.jsonl; a second start "
         "with the same --out goes on where the first stopped.",
@@ -80,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing:
         raise SpecError(f"tersely eval needs {', '.join('--' * (name != 'model') + name for name in missing)}")
     names = [name.strip() for name in options.benchmarks.split(",") if name.strip()]
+    if not names:
+        raise SpecError(f"--benchmarks is {options.benchmarks!r}, which names none; `tersely eval --list` has them")
     benchmarks = [find_benchmark(name) for name in names]  # a typing error costs no loading of a model
     refuse_early(options, benchmarks)
     plans = {benchmark.name: strategies_of(options, benchmark) for benchmark in benchmarks}

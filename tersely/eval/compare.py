@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tersely.launch.options import Parser
+from tersely.places import fault_of
 
 if TYPE_CHECKING:
     from tersely.eval.runs import RunRecords
@@ -36,7 +38,7 @@ def compare(a: RunRecords | str | Path, b: RunRecords | str | Path) -> list[dict
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tersely compare",
         description="B against A on the same problems: tokens, accuracy, intervals, and a verdict.",
     )
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         found = compare(args.a, args.b)
     except (ValueError, OSError) as error:
-        print(f"tersely compare: {error}", file=sys.stderr)
+        print(f"error: {fault_of(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 2
     from tersely.eval.verdict import problems_text
 

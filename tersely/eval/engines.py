@@ -27,6 +27,8 @@ def make_evaluator(
 
     Raises `SpecError` for an unknown engine, a model without chat template, and vLLM where it is not installed.
     """
+    if not engine.startswith(("http://", "https://")):
+        require_place(model)
     verifier = make_verifier(workers)
     if engine.startswith(("http://", "https://")):
         return _served(model, engine, tokenizer or model, verifier, batch, max_model_len)
@@ -37,6 +39,19 @@ def make_evaluator(
             f"engine is {engine!r}; {nearest(engine, ENGINES)}, or a server's address such as http://host:8000"
         )
     return transformers_evaluator(model, tokenizer, verifier=verifier, batch=batch, dtype=dtype)
+
+
+def require_place(model: str) -> None:
+    """`SpecError` for a folder that is not there or holds no model, and for a hub id that cannot be had offline."""
+    from tersely.launch.preflight_checks import model_place
+    from tersely.places import beside
+
+    finding = model_place(model)
+    if finding.level == "fail":
+        hint = "" if Path(model).expanduser().exists() else beside(Path(model).expanduser())
+        raise SpecError(
+            "; ".join(filter(None, (f"model: {finding.text}", hint, "give a folder, a hub id, or `testbed`")))
+        )
 
 
 def make_verifier(workers: int | None = None) -> Any:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.launch.options import Parser
 
 HARNESSES = ("lm-eval", "lighteval")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="tersely interop", description=(__doc__ or "").partition(": ")[2])
+    parser = Parser(prog="tersely interop", description=(__doc__ or "").partition(": ")[2])
     commands = parser.add_subparsers(dest="command", required=True)
     inward = commands.add_parser("import", help="their files -> OUT/records.jsonl")
     inward.add_argument("harness", choices=HARNESSES)

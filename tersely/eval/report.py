@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -10,6 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tersely.launch.options import Parser
+from tersely.places import fault_of
 
 if TYPE_CHECKING:
     from tersely.eval.runs import RunRecords
@@ -99,7 +101,7 @@ def _same(folder: Path, wanted: str) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tersely report",
         description="Accuracy against tokens of evaluated runs, with intervals, as report.html, report.md, report.json.",
     )
@@ -118,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.watch:
             watch(args.runs, args.base, args.out, args.watch)
     except (ValueError, OSError) as error:
-        print(f"tersely report: {error}", file=sys.stderr)
+        print(f"error: {fault_of(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print()

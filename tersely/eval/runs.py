@@ -18,6 +18,7 @@ import numpy as np
 
 from tersely.eval.first_answer import first_correct_tokens
 from tersely.eval.records import FILE, SCORES, RecordReader, read_at
+from tersely.places import beside
 
 PLAIN = {None, "", "none", "plain", "default", "unlimited"}
 VERDICTS = tuple(SCORES)
@@ -117,9 +118,10 @@ def find_records(run: str | Path) -> Path:
     for place in places:
         if place.is_file():
             return place
+    hint = "" if path.exists() else beside(path)
     raise FileNotFoundError(
-        f"no {FILE} in {path} (looked for {', '.join(map(str, places))}); run `tersely eval` first, "
-        "or name a directory that holds one"
+        f"no {FILE} in {path} (looked for {', '.join(map(str, places))}); {hint + '; ' if hint else ''}run `tersely eval` "
+        "first, or name a directory that holds one"
     )
 
 

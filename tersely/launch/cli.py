@@ -40,7 +40,7 @@ TESTBED: Table = {
     "fetch-smollm2": ("tersely.testbed.smollm2:main", "fetch and convert SmolLM2-135M-Instruct"),
 }
 
-FILE_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+FILE_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +102,9 @@ def run_command(command: Callable[[Sequence[str]], int | None], arguments: Seque
         meant = isinstance(error, FILE_ERRORS) or type(error).__module__.startswith("tersely.")
         if not meant or os.environ.get("TERSELY_DEBUG"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        from tersely.places import fault_of
+
+        print(f"error: {fault_of(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 2 if isinstance(error, (SpecError, *FILE_ERRORS)) else getattr(error, "exit_code", 1)
 
 

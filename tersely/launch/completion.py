@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from tersely.checks import require_choice
+from tersely.launch.options import Parser
 
 BASH = """\
 _tersely() {{
@@ -40,7 +41,7 @@ INSTALL = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tersely completion",
         description="Print the completion script of a shell.",
         epilog="\n".join(INSTALL.values()),

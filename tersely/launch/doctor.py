@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +9,12 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 from tersely.launch.findings import Finding, as_json, failed, show
+from tersely.launch.options import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 1 where something cannot work."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tersely doctor",
         description="Check the installation and the machine: versions, GPUs, NCCL, vLLM, DeepSpeed, hub, limits, disk.",
     )

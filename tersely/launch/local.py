@@ -7,7 +7,6 @@ Ctrl-C or SIGTERM asks the ranks to save and stop at the next step; a second one
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shlex
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tersely.checks import SpecError, nearest
+from tersely.launch.options import Parser, check_keys
 
 SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD = 75, 2, 3
 NOT_MENDED = (SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD)
@@ -37,7 +37,7 @@ ON_CPU = ("--multi_gpu", "--num_machines", "1", "--dynamo_backend", "no")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: the training's; 75 for saved and stopped, 130 or 143 for ended by a signal without saving."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tersely launch local",
         description="Train a recipe on this machine's GPUs (or CPU). Any key of the recipe can be given as an option.",
     )
@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.rl.redaction import secret_values, struck
 
     recipe = load_recipe(options.recipe, overrides_from(rest))
+    check_keys(recipe, parser)
     owned = options.rollout_servers if needs_servers(recipe) else 0
     command = training_command(options, rest, owned)
     if owned:

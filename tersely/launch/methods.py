@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import inspect
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tersely.configs.load import SLOT_KEYS, list_methods, load_method
+from tersely.launch.options import Parser
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +19,7 @@ INDENT = "    "
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tersely methods",
         description="List the shipped methods, or print the card of one: formula, parameters, traps.",
     )

@@ -7,7 +7,6 @@ model, tokenizer, data       template, pad and EOS, lengths, memory, disk
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -17,11 +16,12 @@ from typing import Any
 
 from tersely.checks import SpecError
 from tersely.launch.findings import Finding, as_json, failed, show
+from tersely.launch.options import Parser, check_keys
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 1 where something cannot work (0 with --force)."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tersely preflight",
         description="Check a recipe and draw a few real rollouts. Any key of the recipe can be given as an option.",
     )
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.launch.train import overrides_from
 
     recipe = load_recipe(options.recipe, overrides_from(rest))
+    check_keys(recipe, parser)
     if needs_servers(recipe):
         return with_a_server(options.recipe, rest, sys.argv[2:] if argv is None else argv)
     for name, value in (recipe.get("env") or {}).items():

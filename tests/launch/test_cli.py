@@ -84,17 +84,22 @@ def test_unknown_command_names_the_nearest(capsys):
 
 
 @pytest.mark.parametrize(
-    "error",
-    [SpecError("beta is 3; it must be below 1"), FileNotFoundError(2, "No such file", "x"), PermissionError("no")],
+    ("error", "line"),
+    [
+        (SpecError("beta is 3; it must be below 1"), "beta is 3; it must be below 1"),
+        (FileNotFoundError(2, "No such file", "no/such"), "there is no file or folder no/such; the folder "),
+        (PermissionError("no"), "no"),
+    ],
 )
-def test_an_error_of_the_user_is_one_line(error, capsys, monkeypatch):
+def test_an_error_of_the_user_is_one_line(error, line, capsys, monkeypatch):
     monkeypatch.delenv("TERSELY_DEBUG", raising=False)
 
     def command(_):
         raise error
 
     assert cli.run_command(command, []) == 2
-    assert capsys.readouterr().err == f"error: {error}\n"
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {line}") and printed.count("\n") == 1
     monkeypatch.setenv("TERSELY_DEBUG", "1")
     with pytest.raises(type(error)):
         cli.run_command(command, [])

@@ -5,13 +5,13 @@ RUN is an evaluated run (records.jsonl) of the same model, on problems that noth
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.launch.options import Parser
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Trace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="tersely fit", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="tersely fit", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("strategy", choices=("seal", "diff_adapt"))
     parser.add_argument("model", help="hub id, folder, or `testbed`")
     parser.add_argument("run", type=Path, help="evaluated run of this model, a directory with records.jsonl")

@@ -5,7 +5,6 @@ Exit status: 0 all rows verified, 1 some lines could not be read (they are named
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -14,6 +13,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+from tersely.launch.options import Parser
 
 _SHOWN = 20
 
@@ -52,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if bad else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tersely verify", description="Verdicts on a JSONL file of answers.")
+def _parser() -> Parser:
+    parser = Parser(prog="tersely verify", description="Verdicts on a JSONL file of answers.")
     parser.add_argument("file", type=Path, help='one JSON object a line, e.g. {"answer": "18", "response": "... 18."}')
     parser.add_argument("--gold", default="answer", help="the field of the reference answer (default: answer)")
     parser.add_argument("--response", default="response", help="the field of the model's text (default: response)")

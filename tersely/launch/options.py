@@ -1,0 +1,64 @@
+"""Options of the commands: a misspelt one is an error that names the nearest that there is."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, NoReturn
+
+from tersely.checks import SpecError, nearest
+
+CHOICE = re.compile(r"invalid choice: '?(.*?)'? \(choose from (.*)\)")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line: the nearest option or choice, and where the others are."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(self.unknown(unknown))
+        return found
+
+    def names(self) -> list[str]:
+        """The options, long and short, those of sub-commands too."""
+        below = [action.choices.values() for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return [*self._option_string_actions, *(name for parsers in below for p in parsers for name in p.names())]
+
+    def unknown(self, words: Sequence[str]) -> str:
+        """What is wrong with words that nothing took."""
+        options = [word.partition("=")[0] for word in words if word.startswith("-")]
+        if not options:
+            return f"{' '.join(map(repr, words))} stands alone: one argument too many, or an option's name is missing"
+        close = difflib.get_close_matches(options[0], self.names(), n=1)
+        return f"there is no option {options[0]}" + (f"; did you mean {close[0]}?" if close else "")
+
+    def error(self, message: str) -> NoReturn:
+        if found := CHOICE.search(message):
+            valid = [word.strip(" '\"") for word in found[2].split(",")]
+            message = f"{message[: found.start()]}{found[1]!r} is no choice; {nearest(found[1], valid)}"
+        self.exit(2, f"{self.prog}: error: {message} (`{self.prog} --help` lists what there is)\n")
+
+
+def recipe_keys() -> list[str]:
+    """Every key that a recipe may have, without importing TRL."""
+    text = (files("tersely.configs") / "recipe_keys.yaml").read_text(encoding="utf-8")
+    return [line[2:] for line in text.splitlines() if line.startswith("- ")]
+
+
+def check_keys(recipe: Mapping[str, Any] | Iterable[str], parser: argparse.ArgumentParser) -> None:
+    """Raise for a key that is neither a recipe's nor, as it may have been meant, an option of the command."""
+    known = set(recipe_keys())
+    options = {name.lstrip("-"): name for name in parser._option_string_actions if name.startswith("--")}
+    for key in recipe:
+        if key in known:
+            continue
+        close = difflib.get_close_matches(str(key), [*options, *sorted(known)], n=3)
+        meant = " or ".join(repr(options.get(word, word)) for word in close)
+        raise SpecError(
+            f"a recipe has no key {key!r}, and {parser.prog} no such option; "
+            + (f"did you mean {meant}?" if close else f"`{parser.prog} --help` and docs/concepts.md have what there is")
+        )

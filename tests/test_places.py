@@ -1,0 +1,32 @@
+"""Messages about paths name the path, what it is, and what lies near it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tersely.places import beside, fault_of
+
+
+def fault(action) -> str:
+    with pytest.raises(OSError) as caught:
+        action()
+    return fault_of(caught.value)
+
+
+def test_each_error_of_a_path_says_what_the_path_is(tmp_path):
+    (tmp_path / "records.jsonl").write_text("")
+    assert fault(lambda: (tmp_path / "records.jsnl").read_text()).endswith(f"did you mean {tmp_path}/records.jsonl?")
+    assert fault(lambda: (tmp_path / "none" / "x").read_text()).endswith(f"the folder {tmp_path}/none does not exist")
+    assert fault(lambda: tmp_path.read_text()) == f"{tmp_path} is a folder; a file is needed here"
+    assert "a folder is needed here" in fault(lambda: (tmp_path / "records.jsonl").mkdir())
+    assert "a folder is needed here" in fault(lambda: (tmp_path / "records.jsonl" / "x").read_text())
+    assert fault_of(PermissionError(13, "Permission denied", "/etc/shadow")).startswith(
+        "/etc/shadow: permission denied"
+    )
+    assert fault_of(OSError("a reason of its own")) == "a reason of its own"
+
+
+def test_nothing_is_proposed_where_nothing_is_alike(tmp_path):
+    (tmp_path / "zebra.yaml").write_text("")
+    assert beside(tmp_path / "recipe.yaml") == ""
+    assert beside(tmp_path / "zebar.yaml") == f"did you mean {tmp_path}/zebra.yaml?"
