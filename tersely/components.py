@@ -62,6 +62,11 @@ def component_class(slot: str, name: str) -> type:
     raise SpecError(f"{slot} {name!r} does not exist; {nearest(name, known)}")
 
 
+def numbered(names: Sequence[str]) -> list[str]:
+    """The names, each one that stands a second time with its place behind it."""
+    return [name if names.index(name) == i else f"{name}_{i}" for i, name in enumerate(names)]
+
+
 def _split(slot: str, spec: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(spec, str):
         return spec, {}

@@ -17,6 +17,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from tersely.checks import SpecError, nearest
+from tersely.components import numbered, registry
 
 
 class ControllerFeed(TrainerCallback):
@@ -71,8 +72,5 @@ def statistics_of(controller: Any) -> tuple[str, ...]:
 
 def controller_names(controllers: Sequence[Any]) -> list[str]:
     """Registry names (the class's own name for one from outside), numbered where one stands twice."""
-    from tersely.components import registry
-
     by_class = {cls: name for name, cls in registry("controller").items()}
-    names = [by_class.get(type(controller), type(controller).__name__) for controller in controllers]
-    return [name if names.index(name) == i else f"{name}_{i}" for i, name in enumerate(names)]
+    return numbered([by_class.get(type(controller), type(controller).__name__) for controller in controllers])

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tersely.components import numbered
 from tersely.rl.memory import PromptMemory
 from tersely.rl.objective import Scores
 from tersely.rl.repetition import repetitive_share
@@ -134,11 +135,13 @@ def _mean(values: Tensor) -> float:
     return values.mean().item() if values.numel() else math.nan
 
 
-def completion_rows(facts: list[RowFacts], scores: Scores, names: tuple[str, ...], group_size: int) -> list[dict]:
+def completion_rows(facts: list[RowFacts], scores: Scores, names: Sequence[str], group_size: int) -> list[dict]:
     """One record a rollout for the completions table: facts, each term before and after its weight, advantage."""
     kept = scores.keep.repeat_interleave(group_size).tolist()
-    advantage = scores.advantage if scores.advantage.dim() == 1 else scores.advantage.mean(1)
-    columns, weighted = scores.columns, scores.columns * scores.weights
+    advantage = scores.advantage
+    if advantage.dim() == 2:  # the mean over the row's own tokens
+        advantage = advantage.sum(1) / torch.tensor([max(fact.length, 1) for fact in facts])
+    columns, weighted, names = scores.columns, scores.columns * scores.weights, numbered(names)
     return [
         {
             **vars(fact),

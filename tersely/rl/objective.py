@@ -144,11 +144,17 @@ class Objective:
         advantage[rows] = kept
         return advantage
 
-    def update(self, rollouts: Rollouts) -> None:
-        """Once per generation batch, after `score`: the components that learn see the unfiltered groups."""
-        for component in self._components.values():
+    def update(self, rollouts: Rollouts, everything: Rollouts | None = None) -> None:
+        """Once per generation batch, after `score`: the components that learn see the unfiltered groups.
+
+        everything: also the groups that fresh prompts replaced. They never went through the trainer and have none of the
+        fields that a component may need, so one that `needs` some learns from `rollouts`.
+        """
+        others = [component for name, component in self._components.items() if name != "reward"]
+        for component in (*others, *self.reward.terms):
             if hasattr(component, "update"):
-                component.update(rollouts)
+                known = rollouts if getattr(component, "needs", ()) or everything is None else everything
+                component.update(known)
 
     def state_dict(self) -> dict[str, Any]:
         state = {name: c.state_dict() for name, c in self._components.items() if hasattr(c, "state_dict")}

@@ -106,13 +106,19 @@ class RolloutRound:
                 verdict,
                 text=text,
                 length=len(generation.token_ids),
-                thinking=thinking_length(generation.token_ids, self.template.end_of_thinking),
+                thinking=self._thinking(plan, generation),
                 truncated=generation.finish == "length",
             )
             for row, plan, generation, text, verdict in zip(
                 self.rows, self.plans, self.generations, self.texts, verdicts, strict=True
             )
         ]
+
+    def _thinking(self, plan: RolloutPlan, generation: Generation) -> int:
+        """Sampled tokens of thinking: none where the prefill closed it."""
+        if "</think>" in (plan.prefill or ""):
+            return 0
+        return thinking_length(generation.token_ids, self.template.end_of_thinking)
 
     def _prefill_text(self, plan: RolloutPlan) -> str:
         return opened_by(plan.prefill, self.template.tail)

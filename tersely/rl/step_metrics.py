@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tersely.components import numbered
 from tersely.rl.types import TokenBatch
 
 RATIO_EDGES = (0.5, 0.8, 1.25, 2.0)
@@ -95,5 +96,4 @@ def reward_columns(names: tuple[str, ...]) -> list[Any]:
         term.__name__ = name
         return term
 
-    unique = [name if names.index(name) == i else f"{name}_{i}" for i, name in enumerate(names)]
-    return [column(name) for name in unique]
+    return [column(name) for name in numbered(names)]

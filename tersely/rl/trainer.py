@@ -190,8 +190,7 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
             self._record(name, value)
         with self._timed("time/score"):
             self._scores = self.objective.score(rollouts)
-            # replaced rows never went through the trainer: they have no entropies and no token ids
-            self.objective.update(rollouts if self.objective.needs else everything)
+            self.objective.update(rollouts, everything)
         keep = torch.cat([self._scores.keep, torch.zeros(len(refused) // self.num_generations, dtype=torch.bool)])
         metrics = {
             **group_metrics(everything, facts + refused, keep),

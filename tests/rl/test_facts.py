@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tersely.rl.facts import group_metrics, rollouts_from_facts, row_facts, thinking_length
+from tersely.rl.facts import completion_rows, group_metrics, rollouts_from_facts, row_facts, thinking_length
 from tersely.rl.memory import PromptMemory
+from tersely.rl.objective import Scores
 from tersely.rl.types import RolloutPlan
 
 ROW = {"prompt_id": "p", "problem": "1+1", "answer": "2"}
@@ -62,3 +63,14 @@ def test_metrics_without_a_right_row_are_nan_not_errors():
     facts = [fact(correct=0.0, status="wrong")] * 2
     metrics = group_metrics(rollouts_from_facts(facts, 2, 8, 0.0, PromptMemory()), facts, torch.tensor([True]))
     assert math.isnan(metrics["efficiency/tokens_right"]) and math.isnan(metrics["efficiency/tokens_per_solved"])
+
+
+def test_a_table_row_holds_the_mean_advantage_of_its_own_tokens_and_every_term():
+    facts = [fact(length=2), fact(correct=0.0, status="wrong", length=4)]
+    advantage = torch.tensor([[1.0, 3.0, 0.0, 0.0], [-1.0, -1.0, -1.0, -1.0]])
+    columns = torch.tensor([[1.0, 0.5], [0.0, 0.25]])
+    scores = Scores(columns, torch.tensor([1.0, 2.0]), columns.sum(1), advantage, torch.tensor([True]))
+    rows = completion_rows(facts, scores, ("alp", "alp"), 2)
+    assert [row["advantage"] for row in rows] == [2.0, -1.0], "not over the padding"
+    assert [row["reward/alp"] for row in rows] == [1.0, 0.0] and [row["reward/alp_1"] for row in rows] == [0.5, 0.25]
+    assert [row["weighted/alp_1"] for row in rows] == [1.0, 0.5]

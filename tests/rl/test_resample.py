@@ -97,3 +97,13 @@ def test_training_goes_on_with_it(make_trainer):
 def test_a_negative_bound_is_refused(make_trainer):
     with pytest.raises(SpecError, match="max_resample_rounds is -1"):
         make_trainer(**MIXED, max_resample_rounds=-1)
+
+
+def test_what_reads_no_token_learns_from_the_replaced_groups_too(make_trainer):
+    """A-DLP follows the accuracy of everything that was sampled, whatever else the objective reads."""
+    trainer = make_trainer(**{**MIXED, "reward": "adlp", "advantage": "ktae"}, max_resample_rounds=6)
+    one_batch(trainer)
+    assert recorded(trainer, "groups/resampled") > 0
+    accuracy = recorded(trainer, "verify/accuracy")
+    assert accuracy != pytest.approx(trainer._correct.mean().item()), "or nothing was shown"
+    assert trainer.objective.reward.terms[0].current == pytest.approx(1e-3 + 1e-3 * (accuracy - 0.62))

@@ -74,3 +74,11 @@ def test_a_rank_without_rows_finishes_with_nothing(make_round):
     nothing = make_round()
     nothing.finish([])
     assert nothing.texts == [] and nothing.trained_completions() == []
+
+
+def test_thinking_that_the_prefill_closed_has_no_tokens(make_round):
+    closed = RolloutPlan(prefill="</think>", train_prefill=True)
+    both = make_round(closed, RolloutPlan(prefill="<think>\nOkay"))
+    both.finish([Generation((7, 8), None, "eos"), Generation((7, 8), None, "eos")])
+    verdict = SimpleNamespace(correct=1.0, status="right", answer="2")
+    assert [fact.thinking_length for fact in both.facts([verdict, verdict], parse_completion)] == [0, 2]
