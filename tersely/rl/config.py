@@ -163,6 +163,7 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
         "logging_steps": 1,
         "save_steps": 50,
         "save_total_limit": 3,
+        "hub_strategy": "end",
         "report_to": "none",
         "num_iterations": 1,
         "beta": 0.0,
@@ -182,18 +183,7 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
             values.setdefault("ddp_backend", "gloo")  # with use_cpu accelerate would leave DeepSpeed out
         else:
             values.setdefault("use_cpu", True)
-    limit = values["save_total_limit"]
-    if limit is not None and limit < 2:
-        raise SpecError(
-            f"save_total_limit is {limit}; it must be at least 2 or null, so that a whole checkpoint stays on disk while "
-            "the next is written"
-        )
-    updates = batch.updates_per_batch * int(values["num_iterations"])
-    if isinstance(values["save_steps"], int) and values["save_steps"] % updates:
-        raise SpecError(
-            f"save_steps is {values['save_steps']}; it must be a multiple of updates_per_batch * num_iterations = "
-            f"{updates}, so that a checkpoint falls between two generation batches and resumes exactly"
-        )
+    _check_saving(values, batch.updates_per_batch * int(values["num_iterations"]))
     if values.get("loss_type") == "luspo":
         values["importance_sampling_level"] = "sequence"
     if needs_reference(objective) and not values["beta"]:
@@ -202,6 +192,26 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
         return GRPOConfig(**values)
     except ValueError as error:
         raise SpecError(f"TRL refuses the configuration: {error}") from error
+
+
+def _check_saving(values: Mapping[str, Any], updates: int) -> None:
+    """Checkpoints that resume exactly and are whole, and no pickle on the hub. `updates` of a generation batch."""
+    limit = values["save_total_limit"]
+    if limit is not None and limit < 2:
+        raise SpecError(
+            f"save_total_limit is {limit}; it must be at least 2 or null, so that a whole checkpoint stays on disk while "
+            "the next is written"
+        )
+    if isinstance(values["save_steps"], int) and values["save_steps"] % updates:
+        raise SpecError(
+            f"save_steps is {values['save_steps']}; it must be a multiple of updates_per_batch * num_iterations = "
+            f"{updates}, so that a checkpoint falls between two generation batches and resumes exactly"
+        )
+    if values.get("push_to_hub") and values["hub_strategy"] != "end":
+        raise SpecError(
+            f"hub_strategy is {values['hub_strategy']!r}; it must be end: between, transformers pickles every argument into "
+            "the folder that it uploads, and a checkpoint is uploaded before it is whole"
+        )
 
 
 def base_temperature(objective: Objective) -> float:

@@ -174,7 +174,7 @@ class HeldOutEvaluation(TrainerCallback):
 
     def _keep(self, args: Any, step: int, found: dict[str, float]) -> None:
         folder = Path(args.output_dir) / BEST
-        self.trainer.save_model(str(folder))
+        self.trainer.save_model(str(folder), _internal_call=True)  # otherwise it would go to the hub each time
         if self.metrics is not None:
             self.trainer._tokenizer.save_pretrained(str(folder))
             write_json(folder / "best.json", {"step": step, "budget": self.budget, **found})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tersely.checks import SpecError
 from tersely.rl import checkpoint
 from tersely.rl.safe_loading import FORCE, weights_only
 
@@ -87,3 +89,26 @@ def test_what_deepspeed_writes_comes_through(forced, tmp_path, monkeypatch):
     with pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / "optim_states.pt", weights_only=False)
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_goes_to_the_hub_goes_at_the_end_and_holds_no_pickle(make_trainer, tmp_path, monkeypatch):
+    """Between, transformers would pickle every argument into the folder that it uploads."""
+    import transformers.trainer as module
+
+    with pytest.raises(SpecError, match="hub_strategy is 'every_save'; it must be end"):
+        make_trainer(push_to_hub=True, hub_strategy="every_save")
+    uploaded = []
+
+    class Hub:
+        def create_repo(self, *args, **kwargs):
+            return SimpleNamespace(repo_id="me/run", repo_url="https://hub/me/run")
+
+        def upload_folder(self, folder_path, **_):
+            uploaded.append(sorted(path.name for path in Path(folder_path).rglob("*")))
+
+    monkeypatch.setattr(module, "hf_api", Hub)
+    trainer = make_trainer(push_to_hub=True, hub_model_id="me/run", save_strategy="steps", save_steps=1)
+    trainer.train()
+    assert not uploaded
+    trainer.save_final(tmp_path / "run" / "final")
+    assert len(uploaded) == 1 and "model.safetensors" in uploaded[0] and "training_args.bin" not in uploaded[0]
