@@ -9,8 +9,8 @@ Against plain SFT: domain tuning that spares general skill.
 Degenerate: a row without valid tokens is left out of the median; none at all -> loss 0. All l = 0 -> w = 1. One row: tau is
     its own mean.
 Traps: weights below 1 shrink the loss: compare at equal loss scale. Harmful to new control strings, which are exactly the
-    improbable tokens: mark them `exempt`, which keeps w = 1. tau is over the global batch: pass `row_means` gathered over
-    ranks and accumulation steps (a cold start stage takes those of its micro-batch: set its batch_size accordingly).
+    improbable tokens: mark them `exempt`, which keeps w = 1. tau and the mean weight are those of the global batch: pass
+    `row_means` gathered over ranks and accumulation steps, as a cold start stage does by one forward pass more.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ class TALR:
     min_tau: float = 1e-6
     normalize: bool = False
     tau: float | None = None
+
+    @property
+    def reads_step(self) -> bool:
+        """Must the trainer look at a whole optimiser step before its first micro-batch?"""
+        return self.tau is None or self.normalize
 
     def __post_init__(self):
         require_range("talr.floor", self.floor, at_least=0, at_most=1)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from tersely.algorithms.talr import mean_row_losses
 from tersely.components import build
 from tersely.rl import checkpoint
 from tersely.rl.callbacks import Phases, RunFiles
@@ -22,34 +24,64 @@ COLUMNS = ("input_ids", "weights", "exempt")
 
 
 class ColdStartTrainer(Sealing, SFTTrainer):
-    """`sft_loss(nll, entropy, mask) -> (weights, loss)`, or None for the examples' own weights."""
+    """`sft_loss(nll, entropy, mask) -> (weights, loss)`, or None for the examples' own weights.
+
+    Log-probs and entropies come from TRL's fused head, so that the logits of a batch are never laid out.
+    """
+
+    _step: tuple[Tensor, Tensor] | None = None
+    """(mean losses of the step's rows, sum of its weights), for a loss with `reads_step`."""
 
     def __init__(self, *, sft_loss: Any = None, **arguments: Any):
         self.sft_loss = sft_loss
         super().__init__(**arguments)
 
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if getattr(self.sft_loss, "reads_step", False):
+            self._step = self._look_ahead(batches)
+        return batches, items
+
+    def _look_ahead(self, batches: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+        """`_step`, over the micro-batches and ranks of an optimiser step: one forward pass more."""
+        parts = []
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for inputs in map(self._prepare_inputs, batches):
+                outputs = self._outputs(self.model_wrapped, inputs)
+                parts.append((-outputs.log_probs, outputs.label_mask, inputs["exempt"][:, 1:]))
+        own = [mean for nll, valid, _ in parts for mean in mean_row_losses(nll, valid).tolist()]
+        means = torch.tensor(gather_object(own), device=self.args.device)
+        weight = sum(
+            self.sft_loss(nll, None, valid, exempt=exempt, row_means=means)[0].sum() for nll, valid, exempt in parts
+        )
+        return means, self.accelerator.reduce(weight, reduction="sum")
+
+    def _outputs(self, model: Any, inputs: dict[str, Any]) -> Any:
+        """`log_probs`, `entropy` and `label_mask`, all (B, T - 1)."""
+        named = {name: inputs[name] for name in ("input_ids", "attention_mask", "labels")}
+        return model(**named, fused_lm_head=True)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-        target = inputs["labels"][:, 1:]
-        valid = target != -100
-        logp = torch.log_softmax(outputs.logits[:, :-1].float(), dim=-1)
-        nll = -logp.gather(2, target.clamp(min=0).unsqueeze(2)).squeeze(2)
-        loss = self._loss(nll, logp, valid, inputs["weights"][:, 1:], num_items_in_batch, inputs["exempt"][:, 1:])
+        outputs = self._outputs(model, inputs)
+        weights, exempt = inputs["weights"][:, 1:], inputs["exempt"][:, 1:]
+        loss = self._loss(outputs, weights, num_items_in_batch, exempt)
         return (loss, outputs) if return_outputs else loss
 
-    def _loss(
-        self, nll: Tensor, logp: Tensor, valid: Tensor, weights: Tensor, items: Any, exempt: Tensor | None = None
-    ) -> Tensor:
+    def _loss(self, outputs: Any, weights: Tensor, items: Any, exempt: Tensor) -> Tensor:
         """The sum over this micro-batch, divided by the tokens of the whole step."""
+        nll, valid = -outputs.log_probs, outputs.label_mask
         count = valid.sum() if items is None else torch.as_tensor(items)
         if self.sft_loss is not None:
-            entropy = -(logp.detach().exp() * logp.detach()).sum(2)
-            more = {"exempt": exempt} if getattr(self.sft_loss, "reads_exempt", False) else {}
-            weights, _ = self.sft_loss(nll, entropy, valid, **more)
+            more: dict[str, Any] = {"exempt": exempt} if getattr(self.sft_loss, "reads_exempt", False) else {}
+            if self._step is not None:
+                more["row_means"] = self._step[0]
+            weights, _ = self.sft_loss(nll, outputs.entropy.detach(), valid, **more)
             if hasattr(self.sft_loss, "kept_count"):
                 count = torch.as_tensor(self.sft_loss.kept_count(int(count)))
+            if self._step is not None and self.sft_loss.normalize:
+                count = self._step[1]
         ranks = self.accelerator.num_processes if items is not None and self.args.average_tokens_across_devices else 1
-        return torch.where(valid, weights * nll, 0.0).sum() / count.clamp(min=1).to(nll.device) * ranks
+        return torch.where(valid, weights * nll, 0.0).sum() / count.clamp(min=1e-30).to(nll.device) * ranks
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         loss = super().training_step(model, inputs, num_items_in_batch)

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from tersely.checks import SpecError
 from tersely.components import build
 from tersely.rl.coldstart import ColdStart, Sampler, tokens_and_weights, train_cold_start
-from tersely.rl.coldstart_trainer import ColdStartTrainer, collate
+from tersely.rl.coldstart_trainer import ColdStartTrainer, collate, sft_trainer
 from tersely.rl.stages import stages_of
 from tersely.rl.stopping import SavedAndStopped
 
@@ -51,9 +52,18 @@ def loss_of(sft_loss, logits, labels, weights, items=None, exempt=None):
         sft_loss=sft_loss,
         accelerator=SimpleNamespace(num_processes=1),
         args=SimpleNamespace(average_tokens_across_devices=True),
+        _step=None,
     )
     trainer._loss = lambda *a: ColdStartTrainer._loss(trainer, *a)
-    model = lambda **_: SimpleNamespace(logits=logits)
+    trainer._outputs = lambda *a: ColdStartTrainer._outputs(trainer, *a)
+
+    def model(labels, fused_lm_head, **_):
+        assert fused_lm_head, "the logits of a whole batch are never laid out"
+        logp = torch.log_softmax(logits[:, :-1], -1)
+        chosen = logp.gather(2, labels[:, 1:].clamp(min=0).unsqueeze(2)).squeeze(2)
+        entropy = -(logp.exp() * logp).sum(2)
+        return SimpleNamespace(log_probs=chosen, entropy=entropy, label_mask=labels[:, 1:] != -100)
+
     exempt = torch.zeros_like(labels, dtype=torch.bool) if exempt is None else exempt
     inputs = {"input_ids": labels, "attention_mask": None, "labels": labels, "weights": weights, "exempt": exempt}
     return ColdStartTrainer.compute_loss(trainer, model, inputs, num_items_in_batch=items)
@@ -205,3 +215,32 @@ def test_a_cold_start_that_is_asked_to_stop_saves_and_stops(warm, tmp_path, monk
     monkeypatch.undo()
     trainer = train_cold_start(warm, None, tmp_path, resume=True)
     assert trainer.state.global_step == 2 and warm.finished()
+
+
+@pytest.mark.parametrize("sft_loss", ["talr", {"name": "talr", "normalize": True}, None])
+def test_the_cut_of_a_step_does_not_change_it(tiny_model, tmp_path, sft_loss):
+    """talr's tau and its mean weight are those of the whole step, whatever the micro-batches."""
+    weights = []
+    for number, (size, accumulation) in enumerate([(4, 1), (2, 2), (1, 4)]):
+        settings = {"disable_tqdm": True, "gradient_accumulation_steps": accumulation, "learning_rate": 1e-2}
+        warm = {"name": "warm", "kind": "sft", "steps": 1, "batch_size": size, "sft_loss": sft_loss}
+        recipe = {"model_name_or_path": str(tiny_model), "run_dir": str(tmp_path / str(number))}
+        stages = [{**warm, "settings": {**settings, "optim": "sgd", "max_grad_norm": 0.0}}]
+        (stage,) = stages_of({**recipe, "gradient_checkpointing": False, "stages": stages})
+        examples = [{"prompt": PROMPT, "spans": [["a" * (3 * i + 1) + "9+", 1.0]]} for i in range(4)]
+        stage.folder.mkdir(parents=True)
+        trainer, _ = sft_trainer(stage, ColdStart.of(stage), examples, tmp_path / str(number), False)
+        trainer.train()
+        weights.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
+    before = AutoModelForCausalLM.from_pretrained(tiny_model, dtype="float32")
+    moved = (torch.cat([p.detach().flatten() for p in before.parameters()]) - weights[0]).abs().max()
+    assert moved > 1e-4
+    for other in weights[1:]:
+        torch.testing.assert_close(other, weights[0], atol=1e-6, rtol=1e-4)
+
+
+def test_normalize_divides_by_the_mean_weight(tiny_model):
+    torch.manual_seed(3)
+    nll, mask = 3 * torch.rand(2, 5), torch.ones(2, 5)
+    weights, whole = build("sft_loss", {"name": "talr", "normalize": True})(nll, None, mask)
+    assert whole.item() == pytest.approx(((weights * nll).sum() / weights.sum()).item(), rel=1e-5)
