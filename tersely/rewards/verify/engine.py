@@ -29,7 +29,9 @@ class Engine:
         if fast is not None:
             return ("right" if fast[0] else "wrong"), fast[1]
         self._left = _ATOMS
-        if self._hopeless(prepare(gold), prepare(answer)):
+        if self._hopeless(prepare(gold), prepare(answer)) and not repairs.compound(
+            prepare(gold)[0], prepare(answer)[0], self.policy
+        ):
             return "wrong", "structure"
         for spelled in repairs.gold_spellings(prepare(gold)[0], prepare(answer)[1] is not None):
             path = self._decide(spelled, prepare(answer)[0])

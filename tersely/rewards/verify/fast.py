@@ -9,7 +9,7 @@ from tersely.rewards.verify.boxes import has_box, last_box
 from tersely.rewards.verify.extract import find_answer
 from tersely.rewards.verify.policy import Policy
 from tersely.rewards.verify.probe import probe, same_equation
-from tersely.rewards.verify.quantity import Quantity, read_quantity, same_quantity
+from tersely.rewards.verify.quantity import Quantity, read_beside, read_quantity, same_quantity
 from tersely.rewards.verify.repairs import refused
 from tersely.rewards.verify.shapes import Shape, shape_of
 from tersely.rewards.verify.structure import Structure, both_collections
@@ -54,8 +54,12 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
     tidied, number = prepare(answer)
     if policy.units != "required" and same_text(gold_tidy, tidied, policy.case):
         return True, "exact"
+    number, gold_number = number or read_beside(tidied, gold_number), gold_number or read_beside(gold_tidy, number)
     if gold_number is not None and number is not None:
         return same_quantity(gold_number, number, policy), "number"
+    digits = _HEXADECIMAL.fullmatch(gold_tidy)
+    if digits and policy.bases == "optional" and tidied.lower().removeprefix("0x") == digits.group(1).lower():
+        return True, "exact"
     if policy.decimal_comma and _comma_twins(gold_tidy, tidied):
         return True, "decimal_comma"
     tidied = with_constant(gold_tidy, tidied)
@@ -65,6 +69,7 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
     return _by_shape(gold_tidy, tidied, policy) if same is None else (same, "probe")
 
 
+_HEXADECIMAL = re.compile(r"(?:\\text\s*\{\s*)?([\dA-F]*[A-F][\dA-F]*)\s*\}?_\{?1[1-6]\}?")
 _CONSTANT = re.compile(r"\+\s*(?:([A-Za-z])|\\text\s*\{\s*(?:const(?:ant)?\.?|C)\s*\})$")
 
 

@@ -20,7 +20,9 @@ _COPULA = re.compile(r"\b(?:is|are|was|were|equals?|becomes?|to be)\b(?!\s+(?:no
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _COMMAND = re.compile(r"\\[A-Za-z]+|\\.")
 _NEGATED = re.compile(r"(?:not|\bnever|n't)\s+(?:\w+\s+)?$")
-_SPACING = re.compile(r"(?:\\[,;:! ]|\\q?quad)+$")
+_SPACING = re.compile(r"(?:\\[,;:! ]|\\q?quad|(?<!\\)\\)+$")
+_STARRED = re.compile(r"(?<=[\^_])\*\s*$")
+_DOLLARS = re.compile(r"\$\s?\d[\d,]*(?:\.\d+)?")
 _EMPTY_SET = re.compile(r"\\\{\s*\\\}|\\left\\\{\s*\\right\\\}")
 _ASIDE = re.compile(r"(?<=[\w})%$])\s+\([^()]*[A-Za-z]{3,}[^()]*\)?$")
 _MARKS = " \t\r\n*_`"
@@ -104,6 +106,10 @@ def clean_find(found: str) -> str:
     found = cut_off(found.replace("\x00", "").strip())
     if _EMPTY_SET.fullmatch(found):
         return "\\emptyset"
+    if _DOLLARS.fullmatch(found):
+        return f"\\{found}"  # a dollar sign that opens no formula is one
+    found = _STARRED.sub("{*}", found)
+    index = "_" if re.match(r"_\{?\w+\}?\s*[A-Z]", found) else ""
     if len(found) > _CLEAN_LIMIT:
         return found
     previous = None
@@ -116,7 +122,7 @@ def clean_find(found: str) -> str:
             found = found[2:]
         if found.endswith(("\\]", "\\)")):
             found = found[:-2]
-    return found
+    return index + found
 
 
 def _display(text: str) -> str | None:

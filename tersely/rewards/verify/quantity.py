@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tersely.rewards.verify.policy import Policy
-from tersely.rewards.verify.units import currency, split_unit, units_agree
-from tersely.rewards.verify.words import SMALL, scale_of, value_of
+from tersely.rewards.verify.units import KNOWN, currency, split_unit, units_agree
+from tersely.rewards.verify.words import SMALL, part_of, scale_of, value_of
 
 _INTEGER = r"[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d{0,2}(?:[ ]\d{3})+|\d+"
 _DECIMAL = rf"(?:(?:{_INTEGER})(?:\.\d*)?|\.\d+)"
 _NUMBER = re.compile(
-    rf"""(?P<sign>[-+]?)\s*(?:(?:(?:US|USD|EUR|GBP|Rs\.?|INR)\s*)?(?P<money>\\?[$€£¥₹])\s*|(?:USD|EUR|GBP|Rs\.?|INR)\s*)?(?P<sign2>-?)
+    rf"""(?P<sign>[-+]?)\s*(?:(?:(?:US|USD|EUR|GBP|Rs\.?|INR)\s*)?(?P<money>\\?[$€£¥₹])\s*|(?:USD?|EUR|GBP|Rs\.?|INR)\s*)?(?P<sign2>-?)
     (?:
       (?:(?P<whole>\d+)[ ]?)?\\frac\s*\{{\s*(?P<a>-?\d+)\s*\}}\s*\{{\s*(?P<b>-?\d+)\s*\}}
     | (?P<mixed>\d+)[ ](?:and[ ])?(?P<c>\d+)\s*/\s*(?P<d>\d+)
-    | (?P<e>{_DECIMAL})\s*/\s*(?P<f>{_DECIMAL})
+    | (?P<e>{_DECIMAL})\s*(?:/|out[ ]of(?=[ ])|\\text\s*\{{\s*out[ ]of\s*\}})\s*(?P<f>{_DECIMAL})
     | (?P<number>{_DECIMAL})
-      (?:\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{{\s*(?P<p>[-+]?\d{{1,4}})\s*\}}|\((?P<p2>[-+]?\d{{1,4}})\)|(?P<p3>\d))
+      (?:\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{{\s*(?P<p>[-+]?\d{{1,4}})\s*\}}|\((?P<p2>[-+]?\d{{1,4}})\)|(?P<p3>[-+]?\d{{1,3}}))
         |[eE](?P<p4>[-+]?\d{{1,3}}))?
     )
     (?P<rest>.*)""",
@@ -31,10 +31,11 @@ _NUMBER = re.compile(
 )
 _PERCENT = re.compile(r"\s*(?:\\?%|(?:\\text\s*\{)?\s*(?:percent|pct|percentage)(?![A-Za-z])\s*\}?)")
 _BASE = re.compile(r"\s*_\s*(?:\{\s*(?:\\text\s*\{)?\s*(\w{1,12})\s*\}?\s*\}|(\d))\s*$")
+_GLUED = re.compile(r"(-?\d[\d.,]*)([A-Za-z])")
 _DIGITS = 2000  # of an integer that is read at all; more digits are compared as text
 _BASES = {**SMALL, "decimal": 10, "binary": 2, "octal": 8}
 _REPEATING = re.compile(
-    r"(?P<sign>-?)(?P<whole>\d*)\.(?P<fixed>\d*)(?:\\(?:overline|bar|dot)\s*\{?(?P<period>\d+)\}?|(?:(?P<digit>\d)(?P=digit){2,}|(?P<cycle>\d{2,8}?)(?P=cycle)+)\\[lc]?dots)"
+    r"(?P<sign>-?)(?P<whole>\d*)\.(?P<fixed>\d*)(?:\((?P<bracket>\d+)\)|\\(?:overline|bar|dot)\s*\{?(?P<period>\d+)\}?|(?:(?P<digit>\d)(?P=digit){2,}|(?P<cycle>\d{2,8}?)(?P=cycle)+)\\[lc]?dots)"
 )
 
 
@@ -75,8 +76,9 @@ def read_quantity(tidied: str) -> Quantity | None:
     if value is None:
         return None
     scale, rest = scale_of(match.group("rest"))
-    if scale > 1:
-        value, decimals, significant = value * scale, None, 0
+    part = part_of(rest)
+    if scale > 1 or part > 1:
+        value, decimals, significant, rest = value * scale / part, None, 0, "" if part > 1 else rest
     percent = _PERCENT.match(rest)
     if percent:
         rest = rest[percent.end() :]
@@ -89,18 +91,28 @@ def read_quantity(tidied: str) -> Quantity | None:
     return Quantity(value, decimals, significant, bool(percent), unit, base)
 
 
+def read_beside(text: str, other: Quantity | None) -> Quantity | None:
+    """ "100m", a product by itself, is a length beside a number of metres."""
+    glued = _GLUED.fullmatch(text) if other is not None else None
+    if other is None or glued is None or KNOWN.get(glued.group(2)) != other.unit:
+        return None
+    return read_quantity(f"{glued.group(1)} {glued.group(2)}")
+
+
 def _in_words(text: str) -> Quantity | None:
     """ "twelve", "two hours", "one half"."""
     found = value_of(text)
     if found is None:
         return None
     number, counted = found
-    return Quantity(number, None, 0, False, split_unit(f" {counted}") or "" if counted else "", "")
+    unit = split_unit(f" {counted}")
+    return None if unit is None else Quantity(number, None, 0, False, unit, "")
 
 
 def _repeating(match: re.Match) -> Fraction:
     r"""0.1\overline{6} is 1/6."""
-    fixed, period = match.group("fixed"), match.group("period") or match.group("digit") or match.group("cycle")
+    fixed = match.group("fixed")
+    period = next(filter(None, map(match.group, ("bracket", "period", "digit", "cycle"))))
     scale = 10 ** len(fixed)
     value = Fraction(int(match.group("whole") + fixed or 0), scale)
     value += Fraction(int(period), (10 ** len(period) - 1) * scale)

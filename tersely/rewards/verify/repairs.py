@@ -14,6 +14,7 @@ from tersely.rewards.verify.policy import Policy
 from tersely.rewards.verify.quantity import Quantity, read_quantity, same_quantity
 from tersely.rewards.verify.split import parts_at, split_top
 from tersely.rewards.verify.text import squeeze
+from tersely.rewards.verify.times import clock, date, is_clock
 from tersely.rewards.verify.units import split_unit
 
 _WORK = re.compile(r"\\(?:i{1,3}nt|oint|sum|prod|lim)(?![A-Za-z])")
@@ -49,7 +50,6 @@ _CHOSEN = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _OTHER_CHOICE = re.compile(r"\b(?:or|and|not)\b|\([A-H]\)|[A-H][).:]")
-_CLOCK = re.compile(r"(?P<h>\d{1,2}):(?P<m>\d{2})\s*(?:\\text\s*\{\s*)?(?:(?P<half>[AaPp])\.?\s?[Mm]\.?)?\s*\}?")
 _NAME = re.compile(r"(?<![A-Za-z])[A-Z][a-z]{2,}(?![A-Za-z])")
 _OPPOSITES = (("even", "odd"), ("yes", "no"), ("true", "false"), ("positive", "negative"), ("increasing", "decreasing"))
 _SENTENCE_WORDS = 4
@@ -78,8 +78,10 @@ def refused(gold: str, answer: str, policy: Policy) -> str | None:
         return "word"  # BCA is an order, not a product
     if _anagram(gold, answer):
         return "word"
-    if _CLOCK.fullmatch(gold) and _CLOCK.fullmatch(answer) and not clock(gold, answer, policy):
+    if is_clock(gold) and is_clock(answer) and not clock(gold, answer, policy):
         return "time"
+    if _other_ratio(gold, answer):
+        return "ratio"
     if any("\\circ" in one and re.search(r"\d\s*'", other) and "\\circ" not in other for one, other in sides):
         return "minutes"
     if policy.case and gold != answer and gold.casefold() == answer.casefold():
@@ -171,6 +173,16 @@ def ratio(gold: str, answer: str, policy: Policy) -> bool:
     return same_quantity(values[0], values[1], policy)
 
 
+def _other_ratio(gold: str, answer: str) -> bool:
+    """3:5:4 is not 3:4:5; to math-verify both are sets."""
+    if ":" not in gold or ":" not in answer:
+        return False
+    left, right = _terms(gold), _terms(answer)
+    if left is None or right is None:
+        return False
+    return len(left) != len(right) or any(a * right[0] != b * left[0] for a, b in zip(left, right, strict=True))
+
+
 def _terms(text: str) -> list[Fraction] | None:
     parts = re.split(r"\s*(?::|\\colon|\\text\s*\{\s*to\s*\}|(?<=\d)\s+to\s+(?=\d))\s*", text.strip())
     if not 2 <= len(parts) <= 5:
@@ -220,15 +232,6 @@ def _chosen(text: str) -> tuple[str, str] | None:
     if made is None or len(text) > _CHOICE_LIMIT or _OTHER_CHOICE.search(made.group("content")):
         return None
     return (made.group("named") or made.group("round") or made.group("marked")), made.group("content")
-
-
-def clock(gold: str, answer: str, policy: Policy) -> bool:
-    """3:30 PM and 3:30 p.m.; the half of the day may be missing."""
-    times = [_CLOCK.fullmatch(text) for text in (gold, answer)]
-    if not times[0] or not times[1]:
-        return False
-    left, right = ((int(time["h"]), time["m"], (time["half"] or "").lower()) for time in times if time)
-    return left[:2] == right[:2] and (not left[2] or not right[2] or left[2] == right[2])
 
 
 def sentence(gold: str, answer: str, policy: Policy) -> bool:
@@ -306,6 +309,7 @@ REPAIRS: dict[str, Callable[[str, str, Policy], bool]] = {
     "choice": choice,
     "choices": choices,
     "clock": clock,
+    "date": date,
     "compound": compound,
     "sentence": sentence,
     "sign_pairs": sign_pairs,

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from tersely.rewards.verify.number_sets import named_reals
 from tersely.rewards.verify.quantity import read_quantity
 from tersely.rewards.verify.split import parts_at, split_relation, split_top, strip_label
 
 _DEPTH = 6
 _BRACKETS = {("(", ")"), ("[", "]"), ("(", "]"), ("[", ")")}
 _TURNED = {("[", "["): "[)", ("]", "["): "()", ("]", "]"): "(]"}  # intervals as France writes them
+_FRENCH = re.compile(r"(?P<open>[\[\]])(?P<ends>[^\[\]()]+[,;][^\[\]()]+)(?P<close>[\[\]])")
 _OR = re.compile(
     r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*(?:or|OR)\s*,?\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|\\(?:lor|vee)(?![A-Za-z]))\s*"
 )
@@ -59,9 +61,11 @@ class Shape:
 
 def shape_of(text: str, depth: int = 0, label: str = "") -> Shape:
     """The shape of a tidied answer."""
-    text = text.strip(" .;,")
+    text = text.lstrip(" ;,").rstrip(" .;,")
     if depth > _DEPTH or not text:
         return Shape("atom", text, label=label)
+    if "\\cup" in text and (text[0] == "]" or text[-1] == "["):
+        text = _turned_round(text)
     punctured = _EXCEPT.fullmatch(text)
     if punctured:
         point = punctured.group("point") or punctured.group("other") or punctured.group("said")
@@ -96,6 +100,15 @@ def shape_of(text: str, depth: int = 0, label: str = "") -> Shape:
     return _single(text, depth, label)
 
 
+def _turned_round(text: str) -> str:
+    """]a,b[ as (a,b), all through a union: brackets turned outwards hide the union from a count of depth."""
+    parts = [_FRENCH.fullmatch(part.strip()) for part in re.split(r"\\cup(?![A-Za-z])", text)]
+    if not all(parts):
+        return text
+    opening, closing = {"]": "(", "[": "["}, {"[": ")", "]": "]"}
+    return "\\cup ".join(opening[part["open"]] + part["ends"] + closing[part["close"]] for part in parts if part)
+
+
 def _many(kind: str, parts: list[str], depth: int, label: str, brackets: str = "") -> Shape:
     items = tuple(shape_of(part, depth + 1) for part in parts)
     return Shape(kind, ", ".join(parts), items, brackets, label)
@@ -104,9 +117,7 @@ def _many(kind: str, parts: list[str], depth: int, label: str, brackets: str = "
 def _list(parts: list[str], depth: int, label: str) -> Shape:
     if any(not part.strip() or set(part) <= set(". ") or "dots" in part for part in parts):
         return Shape("atom", ", ".join(parts), label=label)
-    named = _POINT.match(parts[0])
-    if named and all(part.startswith("(") and not _POINT.match(part) for part in parts[1:]):
-        parts = [parts[0][named.end() :], *parts[1:]]  # "(x,y) = (0,1), (1,0)": both points
+    parts = _points(parts)
     items: list[Shape] = []
     for part in parts:
         item = shape_of(part, depth + 1)
@@ -116,6 +127,14 @@ def _list(parts: list[str], depth: int, label: str) -> Shape:
             return joined
         return Shape("atom", ", ".join(parts), label=label)  # and, or? The engine may know
     return Shape("list", ", ".join(parts), tuple(items), "", label)
+
+
+def _points(parts: list[str]) -> list[str]:
+    """ "(x,y) = (0,1), (1,0)": both points."""
+    named = _POINT.match(parts[0])
+    if named and all(part.startswith("(") and not _POINT.match(part) for part in parts[1:]):
+        return [parts[0][named.end() :], *parts[1:]]
+    return parts
 
 
 def _joined(items: list[Shape], label: str) -> Shape | None:
@@ -155,7 +174,7 @@ def _absolute(match: re.Match) -> Shape:
 
 def _union(parts: list[str], depth: int, label: str, kind: str) -> Shape:
     items: list[Shape] = []
-    for part in parts:
+    for part in _points(parts):
         item = shape_of(part, depth + 1)
         items.extend(item.parts if item.kind == "union" else [item])
     if kind == "or" and not all(item.relation for item in items):
@@ -208,6 +227,12 @@ def _closes_at_end(text: str, width: int) -> bool:
 def _single(text: str, depth: int, label: str) -> Shape:
     if _REALS.fullmatch(text) and len(text) > 1:
         return Shape("interval", text, (Shape("atom", "-\\infty"), Shape("atom", "\\infty")), "()", label)
+    part = named_reals(text)
+    if part is not None:
+        low, high, brackets = part
+        if brackets == "!=":
+            return _punctured(low, label)
+        return Shape("interval", text, (Shape("atom", low), Shape("atom", high)), brackets, label)
     absolute = _ABSOLUTE.fullmatch(text)
     if absolute:
         return _absolute(absolute)

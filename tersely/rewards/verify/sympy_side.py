@@ -43,7 +43,8 @@ def _same_complex(gold: Any, answer: Any) -> bool:
         return False
     try:
         numbers = [side.xreplace(dict.fromkeys(side.free_symbols, I)).evalf(40) for side in (gold, answer)]
-        return bool(abs(numbers[0] - numbers[1]) <= 1e-30 * max(1, abs(numbers[0]))) and any(n.has(I) for n in numbers)
+        complex_ = any(number.has(I) for number in numbers) or bool(gold.free_symbols | answer.free_symbols)  # i^2 = -1
+        return complex_ and bool(abs(numbers[0] - numbers[1]) <= 1e-30 * max(1, abs(numbers[0])))
     except (TypeError, ValueError, AttributeError, ArithmeticError):
         return False
 

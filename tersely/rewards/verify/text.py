@@ -6,7 +6,8 @@ import re
 
 _UNICODE = str.maketrans(
     {
-        "−": "-", "–": "-", "﹣": "-", "－": "-", "＋": "+", "＝": "=", "＜": "<", "＞": ">", "（": "(", "）": ")",
+        "−": "-", "–": "-", "‐": "-", "‑": "-", "‒": "-",
+        "⁄": "/", "º": r"^\circ ", "﹣": "-", "－": "-", "＋": "+", "＝": "=", "＜": "<", "＞": ">", "（": "(", "）": ")",
         "，": ",", "；": ";", "：": ":", "％": "%", "∶": ":", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ",
         "÷": r"\div ", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ",
         "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ", "∓": r"\mp ",
@@ -43,7 +44,12 @@ _SYNONYMS = [
     (re.compile(r"(=[^=,;]+?)\s*(?:\\q?quad)+\s*(?=[A-Za-z]\w*\s*=)"), r"\1, "),
     (re.compile(r"(?<![\\A-Za-z])(sqrt|frac)(?=\s*\{)"), r"\\\1"),
     (re.compile(r"\\sqrt\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
-    (re.compile(r"\\(?:textdegree|degree)(?![A-Za-z])"), r"^\\circ"),
+    (re.compile(r"\\(?:textdegree|degree)(?![A-Za-z])|(?<=\d)\s*\\deg(?![A-Za-z])"), r"^\\circ"),
+    (re.compile(r"\\pounds(?![A-Za-z])\s*"), "£"),
+    (re.compile(r"\\(?:euro|EUR)(?![A-Za-z])\s*"), "€"),
+    (re.compile(r"\\yen(?![A-Za-z])\s*"), "¥"),
+    (re.compile(r"\\(?:nice|s|x)frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\(?:hat|vec|boldsymbol|bm)\s*\{\s*(?:\\([ij])math|([ijk]))\s*\}"), r"\\text{\1\2}"),
     (re.compile(r"\^\{\s*\\circ\s*\}"), r"^\\circ"),
     (re.compile(r"\\(?:mathrm|text(?:normal|rm|bf|it)|mathbf|mathit|mbox|operatorname\*?|mathsf|hbox)(?=\s*\{)"), r"\\text"),
     (re.compile(r"\\backslash(?![A-Za-z])"), r"\\setminus"),
@@ -51,10 +57,14 @@ _SYNONYMS = [
     (re.compile(r"\{\s*,\s*\}"), ","),
     (re.compile(r"(?<!\\)\\!\s*"), ""),
     (re.compile(r"(?<!\\)\\(?:[,;: ]|q?quad(?![A-Za-z])|hspace\{[^{}]*\}|hfill(?![A-Za-z])|nobreakspace)|(?<!\\)~"), " "),
+    (re.compile(r"\\frac\s*(\\(?:pi|alpha|beta|theta)(?![A-Za-z]))"), r"\\frac{\1}"),
     (re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\frac\s*(\d)\s*\{"), r"\\frac{\1}{"),
     (re.compile(r"\^\s*(\\frac\s*\{[^{}]*\}\s*\{[^{}]*\})"), r"^{\1}"),
-    (re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d)"), r"\1{\2}"),
+    (re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d|\\pi(?![A-Za-z]))"), r"\1{\2}"),
+    (re.compile(r"^\{?\s*(\w+)\s*\\choose\s*(\w+)\s*\}?$"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?:\{\s*\})?[\^_]\{?(\w+)\}?\s*C\s*_\s*\{?(\w+)\}?"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?<![\w\\}])C_\{?(\w+)\}?\s*\^\{?(\w+)\}?(?!\()"), r"\\binom{\1}{\2}"),
     (re.compile(r"\\sqrt\s*(\d)(?!\d)"), r"\\sqrt{\1}"),
     (re.compile(r"\\sqrt\s*(\[[^\[\]{}]{1,9}\])\s*(\d)(?!\d)"), r"\\sqrt\1{\2}"),
     (re.compile(r"\\\\\s*\[[-\d. ]+(?:pt|em|ex|mm|cm)\]"), r"\\\\"),
@@ -62,8 +72,8 @@ _SYNONYMS = [
         re.compile(r"\(?\s*(?:\\[pb]?mod(?![A-Za-z])|\\text\s*\{\s*mod\s*\}|(?<=\()mod(?=\s))\s*(?:\{\s*(\w+)\s*\}|(\w+))\s*\)?"),
         r" \\pmod{\1\2}",
     ),
-    (re.compile(r"\^\{\s*(\w)\s*\}"), r"^\1"),
-    (re.compile(r"_\{\s*(\w)\s*\}"), r"_\1"),
+    (re.compile(r"\^\{\s*(\w)\s*\}(?!\d)"), r"^\1"),
+    (re.compile(r"_\{\s*(\w)\s*\}(?!\d)"), r"_\1"),
     (re.compile(r"</?(?:sup|sub|b|i|em|strong)>"), ""),
     (re.compile(r"\\text\s*\{\s*\\?\$\s*\}"), r"\\$"),
     (re.compile(r"\\text\s*\{\s*\\?%\s*\}"), r"\\%"),
@@ -88,6 +98,10 @@ _MANGLED = re.compile(
     "|arphi)(?![a-z]))"  # a \\text only where it holds words
 )
 _CONTROL = re.compile("[\t\f\b\r\v]")
+_BASE_WORD = re.compile(r"(?<=[\dA-F)])\s*(?:\\text\s*\{)?\s*\(?\s*(?:in )?base[ -]?(\d{1,2}|[a-z]+)\s*\)?\s*\}?$")
+_ROOT = re.compile(r"√\s*(\d+(?:\.\d+)?|[A-Za-z])")
+_WHOLE_TEXT = re.compile(r"\\text\s*\{(.*)\}", re.DOTALL)
+_MIXED = re.compile(r"(?<=\d)\s*\\text\s*\{\s*and\s*\}\s*(?=\\frac)")
 _CUT_OFF = re.compile(r"(?<=\d)\s*(?:\.\.\.|…)(?=\s*\$*\s*$)")
 _PROGRAM = re.compile(r"\s*(-?\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})\s*")
 _HIGH, _LOW = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "₀₁₂₃₄₅₆₇₈₉"
@@ -111,7 +125,9 @@ def unescaped(gold: str) -> str:
 
 def tidy(answer: str) -> str:
     """One spelling, spaces kept single: the form that is taken apart and shown to math-verify."""
-    text = answer if answer.isascii() and "\x00" not in answer else _RAISED.sub(_lowered, answer).translate(_UNICODE)
+    text = answer
+    if not answer.isascii() or "\x00" in answer:
+        text = _RAISED.sub(_lowered, _ROOT.sub(r"\\sqrt{\1}", answer)).translate(_UNICODE)
     if _CONTROL.search(text):
         text = _MANGLED.sub(lambda match: "\\" + _LETTER[match.group()], text)
     if "<" in text:
@@ -123,13 +139,29 @@ def tidy(answer: str) -> str:
         for pattern, replacement in _SYNONYMS:
             text = pattern.sub(replacement, text)
         if text.startswith("\\text"):
-            text = _SAID.sub("", text)
+            text = _opened(_SAID.sub("", text))
+        text = _MIXED.sub(" ", text)
         if text.startswith("\\approx"):
             text = text.removeprefix("\\approx")
     if "$" in text:
         text = _DOLLAR.sub(" ", text)
+    if "base" in text:
+        text = _BASE_WORD.sub(r"_{\1}", text)
     text = _SPACE.sub(" ", text).strip()
     return _unwrap(text)
+
+
+def _opened(text: str) -> str:
+    r"""A `\text` around everything that holds no words: numbers and the "and" between them."""
+    whole = _WHOLE_TEXT.fullmatch(text.strip())
+    if whole is None or re.search(r"(?<!\\)[A-Za-z]|\\text", re.sub(r"\b(?:and|or)\b|\\[a-z]+", "", whole.group(1))):
+        return text
+    depth = 0
+    for char in whole.group(1):
+        depth += {"{": 1, "}": -1}.get(char, 0)
+        if depth < 0:
+            return text
+    return whole.group(1)
 
 
 def _unwrap(text: str) -> str:
@@ -174,9 +206,16 @@ def same_text(gold: str, answer: str, case: bool = False) -> bool:
     left, right = squeeze(gold), squeeze(answer)
     if left == right:
         return bool(left)
-    if case or not (_wordy(left) and _wordy(right)):
+    if case:
         return False
-    return _said(left) == _said(right)
+    if "\\text" in gold and _lower_text(gold) == _lower_text(answer):
+        return True
+    return _wordy(left) and _wordy(right) and _said(left) == _said(right)
+
+
+def _lower_text(tidied: str) -> str:
+    r"""Squeezed, the words in `\text` without their case: "\text{Increasing on }(0,1)"."""
+    return squeeze(_TEXT.sub(lambda match: match.group().lower() if len(match.group(1)) > 2 else match.group(), tidied))
 
 
 _WORDY = re.compile(r"[A-Za-z][A-Za-z '\-]*[A-Za-z]|[A-Za-z]{3}[A-Za-z ,'\-]*\d{1,4}(?:st|nd|rd|th)?(?:,? ?\d{4})?")

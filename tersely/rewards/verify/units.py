@@ -59,6 +59,18 @@ _NAMES = {
 }
 KNOWN = {name: unit for unit, names in _NAMES.items() for name in names.split()}
 _LETTERS = frozenset("msghLNJWVK")
+_SYMBOL = re.compile(r"[numckMGT]?(?:Hz|J|W|V|A|N|Pa|eV|cal|Wh|B|b|bps)|rpm|ppm|dB|bpm|fps|psi|pts|pcs")
+_SMALL_WORDS = frozenset(
+    re.findall(r"\w+", "of per in on at a an the each every to by for and from with than is are was")
+)
+_NO_WORDS = frozenset(  # they make another number or another statement of the number before them
+    re.findall(
+        r"\w+",
+        "factorial choose plus minus over divided multiplied modulo mod or halves thirds fifths sixths "
+        "sevenths eighths ninths tenths hundredths thousandths sin cos tan cot sec csc log exp sqrt lim gcd lcm det",
+    )
+)
+_CHANGED = re.compile(r"than (?:[a-z]|or)\b|^times .|^(?:squared|cubed)\b")
 _POWER_WORDS = {"square": "2", "squared": "2", "sq": "2", "sq.": "2", "cubic": "3", "cubed": "3", "cu": "3"}
 _TEXT = re.compile(r"\\text\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _POWER = re.compile(r"\s*\^\s*\{?\s*([23])\s*\}?")
@@ -67,7 +79,16 @@ _ORDINAL = re.compile(r"\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)\s*
 _WORDS = re.compile(r"[A-Za-z][A-Za-z.'/\- ]*(?:\s*\([A-Za-z ]*\))?")
 _CURRENCY = re.compile(r"\\?[$€£¥₹]")
 _SIGNS = {"$": "sign:dollar", "€": "sign:euro", "£": "sign:lb", "₹": "sign:rupee"}
-_FAMILIES = (frozenset({"dollar", "cent", "euro", "rupee", "yuan", "lb"}), frozenset({"degree", "radian"}))
+_PRIMES = {"'": "sign:prime", "''": "sign:double prime", '"': "sign:double prime"}
+_FAMILIES = (
+    frozenset({"dollar", "cent", "euro", "rupee", "yuan", "lb"}),
+    frozenset({"degree", "radian", "prime"}),
+    frozenset({"degree", "double prime"}),
+    frozenset({"prime", "double prime"}),
+    frozenset({"prime", "in"}),
+    frozenset({"double prime", "ft"}),
+)
+_ASIDE = re.compile(r"\(\s*([A-Za-z][A-Za-z ]{2,})\)")
 _SCALES = {"c": "C", "celsius": "C", "centigrade": "C", "f": "F", "fahrenheit": "F"}
 _INVERSE = re.compile(r"(?:\s|\\cdot|\*)+([A-Za-z]+)\s*\^\s*\{?\s*-\s*([123])\s*\}?")
 _RATES = {"mi/h": "mph", "km/h": "km/h"}
@@ -84,6 +105,8 @@ def split_unit(rest: str) -> str | None:
         return ""
     if _CURRENCY.fullmatch(rest):
         return currency(rest)
+    if rest in _PRIMES:
+        return _PRIMES[rest]
     if len(rest) > _LIMIT:
         return None
     ordinal = _ORDINAL.match(rest)
@@ -103,18 +126,49 @@ def split_unit(rest: str) -> str | None:
         below = inverse.group(1) + (f"^{inverse.group(2)}" if inverse.group(2) != "1" else "")
         rest = _INVERSE.sub("", _TEXT.sub(r" \1 ", rest)).rstrip() + f"/{below}"
     power = ""
-    found = _POWER.search(rest)
-    if found and found.end() == len(rest):
-        power = found.group(1)
-        rest = rest[: found.start()]
     words = _TEXT.sub(r" \1 ", rest).strip().rstrip(".").strip()
+    found = _POWER.search(words)
+    if found and found.end() == len(words):
+        power = found.group(1)
+        words = words[: found.start()].strip().rstrip(".")
+    if aside := _ASIDE.fullmatch(words):
+        words, spaced = aside.group(1), True
     if not words:
         return "" if not power else None
-    if not _WORDS.fullmatch(words):
+    if not _WORDS.fullmatch(words) or not counts(words, marked, spaced):
         return None
-    if len(words) == 1 and not marked and not (spaced and words in _LETTERS):
-        return None  # 2x is a product; "2 m" is two metres
     return _canonical(words.split(), power)
+
+
+def counts(words: str, marked: bool, spaced: bool) -> bool:
+    r"""Whether what stands behind a number says what is counted, as " red apples" and "cm" do.
+
+    Marked words (in `\text`) are words. Unmarked letters are a product (2xy, 2ab - c, 4 ac) unless they are known units
+    or, behind a space, look like English. "squared", "tenths" and "or more" change the number.
+    """
+    words = words.strip()
+    each = words.split()
+    if _NO_WORDS.intersection(each) or _CHANGED.search(words):
+        return False
+    if marked:
+        return True
+    if len(words) == 1:
+        return spaced and words in _LETTERS  # 2x is a product; "2 m" is two metres
+    first, *others = (re.split(r"[/\-]", word.strip("().,")) for word in each)
+    if not spaced and not (_known(each[0]) or len(first) > 1 and all(map(_known, first))):
+        return False
+    return all(map(_is_word, first)) and all(
+        "".join(parts) in _SMALL_WORDS or all(map(_is_word, parts)) for parts in others
+    )
+
+
+def _is_word(text: str) -> bool:
+    """A unit, or letters that can be spoken: "abc" and "xyz" are products."""
+    if _known(text) or text in _POWER_WORDS or _SYMBOL.fullmatch(text):
+        return True
+    if len(text) < 3 or not re.search("[aeiou].|[^aeiou]y", text.lower()):
+        return False
+    return len(text) > 3 or list(text) != sorted(text)
 
 
 def _canonical(words: list[str], power: str) -> str | None:
@@ -170,12 +224,15 @@ _TRAILING_WORDS = re.compile(
 def without_unit(text: str) -> str:
     r"""The answer without the unit behind it: `2\pi \text{ cm}` and `2\pi cm` are `2\pi`. One letter is a variable."""
     match = _TRAILING_TEXT.fullmatch(text)
-    if match and not re.fullmatch(r"\s*(?:and|or|if|when|for)\b.*|\s*[A-Za-z]?\s*", match.group("words")):
+    said = match.group("words") if match else ""
+    if match and not re.fullmatch(r"\s*(?:and|or|if|when|for)\b.*|\s*[A-Za-z]?\s*", said) and counts(said, True, True):
         return match.group("head").strip()
     match = _TRAILING_UNIT.fullmatch(text)
     if match and match.group("words") in KNOWN:
         return match.group("head")
     match = _TRAILING_WORDS.fullmatch(text)
-    if match and not re.search(r"(?<![\\A-Za-z])[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", match.group("head"))):
+    if not match or not counts(match.group("words"), False, True):
+        return text
+    if not re.search(r"(?<![\\A-Za-z])[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", match.group("head"))):
         return match.group("head").strip()
     return text

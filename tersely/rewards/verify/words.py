@@ -18,13 +18,19 @@ _UNITS = {
 _TENTHS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _TENS = {word: 10 * (i + 2) for i, word in enumerate(_TENTHS)}
 SMALL = {**_UNITS, **_TENS}
-SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_PARTS = {
-    **{"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4},
-    **{"fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10},
+SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_IRREGULAR = {"three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth", "twelve": "twelfth"}
+_NAMED = {word: size for word, size in {**SMALL, **SCALES}.items() if size > 2 and word != "dozen"}
+_PART = {
+    "half": 2,
+    "quarter": 4,
+    **{_IRREGULAR.get(word, re.sub("y$", "ie", word) + "th"): size for word, size in _NAMED.items()},
 }
-_SCALE = re.compile(rf"\s*(?:\\text\s*\{{\s*)?({'|'.join(SCALES)})(?![A-Za-z])\s*(?P<close>\}})?")
+_PARTS = {**_PART, **{f"{word}s": size for word, size in _PART.items()}, "halves": 2}
+_COUNTED_PARTS = frozenset(("quarter", "quarters", "fourth"))  # coins, quarters of a year; the fourth of July
+_SCALE = re.compile(rf"\s*(?:\\text\s*\{{\s*)?({'|'.join(SCALES)})s?(?![A-Za-z])\s*(?P<close>\}})?")
 _NO_UNIT = frozenset(("or", "and", "of", "to", "more", "less", "than", "times", "percent", "half", "halves", "point"))
+_SIGNS = ("minus", "negative")
 _LONGEST = 80
 
 
@@ -33,6 +39,17 @@ def value_of(text: str) -> tuple[Fraction, str] | None:
     if len(text) > _LONGEST:
         return None
     words = re.findall(r"[a-z]+|[^a-z\s-]", text)
+    if words[:1] and words[0] in _SIGNS:
+        found = _value(words[1:])
+        return (-found[0], found[1]) if found else None
+    return _value(words)
+
+
+def _value(words: list[str]) -> tuple[Fraction, str] | None:
+    if words[:1] == ["half"]:
+        words = ["one", *words]
+    if len(words) > 1 and words[0] in ("a", "an") and words[1] in {**_PARTS, **SCALES}:
+        words = ["one", *words[1:]]
     if not words or words[0] not in SMALL:
         return None
     total, current, at, last = 0, 0, 0, ""
@@ -52,6 +69,10 @@ def value_of(text: str) -> tuple[Fraction, str] | None:
     number, rest = Fraction(total + current), words[at:]
     if rest and rest[0] in _PARTS and number and not total:
         number, rest = number / _PARTS[rest[0]], rest[1:]
+        if rest and rest[0] in SCALES:
+            number, rest = number * SCALES[rest[0]], rest[1:]  # half dozen
+    elif rest[:1] == ["and"] and (part := _value(rest[1:])) and 0 < part[0] < 1:
+        return number + part[0], part[1]  # one and a half
     if len(rest) > 1 or (rest and (not rest[0].isalpha() or rest[0] in _NO_UNIT)):
         return None
     return number, rest[0] if rest else ""
@@ -65,3 +86,9 @@ def scale_of(rest: str) -> tuple[int, str]:
     after = rest[found.end() :]
     opened = "\\text" in found.group() and not found.group("close")
     return SCALES[found.group(1)], f" \\text{{{after}" if opened else after
+
+
+def part_of(rest: str) -> int:
+    """3 of " thirds" behind digits; 1 where no such word stands there."""
+    word = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", rest).strip()
+    return 1 if word in _COUNTED_PARTS else _PARTS.get(word, 1)
