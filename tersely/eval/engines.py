@@ -8,6 +8,7 @@ from typing import Any
 
 from tersely.checks import SpecError, nearest
 from tersely.eval.generate import Evaluator
+from tersely.places import beside
 
 ENGINES = ("transformers", "vllm")
 
@@ -29,6 +30,10 @@ def make_evaluator(
     """
     if not engine.startswith(("http://", "https://")):
         require_place(model)
+    if tokenizer and tokenizer.startswith(("/", ".", "~")) and not Path(tokenizer).expanduser().is_dir():
+        raise SpecError(
+            f"--tokenizer: there is no folder {tokenizer}; {beside(tokenizer) or 'give a folder or a hub id'}"
+        )
     verifier = make_verifier(workers)
     if engine.startswith(("http://", "https://")):
         return _served(model, engine, tokenizer or model, verifier, batch, max_model_len)
@@ -44,7 +49,6 @@ def make_evaluator(
 def require_place(model: str) -> None:
     """`SpecError` for a folder that is not there or holds no model, and for a hub id that cannot be had offline."""
     from tersely.launch.preflight_checks import model_place
-    from tersely.places import beside
 
     finding = model_place(model)
     if finding.level == "fail":

@@ -34,8 +34,8 @@ def display_names(names: Sequence[str], free: Sequence[str]) -> dict[str, str]:
 
 def place_labels(ax: Any, points: Sequence[tuple[float, float, str]]) -> None:
     """Annotate (x, y, name) at the first of eight offsets that covers neither a placed name nor a point."""
+    ax.figure.draw_without_rendering()  # the layout decides where points stand, and the SVG canvas what a dot is
     scale = ax.figure.dpi / 72
-    ax.figure.draw_without_rendering()  # the layout decides where points stand
     centres = ax.transData.transform([(x, y) for x, y, _ in points]) / scale if points else []
     taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in centres]
     for (x, y, name), (left, low) in zip(points, centres, strict=True):

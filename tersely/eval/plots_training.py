@@ -112,6 +112,13 @@ def learning_curve(key: str, title: str, unit: str, names: tuple[str, ...], runs
 
 
 def training_figures(runs: Curves) -> list[Figure]:
-    """All quantities that at least one run logged; the order of runs fixes the colours."""
-    made = (learning_curve(f"train-{i}", *curve, runs) for i, curve in enumerate(CURVES))
+    """All quantities that at least one run logged as other than 0; the order of runs fixes the colours."""
+    left_out = zero_throughout(runs)
+    made = (learning_curve(f"train-{i}", *curve, runs) for i, curve in enumerate(CURVES) if curve[0] not in left_out)
     return [figure for figure in made if figure is not None]
+
+
+def zero_throughout(runs: Curves) -> list[str]:
+    """Titles of the quantities that were logged and are 0 in every step of every run: a picture would show nothing."""
+    values = {title: [series(lines, names)[1] for _, _, lines in runs] for title, _, names in CURVES}
+    return [title for title, found in values.items() if any(map(len, found)) and not any(y.any() for y in found)]

@@ -147,8 +147,10 @@ def _sizes(runs: Sequence[str]) -> dict[Path, int]:
 
 def print_verdicts(path: Path) -> None:
     """The verdict lines of a written report, and where it is."""
-    for comparison in json.loads(path.read_text(encoding="utf-8"))["comparisons"]:
-        print(f"{comparison['run']} against {comparison['base']} on {comparison['benchmark']}: {comparison['verdict']}")
+    from tersely.eval.verdict import problems_text
+
+    for c in json.loads(path.read_text(encoding="utf-8"))["comparisons"]:
+        print(f"{c['run']} against {c['base']} on {c['benchmark']} ({problems_text(c)}): {c['verdict']}")
     for name in ("report.html", "report.md", "report.json"):
         if path.with_name(name).exists():
             print(path.with_name(name))

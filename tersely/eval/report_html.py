@@ -17,7 +17,7 @@ from typing import Any
 from tersely.eval.plots import benchmark_figures
 from tersely.eval.plots_forced import forced_answer_curve
 from tersely.eval.plots_labels import display_names
-from tersely.eval.plots_training import read_metrics, training_figures
+from tersely.eval.plots_training import Curves, read_metrics, training_figures, zero_throughout
 from tersely.eval.report_audit import audit_of
 from tersely.eval.report_samples import worst_samples
 from tersely.eval.runs import RunRecords
@@ -55,7 +55,8 @@ def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None, 
         shown=display_names([run["name"] for run in data["runs"]], data["free"]),
         names=sorted({name for run in data["runs"] for name in run["benchmarks"]}),
         sections=_sections(data, pictures),
-        training=_rendered(_training(runs), pictures),
+        training=_rendered(training_figures(curves := _curves(runs)), pictures),
+        zero=zero_throughout(curves),
         pictures=pictures,
         samples=_samples(runs, base),
         audits=_audits(runs),
@@ -133,9 +134,9 @@ def _folders(runs: list[RunRecords]) -> list[RunRecords]:
     return list(found.values())
 
 
-def _training(runs: list[RunRecords]) -> list[Figure]:
+def _curves(runs: list[RunRecords]) -> Curves:
     curves = [(runs.index(run), run.name, read_metrics(run.training_folder())) for run in _folders(runs)]
-    return training_figures([curve for curve in curves if curve[2]])
+    return [curve for curve in curves if curve[2]]
 
 
 def _samples(runs: list[RunRecords], base: RunRecords | None) -> list[dict[str, Any]]:

@@ -1,3 +1,5 @@
+import io
+
 import matplotlib.figure
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -34,3 +36,25 @@ def test_labels_keep_clear_of_each_other():
     crossings = sum(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert len(boxes) == 9 and crossings == 0
     place_labels(ax, [])
+
+
+def test_labels_are_placed_where_the_picture_has_its_points():
+    """The SVG canvas draws at 72 dots an inch, a figure begins at 100: in the wrong one `forced 128` covered `forced 64`."""
+    figure = matplotlib.figure.Figure(figsize=(5.2, 3.5), layout="constrained")
+    canvas = FigureCanvasSVG(figure)
+    ax = figure.add_subplot()
+    points = [(98.8, 78.8, "base"), (63.5, 89.6, "grpo"), (44.9, 92, "alp"), (35, 89.2, "dler"), (7, 26.2, "forced 0")]
+    points += [
+        (21.2, 20.6, "forced 16"),
+        (34.9, 41.6, "forced 32"),
+        (57.2, 60.2, "forced 64"),
+        (83.6, 72, "forced 128"),
+    ]
+    points += [(16.1, 7.7, "no thinking"), (46.6, 78.6, "reflection ban")]
+    ax.plot([x for x, _, _ in points], [y for _, y, _ in points], "o")
+    ax.set_xscale("log", base=2)
+    ax.margins(0.16, 0.12)
+    place_labels(ax, points)
+    canvas.print_svg(io.StringIO())
+    boxes = {text.get_text(): text.get_window_extent() for text in ax.texts}
+    assert not [(a, b) for a in boxes for b in boxes if a < b and boxes[a].overlaps(boxes[b])]

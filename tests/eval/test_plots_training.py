@@ -1,6 +1,6 @@
 import json
 
-from tersely.eval.plots_training import POINTS, read_metrics, series, training_figures
+from tersely.eval.plots_training import POINTS, read_metrics, series, training_figures, zero_throughout
 
 
 def test_reading_skips_what_is_half_written(tmp_path):
@@ -30,3 +30,12 @@ def test_one_figure_a_logged_quantity():
     figures = training_figures(runs)
     assert [f.title for f in figures] == ["Entropy", "Gradient norm"]
     assert figures[0].alt == "Entropy over training. alp: from 1 to 0.2 in 4 steps." and len(figures[0].rows) == 5
+
+
+def test_what_is_zero_throughout_is_said_and_not_drawn():
+    runs = [
+        (0, "alp", [{"step": i, "entropy": 1.0, "clip_ratio/low_mean": 0.0} for i in range(3)]),
+        (1, "grpo", [{"step": i, "ratio/max_log": 0.5 * i, "clip_ratio/low_mean": 0.0} for i in range(3)]),
+    ]
+    assert [figure.title for figure in training_figures(runs)] == ["Entropy", "Largest log-ratio"]
+    assert zero_throughout(runs) == ["Tokens clipped at the low bound"] and zero_throughout([]) == []
