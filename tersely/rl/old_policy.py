@@ -54,10 +54,20 @@ class OldPolicyPass(_Base):
 
     def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):
         """TRL's pass. While a batch is being made, the policy's own is kept, with its entropies."""
-        if not self._collecting or model is not self.model:
+        if not self._collecting or model is not self.model or is_reference(self.accelerator.unwrap_model(model)):
             return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
         logps, entropies, aux = super()._get_per_token_logps_and_entropies(
             model, *args, **{**kwargs, "compute_entropy": True}
         )
         self._old_pass = (logps.detach(), entropies.detach())
         return logps, entropies, aux
+
+
+def is_reference(model: Any) -> bool:
+    """Is this a PEFT model as TRL reads the reference from it: adapters off, or the copy `ref` of them active?"""
+    if not hasattr(model, "peft_config"):
+        return False
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = (module for module in model.modules() if isinstance(module, BaseTunerLayer))
+    return any(layer.disable_adapters or "ref" in layer.active_adapters for layer in layers)

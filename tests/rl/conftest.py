@@ -76,7 +76,7 @@ def make_trainer(tiny_model, tmp_path):
     from tersely.rl.models import load_model
     from tersely.rl.trainer import TerselyTrainer
 
-    def make(verifier=None, engine=None, **recipe) -> TerselyTrainer:
+    def make(verifier=None, engine=None, peft_config=None, **recipe) -> TerselyTrainer:
         values = {
             "model_name_or_path": str(tiny_model),
             "prompts_per_step": 4,
@@ -110,6 +110,7 @@ def make_trainer(tiny_model, tmp_path):
             objective=objective,
             verifier=verifier or HashVerifier(),
             engine=engine,
+            peft_config=peft_config,
             model=model,
             args=args,
             train_dataset=Dataset.from_list(rows),

@@ -149,6 +149,21 @@ def test_entropies_of_the_old_policy_arrive_once(make_trainer):
     assert (entropy[ids >= 0] > 0).all() and output["old_per_token_logps"].shape == entropy.shape
 
 
+def test_an_adapter_s_reference_pass_is_not_taken_for_the_old_policy(make_trainer):
+    """TRL takes the reference from the same model with its adapters off."""
+    peft = pytest.importorskip("peft")
+    lora = peft.LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "down_proj"])
+    policy = {"name": "kl_penalty", "beta": 0.1}
+    trainer = make_trainer(peft_config=lora, policy=policy, advantage="entropy_shaped", learning_rate=5e-2)
+    seen, scored = [], trainer._scored
+    trainer._scored = lambda output: seen.append(scored(output)) or seen[-1]
+    trainer.train()
+    last = seen[-1]
+    assert (last["old_per_token_logps"] - last["ref_per_token_logps"]).abs().max() > 1e-3
+    rows = [row for row in trainer.state.log_history if "ratio/max_log" in row]
+    assert [row["ratio/max_log"] for row in rows] == [0.0, 0.0], "one step a batch: nothing has moved since it was made"
+
+
 class Reporting:
     """The trained model behind an engine that reports log-probs, off by what it is told."""
 
