@@ -14,6 +14,7 @@ Traps: the call itself commits to `rollouts.memory`, so it runs once per generat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,10 @@ from tersely.rl.types import Rollouts
 
 @dataclass(frozen=True)
 class DCPOSmooth:
+    memory_fields: ClassVar[tuple[str, ...]] = ("visits", "reward_count", "reward_mean", "reward_m2")
+    commits: ClassVar[bool] = True
+    """Writes to the memory when it is called."""
+
     eps: float = 1e-4
 
     def __post_init__(self):

@@ -112,6 +112,7 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
     from tersely.rl.config import grpo_config, ratio_is_one, split_recipe, world_size
     from tersely.rl.guards.feed import require_for_guards
     from tersely.rl.planned_update import notice
+    from tersely.rl.rehearsal import rehearse
     from tersely.rl.rollback import require_for_controllers
     from tersely.rl.validate import warnings_of
 
@@ -127,6 +128,7 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
     args = grpo_config(run, trl_values, objective, world_size())
     require_for_guards(run, args)
     require_for_controllers(run, objective, args)
+    rehearse(objective, run.group_size, args.max_completion_length)
     once = ratio_is_one(batch, int(trl_values.get("num_iterations", 1)))
     top_p = float(trl_values.get("top_p", 1.0))
     for line in warnings_of(objective, ratio_is_one=once, engine=run.engine, top_p=top_p, group_size=run.group_size):
@@ -174,9 +176,11 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
 
 def train_stage(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
     """One stage, from what `previous` left to its own `final`."""
+    from tersely.rl.batch import updates_of_a_batch
     from tersely.rl.data import load_problems_with_card
     from tersely.rl.deadlines import now
     from tersely.rl.models import load_model
+    from tersely.rl.rehearsal import unread_memory
 
     main_process = os.environ.get("RANK", "0") == "0"
     if main_process and stage.name:
@@ -200,6 +204,10 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
         (run_dir / "data.json").write_text(card.to_json() + "\n")
     now("making the trainer and the engine")
     planned_steps(args, len(dataset), run)
+    if main_process:
+        visits = args.max_steps / updates_of_a_batch(args) * run.prompts_per_step / len(dataset)
+        for line in unread_memory(objective, visits, previous is not None and previous.kind == "rl"):
+            say(f"warning: {line}")
     return _run(stage, previous, run_dir, resume, run, objective, args, model, tokenizer, dataset)
 
 

@@ -7,12 +7,13 @@ by the same rules.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import dataclasses
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tersely.algorithms.wrapper import policy_chain
 from tersely.checks import SpecError
 from tersely.rl.objective import Objective
 from tersely.rl.types import Rollouts, TokenBatch
@@ -40,15 +41,9 @@ def warnings_of(
         *_filter(objective, group_size),
         *_sampling(objective, top_p),
         *_floor(objective),
+        *_normalised_twice(objective, group_size),
         *_controllers(objective),
     ]
-
-
-def chain(policy: Any) -> Iterator[Any]:
-    """The policy and those that it wraps."""
-    while policy is not None:
-        yield policy
-        policy = getattr(policy, "base", None)
 
 
 def check_sampler_correction(objective: Objective, engine: str) -> None:
@@ -68,6 +63,34 @@ def _floor(objective: Objective) -> list[str]:
     return [
         "a group z-score does not see a weight on the length term where a group is all right or all wrong, so a controller of "
         "that weight acts in mixed groups alone; use advantage group_mean, rloo or batch_whitened"
+    ]
+
+
+def _normalised_twice(objective: Objective, group_size: int) -> list[str]:
+    """A reward that forgets how far lengths are apart, under an advantage that forgets how far rewards are."""
+    if getattr(objective.advantage, "scope", "group") == "batch":
+        return []
+    near = made_up_group((1.0,) * group_size)
+    far = dataclasses.replace(near, length=1000 + 50 * near.length, max_length=1_000_000)
+    one = dataclasses.replace(near, max_length=far.max_length)
+    try:
+        reward, stretched = (copy.deepcopy(objective.reward)(group) for group in (one, far))
+        small, large = (copy.deepcopy(objective.advantage)(factor * reward, one) for factor in (1, 2))
+    except (ValueError, IndexError, KeyError, RuntimeError, TypeError):
+        return []
+    flat = bool((reward.amax() - reward.amin() < 1e-6).any()) or not small.any()
+    if (
+        flat
+        or not torch.allclose(reward, stretched, atol=1e-4)
+        or not torch.allclose(small, large, rtol=0.02, atol=1e-4)
+    ):
+        return []
+    names = "+".join(objective.reward.names), type(objective.advantage).__name__
+    return [
+        "reward {} divides lengths by their spread, and advantage {} divides rewards by theirs: among right answers a "
+        "difference of one token counts as much as one of a thousand. Use advantage group_mean, rloo or batch_whitened".format(
+            *names
+        )
     ]
 
 
@@ -100,7 +123,7 @@ def _schedule(policy: Any, ratio_is_one: bool) -> list[str]:
 
 
 def _credit(advantage: Any, policy: Any) -> list[str]:
-    part = next((part for part in chain(policy) if averages_credit(part)), None)
+    part = next((part for part in policy_chain(policy) if averages_credit(part)), None)
     if part is None or not is_token_level(advantage):
         return []
     return [
@@ -111,7 +134,7 @@ def _credit(advantage: Any, policy: Any) -> list[str]:
 
 def _wrappers(policy: Any) -> list[str]:
     """A wrapper that acts twice, or a KL that the mask around it takes away."""
-    names = [type(part).__name__ for part in chain(policy)]
+    names = [type(part).__name__ for part in policy_chain(policy)]
     twice = sorted({name for name in names if names.count(name) > 1})
     found = [f"policy {name} stands twice in the chain of wrappers, so it acts twice; take one away" for name in twice]
     if "HighEntropyMask" in names and "KLPenalty" in names[names.index("HighEntropyMask") :]:
@@ -125,7 +148,7 @@ def _filter(objective: Objective, group_size: int) -> list[str]:
     """A filter that keeps no group, or only groups whose advantage is 0 everywhere."""
     name = type(objective.filter).__name__
     verdicts = ((1.0,) * right + (0.0,) * (group_size - right) for right in range(group_size + 1))
-    kept = [group for group in map(_group, verdicts) if bool(objective.filter(group).any())]
+    kept = [group for group in map(made_up_group, verdicts) if bool(objective.filter(group).any())]
     if not kept:
         return [
             f"filter {name} keeps no group of {group_size} rollouts, whatever the share of right ones: nothing would train"
@@ -164,10 +187,10 @@ def _sampling(objective: Objective, top_p: float) -> list[str]:
 
 
 def _find(policy: Any, name: str) -> Any:
-    return next((part for part in chain(policy) if type(part).__name__ == name), None)
+    return next((part for part in policy_chain(policy) if type(part).__name__ == name), None)
 
 
-def _group(correct: tuple[float, ...]) -> Rollouts:
+def made_up_group(correct: tuple[float, ...], max_length: int = 64) -> Rollouts:
     """One group of made-up rollouts, with everything that a component may ask for."""
     rows, draw = len(correct), torch.Generator().manual_seed(0)
     return Rollouts(
@@ -176,7 +199,7 @@ def _group(correct: tuple[float, ...]) -> Rollouts:
         correct=torch.tensor(correct),
         length=torch.arange(3, 3 + rows),
         truncated=torch.zeros(rows, dtype=torch.bool),
-        max_length=64,
+        max_length=max_length,
         thinking_length=torch.arange(2, 2 + rows),
         well_formed=torch.ones(rows, dtype=torch.bool),
         token_ids=torch.randint(0, 9, (rows, 3 + rows), generator=draw),
@@ -191,7 +214,7 @@ def _group(correct: tuple[float, ...]) -> Rollouts:
 
 def is_token_level(advantage: Any) -> bool:
     """Does it give (N, T)? One that needs a field which only its plan provides is taken for (N,)."""
-    rollouts = _group(MIXED)
+    rollouts = made_up_group(MIXED)
     try:
         return advantage(rollouts.correct.clone(), rollouts).dim() == 2
     except (ValueError, IndexError, RuntimeError):

@@ -87,3 +87,13 @@ def test_a_users_own_policy_is_judged_by_what_it_does():
 
     assert averages_credit(sequence_ratio) and equals_clip_at_ratio_one(sequence_ratio)
     assert not is_token_level(lambda rewards, rollouts: rewards)
+
+
+def test_two_components_that_both_divide_by_a_spread():
+    said = "divides lengths by their spread"
+    assert said in warned(reward="arora_zanette", advantage="group_zscore")
+    assert said in warned(reward=["correctness", "kimi"], advantage="group_zscore")
+    for advantage in ("rloo", "group_mean", "batch_whitened"):
+        assert warned(reward="arora_zanette", advantage=advantage) == ""
+    for reward in ("gr3", "correctness", {"name": "alp", "normalizer": "group_max"}):
+        assert warned(reward=reward, advantage="group_zscore") == ""

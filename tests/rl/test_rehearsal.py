@@ -1,0 +1,40 @@
+"""What plan and reward refuse of a run's size and cap, they refuse before the first rollout."""
+
+from __future__ import annotations
+
+import pytest
+
+from tersely.checks import SpecError
+from tersely.rl.objective import Objective
+from tersely.rl.rehearsal import rehearse, unread_memory
+
+
+@pytest.mark.parametrize(
+    ("specs", "group_size", "message"),
+    [
+        ({"plan": {"name": "hbpo", "budgets": [16, 32, 64]}}, 8, "plan hbpo: group_size is 8; it must be a multiple"),
+        ({"plan": "adaptthink"}, 5, "plan adaptthink: group_size is 5; it must be even"),
+        ({"reward": ["correctness", "soft_overlong"]}, 8, "soft_overlong.cache is 4096 tokens; it must be at most"),
+    ],
+)
+def test_what_does_not_fit_is_refused(specs, group_size, message):
+    with pytest.raises(SpecError, match=message):
+        rehearse(Objective.from_specs(specs), group_size, 512)
+
+
+@pytest.mark.parametrize("reward", ["alp", "l1_exact", "arm", "laser_d", "verifree", "ares_entropy"])
+def test_what_needs_a_plan_or_the_trainer_passes(reward):
+    objective = Objective.from_specs({"reward": reward})
+    before = objective.state_dict()
+    rehearse(objective, 8, 512)
+    assert objective.state_dict() == before
+
+
+def test_a_memory_that_is_never_read_is_said():
+    objective = Objective.from_specs({"reward": ["correctness", "hapo_history"]})
+    (said,) = unread_memory(objective, visits=1.0, remembers=False)
+    assert "hapo_history" in said and "1.0 times" in said and "at least 2" in said
+    assert unread_memory(objective, visits=2.0, remembers=False) == []
+    assert unread_memory(objective, visits=1.0, remembers=True) == [], "an earlier stage left records"
+    assert unread_memory(Objective.from_specs({"advantage": "dcpo_smooth"}), 1.0, False)
+    assert unread_memory(Objective.from_specs({"reward": "alp"}), 1.0, False) == []
