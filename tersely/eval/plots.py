@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tersely.eval.metrics import pareto_front
-from tersely.eval.plots_labels import label_of, place_labels
+from tersely.eval.plots_labels import labels_of, place_labels
 from tersely.eval.svg import INK, Figure, color, dash, marker, short
 
 Runs = list[tuple[int, str, dict[str, Any]]]  # (number of the run, which fixes its colour; name; benchmark entry)
@@ -55,9 +55,8 @@ def accuracy_against_tokens(key: str, runs: Runs, free: Sequence[str] = ()) -> F
         ax.margins(0.16, 0.12)
         ax.set_xlabel("mean tokens")
         ax.set_ylabel("accuracy, %")
-        place_labels(
-            ax, [(x, 100 * y, label_of(name, free)) for (_, name, _), (x, y) in zip(known, points, strict=True)]
-        )
+        labels = labels_of([name for _, name, _ in known], free)
+        place_labels(ax, [(x, 100 * y, label) for label, (x, y) in zip(labels, points, strict=True)])
 
     rows = [
         [

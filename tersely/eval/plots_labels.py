@@ -11,7 +11,8 @@ from tersely.eval.svg import short
 
 SIZE = 8.5  # points
 WIDE = 0.52  # mean width of a character over its size
-OFFSETS = ((6, 5), (6, -11), (-6, 5), (-6, -11), (6, 16), (-6, 16), (6, -22), (-6, -22))
+OFFSETS = tuple((x, y) for y in (5, -11, 16, -22, 27, -33) for x in (6, -6))
+GAP = 2  # points that names keep from one another
 
 
 def label_of(name: str, free: Sequence[str] = ()) -> str:
@@ -21,6 +22,16 @@ def label_of(name: str, free: Sequence[str] = ()) -> str:
     strategy = name.partition(" + ")[2] or name
     forced = re.match(r"forced_answer\(budget=(\d+)", strategy)
     return f"forced {forced[1]}" if forced else short(strategy.partition("(")[0].replace("_", " "), 18)
+
+
+def labels_of(names: Sequence[str], free: Sequence[str]) -> list[str]:
+    """`label_of` each; where two would be the same, the strategy's parameters are added."""
+    labels = [label_of(name, free) for name in names]
+    count = Counter(labels)
+    return [
+        label if count[label] == 1 else short(name.partition(" + ")[2].replace("_", " ") or name, 26)
+        for name, label in zip(names, labels, strict=True)
+    ]
 
 
 def display_names(names: Sequence[str], free: Sequence[str]) -> dict[str, str]:
@@ -33,16 +44,17 @@ def display_names(names: Sequence[str], free: Sequence[str]) -> dict[str, str]:
 
 
 def place_labels(ax: Any, points: Sequence[tuple[float, float, str]]) -> None:
-    """Annotate (x, y, name) at the first of eight offsets that covers neither a placed name nor a point."""
+    """Annotate (x, y, name) at the first of the offsets that covers neither a placed name nor a point, nor leaves the axes."""
     ax.figure.draw_without_rendering()  # the layout decides where points stand, and the SVG canvas what a dot is
     scale = ax.figure.dpi / 72
     centres = ax.transData.transform([(x, y) for x, y, _ in points]) / scale if points else []
     taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in centres]
+    inside = tuple(edge / scale for edge in ax.bbox.extents)
     for (x, y, name), (left, low) in zip(points, centres, strict=True):
         boxes = [(offset, _box(left, low, offset, len(name))) for offset in OFFSETS]
-        offset, box = min(boxes, key=lambda pair: sum(_overlap(pair[1], other) for other in taken))
-        taken.append(box)
-        ax.annotate(
+        offset, box = min(boxes, key=lambda pair: _cost(pair[1], taken, inside))
+        taken.append((box[0] - GAP, box[1] - GAP, box[2] + GAP, box[3] + GAP))
+        text = ax.annotate(
             name,
             (x, y),
             xytext=offset,
@@ -50,12 +62,19 @@ def place_labels(ax: Any, points: Sequence[tuple[float, float, str]]) -> None:
             fontsize=SIZE,
             ha="left" if offset[0] > 0 else "right",
         )
+        text.set_in_layout(False)  # or the axes would shrink, and the points move from under their names
 
 
 def _box(x: float, y: float, offset: tuple[int, int], characters: int) -> tuple[float, float, float, float]:
     width = characters * SIZE * WIDE
     left = x + offset[0] - (width if offset[0] < 0 else 0)
     return left, y + offset[1], left + width, y + offset[1] + SIZE
+
+
+def _cost(box: Sequence[float], taken: Sequence[Sequence[float]], inside: Sequence[float]) -> float:
+    """Covered area, and the area outside the axes."""
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return sum(_overlap(box, other) for other in taken) + area - _overlap(box, inside)
 
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> float:

@@ -3,7 +3,7 @@ import io
 import matplotlib.figure
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-from tersely.eval.plots_labels import display_names, label_of, place_labels
+from tersely.eval.plots_labels import display_names, label_of, labels_of, place_labels
 
 FREE = [
     "base",
@@ -20,6 +20,7 @@ def test_names():
         "base", "forced 64", "forced 0", "no thinking", "no thinking", "reflection ban",
     ]  # fmt: skip
     assert label_of("a trained model with a long name", FREE) == "a trained model w\N{HORIZONTAL ELLIPSIS}"
+    assert labels_of(FREE, FREE)[2:] == ["forced 0", "no thinking", "no thinking(prefill=)", "reflection ban"]
     shown = display_names([*FREE, "grpo"], FREE)
     assert shown[FREE[1]] == "base, forced 64" and shown["grpo"] == "grpo" and shown["base"] == "base"
     assert shown[FREE[3]] == FREE[3] and shown[FREE[4]] == FREE[4], "names that would be the same stay whole"
@@ -58,3 +59,5 @@ def test_labels_are_placed_where_the_picture_has_its_points():
     canvas.print_svg(io.StringIO())
     boxes = {text.get_text(): text.get_window_extent() for text in ax.texts}
     assert not [(a, b) for a in boxes for b in boxes if a < b and boxes[a].overlaps(boxes[b])]
+    left, _, right, _ = ax.bbox.extents
+    assert all(left <= box.x0 and box.x1 <= right for box in boxes.values())
