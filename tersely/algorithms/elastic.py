@@ -19,8 +19,6 @@ from tersely.checks import require_range
 from tersely.rl.memory import PromptMemory
 from tersely.rl.types import RolloutPlan
 
-END = "</think>"
-
 
 @dataclass(frozen=True)
 class Elastic:
@@ -33,18 +31,8 @@ class Elastic:
         require_range("elastic.think_tokens", self.think_tokens, above=0)
         require_range("elastic.solution_tokens", self.solution_tokens, above=0)
 
-    @property
-    def phases(self) -> tuple[int, str, int]:
-        """For an engine that makes two calls: tokens of the first, text that must end it, tokens of the second."""
-        return self.think_tokens, END, self.solution_tokens
-
     def __call__(
         self, prompt_ids: Sequence[str], group_size: int, memory: PromptMemory | None = None, seed: int = 0
     ) -> list[RolloutPlan]:
         total = self.think_tokens + self.solution_tokens
         return [RolloutPlan(budget=total, max_new_tokens=total)] * (len(prompt_ids) * group_size)
-
-
-def needs_end(text: str) -> str:
-    """What a second call appends to the text of the first: the end of thinking where it is absent."""
-    return "" if END in text else END

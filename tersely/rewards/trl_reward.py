@@ -20,7 +20,8 @@ import torch
 
 from tersely.checks import SpecError
 from tersely.components import Spec, build
-from tersely.rl.facts import RowFacts, rollouts_from_facts
+from tersely.rl.facts import RowFacts, rollouts_from_facts, thinking_length
+from tersely.rl.grading import verdicts_of
 from tersely.rl.memory import PromptMemory
 from tersely.rl.parsing import parse_completion
 from tersely.rl.seeds import stable_id
@@ -101,7 +102,8 @@ class TRLReward:
         texts = [text_of(completion) for completion in completions]
         ids = columns.get("prompt_id") or [stable_id(json.dumps(p), g) for p, g in zip(prompts, golds, strict=True)]
         budgets, modes = columns.get("budget") or [None] * len(ids), columns.get("mode") or [None] * len(ids)
-        verdicts = self.verifier.verify(golds, texts)
+        rows = [{"answer": gold, "problem": problem_of(prompt)} for gold, prompt in zip(golds, prompts, strict=True)]
+        verdicts = verdicts_of(self.verifier, rows, texts)
         facts = []
         for i, (text, tokens, verdict) in enumerate(zip(texts, completion_ids, verdicts, strict=True)):
             parsed = self.parse(self._tail(prompts[i]) + text)
@@ -113,7 +115,7 @@ class TRLReward:
                     status=verdict.status,
                     answer=verdict.answer,
                     length=len(tokens),
-                    thinking_length=len(tokens),
+                    thinking_length=thinking_length([int(token) for token in tokens], self._end_of_thinking),
                     truncated=bool(self.stop_ids) and (not len(tokens) or int(tokens[-1]) not in self.stop_ids),
                     well_formed=parsed.well_formed,
                     budget=math.nan if budget is None else float(budget),
@@ -141,6 +143,12 @@ class TRLReward:
         from tersely.rl.rollout import Template
 
         return Template.of(self.tokenizer).tail if getattr(self.tokenizer, "chat_template", None) else ""
+
+    @cached_property
+    def _end_of_thinking(self) -> tuple[int, ...]:
+        """The ids of `</think>`; empty without a tokenizer, and then all of a completion is thinking."""
+        encode = getattr(self.tokenizer, "encode", None)
+        return () if encode is None else tuple(encode("</think>", add_special_tokens=False))
 
     def _tail(self, prompt: Any) -> str:
         """What opened the assistant's turn."""
@@ -214,6 +222,11 @@ def group_size_of(prompt_ids: Sequence[str]) -> int:
             runs.append(1)
         last = prompt_id
     return math.gcd(*runs)
+
+
+def problem_of(prompt: Any) -> str:
+    """What was asked: the prompt's text, or a chat's last message."""
+    return prompt if isinstance(prompt, str) else text_of(prompt[-1:])
 
 
 def text_of(completion: Any) -> str:

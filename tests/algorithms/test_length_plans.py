@@ -10,6 +10,7 @@ from tersely.checks import SpecError
 from tersely.components import build
 from tersely.rl.memory import PromptMemory
 from tersely.rl.parsing import parse_completion
+from tersely.rl.types import RolloutPlan
 
 IDS = [f"p{i}" for i in range(50)]
 NAMES = [
@@ -202,9 +203,9 @@ def test_budgetthinker_states_its_budget_and_places_its_reminders():
     assert {p.budget for p in mixed} == {1, 2, 3}
 
 
-def test_elastic_knows_its_two_phases():
+def test_elastic_caps_at_the_sum_of_its_budgets():
     plan = build("plan", {"name": "elastic", "think_tokens": 10, "solution_tokens": 5})
-    assert plan.phases == (10, "</think>", 5) and plan(["a"], 1, None, 0)[0].max_new_tokens == 15
+    assert plan(["a"], 1, None, 0) == [RolloutPlan(budget=15, max_new_tokens=15)]
 
 
 @pytest.mark.parametrize(

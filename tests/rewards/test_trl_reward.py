@@ -129,3 +129,19 @@ def test_our_own_verifier_judges_by_default():
         assert call(reward, ("so \\boxed{4}", "so \\boxed{5}")) == [1, 0]
     finally:
         reward.close()
+
+
+def test_thinking_ends_where_it_is_closed_and_a_judge_reads_the_problem():
+    class Judge(Match):
+        def verify(self, golds, texts, prompts=None):
+            seen.append(prompts)
+            return super().verify(golds, texts)
+
+    seen: list = []
+    encode = lambda text, add_special_tokens: {"</think>": [8, 9]}[text]
+    tokenizer = SimpleNamespace(eos_token_id=0, chat_template=None, encode=encode)
+    reward = for_trl("correctness", tokenizer, verifier=Judge())
+    chats = [[{"role": "system", "content": "s"}, {"role": "user", "content": "2+2?"}]] * 2
+    ids = [[5, 8, 9, 4, 0], [5, 8, 4, 4, 0]]
+    facts = reward._facts(chats, ["4", "4"], ids, {"answer": ["4", "4"]})
+    assert [fact.thinking_length for fact in facts] == [3, 5] and seen == [["2+2?", "2+2?"]]
