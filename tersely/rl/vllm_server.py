@@ -153,6 +153,8 @@ class ServerEngine:
             "prompt": list(request.prompt_ids),
             "max_tokens": request.max_new_tokens,
             "seed": request.seed,
+            "stop_token_ids": [*common["stop_token_ids"], *request.stop_ids],
+            **({"logit_bias": {str(token): -100 for token in request.banned_ids}} if request.banned_ids else {}),
         }
         choice = self._call(address, "/v1/completions", body, self.answer_s)["choices"][0]
         ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
@@ -161,7 +163,8 @@ class ServerEngine:
                 f"{address} gives no token ids with log-probs; training needs a vLLM server, 0.22 to 0.31"
             )
         self._check_name(address)
-        return Generation(tuple(ids), tuple(logprobs), "length" if choice["finish_reason"] == "length" else "eos")
+        ended = "stop" if ids and ids[-1] in request.stop_ids else "eos"
+        return Generation(tuple(ids), tuple(logprobs), "length" if choice["finish_reason"] == "length" else ended)
 
     def _check_name(self, address: str) -> None:
         """The answer is taken only if the server's weights still have the name that we gave them."""

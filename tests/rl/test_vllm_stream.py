@@ -140,3 +140,18 @@ def test_an_answer_that_nobody_has_taken_is_pending():
         while not made.answers:
             time.sleep(0.01)
         assert made.pending == 1 and made.ready() == [(0, answer(0))] and made.pending == 0
+
+
+def test_a_served_request_says_where_it_ends_and_what_it_must_not_draw():
+    from tersely.rl.vllm_server import ServerEngine
+
+    engine, sent = object.__new__(ServerEngine), []
+    engine.models, engine.answer_s, engine._name = {"a": {"id": "m"}}, 1.0, None
+    choice = {"token_ids": [4, 7], "logprobs": {"token_logprobs": [-0.1, -0.2]}, "finish_reason": "stop"}
+    engine._call = lambda address, path, body, timeout_s: sent.append(body) or {"choices": [choice]}
+    common = {"stop_token_ids": [2]}
+    asked = engine._one("a", GenerationRequest((1,), 0, 9, stop_ids=(7,), banned_ids=(5,)), common)
+    plain = engine._one("a", GenerationRequest((1,), 0, 9), common)
+    assert (asked.finish, plain.finish) == ("stop", "eos")
+    assert sent[0]["stop_token_ids"] == [2, 7] and sent[0]["logit_bias"] == {"5": -100}
+    assert sent[1]["stop_token_ids"] == [2] and "logit_bias" not in sent[1]
