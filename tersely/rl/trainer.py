@@ -221,12 +221,12 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
         if "sampling_per_token_logps" in output:
             self._measure_gap(output["sampling_per_token_logps"], mask)
         if self._old_pass is not None:
-            output.setdefault("old_per_token_logps", self._old_pass[0])
+            output.setdefault("old_per_token_logps", fit_columns(self._old_pass[0], mask.shape[1]))
         return output
 
     def _measure_gap(self, sampler_logps: Tensor, mask: Tensor) -> None:
         """Rule: the engine samples from the current weights, or the run stops."""
-        own = gap(sampler_logps, self.drawing.logp(*self._policy_pass()), mask)
+        own = gap(sampler_logps, fit_columns(self.drawing.logp(*self._policy_pass()), mask.shape[1]), mask)
         measured = over_ranks(gather_object([own]))
         for name, value in measured.items():
             self._record(f"engine_gap/{name}", value)

@@ -215,3 +215,9 @@ def test_the_gap_that_stops_a_run_is_that_of_all_ranks(reporting, monkeypatch):
     monkeypatch.setattr(module, "gather_object", with_another_rank)
     with pytest.raises(StaleEngineError, match="differ by"):
         one_batch(trainer)
+
+
+def test_padding_to_a_multiple_fits_the_old_pass(reporting):
+    trainer, _ = reporting(pad_to_multiple_of=16, advantage="entropy_shaped", max_steps=1, sampling="fixed")
+    trainer.train()
+    assert trainer.state.log_history[0]["engine_gap/mean"] < 1e-4
