@@ -86,8 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     benchmarks = [find_benchmark(name) for name in names]  # a typing error costs no loading of a model
     refuse_early(options, benchmarks)
     plans = {benchmark.name: strategies_of(options, benchmark) for benchmark in benchmarks}
+    refuse_unfitted([chosen for chosens in plans.values() for chosen in chosens])
     budgets = parse_budgets(options.budgets)
     from tersely.eval.engines import make_evaluator
+    from tersely.eval.strategies.spec import check
 
     evaluator = make_evaluator(
         options.model,
@@ -99,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         seed=options.seed,
     )
     try:
+        for chosen in (chosen for chosens in plans.values() for chosen in chosens):
+            check(chosen, evaluator.tokenizer, evaluator.engine_name)  # before the first of them has drawn for hours
         for benchmark in benchmarks:
             for chosen in plans[benchmark.name]:
                 evaluate_one(evaluator, benchmark, chosen, budgets, options)
@@ -127,6 +131,18 @@ def refuse_early(options: argparse.Namespace, benchmarks: Sequence[Any]) -> None
         source = replace(benchmark.source, limit=options.limit) if options.limit is not None else benchmark.source
         if Path(str(source.path)).suffix in LOCAL_SUFFIXES:
             next(iter(read_rows(source, 0)), None)
+
+
+def refuse_unfitted(strategies: Sequence[Any]) -> None:
+    """`SpecError` for a strategy whose fitted file is not there, before a model is loaded."""
+    from tersely.places import beside
+
+    for chosen in strategies:
+        for key in ("vector", "probe"):
+            path = getattr(chosen.strategy, key, None)
+            if path and not Path(path).is_file():
+                hint = "; ".join(filter(None, (beside(path), f"make one with `tersely fit {chosen.name}`")))
+                raise SpecError(f"{chosen.name}.{key} is {path!r}, and there is no such file; {hint}")
 
 
 def strategies_of(options: argparse.Namespace, benchmark: Any) -> list[Any]:

@@ -40,11 +40,28 @@ def test_summary_line():
         (["--limit", "0"], "limit is 0"),
         (["--benchmarks", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
         (["--budgets", "0,5"], "--budgets is '0,5'"),
+        (["--benchmarks", ","], "names none"),
+        (["--strategy", "seal:vector=none.safetensors"], "there is no such file; make one with `tersely fit seal`"),
+        (["--strategy", "diff_adapt:probe=none.safetensors,budget=8"], "make one with `tersely fit diff_adapt`"),
+        ([], "there is no folder .*no-model; give a folder, a hub id, or `testbed`"),
     ],
 )
 def test_mistakes_are_found_before_the_model_is_looked_for(tmp_path, more, words):
     with pytest.raises(SpecError, match=words):
         main([str(tmp_path / "no-model"), "--benchmarks", "testbed", "--out", str(tmp_path / "out"), *more])
+
+
+def test_a_strategy_that_the_engine_cannot_do_is_refused_before_the_first_draws(tmp_path, monkeypatch):
+    from tersely.eval import engines
+    from tersely.eval.strategies.registry import STRATEGIES
+
+    made = engines.make_evaluator("testbed")
+    made.engine_name = "vllm"
+    monkeypatch.setattr(engines, "make_evaluator", lambda *a, **k: made)
+    assert "vllm" not in STRATEGIES["cntp"].engines
+    with pytest.raises(SpecError, match="strategy cntp works on the engine transformers, not on vllm"):
+        main(f"testbed --benchmarks testbed --out {tmp_path} --strategy vanilla --strategy cntp".split())
+    assert not list(tmp_path.iterdir()), "vanilla, which stands first, has drawn nothing"
 
 
 def test_list_of_strategies(capsys):

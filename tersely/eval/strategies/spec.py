@@ -84,7 +84,10 @@ def _parameters(name: str, text: str) -> dict[str, Any]:
         try:
             found[key.strip()] = yaml.safe_load(value) if value.strip() else ""
         except yaml.YAMLError as error:
-            raise SpecError(f"strategy {name}: {key.strip()} is {value!r}, which is no YAML value") from error
+            raise SpecError(
+                f"strategy {name}: {key.strip()} is {value!r}, which is no YAML value; "
+                "put quotes around a text that holds any of : # , [ ] { } ?"
+            ) from error
     return found
 
 

@@ -36,8 +36,9 @@ def read_rows(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
 def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
     path = Path(str(source.path)).expanduser()
     if not path.is_file():
-        near = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = nearest(path.name, near[:50]) if near else f"the folder {path.parent} is empty or does not exist"
+        found = path.parent.glob("*") if path.parent.is_dir() else ()
+        near = [item.name for item in found if item.suffix in LOCAL_SUFFIXES][:50]
+        hint = nearest(path.name, near) if near else f"the folder {path.parent} has no such file, or does not exist"
         raise DataError(f"dataset {source.label}: there is no file {path}; {hint}")
     try:
         yield from _rows_of(path, source)
