@@ -70,20 +70,17 @@ def _normalised_twice(objective: Objective, group_size: int) -> list[str]:
     """A reward that forgets how far lengths are apart, under an advantage that forgets how far rewards are."""
     if getattr(objective.advantage, "scope", "group") == "batch":
         return []
-    near = made_up_group((1.0,) * group_size)
-    far = dataclasses.replace(near, length=1000 + 50 * near.length, max_length=1_000_000)
-    one = dataclasses.replace(near, max_length=far.max_length)
+    near = dataclasses.replace(made_up_group((1.0,) * group_size, 1_000_000), progress=1.0)
+    far = dataclasses.replace(near, length=1000 + 50 * near.length)
+    turned = dataclasses.replace(near, length=near.length.flip(0))
     try:
-        reward, stretched = (copy.deepcopy(objective.reward)(group) for group in (one, far))
-        small, large = (copy.deepcopy(objective.advantage)(factor * reward, one) for factor in (1, 2))
+        reward, stretched, other = (copy.deepcopy(objective.reward)(group) for group in (near, far, turned))
+        small, large = (copy.deepcopy(objective.advantage)(factor * reward, near) for factor in (1, 2))
     except (ValueError, IndexError, KeyError, RuntimeError, TypeError):
         return []
-    flat = bool((reward.amax() - reward.amin() < 1e-6).any()) or not small.any()
-    if (
-        flat
-        or not torch.allclose(reward, stretched, atol=1e-4)
-        or not torch.allclose(small, large, rtol=0.02, atol=1e-4)
-    ):
+    reads_lengths = not torch.allclose(reward, other, atol=1e-6) and bool(small.any())
+    forgets = torch.allclose(reward, stretched, atol=1e-4) and torch.allclose(small, large, rtol=0.02, atol=1e-4)
+    if not (reads_lengths and forgets):
         return []
     names = "+".join(objective.reward.names), type(objective.advantage).__name__
     return [

@@ -95,5 +95,6 @@ def test_two_components_that_both_divide_by_a_spread():
     assert said in warned(reward=["correctness", "kimi"], advantage="group_zscore")
     for advantage in ("rloo", "group_mean", "batch_whitened"):
         assert warned(reward="arora_zanette", advantage=advantage) == ""
-    for reward in ("gr3", "correctness", {"name": "alp", "normalizer": "group_max"}):
+    assert said in warned(reward=["correctness", {"name": "kimi", "warmup": 0.5}], advantage="group_zscore")
+    for reward in ("gr3", "correctness", "rlpr", {"name": "alp", "normalizer": "group_max"}):
         assert warned(reward=reward, advantage="group_zscore") == ""
