@@ -10,7 +10,7 @@ _TOKEN = re.compile(r"-?\d+(?:\.\d+)?|\\?[A-Za-z]+|[^\s${}\\]")
 # What may stand between two boxes that together are one answer.
 _GAP = re.compile(
     r"(?:[\s,;$.]|\\[()\[\],;!: ]|\\q?quad(?![A-Za-z])|and|or"
-    r"|\\(?:text|mathrm|textrm)\s*\{\s*,?(?:and|or)?,?\s*\}|[a-zA-Z]\s*=)*"
+    r"|\\(?:text|mathrm|textrm)\s*\{\s*,?(?:and|or)?,?\s*\}|[a-zA-Z](?:_\{?\w\}?)?\s*=)*"
 )
 _GAP_LIMIT = 60
 _MERGE_LIMIT = 24

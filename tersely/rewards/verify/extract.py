@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from tersely.rewards.verify.boxes import BOXES, has_box, last_box
+from tersely.rewards.verify.boxes import has_box, last_box
 from tersely.rewards.verify.guard import judge_guard
 from tersely.rewards.verify.prose import bare_answer, clean_find, last_formula, sentence_answer
 
@@ -27,10 +27,12 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _NEGATION = re.compile(r"\s*(?:not|n't|never|neither|no\s+longer|unknown|unclear|incorrect|wrong)\b", re.IGNORECASE)
+_SUPPOSED = re.compile(r"\b(?:if|suppose|unless|whether)\s+$", re.IGNORECASE)
 _ANSWER_LINE = re.compile(r"(?:^|\n)[ \t>*_#]*A(?:ns)?[ \t]*[*_]*[:.][*_]*[ \t]+([^\n]+)\s*$")
 _ANSWER_WORDS = ("answer", "result", "correct option", "correct choice")
 _HEADING = re.compile(
-    r"(?:^|\n)[ \t]*[#*_]+[ \t]*(?:final[ \t]+)?answer[ \t]*[#*_: \t]*\n\s*(?P<rest>\S.*)", re.IGNORECASE | re.DOTALL
+    r"(?:^|\n)[ \t]*(?:[#*_]+[ \t]*(?:final[ \t]+)?|final[ \t]+)answer[ \t]*[#*_: \t]*\n\s*(?P<rest>\S.*)",
+    re.IGNORECASE | re.DOTALL,
 )
 _MINERVA = re.compile(r"The final answer is (?P<rest>.{1,400}?)\.? I hope it is correct", re.DOTALL)
 _ATTEMPTS = 40
@@ -52,7 +54,7 @@ def find_answer(text: str, contract: str = "answer") -> str | None:
     if found is None:
         return None
     found = clean_find(found)
-    if found.startswith(BOXES):
+    if has_box(found):
         return None  # a box that never closes
     return None if judge_guard(found) else found
 
@@ -99,7 +101,7 @@ def _after_phrase(text: str) -> str | None:
         for match in _PHRASE.finditer(text, begin, min(len(text), at + 160)):
             if match.start() <= at < match.end():
                 rest = text[match.end() : match.end() + _PHRASE_REACH]
-                if _NEGATION.match(rest):
+                if _NEGATION.match(rest) or _SUPPOSED.search(text, max(0, match.start() - 12), match.start()):
                     break
                 found = sentence_answer(rest)
                 if found:

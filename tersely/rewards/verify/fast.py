@@ -89,7 +89,7 @@ class _Open(Exception):
 
 def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
     """Collections and labelled values whose elements are all decided here."""
-    if max(len(gold), len(answer)) > 4 * _SHORT:
+    if max(len(gold), len(answer)) > 2 * _SHORT:
         return None  # a text, no answer: label after label would be taken from it
     shapes = shape(gold), shape(answer)
     whole = all(found.kind == "atom" and found.text == text for found, text in zip(shapes, (gold, answer), strict=True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from tersely.rewards.verify.text import cut_off
+from tersely.rewards.verify.units import KNOWN, counts
+from tersely.rewards.verify.words import value_of
 
 _SENTENCE_END = re.compile(r"\n|[.!?。](?=\s|$|[*_\"')\]]+(?:\s|$))|<\||<(?:/?(?:answer|s|p|br)\b)|I hope it is")
 _MATH = re.compile(
@@ -16,11 +18,18 @@ _NUMBER = re.compile(
 )
 _JOINED = re.compile(r"[\s,;&]*(?:\b(?:and|or)\b)?[\s,;&]*")
 _AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|percentage\b)")
+_UNIT_AFTER = re.compile(r"\s*(?P<unit>[A-Za-z]+(?:/[A-Za-z]+)?)(?:\^[23]|[²³])?(?=[\s.,;)]|$)")
+_NO_UNIT_AFTER = frozenset(("in", "left", "right", "even", "odd", "positive", "negative"))
 _COPULA = re.compile(r"\b(?:is|are|was|were|equals?|becomes?|to be)\b(?!\s+(?:not|never)\b)[\s:]*|[:：]\s+")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _COMMAND = re.compile(r"\\[A-Za-z]+|\\.")
 _NEGATED = re.compile(r"(?:not|\bnever|n't)\s+(?:\w+\s+)?$")
 _SPACING = re.compile(r"(?:\\[,;:! ]|\\q?quad|(?<!\\)\\)+$")
+_REASON = re.compile(
+    r",?\s+(?:because|since|and (?:we|so|this|it)|as (?:we|it|this))\b|,\s+(?:which|so|as)\b", re.IGNORECASE
+)
+_SIGNED = re.compile(r"\b(?:minus|negative)$", re.IGNORECASE)
+_TORN = re.compile(r"[ \t]*\n.*\n[ \t]*", re.DOTALL)
 _STARRED = re.compile(r"(?<=[\^_])\*\s*$")
 _DOLLARS = re.compile(r"\$\s?\d[\d,]*(?:\.\d+)?")
 _EMPTY_SET = re.compile(r"\\\{\s*\\\}|\\left\\\{\s*\\right\\\}")
@@ -48,7 +57,7 @@ def sentence_answer(text: str) -> str | None:
     display = _display(text)
     if display is not None:
         return display
-    sentence = _first_sentence(text)
+    sentence = _without_reason(_first_sentence(text))
     if not sentence.strip(" \t*_"):
         return None
     spans = list(_MATH.finditer(sentence))
@@ -71,7 +80,7 @@ def bare_answer(text: str) -> str | None:
     words = _WORD.findall(_COMMAND.sub(" ", outside))
     if len(words) > _BARE_WORDS or _PROSE.intersection(word.lower() for word in words):
         return None
-    if len(text.split()) > 1 and not re.search(r"[\d=+*/^_\\$<>%]", text):
+    if len(text.split()) > 1 and not re.search(r"[\d=+*/^_\\$<>%]", text) and value_of(text.lower()) is None:
         return None  # words alone are prose; one word may be an answer
     if text.startswith("[") and text.endswith("]") and "," not in text:
         text = text[1:-1]
@@ -128,7 +137,7 @@ def clean_find(found: str) -> str:
 def _display(text: str) -> str | None:
     """A formula that opens the text may run over several lines."""
     match = _MATH.match(text)
-    if match is None or "\n\n" in match.group():
+    if match is None or "\n\n" in match.group() or _torn(match):
         return None
     return _from_formulas(text[: match.end()] + _first_sentence(text[match.end() :]), None)
 
@@ -140,8 +149,23 @@ def _first_sentence(text: str) -> str:
     return text if end is None else text[: end.start()]
 
 
+def _without_reason(sentence: str) -> str:
+    """ "42, because 6 times 7 is 42" says 42; "the number which is largest" says nothing yet."""
+    reason = _REASON.search(sentence)
+    if reason is None or _inside_math(sentence, reason.start()):
+        return sentence
+    said = sentence[: reason.start()]
+    return said if re.search(r"[\d$\\]", said) or len(said.split()) <= 2 else sentence
+
+
 def _inside_math(text: str, position: int) -> bool:
     return any(match.start() < position < match.end() for match in _MATH.finditer(text[:_SENTENCE_LIMIT]))
+
+
+def _torn(match: re.Match) -> bool:
+    """$ or \\( on lines of their own: to Markdown, Pandoc and math-verify no formula. Display delimiters may stand so."""
+    body = match["c"] or match["d"]
+    return bool(body) and bool(_TORN.fullmatch(body))
 
 
 def _body(match: re.Match) -> str:
@@ -163,6 +187,10 @@ def _from_formulas(sentence: str, spans: list[re.Match] | None) -> str:
         number = _only_number(said) or (said if _NUMBER.fullmatch(said) else None)
         if number:
             return number
+    if not after and len(run) == 1 and re.fullmatch(r"[-\d.,\s]+", _body(run[0])):
+        unit = _UNIT_AFTER.match(tail)
+        if unit and unit["unit"] in KNOWN and unit["unit"] not in _NO_UNIT_AFTER:
+            return f"{_body(run[0])}\\text{{ {unit.group().strip()}}}"
     return ", ".join(_body(span) for span in run) + (after.group() if after else "")
 
 
@@ -177,13 +205,20 @@ def _only_number(text: str) -> str | None:
     after = text[numbers[0].end() :].lstrip()
     if before.endswith(("=", "+", "-", "*", "/", "^")) or after[:1] in tuple("=+-*/^(["):
         return None
+    if re.match(r"[A-Za-z]", text[numbers[0].end() :]) and not counts(re.split(r"[^A-Za-z/]", after)[0], False, False):
+        return None  # 4ac - b^2
+    if _SIGNED.search(before):
+        return f"-{numbers[0].group()}"
     return text[numbers[0].start() :] if re.match(r"[A-Za-z°²³%/ ]*$", after) else numbers[0].group()
 
 
 def _last_in(window: str, formulas: bool) -> str | None:
-    spans = list(_MATH.finditer(window)) if formulas else []
+    found = list(_MATH.finditer(window)) if formulas else []
+    spans, torn = [span for span in found if not _torn(span)], [span for span in found if _torn(span)]
     number = None
     for match in reversed(list(_NUMBER.finditer(window))):
+        if any(span.start() <= match.start() < span.end() for span in torn):
+            continue
         if not _NEGATED.search(window, max(0, match.start() - 24), match.start()):
             number = match
             break

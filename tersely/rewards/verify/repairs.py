@@ -50,6 +50,10 @@ _CHOSEN = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _OTHER_CHOICE = re.compile(r"\b(?:or|and|not)\b|\([A-H]\)|[A-H][).:]")
+_CUT_OFF = re.compile(r"-?\d+\s*\\ldots\s*")
+_BESIDE = re.compile(
+    r"(?:^|[-+=(,<>*/])\s*\d(?:[\d.]|,\d{3})*\s+(?!\d{3}(?!\d))\d"
+)  # "1,000 2": to math-verify a tuple
 _NAME = re.compile(r"(?<![A-Za-z])[A-Z][a-z]{2,}(?![A-Za-z])")
 _OPPOSITES = (("even", "odd"), ("yes", "no"), ("true", "false"), ("positive", "negative"), ("increasing", "decreasing"))
 _SENTENCE_WORDS = 4
@@ -80,6 +84,10 @@ def refused(gold: str, answer: str, policy: Policy) -> str | None:
         return "word"
     if is_clock(gold) and is_clock(answer) and not clock(gold, answer, policy):
         return "time"
+    if answer != gold and _CUT_OFF.fullmatch(answer):
+        return "cut off"
+    if _BESIDE.search(answer) and "\\begin" not in answer and read_quantity(answer) is None:
+        return "two numbers"
     if _other_ratio(gold, answer):
         return "ratio"
     if any("\\circ" in one and re.search(r"\d\s*'", other) and "\\circ" not in other for one, other in sides):

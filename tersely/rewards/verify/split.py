@@ -22,7 +22,7 @@ _LABEL = re.compile(
     | \\frac\s*\{\s*(?:d|\\partial)\s*[A-Za-z]\s*\}\s*\{\s*(?:d|\\partial)\s*[A-Za-z]\s*\} | d[A-Za-z]\s*/\s*d[A-Za-z]
     | \\angle\s*[A-Z]{1,3}
     | [A-Za-z][A-Za-z .'\-]{1,40}
-    | \|?[A-Z]{2}\|?
+    | \|?[A-Z]{2}\|? | \|[A-Z]\| | \\det\s*(?:[A-Z]|\(\s*[A-Z]\s*\))
     )""",
     re.VERBOSE,
 )

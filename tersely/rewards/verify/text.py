@@ -45,6 +45,7 @@ _SYNONYMS = [
     (re.compile(r"(?<![\\A-Za-z])(sqrt|frac)(?=\s*\{)"), r"\\\1"),
     (re.compile(r"\\sqrt\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
     (re.compile(r"\\(?:textdegree|degree)(?![A-Za-z])|(?<=\d)\s*\\deg(?![A-Za-z])"), r"^\\circ"),
+    (re.compile(r"\\mathbb\s*([A-Z])(?![A-Za-z])"), r"\\mathbb{\1}"),
     (re.compile(r"\\pounds(?![A-Za-z])\s*"), "£"),
     (re.compile(r"\\(?:euro|EUR)(?![A-Za-z])\s*"), "€"),
     (re.compile(r"\\yen(?![A-Za-z])\s*"), "¥"),

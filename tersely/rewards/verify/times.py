@@ -7,7 +7,7 @@ import re
 from tersely.rewards.verify.policy import Policy
 
 _CLOCK = re.compile(
-    r"(?P<h>\d{1,2}):(?P<m>\d{2})(?P<s>:\d{2})?\s*(?:\\text\s*\{\s*)?(?:(?P<half>[AaPp])\.?\s?[Mm]\.?)?\s*\}?"
+    r"(?P<h>\d{1,2})(?::(?P<m>\d{2})(?P<s>:\d{2})?|(?=[^:\d]*[AaPp]\.?\s?[Mm]))\s*(?:\\text\s*\{\s*)?(?:(?P<half>[AaPp])\.?\s?[Mm]\.?)?\s*\}?"
 )
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -37,9 +37,9 @@ def is_clock(text: str) -> bool:
 def _hours(text: str) -> frozenset[tuple[int, str]] | None:
     """The times of the day, in 24 hours, that the text may mean."""
     time = _CLOCK.fullmatch(text)
-    if time is None or int(time["m"]) > 59:
+    if time is None or int(time["m"] or 0) > 59:
         return None
-    hour, rest = int(time["h"]), time["m"] + (time["s"] or ":00")
+    hour, rest = int(time["h"]), (time["m"] or "00") + (time["s"] or ":00")
     if hour > 12 or hour == 0:
         return frozenset({(hour, rest)})
     halves = time["half"].lower() if time["half"] else "ap"

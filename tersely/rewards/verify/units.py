@@ -59,10 +59,12 @@ _NAMES = {
 }
 KNOWN = {name: unit for unit, names in _NAMES.items() for name in names.split()}
 _LETTERS = frozenset("msghLNJWVK")
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 _SYMBOL = re.compile(r"[numckMGT]?(?:Hz|J|W|V|A|N|Pa|eV|cal|Wh|B|b|bps)|rpm|ppm|dB|bpm|fps|psi|pts|pcs")
 _SMALL_WORDS = frozenset(
     re.findall(r"\w+", "of per in on at a an the each every to by for and from with than is are was")
 )
+_FOLLOWING = frozenset(("of", "per", "in", "at", "each", "every", "for", "from", "with"))  # 3/4 of the cake
 _NO_WORDS = frozenset(  # they make another number or another statement of the number before them
     re.findall(
         r"\w+",
@@ -157,7 +159,7 @@ def counts(words: str, marked: bool, spaced: bool) -> bool:
     first, *others = (re.split(r"[/\-]", word.strip("().,")) for word in each)
     if not spaced and not (_known(each[0]) or len(first) > 1 and all(map(_known, first))):
         return False
-    return all(map(_is_word, first)) and all(
+    return (each[0] in _FOLLOWING or all(map(_is_word, first))) and all(
         "".join(parts) in _SMALL_WORDS or all(map(_is_word, parts)) for parts in others
     )
 
@@ -168,7 +170,7 @@ def _is_word(text: str) -> bool:
         return True
     if len(text) < 3 or not re.search("[aeiou].|[^aeiou]y", text.lower()):
         return False
-    return len(text) > 3 or list(text) != sorted(text)
+    return text not in _ALPHABET
 
 
 def _canonical(words: list[str], power: str) -> str | None:

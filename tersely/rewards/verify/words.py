@@ -47,7 +47,7 @@ def value_of(text: str) -> tuple[Fraction, str] | None:
 
 def _value(words: list[str]) -> tuple[Fraction, str] | None:
     if words[:1] == ["half"]:
-        words = ["one", *words]
+        words = ["one", "half", *words[2 if words[1:2] == ["a"] else 1 :]]
     if len(words) > 1 and words[0] in ("a", "an") and words[1] in {**_PARTS, **SCALES}:
         words = ["one", *words[1:]]
     if not words or words[0] not in SMALL:

@@ -50,6 +50,18 @@ FOUND = [
     ("lenient", "the number is not 10 which is 1,000.99€", "1,000.99"),
     ("lenient", "The answer is not 70", None),
     ("lenient", "nothing here", None),
+    ("lenient", "0.5 - \\fbox{7", None),
+    ("lenient", "So it is $\n9\n$", None),
+    ("answer", "Answer $$\n9\n$$", "9"),
+    ("answer", "The answer is 4ac - b^2.", "4ac - b^2"),
+    ("answer", "The answer is $5$ m.", "5\\text{ m}"),
+    ("answer", "The answer is $5$ in total.", "5"),
+    ("answer", "The answer is negative 5.", "-5"),
+    ("answer", "The answer is 42, because 41 is too few.", "42"),
+    ("answer", "If the answer is 42 then we are wrong.", None),
+    ("boxed", "$x_1=\\boxed{1}$, $x_2=\\boxed{2}$", "1,2"),
+    ("boxed", "\\boxed{\\mathbb{R}^*}", "\\mathbb{R}^{*}"),
+    ("boxed", "\\boxed{$30}", "\\$30"),
 ]
 
 
