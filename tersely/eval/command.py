@@ -87,6 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     refuse_early(options, benchmarks)
     plans = {benchmark.name: strategies_of(options, benchmark) for benchmark in benchmarks}
     refuse_unfitted([chosen for chosens in plans.values() for chosen in chosens])
+    for benchmark in benchmarks:
+        samples = options.samples or benchmark.sampling.samples
+        for chosen in plans[benchmark.name]:
+            getattr(chosen.strategy, "require_samples", lambda number: None)(samples)
     budgets = parse_budgets(options.budgets)
     from tersely.eval.engines import make_evaluator
     from tersely.eval.strategies.spec import check

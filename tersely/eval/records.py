@@ -23,6 +23,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from tersely.checks import SpecError
+
 KEYS = (
     "run",
     "benchmark",
@@ -90,11 +92,11 @@ class RecordWriter:
 def check_record(record: Mapping[str, Any]) -> None:
     missing = [key for key in KEYS if key not in record]
     if missing:
-        raise ValueError(f"record lacks {', '.join(missing)}; a line of {FILE} holds {', '.join(KEYS)}")
+        raise SpecError(f"record lacks {', '.join(missing)}; a line of {FILE} holds {', '.join(KEYS)}")
     if record["verdict"] not in SCORES:
-        raise ValueError(f"record.verdict is {record['verdict']!r}; it must be one of {', '.join(SCORES)}")
+        raise SpecError(f"record.verdict is {record['verdict']!r}; it must be one of {', '.join(SCORES)}")
     if record["correct"] != SCORES[record["verdict"]]:
-        raise ValueError(f"record.correct is {record['correct']!r}, but its verdict is {record['verdict']!r}")
+        raise SpecError(f"record.correct is {record['correct']!r}, but its verdict is {record['verdict']!r}")
 
 
 def cut_unfinished_line(path: Path) -> int:
@@ -134,7 +136,9 @@ class RecordReader:
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if bad:
-                    raise ValueError(f"{self.path}:{bad[0]}: {bad[1]}")
+                    raise SpecError(
+                        f"{self.path}:{bad[0]}: {bad[1]}; take the line out, and `tersely eval` draws it again"
+                    )
                 start, offset = offset, offset + len(line)
                 if not line.strip():
                     continue
@@ -142,7 +146,7 @@ class RecordReader:
                 if record is None:
                     bad = (number, problem)
                 elif fault := value_fault(record):
-                    raise ValueError(f"{self.path}:{number}: {fault}")
+                    raise SpecError(f"{self.path}:{number}: {fault}")
                 else:
                     yield start, record
         self.dropped = int(bad is not None)

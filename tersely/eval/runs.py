@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tersely.checks import SpecError
 from tersely.eval.first_answer import first_correct_tokens
 from tersely.eval.records import FILE, SCORES, RecordReader, read_at
 from tersely.places import beside
@@ -100,7 +101,7 @@ class RunRecords:
         """The full record of one sample, read back from the file."""
         offset = int(self.benchmarks[benchmark].offset[row, column])
         if offset < 0 or self.path is None:
-            raise ValueError(f"run {self.name}: problem {row} of {benchmark} has no sample {column}")
+            raise SpecError(f"run {self.name}: problem {row} of {benchmark} has no sample {column}")
         return read_at(self.path, offset)
 
 
@@ -147,7 +148,7 @@ def load_runs(run: str | Path) -> list[RunRecords]:
         name = str(record.get("run") or card.get("name") or folder.name)
         found.setdefault((name, strategy), {}).setdefault(str(record["benchmark"]), _Builder()).add(offset, record)
     if not found:
-        raise ValueError(f"{path} holds no complete record; was the evaluation stopped before its first sample?")
+        raise SpecError(f"{path} holds no complete record; was the evaluation stopped before its first sample?")
     runs = []
     for (name, strategy), builders in found.items():
         runs.append(
@@ -173,7 +174,7 @@ def _card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); mend or remove it") from None
+        raise SpecError(f"{path} is no JSON ({error}); mend or remove it") from None
     return card if isinstance(card, dict) else {"card": card}
 
 

@@ -43,6 +43,7 @@ def test_summary_line():
         (["--benchmarks", ","], "names none"),
         (["--strategy", "seal:vector=none.safetensors"], "there is no such file; make one with `tersely fit seal`"),
         (["--strategy", "diff_adapt:probe=none.safetensors,budget=8"], "make one with `tersely fit diff_adapt`"),
+        (["--strategy", "plan:of=hbpo", "--samples", "2"], "multiple of its 4 budgets.*--samples, 2 here"),
         ([], "there is no folder .*no-model; give a folder, a hub id, or `testbed`"),
     ],
 )
@@ -62,6 +63,23 @@ def test_a_strategy_that_the_engine_cannot_do_is_refused_before_the_first_draws(
     with pytest.raises(SpecError, match="strategy cntp works on the engine transformers, not on vllm"):
         main(f"testbed --benchmarks testbed --out {tmp_path} --strategy vanilla --strategy cntp".split())
     assert not list(tmp_path.iterdir()), "vanilla, which stands first, has drawn nothing"
+
+
+def test_a_damaged_line_of_records_is_an_error_of_one_line(tmp_path, capsys, monkeypatch):
+    from tersely.launch.cli import main as tersely
+
+    monkeypatch.delenv("TERSELY_DEBUG", raising=False)
+    arguments = ["eval", "testbed", "--benchmarks", "testbed", "--limit", "2", "--samples", "2", "--out", str(tmp_path)]
+    assert tersely(arguments) == 0
+    file = tmp_path / "records.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([lines[0], lines[1][:40] + "\n", *lines[2:]]))
+    capsys.readouterr()
+    assert tersely(arguments) == 2
+    assert f"error: {file}:2: no JSON" in (said := capsys.readouterr().err) and "take the line out" in said
+    file.write_text("".join([lines[0], *lines[2:]]))
+    assert tersely(arguments) == 0 and len(file.read_text().splitlines()) == 4
+    assert {json.loads(x)["text"] for x in file.open()} == {json.loads(x)["text"] for x in lines}
 
 
 def test_list_of_strategies(capsys):

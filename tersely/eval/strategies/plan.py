@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tersely.checks import SpecError
 from tersely.components import build
 from tersely.eval.benchmarks import Sampling
 from tersely.eval.strategies.base import Decoded, Prompt, Row, Session
@@ -30,6 +31,15 @@ class PlanPrompting:
 
     def __post_init__(self) -> None:
         build("plan", self.of)
+
+    def require_samples(self, samples: int) -> None:
+        """`SpecError` for a number of samples that the plan cannot share out, such as budgets that do not divide it."""
+        try:
+            build("plan", self.of)(["-"], samples, None, 0)
+        except ValueError as error:
+            raise SpecError(
+                f"strategy plan: {error}. The group of an evaluation is --samples, {samples} here"
+            ) from error
 
     def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, plan = Session(engine, sampling, seed), build("plan", self.of)
