@@ -58,6 +58,8 @@ def command_of(recipe: Mapping[str, Any], host: str, port: int) -> list[str]:
     from tersely.rl.models import model_location
     from tersely.rl.vllm_launch import server_command
 
+    if not recipe.get("model_name_or_path"):
+        raise SpecError("recipe needs model_name_or_path; a server serves that model")
     trusted = recipe.get("trust_remote_code") or (recipe.get("model_init_kwargs") or {}).get("trust_remote_code")
     return server_command(
         model_location(str(recipe["model_name_or_path"])),

@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tersely.checks import SpecError, nearest
+from tersely.checks import SpecError, check_fields, nearest
 from tersely.launch.options import Parser, check_keys
 
 TIME = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
@@ -95,8 +95,9 @@ def render(recipe: Mapping[str, Any], options: argparse.Namespace) -> dict[str, 
     check(options, recipe)
     tasks, ranks = tasks_of(recipe, options), options.nodes * max(1, options.gpus_per_node)
     for task in tasks:
-        batch = {key: int(task.get(key, 8)) for key in ("prompts_per_step", "group_size", "micro_batch")}
-        BatchPlan(**batch, updates_per_batch=int(task.get("updates_per_batch", 1)), ranks=ranks)
+        stated = {"prompts_per_step": 8, "group_size": 8, "micro_batch": 8, "updates_per_batch": 1}
+        stated = {key: task.get(key, usual) for key, usual in stated.items()}
+        BatchPlan(**check_fields(BatchPlan, {**stated, "ranks": ranks}, "recipe"))
     loader = jinja2.FileSystemLoader(str(files("tersely.launch") / "templates"))
     jinja = jinja2.Environment(loader=loader, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     jinja.filters["sh"] = quoted

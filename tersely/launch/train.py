@@ -65,7 +65,10 @@ def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
         if not found and position < len(arguments) and not arguments[position].startswith("--"):
             value, found = arguments[position], "="
             position += 1
-        overrides[key[2:]] = yaml.safe_load(value) if found else True
+        try:
+            overrides[key[2:]] = yaml.safe_load(value) if found else True
+        except yaml.YAMLError as error:
+            raise SpecError(f"{key} is {value!r}, which is no YAML value; a text goes in quotes of its own") from error
     return overrides
 
 

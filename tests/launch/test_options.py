@@ -81,3 +81,19 @@ def test_options_of_the_evaluation_behind_a_job_are_read_now(capsys):
     with pytest.raises(SystemExit):
         main([*line, "--eval-options", "--sampels 3"])
     assert "did you mean --samples?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("train --config testbed/alp --learning_rate [1 --dry-run", "--learning_rate is '[1', which is no YAML value"),
+        ("launch slurm testbed/alp --gpus-per-node 1 --micro_batch abc --dry-run", "micro_batch is 'abc'"),
+        ("serve {empty} --dry-run", "recipe needs model_name_or_path"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_one_line(line, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("TERSELY_DEBUG", raising=False)
+    (tmp_path / "empty.yaml").write_text("")
+    assert main(line.format(empty=tmp_path / "empty.yaml").split()) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
