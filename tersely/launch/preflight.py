@@ -40,12 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.launch.train import overrides_from
 
     recipe = load_recipe(options.recipe, overrides_from(rest))
-    check_keys(recipe, parser)
     if needs_servers(recipe):
         return with_a_server(options.recipe, rest, sys.argv[2:] if argv is None else argv)
     for name, value in (recipe.get("env") or {}).items():
         os.environ.setdefault(name, str(value))
-    findings, lines = examine(recipe, options)
+    try:
+        check_keys(recipe, parser)
+        findings, lines = examine(recipe, options)
+    except SpecError as error:
+        findings, lines = [Finding("fail", "recipe", str(error))], []
     bad = failed(findings)
     if options.json:
         print(as_json(findings, plan=lines))

@@ -39,7 +39,6 @@ def test_a_misspelt_option_is_one_line_with_the_nearest(line, words, capsys):
     [
         ("train --config testbed/alp --dry-runn", "--dry-run"),
         ("train --config testbed/alp --max_stps 3 --dry-run", "max_steps"),
-        ("preflight testbed/alp --rolluots 3", "--rollouts"),
         ("serve testbed/alp --prot 3", "--port"),
         ("launch local testbed/alp --retriess 2 --dry-run", "--retries"),
         ("launch slurm testbed/alp --gpus-per-node 1 --partitoin gpu --dry-run", "--partition"),
@@ -50,6 +49,11 @@ def test_a_word_that_is_neither_key_nor_option_is_refused(line, nearest, capsys)
     assert main(line.split()) == 2
     printed = capsys.readouterr()
     assert f"did you mean '{nearest}'" in printed.err and not printed.out
+
+
+def test_preflight_says_so_as_a_finding(capsys):
+    assert main(["preflight", "testbed/alp", "--rolluots", "3"]) == 1
+    assert "did you mean '--rollouts'" in capsys.readouterr().out
 
 
 def test_the_list_of_keys_is_that_of_the_recipe_and_of_trl():
