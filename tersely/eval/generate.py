@@ -23,6 +23,7 @@ from tersely.eval.sample_record import TokenLengths, sample_record
 from tersely.eval.settings import Settings, check_and_store
 from tersely.eval.strategies.base import Decoded, Prompt
 from tersely.eval.strategies.spec import Chosen, check, parse
+from tersely.rl.grading import verdicts_of
 from tersely.rl.seeds import sample_seed, stable_id
 
 
@@ -155,7 +156,7 @@ class Evaluator:
             ]
             texts = self.tokenizer.batch_decode([d.token_ids for _, d in fresh], skip_special_tokens=True)
             graded = getattr(variant.strategy, "graded", lambda text: text)
-            verdicts = self.verifier.verify([task.row["answer"] for task, _ in fresh], [graded(text) for text in texts])
+            verdicts = verdicts_of(self.verifier, [task.row for task, _ in fresh], [graded(text) for text in texts])
             for (task, one), text, verdict in zip(fresh, texts, verdicts, strict=True):
                 record = sample_record(task.row, task.prompt, task.seed, one, text, verdict, lengths)
                 writer.write(

@@ -39,6 +39,7 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
     """At least `number` rollouts in whole groups, those that step 1 of the run would draw first."""
     from tersely.rewards.verify.build import make_verifier
     from tersely.rl.facts import group_metrics, rollouts_from_facts
+    from tersely.rl.grading import verdicts_of
     from tersely.rl.memory import PromptMemory
     from tersely.rl.parsing import parse_completion
     from tersely.rl.rollout import RolloutRound, Template
@@ -65,7 +66,7 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
     seconds = time.perf_counter() - began
     verifier = make_verifier(run.verifier)
     try:
-        verdicts = verifier.verify([row["answer"] for row in rows], batch.texts)
+        verdicts = verdicts_of(verifier, rows, batch.texts)
     finally:
         verifier.close()
     facts = batch.facts(verdicts, getattr(objective.plan, "parse", parse_completion))

@@ -69,7 +69,7 @@ def test_killed_in_the_last_stage_and_resumed(undisturbed):
     command = undisturbed.command("killed", **STAGED)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, env=undisturbed.environment(), cwd=undisturbed.folder, **quiet)
-    file, deadline = undisturbed.folder / "killed" / "metrics.jsonl", time.monotonic() + 200
+    file, deadline = undisturbed.folder / "killed" / "metrics.jsonl", time.monotonic() + 400
     try:
         while time.monotonic() < deadline:
             if file.exists() and '"step": 10' in file.read_text():

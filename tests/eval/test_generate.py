@@ -62,6 +62,20 @@ def test_records_hold_what_happened(folder, sums, tmp_path):
     assert card["settings"]["sums"]["max_new_tokens"] == CAP and card["environment"]["versions"]["torch"]
 
 
+def test_the_verifier_sees_each_sample_with_its_problem(folder, sums, tmp_path):
+    class Seeing(tiny.HashVerifier):
+        seen = []
+
+        def verify(self, golds, texts, prompts):
+            self.seen += zip(golds, texts, prompts, strict=True)
+            return super().verify(golds, texts)
+
+    settings = {"instruction": "", "max_new_tokens": CAP, "batch": 5}
+    generate.evaluate(str(folder), None, sums, 2, out=tmp_path, verifier=Seeing(), **settings)
+    of_records = [(r["gold"], r["text"], r["problem"]) for r in records(tmp_path).values()]
+    assert sorted(Seeing.seen) == sorted(of_records) and len(of_records) == 12
+
+
 def test_a_sample_does_not_depend_on_the_batch_or_the_other_samples(folder, sums, tmp_path):
     run(folder, sums, tmp_path / "a", batch=12)
     run(folder, sums, tmp_path / "b", batch=1)
