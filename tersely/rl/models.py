@@ -79,5 +79,19 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def load_whole_model(name: str, args: Any) -> tuple[Any, Any]:
+    """The same on one rank's own, for sampling outside a trainer: under ZeRO-3 its weights are not cut over the ranks."""
+    from transformers.integrations import deepspeed
+
+    plugin = args.deepspeed_plugin
+    if plugin is None:
+        return load_model(name, args)
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        return load_model(name, args)
+    finally:
+        deepspeed.set_hf_deepspeed_config(getattr(args, "hf_deepspeed_config", None) or plugin.dschf)
+
+
 def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -38,3 +38,26 @@ def test_two_processes_train_as_one_without_deepspeed(plain, stage):
     expected = expected[expected.step == 1]
     assert first.text.tolist() == expected.text.tolist()
     np.testing.assert_allclose(plain.losses(stage)[0], plain.losses("plain")[0], atol=1e-4)
+
+
+def test_a_cold_start_under_zero3_trains_as_without_deepspeed(plain):
+    warm = {"name": "warm", "kind": "sft", "steps": 2, "rewrite": "selfbudgeter", "prompts": 12, "samples": 2}
+    recipe = {
+        "method": "selfbudgeter",
+        "reward": "selfbudgeter",
+        "advantage": "group_zscore",
+        "stages": [{**warm, "batch_size": 4}, {"name": "budgets", "share": 1.0}],
+        "max_steps": 1,
+        "max_completion_length": 160,
+        "micro_batch": 4,
+        "processes": 2,
+        "timeout": 420,
+    }
+    config = str(files("tersely.configs") / "accelerate" / "zero3.yaml")
+    for name, accelerate in (("cold", ()), ("cold-zero3", ("--config_file", config, "--mixed_precision", "no"))):
+        done = plain.run(name, accelerate=accelerate, **recipe)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert len(plain.losses("cold")) == 3
+    np.testing.assert_allclose(plain.losses("cold-zero3")[:2], plain.losses("cold")[:2], atol=1e-4)
+    texts = [plain.completions(name).text.tolist() for name in ("cold", "cold-zero3")]
+    assert texts[0] == texts[1], "the stage after it starts from the same weights"
