@@ -75,7 +75,8 @@ def step_line(step: int, steps: int, logs: dict[str, Any]) -> str:
         value = logs.get(name)
         return float("nan") if value is None else float(value)
 
-    entropy = f"{number('entropy'):.3f}" if "entropy" in logs else "-"  # no row had a signal, so none went through the model
+    # absent where no row had a signal, so that none went through the model
+    entropy = f"{number('entropy'):.3f}" if "entropy" in logs else "-"
     learnt = f"entropy {entropy}  loss {number('loss'):+.4f}  {number('step_time'):.2f} s"
     if "time/generate" not in logs:  # a further update of a batch that an earlier line describes
         return f"step {step}/{steps}  the same batch  {learnt}"

@@ -29,7 +29,7 @@ def test_a_line_says_what_somebody_wants_to_know():
 
 def test_a_metric_that_is_missing_or_null_does_not_stop_a_run():
     assert "acc nan" in step_line(1, 2, {**LOGS, "verify/accuracy": None})
-    assert "entropy nan" in step_line(1, 2, {})
+    assert "entropy -  loss" in step_line(1, 2, {})
 
 
 def test_a_further_update_of_a_batch_does_not_pretend_to_have_rollouts():
