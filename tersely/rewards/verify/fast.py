@@ -11,7 +11,7 @@ from tersely.rewards.verify.policy import Policy
 from tersely.rewards.verify.probe import probe, same_equation
 from tersely.rewards.verify.quantity import Quantity, read_beside, read_quantity, same_quantity
 from tersely.rewards.verify.repairs import refused
-from tersely.rewards.verify.shapes import Shape, shape_of
+from tersely.rewards.verify.shapes import shape_of
 from tersely.rewards.verify.structure import Structure, both_collections
 from tersely.rewards.verify.text import LIMIT, same_text, squeeze, tidy, unescaped
 
@@ -89,9 +89,9 @@ class _Open(Exception):
 
 def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
     """Collections and labelled values whose elements are all decided here."""
-    if max(len(gold), len(answer)) > 2 * _SHORT:
+    if max(len(gold), len(answer)) > _SHORT:
         return None  # a text, no answer: label after label would be taken from it
-    shapes = shape(gold), shape(answer)
+    shapes = _shape(gold), _shape(answer)
     whole = all(found.kind == "atom" and found.text == text for found, text in zip(shapes, (gold, answer), strict=True))
     if whole or refused(gold, answer, policy) is not None:
         return None
@@ -112,10 +112,6 @@ def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None
         return True, "structure"
     final = both_collections(*shapes) and not any(mark in text for mark in ("\\pm", ":") for text in (gold, answer))
     return (False, "structure") if final else None
-
-
-def shape(tidied: str) -> Shape:
-    return _shape(tidied) if len(tidied) <= _SHORT else shape_of(tidied)
 
 
 _shape = lru_cache(maxsize=2048)(shape_of)
