@@ -12,6 +12,7 @@ import math
 import os
 import secrets
 import shutil
+import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ from tersely.rl.engine_gap import StaleEngineError
 from tersely.rl.http_json import ServerDown, ServerRefused, call, wait_until_up
 from tersely.rl.vllm_key import VARIABLE
 from tersely.rl.vllm_stream import Stream
+
+SETTLE_S = 30.0
+"""For answers that nobody waits for any more to end, before a server is left out."""
 
 
 class ServerEngine:
@@ -228,7 +232,7 @@ class ServerEngine:
             body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
             self._call(address, "/collective_rpc", body, self.sync_s)
             stale = tied and not self._repack(address)
-            if not self._call(address, "/reset_prefix_cache", {})["success"]:
+            if not self._drop_prefixes(address):
                 return f"{address} could not drop its cached prefixes: requests of somebody else are under way"
             self._call(address, "/update_weight_version", {"new_version": name})
             return stale
@@ -236,6 +240,13 @@ class ServerEngine:
             return f"{error} (weights are exchanged through vLLM's development endpoints: VLLM_SERVER_DEV_MODE=1)"
         except (ServerDown, KeyError, TypeError) as error:
             return f"{address}: {error}"
+
+    def _drop_prefixes(self, address: str) -> bool:
+        """False where requests keep the server from it; answers that were given up here, as it was stopped, end meanwhile."""
+        until = time.monotonic() + min(SETTLE_S, self.sync_s)
+        while not (dropped := self._call(address, "/reset_prefix_cache", {})["success"]) and time.monotonic() < until:
+            time.sleep(0.2)
+        return bool(dropped)
 
     def _repack(self, address: str) -> bool:
         """False where the server was started without our worker extension, or its model has no head of its own."""
