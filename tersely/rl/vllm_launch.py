@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import socket
@@ -87,6 +88,7 @@ def server_command(
         "--worker-extension-cls": "tersely.rl.vllm_worker.TerselyWorker",
         **({"--max-model-len": max_model_len} if max_model_len else {}),
         **({"--gpu-memory-utilization": gpu_memory_utilization} if gpu_memory_utilization and not on_cpu else {}),
+        **({} if on_cpu else {"--weight-transfer-config": json.dumps({"backend": "nccl"})}),
         **({"--middleware": "tersely.rl.vllm_key.KeyOnEveryPath"} if os.environ.get(VARIABLE) else {}),
     }
     # a prompt cut over two steps takes back a seeded draw, which vLLM's generators on a CPU cannot do

@@ -1,4 +1,4 @@
-"""Rollouts from vLLM servers: token ids and one seed a sample over HTTP, weights through a folder all of them can read.
+"""Rollouts from vLLM servers: token ids and one seed a sample over HTTP, the weights over NCCL or through a folder.
 
 Every synchronisation gives the weights a name, which the server keeps; each answer is taken only where the server still
 has that name afterwards, so that one which was restarted, or given weights by another run, is noticed at once. The least
@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
-import shutil
-import time
+import sys
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +20,16 @@ from tersely.checks import SpecError
 from tersely.rl.engine import Generation, GenerationRequest, fixed_and_extra
 from tersely.rl.engine_gap import StaleEngineError
 from tersely.rl.http_json import ServerDown, ServerRefused, call, wait_until_up
+from tersely.rl.served_weights import ServedWeights
 from tersely.rl.vllm_key import VARIABLE
 from tersely.rl.vllm_stream import Stream
-
-SETTLE_S = 30.0
-"""For answers that nobody waits for any more to end, before a server is left out."""
 
 
 class ServerEngine:
     """Generates on the servers at `addresses` (a list, or one text with commas).
 
-    `weights_dir` must be one that the servers see under the same path, and this run's own. `concurrency` requests are
-    under way at once on each server. Deadlines, seconds: `start_s` for a server to come up, `answer_s` for one
+    `weights_dir` must be one that servers without NCCL see under the same path, and this run's own. `concurrency`
+    requests are under way at once on each server. Deadlines, seconds: `start_s` for a server to come up, `answer_s` for one
     completion, `sync_s` for one server to load the weights, `probe_s` for a server with requests under way to say that
     it lives. The key of the servers is TERSELY_SERVER_KEY of the environment. Raises `ServerDown` where no server is
     left, `StaleEngineError` for an answer from other weights, `SpecError` for what a server refuses.
@@ -58,14 +53,15 @@ class ServerEngine:
         self.addresses = [one.strip().rstrip("/").removesuffix("/v1") for one in given if one.strip()]
         if not self.addresses:
             raise SpecError("no server address was given; it looks like http://host:8000")
-        self.tokenizer, self.weights_dir, self.concurrency = tokenizer, Path(weights_dir), concurrency
-        self.answer_s, self.sync_s, self.probe_s = answer_s, sync_s, probe_s
+        self.tokenizer, self.concurrency, self.answer_s, self.probe_s = tokenizer, concurrency, answer_s, probe_s
+        self.weights = ServedWeights(self.addresses, self._call, Path(weights_dir), sync_s)
         self._busy_s, self._began, self._ended = 0.0, math.inf, 0.0
         self._answered: dict[str, int] = {}
         self.version: int | None = None
         self.stale_head = self.truncated_sampling = False
         self.down: dict[str, str] = {}
-        self._run, self._name = secrets.token_hex(4), None
+        self._name: str | None = None
+        self._ways: dict[str, str] = {}
         self._key = os.environ.get(VARIABLE) or None
         for address in self.addresses:
             wait_until_up(address, "/health", deadline_s=start_s)
@@ -184,77 +180,23 @@ class ServerEngine:
     # ---- weights ----
 
     def sync_weights(self, model: Any, version: int) -> None:
-        """Write the weights once, have every server load them; every rank must call this, the first one does the work.
+        """Have every server sample from `model`; every rank must call this, the first one does the work.
 
         Servers that were down are asked again. Raises `ServerDown` on every rank where none took the weights.
         """
         from accelerate import PartialState
-        from accelerate.utils import broadcast_object_list
 
-        from tersely.rl.vllm_weights import named_parameters
-
-        first = PartialState().is_main_process
-        tensors = {}
-        for name, value in named_parameters(model):
-            if first:
-                tensors[name] = value.detach().cpu().contiguous().clone()
-        tied = bool(getattr(getattr(model, "module", model).config, "tie_word_embeddings", False))
-        outcome: list[Any] = [self._publish(tensors, version, tied) if first else None]
-        broadcast_object_list(outcome)
-        self._name, self.stale_head, self.down = outcome[0]
+        published = self.weights.publish(model, version)
+        self._name, self.stale_head, self.down = published.name, published.stale_head, published.down
+        if published.ways != self._ways:
+            self._ways = published.ways
+            ways = ", ".join(f"{address} ({way})" for address, way in self._ways.items())
+            PartialState().print(f"weights reach {ways}", file=sys.stderr)
         for address, reason in self.down.items():
             warnings.warn(f"going on without the server at {address}: {reason}")
         if len(self.down) == len(self.addresses):
             raise ServerDown(f"no server took the weights of step {version}: {'; '.join(self.down.values())}")
         self.version = version
-
-    def _publish(self, tensors: dict[str, Any], version: int, tied: bool) -> tuple[str, bool, dict[str, str]]:
-        """(name of the weights, whether a tied head may be stale, servers that did not take them and why)."""
-        from safetensors.torch import save_file
-
-        name = f"{self._run}-{version}"
-        for left in self.weights_dir.glob("[0-9a-f]*-[0-9]*"):  # by a run that was killed while servers loaded
-            shutil.rmtree(left, ignore_errors=True)
-        folder = (self.weights_dir / name).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-        with ThreadPoolExecutor(len(self.addresses)) as pool:
-            results = pool.map(lambda address: self._load(address, folder, name, tied), self.addresses)
-            outcomes = dict(zip(self.addresses, results, strict=True))
-        shutil.rmtree(folder, ignore_errors=True)
-        down = {address: result for address, result in outcomes.items() if isinstance(result, str)}
-        return name, any(result is True for result in outcomes.values()), down
-
-    def _load(self, address: str, folder: Path, name: str, tied: bool) -> bool | str:
-        """Have one server load `folder`. True where its tied head may be stale, a text where it failed."""
-        try:
-            self._call(address, "/update_weight_version", {"new_version": f"loading {name}"})
-            body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
-            self._call(address, "/collective_rpc", body, self.sync_s)
-            stale = tied and not self._repack(address)
-            if not self._drop_prefixes(address):
-                return f"{address} could not drop its cached prefixes: requests of somebody else are under way"
-            self._call(address, "/update_weight_version", {"new_version": name})
-            return stale
-        except ServerRefused as error:
-            return f"{error} (weights are exchanged through vLLM's development endpoints: VLLM_SERVER_DEV_MODE=1)"
-        except (ServerDown, KeyError, TypeError) as error:
-            return f"{address}: {error}"
-
-    def _drop_prefixes(self, address: str) -> bool:
-        """False where requests keep the server from it; answers that were given up here, as it was stopped, end meanwhile."""
-        until = time.monotonic() + min(SETTLE_S, self.sync_s)
-        while not (dropped := self._call(address, "/reset_prefix_cache", {})["success"]) and time.monotonic() < until:
-            time.sleep(0.2)
-        return bool(dropped)
-
-    def _repack(self, address: str) -> bool:
-        """False where the server was started without our worker extension, or its model has no head of its own."""
-        try:
-            answer = self._call(address, "/collective_rpc", {"method": "repack_tied_head"}, self.sync_s)
-        except (ServerDown, ServerRefused):
-            return False
-        return all(result["packed"] for result in answer["results"])
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -262,14 +204,15 @@ class ServerEngine:
             "servers": self.addresses,
             "down": dict(self.down),
             "version": self.version,
+            "weights": dict(self._ways),
             "stale_head": self.stale_head,
             "truncated_sampling": self.truncated_sampling,
         }
 
     def close(self) -> None:
         """The servers are their owner's; only the folder of weights is ours."""
-        for folder in self.weights_dir.glob(f"{self._run}-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        self.weights.close()
 
     def _call(self, address: str, path: str, body: Any = None, timeout_s: float = 60.0) -> Any:
+        """With the servers' key."""
         return call(address, path, body, timeout_s=timeout_s, key=self._key)

@@ -50,6 +50,17 @@ def test_the_command_says_what_training_needs_and_no_key(capsys, monkeypatch):
     assert server_environment()["VLLM_API_KEY"] == "a-secret-of-mine"
 
 
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_server_on_a_gpu_takes_its_weights_over_nccl(capsys, monkeypatch, gpu):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    found = words(["testbed/alp"], capsys)
+    options = dict(zip(found, found[1:], strict=False))
+    assert options.get("--weight-transfer-config") == ('{"backend": "nccl"}' if gpu else None)
+    assert ("--enforce-eager" in found) is not gpu and ("--gpu-memory-utilization" in found) is gpu
+
+
 def test_another_address_than_loopback_needs_a_key(capsys, monkeypatch):
     monkeypatch.delenv("TERSELY_SERVER_KEY", raising=False)
     assert "--middleware" not in words(["testbed/alp"], capsys)

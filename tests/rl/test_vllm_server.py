@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,22 +15,17 @@ from tersely.rl.engine import GenerationRequest
 from tersely.rl.engine_gap import StaleEngineError
 from tersely.rl.http_json import ServerDown, ServerRefused, call
 
+spec = importlib.util.spec_from_file_location("served", Path(__file__).parent / "served.py")
+served = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(served)
+largest_gap, requests = served.largest_gap, served.requests
+
 pytestmark = pytest.mark.vllm
-
-
-def requests(count=12, length=12):
-    return [GenerationRequest(tuple(range(5, 9 + i % 4)), 1000 + i, length) for i in range(count)]
 
 
 @pytest.fixture(scope="module")
 def folder(tiny_model, tmp_path_factory):
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("served")
-    config = AutoConfig.from_pretrained(tiny_model, tie_word_embeddings=True)
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
-    return folder
+    return served.tied_model(tiny_model, tmp_path_factory.mktemp("served"))
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +75,6 @@ def model(folder, engine):
     return loaded
 
 
-def largest_gap(model, generations, asked):
-    worst = 0.0
-    for generation, request in zip(generations, asked, strict=True):
-        ids = torch.tensor([[*request.prompt_ids, *generation.token_ids]])
-        with torch.no_grad():
-            logps = model(ids).logits.log_softmax(-1)[0, len(request.prompt_ids) - 1 : -1]
-        expected = logps.gather(1, torch.tensor(generation.token_ids).unsqueeze(1)).squeeze(1)
-        worst = max(worst, (expected - torch.tensor(generation.logprobs)).abs().max().item())
-    return worst
-
-
 def test_samples_are_the_same_from_every_server(engine, model, monkeypatch):
     asked = requests()
     together = engine.generate(asked)
@@ -122,7 +108,7 @@ def test_an_adaptive_temperature_over_http(engine, model):
 
 def test_synchronised_weights_are_the_ones_sampled_from(engine, model):
     """The model is tied: without the second packing of its head the gap would stay."""
-    (engine.weights_dir / "0123abcd-7").mkdir()  # of a run that was killed; gone at the end, as all of them
+    (engine.weights.folder / "0123abcd-7").mkdir()  # of a run that was killed; gone at the end, as all of them
     for version in range(1, 4):
         with torch.no_grad():
             for parameter in model.parameters():
@@ -135,7 +121,7 @@ def test_synchronised_weights_are_the_ones_sampled_from(engine, model):
 
 
 def test_a_head_that_cannot_be_packed_again_is_told(engine, model, monkeypatch):
-    monkeypatch.setattr(engine, "_repack", lambda address: False)
+    monkeypatch.setattr(engine.weights, "_repack", lambda address: False)
     engine.sync_weights(model, 1)
     assert engine.facts()["stale_head"]
 

@@ -1,0 +1,32 @@
+"""What tests of served rollouts share: a tied model, requests for it, and how far answers are from the trainer's log-probs."""
+
+from __future__ import annotations
+
+import torch
+
+from tersely.rl.engine import GenerationRequest
+
+
+def tied_model(tiny_model, folder):
+    """Small models are tied, and a CPU server packs their head again after each synchronisation."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(tiny_model, tie_word_embeddings=True)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    return folder
+
+
+def requests(count=12, length=12):
+    return [GenerationRequest(tuple(range(5, 9 + i % 4)), 1000 + i, length) for i in range(count)]
+
+
+def largest_gap(model, generations, asked):
+    worst = 0.0
+    for generation, request in zip(generations, asked, strict=True):
+        ids = torch.tensor([[*request.prompt_ids, *generation.token_ids]])
+        with torch.no_grad():
+            logps = model(ids).logits.log_softmax(-1)[0, len(request.prompt_ids) - 1 : -1]
+        expected = logps.gather(1, torch.tensor(generation.token_ids).unsqueeze(1)).squeeze(1)
+        worst = max(worst, (expected - torch.tensor(generation.logprobs)).abs().max().item())
+    return worst
