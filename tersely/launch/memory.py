@@ -2,13 +2,14 @@
 
     weights + gradients + optimiser   P w / n_w + P g / n_g + P o / n_o          (+ P w / n_w for a reference model)
     activations                       B T a c L, with gradient checkpointing B T a (c + h L)
+    casts                             2 P where autocast computes in bfloat16 over float32 weights
     head                              min(C, B T) min(V_c, V) a + V h 4 + B T h 4
     cache (engine: transformers)      R T 2 L h_kv d w      (+ P w gathered, where the weights are sharded)
     vLLM                              u * device
-    peak = states + max(activations + head, cache),  plus vLLM where it does not sleep (max where it does)
+    peak = states + max(activations + casts + head, cache),  plus vLLM where it does not sleep (max where it does)
 
-Symbols: P parameters; w, g, o bytes a parameter of weights, gradients and optimiser states (AdamW): float32 4, 4, 8;
-bfloat16 2, 2, 4; DeepSpeed keeps a float32 master, 2, 2, 12 (float32 4, 4, 12); FSDP2 keeps float32, 4, 4, 8.
+Symbols: P parameters; w, g, o bytes a parameter of weights, gradients and optimiser states (AdamW): 4, 4, 8 in float32,
+whatever is computed in; DeepSpeed keeps a float32 master beside the weights, 2, 2, 12 in bfloat16, 4, 4, 12 in float32.
 n ranks where a part is sharded, else 1: the optimiser's from ZeRO-1 on, gradients' from ZeRO-2 on, the weights' in ZeRO-3
 and FSDP2 (Rajbhandari et al., arXiv 1910.02054, section 5). B rows of a micro-batch, T tokens of prompt and cap, a bytes
 of an activation (2 or 4), L layers, h hidden size, h_q and h_kv heads of queries and keys, d head size, V vocabulary,
@@ -57,7 +58,7 @@ class Load:
     tokens: int
     """T, prompt and cap."""
     half: bool = True
-    """bfloat16 weights and activations."""
+    """bfloat16 arithmetic and activations."""
     checkpointing: bool = False
     sharding: str = "none"
     ranks: int = 1
@@ -84,7 +85,8 @@ def estimate(shape: Shape, load: Load) -> dict[str, int]:
         cache = load.rows * load.tokens * 2 * shape.layers * shape.kv_heads * shape.head_size * width
         if load.sharding in ("zero3", "fsdp2") and load.ranks > 1:
             cache += shape.parameters * width
-    working = max(activations + head, cache)
+    casts = 2 * shape.parameters if load.half and load.sharding == "none" else 0
+    working = max(activations + casts + head, cache)
     states = weights * (2 if load.reference else 1) + gradients + optimiser
     if load.vllm_sleeps:
         peak = max(states + working, states + load.vllm_bytes)
@@ -95,6 +97,7 @@ def estimate(shape: Shape, load: Load) -> dict[str, int]:
         "gradients": gradients,
         "optimiser": optimiser,
         "activations": activations,
+        "casts": casts,
         "head": head,
         "cache": cache,
         "vllm": load.vllm_bytes,
@@ -104,10 +107,9 @@ def estimate(shape: Shape, load: Load) -> dict[str, int]:
 
 def _states(shape: Shape, load: Load) -> tuple[int, int, int]:
     """Bytes of weights, gradients and optimiser states on one rank."""
-    kept_half = load.half and load.sharding != "fsdp2"
-    weight = gradient = 2 if kept_half else 4
     deepspeed = load.sharding.startswith("zero")
-    optimiser = ADAM + 4 if deepspeed else ADAM // 2 if kept_half else ADAM
+    weight = gradient = 2 if load.half and deepspeed else 4
+    optimiser = ADAM + 4 if deepspeed else ADAM
     stage = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "fsdp2": 3}[load.sharding]
     per_rank = shape.parameters / load.ranks
     return (
@@ -117,6 +119,7 @@ def _states(shape: Shape, load: Load) -> tuple[int, int, int]:
     )
 
 
-def checkpoint_bytes(shape: Shape, half: bool) -> int:
-    """One checkpoint on disk: weights and AdamW's two states, in the trained precision."""
-    return shape.parameters * (2 if half else 4) * 3
+def checkpoint_bytes(shape: Shape, half: bool, sharding: str = "none") -> int:
+    """One checkpoint on disk: weights and the optimiser's states, of all ranks together."""
+    weights, _, optimiser = _states(shape, Load(1, 1, 1, half=half, sharding=sharding))
+    return weights + optimiser

@@ -141,7 +141,7 @@ def _with_model(parts: tuple[Any, Any, Any], options: Any, found: list[Finding])
         path for path in (Path(run.run_dir).absolute(), *Path(run.run_dir).absolute().parents) if path.exists()
     )
     half = bool(args.bf16) and device is not None
-    found.append(about.disk_finding(shape, args, half, shutil.disk_usage(there).free))
+    found.append(about.disk_finding(shape, args, half, how, shutil.disk_usage(there).free))
     if options.rollouts and not failed(found):
         return _with_rollouts(parts, options, tokenizer, dataset, found)
     return []

@@ -118,10 +118,10 @@ def memory_findings(
         yield Finding("ok", "memory", f"{text}; the GPU has {device_bytes / GIB:.0f}")
 
 
-def disk_finding(shape: Shape, args: Any, half: bool, free: int) -> Finding:
+def disk_finding(shape: Shape, args: Any, half: bool, how: str, free: int) -> Finding:
     """Checkpoints that lie side by side, one being written, and the final weights."""
     kept = (args.save_total_limit or max(1, int(args.max_steps // max(1, args.save_steps)))) + 1
-    needed = kept * checkpoint_bytes(shape, half) + shape.parameters * 4
+    needed = kept * checkpoint_bytes(shape, half, how) + shape.parameters * 4
     text = f"{kept} checkpoints and the final weights take {needed / GIB:.2f} GiB, {free / GIB:.1f} are free"
     if needed > free:
         return Finding("fail", "disk", text, "another --run_dir, or a lower save_total_limit")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +58,19 @@ def _tokenizer_class(location: str) -> Any:
 
 def load_model(name: str, args: Any) -> tuple[Any, Any]:
     """(model, tokenizer) for training with `args`, a GRPOConfig."""
-    import torch
     from transformers import AutoModelForCausalLM
 
     export_hub_token(args)
     tokenizer = load_tokenizer(name, args.trust_remote_code)
     kwargs = dict(args.model_init_kwargs or {})
     args.model_init_kwargs = kwargs
-    kwargs.setdefault("dtype", "bfloat16" if args.bf16 and torch.cuda.is_available() else "float32")
+    kwargs.setdefault("dtype", weights_dtype(args))
+    if str(kwargs["dtype"]).removeprefix("torch.") in ("bfloat16", "float16") and not keeps_float32(args):
+        warnings.warn(
+            f"model_init_kwargs: dtype is {kwargs['dtype']}, and nothing keeps these weights in float32: an update that is "
+            "small beside its weight is rounded away, so the model hardly learns. Leave dtype out and set bf16: true, "
+            "which computes in bfloat16 over float32 weights, or use DeepSpeed"
+        )
     kwargs.setdefault("trust_remote_code", args.trust_remote_code)
     location = model_location(name)
     try:
@@ -77,6 +84,23 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
             f"{model.config.vocab_size}"
         )
     return model, tokenizer
+
+
+def weights_dtype(args: Any) -> str:
+    """What weights are loaded in: float32, for AdamW's steps at 1e-6 are below what bfloat16 can add to a weight.
+
+    `bf16` computes in bfloat16 all the same, by autocast. DeepSpeed keeps float32 copies itself, so there the weights are
+    bfloat16 where the arithmetic is.
+    """
+    import torch
+
+    return "bfloat16" if args.bf16 and torch.cuda.is_available() and args.deepspeed_plugin is not None else "float32"
+
+
+def keeps_float32(args: Any) -> bool:
+    """Does the launch hold float32 copies of weights that are loaded in less? FSDP widens them under mixed precision."""
+    sharded = os.environ.get("ACCELERATE_USE_FSDP") == "true" and (args.bf16 or args.fp16)
+    return args.deepspeed_plugin is not None or bool(sharded)
 
 
 def load_whole_model(name: str, args: Any) -> tuple[Any, Any]:

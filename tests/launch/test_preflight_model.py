@@ -90,8 +90,8 @@ def test_memory_against_the_device(gigabytes, level):
 
 def test_disk_counts_the_checkpoints_side_by_side():
     args = arguments(save_total_limit=2)
-    assert about.disk_finding(BIG, args, True, 10**12).level == "ok"
-    finding = about.disk_finding(BIG, args, True, 10**9)
+    assert about.disk_finding(BIG, args, True, "none", 10**12).level == "ok"
+    finding = about.disk_finding(BIG, args, True, "none", 10**9)
     assert finding.level == "fail" and finding.text.startswith("3 checkpoints")
 
 

@@ -1,0 +1,128 @@
+"""FSDP2 under the shipped configuration, on two ranks over gloo: the same losses as without it, resumed to the last bit.
+
+accelerate shards on accelerators alone, so the runs start through a few lines that tell it that it has some.
+"""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import tersely.configs
+from tersely.rl import checkpoint
+
+pytestmark = pytest.mark.e2e
+SHIPPED = Path(tersely.configs.__file__).parent / "accelerate" / "fsdp2.yaml"
+START = """
+import sys
+import torch.distributed as dist
+import torch.distributed.fsdp as fsdp
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
+
+PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
+dist.init_process_group("gloo")
+shard, count = fsdp.fully_shard, 0
+
+def counted(*args, **kwargs):
+    global count
+    count += 1
+    return shard(*args, **kwargs)
+
+fsdp.fully_shard = counted
+from tersely.launch.cli import run_command
+from tersely.launch.train import main
+status = run_command(main, sys.argv[1:])
+print("modules sharded:", count)
+sys.exit(status)
+"""
+
+
+@pytest.fixture(scope="module")
+def start(shared_launcher):
+    launcher = shared_launcher
+    script = launcher.folder / "sharded.py"
+    script.write_text(START)
+
+    def run(name, *, state="FULL_STATE_DICT", expected=0, **changes):
+        config = yaml.safe_load(SHIPPED.read_text())
+        config["fsdp_config"]["fsdp_state_dict_type"] = state
+        path = launcher.folder / f"{state}.yaml"
+        path.write_text(yaml.safe_dump(config))
+        command = launcher.command(name, accelerate=("--config_file", str(path)), processes=2, micro_batch=4, **changes)
+        at = command.index("tersely.launch.train")
+        command[at - 1 : at + 1] = [str(script)]
+        environment = {**launcher.environment(), "ACCELERATE_TORCH_DEVICE": "cpu"}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=300, cwd=launcher.folder
+        )
+        said = done.stdout + done.stderr
+        assert (done.returncode == 0) == (expected == 0), said[-4000:]
+        return said
+
+    run.launcher = launcher
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(start):
+    """Four steps without an interruption."""
+    said = start("whole", bf16=False)
+    assert "modules sharded: 0" not in said and said.count("modules sharded:") == 2
+    return start.launcher
+
+
+def test_losses_are_those_of_two_plain_ranks(whole):
+    done = whole.run("plain", processes=2, micro_batch=4)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert len(whole.losses("whole")) == 4
+    np.testing.assert_allclose(whole.losses("whole"), whole.losses("plain"), atol=1e-5)
+    assert whole.completions("whole").text.tolist() == whole.completions("plain").text.tolist()
+
+
+def test_the_final_weights_are_whole(whole):
+    from transformers import AutoModelForCausalLM
+
+    from tersely.testbed import model_path
+
+    final = whole.folder / "whole" / "final"
+    found = AutoModelForCausalLM.from_pretrained(final).state_dict()
+    begun = AutoModelForCausalLM.from_pretrained(model_path()).state_dict()
+    assert {name: value.shape for name, value in found.items()} == {name: v.shape for name, v in begun.items()}
+    assert sum(not value.equal(begun[name]) for name, value in found.items()) > len(found) / 2
+    assert checkpoint.fault(final) is None
+
+
+@pytest.mark.parametrize("state", ["FULL_STATE_DICT", "SHARDED_STATE_DICT"])
+def test_a_resume_is_exact(start, whole, state):
+    name = state.split("_")[0].lower()
+    start(name, state=state, max_steps=2)
+    start(name, state=state, resume=True)
+    assert whole.losses(name) == whole.losses("whole")
+    assert whole.completions(name).text.tolist() == whole.completions("whole").text.tolist()
+
+
+class Hostile:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_table_of_contents_that_holds_code_is_refused(start, tmp_path):
+    start("hostile", state="SHARDED_STATE_DICT", max_steps=2)
+    folder = start.launcher.folder / "hostile" / "checkpoint-2"
+    (table,) = folder.glob("pytorch_model*/.metadata")
+    table.write_bytes(pickle.dumps(Hostile(tmp_path / "ran")))
+    checkpoint.seal(folder, 2, checkpoint.component_state(folder))
+    said = start("hostile", state="SHARDED_STATE_DICT", resume=True, expected=1)
+    assert "which no table of contents needs" in said and "mkdir" in said
+    assert not (tmp_path / "ran").exists()
