@@ -38,10 +38,11 @@ def call(address: str, path: str, body: Any = None, *, timeout_s: float, key: st
         said = error.read(500).decode("utf-8", "replace").strip() or error.reason
         kind = ServerRefused if error.code < 500 and error.code not in (408, 429) else ServerDown
         raise kind(f"{address}{path} answered {error.code}: {said}") from error
-    except TimeoutError as error:
-        raise ServerDown(f"{address}{path}: no answer within {timeout_s:g} s") from error
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that is none
-        raise ServerDown(f"{address}{path}: {error}") from error
+        # a connection that nobody accepts comes wrapped, a late answer does not
+        late = isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError)
+        said = f"no answer within {timeout_s:g} s" if late else str(error)
+        raise ServerDown(f"{address}{path}: {said}") from error
     try:
         return json.loads(text) if text.strip() else None
     except ValueError as error:

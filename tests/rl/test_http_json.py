@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,6 +69,24 @@ def test_answers(address):
 def test_what_went_wrong_is_said(address, path, kind, said):
     with pytest.raises(kind, match=f"{address}{path}.*{said}|{said}"):
         call(address, path, timeout_s=0.3)
+
+
+def test_a_stopped_process_that_accepts_no_more_is_late_too():
+    """Its port listens, and the queue in front of it is full."""
+    waiting = []
+    with socket.socket() as stopped:
+        stopped.bind(("127.0.0.1", 0))
+        stopped.listen(0)
+        try:
+            for _ in range(4):
+                waiting.append(socket.socket())
+                waiting[-1].setblocking(False)
+                waiting[-1].connect_ex(stopped.getsockname())
+            with pytest.raises(ServerDown, match="/health: no answer within 0.3 s"):
+                call(f"http://127.0.0.1:{stopped.getsockname()[1]}", "/health", timeout_s=0.3)
+        finally:
+            for one in waiting:
+                one.close()
 
 
 def test_nobody_there():
