@@ -109,19 +109,23 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     from tersely.rewards.verify.build import make_verifier
     from tersely.rl.config import grpo_config, split_recipe, world_size
     from tersely.rl.data import load_problems
-    from tersely.rl.models import load_whole_model
+    from tersely.rl.models import load_tokenizer, load_whole_model
+    from tersely.rl.redaction import export_hub_token
     from tersely.rl.sampler import TransformersEngine
     from tersely.rl.stages import carried_state
 
     run, trl_values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
     args = grpo_config(run, trl_values, run.objective(trl_values), world_size())
-    model, tokenizer = load_whole_model(run.model_name_or_path, args)
+    export_hub_token(args)
+    tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
     rows = load_problems(run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt)
     engine = make_engine(run, args, tokenizer)
-    if engine is None:
-        engine = TransformersEngine(model.to(args.device), tokenizer, rows_at_once=256)
-    elif run.engine == "vllm_server":
-        engine.sync_weights(model, 0)  # servers may hold those of another stage, or of another run
+    if run.engine != "vllm":  # which has loaded the weights itself
+        model, _ = load_whole_model(run.model_name_or_path, args)
+        if engine is None:
+            engine = TransformersEngine(model.to(args.device), tokenizer, rows_at_once=256)
+        else:
+            engine.sync_weights(model, 0)  # servers may hold those of another stage, or of another run
     verifier = make_verifier(run.verifier)
     ranks = PartialState()
     mine = [row for i, row in enumerate(rows) if i % ranks.num_processes == ranks.process_index]

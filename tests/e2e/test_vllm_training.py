@@ -73,6 +73,19 @@ def test_two_ranks_draw_the_same_samples(one_rank):
     assert max(gaps(one_rank, "vllm_two")) < 1e-3
 
 
+def test_a_cold_start_samples_from_it_and_the_next_stage_from_what_was_learned(shared_launcher):
+    """Each stage has an engine of its own, and only the training loads the weights beside it."""
+    cold = {"name": "warm", "kind": "sft", "steps": 2, "prompts": 8, "samples": 2, "batch_size": 2}
+    stages = [cold, {"name": "learn", "steps": 2}]
+    done = run(shared_launcher, "cold", stages=stages, max_steps=2)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-4000:]
+    assert "examples of" in said
+    measured = gaps(shared_launcher, "cold")
+    assert len(measured) == 2 and max(measured) < 1e-3
+    assert said.count("Loading weights: 100%") == 2, "once to learn from examples, once to learn from rewards"
+
+
 def tie(folder):
     """The embedded model with one matrix for both embeddings, which leaves little of its skill."""
     from transformers import AutoConfig, AutoModelForCausalLM
