@@ -119,6 +119,12 @@ def _typed_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:
 def _name(hint: Any) -> str:
     if hint is type(None):
         return "null"
-    return {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(
-        getattr(hint, "__name__", ""), str(hint)
-    )
+    plain = {
+        "str": "text",
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "dict": "a mapping, {key: value}",
+        "list": "a list",
+    }
+    return plain.get(getattr(hint, "__name__", ""), str(hint))

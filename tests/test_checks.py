@@ -40,6 +40,7 @@ def test_good_values_become_keyword_arguments():
         ({"rate": 1.0, "steps": 1.5}, "steps is 1.5 .*whole number"),
         ({"rate": 1.0, "steps": True}, "whole number"),
         ({"rate": 1.0, "name": 3}, "it must be text"),
+        ({"rate": 1.0, "extra": "a"}, "extra is 'a' .*it must be a mapping, {key: value}"),
         ({"rate": 1.0, "on": 1}, "true or false"),
         ({"rate": 1.0, "how": "sun"}, "did you mean 'sum'"),
         ({"rate": 1.0, "limit": "high"}, "it must be a number or null"),

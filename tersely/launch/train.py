@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -170,6 +171,10 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
             if resume and stage.finished():
                 say(f"{stage.title}: done before") if main_process else None
             else:
+                if trainer is not None:  # or its model and optimiser would lie beside this stage's
+                    trainer.accelerator.free_memory()
+                    trainer = None
+                    gc.collect()
                 trainer = train_stage(stage.after(previous), previous, run_dir, resume)
             previous = stage
         if main_process:

@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from trl import GRPOTrainer
 
 from tersely.algorithms.rlpr import RLPRFormat
 from tersely.rewards.rlpr import mean_probability, repeats
 from tersely.rl.padding import padded
 from tersely.rl.rollout import with_instruction
+from tersely.rl.trl_trainer import GRPOTrainer
 
 FIELDS = ("reference_score", "reference_base", "reference_logp", "reference_tokens", "repeated")
 _BASE = "reference_base"

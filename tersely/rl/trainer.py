@@ -24,7 +24,6 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from trl import GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
 
 from tersely.algorithms.aggregate import aggregate
@@ -51,6 +50,7 @@ from tersely.rl.rollout import RolloutRound, Template
 from tersely.rl.sampler import TransformersEngine
 from tersely.rl.saving import Saving
 from tersely.rl.step_metrics import StepMetrics, reward_columns
+from tersely.rl.trl_trainer import GRPOTrainer
 from tersely.rl.types import TokenBatch
 
 versions.check_window()

@@ -166,13 +166,20 @@ class VLLMEngine:
         """Release the engine's memory. Calling it twice does no harm."""
         import gc
 
+        import torch
+
         if self.llm is None:
             return
         self.llm.llm_engine.engine_core.shutdown()
         self.llm = self.config = None
         gc.collect()
+        torch.cuda.empty_cache()
 
     def _wake(self, *parts: str) -> None:
+        import torch
+
+        if self._asleep.intersection(parts):
+            torch.cuda.empty_cache()  # what the update has freed is still torch's, and vLLM cannot have it
         for part in self._asleep.intersection(parts):
             self.llm.wake_up(tags=[part])
             self._asleep.discard(part)

@@ -11,7 +11,9 @@ import os
 import random
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -48,6 +50,10 @@ def in_process() -> Iterator[Any]:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # its weights must be within reach
     try:
         with torch.random.fork_rng(devices=[]):  # not the GPUs: naming none would open a context on each
+            # In a thread: exceptions that its modules catch and keep would keep our frames, and with them a trained
+            # model and its optimiser, for as long as the process lives.
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(import_module, "vllm.entrypoints.llm").result()
             from vllm.platforms import current_platform
 
             if quiet:  # it reads the variable at its import, which may lie behind us

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from tersely.checks import SpecError
 from tersely.launch import train
@@ -58,3 +61,55 @@ def test_vllm_that_is_not_installed_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(SpecError, match="pip install"):
         VLLMEngine("testbed", None)
+
+
+STAGES = """
+import gc, sys, weakref
+import yaml
+from tersely.launch import train
+
+models, alive, real = [], [], train.train_stage
+
+def train_stage(*given):
+    gc.collect()
+    alive.append([model() is not None for model in models])
+    trainer = real(*given)
+    models.append(weakref.ref(trainer.model))
+    return trainer
+
+train.train_stage = train_stage
+last = train.train(yaml.safe_load(sys.stdin.read()))
+assert alive == [[], [False], [False, False]], alive
+assert last.model is models[-1]()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["transformers", pytest.param("vllm", marks=pytest.mark.vllm)])
+def test_a_stage_has_the_memory_of_the_one_before(tmp_path, engine):
+    """On a GPU two models with their optimisers would lie side by side for the rest of the run."""
+    if engine == "vllm":
+        pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
+    recipe = {
+        "model_name_or_path": "testbed",
+        "dataset": {"path": "testbed", "split": "train", "limit": 8},
+        "run_dir": str(tmp_path / "run"),
+        "method": "grpo",
+        "engine": engine,
+        "vllm_max_model_length": 224,
+        "prompts_per_step": 2,
+        "micro_batch": 4,
+        "group_size": 2,
+        "max_completion_length": 96,
+        "gradient_checkpointing": False,
+        "max_steps": 1,
+        "stages": [
+            {"name": "warm", "kind": "sft", "steps": 1, "prompts": 8, "samples": 2, "batch_size": 1},
+            {"name": "one", "steps": 1},
+            {"name": "two", "steps": 1},
+        ],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", STAGES], input=yaml.safe_dump(recipe), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]

@@ -25,10 +25,8 @@ def test_vllm_is_not_imported_before_an_engine_is_made():
     code = """
 import sys
 import tersely.rl.vllm_engine, tersely.rl.vllm_server, tersely.rl.sampler, tersely.eval.generate, tersely.launch.cli
-assert "torch" in sys.modules and "vllm" not in sys.modules
-from tersely.rl.vllm_process import hidden_from_trl
-with hidden_from_trl():
-    from trl import GRPOTrainer
+import tersely.rl.trainer, tersely.rl.coldstart_trainer, tersely.rl.reference_score, tersely.launch.train
+assert "trl.trainer.grpo_trainer" in sys.modules and "vllm" not in sys.modules
 from tersely.rl.vllm_weights import named_parameters
 names = [name for name, _ in named_parameters(__import__("torch").nn.Linear(2, 2))]
 assert names == ["weight", "bias"], names
