@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def _with_model(parts: tuple[Any, Any, Any], options: Any, found: list[Finding])
 def _with_rollouts(parts: Any, options: Any, tokenizer: Any, dataset: Any, found: list[Finding]) -> list[str]:
     from tersely.launch.preflight_rollouts import judge, plan_lines, try_rollouts, update_seconds
     from tersely.launch.train import make_engine
-    from tersely.rl.models import load_model
+    from tersely.rl.models import arithmetic, load_model
     from tersely.rl.sampler import TransformersEngine
 
     run, objective, args = parts
@@ -158,14 +159,15 @@ def _with_rollouts(parts: Any, options: Any, tokenizer: Any, dataset: Any, found
     model: Any = _loaded(load_model, run, args) if own else None
     engine = TransformersEngine(model, tokenizer) if own else make_engine(run, args, tokenizer)
     try:
-        trial = try_rollouts(run, objective, args, tokenizer, dataset, engine, options.rollouts)
+        with arithmetic(args) if own else nullcontext():
+            trial = try_rollouts(run, objective, args, tokenizer, dataset, engine, options.rollouts)
     finally:
         engine.close()
     found += judge(trial, run, args.max_completion_length)
     for fact in trial.facts[: options.show]:
         print(f"--- {fact.status}, {fact.length} tokens\n{fact.problem}\n> {fact.text}\n", file=sys.stderr)
     model = model if own else _loaded(load_model, run, args)
-    update_s = update_seconds(model.train(), trial, run, tokenizer, dataset)
+    update_s = update_seconds(model.train(), trial, run, args, tokenizer, dataset)
     return plan_lines(trial, update_s, run, args, options.processes, options.price_per_hour)[0]
 
 

@@ -162,10 +162,19 @@ def _undecided(share: float, limit: float) -> Finding:
     return Finding("warn" if share > limit / 2 else "ok", "verifier", text)
 
 
-def update_seconds(model: Any, trial: Trial, run: Any, tokenizer: Any, dataset: Any) -> float:
-    """Seconds of one forward and backward pass of a micro-batch as long as the trial's rollouts, measured."""
-    import torch
+def update_seconds(model: Any, trial: Trial, run: Any, args: Any, tokenizer: Any, dataset: Any) -> float:
+    """Seconds of one forward and backward pass of a micro-batch as long as the trial's rollouts, measured.
 
+    With the head, the arithmetic and the checkpointing that the training has: logits are laid out in tiles.
+    """
+    import torch
+    from trl.trainer.utils import add_fused_lm_head
+
+    from tersely.rl.models import arithmetic
+
+    add_fused_lm_head(model)
+    if args.gradient_checkpointing:
+        model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)
     prompt = tokenizer.apply_chat_template(dataset[0]["prompt"], add_generation_prompt=True, return_dict=True)
     device = next(model.parameters()).device
     tokens = max(2, int(len(prompt["input_ids"]) + trial.mean_tokens))
@@ -175,7 +184,9 @@ def update_seconds(model: Any, trial: Trial, run: Any, tokenizer: Any, dataset: 
         if device.type == "cuda":
             torch.cuda.synchronize()
         began = time.perf_counter()
-        model(input_ids=ids, labels=ids).loss.backward()
+        with arithmetic(args):
+            logps = model(input_ids=ids, labels=ids, fused_lm_head=True).log_probs
+        logps.mean().neg().backward()
         if device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)

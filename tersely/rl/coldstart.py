@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     from tersely.rewards.verify.build import make_verifier
     from tersely.rl.config import grpo_config, split_recipe, world_size
     from tersely.rl.data import load_problems
-    from tersely.rl.models import load_tokenizer, load_whole_model
+    from tersely.rl.models import arithmetic, load_tokenizer, load_whole_model
     from tersely.rl.redaction import export_hub_token
     from tersely.rl.sampler import TransformersEngine
     from tersely.rl.stages import carried_state
@@ -134,9 +135,10 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     rewrite = build_rewrite(spec.rewrite, f"stage {stage.name}")
     try:
         share = [row for i, row in enumerate(mine) if i * ranks.num_processes + ranks.process_index < spec.prompts]
-        found = sampler.attempts(share, spec.samples, spec.temperature)
         memory_field = getattr(rewrite, "memory_field", None)
-        greedy = sampler.attempts(mine, 1, 0.0) if memory_field else []
+        with arithmetic(args) if run.engine == "transformers" else nullcontext():
+            found = sampler.attempts(share, spec.samples, spec.temperature)
+            greedy = sampler.attempts(mine, 1, 0.0) if memory_field else []
     finally:
         engine.close()
         verifier.close()

@@ -97,6 +97,13 @@ def weights_dtype(args: Any) -> str:
     return "bfloat16" if args.bf16 and torch.cuda.is_available() and args.deepspeed_plugin is not None else "float32"
 
 
+def arithmetic(args: Any) -> Any:
+    """A context in which a model outside a trainer computes as inside one: in bfloat16 under `bf16`."""
+    import torch
+
+    return torch.autocast(args.device.type, torch.bfloat16, enabled=bool(args.bf16))
+
+
 def keeps_float32(args: Any) -> bool:
     """Does the launch hold float32 copies of weights that are loaded in less? FSDP widens them under mixed precision."""
     sharded = os.environ.get("ACCELERATE_USE_FSDP") == "true" and (args.bf16 or args.fp16)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tersely.launch.preflight_rollouts import Trial, _terms, judge, plan_lines, try_rollouts
+from tersely.launch.preflight_rollouts import Trial, _terms, judge, plan_lines, try_rollouts, update_seconds
 from tersely.rl.batch import BatchPlan
 
 RUN = SimpleNamespace(
@@ -85,18 +86,40 @@ def test_the_plan_is_arithmetic_on_what_was_measured():
     assert lines[2] == f"cost: about {hours * 4:.2f} at 4 an hour"
 
 
-def test_rollouts_are_those_of_the_runs_own_first_requests():
+@pytest.fixture(scope="module")
+def parts():
+    """(run, objective, args, model, tokenizer, dataset) of a shipped recipe."""
     from tersely.configs.load import load_recipe
     from tersely.launch.train import check_stage
     from tersely.rl.data import load_problems_with_card
     from tersely.rl.models import load_model
-    from tersely.rl.sampler import TransformersEngine
     from tersely.rl.stages import stages_of
 
     recipe = load_recipe("testbed/alp", {"group_size": 4, "micro_batch": 4, "dataset": {"name": "testbed", "limit": 8}})
     run, objective, args = check_stage(stages_of(recipe)[0], lambda _: None)
     model, tokenizer = load_model("testbed", args)
     dataset, _ = load_problems_with_card(run.dataset, seed=0)
+    return run, objective, args, model, tokenizer, dataset
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_an_update_is_timed_as_the_training_does_it(parts, monkeypatch, checkpointing):
+    """In bfloat16 under `bf16`, and through TRL's head, which never holds the logits of a batch."""
+    run, _, args, model, tokenizer, dataset = parts
+    monkeypatch.setattr(args, "bf16", True)
+    monkeypatch.setattr(args, "gradient_checkpointing", checkpointing)
+    model, seen = copy.deepcopy(model).train(), set()
+    model.lm_head.register_forward_hook(lambda *_: pytest.fail("logits of every token and word were laid out"))
+    layer = model.model.layers[0].mlp.down_proj
+    layer.register_forward_hook(lambda module, given, result: seen.add((module.weight.dtype, result.dtype)))
+    assert 0 < update_seconds(model, trial(), run, args, tokenizer, dataset) < 60
+    assert seen == {(torch.float32, torch.bfloat16)} and model.is_gradient_checkpointing == checkpointing
+
+
+def test_rollouts_are_those_of_the_runs_own_first_requests(parts):
+    from tersely.rl.sampler import TransformersEngine
+
+    run, objective, args, model, tokenizer, dataset = parts
     first, second = (
         try_rollouts(run, objective, args, tokenizer, dataset, TransformersEngine(model, tokenizer), 10)
         for _ in range(2)
