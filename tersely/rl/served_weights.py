@@ -10,7 +10,7 @@ import secrets
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,14 @@ from tersely.rl.weight_group import BUCKET_BYTES, NCCL, Transport, WeightGroup
 
 SETTLE_S = 30.0
 """For answers that nobody waits for any more to end, before a server is left out."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a server was started with: its weight transfer, and the type it keeps weights in; None where it does not say."""
+
+    backend: str | None = None
+    dtype: str | None = None
 
 
 @dataclass
@@ -44,7 +52,7 @@ class ServedWeights:
         self.addresses, self.folder, self.sync_s = list(addresses), folder, sync_s
         self._call, self._run = call, secrets.token_hex(4)
         self._names: dict[str, str] = {}
-        self._backends: dict[str, str | None] = {}
+        self._offers: dict[str, Offer] = {}
         self._group: WeightGroup | None = None
 
     def publish(self, model: Any, version: int) -> Published:
@@ -75,23 +83,27 @@ class ServedWeights:
         published = Published(name)
         down = published.down
         names = self._each(self.addresses, lambda at: self._begin(at, name), down)
-        grouped = self._join(names, device)
+        if not self._offers:
+            self._offers = self._each(self.addresses, self._offer, {})
+            transport = transport_for([offer.backend for offer in self._offers.values()], device)
+            self._group = WeightGroup(transport, self._call, self.sync_s) if transport else None
+        grouped = self._join(names)
         in_files = [at for at in names if at not in grouped]
         tensors: dict[str, Any] = {}
         bucket: list[tuple[str, Any]] = []
-        for parameter, value in parameters:
+        for parameter, value in self._narrowed(parameters):
             if in_files:
-                tensors[parameter] = value.detach().cpu().contiguous().clone()
+                tensors[parameter] = value.cpu().contiguous().clone()
             if grouped:
                 # a copy, for a gathered shard or a merged adapter is gone with the next one
-                bucket.append((parameter, value.detach().to(device, copy=True).contiguous()))
+                bucket.append((parameter, value.to(device, copy=True).contiguous()))
                 if sum(tensor.nbytes for _, tensor in bucket) >= BUCKET_BYTES:
                     grouped, bucket = self._through_group(grouped, bucket, down), []
         grouped = self._through_group(grouped, bucket, down, last=True)
         loaded = self._through_folder(in_files, tensors, name, down) if in_files else []
         settled = self._each([*loaded, *grouped], lambda at: self._settle(at, name, tied), down)
         published.stale_head = any(settled.values())
-        published.ways = {at: str(self._backends[at]) if at in grouped else "files" for at in settled}
+        published.ways = {at: str(self._offers[at].backend) if at in grouped else "files" for at in settled}
         self._names = dict.fromkeys(settled, name)
         return published
 
@@ -120,21 +132,34 @@ class ServedWeights:
         self._call(address, "/update_weight_version", {"new_version": f"loading {name}"})
         return found
 
+    def _offer(self, address: str) -> Offer:
+        try:
+            config = self._call(address, "/server_info?config_format=json", None, self.sync_s)["vllm_config"]
+            transfer, kept = config["weight_transfer_config"], config["model_config"]["dtype"]
+            return Offer(None if transfer is None else str(transfer["backend"]), str(kept).removeprefix("torch."))
+        except (ServerDown, ServerRefused, KeyError, TypeError):
+            return Offer()
+
+    def _narrowed(self, parameters: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+        """In the type that all servers keep them in, where that is the smaller: rounded here or there is the same."""
+        import torch
+
+        kept = {offer.dtype for offer in self._offers.values()}
+        narrow = torch.bfloat16 if kept == {"bfloat16"} else torch.float16 if kept == {"float16"} else None
+        for name, value in parameters:
+            yield name, value.detach().to(narrow) if narrow and value.dtype == torch.float32 else value.detach()
+
     # ---- over a group ----
 
-    def _join(self, names: Mapping[str, str], device: Any) -> list[str]:
+    def _join(self, names: Mapping[str, str]) -> list[str]:
         """The servers that wait for a broadcast now: those that have the transport, or none where that fails.
 
         `names` are what the servers said of their weights.
         """
-        if not self._backends:
-            self._backends = {at: self._backend_of(at) for at in self.addresses}
-            transport = transport_for(self._backends.values(), device)
-            self._group = WeightGroup(transport, self._call, self.sync_s) if transport else None
         if self._group is None:
             return []
         way = self._group.transport.backend
-        addresses = [at for at in names if self._backends[at] == way]
+        addresses = [at for at in names if self._offers.get(at, Offer()).backend == way]
         if any(names[at] != self._names.get(at) for at in addresses):
             self._group.leave()  # one that lost the name we gave it was started anew, and is in no group
         try:
@@ -146,14 +171,6 @@ class ServedWeights:
             self._group = None
             return []
         return addresses
-
-    def _backend_of(self, address: str) -> str | None:
-        """What the server was started with for weight transfer; None where it does not say, as older ones."""
-        try:
-            config = self._call(address, "/server_info?config_format=json")["vllm_config"]["weight_transfer_config"]
-            return None if config is None else str(config["backend"])
-        except (ServerDown, ServerRefused, KeyError, TypeError):
-            return None
 
     def _through_group(
         self, addresses: list[str], tensors: list[tuple[str, Any]], down: dict[str, str], last: bool = False

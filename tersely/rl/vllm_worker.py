@@ -11,7 +11,11 @@ class TerselyWorker:
     model_runner: Any
 
     def repack_tied_head(self) -> dict[str, bool]:
-        """After `reload_weights` on a CPU; see `vllm_weights.repack_tied_head`. {"packed": whether there was a head}."""
+        """After weights came in on a CPU; see `vllm_weights.repack_tied_head`. {"packed": whether the head is the new one}."""
+        from vllm.platforms import current_platform
+
         from tersely.rl.vllm_weights import repack_tied_head
 
+        if not current_platform.is_cpu():
+            return {"packed": True}
         return {"packed": repack_tied_head(self.model_runner.get_model())}

@@ -13,6 +13,7 @@ import torch
 
 from tersely.rl import served_weights
 from tersely.rl.http_json import ServerDown, call
+from tersely.rl.served_weights import Offer
 
 
 def beside(name):
@@ -120,7 +121,8 @@ def test_training_over_a_group_keeps_the_gap_small(engine, folder, make_trainer)
 
 def test_a_server_without_it_has_the_folder(engine, model, monkeypatch):
     plain = engine.addresses[1]
-    monkeypatch.setattr(engine.weights, "_backend_of", lambda at: None if at == plain else "gloo")
+    offer = engine.weights._offer
+    monkeypatch.setattr(engine.weights, "_offer", lambda at: Offer() if at == plain else offer(at))
     engine.sync_weights(moved(model), 1)
     assert engine.facts()["weights"] == {engine.addresses[0]: "gloo", plain: "files"}
     assert gap_of(engine, model) < 1e-4

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tersely.rl.http_json import ServerDown
-from tersely.rl.served_weights import transport_for
+from tersely.rl.served_weights import ServedWeights, transport_for
 from tersely.rl.weight_group import WeightGroup, address_seen_from
 
 SERVERS = ("http://a:1", "http://b:2")
@@ -127,6 +129,37 @@ def test_the_way_to_a_server_of_this_machine_is_loopback(monkeypatch):
         assert address_seen_from(f"http://127.0.0.1:{listening.getsockname()[1]}") == "127.0.0.1"
     with pytest.raises(ServerDown, match="http://127.0.0.1:1: "):
         address_seen_from("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("kept", "sent"),
+    [
+        (["torch.bfloat16"] * 2, torch.bfloat16),
+        (["torch.float16"] * 2, torch.float16),
+        (["torch.bfloat16", "torch.float32"], torch.float32),
+        (["torch.bfloat16", None], torch.float32),
+    ],
+)
+def test_weights_travel_in_the_type_that_the_servers_keep(tmp_path, kept, sent):
+    """Half the bytes: the trainer's are float32, and a server on a GPU rounds them anyway."""
+    loaded = []
+
+    def call(address, path, body=None, timeout_s=60.0):
+        dtype = kept[SERVERS.index(address)]
+        if path.startswith("/server_info"):
+            return {"vllm_config": {"weight_transfer_config": None, "model_config": {"dtype": dtype}}} if dtype else {}
+        if body and body.get("method") == "reload_weights":
+            loaded.append(load_file(f"{body['kwargs']['weights_path']}/model.safetensors"))
+        return {"weight_version": "default", "success": True}
+
+    model = torch.nn.Linear(3, 2)
+    model.config = SimpleNamespace(tie_word_embeddings=False)
+    published = ServedWeights(SERVERS, call, tmp_path, 5.0).publish(model, 4)
+    assert published.ways == dict.fromkeys(SERVERS, "files") and not published.down
+    for tensors in loaded:
+        assert set(tensors) == {"weight", "bias"}
+        torch.testing.assert_close(tensors["weight"], model.weight.detach().to(sent), rtol=0, atol=0)
+    assert len(loaded) == 2 and not list(tmp_path.iterdir())
 
 
 VLLM_HAS = """
