@@ -6,7 +6,7 @@
     head                              min(C, B T) min(V_c, V) a + V h 4 + B T h 4
     cache (engine: transformers)      R T 2 L h_kv d w      (+ P w gathered, where the weights are sharded)
     vLLM                              u * device
-    peak = states + max(activations + casts + head, cache),  plus vLLM where it does not sleep (max where it does)
+    peak = states + casts + max(activations + head, cache),  plus vLLM where it does not sleep (max where it does)
 
 Symbols: P parameters; w, g, o bytes a parameter of weights, gradients and optimiser states (AdamW): 4, 4, 8 in float32,
 whatever is computed in; DeepSpeed keeps a float32 master beside the weights, 2, 2, 12 in bfloat16, 4, 4, 12 in float32.
@@ -86,7 +86,7 @@ def estimate(shape: Shape, load: Load) -> dict[str, int]:
         if load.sharding in ("zero3", "fsdp2") and load.ranks > 1:
             cache += shape.parameters * width
     casts = 2 * shape.parameters if load.half and load.sharding == "none" else 0
-    working = max(activations + casts + head, cache)
+    working = casts + max(activations + head, cache)
     states = weights * (2 if load.reference else 1) + gradients + optimiser
     if load.vllm_sleeps:
         peak = max(states + working, states + load.vllm_bytes)

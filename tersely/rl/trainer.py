@@ -94,13 +94,17 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
         self._template = Template.of(self._tokenizer, self.chat_template_kwargs)
 
     def _own_engine(self) -> TransformersEngine:
+        @contextmanager
         def unwrapped():
-            return unwrap_model_for_generation(
+            plain = unwrap_model_for_generation(
                 self.model_wrapped,
                 self.accelerator,
                 gather_deepspeed3_params=self.args.ds3_gather_for_generation,
                 gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
             )
+            # around all positions, so that float32 weights are cast once and not at each of them
+            with plain as model, self.accelerator.autocast():
+                yield model
 
         return TransformersEngine(self.model, self._tokenizer, unwrapped=unwrapped)
 
