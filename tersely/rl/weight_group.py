@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from operator import itemgetter
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -84,7 +85,9 @@ class WeightGroup:
             return
         with self._or_leave():
             workers = [self._call(at, "/get_world_size")["world_size"] for at in addresses]
-            host = address_seen_from(addresses[0])
+            seen = [address_seen_from(at) for at in addresses]
+            # a server of this machine can come by any of its addresses, one of another machine not by loopback
+            host = next((at for at in seen if not ip_address(at).is_loopback), seen[0])
             port = free_port(host)
             shared = {"master_address": host, "master_port": port, "world_size": 1 + sum(workers), "packed": True}
             places = [{"rank_offset": 1 + sum(workers[:i]), **shared} for i in range(len(workers))]

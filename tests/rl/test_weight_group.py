@@ -70,6 +70,16 @@ def test_every_worker_has_a_place_of_its_own():
     assert world_size == 4 and group.members == SERVERS
 
 
+def test_the_group_meets_where_all_of_them_can_come(monkeypatch):
+    """The first server is this machine's own, the second another's."""
+    seen = {SERVERS[0]: "127.0.0.1", SERVERS[1]: "127.0.0.2"}
+    monkeypatch.setattr("tersely.rl.weight_group.address_seen_from", seen.get)
+    monkeypatch.setattr("tersely.rl.weight_group.ip_address", lambda at: SimpleNamespace(is_loopback=at[-1] == "1"))
+    recorded, group = joined()
+    group.join(SERVERS)
+    assert recorded.opened[0][0] == "127.0.0.2"
+
+
 def test_a_group_that_stands_is_kept_and_another_made_for_others():
     recorded, group = joined()
     for members in (SERVERS, SERVERS, SERVERS[::-1]):
