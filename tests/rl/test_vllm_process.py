@@ -49,7 +49,8 @@ def test_the_process_is_put_back(monkeypatch):
     """What vLLM does to its host on a CPU, done here by hand."""
     platform = types.SimpleNamespace(current_platform=types.SimpleNamespace(is_cpu=lambda: True))
     if vllm_process.find_spec("vllm") is None:
-        monkeypatch.setitem(sys.modules, "vllm", types.ModuleType("vllm"))
+        for name in ("vllm", "vllm.entrypoints", "vllm.entrypoints.llm"):
+            monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
         monkeypatch.setitem(sys.modules, "vllm.platforms", platform)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.delenv("LD_PRELOAD", raising=False)
