@@ -116,7 +116,12 @@ def _load_source(source: SourceSpec, card: SourceCard, seen: dict[str, str], run
     if hard:
         card.notes.append(f"{len(hard)} golds are compared as text alone, for example {hard[0].answer[:60]!r}")
     if source.limit is not None and len(kept) > source.limit:
-        kept = draw(kept, source.limit, seed, source.label)
+        whole, kept = kept, draw(kept, source.limit, seed, source.label)
+        if not source.keep_duplicates:
+            used = {item.row for item in kept}
+            for item in whole:  # a later source may have what is not used of this one
+                if item.row not in used:
+                    del seen[normalise(item.problem)]
         card.dropped["over the limit"] += card.kept - len(kept)
         card.kept = len(kept)
     return kept

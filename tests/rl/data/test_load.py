@@ -126,6 +126,14 @@ def test_limit_is_seeded_and_keeps_order(write):
     assert numbers == sorted(numbers) and len(numbers) == 10
 
 
+def test_what_a_limit_leaves_out_is_no_duplicate_of_a_later_source(write):
+    spec = [{"path": write(rows(10), "a.jsonl"), "limit": 4}, {"path": write(rows(10), "b.jsonl")}]
+    data, card = load_problems_with_card(spec, seed=0)
+    assert sorted(data["problem"]) == sorted(row["problem"] for row in rows(10))
+    assert [source.kept for source in card.sources] == [4, 6]
+    assert card.sources[1].dropped == {"duplicates": 4}
+
+
 def test_mix_by_weights(write):
     far = [{"problem": f"far {n}", "answer": "1"} for n in range(300)]
     spec = [{"path": write(rows(60), "a.jsonl"), "weight": 1}, {"path": write(far, "b.jsonl"), "weight": 3}]
