@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import tersely.configs
 from tersely.rl import checkpoint
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(torch.cuda.is_available(), reason="the ranks here are CPUs")]
 SHIPPED = Path(tersely.configs.__file__).parent / "accelerate" / "fsdp2.yaml"
 START = """
 import sys
