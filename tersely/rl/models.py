@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
 from tersely.rl.redaction import export_hub_token
+
+FIRST_RANK_LOADS = "FSDP_CPU_RAM_EFFICIENT_LOADING"
+"""accelerate's word to transformers, in the environment."""
 
 
 def model_location(name: str) -> str:
@@ -72,6 +77,8 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
             "which computes in bfloat16 over float32 weights, or use DeepSpeed"
         )
     kwargs.setdefault("trust_remote_code", args.trust_remote_code)
+    if getattr(args, "beta", 0.0):
+        os.environ[FIRST_RANK_LOADS] = "false"  # TRL loads the reference, and shards what each rank has of it
     location = model_location(name)
     try:
         model = AutoModelForCausalLM.from_pretrained(location, **kwargs)
@@ -111,17 +118,34 @@ def keeps_float32(args: Any) -> bool:
 
 
 def load_whole_model(name: str, args: Any) -> tuple[Any, Any]:
-    """The same on one rank's own, for sampling outside a trainer: under ZeRO-3 its weights are not cut over the ranks."""
+    """The same on one rank's own, for sampling outside a trainer: not cut over the ranks, nor read on the first alone."""
     from transformers.integrations import deepspeed
 
     plugin = args.deepspeed_plugin
-    if plugin is None:
-        return load_model(name, args)
-    deepspeed.unset_hf_deepspeed_config()
+    with every_rank_loads():
+        if plugin is None:
+            return load_model(name, args)
+        deepspeed.unset_hf_deepspeed_config()
+        try:
+            return load_model(name, args)
+        finally:
+            deepspeed.set_hf_deepspeed_config(getattr(args, "hf_deepspeed_config", None) or plugin.dschf)
+
+
+@contextmanager
+def every_rank_loads() -> Iterator[None]:
+    """Under FSDP transformers may read weights on the first rank and leave the others empty, for accelerate to fill as it
+    shards the trained model. A model that accelerate does not shard is loaded inside.
+    """
+    before = os.environ.get(FIRST_RANK_LOADS)
+    os.environ[FIRST_RANK_LOADS] = "false"
     try:
-        return load_model(name, args)
+        yield
     finally:
-        deepspeed.set_hf_deepspeed_config(getattr(args, "hf_deepspeed_config", None) or plugin.dschf)
+        if before is None:
+            del os.environ[FIRST_RANK_LOADS]
+        else:
+            os.environ[FIRST_RANK_LOADS] = before
 
 
 def _first_line(error: BaseException) -> str:

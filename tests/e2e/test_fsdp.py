@@ -5,6 +5,7 @@ accelerate shards on accelerators alone, so the runs start through a few lines t
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 from pathlib import Path
@@ -106,6 +107,34 @@ def test_a_resume_is_exact(start, whole, state):
     start(name, state=state, resume=True)
     assert whole.losses(name) == whole.losses("whole")
     assert whole.completions(name).text.tolist() == whole.completions("whole").text.tolist()
+
+
+def test_a_cold_start_samples_on_every_rank_as_without_it(start, whole):
+    """Under FSDP transformers reads the weights on the first rank alone, and leaves the others to the sharding."""
+    cold = {"name": "warm", "kind": "sft", "steps": 1, "prompts": 16, "samples": 2, "batch_size": 2}
+    stages = {"stages": [cold, {"name": "learn", "steps": 1}], "max_steps": 1}
+    start("cold", **stages)
+    done = whole.run("cold_plain", processes=2, micro_batch=4, **stages)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    sharded, plain = (
+        json.loads((whole.folder / name / "stages" / "1-warm" / "examples.json").read_text())
+        for name in ("cold", "cold_plain")
+    )
+    assert sharded == plain and len(plain) > 4
+
+
+def test_the_reference_is_whole_on_every_rank(start, whole):
+    """It is not what accelerate fills; TRL shards what each rank has read."""
+    changes = {"beta": 0.5, "learning_rate": 1e-2, "max_steps": 2}
+    start("reference", **changes)
+    done = whole.run("reference_plain", processes=2, micro_batch=4, **changes)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    sharded, plain = (
+        [json.loads(line) for line in (whole.folder / name / "metrics.jsonl").read_text().splitlines()][:2]
+        for name in ("reference", "reference_plain")
+    )
+    assert [row["kl"] for row in plain][0] == 0 < plain[1]["kl"]
+    np.testing.assert_allclose([row["kl"] for row in sharded], [row["kl"] for row in plain], atol=1e-4)
 
 
 class Hostile:
