@@ -221,3 +221,12 @@ def test_padding_to_a_multiple_fits_the_old_pass(reporting):
     trainer, _ = reporting(pad_to_multiple_of=16, advantage="entropy_shaped", max_steps=1, sampling="fixed")
     trainer.train()
     assert trainer.state.log_history[0]["engine_gap/mean"] < 1e-4
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_rollouts_are_drawn_under_one_autocast(make_trainer, bf16):
+    """Inside one, float32 weights are cast once for all positions; each forward pass opens another by itself."""
+    trainer = make_trainer(bf16=bf16)
+    assert next(trainer.model.parameters()).dtype == torch.float32
+    with trainer.engine.unwrapped():
+        assert torch.is_autocast_enabled("cpu") is bf16
