@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -151,16 +150,14 @@ def _with_model(parts: tuple[Any, Any, Any], options: Any, found: list[Finding])
 def _with_rollouts(parts: Any, options: Any, tokenizer: Any, dataset: Any, found: list[Finding]) -> list[str]:
     from tersely.launch.preflight_rollouts import judge, plan_lines, try_rollouts, update_seconds
     from tersely.launch.train import make_engine
-    from tersely.rl.models import arithmetic, load_model
-    from tersely.rl.sampler import TransformersEngine
+    from tersely.rl.models import load_model, own_engine
 
     run, objective, args = parts
     own = run.engine == "transformers"
     model: Any = _loaded(load_model, run, args) if own else None
-    engine = TransformersEngine(model, tokenizer) if own else make_engine(run, args, tokenizer)
+    engine = own_engine(model, tokenizer, args) if own else make_engine(run, args, tokenizer)
     try:
-        with arithmetic(args) if own else nullcontext():
-            trial = try_rollouts(run, objective, args, tokenizer, dataset, engine, options.rollouts)
+        trial = try_rollouts(run, objective, args, tokenizer, dataset, engine, options.rollouts)
     finally:
         engine.close()
     found += judge(trial, run, args.max_completion_length)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,9 +109,8 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     from tersely.rewards.verify.build import make_verifier
     from tersely.rl.config import grpo_config, split_recipe, world_size
     from tersely.rl.data import load_problems
-    from tersely.rl.models import arithmetic, load_tokenizer, load_whole_model
+    from tersely.rl.models import load_tokenizer, load_whole_model, own_engine
     from tersely.rl.redaction import export_hub_token
-    from tersely.rl.sampler import TransformersEngine
     from tersely.rl.stages import carried_state
 
     run, trl_values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
@@ -124,7 +122,7 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     if run.engine != "vllm":  # which has loaded the weights itself
         model, _ = load_whole_model(run.model_name_or_path, args)
         if engine is None:
-            engine = TransformersEngine(model.to(args.device), tokenizer, rows_at_once=256)
+            engine = own_engine(model, tokenizer, args, rows_at_once=256)
         else:
             engine.sync_weights(model, 0)  # servers may hold those of another stage, or of another run
     verifier = make_verifier(run.verifier)
@@ -135,10 +133,9 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     rewrite = build_rewrite(spec.rewrite, f"stage {stage.name}")
     try:
         share = [row for i, row in enumerate(mine) if i * ranks.num_processes + ranks.process_index < spec.prompts]
+        found = sampler.attempts(share, spec.samples, spec.temperature)
         memory_field = getattr(rewrite, "memory_field", None)
-        with arithmetic(args) if run.engine == "transformers" else nullcontext():
-            found = sampler.attempts(share, spec.samples, spec.temperature)
-            greedy = sampler.attempts(mine, 1, 0.0) if memory_field else []
+        greedy = sampler.attempts(mine, 1, 0.0) if memory_field else []
     finally:
         engine.close()
         verifier.close()

@@ -111,6 +111,20 @@ def arithmetic(args: Any) -> Any:
     return torch.autocast(args.device.type, torch.bfloat16, enabled=bool(args.bf16))
 
 
+def own_engine(model: Any, tokenizer: Any, args: Any, rows_at_once: int | None = None) -> Any:
+    """The model as its own engine outside a trainer, on its device and in its arithmetic."""
+    from tersely.rl.sampler import TransformersEngine
+
+    model = model.to(args.device)
+
+    @contextmanager
+    def computing() -> Iterator[Any]:
+        with arithmetic(args):
+            yield model
+
+    return TransformersEngine(model, tokenizer, unwrapped=computing, rows_at_once=rows_at_once)
+
+
 def keeps_float32(args: Any) -> bool:
     """Does the launch hold float32 copies of weights that are loaded in less? FSDP widens them under mixed precision."""
     sharded = os.environ.get("ACCELERATE_USE_FSDP") == "true" and (args.bf16 or args.fp16)
