@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -147,6 +146,8 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
 
     Raises `SavedAndStopped` where it was asked to save and stop.
     """
+    from accelerate.utils.memory import clear_device_cache
+
     from tersely.rl.config import split_recipe
     from tersely.rl.cpu_ranks import load_as_cpu
     from tersely.rl.deadlines import watched
@@ -174,7 +175,7 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
                 if trainer is not None:  # or its model and optimiser would lie beside this stage's
                     trainer.accelerator.free_memory()
                     trainer = None
-                    gc.collect()
+                    clear_device_cache(garbage_collection=True)
                 trainer = train_stage(stage.after(previous), previous, run_dir, resume)
             previous = stage
         if main_process:

@@ -164,22 +164,19 @@ class VLLMEngine:
 
     def close(self) -> None:
         """Release the engine's memory. Calling it twice does no harm."""
-        import gc
-
-        import torch
+        from accelerate.utils.memory import clear_device_cache
 
         if self.llm is None:
             return
         self.llm.llm_engine.engine_core.shutdown()
         self.llm = self.config = None
-        gc.collect()
-        torch.cuda.empty_cache()
+        clear_device_cache(garbage_collection=True)
 
     def _wake(self, *parts: str) -> None:
-        import torch
+        from accelerate.utils.memory import clear_device_cache
 
         if self._asleep.intersection(parts):
-            torch.cuda.empty_cache()  # what the update has freed is still torch's, and vLLM cannot have it
+            clear_device_cache()  # what the update has freed is still torch's, and vLLM cannot have it
         for part in self._asleep.intersection(parts):
             self.llm.wake_up(tags=[part])
             self._asleep.discard(part)
