@@ -88,12 +88,11 @@ class WeightGroup:
             seen = [address_seen_from(at) for at in addresses]
             # a server of this machine can come by any of its addresses, one of another machine not by loopback
             host = next((at for at in seen if not ip_address(at).is_loopback), seen[0])
-            port = free_port(host)
-            shared = {"master_address": host, "master_port": port, "world_size": 1 + sum(workers), "packed": True}
-            places = [{"rank_offset": 1 + sum(workers[:i]), **shared} for i in range(len(workers))]
-            bodies = [{"init_info": place} for place in places]
+            port, world_size = free_port(host), 1 + sum(workers)
+            shared = {"master_address": host, "master_port": port, "world_size": world_size, "packed": True}
+            bodies = [{"init_info": {"rank_offset": 1 + sum(workers[:i]), **shared}} for i in range(len(workers))]
             with self._asked("/init_weight_transfer_engine", addresses, bodies):
-                self._group = self.transport.open(host, port, 1 + sum(workers))
+                self._group = self.transport.open(host, port, world_size)
             self.members = tuple(addresses)
 
     def begin(self) -> None:
