@@ -322,5 +322,6 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     from tersely.launch.cli import run_command
+    from tersely.launch.ending import end_process
 
-    sys.exit(run_command(main, sys.argv[1:]))
+    end_process(run_command(main, sys.argv[1:]))

@@ -24,7 +24,7 @@ from tersely.rl.checkpoint import write_json
 from tersely.rl.stopping import SavedAndStopped
 
 TEARDOWN_S = 30
-"""Seconds that an interpreter may take to end after a broken collective, which can hang in its destructors."""
+"""Seconds that a process may take to end after a broken collective, whose threads can hang in their destructors."""
 COLLECTIVE_WORDS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "timed out waiting")
 
 
@@ -139,7 +139,7 @@ def watched(run_dir: str | Path, deadline_s: float) -> Iterator[None]:
 
 
 def leave_group() -> None:
-    """Wait for the other ranks and end the process group, whose threads may otherwise abort an interpreter that ends.
+    """Wait for the other ranks and end the process group, so that none breaks a collective of another by its end.
 
     Only where all ranks come here: after a failure the others may be gone, and nobody waits for them.
     """

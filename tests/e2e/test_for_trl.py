@@ -27,6 +27,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
+from tersely.launch.ending import end_process
 from tersely.rewards import for_trl
 
 folder, spec = sys.argv[1], json.loads(sys.argv[2])
@@ -73,7 +74,8 @@ args = GRPOConfig(output_dir=folder + "/out", per_device_train_batch_size=rank_r
     bf16=False, gradient_checkpointing=False, seed=1)
 trainer = GRPOTrainer(model=model, reward_funcs=recorded, args=args, train_dataset=rows, processing_class=tokenizer)
 trainer.train()
-trainer.accelerator.end_training()  # a process group that is not ended can abort the interpreter on its way out
+trainer.accelerator.end_training()
+end_process(0)  # the wrapped model keeps gloo's threads, which can abort an interpreter on its way out
 '''
 
 

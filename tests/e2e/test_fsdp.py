@@ -38,10 +38,11 @@ def counted(*args, **kwargs):
 
 fsdp.fully_shard = counted
 from tersely.launch.cli import run_command
+from tersely.launch.ending import end_process
 from tersely.launch.train import main
 status = run_command(main, sys.argv[1:])
 print("modules sharded:", count)
-sys.exit(status)
+end_process(status)
 """
 
 
