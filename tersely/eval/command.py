@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for chosen in plans[benchmark.name]:
             getattr(chosen.strategy, "require_samples", lambda number: None)(samples)
     budgets = parse_budgets(options.budgets)
+    refuse_other_settings(options, benchmarks, plans)
     from tersely.eval.engines import make_evaluator
     from tersely.eval.strategies.spec import check
 
@@ -125,8 +127,6 @@ def told_sampling(options: argparse.Namespace) -> dict[str, Any]:
 
 def refuse_early(options: argparse.Namespace, benchmarks: Sequence[Any]) -> None:
     """What can be known to be wrong without the model: numbers out of range, files that are not there."""
-    from dataclasses import replace
-
     from tersely.rl.data.sources import read_rows
     from tersely.rl.data.spec import LOCAL_SUFFIXES
 
@@ -147,6 +147,34 @@ def refuse_unfitted(strategies: Sequence[Any]) -> None:
             if path and not Path(path).is_file():
                 hint = "; ".join(filter(None, (beside(path), f"make one with `tersely fit {chosen.name}`")))
                 raise SpecError(f"{chosen.name}.{key} is {path!r}, and there is no such file; {hint}")
+
+
+def refuse_other_settings(
+    options: argparse.Namespace, benchmarks: Sequence[Any], plans: Mapping[str, list[Any]]
+) -> None:
+    """`SpecError` for records that are there under other settings, of any benchmark, as far as that is known without the
+    model: the last benchmark is not found out after the first was drawn."""
+    from tersely.eval.engines import engine_kind, identity
+    from tersely.eval.settings import CARD, check
+
+    if not (options.out / CARD).is_file():
+        return
+    kind = engine_kind(options.engine)
+    model = options.model if kind == "server" else identity(options.model)
+    told = {
+        "model": model,
+        "engine": kind,
+        "seed": options.seed,
+        "limit": options.limit,
+        "instruction": options.instruction,
+        "system_prompt": options.system_prompt,
+    }
+    for benchmark in benchmarks:
+        sampling = {**(asdict(benchmark.sampling) if options.sampling == "benchmark" else {}), **told_sampling(options)}
+        for chosen in plans[benchmark.name]:
+            for variant in chosen.variants():
+                known = {**told, **sampling, "strategy": variant.settings}
+                check(options.out, options.name or options.out.resolve().name, benchmark.name, known, variant.label)
 
 
 def strategies_of(options: argparse.Namespace, benchmark: Any) -> list[Any]:

@@ -28,22 +28,30 @@ def make_evaluator(
 
     Raises `SpecError` for an unknown engine, a model without chat template, and vLLM where it is not installed.
     """
-    if not engine.startswith(("http://", "https://")):
+    kind = engine_kind(engine)
+    if kind != "server":
         require_place(model)
     if tokenizer and tokenizer.startswith(("/", ".", "~")) and not Path(tokenizer).expanduser().is_dir():
         raise SpecError(
             f"--tokenizer: there is no folder {tokenizer}; {beside(tokenizer) or 'give a folder or a hub id'}"
         )
     verifier = make_verifier(workers)
-    if engine.startswith(("http://", "https://")):
+    if kind == "server":
         return _served(model, engine, tokenizer or model, verifier, batch, max_model_len)
-    if engine == "vllm":
+    if kind == "vllm":
         return _vllm(model, tokenizer or model, verifier, batch, max_model_len, seed)
-    if engine != "transformers":
+    return transformers_evaluator(model, tokenizer, verifier=verifier, batch=batch, dtype=dtype)
+
+
+def engine_kind(engine: str) -> str:
+    """transformers, vllm, or server for an address; `SpecError` for anything else."""
+    if engine.startswith(("http://", "https://")):
+        return "server"
+    if engine not in ENGINES:
         raise SpecError(
             f"engine is {engine!r}; {nearest(engine, ENGINES)}, or a server's address such as http://host:8000"
         )
-    return transformers_evaluator(model, tokenizer, verifier=verifier, batch=batch, dtype=dtype)
+    return engine
 
 
 def require_place(model: str) -> None:

@@ -104,7 +104,7 @@ class Evaluator:
                 system_prompt=system_prompt,
                 fingerprint=card.fingerprint,
                 chat_template=self._template_hash(),
-                strategy=None if variant.label is None else {"name": variant.name, **variant.parameters},
+                strategy=variant.settings,
                 budgets=None if budgets is None else list(budgets),
                 **asdict(how),
             )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,24 +50,32 @@ class Settings:
         return stable_id(json.dumps(values, sort_keys=True, ensure_ascii=False, default=str))
 
 
-def check_and_store(folder: Path, run: str, benchmark: str, settings: Settings, strategy: str | None = None) -> None:
-    """Write the card, or raise `SpecError` naming the setting in which records that are there differ."""
-    card = read_card(folder)
-    entry = benchmark if strategy is None else f"{benchmark} + {strategy}"
+def entry_of(benchmark: str, strategy: str | None) -> str:
+    return benchmark if strategy is None else f"{benchmark} + {strategy}"
+
+
+def check(folder: Path, run: str, benchmark: str, told: Mapping[str, Any], strategy: str | None = None) -> None:
+    """`SpecError` naming the setting in which records that are there differ from `told`, which may be a part of all."""
+    card, entry = read_card(folder), entry_of(benchmark, strategy)
     before = card.get("settings", {}).get(entry)
-    now = json.loads(json.dumps(asdict(settings)))  # as it will be read back: tuples are lists
+    now = json.loads(json.dumps(dict(told)))  # as it will be read back: tuples are lists
     if card.get("name") not in (None, run):
         raise SpecError(f"--out {folder} holds the run {card['name']!r}, not {run!r}; choose another --out")
-    if before is not None:
-        free = (*FREE, "fingerprint") if before.get("limit") != now["limit"] else FREE
-        changed = [key for key in now if key not in free and key in before and before[key] != now[key]]
-        if changed:
-            told = "; ".join(f"{key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed)
-            raise SpecError(
-                f"--out {folder} holds records of {entry} under other settings ({told}); choose another --out"
-            )
-    card = {"name": run, "model": settings.model, **card, **_environment()}
-    card["settings"] = {**card.get("settings", {}), entry: {**now, "hash": settings.hash()}}
+    if before is None:
+        return
+    free = (*FREE, "fingerprint") if before.get("limit") != now["limit"] else FREE
+    changed = [key for key in now if key not in free and key in before and before[key] != now[key]]
+    if changed:
+        said = "; ".join(f"{key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed)
+        raise SpecError(f"--out {folder} holds records of {entry} under other settings ({said}); choose another --out")
+
+
+def check_and_store(folder: Path, run: str, benchmark: str, settings: Settings, strategy: str | None = None) -> None:
+    """Write the card, or raise as `check` does."""
+    check(folder, run, benchmark, asdict(settings), strategy)
+    card = {"name": run, "model": settings.model, **read_card(folder), **_environment()}
+    entry = {entry_of(benchmark, strategy): {**asdict(settings), "hash": settings.hash()}}
+    card["settings"] = {**card.get("settings", {}), **entry}
     _write(folder / CARD, card)
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+
+from tersely.rl.guards.guard import Counting
 
 
 class StaleEngineError(RuntimeError):
@@ -45,34 +46,23 @@ def over_ranks(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {**means, "max": math.nan if any(map(math.isnan, largest)) else max(largest), "tokens": tokens}
 
 
-@dataclass
-class GapGuard:
-    """Stops a run whose mean gap exceeds `limit` nats in `patience` batches in a row. A nan gap exceeds every limit."""
+def check_gap(guard: Counting, measured: Mapping[str, float], step: int, facts: Mapping[str, Any]) -> None:
+    """Raise `StaleEngineError`, or warn once, where the mean gap exceeded the guard's threshold `patience` batches in a row.
 
-    limit: float = 0.05
-    patience: int = 1
-    action: str = "stop"
-    exceeded: int = 0
-
-    @classmethod
-    def of(cls, guard: Any) -> GapGuard:
-        """From the recipe's `guards: {engine_gap: ...}`."""
-        return cls(guard.threshold, guard.patience, guard.action)
-
-    def check(self, measured: Mapping[str, float], step: int, facts: Mapping[str, Any]) -> None:
-        """Raise `StaleEngineError` with the likely cause; `facts` is what the engine says of itself."""
-        self.exceeded = 0 if measured["mean"] <= self.limit else self.exceeded + 1
-        if self.exceeded < self.patience:
-            return
-        said = (
-            f"step {step}: the log-probs of engine and trainer differ by {measured['mean']:.4f} nats a token "
-            f"(largest {measured['max']:.3f}), above guards.engine_gap.threshold {self.limit:g}. The engine does not sample "
-            f"from the trainer's weights: {likely_cause(step, facts)}"
-        )
-        if self.action == "stop":
-            raise StaleEngineError(said)
-        if self.exceeded == self.patience:
-            print(f"warning: {said}", flush=True)
+    `facts` is what the engine says of itself, from which the likely cause is told. A nan gap exceeds every threshold.
+    """
+    guard.streak = 0 if measured["mean"] <= guard.threshold else guard.streak + 1
+    if guard.streak < guard.patience:
+        return
+    said = (
+        f"step {step}: the log-probs of engine and trainer differ by {measured['mean']:.4f} nats a token "
+        f"(largest {measured['max']:.3f}), above guards.engine_gap.threshold {guard.threshold:g}. The engine does not sample "
+        f"from the trainer's weights: {likely_cause(step, facts)}"
+    )
+    if guard.action == "stop":
+        raise StaleEngineError(said)
+    if guard.streak == guard.patience:
+        print(f"warning: {said}", flush=True)
 
 
 def likely_cause(step: int, facts: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ from tersely.rl.config import TRL_LOSSES, RunConfig
 from tersely.rl.control import ControllerFeed
 from tersely.rl.drawing import Drawing
 from tersely.rl.engine import Generation, GenerationRequest
-from tersely.rl.engine_gap import GapGuard, gap, over_ranks
+from tersely.rl.engine_gap import check_gap, gap, over_ranks
 from tersely.rl.facts import completion_rows, group_metrics, rollouts_from_facts
 from tersely.rl.grading import Grader
 from tersely.rl.guards.feed import Guarded, GuardFeed
@@ -83,7 +83,6 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
         self.controls, self.rollback = ControllerFeed(self), RollBack(self, run.max_rollbacks)
         self.planned, self.step_metrics = PlannedUpdate(self), StepMetrics()
         self.guards = GuardFeed(self, run.guards)
-        self.gap_guard = GapGuard.of(self.guards.on["engine_gap"])
         self.logged_rows: list[dict[str, Any]] = []
         self._synced_step = -1
         trl_arguments["args"].reward_weights = list(objective.reward.weights)
@@ -234,7 +233,7 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
         measured = over_ranks(gather_object([own]))
         for name, value in measured.items():
             self._record(f"engine_gap/{name}", value)
-        self.gap_guard.check(measured, self.state.global_step, self.engine.facts())
+        check_gap(self.guards.engine_gap, measured, self.state.global_step, self.engine.facts())
 
     # ---- loss ----
 

@@ -65,6 +65,30 @@ def test_a_strategy_that_the_engine_cannot_do_is_refused_before_the_first_draws(
     assert not list(tmp_path.iterdir()), "vanilla, which stands first, has drawn nothing"
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--seed", "1"], r"records of testbed under other settings \(seed: 0 there, 1 now\)"),
+        (["--temperature", "0.5"], "temperature: 1.0 there, 0.5 now"),
+        (["--engine", "vllm"], "engine: 'transformers' there, 'vllm' now"),
+        (["--name", "another"], "holds the run 'first', not 'another'"),
+    ],
+)
+def test_other_settings_of_the_last_benchmark_cost_no_model_and_no_sample(tmp_path, monkeypatch, more, words):
+    from tersely.eval import engines
+
+    sums = tmp_path / "sums.jsonl"
+    sums.write_text(json.dumps({"problem": "1+1", "answer": "2"}) + "\n")
+    start = ["testbed", "--out", str(tmp_path / "out"), "--limit", "1", "--samples", "1", "--temperature", "1"]
+    assert main([*start, "--benchmarks", "testbed", "--name", "first"]) == 0
+    with monkeypatch.context() as patch, pytest.raises(SpecError, match=words):
+        patch.setattr(engines, "make_evaluator", lambda *a, **k: pytest.fail("a model was loaded"))
+        main([*start, "--benchmarks", f"{sums},testbed", "--name", "first", *more])
+    assert main([*start, "--benchmarks", f"{sums},testbed", "--name", "first", "--samples", "2"]) == 0, (
+        "more of the same"
+    )
+
+
 def test_a_damaged_line_of_records_is_an_error_of_one_line(tmp_path, capsys, monkeypatch):
     from tersely.launch.cli import main as tersely
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 import torch
 
-from tersely.rl.engine_gap import GapGuard, StaleEngineError, gap, over_ranks
-from tersely.rl.guards.kinds import guards_of
+from tersely.rl.engine_gap import StaleEngineError, check_gap, gap, over_ranks
+from tersely.rl.guards.feed import GuardFeed
+from tersely.rl.guards.kinds import EngineGap, guards_of
 
 CURRENT = {"engine": "vllm", "dtype": "bfloat16", "version": 7, "stale_head": False, "truncated_sampling": False}
 NONE = {"mean": 0.0, "max": 0.0, "ratio": 1.0, "tokens": 0.0}
@@ -39,17 +41,17 @@ def test_a_gap_that_is_no_number_stops_the_run(broken):
     trainer[0, 1] = broken
     measured = gap(torch.zeros(1, 2), trainer, mask)
     with pytest.raises(StaleEngineError):
-        GapGuard(limit=1e9).check(over_ranks([NONE, measured]), 7, CURRENT)
+        check_gap(EngineGap(threshold=1e9), over_ranks([NONE, measured]), 7, CURRENT)
 
 
 def test_small_gaps_pass_and_patience_waits():
-    guard = GapGuard(limit=0.05, patience=2)
-    guard.check({"mean": 0.04, "max": 1.0}, 7, CURRENT)
-    guard.check({"mean": 0.06, "max": 1.0}, 7, CURRENT)
-    guard.check({"mean": 0.04, "max": 1.0}, 7, CURRENT)
-    guard.check({"mean": 0.06, "max": 1.0}, 7, CURRENT)
+    guard = EngineGap(threshold=0.05, patience=2)
+    check_gap(guard, {"mean": 0.04, "max": 1.0}, 7, CURRENT)
+    check_gap(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
+    check_gap(guard, {"mean": 0.04, "max": 1.0}, 7, CURRENT)
+    check_gap(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
     with pytest.raises(StaleEngineError, match="step 7.*0.0600 nats a token.*engine_gap.threshold 0.05"):
-        guard.check({"mean": 0.06, "max": 1.0}, 7, CURRENT)
+        check_gap(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
 
 
 @pytest.mark.parametrize(
@@ -64,11 +66,19 @@ def test_small_gaps_pass_and_patience_waits():
 )
 def test_the_message_names_the_cause(facts, cause):
     with pytest.raises(StaleEngineError, match=cause):
-        GapGuard().check({"mean": 0.5, "max": 1.0}, 7, {**CURRENT, **facts})
+        check_gap(EngineGap(), {"mean": 0.5, "max": 1.0}, 7, {**CURRENT, **facts})
 
 
 def test_a_warning_is_said_once_and_the_run_goes_on(capsys):
-    guard = GapGuard.of(guards_of({"engine_gap": {"patience": 2, "action": "warn"}})["engine_gap"])
+    guard = guards_of({"engine_gap": {"patience": 2, "action": "warn"}})["engine_gap"]
     for _ in range(4):
-        guard.check({"mean": 0.06, "max": 1.0}, 7, CURRENT)
+        check_gap(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
     assert capsys.readouterr().out.count("warning: step 7: the log-probs of engine and trainer differ") == 1
+
+
+def test_the_count_goes_on_over_a_resume():
+    before, after = (GuardFeed(None, {"engine_gap": {"patience": 2}}) for _ in range(2))
+    check_gap(before.engine_gap, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
+    after.load_state_dict(json.loads(json.dumps(before.state_dict())))
+    with pytest.raises(StaleEngineError):
+        check_gap(after.engine_gap, {"mean": 0.06, "max": 1.0}, 7, CURRENT)

@@ -34,6 +34,11 @@ class Chosen:
         """All parameters, the defaults too."""
         return asdict(self.strategy)
 
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """What decides the samples."""
+        return None if self.label is None else {"name": self.name, **self.parameters}
+
     def variants(self) -> list[Chosen]:
         """One a record: `budgets` of forced_answer are several strategies on one trace."""
         if not hasattr(self.strategy, "variants"):
