@@ -102,4 +102,5 @@ def summarise(data: dict[str, Any], report: Path, seconds: float) -> None:
     console.print(table)
     for comparison in data["comparisons"]:
         console.print(f"[bold]{comparison['run']} against {comparison['base']}: {comparison['verdict']}[/bold]")
-    console.print(f"report: {report.parent / 'report.md'} (and {report.name} beside it), {seconds:.0f} s in all")
+    page = report.with_suffix(".html")
+    console.print(f"report: {page} (report.md and report.json beside it), {seconds:.0f} s in all", soft_wrap=True)
