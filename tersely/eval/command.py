@@ -154,27 +154,30 @@ def refuse_other_settings(
 ) -> None:
     """`SpecError` for records that are there under other settings, of any benchmark, as far as that is known without the
     model: the last benchmark is not found out after the first was drawn."""
-    from tersely.eval.engines import engine_kind, identity
-    from tersely.eval.settings import CARD, check
+    from tersely.eval.engines import engine_kind, identity, require_place
+    from tersely.eval.settings import read_card, refuse_changed
 
-    if not (options.out / CARD).is_file():
+    card = read_card(options.out)
+    if not card:
         return
     kind = engine_kind(options.engine)
-    model = options.model if kind == "server" else identity(options.model)
+    if kind != "server":
+        require_place(options.model)  # or a model that is not there would be said to be another one
     told = {
-        "model": model,
+        "model": options.model if kind == "server" else identity(options.model),
         "engine": kind,
         "seed": options.seed,
         "limit": options.limit,
         "instruction": options.instruction,
         "system_prompt": options.system_prompt,
     }
+    run = options.name or options.out.resolve().name
     for benchmark in benchmarks:
         sampling = {**(asdict(benchmark.sampling) if options.sampling == "benchmark" else {}), **told_sampling(options)}
         for chosen in plans[benchmark.name]:
             for variant in chosen.variants():
                 known = {**told, **sampling, "strategy": variant.settings}
-                check(options.out, options.name or options.out.resolve().name, benchmark.name, known, variant.label)
+                refuse_changed(card, options.out, run, benchmark.name, known, variant.label)
 
 
 def strategies_of(options: argparse.Namespace, benchmark: Any) -> list[Any]:

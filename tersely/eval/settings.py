@@ -54,15 +54,20 @@ def entry_of(benchmark: str, strategy: str | None) -> str:
     return benchmark if strategy is None else f"{benchmark} + {strategy}"
 
 
-def check(folder: Path, run: str, benchmark: str, told: Mapping[str, Any], strategy: str | None = None) -> None:
-    """`SpecError` naming the setting in which records that are there differ from `told`, which may be a part of all."""
-    card, entry = read_card(folder), entry_of(benchmark, strategy)
-    before = card.get("settings", {}).get(entry)
-    now = json.loads(json.dumps(dict(told)))  # as it will be read back: tuples are lists
+def refuse_changed(
+    card: Mapping[str, Any], folder: Path, run: str, benchmark: str, told: Mapping[str, Any], strategy: str | None
+) -> None:
+    """`SpecError` naming the setting in which the records behind `folder`'s card differ from `told`.
+
+    `told` may be a part of all settings, the limit among them.
+    """
     if card.get("name") not in (None, run):
         raise SpecError(f"--out {folder} holds the run {card['name']!r}, not {run!r}; choose another --out")
+    entry = entry_of(benchmark, strategy)
+    before = card.get("settings", {}).get(entry)
     if before is None:
         return
+    now = json.loads(json.dumps(dict(told)))  # as it will be read back: tuples are lists
     free = (*FREE, "fingerprint") if before.get("limit") != now["limit"] else FREE
     changed = [key for key in now if key not in free and key in before and before[key] != now[key]]
     if changed:
@@ -71,9 +76,10 @@ def check(folder: Path, run: str, benchmark: str, told: Mapping[str, Any], strat
 
 
 def check_and_store(folder: Path, run: str, benchmark: str, settings: Settings, strategy: str | None = None) -> None:
-    """Write the card, or raise as `check` does."""
-    check(folder, run, benchmark, asdict(settings), strategy)
-    card = {"name": run, "model": settings.model, **read_card(folder), **_environment()}
+    """Write the card, or raise as `refuse_changed` does."""
+    card = read_card(folder)
+    refuse_changed(card, folder, run, benchmark, asdict(settings), strategy)
+    card = {"name": run, "model": settings.model, **card, **_environment()}
     entry = {entry_of(benchmark, strategy): {**asdict(settings), "hash": settings.hash()}}
     card["settings"] = {**card.get("settings", {}), **entry}
     _write(folder / CARD, card)

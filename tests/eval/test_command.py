@@ -84,6 +84,8 @@ def test_other_settings_of_the_last_benchmark_cost_no_model_and_no_sample(tmp_pa
     with monkeypatch.context() as patch, pytest.raises(SpecError, match=words):
         patch.setattr(engines, "make_evaluator", lambda *a, **k: pytest.fail("a model was loaded"))
         main([*start, "--benchmarks", f"{sums},testbed", "--name", "first", *more])
+    with pytest.raises(SpecError, match="there is no folder"):
+        main([str(tmp_path / "no-model"), *start[1:], "--benchmarks", "testbed", "--name", "first"])
     assert main([*start, "--benchmarks", f"{sums},testbed", "--name", "first", "--samples", "2"]) == 0, (
         "more of the same"
     )
