@@ -20,8 +20,12 @@ def sampling(**changes):
     return made
 
 
-def processor():
+def require_vllm():
     pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
+
+
+def processor():
+    require_vllm()
     from tersely.rl.vllm_logits import AdaptiveTemperature
 
     return AdaptiveTemperature(None, torch.device("cpu"), False)
@@ -58,6 +62,7 @@ def test_both_engines_realise_the_same_temperatures(form, base):
 
 
 def test_only_the_rows_that_ask_and_as_the_batch_changes():
+    require_vllm()
     from vllm.v1.sample.logits_processor import MoveDirectionality
 
     wakes, asked = processor(), params(sampling().engine_arguments())
@@ -88,6 +93,7 @@ def test_before_there_are_statistics_the_temperature_is_the_base():
     "text", ["{", "{}", '{"statistics": null, "strenght": 1}', '{"statistics": null, "strength": -1}']
 )
 def test_a_text_of_somebody_else_is_refused_before_it_reaches_the_batch(text):
+    require_vllm()
     from tersely.rl.vllm_logits import AdaptiveTemperature
 
     with pytest.raises(ValueError):
