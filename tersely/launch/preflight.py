@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.launch import planning
 from tersely.launch.findings import Finding, as_json, failed, show
 from tersely.launch.options import Parser, check_keys
+
+PROMPTS = 32
+"""Groups of real rollouts: fewer say little about the pass rate of a data set."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,8 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Check a recipe and draw a few real rollouts. Any key of the recipe can be given as an option.",
     )
     parser.add_argument("recipe", help="a recipe file, or the name of a shipped one")
-    parser.add_argument("--rollouts", type=int, default=64, help="real rollouts to draw, in whole groups; 0 for none")
-    parser.add_argument("--processes", type=int, default=1, help="ranks that the run will have")
+    parser.add_argument(
+        "--rollouts", type=int, help=f"real rollouts to draw, in whole groups ({PROMPTS} groups by default); 0 for none"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="ranks that the run will have, on this machine")
+    planning.add_options(parser)
     parser.add_argument("--sharding", default=None, help="none, zero1, zero2, zero3 or fsdp2, for the memory estimate")
     parser.add_argument("--price-per-hour", type=float, help="of the whole machine; prints the cost")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N rollouts")
@@ -91,8 +98,11 @@ def examine(recipe: dict[str, Any], options: Any) -> tuple[list[Finding], list[s
     shown: list[str] = []
     try:
         stages = stages_of(recipe)
-        checked = [check_stage(stage, shown.append, options.processes) for stage in stages]
-        found += cheap(recipe, options.processes)
+        there = planning.target(options, recipe, options.processes)
+        checked = [check_stage(stage, shown.append, there.gpus) for stage in stages]
+        found += [
+            finding for finding in cheap(recipe, there.gpus) if not (there.elsewhere and finding.subject == "gpu")
+        ]
         table = " ".join(" ".join(line.split()[:2]) for line in shown[0].splitlines()[:6])
         found.append(Finding("ok", "recipe", f"{len(stages)} stage(s); {table}"))
         found += [
@@ -101,13 +111,13 @@ def examine(recipe: dict[str, Any], options: Any) -> tuple[list[Finding], list[s
         first = next(parts for parts in checked if parts[0] is not None)
         if failed(found):
             return found, []
-        lines = _with_model(first, options, found)
+        lines = _with_model(first, options, found, there)
     except SpecError as error:
         return [*found, Finding("fail", "recipe", str(error))], []
     return found, lines
 
 
-def _with_model(parts: tuple[Any, Any, Any], options: Any, found: list[Finding]) -> list[str]:
+def _with_model(parts: tuple[Any, Any, Any], options: Any, found: list[Finding], there: planning.Target) -> list[str]:
     """Model, data, lengths, memory, disk; then the rollouts."""
     from transformers import AutoConfig
 
@@ -133,22 +143,22 @@ def _with_model(parts: tuple[Any, Any, Any], options: Any, found: list[Finding])
     found += about.tokenizer_findings(tokenizer, Template.of(tokenizer, args.chat_template_kwargs))
     longest = about.longest_prompt(tokenizer, dataset)
     found += about.length_findings(longest, args, config)
-    shape, device = about.shape_of(config), device_bytes()
-    tokens = longest + args.max_completion_length
-    how = options.sharding or about.sharding()
-    found += about.memory_findings(shape, run, args, options.processes, tokens, how, device)
-    there = next(
-        path for path in (Path(run.run_dir).absolute(), *Path(run.run_dir).absolute().parents) if path.exists()
-    )
-    half = bool(args.bf16) and device is not None
-    found.append(about.disk_finding(shape, args, half, how, shutil.disk_usage(there).free))
-    if options.rollouts and not failed(found):
-        return _with_rollouts(parts, options, tokenizer, dataset, found)
+    shape = about.shape_of(config)
+    how = options.sharding or (("zero2" if there.gpus > 1 else "none") if there.elsewhere else about.sharding())
+    found += about.memory_findings(shape, run, args, longest + args.max_completion_length, how, there)
+    folder = Path(run.run_dir).expanduser().absolute()
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    found.append(about.disk_finding(shape, args, there.half, how, None if there.elsewhere else free))
+    if options.rollouts != 0 and not failed(found):
+        return _with_rollouts(parts, options, tokenizer, dataset, found, there, shape)
     return []
 
 
-def _with_rollouts(parts: Any, options: Any, tokenizer: Any, dataset: Any, found: list[Finding]) -> list[str]:
-    from tersely.launch.preflight_rollouts import judge, plan_lines, try_rollouts, update_seconds
+def _with_rollouts(
+    parts: Any, options: Any, tokenizer: Any, dataset: Any, found: list[Finding], there: planning.Target, shape: Any
+) -> list[str]:
+    from tersely.launch.outline import deadline_findings, slowest
+    from tersely.launch.preflight_rollouts import judge, measured_lines, planned_lines, try_rollouts, update_seconds
     from tersely.launch.train import make_engine
     from tersely.rl.models import load_model, own_engine
 
@@ -156,25 +166,25 @@ def _with_rollouts(parts: Any, options: Any, tokenizer: Any, dataset: Any, found
     own = run.engine == "transformers"
     model: Any = _loaded(load_model, run, args) if own else None
     engine = own_engine(model, tokenizer, args) if own else make_engine(run, args, tokenizer)
+    number = PROMPTS * run.group_size if options.rollouts is None else options.rollouts
     try:
-        trial = try_rollouts(run, objective, args, tokenizer, dataset, engine, options.rollouts)
+        trial = try_rollouts(run, objective, args, tokenizer, dataset, engine, number)
     finally:
         engine.close()
     found += judge(trial, run, args.max_completion_length)
     for fact in trial.facts[: options.show]:
         print(f"--- {fact.status}, {fact.length} tokens\n{fact.problem}\n> {fact.text}\n", file=sys.stderr)
+    rows = len(dataset)
+    if there.elsewhere:
+        work = planning.Workload.of(run, args, there, trial.mean_tokens, trial.prompt_tokens, trial.kept)
+        found += deadline_findings(run.deadline_seconds, slowest(shape, work, there.kinds), " there")
+        return planned_lines(trial, shape, work, run, args, there, rows, options.price_per_hour)
     model = model if own else _loaded(load_model, run, args)
     update_s = update_seconds(model.train(), trial, run, args, tokenizer, dataset)
-    return plan_lines(trial, update_s, run, args, options.processes, options.price_per_hour)[0]
+    found += deadline_findings(run.deadline_seconds, {"longest": max(trial.longest_s, update_s)}, "")
+    return measured_lines(trial, update_s, run, args, there.gpus, rows, options.price_per_hour)[0]
 
 
 def _loaded(load_model: Any, run: Any, args: Any) -> Any:
     model, _ = load_model(run.model_name_or_path, args)
     return model.to(args.device)
-
-
-def device_bytes() -> int | None:
-    """Of the first GPU, None without one."""
-    import torch
-
-    return torch.cuda.mem_get_info(0)[1] if torch.cuda.is_available() else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from tersely.launch.findings import Finding
 from tersely.launch.memory import SHARDING, Load, Shape, checkpoint_bytes, estimate
+from tersely.launch.planning import VLLM_FIXED, Target, cache_per_token
 
 GIB = 1 << 30
 PROMPTS_READ = 512
@@ -83,21 +84,18 @@ def longest_prompt(tokenizer: Any, dataset: Any) -> int:
     )
 
 
-def memory_findings(
-    shape: Shape, run: Any, args: Any, ranks: int, tokens: int, how: str, device_bytes: int | None
-) -> Iterator[Finding]:
-    """The estimate in words, against the device where there is one."""
-    half = bool(args.bf16) and device_bytes is not None
-    vllm = int((args.vllm_gpu_memory_utilization or 0) * (device_bytes or 0)) if run.engine == "vllm" else 0
-    plan = run.batch_plan(ranks)
+def memory_findings(shape: Shape, run: Any, args: Any, tokens: int, how: str, there: Target) -> Iterator[Finding]:
+    """The estimate in words, against the GPU where there is one. `tokens`: the longest prompt and the cap."""
+    vllm = int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0)) if run.engine == "vllm" else 0
+    plan = run.batch_plan(there.gpus)
     load = Load(
         micro_rows=plan.micro_batch,
         rows=plan.rows_per_rank,
         tokens=tokens,
-        half=half,
+        half=there.half,
         checkpointing=bool(args.gradient_checkpointing),
         sharding=how,
-        ranks=ranks,
+        ranks=there.gpus,
         reference=bool(args.beta),
         vllm_bytes=vllm,
         vllm_sleeps=bool(args.vllm_enable_sleep_mode),
@@ -107,22 +105,44 @@ def memory_findings(
     parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in found.items() if size > GIB / 200)
     text = f"about {peak / GIB:.2f} GiB at the peak on each rank ({shape.parameters / 1e6:.1f}M parameters, {how}"
     text += f"; {parts})" if parts else ")"
-    if device_bytes is None:
-        yield Finding("note", "memory", text)
-    elif peak > device_bytes:
+    if there.memory is None:
+        kind = "bfloat16" if there.half else "float32"
+        hint = f"for this CPU in {kind}; --gpus 8 --gpu-memory 80 plans for a machine with GPUs"
+        yield Finding("note", "memory", f"{text}, {hint}")
+        return
+    text = f"{text}; the GPU has {there.memory / GIB:.0f}"
+    if peak > there.memory:
         mend = "a smaller micro_batch, gradient_checkpointing: true, zero3, a lower vllm_gpu_memory_utilization, sleep mode"
-        yield Finding("fail", "memory", f"{text}; the GPU has {device_bytes / GIB:.0f}", mend)
-    elif peak > ROOM * device_bytes:
-        yield Finding("warn", "memory", f"{text}; the GPU has {device_bytes / GIB:.0f}", "a smaller micro_batch")
+        yield Finding("fail", "memory", text, mend)
+    elif peak > ROOM * there.memory:
+        yield Finding("warn", "memory", text, "a smaller micro_batch")
     else:
-        yield Finding("ok", "memory", f"{text}; the GPU has {device_bytes / GIB:.0f}")
+        yield Finding("ok", "memory", text)
+    if vllm:
+        yield _cache(shape, run, args, vllm, tokens)
 
 
-def disk_finding(shape: Shape, args: Any, half: bool, how: str, free: int) -> Finding:
-    """Checkpoints that lie side by side, one being written, and the final weights."""
+def _cache(shape: Shape, run: Any, args: Any, vllm: int, tokens: int) -> Finding:
+    """vLLM's share without weights and buffers, in sequences of full length. It does not start without room for one."""
+    room = vllm - 2 * shape.parameters - VLLM_FIXED
+    longest = args.vllm_max_model_length or tokens
+    fit = room / (cache_per_token(shape) * longest)
+    text = (
+        f"vLLM's share leaves {max(0, room) / GIB:.1f} GiB of cache: {max(0.0, fit):.0f} sequences of {longest} tokens"
+    )
+    if fit < 1:
+        return Finding("fail", "vllm", text, "a larger vllm_gpu_memory_utilization, or a lower vllm_max_model_length")
+    return Finding("ok", "vllm", f"{text}, max_num_seqs {run.max_num_seqs}")
+
+
+def disk_finding(shape: Shape, args: Any, half: bool, how: str, free: int | None) -> Finding:
+    """Checkpoints that lie side by side, one being written, and the final weights. `free` None: of another machine."""
     kept = (args.save_total_limit or max(1, int(args.max_steps // max(1, args.save_steps)))) + 1
     needed = kept * checkpoint_bytes(shape, half, how) + shape.parameters * 4
-    text = f"{kept} checkpoints and the final weights take {needed / GIB:.2f} GiB, {free / GIB:.1f} are free"
+    text = f"{kept} checkpoints and the final weights take {needed / GIB:.2f} GiB"
+    if free is None:
+        return Finding("note", "disk", text)
+    text = f"{text}, {free / GIB:.1f} are free"
     if needed > free:
         return Finding("fail", "disk", text, "another --run_dir, or a lower save_total_limit")
     return Finding("ok", "disk", text)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tersely.launch.findings import Finding
+from tersely.launch.outline import batches_of, hours_of, steps_line, time_line
+from tersely.launch.planning import duration, expected_draws
 from tersely.rl.guards.kinds import Repetition, Undecided, guards_of
 
 TRUNCATED = (0.1, 0.5)
 """Share of rollouts stopped by the cap: above the first the length signal is blunt, above the second nothing is learned."""
 FEW_MIXED = 0.1
 HIGH = 0.95
+WIDE = 0.25
+"""Width of the interval of the pass rate above which more rollouts are advised."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,13 @@ class Trial:
     mean_tokens: float
     tokens_per_s: float
     rollouts: int
+    prompt_tokens: float = 200.0
+    pass_rates: tuple[float, ...] = ()
+    """Of each prompt, decided rollouts only."""
+    kept: float = 1.0
+    """Share of groups that the filter keeps."""
+    longest_s: float = 0.0
+    """Seconds of one answer up to the cap."""
 
 
 def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: Any, engine: Any, number: int) -> Trial:
@@ -47,7 +58,7 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
     import torch  # isort: skip
 
     size, memory = run.group_size, PromptMemory()
-    rows = [dataset[i % len(dataset)] for i in range(max(1, math.ceil(number / size))) for _ in range(size)]
+    rows = [dataset[i] for i in first_prompts(run, args, len(dataset), math.ceil(number / size)) for _ in range(size)]
     plans = objective.plan([row["prompt_id"] for row in rows[::size]], size, memory, args.seed)
     template = Template.of(tokenizer, args.chat_template_kwargs)
     batch = RolloutRound(rows, plans, tokenizer, template)
@@ -77,7 +88,60 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
     metrics["truncated"] = rollouts.truncated.double().mean().item()
     constant, unknown, flat = _terms(objective.reward, rollouts)
     tokens = rollouts.length.sum().item()
-    return Trial(facts, metrics, constant, unknown, flat, tokens / len(rows), tokens / max(seconds, 1e-9), len(rows))
+    groups = rollouts.correct.view(-1, size).nanmean(1)
+    return Trial(
+        facts,
+        metrics,
+        constant,
+        unknown,
+        flat,
+        tokens / len(rows),
+        tokens / max(seconds, 1e-9),
+        len(rows),
+        prompt_tokens=sum(len(request.prompt_ids) for request in requests) / len(rows),
+        pass_rates=tuple(groups[~groups.isnan()].tolist()),
+        kept=_kept(objective, rollouts),
+        longest_s=cap * seconds / max(1, int(rollouts.length.max())),
+    )
+
+
+def first_prompts(run: Any, args: Any, rows: int, groups: int) -> list[int]:
+    """Row numbers of the prompts that the run takes first, in its own order, none twice."""
+    from tersely.rl.order import PromptStream
+
+    groups = max(1, min(groups, rows))
+    if getattr(args, "shuffle_dataset", True) is False:
+        return list(range(groups))
+    stream = PromptStream(rows, min(run.prompts_per_step, rows), run.group_size, 1, 1, args.seed, shuffle=True)
+    taken: dict[int, None] = {}
+    number = 0
+    while len(taken) < groups:
+        taken.update(dict.fromkeys(stream.batch(number)))
+        number += 1
+    return list(taken)[:groups]
+
+
+def _kept(objective: Any, rollouts: Any) -> float:
+    """Share of groups that the filter keeps; 1 where it needs what only a trainer has."""
+    try:
+        return objective.filter(rollouts).double().mean().item()
+    except (ValueError, IndexError, KeyError, RuntimeError, TypeError):
+        return 1.0
+
+
+def interval(rates: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean pass rate over prompts: Wilson's, at as many independent draws as the spread amounts to.
+
+    Rollouts of one prompt are alike, so a group of sixteen tells less than sixteen prompts.
+    """
+    count = len(rates)
+    mean = sum(rates) / count
+    spread = sum((rate - mean) ** 2 for rate in rates) / max(1, count - 1) / count
+    draws = max(1.0, min(mean * (1 - mean) / spread, 1e6)) if spread > 0 else float(count)
+    z2 = 1.96**2
+    middle = (mean + z2 / (2 * draws)) / (1 + z2 / draws)
+    half = 1.96 / (1 + z2 / draws) * math.sqrt(mean * (1 - mean) / draws + z2 / (4 * draws**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _terms(reward: Any, rollouts: Any) -> tuple[dict[str, float], list[str], bool]:
@@ -100,16 +164,7 @@ def judge(trial: Trial, run: Any, cap: int) -> Iterator[Finding]:
     """The trial in findings."""
     m = trial.metrics
     yield _truncation(m["truncated"], trial.mean_tokens, cap)
-    accuracy = m["verify/accuracy"]
-    if not accuracy > 0:
-        mend = "easier problems, a stronger model, a longer cap; look at the rollouts with --show"
-        yield Finding(
-            "fail", "pass rate", f"none of {trial.rollouts} rollouts is right: there is nothing to learn from", mend
-        )
-    elif accuracy > HIGH:
-        yield Finding("warn", "pass rate", f"{accuracy:.1%}", "harder problems, unless only length is to be learned")
-    else:
-        yield Finding("ok", "pass rate", f"{accuracy:.1%} of {trial.rollouts} rollouts")
+    yield pass_rate(trial)
     shares = (
         f"{m['groups/mixed']:.0%} mixed, {m['groups/all_right']:.0%} all right, {m['groups/all_wrong']:.0%} all wrong"
     )
@@ -129,6 +184,23 @@ def judge(trial: Trial, run: Any, cap: int) -> Iterator[Finding]:
         mend = "see pass rate and the constant terms"
         yield Finding("fail", "reward", "the whole reward is the same for every rollout: no gradient", mend)
     yield Finding("ok", "tokens", f"{trial.mean_tokens:.0f} mean, p95 {m['efficiency/tokens_p95']:.0f}")
+
+
+def pass_rate(trial: Trial) -> Finding:
+    """The mean over prompts with its interval, which a few prompts leave wide."""
+    accuracy, wide = trial.metrics["verify/accuracy"], ""
+    text = f"{accuracy:.1%} of {trial.rollouts} rollouts"
+    if trial.pass_rates:
+        low, high = interval(trial.pass_rates)
+        count = len(trial.pass_rates)
+        text = f"{accuracy:.1%} [{low:.0%}, {high:.0%}] from {count} prompts, {trial.rollouts} rollouts"
+        wide = f"a closer estimate: --rollouts {4 * trial.rollouts}" if high - low > WIDE else ""
+    if not accuracy > 0:
+        mend = "easier problems, a stronger model, a longer cap; look at the rollouts with --show"
+        return Finding("fail", "pass rate", f"{text}: none is correct, there is nothing to learn from", mend)
+    if accuracy > HIGH:
+        return Finding("warn", "pass rate", text, "harder problems, unless only length is to be learned")
+    return Finding("note" if wide else "ok", "pass rate", text, wide)
 
 
 def _truncation(share: float, mean: float, cap: int) -> Finding:
@@ -194,29 +266,46 @@ def update_seconds(model: Any, trial: Trial, run: Any, args: Any, tokenizer: Any
     return times[-1]
 
 
-def plan_lines(
-    trial: Trial, update_s: float, run: Any, args: Any, ranks: int, price: float | None
+def measured_lines(
+    trial: Trial, update_s: float, run: Any, args: Any, ranks: int, rows: int, price: float | None
 ) -> tuple[list[str], float]:
     """The plan in words, and its hours. Generation at the rate just measured, updates at the time just measured."""
     plan = run.batch_plan(ranks)
     updates = plan.updates_per_batch * args.num_iterations
-    batches = math.ceil(args.max_steps / updates)
-    generate = plan.rows_per_rank * trial.mean_tokens / trial.tokens_per_s
+    draws = expected_draws(trial.kept, run.max_resample_rounds)
+    generate = plan.rows_per_rank * draws * trial.mean_tokens / trial.tokens_per_s
     # old log-probs are a forward pass more, about a third, where they are not the policy's own
     passes = args.num_iterations + (1 / 3 if updates > 1 or run.engine != "transformers" else 0)
     train = plan.micro_batches * passes * update_s
-    hours = batches * (generate + train) / 3600
-    tokens = batches * plan.rows * trial.mean_tokens
-    lines = [
-        f"plan: {args.max_steps} steps in {batches} generation batches of {plan.rows} rollouts on {ranks} ranks, "
-        f"about {tokens / 1e6:.1f}M tokens",
-        f"time: about {_duration(hours)} ({generate:.1f} s generating and {train:.1f} s training a batch, as measured here; "
-        "saving and evaluating not counted, and answers get shorter)",
-    ]
+    hours = batches_of(run, args) * (generate + train) / 3600
+    time_text = (
+        f"time: about {duration(hours)} ({generate:.1f} s generating and {train:.1f} s training a batch, measured here on "
+        f"{trial.rollouts} rollouts{_resampled(draws)}; saving and evaluating not counted, and answers get shorter)"
+    )
+    lines = [steps_line(run, args, ranks, rows), tokens_line(trial, run, args, draws), time_text]
     if price is not None:
         lines.append(f"cost: about {hours * price:.2f} at {price:g} an hour")
     return lines, hours
 
 
-def _duration(hours: float) -> str:
-    return f"{hours * 3600:.0f} s" if hours < 0.05 else f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h"
+def planned_lines(
+    trial: Trial, shape: Any, work: Any, run: Any, args: Any, there: Any, rows: int, price: float | None
+) -> list[str]:
+    """The same for a machine that is not here: its speed by arithmetic, at the lengths that were measured here."""
+    hours = hours_of(run, args, shape, work, there)
+    basis = f"{trial.mean_tokens:.0f} tokens per answer, from {trial.rollouts} rollouts{_resampled(work.draws)}"
+    lines = [steps_line(run, args, there.gpus, rows), tokens_line(trial, run, args, work.draws)]
+    lines.append(time_line(hours, there, basis))
+    if price is not None:
+        costs = ", ".join(f"{value * price:.2f} on {name}" for name, value in hours.items())
+        lines.append(f"cost: about {costs} at {price:g} an hour")
+    return lines
+
+
+def tokens_line(trial: Trial, run: Any, args: Any, draws: float) -> str:
+    tokens = batches_of(run, args) * run.prompts_per_step * run.group_size * draws * trial.mean_tokens
+    return f"tokens: about {tokens / 1e6:,.1f}M sampled, at {trial.mean_tokens:.0f} per answer{_resampled(draws)}"
+
+
+def _resampled(draws: float) -> str:
+    return f", {draws:.2f} rollouts drawn for each one kept in the batch" if draws > 1 else ""

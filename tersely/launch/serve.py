@@ -66,6 +66,7 @@ def command_of(recipe: Mapping[str, Any], host: str, port: int) -> list[str]:
         host=host,
         port=port,
         max_model_len=recipe.get("vllm_max_model_length"),
+        max_num_seqs=int(recipe.get("max_num_seqs") or 256),
         gpu_memory_utilization=recipe.get("vllm_gpu_memory_utilization", 0.9),  # the GPU is the server's alone
         seed=int(recipe.get("seed", 0)),
         trust_remote_code=bool(trusted),

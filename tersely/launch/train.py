@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.launch import planning
 from tersely.launch.options import Parser, check_keys
 
 
@@ -22,26 +23,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     stopping.block()
     parser = Parser(
         prog="tersely train",
-        description="Train a recipe. Any key of the recipe can be given as an option: --learning_rate 2e-6",
+        usage="tersely train RECIPE [options] [--any_key_of_a_recipe VALUE ...]",
+        description="Train RECIPE, a recipe file or the name of a shipped one (`tersely recipes` lists them). Any key of "
+        "the recipe can be given as an option: --learning_rate 2e-6",
     )
-    parser.add_argument("--config", required=True, help="a recipe file, or the name of a shipped one")
+    parser.add_argument("--config", metavar="RECIPE", help="the recipe under accelerate launch, in place of RECIPE")
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the resolved recipe and the batch table, and stop"
+        "--dry-run", action="store_true", help="print the resolved recipe, the batch table and the plan, and stop"
+    )
+    planning.add_options(parser)
+    parser.add_argument(
+        "--mean-tokens", type=float, metavar="N", help="of an answer, for the plan; half the cap otherwise"
     )
     parser.add_argument("--skip-preflight", action="store_true", help="start without the checks that come first")
     options, rest = parser.parse_known_args(argv)
+    name, rest = recipe_and_overrides(options.config, rest)
     from tersely.configs.load import load_recipe
     from tersely.launch.guard import DIE_WITH_PARENT, die_with_parent
 
     if os.environ.get(DIE_WITH_PARENT):
         die_with_parent()
-    recipe = load_recipe(options.config, overrides_from(rest))
+    recipe = load_recipe(name, overrides_from(rest))
     check_keys(recipe, parser)
     for name, value in (recipe.get("env") or {}).items():
         os.environ.setdefault(name, str(value))
     if options.dry_run:
-        return dry_run(recipe)
+        from tersely.launch.outline import dry_run
+
+        return dry_run(recipe, options)
+    if given := [name for name in ("gpus", "gpu_memory", "mean_tokens") if getattr(options, name) is not None]:
+        raise SpecError(f"--{given[0].replace('_', '-')}: it only changes the plan of --dry-run; add --dry-run")
     preflight(recipe, options.skip_preflight)
     try:
         train(recipe, resume=options.resume)
@@ -49,6 +61,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(str(stopped))
         return stopped.exit_code
     return 0
+
+
+def recipe_and_overrides(config: str | None, words: Sequence[str]) -> tuple[str, list[str]]:
+    """(recipe, the words of its overrides): the recipe is `--config`, or the first word that is no value of an option."""
+    words = list(words)
+    if config is not None:
+        return config, words
+    after_key = False
+    for index, word in enumerate(words):
+        if not word.startswith("--") and not after_key:
+            return word, words[:index] + words[index + 1 :]
+        after_key = word.startswith("--") and "=" not in word
+    raise SpecError("tersely train needs a recipe: a file, or the name of a shipped one (`tersely recipes` lists them)")
 
 
 def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
@@ -88,25 +113,6 @@ def preflight(recipe: dict[str, Any], skip: bool = False) -> None:
         tell(f"warning: {finding.line}")
 
 
-def dry_run(recipe: dict[str, Any]) -> int:
-    """Everything that can be checked without loading a model, printed."""
-    import yaml
-
-    from tersely.rl.config import split_recipe
-    from tersely.rl.redaction import redacted
-    from tersely.rl.stages import stages_of
-
-    split_recipe(recipe)
-    recipe = redacted(recipe)
-    print(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), end="")
-    for stage in stages_of(recipe):
-        if stage.name:
-            print(f"\n# {stage.title}")
-            print(yaml.safe_dump(stage.changes(recipe), sort_keys=False, allow_unicode=True), end="")
-        check_stage(stage, print)
-    return 0
-
-
 def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, Any, Any]:
     """(run, objective, TRL's config) of a stage; what the user should see of them goes to `tell`.
 
@@ -117,7 +123,7 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
     from tersely.rl.planned_update import notice
     from tersely.rl.rehearsal import rehearse
     from tersely.rl.rollback import require_for_controllers
-    from tersely.rl.validate import warnings_of
+    from tersely.rl.validate import ignored_warmup, warnings_of
 
     if stage.kind == "sft":
         from tersely.rl.coldstart import ColdStart
@@ -132,9 +138,11 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
     require_for_guards(run, args)
     require_for_controllers(run, objective, args)
     rehearse(objective, run.group_size, args.max_completion_length)
-    once = ratio_is_one(batch, int(trl_values.get("num_iterations", 1)))
+    stated = {"updates_per_batch", "num_iterations"} & stage.recipe.keys()
+    once = not stated and ratio_is_one(batch, int(trl_values.get("num_iterations", 1)))
     top_p = float(trl_values.get("top_p", 1.0))
-    for line in warnings_of(objective, ratio_is_one=once, engine=run.engine, top_p=top_p, group_size=run.group_size):
+    found = warnings_of(objective, ratio_is_one=once, engine=run.engine, top_p=top_p, group_size=run.group_size)
+    for line in [*found, *ignored_warmup(trl_values)]:
         tell(f"warning: {line}")
     if said := notice(run, trl_values, objective.policy):
         tell(said)
@@ -298,6 +306,7 @@ def make_engine(run: Any, args: Any, tokenizer: Any) -> Any:
         model_location(run.model_name_or_path),
         tokenizer,
         max_model_len=args.vllm_max_model_length,
+        max_num_seqs=run.max_num_seqs,
         gpu_memory_utilization=args.vllm_gpu_memory_utilization,
         enable_sleep_mode=args.vllm_enable_sleep_mode,
         seed=args.seed,

@@ -80,6 +80,8 @@ class RunConfig:
     """`transformers`, `vllm` (in the trainer's process) or `vllm_server` (those that `servers` names)."""
     servers: list = field(default_factory=list)
     """Addresses of vLLM servers (http://127.0.0.1:8000) that see run_dir under the same path; the launchers start some."""
+    max_num_seqs: int = 256
+    """Sequences that a vLLM engine or server decodes at once; more of them need more cache."""
     instruction: str | None = None
     """Appended to every problem."""
     system_prompt: str | None = None
@@ -138,6 +140,7 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
             f"loss_type {trl_values['loss_type']} is TRL's own policy and aggregate; leave policy and aggregate out"
         )
     require_range("max_resample_rounds", run.max_resample_rounds, at_least=0)
+    require_range("max_num_seqs", run.max_num_seqs, at_least=1)
     guards_of(run.guards)
     if run.engine not in ENGINES:
         raise SpecError(f"engine is {run.engine!r}; {nearest(run.engine, ENGINES)}")

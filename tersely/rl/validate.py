@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -31,7 +33,8 @@ def warnings_of(
 ) -> list[str]:
     """What the user should know of this combination. Raises `SpecError` for one that cannot run.
 
-    `ratio_is_one`: the schedule takes one optimiser step a generation batch. `group_size`: rollouts of a prompt.
+    `ratio_is_one`: the recipe takes one optimizer step per generation batch without stating so. `group_size`: rollouts of a
+    prompt.
     """
     check_sampler_correction(objective, engine)
     return [
@@ -109,13 +112,47 @@ def _controllers(objective: Objective) -> list[str]:
 
 
 def _schedule(policy: Any, ratio_is_one: bool) -> list[str]:
-    if not ratio_is_one:
+    if not ratio_is_one or not bounds_the_ratio(policy):
         return []
     name = type(policy).__name__
     same = " (it is then the same as clip)" if name != "Clip" and equals_clip_at_ratio_one(policy) else ""
     return [
-        "one optimiser step a generation batch: old and current policy are the same, every ratio is 1, and the "
-        f"bounds of the policy do nothing{same}. Set updates_per_batch or num_iterations above 1 to use them"
+        "updates_per_batch is 1 by default: old and current policy are the same at the only optimizer step of a batch, every "
+        f"ratio is 1, and the bounds of the policy do nothing{same}. Set updates_per_batch or num_iterations above 1 to use "
+        "them, or write updates_per_batch: 1 to confirm it"
+    ]
+
+
+def bounds_the_ratio(policy: Any) -> bool:
+    """Does the loss limit how far the ratio moves: is its gradient neither the plain one nor that times the ratio?
+
+    Asked of the innermost policy: a wrapper adds terms of its own.
+    """
+    inner = list(policy_chain(policy))[-1]
+    for sign in (1.0, -1.0):
+        advantage = torch.full((4, 64), sign)
+        plain = _gradients(inner, advantage, moved=0.0)[0]
+        for moved in (3.0, -3.0):
+            found = _gradients(inner, advantage, moved=moved)[0]
+            free = (plain, plain * math.exp(moved))
+            if not any(torch.allclose(found, expected, rtol=1e-3, atol=1e-5) for expected in free):
+                return True
+    return False
+
+
+def ignored_warmup(values: Mapping[str, Any]) -> list[str]:
+    """A schedule that has no warmup, given one. `values`: TRL's keys of a recipe."""
+    import inspect
+
+    from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
+
+    name, steps = str(values.get("lr_scheduler_type", "linear")), values.get("warmup_steps") or 0
+    makers = {kind.value: make for kind, make in TYPE_TO_SCHEDULER_FUNCTION.items()}
+    if not steps or name not in makers or "num_warmup_steps" in inspect.signature(makers[name]).parameters:
+        return []
+    return [
+        f"warmup_steps: got {steps}, and lr_scheduler_type {name} has no warmup: the learning rate starts at its full value. "
+        "Use lr_scheduler_type: constant_with_warmup, or leave warmup_steps out"
     ]
 
 

@@ -1,13 +1,23 @@
 """Every shipped recipe is meant: keys, slots, data and batch arithmetic, without loading a model."""
 
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
+import tersely
 from tersely.components import build
 from tersely.configs.load import list_recipes, load_recipe
+from tersely.launch import planning
+from tersely.launch.memory import Shape
+from tersely.launch.outline import hours_of
+from tersely.launch.preflight_model import memory_findings
 from tersely.rl.config import grpo_config, split_recipe
 from tersely.rl.data import parse_sources
 
 RECIPES = list_recipes()
+GPU = [name for name in RECIPES if load_recipe(name).get("engine") == "vllm"]
 
 
 def test_the_recipes_are_there():
@@ -16,6 +26,7 @@ def test_the_recipes_are_there():
         for model in ("deepseek-r1-distill-qwen-1.5b", "deepscaler-1.5b-preview")
         for m in ("alp", "grpo")
     }
+    gpu |= {"qwen3-0.6b/alp_24gb", "deepseek-r1-distill-qwen-7b/alp"}
     assert {"smollm2-135m/alp_cpu", "testbed/grpo", "testbed/alp", "testbed/dler", *gpu} <= set(RECIPES)
 
 
@@ -26,7 +37,7 @@ def test_a_recipe_resolves(name):
     args = grpo_config(run, trl_values, objective, ranks=1)
     assert args.max_steps > 0 and args.num_generations == run.group_size
     assert parse_sources(run.dataset)
-    batch = run.batch_plan(8 if run.engine == "vllm" else 1)
+    batch = run.batch_plan(8 if run.engine == "vllm" and "24gb" not in name else 1)
     assert batch.accumulation * batch.micro_batch * batch.updates_per_batch * batch.ranks == batch.rows
     assert run.run_dir.startswith("runs/")
 
@@ -39,7 +50,50 @@ def test_the_baseline_differs_in_its_slots_alone(model):
     assert build("reward", grpo["reward"]) and alp["reward"] != grpo["reward"]
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if load_recipe(name).get("engine") == "vllm"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_shipped_recipe_warns_of_its_schedule(name):
+    from tersely.launch.train import check_stage
+    from tersely.rl.stages import stages_of
+
+    said = []
+    for stage in stages_of(load_recipe(name)):
+        check_stage(stage, said.append)
+    assert not [line for line in said if "ratio is 1" in line or "warmup" in line]
+
+
+SHAPES = {
+    "1.5b": Shape(1_777_088_000, 28, 1536, 8960, 12, 2, 128, 151936),
+    "7b": Shape(7_615_616_512, 28, 3584, 18944, 28, 4, 128, 152064),
+    "0.6b": Shape(596_049_920, 28, 1024, 3072, 16, 8, 128, 151936),
+}
+"""Of Qwen2.5-1.5B and 7B, whose architecture the R1 distillations have, and of Qwen3-0.6B."""
+
+
+@pytest.mark.parametrize("name", GPU)
+def test_a_gpu_recipe_fits_the_hardware_that_its_header_names(name):
+    """The command in the header, with the model's shape in place of a download."""
+    text = (Path(tersely.__file__).parent / "configs" / "recipes" / f"{name}.yaml").read_text()
+    command = re.search(rf"#   tersely train {name} --dry-run --gpus (\d+) --gpu-memory (\d+)\n", text)
+    options = SimpleNamespace(gpus=int(command[1]), gpu_memory=float(command[2]))
+    recipe = load_recipe(name)
+    there = planning.target(options, recipe)
+    run, values = split_recipe(recipe)
+    args = grpo_config(run, values, run.objective(values), ranks=there.gpus)
+    shape = next(shape for size, shape in SHAPES.items() if size in run.model_name_or_path.lower())
+    how = "zero2" if there.gpus > 1 else "none"
+    length = args.vllm_max_model_length
+    found = [*memory_findings(shape, run, args, length, how, there)]
+    assert [finding.level for finding in found] == ["ok", "ok"], found
+    assert run.updates_per_batch in (2, 3, 4) and 8 <= run.group_size <= 16 and args.vllm_enable_sleep_mode
+    assert args.lr_scheduler_type == "constant_with_warmup" and args.warmup_steps > 0
+    work = planning.Workload.of(run, args, there, args.max_completion_length / 2, 200)
+    for gpu, hours in hours_of(run, args, shape, work, there).items():
+        stated = re.search(rf"(?:{gpu} \(about (\d+) hours\)|[Aa]bout (\d+) hours on {gpu}|, (\d+) on {gpu})", text)
+        assert stated, f"the header has no hours for {gpu}"
+        assert abs(float(next(filter(None, stated.groups()))) / hours - 1) < 0.15
+
+
+@pytest.mark.parametrize("name", GPU)
 def test_a_sequence_fits_the_engine(name):
     recipe = load_recipe(name)
     assert recipe["vllm_max_model_length"] >= recipe["max_completion_length"] + 1024, "room for the prompt"

@@ -40,10 +40,21 @@ def test_a_recipe_that_works_gets_its_plan_time_and_cost(capsys, tmp_path):
         "groups",
         "verifier",
     } <= subjects
-    plan, time, cost = read["plan"]
-    assert "120 steps in 120 generation batches of 128 rollouts" in plan
-    assert "as measured here" in time and "at 3 an hour" in cost
+    plan, tokens, time, cost = read["plan"]
+    assert "120 steps in 120 generation batches of 128 rollouts" in plan and "epochs of 4096 problems" in plan
+    assert "measured here on 32 rollouts" in time and "at 3 an hour" in cost and "M sampled" in tokens
     assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_a_plan_for_another_machine_takes_the_lengths_from_here_and_the_speed_from_arithmetic(capsys):
+    asked = ("--rollouts", "32", "--gpus", "8", "--gpu-memory", "80", "--bf16", "true")
+    status, read = found(capsys, *asked, "--deadline_seconds", "10")
+    assert status == 0, lines(read, "fail")
+    assert any("the GPU has 80" in line and "zero2" in line for line in lines(read, "ok"))
+    assert any("on 8 ranks" in line for line in read["plan"]) and any("8 x H100" in line for line in read["plan"])
+    assert any("from 32 rollouts" in line for line in read["plan"])
+    assert any("deadline" in line for line in lines(read, "warn"))
+    assert not any("without a GPU" in line for line in lines(read, "warn")), "this machine is not that one"
 
 
 def test_ranks_that_the_run_will_have_count_in_the_arithmetic_and_start_nothing(capsys):

@@ -9,6 +9,7 @@ import pytest
 
 from tersely.launch import preflight_model as about
 from tersely.launch.memory import Shape
+from tersely.launch.planning import Target
 from tersely.rl.batch import BatchPlan
 
 BIG = Shape(1_500_000_000, 28, 1536, 8960, 12, 2, 128, 151936)
@@ -82,15 +83,24 @@ def test_the_longest_prompt_counts_the_template(tokenizer):
 
 @pytest.mark.parametrize(("gigabytes", "level"), [(None, "note"), (8, "fail"), (400, "ok")])
 def test_memory_against_the_device(gigabytes, level):
-    device = None if gigabytes is None else gigabytes << 30
-    (finding,) = about.memory_findings(BIG, RUN, arguments(), 1, 4096, "none", device)
+    there = Target(1, None if gigabytes is None else gigabytes << 30, half=True)
+    (finding,) = about.memory_findings(BIG, RUN, arguments(), 4096, "none", there)
     assert finding.level == level and "1500.0M parameters" in finding.text
     assert (level == "fail") == ("smaller micro_batch" in finding.mend)
+
+
+@pytest.mark.parametrize(("share", "level"), [(0.1, "fail"), (0.5, "ok")])
+def test_vllm_needs_room_for_one_whole_sequence(share, level):
+    run = SimpleNamespace(engine="vllm", max_num_seqs=64, batch_plan=RUN.batch_plan)
+    args = arguments(vllm_gpu_memory_utilization=share, vllm_max_model_length=10240)
+    _, finding = about.memory_findings(BIG, run, args, 4096, "none", Target(1, 40 << 30, half=True))
+    assert (finding.subject, finding.level) == ("vllm", level)
 
 
 def test_disk_counts_the_checkpoints_side_by_side():
     args = arguments(save_total_limit=2)
     assert about.disk_finding(BIG, args, True, "none", 10**12).level == "ok"
+    assert about.disk_finding(BIG, args, True, "none", None).level == "note", "free space of another machine"
     finding = about.disk_finding(BIG, args, True, "none", 10**9)
     assert finding.level == "fail" and finding.text.startswith("3 checkpoints")
 

@@ -8,11 +8,27 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tersely.launch.preflight_rollouts import Trial, _terms, judge, plan_lines, try_rollouts, update_seconds
+from tersely.launch.preflight_rollouts import (
+    Trial,
+    _terms,
+    first_prompts,
+    interval,
+    judge,
+    measured_lines,
+    pass_rate,
+    try_rollouts,
+    update_seconds,
+)
 from tersely.rl.batch import BatchPlan
 
 RUN = SimpleNamespace(
-    guards={}, engine="transformers", batch_plan=lambda ranks: BatchPlan(8, 8, 4, 2, ranks), group_size=8
+    guards={},
+    engine="transformers",
+    batch_plan=lambda ranks: BatchPlan(8, 8, 4, 2, ranks),
+    prompts_per_step=8,
+    group_size=8,
+    updates_per_batch=2,
+    max_resample_rounds=0,
 )
 
 
@@ -27,6 +43,7 @@ def trial(**changes) -> Trial:
         "efficiency/tokens_p95": 90.0,
     }
     values = {"constant": {}, "unknown": [], "flat": False, "mean_tokens": 50.0, "tokens_per_s": 1000.0, "rollouts": 64}
+    values |= {"kept": 1.0, "pass_rates": ()}
     values.update({key: changes.pop(key) for key in list(changes) if key in values})
     return Trial(facts=[], metrics={**metrics, **changes.pop("metrics", {})}, **values)
 
@@ -79,11 +96,39 @@ def test_terms_with_one_value_are_found(rollouts_of):
 
 def test_the_plan_is_arithmetic_on_what_was_measured():
     args = SimpleNamespace(max_steps=20, num_iterations=1)
-    lines, hours = plan_lines(trial(), 0.5, RUN, args, 2, 4.0)
+    lines, hours = measured_lines(trial(), 0.5, RUN, args, 2, 160, 4.0)
     # 10 batches; 32 rows a rank * 50 tokens / 1000 a second; 8 micro-batches * (1 + 1/3) * 0.5 s
     assert hours == pytest.approx(10 * (1.6 + 8 * 4 / 3 * 0.5) / 3600)
-    assert "20 steps in 10 generation batches of 64 rollouts on 2 ranks" in lines[0]
-    assert lines[2] == f"cost: about {hours * 4:.2f} at 4 an hour"
+    assert "20 steps in 10 generation batches of 64 rollouts (8 prompts x 8) on 2 ranks; 0.50 epochs" in lines[0]
+    assert "on 64 rollouts" in lines[2] and lines[3] == f"cost: about {hours * 4:.2f} at 4 an hour"
+
+
+def test_the_plan_counts_the_rollouts_of_refused_groups():
+    args = SimpleNamespace(max_steps=20, num_iterations=1)
+    again = SimpleNamespace(**{**vars(RUN), "max_resample_rounds": 2})
+    lines, hours = measured_lines(trial(kept=0.5), 0.5, again, args, 2, 160, None)
+    # half of the groups drawn again, a quarter twice: 1 + 1/2 + 1/4 rollouts for each one of the batch
+    assert hours == pytest.approx(10 * (1.6 * 1.75 + 8 * 4 / 3 * 0.5) / 3600)
+    assert "1.75 rollouts drawn for each one" in lines[1]
+
+
+def test_the_pass_rate_has_an_interval_over_prompts():
+    narrow, wide = interval([0.0, 1.0] * 200), interval([0.0, 1.0] * 4)
+    assert narrow[0] == pytest.approx(0.45, abs=0.01) and narrow[1] == pytest.approx(0.55, abs=0.01)
+    assert wide[0] < 0.25 and wide[1] > 0.75, "eight prompts say little, however many rollouts each has"
+    assert interval([1.0] * 8)[0] < 0.75 and interval([0.0] * 8)[1] > 0.25, "nor do equal ones say all"
+    found = pass_rate(trial(pass_rates=(0.0, 1.0) * 4))
+    assert found.level == "note" and "8 prompts, 64 rollouts" in found.text and "--rollouts 256" in found.mend
+    assert pass_rate(trial(pass_rates=(0.4, 0.6) * 32)).level == "ok"
+
+
+def test_the_prompts_are_the_runs_own_first_and_none_twice():
+    from tersely.rl.order import PromptStream
+
+    args, stream = SimpleNamespace(seed=3), PromptStream(100, 8, 8, 1, 4, 3, True)
+    assert first_prompts(RUN, args, 100, 12) == [*stream.batch(0), *stream.batch(1)][:12]
+    assert sorted(first_prompts(RUN, args, 10, 99)) == list(range(10))
+    assert first_prompts(RUN, SimpleNamespace(seed=3, shuffle_dataset=False), 10, 99) == list(range(10))
 
 
 @pytest.fixture(scope="module")

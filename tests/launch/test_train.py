@@ -30,8 +30,41 @@ def test_a_dry_run_prints_recipe_table_and_warnings_and_writes_nothing(tmp_path,
     monkeypatch.chdir(tmp_path)
     assert train.main(["--config", "testbed/alp", "--dry-run", "--group_size", "8"]) == 0
     printed = capsys.readouterr().out
-    assert "name: alp" in printed and "group_size" in printed and "every ratio is 1" in printed
+    assert "name: alp" in printed and "group_size" in printed and "plan: 120 steps" in printed
     assert not list(tmp_path.iterdir())
+
+
+def test_the_recipe_is_a_word_or_config_anywhere_among_the_options():
+    read = train.recipe_and_overrides
+    rest = ["--seed", "3", "--reward", "{name: alp}"]
+    for words in (["r.yaml", *rest], [*rest, "r.yaml"], ["--seed=3", "r.yaml", *rest[2:]]):
+        name, left = read(None, words)
+        assert name == "r.yaml" and train.overrides_from(left) == {"seed": 3, "reward": {"name": "alp"}}
+    assert read("r.yaml", rest) == ("r.yaml", rest)
+    with pytest.raises(SpecError, match="tersely recipes"):
+        read(None, rest)
+    with pytest.raises(SpecError, match="'s.yaml' stands alone"):
+        train.overrides_from(read("r.yaml", ["s.yaml"])[1])
+
+
+def test_one_update_per_batch_warns_unless_the_recipe_states_it(tmp_path, capsys):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("method: grpo\nmodel_name_or_path: testbed\ndataset: testbed\nmax_steps: 2\n")
+    assert train.main([str(recipe), "--dry-run"]) == 0
+    assert "every ratio is 1" in capsys.readouterr().out
+    assert train.main([str(recipe), "--dry-run", "--updates_per_batch", "1"]) == 0
+    assert "every ratio is 1" not in capsys.readouterr().out
+
+
+def test_a_plan_for_another_machine(capsys):
+    assert train.main(["testbed/alp", "--dry-run", "--gpus", "8", "--gpu-memory", "80", "--mean-tokens", "100"]) == 0
+    printed = capsys.readouterr().out
+    assert "on 8 ranks; 0.23 epochs of 4096 problems" in printed and "at 100 tokens per answer" in printed
+    assert "the GPU has 80" in printed and "8 x A100" in printed and "8 x H100" in printed
+    with pytest.raises(SpecError, match="--gpus: needs --gpu-memory"):
+        train.main(["testbed/alp", "--dry-run", "--gpus", "8"])
+    with pytest.raises(SpecError, match="--gpus: it only changes the plan"):
+        train.main(["testbed/alp", "--gpus", "8", "--gpu-memory", "80"])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 
 from tersely.checks import SpecError
 from tersely.rl.objective import Objective
-from tersely.rl.validate import averages_credit, equals_clip_at_ratio_one, is_token_level, warnings_of
+from tersely.rl.validate import averages_credit, equals_clip_at_ratio_one, ignored_warmup, is_token_level, warnings_of
 
 
 def warned(ratio_is_one=False, engine="transformers", top_p=1.0, group_size=8, **specs) -> str:
@@ -35,6 +35,38 @@ def test_token_credit_with_token_ratios_is_fine(policy):
 def test_a_schedule_where_every_ratio_is_one(policy, same):
     text = warned(ratio_is_one=True, policy=policy)
     assert "every ratio is 1" in text and ("the same as clip" in text) == same
+
+
+class Unbounded:
+    """Importance-weighted policy gradient: nothing that a ratio of 1 could disable."""
+
+    def __init__(self, weighted):
+        self.weighted = weighted
+
+    def __call__(self, batch):
+        ratio = (batch.logp - batch.old_logp).exp() if self.weighted else batch.logp
+        return -(ratio * batch.advantage), {}
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_loss_without_bounds_loses_nothing_at_ratio_one(weighted):
+    objective = Objective.from_specs({})
+    object.__setattr__(objective, "policy", Unbounded(weighted))
+    assert not any("ratio" in line for line in warnings_of(objective, ratio_is_one=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "warns"),
+    [
+        *[(name, 5, True) for name in ("constant", "reduce_lr_on_plateau", "greedy")],
+        *[(name, 5, False) for name in ("constant_with_warmup", "linear", "cosine", "inverse_sqrt", "nosuch")],
+        ("constant", 0, False),
+        ("constant", 0.1, True),
+    ],
+)
+def test_a_schedule_without_warmup_that_is_given_one(name, steps, warns):
+    found = ignored_warmup({"lr_scheduler_type": name, "warmup_steps": steps})
+    assert bool(found) == warns and all("constant_with_warmup" in line for line in found)
 
 
 def test_sampler_correction_needs_an_engine_with_log_probs():

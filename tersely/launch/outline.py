@@ -1,0 +1,149 @@
+"""The plan of a run in a few lines, before anything is loaded: steps, epochs, tokens, memory, disk, hours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tersely.checks import SpecError, require_range
+from tersely.launch import planning
+from tersely.launch.findings import Finding
+from tersely.launch.planning import Gpu, Target, Workload, duration, known_rows, seconds
+
+PROMPT_TOKENS = 200
+"""Tokens of a prompt where none was read."""
+CALM = 0.5
+"""Share of deadline_seconds that a wait may take without a warning."""
+
+
+def dry_run(recipe: dict[str, Any], options: Any) -> int:
+    """Everything that can be checked without loading a model, and the plan of the run, printed."""
+    import yaml
+
+    from tersely.launch.preflight_model import sharding
+    from tersely.launch.train import check_stage
+    from tersely.rl.config import split_recipe, world_size
+    from tersely.rl.redaction import redacted
+    from tersely.rl.stages import stages_of
+
+    split_recipe(recipe)
+    require_range("--mean-tokens", options.mean_tokens, above=0)
+    there = planning.target(options, recipe, world_size())
+    shown = redacted(recipe)
+    print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
+    parts = []
+    for stage in stages_of(recipe):
+        if stage.name:
+            print(f"\n# {stage.title}")
+            print(yaml.safe_dump(stage.changes(shown), sort_keys=False, allow_unicode=True), end="")
+        parts.append(check_stage(stage, print, there.gpus))
+    how = ("zero2" if there.gpus > 1 else "none") if there.elsewhere else sharding()
+    for line in dry_run_lines(parts, there, how, options.mean_tokens):
+        print(line)
+    return 0
+
+
+def dry_run_lines(
+    parts: Sequence[tuple[Any, Any, Any]], there: Target, how: str, mean_tokens: float | None = None
+) -> Iterator[str]:
+    """Of all stages together. `parts`: (run, objective, TRL's config) of each, None for one of supervised training."""
+    from tersely.launch.train import planned_steps
+
+    stages = [(run, args) for run, _, args in parts if run is not None]
+    hours: dict[str, float] = {}
+    tokens = 0.0
+    for run, args in stages:
+        rows = known_rows(run.dataset)
+        if args.max_steps <= 0 and rows is None:
+            yield "plan: max_steps is not given, and the size of the data set is known only once it is read"
+            return
+        planned_steps(args, rows or 0, run)
+        mean = mean_tokens or args.max_completion_length / 2
+        yield steps_line(run, args, there.gpus, rows)
+        tokens += batches_of(run, args) * run.prompts_per_step * run.group_size * mean
+    basis = f"{mean_tokens:g} tokens per answer" if mean_tokens else "answers of half the cap"
+    hint = "" if mean_tokens else " (--mean-tokens N changes it, `tersely preflight` measures it)"
+    yield f"tokens: about {tokens / 1e6:,.0f}M sampled, at {basis}{hint}"
+    if there.memory is None:
+        yield "memory, disk, hours: add --gpus 8 --gpu-memory 80 for a machine with GPUs"
+        return
+    try:
+        shape = read_shape(stages[0][0], stages[0][1])
+    except SpecError as error:
+        yield f"memory, disk, hours: not estimated ({error})"
+        return
+    from tersely.launch.preflight_model import disk_finding, memory_findings
+
+    for run, args in stages:
+        mean = mean_tokens or args.max_completion_length / 2
+        length = PROMPT_TOKENS + args.max_completion_length
+        for finding in memory_findings(shape, run, args, length, how, there):
+            yield ("" if finding.level in ("ok", "note") else f"{finding.level}: ") + finding.line
+        work = Workload.of(run, args, there, mean, PROMPT_TOKENS)
+        for name, value in hours_of(run, args, shape, work, there).items():
+            hours[name] = hours.get(name, 0) + value
+    yield disk_finding(shape, stages[-1][1], there.half, how, None).line
+    yield time_line(hours, there, basis)
+
+
+def read_shape(run: Any, args: Any) -> Any:
+    """The model's shape from its config file: no weight is read."""
+    from transformers import AutoConfig
+
+    from tersely.launch.preflight_model import shape_of
+    from tersely.rl.models import model_location
+
+    name = run.model_name_or_path
+    try:
+        config = AutoConfig.from_pretrained(model_location(name), trust_remote_code=args.trust_remote_code)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise SpecError(f"model_name_or_path: the config of {name!r} cannot be read; {first}") from None
+    return shape_of(config)
+
+
+def batches_of(run: Any, args: Any) -> int:
+    """Generation batches."""
+    return math.ceil(args.max_steps / (run.updates_per_batch * args.num_iterations))
+
+
+def steps_line(run: Any, args: Any, ranks: int, rows: int | None) -> str:
+    batches, prompts = batches_of(run, args), run.prompts_per_step
+    epochs = f"{batches * prompts / rows:.2f} epochs of {rows} problems" if rows else "size of the data set not known"
+    return (
+        f"plan: {args.max_steps} steps in {batches} generation batches of {prompts * run.group_size} rollouts "
+        f"({prompts} prompts x {run.group_size}) on {ranks} rank{'s' * (ranks > 1)}; {epochs}"
+    )
+
+
+def hours_of(run: Any, args: Any, shape: Any, work: Workload, there: Target) -> dict[str, float]:
+    """GPU name -> hours of the stage."""
+    batches = batches_of(run, args)
+    return {gpu.name: batches * batch_seconds(seconds(shape, work, gpu)) / 3600 for gpu in there.kinds}
+
+
+def batch_seconds(parts: Mapping[str, float]) -> float:
+    return parts["generate"] + parts["old_logps"] + parts["update"]
+
+
+def time_line(hours: Mapping[str, float], there: Target, basis: str) -> str:
+    each = ", ".join(f"{duration(value)} on {there.gpus} x {name}" for name, value in hours.items())
+    return f"time: about {each} (arithmetic at {basis}, within a factor of two; saving and evaluating not counted)"
+
+
+def deadline_findings(deadline_s: float, parts: Mapping[str, float], machine: str) -> Iterator[Finding]:
+    """The longest wait without progress, one answer up to the cap, against deadline_seconds."""
+    wait = parts["longest"]
+    text = f"one answer up to the cap takes about {wait:.0f} s{machine}, and deadline_seconds is {deadline_s:g}"
+    if wait > deadline_s:
+        yield Finding("fail", "deadline", text, f"deadline_seconds of at least {2 * wait:.0f}")
+    elif wait > CALM * deadline_s:
+        yield Finding("warn", "deadline", text, f"deadline_seconds of {2 * wait:.0f}")
+    else:
+        yield Finding("ok", "deadline", text)
+
+
+def slowest(shape: Any, work: Workload, kinds: Sequence[Gpu]) -> dict[str, float]:
+    """Seconds of one batch on the slowest of the kinds, which a limit must allow for."""
+    return max((seconds(shape, work, gpu) for gpu in kinds), key=batch_seconds)
