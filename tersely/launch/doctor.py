@@ -37,7 +37,7 @@ def examine(deep: bool = False) -> list[Finding]:
     """All findings. A check that breaks is a finding too."""
     from tersely.launch import machine
 
-    checks: list[Any] = [versions, conflicts, machine.devices, machine.engines, machine.hub, machine.limits]
+    checks: list[Any] = [versions, conflicts, trl_seams, machine.devices, machine.engines, machine.hub, machine.limits]
     checks += [machine.memory, machine.disk]
     if deep:
         checks.append(machine.deep)
@@ -96,6 +96,22 @@ def judged(name: str, found: str | None, row: Mapping[str, Any]) -> Finding:
     if best and not _matches(found, str(best)):
         return Finding("note", name, f"{found}, tested with {best}")
     return Finding("ok", name, found if not best else f"{found}, as tested")
+
+
+def trl_seams() -> Iterator[Finding]:
+    """TRL's methods that this package overrides or calls, against those of the tested release. TRL is not imported."""
+    from tersely.rl.trl_contract import differences, measured, recorded, trl_folder
+
+    if trl_folder() is None:
+        return
+    contract = recorded()
+    before = contract["seams"]
+    found = differences(before, measured(set(before)))
+    mend = f"pip install 'trl=={contract['trl']}', or run the tests of tests/rl with this one"
+    for name, text in found:
+        yield Finding("fail" if text == "is gone" else "warn", "trl", f"changed since tested: {name} {text}", mend)
+    if not found:
+        yield Finding("ok", "trl", f"{len(before)} methods and functions that we override or call are as tested")
 
 
 def _matches(found: str, best: str) -> bool:

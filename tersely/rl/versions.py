@@ -8,18 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 TRL_WINDOW = ("1.16", "1.17")
 """First supported release, first unsupported one."""
 
-CONTRACT = {
-    "_generate": ("prompts",),
-    "_generate_single_turn": ("prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"),
-    "_tokenize_prompts": ("prompts",),
-    "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
-    "_generate_and_score_completions": ("inputs",),
-    "_compute_loss": ("model", "inputs"),
-    "_get_train_sampler": ("dataset",),
-    "_save_checkpoint": ("model", "trial"),
-}
-"""Parameters of TRL's seams, without self."""
-
 
 def check_window() -> None:
     """Raise where TRL is absent, warn where it is outside the window."""
