@@ -27,6 +27,8 @@ COMMANDS: Table = {
     ),
     "verify": ("tersely.rewards.verify.command:main", "verdicts on a JSONL file of answers"),
     "methods": ("tersely.launch.methods:main", "the shipped methods, or the card of one"),
+    "recipes": ("tersely.launch.listings:recipes", "the shipped recipes, or the file of one"),
+    "datasets": ("tersely.launch.listings:datasets", "the ready-made data sets, or the file of one"),
     "testbed": ("tersely.launch.cli:testbed", "the embedded model: make | measure | fetch-smollm2"),
     "completion": ("tersely.launch.completion:main", "shell completion: bash | zsh | fish"),
 }

@@ -76,7 +76,15 @@ def script(shell: str) -> str:
 
 
 def second_words() -> dict[str, list[str]]:
-    from tersely.configs.load import list_methods
-    from tersely.launch.cli import TESTBED
+    from tersely.configs.load import list_methods, list_recipes
+    from tersely.launch.cli import LAUNCH, TESTBED
+    from tersely.launch.listings import dataset_names
 
-    return {"testbed": list(TESTBED), "methods": list_methods(), "completion": list(INSTALL)}
+    return {
+        "launch": list(LAUNCH),
+        "testbed": list(TESTBED),
+        "methods": list_methods(),
+        "recipes": list_recipes(),
+        "datasets": dataset_names(),
+        "completion": list(INSTALL),
+    }

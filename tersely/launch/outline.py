@@ -60,7 +60,7 @@ def dry_run_lines(
             return
         planned_steps(args, rows or 0, run)
         mean = mean_tokens or args.max_completion_length / 2
-        yield steps_line(run, args, there.gpus, rows)
+        yield steps_line(run, args, there.gpus, rows, read=False)
         tokens += batches_of(run, args) * run.prompts_per_step * run.group_size * mean
     basis = f"{mean_tokens:g} tokens per answer" if mean_tokens else "answers of half the cap"
     hint = "" if mean_tokens else " (--mean-tokens N changes it, `tersely preflight` measures it)"
@@ -108,9 +108,13 @@ def batches_of(run: Any, args: Any) -> int:
     return math.ceil(args.max_steps / (run.updates_per_batch * args.num_iterations))
 
 
-def steps_line(run: Any, args: Any, ranks: int, rows: int | None) -> str:
+def steps_line(run: Any, args: Any, ranks: int, rows: int | None, read: bool = True) -> str:
+    """`rows`: problems of the data set; an upper bound where it was not `read`, as duplicates are dropped then."""
     batches, prompts = batches_of(run, args), run.prompts_per_step
-    epochs = f"{batches * prompts / rows:.2f} epochs of {rows} problems" if rows else "size of the data set not known"
+    least, most = ("", "") if read else ("at least ", "at most ")
+    epochs = (
+        f"{least}{batches * prompts / rows:.2f} epochs of {most}{rows} problems" if rows else "data set of unknown size"
+    )
     return (
         f"plan: {args.max_steps} steps in {batches} generation batches of {prompts * run.group_size} rollouts "
         f"({prompts} prompts x {run.group_size}) on {ranks} rank{'s' * (ranks > 1)}; {epochs}"

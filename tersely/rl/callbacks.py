@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback
 
+from tersely.rl.batch import updates_of_a_batch
 from tersely.rl.deadlines import now
 from tersely.rl.run_dir import MetricsFile, write_completions
+
+ETA_STEPS = 65
+"""Step ends that the estimate of the remaining time looks at."""
 
 
 class RunFiles(TrainerCallback):
@@ -46,12 +53,18 @@ class Phases(TrainerCallback):
 class StepLines(ProgressCallback):
     """The trainer's bar on a terminal; and one line a logged step, everywhere."""
 
+    eta = ""
+
     def on_train_begin(self, args, state, control, **kwargs):
+        self.ends: deque[tuple[int, float]] = deque([(state.global_step, time.monotonic())], maxlen=ETA_STEPS)
+        self.batch = updates_of_a_batch(args)
         self.bar = sys.stderr.isatty() and not args.disable_tqdm
         if self.bar:
             super().on_train_begin(args, state, control, **kwargs)
 
     def on_step_end(self, args, state, control, **kwargs):
+        self.ends.append((state.global_step, time.monotonic()))
+        self.eta = eta(self.ends, state.max_steps, self.batch)
         if self.bar:
             super().on_step_end(args, state, control, **kwargs)
 
@@ -61,11 +74,25 @@ class StepLines(ProgressCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and logs and "loss" in logs:
-            line = step_line(state.global_step, state.max_steps, logs)
+            line = step_line(state.global_step, state.max_steps, logs) + self.eta
             if self.bar and self.training_bar is not None:
                 self.training_bar.write(line)
             else:
                 print(line, flush=True)
+
+
+def eta(ends: Sequence[tuple[int, float]], steps: int, batch: int) -> str:
+    """`  ETA 1:23:45` by the time of the last whole generation batches; empty before the first and after the last step.
+
+    ends: (step, seconds) of a beginning and of every step since. batch: optimizer steps of one generation batch.
+    """
+    step, now_s = ends[-1]
+    first = next(((at, s) for at, s in ends if step > at and (step - at) % batch == 0), None)
+    if first is None or step >= steps:
+        return ""
+    left = (now_s - first[1]) / (step - first[0]) * (steps - step)
+    minutes, seconds = divmod(round(left), 60)
+    return f"  ETA {minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 def step_line(step: int, steps: int, logs: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from trl import GRPOConfig
@@ -14,6 +15,7 @@ from trl import GRPOConfig
 from tersely.checks import SpecError, check_fields, nearest, require_range
 from tersely.rl.batch import BatchPlan
 from tersely.rl.guards.kinds import guards_of
+from tersely.rl.model_card import recorded
 from tersely.rl.objective import SLOT_DEFAULTS, Objective
 from tersely.rl.trl_fields import require_read
 
@@ -192,9 +194,20 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
     if needs_reference(objective) and not values["beta"]:
         values["beta"] = 1.0  # our loss never reads it; TRL builds the reference model where it is not 0
     try:
-        return GRPOConfig(**values)
+        args = RunArguments(**values)
     except ValueError as error:
         raise SpecError(f"TRL refuses the configuration: {error}") from error
+    args.run_record = recorded(run, trl_values)
+    return args
+
+
+class RunArguments(GRPOConfig):
+    """TRL's arguments, with the recipe for the services that mirror a run (wandb, trackio): they all read `to_dict`."""
+
+    run_record: Mapping[str, Any] = MappingProxyType({})
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), **self.run_record}
 
 
 def _check_saving(values: Mapping[str, Any], updates: int) -> None:

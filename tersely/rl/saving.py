@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from tersely.rl import checkpoint
+from tersely.rl.model_card import card_of
+from tersely.rl.run_dir import replace
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer as _Base
@@ -78,12 +80,20 @@ class Saving(Sealing):
         self.memory.load_state_dict(state.get("memory") or {})
         self.objective.carry_over(state.get("objective") or {})
 
+    def create_model_card(self, model_name=None, dataset_name=None, tags=None, **unused):
+        """Ours in place of TRL's, which names neither the method nor the data."""
+        if self.is_world_process_zero():
+            tags = (tags,) if isinstance(tags, str) else tuple(tags or ())
+            folder = Path(self.args.output_dir)
+            replace(folder / "README.md", card_of(folder, self.state.global_step, tags))
+
     def save_final(self, folder: Path) -> None:
         """Weights, tokenizer and component state: what a stage leaves, sealed as a checkpoint is."""
         self.save_model(str(folder))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self._tokenizer.save_pretrained(str(folder))
+            replace(folder / "README.md", card_of(self.args.output_dir, self.state.global_step))
             checkpoint.seal(folder, self.state.global_step, self.component_state())
         self.accelerator.wait_for_everyone()
 

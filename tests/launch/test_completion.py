@@ -31,7 +31,9 @@ def test_bash_completes_commands_and_second_words():
     assert completed("tersely", "me") == ["methods"]
     assert completed("tersely", "testbed", "") == list(TESTBED)
     assert completed("tersely", "methods", "dr") == ["dr_grpo"]
-    assert completed("tersely", "train", "") == []
+    assert completed("tersely", "recipes", "smol") == ["smollm2-135m/alp_cpu"]
+    assert completed("tersely", "launch", "") == ["local", "slurm"]
+    assert completed("tersely", "train", "") == [], "files too are recipes, and bash completes those"
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

@@ -59,7 +59,9 @@ def test_one_update_per_batch_warns_unless_the_recipe_states_it(tmp_path, capsys
 def test_a_plan_for_another_machine(capsys):
     assert train.main(["testbed/alp", "--dry-run", "--gpus", "8", "--gpu-memory", "80", "--mean-tokens", "100"]) == 0
     printed = capsys.readouterr().out
-    assert "on 8 ranks; 0.23 epochs of 4096 problems" in printed and "at 100 tokens per answer" in printed
+    assert (
+        "on 8 ranks; at least 0.23 epochs of at most 4096 problems" in printed and "at 100 tokens per answer" in printed
+    )
     assert "the GPU has 80" in printed and "8 x A100" in printed and "8 x H100" in printed
     with pytest.raises(SpecError, match="--gpus: needs --gpu-memory"):
         train.main(["testbed/alp", "--dry-run", "--gpus", "8"])
@@ -146,3 +148,6 @@ def test_a_stage_has_the_memory_of_the_one_before(tmp_path, engine):
         [sys.executable, "-c", STAGES], input=yaml.safe_dump(recipe), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    card = (tmp_path / "run" / "final" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers") and "testbed, trained with GRPO for 1 optimizer" in card
+    assert "method: grpo" in card and "- testbed: 8 problems of 8 read" in card

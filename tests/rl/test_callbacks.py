@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from tersely.rl.callbacks import RunFiles, StepLines, step_line
+from tersely.rl.callbacks import RunFiles, StepLines, eta, step_line
 
 LOGS = {
     "loss": 0.01,
@@ -37,12 +37,26 @@ def test_a_further_update_of_a_batch_does_not_pretend_to_have_rollouts():
     assert line == "step 4/10  the same batch  entropy 0.310  loss +0.0100  1.90 s"
 
 
+def test_the_remaining_time_is_that_of_whole_generation_batches():
+    """Four updates a batch: the first takes 10 s with its rollouts, the others 1 s."""
+    ends = [(0, 0.0), (1, 10.0), (2, 11.0), (3, 12.0), (4, 13.0), (5, 23.0), (6, 24.0)]
+    assert eta(ends[:3], 400, 4) == "", "a part of a batch says nothing of the whole"
+    assert eta(ends[:5], 404, 4) == f"  ETA 0:{1300 // 60:02}:{1300 % 60:02}"
+    # from step 2 to step 6
+    assert eta(ends, 4006, 4) == "  ETA 3:36:40"
+    assert eta(ends[:5], 4, 4) == ""
+
+
 def test_plain_lines_where_there_is_no_terminal(capsys):
     lines = StepLines()
-    lines.on_train_begin(SimpleNamespace(disable_tqdm=None), STATE, None)
+    args = SimpleNamespace(disable_tqdm=None)
+    lines.on_train_begin(args, SimpleNamespace(global_step=1), None)
+    for step in (2, 3):
+        lines.on_step_end(args, SimpleNamespace(global_step=step, max_steps=10), None)
     lines.on_log(None, STATE, None, logs=LOGS)
     lines.on_log(None, STATE, None, logs={"train_runtime": 1.0})
-    assert capsys.readouterr().out.count("step 3/10") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("step 3/10") == 1 and printed.rstrip().endswith("ETA 0:00:00")
 
 
 def test_metrics_and_completions_are_written_once_by_the_main_process(tmp_path):
