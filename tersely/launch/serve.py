@@ -70,7 +70,18 @@ def command_of(recipe: Mapping[str, Any], host: str, port: int) -> list[str]:
         gpu_memory_utilization=recipe.get("vllm_gpu_memory_utilization", 0.9),  # the GPU is the server's alone
         seed=int(recipe.get("seed", 0)),
         trust_remote_code=bool(trusted),
+        processors=_processors(recipe),
     )
+
+
+def _processors(recipe: Mapping[str, Any]) -> list[str]:
+    """The logits processors that some stage of the recipe samples with."""
+    from tersely import build
+    from tersely.rl.engine import processors_for
+    from tersely.rl.stages import stages_of
+
+    samplings = [build("sampling", stage.recipe.get("sampling") or "fixed") for stage in stages_of(recipe)]
+    return list(dict.fromkeys(name for sampling in samplings for name in processors_for(sampling)))
 
 
 if __name__ == "__main__":

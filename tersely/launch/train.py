@@ -250,7 +250,7 @@ def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenize
         run=run,
         objective=objective,
         verifier=make_verifier(run.verifier),
-        engine=make_engine(run, args, tokenizer),
+        engine=make_engine(run, args, tokenizer, objective.sampling),
         first_step=stage.first_step,
         model=model,
         args=args,
@@ -282,7 +282,7 @@ def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenize
     return trainer
 
 
-def make_engine(run: Any, args: Any, tokenizer: Any) -> Any:
+def make_engine(run: Any, args: Any, tokenizer: Any, sampling: Any = None) -> Any:
     """None for the trained model itself; the servers of the recipe, or a vLLM engine of this rank's own, otherwise."""
     if run.engine == "transformers":
         return None
@@ -310,6 +310,7 @@ def make_engine(run: Any, args: Any, tokenizer: Any) -> Any:
         gpu_memory_utilization=args.vllm_gpu_memory_utilization,
         enable_sleep_mode=args.vllm_enable_sleep_mode,
         seed=args.seed,
+        sampling=sampling,
     )
 
 

@@ -71,7 +71,30 @@ def fixed_and_extra(temperature: Any, extra_args: dict | None) -> tuple[float, d
     return temperature.base_temperature, {**(extra_args or {}), **temperature.engine_arguments()}
 
 
-def processor_installed() -> bool:
-    """Do vLLM engines of this environment load `tersely.rl.vllm_logits`?"""
+NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+"""Of every request to a server: what is left out takes the value of the model's generation config there."""
+
+PROCESSOR = "tersely.rl.vllm_logits:AdaptiveTemperature"
+"""Our logits processor, as vLLM names one: `LLM(logits_processors=[...])` and `--logits-processors`."""
+
+
+def processors_for(sampling: Any) -> list[str]:
+    """Logits processors that a vLLM engine must load for this sampling; none for a fixed temperature.
+
+    A vLLM engine with a logits processor gives up model runner V2 before 0.31, so it gets one only where it is used.
+    Raises `SpecError` where old metadata of this package would have vLLM load it a second time.
+    """
+    if not hasattr(sampling, "engine_arguments"):
+        return []
+    if stale_entry_point():
+        raise SpecError(
+            "the installed metadata of this package still has an entry point in vllm.logits_processors, so vLLM would load "
+            "the adaptive temperature twice: pip install --no-deps -e . in the checkout"
+        )
+    return [PROCESSOR]
+
+
+def stale_entry_point() -> bool:
+    """Does an earlier installation still register our processor with every vLLM process of this environment?"""
     points = importlib.metadata.entry_points(group="vllm.logits_processors")
-    return any(point.value.startswith("tersely.rl.vllm_logits:") for point in points)
+    return any(point.value.startswith("tersely.") for point in points)

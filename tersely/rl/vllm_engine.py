@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tersely.checks import SpecError
-from tersely.rl.engine import Generation, GenerationRequest, fixed_and_extra, processor_installed
+from tersely.rl.engine import Generation, GenerationRequest, fixed_and_extra, processors_for
 from tersely.rl.vllm_process import in_process, require_vllm
 from tersely.rl.vllm_weights import load_weights
 
@@ -24,7 +24,8 @@ class VLLMEngine:
     prompt and completion (None: the model's own). `dtype` "auto" is the checkpoint's on a GPU and float32 on a CPU, where
     the trainer trains in float32. `gpu_memory_utilization` is the share of a GPU's memory; on a CPU the cache has
     VLLM_CPU_KVCACHE_SPACE GiB (1 unless set). `enable_sleep_mode` frees the GPU between rollouts (the weights wait in host
-    memory); a CPU has no such mode. Raises `SpecError` where vLLM is not installed.
+    memory); a CPU has no such mode. `sampling` is the one that the engine will draw with: an adaptive temperature needs a
+    logits processor of ours. Raises `SpecError` where vLLM is not installed.
     """
 
     reports_logprobs = True
@@ -41,8 +42,10 @@ class VLLMEngine:
         enable_sleep_mode: bool = False,
         seed: int = 0,
         trust_remote_code: bool = False,
+        sampling: Any = None,
     ):
         require_vllm()
+        self.processors = processors_for(sampling)
         self.tokenizer = tokenizer
         with in_process() as platform:
             from vllm import LLM
@@ -64,6 +67,8 @@ class VLLMEngine:
                 logprobs_mode="processed_logprobs",
                 trust_remote_code=trust_remote_code,
                 disable_log_stats=True,
+                generation_config="vllm",
+                logits_processors=self.processors or None,
                 **device,
                 **({"distributed_executor_backend": "external_launcher"} if ranks > 1 else {}),
             )
@@ -87,13 +92,12 @@ class VLLMEngine:
         """
         from vllm import SamplingParams
 
-        adaptive = callable(temperature)
-        temperature, extra_args = fixed_and_extra(temperature, extra_args)
-        if adaptive and not processor_installed():
+        if processors_for(temperature) and not self.processors:
             raise SpecError(
-                "this environment has no entry point of ours in vllm.logits_processors, so vLLM would draw at a fixed "
-                "temperature: install tersely again (pip install --no-deps .)"
+                "this engine was made for a fixed temperature; an adaptive one needs a logits processor, which is loaded "
+                "only where VLLMEngine gets that `sampling`"
             )
+        temperature, extra_args = fixed_and_extra(temperature, extra_args)
         if not requests:
             return []
         self._check_lengths(requests)

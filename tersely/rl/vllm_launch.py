@@ -8,9 +8,11 @@ import os
 import random
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tersely.rl.engine import processors_for
 from tersely.rl.server_process import ServerProcess
 from tersely.rl.vllm_key import VARIABLE
 from tersely.rl.vllm_process import DEFAULTS, require_vllm
@@ -20,8 +22,9 @@ class VLLMServer(ServerProcess):
     """`python -m vllm.entrypoints.openai.api_server` on this machine, up when the constructor returns.
 
     Its development endpoints, through which weights are exchanged, let a caller run code: it listens on 127.0.0.1 unless
-    `host` says otherwise. What it prints goes to `log`. Raises `ServerDown` with the end of the log where it does not come
-    up within `deadline_s`. Use it as a context manager, or `close` it.
+    `host` says otherwise. `sampling` is the one that it will be asked for, where that is adaptive. What it prints goes to
+    `log`. Raises `ServerDown` with the end of the log where it does not come up within `deadline_s`. Use it as a context
+    manager, or `close` it.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class VLLMServer(ServerProcess):
         max_num_seqs: int = 256,
         dtype: str = "auto",
         seed: int = 0,
+        sampling: Any = None,
         deadline_s: float = 600.0,
         options: tuple[str, ...] = (),
     ):
@@ -48,6 +52,7 @@ class VLLMServer(ServerProcess):
             max_num_seqs=max_num_seqs,
             dtype=dtype,
             seed=seed,
+            processors=processors_for(sampling),
             options=options,
         )
         super().__init__(command, f"http://{host}:{self.port}", log, server_environment())
@@ -71,9 +76,13 @@ def server_command(
     seed: int = 0,
     gpu_memory_utilization: float | None = None,
     trust_remote_code: bool = False,
+    processors: Sequence[str] = (),
     options: tuple[str, ...] = (),
 ) -> list[str]:
-    """The words that start a server which a training can take its rollouts from. The key is in its environment."""
+    """The words that start a server which a training can take its rollouts from. The key is in its environment.
+
+    `processors` are the logits processors of the sampling (`engine.processors_for`).
+    """
     import torch
 
     on_cpu = not torch.cuda.is_available()
@@ -85,6 +94,7 @@ def server_command(
         "--seed": seed,
         "--max-num-seqs": max_num_seqs,
         "--logprobs-mode": "processed_logprobs",
+        "--generation-config": "vllm",  # not the model's: a request says how it is sampled
         "--worker-extension-cls": "tersely.rl.vllm_worker.TerselyWorker",
         **({"--max-model-len": max_model_len} if max_model_len else {}),
         **({"--gpu-memory-utilization": gpu_memory_utilization} if gpu_memory_utilization and not on_cpu else {}),
@@ -95,6 +105,7 @@ def server_command(
     quiet = ["--disable-uvicorn-access-log", "--no-use-tqdm-on-load"]
     flags = [*quiet, *(["--enforce-eager", "--no-enable-chunked-prefill"] if on_cpu else [])]
     flags += ["--trust-remote-code"] if trust_remote_code else []
+    flags += ["--logits-processors", *processors] if processors else []
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *flags, *options]
     return command + [str(part) for pair in values.items() for part in pair]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
-from tersely.rl.engine import Generation, GenerationRequest, fixed_and_extra
+from tersely.rl.engine import NEUTRAL, Generation, GenerationRequest, fixed_and_extra, processors_for
 from tersely.rl.engine_gap import StaleEngineError
 from tersely.rl.http_json import ServerDown, ServerRefused, call, wait_until_up
 from tersely.rl.served_weights import ServedWeights
@@ -53,13 +53,15 @@ class ServerEngine:
         self.addresses = [one.strip().rstrip("/").removesuffix("/v1") for one in given if one.strip()]
         if not self.addresses:
             raise SpecError("no server address was given; it looks like http://host:8000")
-        self.tokenizer, self.concurrency, self.answer_s, self.probe_s = tokenizer, concurrency, answer_s, probe_s
+        self.tokenizer, self.concurrency, self.start_s = tokenizer, concurrency, start_s
+        self.answer_s, self.probe_s = answer_s, probe_s
         self.weights = ServedWeights(self.addresses, self._call, Path(weights_dir), sync_s)
         self._busy_s, self._began, self._ended = 0.0, math.inf, 0.0
         self._answered: dict[str, int] = {}
         self.version: int | None = None
         self.stale_head = self.truncated_sampling = False
         self.down: dict[str, str] = {}
+        self._able: set[str] = set()
         self._name: str | None = None
         self._ways: dict[str, str] = {}
         self._key = os.environ.get(VARIABLE) or None
@@ -117,9 +119,11 @@ class ServerEngine:
         extra_args: dict | None = None,
     ) -> Stream:
         """Requests one by one, answers as they come; tell `used` of it at its end."""
+        self._require(processors_for(temperature))
         temperature, extra_args = fixed_and_extra(temperature, extra_args)
         self.truncated_sampling = top_p < 1.0 or top_k > 0
         common = {
+            **NEUTRAL,
             "temperature": temperature,
             "top_p": top_p,
             "logprobs": 0,
@@ -137,6 +141,25 @@ class ServerEngine:
             healthy=self._silent,
             probe_s=min(20.0, self.probe_s),
         )
+
+    def _require(self, processors: list[str]) -> None:
+        """A server without the logits processor ignores what is asked of it, and would sample at the base temperature."""
+        for address in [at for at in self.addresses if processors and at not in self.down and at not in self._able]:
+            try:
+                config = self._call(address, "/server_info?config_format=json", None, self.start_s)["vllm_config"]
+                loaded = config["model_config"]["logits_processors"] or []
+            except ServerDown:
+                continue  # the stream finds out
+            except (ServerRefused, KeyError, TypeError) as error:
+                raise SpecError(
+                    f"{address} does not name its logits processors ({error}); `tersely serve` it"
+                ) from error
+            if missing := [name for name in processors if name not in loaded]:
+                raise SpecError(
+                    f"the server at {address} was started without --logits-processors {missing[0]}, which this sampling "
+                    "needs: start it by `tersely serve` with this recipe"
+                )
+            self._able.add(address)
 
     def _silent(self, address: str) -> str | None:
         """Why a server with requests under way must be given up, None where it answers a probe."""

@@ -90,6 +90,14 @@ def test_answers_come_in_order_with_seeds_and_caps(server, with_ids):
     assert all((body["temperature"], body["top_p"], body["top_k"]) == (0.6, 0.95, 20) for body in server.bodies)
 
 
+def test_nothing_is_left_to_the_servers_defaults(server):
+    """A vLLM server fills what a request leaves out from the model's generation config."""
+    engine(server).generate(requests(1), temperature=1.0)
+    (body,) = server.bodies
+    sampling = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+    assert {key: body[key] for key in sampling} == sampling and (body["temperature"], body["top_p"]) == (1.0, 1.0)
+
+
 def test_requests_go_to_servers_in_turn(server):
     other = Server()
     engine(server, other).generate(requests(10), temperature=1.0)

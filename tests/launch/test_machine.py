@@ -141,9 +141,13 @@ def test_a_container_without_a_limit(tmp_path):
     assert machine.container_room(tmp_path) == float("inf")
 
 
-def test_a_vllm_that_does_not_know_our_temperature(monkeypatch):
+def test_metadata_of_an_earlier_installation(tmp_path, monkeypatch):
+    """It registers a logits processor with every vLLM process; the present one registers none."""
     monkeypatch.setattr(machine, "_has", lambda name: name == "vllm")
-    monkeypatch.setattr("tersely.rl.engine.processor_installed", lambda: False)
-    assert any("adaptive temperature" in finding.text for finding in machine.engines())
-    monkeypatch.setattr("tersely.rl.engine.processor_installed", lambda: True)
+    facts = tmp_path / "tersely-0.0.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: tersely\nVersion: 0.0.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
     assert not any(finding.level == "warn" for finding in machine.engines())
+    (facts / "entry_points.txt").write_text("[vllm.logits_processors]\nours = tersely.rl.vllm_logits:Adaptive\n")
+    assert any("registers a logits processor" in finding.text for finding in machine.engines())

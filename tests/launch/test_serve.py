@@ -17,6 +17,7 @@ import yaml
 
 from tersely.checks import SpecError
 from tersely.launch import local, machine, probe, serve, with_servers
+from tersely.rl.engine import PROCESSOR
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = """
@@ -48,6 +49,19 @@ def test_the_command_says_what_training_needs_and_no_key(capsys, monkeypatch):
     from tersely.rl.vllm_launch import server_environment
 
     assert server_environment()["VLLM_API_KEY"] == "a-secret-of-mine"
+
+
+def test_a_server_samples_as_requests_say_and_loads_a_processor_only_for_an_adaptive_one(capsys, tmp_path):
+    """In a stage too; the model's generation config never decides."""
+    plain = words(["testbed/alp"], capsys)
+    assert plain[plain.index("--generation-config") + 1] == "vllm" and "--logits-processors" not in plain
+    adaptive = words(["testbed/alp", "--sampling", "hapo_temperature"], capsys)
+    assert adaptive[adaptive.index("--logits-processors") + 1] == PROCESSOR
+    recipe = {**yaml.safe_load((ROOT / "tersely/configs/recipes/testbed/alp.yaml").read_text()), "max_steps": 8}
+    recipe["stages"] = [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5, "sampling": "hapo_temperature"}]
+    (tmp_path / "staged.yaml").write_text(yaml.safe_dump(recipe))
+    staged = words([str(tmp_path / "staged.yaml")], capsys)
+    assert staged[staged.index("--logits-processors") + 1] == PROCESSOR and staged.count("--logits-processors") == 1
 
 
 @pytest.mark.parametrize("gpu", [True, False])

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from tersely.algorithms.hapo_temperature import HAPOTemperature
 from tersely.rl.engine import GenerationRequest
 from tersely.rl.engine_gap import StaleEngineError
 
@@ -150,6 +151,8 @@ def test_what_does_not_fit_the_context_is_an_error(engine):
     assert engine.generate([]) == []
     with pytest.raises(ValueError, match="engine: transformers"):
         engine.generate(requests(), temperature=lambda logits: logits)
+    with pytest.raises(ValueError, match="made for a fixed temperature"):
+        engine.generate(requests(), temperature=HAPOTemperature())
 
 
 @vllm

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tersely.algorithms.hapo_temperature import HAPOTemperature
+from tersely.checks import SpecError
 from tersely.rl.engine import GenerationRequest
 from tersely.rl.engine_gap import StaleEngineError
 from tersely.rl.http_json import ServerDown, ServerRefused, call
@@ -38,7 +40,8 @@ def servers(folder):
 
     logs = [folder / "server_0.log", folder / "server_1.log"]
     with ThreadPoolExecutor(2) as pool:
-        starts = [pool.submit(VLLMServer, str(folder), log, max_model_len=256, deadline_s=500) for log in logs]
+        options = {"max_model_len": 256, "deadline_s": 500, "sampling": HAPOTemperature()}
+        starts = [pool.submit(VLLMServer, str(folder), log, **options) for log in logs]
     try:
         yield [start.result() for start in starts]
     finally:
@@ -90,11 +93,6 @@ def test_samples_are_the_same_from_every_server(engine, model, monkeypatch):
 
 def test_an_adaptive_temperature_over_http(engine, model):
     """Log-probs are those at the temperature of every token, as transformers' engine would draw."""
-    from tersely.algorithms.hapo_temperature import HAPOTemperature
-    from tersely.rl.engine import processor_installed
-
-    if not processor_installed():
-        pytest.skip("the entry point is not installed: pip install --no-deps -e .")
     made = HAPOTemperature(strength=0.4)
     made.load_state_dict({"current": {"pivot": 1.70, "spread": 0.01, "upper": 0.02, "lower": 0.02}})
 
@@ -104,6 +102,13 @@ def test_an_adaptive_temperature_over_http(engine, model):
 
     drawn = engine.generate(requests(), temperature=made)
     assert largest_gap(cooled, drawn, requests()) < 1e-4 < largest_gap(model, drawn, requests())
+
+
+def test_a_server_without_the_processor_is_refused(engine, model, monkeypatch):
+    """It would sample at the base temperature and report so."""
+    monkeypatch.setattr("tersely.rl.engine.PROCESSOR", "somebody:Else")
+    with pytest.raises(SpecError, match="started without --logits-processors somebody:Else"):
+        engine.generate(requests(), temperature=HAPOTemperature(strength=0.4))
 
 
 def test_synchronised_weights_are_the_ones_sampled_from(engine, model):
