@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tersely.checks import SpecError
+from tersely.checks import SpecError, require_range
 from tersely.launch.options import Parser
 
 
@@ -62,7 +62,14 @@ def parser() -> Parser:
     p.add_argument("--tokenizer", help="where the model's own is not meant")
     p.add_argument("--batch-size", type=int, help="samples drawn at once")
     p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="transformers engine")
-    p.add_argument("--max-model-len", type=int, help="longest sequence of the vllm engine, tokens")
+    p.add_argument(
+        "--max-model-len",
+        type=int,
+        help="longest sequence of the vllm engine, tokens (default: the longest prompt and its answer)",
+    )
+    p.add_argument(
+        "--gpu-memory-utilization", type=float, default=0.9, help="the vllm engine's share of the GPU's memory"
+    )
     return p
 
 
@@ -102,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.engine,
         batch=options.batch_size,
         dtype=options.dtype,
-        max_model_len=options.max_model_len,
+        max_model_len=options.max_model_len or longest_sequence(options, benchmarks, plans),
+        gpu_memory_utilization=options.gpu_memory_utilization,
         tokenizer=options.tokenizer,
         seed=options.seed,
     )
@@ -125,11 +133,32 @@ def told_sampling(options: argparse.Namespace) -> dict[str, Any]:
     return {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
 
 
+def longest_sequence(
+    options: argparse.Namespace, benchmarks: Sequence[Any], plans: Mapping[str, list[Any]]
+) -> int | None:
+    """What the vllm engine must hold; None for other engines."""
+    from tersely.eval.engines import engine_kind, require_place
+
+    if engine_kind(options.engine) != "vllm":
+        return None
+    from tersely.eval.context import needed_context
+    from tersely.rl.models import load_tokenizer
+
+    if not options.tokenizer:
+        require_place(options.model)
+    how = {key: getattr(options, key) for key in ("limit", "instruction", "system_prompt")}
+    tokenizer = load_tokenizer(options.tokenizer or options.model)
+    return needed_context(tokenizer, benchmarks, plans, options.max_new_tokens, **how)
+
+
 def refuse_early(options: argparse.Namespace, benchmarks: Sequence[Any]) -> None:
     """What can be known to be wrong without the model: numbers out of range, files that are not there."""
     from tersely.rl.data.sources import read_rows
     from tersely.rl.data.spec import LOCAL_SUFFIXES
 
+    require_range("--gpu-memory-utilization", options.gpu_memory_utilization, above=0, at_most=1)
+    if options.max_model_len is not None:
+        require_range("--max-model-len", options.max_model_len, at_least=2)
     for benchmark in benchmarks:
         replace(benchmark.sampling, **told_sampling(options))
         source = replace(benchmark.source, limit=options.limit) if options.limit is not None else benchmark.source

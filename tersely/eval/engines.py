@@ -20,11 +20,15 @@ def make_evaluator(
     batch: int | None = None,
     dtype: str | None = None,
     max_model_len: int | None = None,
+    gpu_memory_utilization: float = 0.9,
     tokenizer: str | None = None,
     workers: int | None = None,
     seed: int = 0,
 ) -> Evaluator:
     """The evaluator of a model by name or folder. `engine`: transformers, vllm, or the address of a server.
+
+    `max_model_len` is the longest sequence in tokens (None: the model's context, which vLLM must hold once in its cache),
+    `gpu_memory_utilization` vLLM's share of a GPU, which an evaluation has for itself.
 
     Raises `SpecError` for an unknown engine, a model without chat template, and vLLM where it is not installed.
     """
@@ -39,7 +43,8 @@ def make_evaluator(
     if kind == "server":
         return _served(model, engine, tokenizer or model, verifier, batch, max_model_len)
     if kind == "vllm":
-        return _vllm(model, tokenizer or model, verifier, batch, max_model_len, seed)
+        sizes = {"max_model_len": max_model_len, "gpu_memory_utilization": gpu_memory_utilization}
+        return _vllm(model, tokenizer or model, verifier, batch, seed, **sizes)
     return transformers_evaluator(model, tokenizer, verifier=verifier, batch=batch, dtype=dtype)
 
 
@@ -135,14 +140,23 @@ def default_batch(model: Any) -> int:
     return 16 if next(model.parameters()).device.type == "cpu" else 64
 
 
-def _vllm(model: str, tokenizer: str, verifier: Any, batch: int | None, length: int | None, seed: int) -> Evaluator:
+def _vllm(
+    model: str,
+    tokenizer: str,
+    verifier: Any,
+    batch: int | None,
+    seed: int,
+    max_model_len: int | None,
+    gpu_memory_utilization: float,
+) -> Evaluator:
     from tersely.rl.models import load_tokenizer, model_location
     from tersely.rl.vllm_engine import VLLMEngine
 
     tokens = load_tokenizer(tokenizer)
-    context = _context(model_location(model))
-    length = length or context
-    engine = VLLMEngine(model_location(model), tokens, max_model_len=length, seed=seed)
+    known = [length for length in (max_model_len, _context(model_location(model))) if length]
+    length = min(known, default=None)
+    sizes: dict[str, Any] = {"max_model_len": length, "gpu_memory_utilization": gpu_memory_utilization}
+    engine = VLLMEngine(model_location(model), tokens, seed=seed, **sizes)
     return Evaluator(
         identity(model),
         tokens,

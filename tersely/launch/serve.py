@@ -13,6 +13,7 @@ from typing import Any
 from tersely.checks import SpecError, require_range
 from tersely.launch.options import Parser, check_keys
 
+SHARE = 0.9
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -41,9 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--host is {options.host}, and whoever reaches a server can run code through it: export {VARIABLE}, a secret of "
             "yours, here and where the training runs"
         )
-    recipe = load_recipe(options.recipe, overrides_from(rest))
+    overrides = overrides_from(rest)
+    recipe = load_recipe(options.recipe, overrides)
     check_keys(recipe, parser)
-    command = command_of(recipe, options.host, options.port)
+    share = memory_share(load_recipe(options.recipe), overrides)
+    command = command_of(recipe, options.host, options.port, share)
     if options.dry_run:
         import shlex
 
@@ -53,7 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.execve(command[0], command, server_environment())
 
 
-def command_of(recipe: Mapping[str, Any], host: str, port: int) -> list[str]:
+def memory_share(stated: Mapping[str, Any], overrides: Mapping[str, Any]) -> float:
+    """The share of its GPU that a server takes: `SHARE`, for the GPU is its own.
+
+    A recipe that samples in the trainer's process states the share that training leaves; a server does not inherit it.
+    """
+    key = "vllm_gpu_memory_utilization"
+    share = overrides.get(key, stated.get(key, SHARE) if stated.get("engine") == "vllm_server" else SHARE)
+    require_range(key, share, above=0, at_most=1)
+    return float(share)
+
+
+def command_of(recipe: Mapping[str, Any], host: str, port: int, share: float = SHARE) -> list[str]:
     """vLLM's API server for the model and the lengths of a recipe."""
     from tersely.rl.models import model_location
     from tersely.rl.vllm_launch import server_command
@@ -67,7 +81,7 @@ def command_of(recipe: Mapping[str, Any], host: str, port: int) -> list[str]:
         port=port,
         max_model_len=recipe.get("vllm_max_model_length"),
         max_num_seqs=int(recipe.get("max_num_seqs") or 256),
-        gpu_memory_utilization=recipe.get("vllm_gpu_memory_utilization", 0.9),  # the GPU is the server's alone
+        gpu_memory_utilization=share,
         seed=int(recipe.get("seed", 0)),
         trust_remote_code=bool(trusted),
         processors=_processors(recipe),

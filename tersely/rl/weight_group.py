@@ -62,9 +62,15 @@ class NCCL:
         return trainer_init({"master_address": host, "master_port": port, "world_size": world_size})
 
     def broadcast(self, group: Any, tensors: Sequence[tuple[str, Any]]) -> None:
+        """vLLM packs and sends on streams of its own, which wait for no other: the copies must be made before, and may be
+        freed only when they have left.
+        """
+        import torch
         from vllm.distributed.weight_transfer.packed_tensor import packed_nccl_broadcast_producer
 
+        torch.cuda.synchronize()
         packed_nccl_broadcast_producer(iter(tensors), group, src=0, post_iter_func=itemgetter(1))
+        torch.cuda.synchronize()
 
 
 class WeightGroup:

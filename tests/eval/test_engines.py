@@ -63,3 +63,44 @@ def test_what_the_makers_recommend():
     assert engines.maker_sampling(made) == {"temperature": 0.6, "top_p": 0.95, "top_k": 20}
     assert engines.maker_sampling(GenerationConfig(do_sample=False)) == {"temperature": 0.0}
     assert engines.maker_sampling(None) == {}
+
+
+def test_vllm_reserves_the_longest_prompt_and_its_answer(folder, tmp_path, monkeypatch):
+    """Not the model's whole context; strategies get room for what they add. The GPU is the evaluation's alone."""
+    from tersely.eval.command import main
+    from tersely.eval.context import STRATEGY_TOKENS
+    from tersely.rl import vllm_engine
+    from tersely.rl.models import load_tokenizer
+
+    asked = []
+
+    class Stopped(Exception):
+        pass
+
+    def stop(model, tokenizer, **sizes):
+        asked.append(sizes)
+        raise Stopped
+
+    monkeypatch.setattr(vllm_engine, "VLLMEngine", stop)
+    monkeypatch.setattr(engines, "_context", lambda location: 131072)
+    problems = ["1+1=", "how much is 1+1? " * 20]
+    rows = "".join(f'{{"problem": "{problem}", "answer": "2"}}\n' for problem in problems)
+    (tmp_path / "sums.jsonl").write_text(rows)
+    argv = [str(folder), "--benchmarks", str(tmp_path / "sums.jsonl"), "--out", str(tmp_path / "out")]
+    argv += ["--engine", "vllm", "--instruction", ""]
+    prompt = [{"role": "user", "content": problems[1].strip()}]
+    longest = len(
+        load_tokenizer(str(folder)).apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
+    )
+    for more in (
+        ["--max-new-tokens", "700"],
+        ["--max-new-tokens", "700", "--strategy", "vanilla", "--strategy", "no_thinking"],
+        ["--max-model-len", "900", "--gpu-memory-utilization", "0.5"],
+    ):
+        with pytest.raises(Stopped):
+            main([*argv, *more])
+    assert [sizes["gpu_memory_utilization"] for sizes in asked] == [0.9, 0.9, 0.5]
+    lengths = [sizes["max_model_len"] for sizes in asked]
+    assert abs(lengths[0] - (longest + 700)) <= 1 and lengths[1:] == [lengths[0] + STRATEGY_TOKENS, 900]
+    with pytest.raises(SpecError, match="--gpu-memory-utilization is 1.5"):
+        main([*argv, "--gpu-memory-utilization", "1.5"])

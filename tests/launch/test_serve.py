@@ -75,6 +75,26 @@ def test_a_server_on_a_gpu_takes_its_weights_over_nccl(capsys, monkeypatch, gpu)
     assert ("--enforce-eager" in found) is not gpu and ("--gpu-memory-utilization" in found) is gpu
 
 
+@pytest.mark.parametrize(
+    ("engine", "more", "share"),
+    [
+        ("vllm", [], "0.9"),
+        ("vllm", ["--engine", "vllm_server"], "0.9"),
+        ("vllm_server", [], "0.45"),
+        ("vllm", ["--vllm_gpu_memory_utilization", "0.6"], "0.6"),
+    ],
+)
+def test_a_server_does_not_inherit_the_share_beside_a_trainer(capsys, monkeypatch, tmp_path, engine, more, share):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    recipe = yaml.safe_load((ROOT / "tersely/configs/recipes/testbed/alp.yaml").read_text())
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({**recipe, "engine": engine, "vllm_gpu_memory_utilization": 0.45}))
+    found = words([str(path), *more], capsys)
+    assert found[found.index("--gpu-memory-utilization") + 1] == share
+
+
 def test_another_address_than_loopback_needs_a_key(capsys, monkeypatch):
     monkeypatch.delenv("TERSELY_SERVER_KEY", raising=False)
     assert "--middleware" not in words(["testbed/alp"], capsys)

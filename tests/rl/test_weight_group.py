@@ -194,3 +194,19 @@ def test_vllm_has_what_the_transport_calls():
     done = subprocess.run([sys.executable, "-c", VLLM_HAS], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["True", "False"]
+
+
+def test_nccl_sends_copies_that_are_made_and_frees_them_when_they_have_left(monkeypatch):
+    """vLLM packs on streams of its own, which know nothing of the stream that the copies are made on."""
+    from tersely.rl.weight_group import NCCL
+
+    done = []
+    packed = SimpleNamespace(
+        packed_nccl_broadcast_producer=lambda tensors, *_, **__: done.append([n for n, _ in tensors])
+    )
+    for name in ("vllm", "vllm.distributed", "vllm.distributed.weight_transfer"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(__path__=[]))
+    monkeypatch.setitem(sys.modules, "vllm.distributed.weight_transfer.packed_tensor", packed)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: done.append("synchronised"))
+    NCCL().broadcast(object(), [("a", torch.ones(1)), ("b", torch.ones(1))])
+    assert done == ["synchronised", ["a", "b"], "synchronised"]
