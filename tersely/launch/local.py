@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.configs.load import load_recipe
     from tersely.launch.train import overrides_from
     from tersely.rl.redaction import secret_values, struck
+    from tersely.rl.resume import require_folder
 
     recipe = load_recipe(options.recipe, overrides_from(rest))
     check_keys(recipe, parser)
@@ -65,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(shlex.join(struck(word, secrets) for word in command), flush=True)
     if options.dry_run:
         return 0
+    if options.resume:
+        require_folder(recipe.get("run_dir") or "runs/run")
     return Launch(command, Path(str(recipe.get("run_dir") or "runs/run")), options.grace, secrets).run(
         options.retries, options.resume
     )

@@ -7,6 +7,7 @@ model, tokenizer, data       template, pad and EOS, lengths, memory, disk
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -108,17 +109,19 @@ def examine(recipe: dict[str, Any], options: Any) -> tuple[list[Finding], list[s
         found += [
             Finding("warn", "recipe", text.removeprefix("warning: ")) for text in shown if text.startswith("warning")
         ]
-        first = next(parts for parts in checked if parts[0] is not None)
         if failed(found):
             return found, []
-        lines = _with_model(first, options, found, there)
+        named = [(stage.name, parts) for stage, parts in zip(stages, checked, strict=True) if parts[0] is not None]
+        lines = _with_model(named, options, found, there)
     except SpecError as error:
         return [*found, Finding("fail", "recipe", str(error))], []
     return found, lines
 
 
-def _with_model(parts: tuple[Any, Any, Any], options: Any, found: list[Finding], there: planning.Target) -> list[str]:
-    """Model, data, lengths, memory, disk; then the rollouts."""
+def _with_model(
+    stages: list[tuple[str | None, Any]], options: Any, found: list[Finding], there: planning.Target
+) -> list[str]:
+    """Model, data, lengths, memory, disk of every stage; then the rollouts of the first, for the steps of all."""
     from transformers import AutoConfig
 
     from tersely.launch import preflight_model as about
@@ -127,6 +130,7 @@ def _with_model(parts: tuple[Any, Any, Any], options: Any, found: list[Finding],
     from tersely.rl.models import load_tokenizer, model_location
     from tersely.rl.rollout import Template
 
+    parts = stages[0][1]
     run, _, args = parts
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
     try:
@@ -142,10 +146,15 @@ def _with_model(parts: tuple[Any, Any, Any], options: Any, found: list[Finding],
     found.append(Finding("ok", "data", f"{card.rows} problems, fingerprint {card.fingerprint}"))
     found += about.tokenizer_findings(tokenizer, Template.of(tokenizer, args.chat_template_kwargs))
     longest = about.longest_prompt(tokenizer, dataset)
-    found += about.length_findings(longest, args, config)
     shape = about.shape_of(config)
     how = options.sharding or (("zero2" if there.gpus > 1 else "none") if there.elsewhere else about.sharding())
-    found += about.memory_findings(shape, run, args, longest + args.max_completion_length, how, there)
+    for name, (stage_run, _, stage_args) in stages:
+        judged = [*about.length_findings(longest, stage_args, config)]
+        judged += about.memory_findings(
+            shape, stage_run, stage_args, longest + stage_args.max_completion_length, how, there
+        )
+        found += [dataclasses.replace(one, text=f"stage {name}: {one.text}") if name else one for one in judged]
+    args.max_steps = sum(stage_args.max_steps for _, (_, _, stage_args) in stages)
     folder = Path(run.run_dir).expanduser().absolute()
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     found.append(about.disk_finding(shape, args, there.half, how, None if there.elsewhere else free))

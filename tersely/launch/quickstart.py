@@ -56,7 +56,7 @@ def trained(options: argparse.Namespace, method: str) -> Path:
         say(f"{method}: trained already, in {folder}")
         return folder
     say(f"\n== tersely train --config testbed/{method} --run_dir {folder} --seed {options.seed} --resume")
-    train(recipe_of(options, method), resume=True)
+    train(recipe_of(options, method), resume=folder.exists())
     return folder
 
 

@@ -159,6 +159,7 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
     from tersely.rl.config import split_recipe
     from tersely.rl.cpu_ranks import load_as_cpu
     from tersely.rl.deadlines import watched
+    from tersely.rl.resume import Start, from_main
     from tersely.rl.run_dir import prepare
     from tersely.rl.safe_loading import weights_only
     from tersely.rl.stages import publish, stages_of
@@ -171,27 +172,29 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
     stages = stages_of(recipe)
     for stage in stages:
         check_stage(stage, lambda text: None)
-    resume = resume and (run_dir / "config.yaml").exists()
+    start = from_main(lambda: prepare(run_dir, recipe, resume))
     if main_process:
-        prepare(run_dir, recipe, resume)
+        for line in start.lines():
+            say(line)
     trainer = previous = None
     with watched(run_dir, run.deadline_seconds):
         for stage in stages:
-            if resume and stage.finished():
+            if start.resume and from_main(stage.finished):
                 say(f"{stage.title}: done before") if main_process else None
             else:
                 if trainer is not None:  # or its model and optimiser would lie beside this stage's
                     trainer.accelerator.free_memory()
                     trainer = None
                     clear_device_cache(garbage_collection=True)
-                trainer = train_stage(stage.after(previous), previous, run_dir, resume)
+                trainer = train_stage(stage.after(previous), previous, run_dir, start)
+                start = Start(start.resume)  # the changes are recorded once
             previous = stage
         if main_process:
             publish(stages, run_dir)
     return trainer
 
 
-def train_stage(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
+def train_stage(stage: Any, previous: Any, run_dir: Path, start: Any) -> Any:
     """One stage, from what `previous` left to its own `final`."""
     from tersely.rl.batch import updates_of_a_batch
     from tersely.rl.data import load_problems_with_card
@@ -205,7 +208,7 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
     if stage.kind == "sft":
         from tersely.rl.coldstart import train_cold_start
 
-        return train_cold_start(stage, previous, run_dir, resume)
+        return train_cold_start(stage, previous, run_dir, start)
     shown: list[str] = []
     run, objective, args = check_stage(stage, shown.append)
     if main_process:
@@ -225,26 +228,30 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
         visits = args.max_steps / updates_of_a_batch(args) * run.prompts_per_step / len(dataset)
         for line in unread_memory(objective, visits, previous is not None and previous.kind == "rl"):
             say(f"warning: {line}")
-    return _run(stage, previous, run_dir, resume, run, objective, args, model, tokenizer, dataset)
+    return _run(stage, previous, run_dir, start, run, objective, args, model, tokenizer, dataset)
 
 
-def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenizer, dataset) -> Any:
+def _run(stage, previous, run_dir, start, run, objective, args, model, tokenizer, dataset) -> Any:
     from transformers import PrinterCallback, ProgressCallback
 
     from tersely.rewards.verify.build import make_verifier
     from tersely.rl import checkpoint
     from tersely.rl.callbacks import Phases, RunFiles, StepLines
+    from tersely.rl.data.identity import fingerprint
     from tersely.rl.evaluation import held_out_evaluation
+    from tersely.rl.resume import from_main, require_same_data
     from tersely.rl.save_on_signal import SaveOnSignal
     from tersely.rl.stages import carried_state
     from tersely.rl.trainer import TerselyTrainer
 
     main_process = os.environ.get("RANK", "0") == "0"
-    last, passed_over = checkpoint.latest_whole(stage.folder) if resume else (None, [])
+    last, passed_over = from_main(lambda: checkpoint.latest_whole(stage.folder)) if start.resume else (None, [])
+    if last:
+        require_same_data(checkpoint.component_state(last), fingerprint(dataset["prompt_id"]), len(dataset))
     if main_process:
         for line in passed_over:
             say(line)
-        if resume:
+        if start.resume:
             say(f"going on from {last.name}" if last else "no whole checkpoint: starting from step 0")
     trainer = TerselyTrainer(
         run=run,
@@ -268,6 +275,8 @@ def _run(stage, previous, run_dir, resume, run, objective, args, model, tokenize
     if main_process:
         step = int(last.name.rpartition("-")[2]) if last else 0
         files = RunFiles(run_dir, trainer, step, stage.name, stage.first_step)
+        if start.changes:
+            files.metrics.write(step, start.event())
         trainer.add_callback(files)
         metrics = files.metrics
     if (held_out := held_out_evaluation(run, trainer, args.seed, metrics)) is not None:
@@ -318,8 +327,8 @@ def planned_steps(args: Any, rows: int, run: Any) -> None:
     """Epochs as steps: progress, schedules and the prompt stream need the planned number."""
     if args.max_steps > 0:
         return
-    batches = rows // run.prompts_per_step
-    args.max_steps = max(1, int(batches * args.num_train_epochs * run.updates_per_batch * args.num_iterations))
+    batches = max(1, int(rows // run.prompts_per_step * args.num_train_epochs))
+    args.max_steps = batches * run.updates_per_batch * args.num_iterations
 
 
 def batch_table(batch: Any) -> str:

@@ -20,6 +20,7 @@ from tersely.rl.checkpoint import write_json
 from tersely.rl.deadlines import now
 from tersely.rl.examples import Attempt, Span
 from tersely.rl.grading import verdicts_of
+from tersely.rl.resume import Start, from_main
 from tersely.rl.rewrites import build_rewrite
 from tersely.rl.seeds import sample_seed
 
@@ -72,7 +73,7 @@ class ColdStart:
         return "\n".join(f"{name:>18} {value!s:>8}" for name, value in vars(self).items() if name != "settings")
 
 
-def train_cold_start(stage: Any, previous: Any, run_dir: Path, resume: bool) -> Any:
+def train_cold_start(stage: Any, previous: Any, run_dir: Path, start: Start) -> Any:
     """Collect once, then train to `stage.final`. Returns the trainer.
 
     Raises `SavedAndStopped` where it was asked to save and stop.
@@ -85,13 +86,13 @@ def train_cold_start(stage: Any, previous: Any, run_dir: Path, resume: bool) -> 
 
     spec = ColdStart.of(stage)
     collected = stage.folder / EXAMPLES
-    if not (resume and collected.is_file()):
+    if not from_main(lambda: start.resume and collected.is_file()):
         _collect(stage, spec, previous)
     PartialState().wait_for_everyone()
     examples = json.loads(collected.read_text())
     state = {"memory": json.loads((stage.folder / MEMORY).read_text())}
     state["objective"] = carried_state(previous).get("objective") or {}
-    trainer, last = sft_trainer(stage, spec, examples, run_dir, resume)
+    trainer, last = sft_trainer(stage, spec, examples, run_dir, start)
     saver = SaveOnSignal()
     trainer.add_callback(saver)
     trainer.train(resume_from_checkpoint=last)

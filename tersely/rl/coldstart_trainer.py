@@ -18,6 +18,7 @@ from tersely.rl.callbacks import Phases, RunFiles
 from tersely.rl.coldstart import ColdStart, tokens_and_weights
 from tersely.rl.guards.loss import check_loss
 from tersely.rl.order import PromptStream
+from tersely.rl.resume import Start, from_main
 from tersely.rl.saving import Sealing
 
 COLUMNS = ("input_ids", "weights", "exempt")
@@ -109,7 +110,7 @@ class Line(TrainerCallback):
 
 
 def sft_trainer(
-    stage: Any, spec: ColdStart, examples: list[dict], run_dir: Path, resume: bool
+    stage: Any, spec: ColdStart, examples: list[dict], run_dir: Path, start: Start
 ) -> tuple[ColdStartTrainer, str | None]:
     """The trainer over the stored examples, and the checkpoint to go on from."""
     from datasets import Dataset
@@ -122,7 +123,7 @@ def sft_trainer(
     model, tokenizer = load_model(run.model_name_or_path, args)
     template = trl_values.get("chat_template_kwargs")
     rows = [tokens_and_weights(tokenizer, example["prompt"], example["spans"], template) for example in examples]
-    last, passed_over = checkpoint.latest_whole(stage.folder) if resume else (None, [])
+    last, passed_over = from_main(lambda: checkpoint.latest_whole(stage.folder)) if start.resume else (None, [])
     trainer = ColdStartTrainer(
         sft_loss=None if spec.sft_loss is None else build("sft_loss", spec.sft_loss),
         model=model,
@@ -139,7 +140,10 @@ def sft_trainer(
         for line in (*passed_over, *([f"going on from {last.name}"] if last else [])):
             print(line, flush=True)
         step = int(last.name.rpartition("-")[2]) if last else 0
-        trainer.add_callback(RunFiles(run_dir, trainer, step, stage.name, stage.first_step))
+        files = RunFiles(run_dir, trainer, step, stage.name, stage.first_step)
+        if start.changes:
+            files.metrics.write(step, start.event())
+        trainer.add_callback(files)
     return trainer, str(last) if last else None
 
 

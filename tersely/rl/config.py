@@ -210,18 +210,43 @@ class RunArguments(GRPOConfig):
         return {**super().to_dict(), **self.run_record}
 
 
-def _check_saving(values: Mapping[str, Any], updates: int) -> None:
-    """Checkpoints that resume exactly and are whole, and no pickle on the hub. `updates` of a generation batch."""
-    limit = values["save_total_limit"]
+def _check_saving(values: dict[str, Any], updates: int) -> None:
+    """Checkpoints that resume exactly and are whole, and no pickle on the hub. `updates` of a generation batch.
+
+    Sets a fractional `save_steps`, a share of `max_steps`, to whole generation batches.
+    """
+    limit, every, steps = values["save_total_limit"], values["save_steps"], values.get("max_steps") or -1
     if limit is not None and limit < 2:
         raise SpecError(
             f"save_total_limit is {limit}; it must be at least 2 or null, so that a whole checkpoint stays on disk while "
             "the next is written"
         )
-    if isinstance(values["save_steps"], int) and values["save_steps"] % updates:
+    if values.get("save_only_model"):
         raise SpecError(
-            f"save_steps is {values['save_steps']}; it must be a multiple of updates_per_batch * num_iterations = "
+            "save_only_model is true; a checkpoint without the optimizer cannot be resumed exactly. Leave it out: "
+            "save_total_limit bounds the disk that checkpoints take, and final/ holds the weights alone"
+        )
+    if steps > 0 and steps % updates:
+        raise SpecError(
+            f"max_steps is {steps}; it must be a multiple of updates_per_batch * num_iterations = {updates}, so that the run "
+            f"ends between two generation batches and can be extended exactly: {steps - steps % updates or updates} or "
+            f"{steps - steps % updates + updates}"
+        )
+    if 0 < every < 1:
+        if steps < 1:
+            raise SpecError(
+                f"save_steps is {every}, a share of max_steps, which is not set; state save_steps as a number"
+            )
+        every = values["save_steps"] = max(1, round(every * steps / updates)) * updates
+    if every < 1 or int(every) != every or every % updates:
+        raise SpecError(
+            f"save_steps is {every}; it must be a multiple of updates_per_batch * num_iterations = "
             f"{updates}, so that a checkpoint falls between two generation batches and resumes exactly"
+        )
+    if str(values.get("save_strategy", "steps")) == "best":
+        raise SpecError(
+            "save_strategy is 'best'; use steps, epoch or no. `evaluation: {keep_best: true}` keeps the best weights in "
+            "run_dir/best"
         )
     if values.get("push_to_hub") and values["hub_strategy"] != "end":
         raise SpecError(

@@ -16,6 +16,7 @@ from typing import Any
 from tersely.checks import SpecError
 from tersely.rl.checkpoint import write_json
 from tersely.rl.redaction import redacted, secret_values, struck
+from tersely.rl.resume import Start, begun, changes_between, refused, require_folder
 
 PACKAGES = (
     "tersely",
@@ -29,28 +30,20 @@ PACKAGES = (
     "deepspeed",
     "math-verify",
 )
-VOLATILE = (
-    "max_steps",
-    "save_steps",
-    "save_total_limit",
-    "logging_steps",
-    "report_to",
-    "env",
-    "preflight",
-    "num_train_epochs",
-    "evaluation",
-    "guards",
-    "servers",
-)
-"""Keys that may differ between the attempts of one run."""
 
 
-def prepare(run_dir: str | Path, config: dict[str, Any], resume: bool) -> Path:
-    """Make the folder, or make sure that an existing one belongs to this config. Returns it. Secrets are not written."""
+def prepare(run_dir: str | Path, config: dict[str, Any], resume: bool) -> Start:
+    """Make the folder, or make sure that an existing one belongs to this recipe. Secrets are not written.
+
+    Raises `SpecError` where the folder cannot be written, holds a run that was not to be resumed, or one whose recipe
+    differs in what makes it another run (`tersely.rl.resume`). A start that failed before its first step holds nothing.
+    """
     import yaml
 
     secrets, config = secret_values(config), redacted(config)
     path = Path(run_dir)
+    if resume:
+        require_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
@@ -58,23 +51,30 @@ def prepare(run_dir: str | Path, config: dict[str, Any], resume: bool) -> Path:
         probe.unlink()
     except OSError as error:
         raise SpecError(f"run_dir {path} cannot be written ({error.strerror}); choose another with --run_dir") from None
-    stored = path / "config.yaml"
-    if stored.exists():
-        before = yaml.safe_load(stored.read_text())
-        changed = sorted(
-            key for key in before.keys() | config.keys() if key not in VOLATILE and before.get(key) != config.get(key)
-        )
-        if changed:
-            lines = "; ".join(f"{key}: {before.get(key)!r} there, {config.get(key)!r} now" for key in changed[:4])
-            raise SpecError(f"run_dir {path} belongs to another config ({lines}); choose another --run_dir")
-        if not resume:
-            raise SpecError(
-                f"run_dir {path} holds a run of this config already; go on with it by --resume, or choose another "
-                "--run_dir"
-            )
-    replace(stored, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    start = _start(path, path / "config.yaml", config, resume)
+    replace(path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     write_json(path / "environment.json", environment(secrets))
-    return path
+    return start
+
+
+def _start(path: Path, stored: Path, config: dict[str, Any], resume: bool) -> Start:
+    import yaml
+
+    if not stored.exists():
+        return Start(resume=False)
+    before = yaml.safe_load(stored.read_text()) or {}
+    changes = changes_between(before, config)
+    if not begun(path):
+        return Start(resume=resume and not changes)  # a cold start may have collected its examples
+    if other := refused(changes, staged=bool(config.get("stages"))):
+        lines = "; ".join(f"{key}: {old!r} there, {new!r} now" for key, (old, new) in list(other.items())[:4])
+        raise SpecError(f"run_dir {path} belongs to another config ({lines}); choose another --run_dir")
+    if not resume:
+        raise SpecError(
+            f"run_dir {path} already contains a run with this config; pass --resume to continue it, or choose another "
+            "--run_dir"
+        )
+    return Start(resume=True, changes=changes)
 
 
 def replace(path: Path, text: str) -> None:

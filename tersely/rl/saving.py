@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from tersely.rl import checkpoint
+from tersely.rl.data.identity import fingerprint
 from tersely.rl.model_card import card_of
 from tersely.rl.run_dir import replace
 
@@ -49,14 +51,42 @@ class Sealing(_Base):
         # a pickle of every argument, tokens included, that nothing reads again
         (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
+    def _init_training_state(self, max_steps, *args, **kwargs):
+        found = super()._init_training_state(max_steps, *args, **kwargs)
+        self.state.compute_steps(self.args, max_steps)  # or a resumed run logs and saves at the checkpoint's steps
+        return found
+
     def _load_optimizer_and_scheduler(self, folder):
         super()._load_optimizer_and_scheduler(folder)
         if folder is not None:
             self._resumed, self._saved = int(Path(folder).name.rpartition("-")[2]), ()
+            own_hyperparameters(self)
 
     def component_state(self) -> dict[str, Any]:
         """What is learnt beside the weights."""
         return {}
+
+
+def own_hyperparameters(trainer: Any) -> None:
+    """The recipe's learning rate, schedule and optimizer parameters over those that a checkpoint brought along.
+
+    A checkpoint holds them beside the moments. With the old ones a changed learning rate would do nothing, and the first
+    step after an extension would have the rate of the old schedule's end, 0.
+    """
+    groups = trainer.optimizer.param_groups
+    _, asked = trainer.get_optimizer_cls_and_kwargs(trainer.args)
+    for number, group in enumerate(groups):
+        group.update({key: value for key, value in asked.items() if key in group and key not in ("lr", "params")})
+        if len(groups) == 2 and "weight_decay" in group:  # the trainer's two: with weight decay, and without
+            group["weight_decay"] = 0.0 if number else trainer.args.weight_decay
+    schedule = getattr(trainer.lr_scheduler, "scheduler", trainer.lr_scheduler)
+    if not hasattr(schedule, "lr_lambdas"):
+        return
+    schedule.base_lrs = [trainer.args.learning_rate] * len(groups)
+    rates = [trainer.args.learning_rate * factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
+    for group, rate in zip(groups, rates, strict=True):
+        group["initial_lr"], group["lr"] = trainer.args.learning_rate, rate
+    schedule._last_lr = rates
 
 
 class Saving(Sealing):
@@ -73,7 +103,14 @@ class Saving(Sealing):
             "objective": self.objective.state_dict(),
             "rollbacks": self.rollback.count,
             "guards": self.guards.state_dict(),
+            "data": self.data_facts,
         }
+
+    @cached_property
+    def data_facts(self) -> dict[str, Any]:
+        """Which problems this run draws from: their number, and a fingerprint of their ids in order."""
+        ids = self.train_dataset["prompt_id"]
+        return {"rows": len(ids), "fingerprint": fingerprint(ids)}
 
     def carry_over(self, state: dict[str, Any]) -> None:
         """Take over what an earlier stage learnt beside the weights."""

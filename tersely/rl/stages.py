@@ -6,6 +6,9 @@
 
 A stage is the recipe with its own slots and settings over it. It keeps its checkpoints in run_dir/stages/<n>-<name>, and
 is done when the `final` there is whole. Steps count on over the stages. A recipe without stages is one stage in run_dir.
+
+A whole number may be a percentage of the recipe's own value: `max_completion_length: 50%` is half of the recipe's cap, and
+inside a component `50%` is half of the stage's cap. Methods state their stages this way, so that they fit the user's cap.
 """
 
 from __future__ import annotations
@@ -77,7 +80,7 @@ def stages_of(recipe: Mapping[str, Any]) -> list[Stage]:
         name, kind = _name_and_kind(spec, number, [stage.name for stage in stages])
         steps = _steps(spec, name, recipe)
         folder = run_dir / "stages" / f"{number}-{name}"
-        values = {**_overrides(spec, name, kind), "run_dir": str(folder), "max_steps": steps}
+        values = {**_relative(_overrides(spec, name, kind), base, name), "run_dir": str(folder), "max_steps": steps}
         stages.append(Stage(name, kind, {**base, **values}, first, steps, folder))
         first += steps
     _check_shares(specs)
@@ -124,6 +127,40 @@ def _overrides(spec: Mapping[str, Any], name: str, kind: str) -> dict[str, Any]:
     if kind == "sft":
         return {"cold_start": {**own, "settings": dict(settings)}}
     return {**settings, **own}
+
+
+def _relative(values: dict[str, Any], base: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """Percentages as numbers: of the recipe's own value of a key, and inside a component of this stage's cap."""
+    found = {key: _share_of(value, base, key, stage) for key, value in values.items()}
+    cap = found.get("max_completion_length", base.get("max_completion_length"))
+    return {key: _inside(value, cap, f"stage {stage}: {key}") for key, value in found.items()}
+
+
+def _share_of(value: Any, base: Mapping[str, Any], key: str, stage: str) -> Any:
+    if not _is_percentage(value):
+        return value
+    whole = base.get(key)
+    if isinstance(whole, bool) or not isinstance(whole, int):
+        raise SpecError(
+            f"stage {stage}: {key} is {value!r}, a share of the recipe's {key}, which is {whole!r}; state {key}"
+        )
+    return max(1, round(float(value.rstrip("%")) / 100 * whole))
+
+
+def _inside(value: Any, cap: Any, where: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _inside(inner, cap, f"{where}.{key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_inside(inner, cap, where) for inner in value]
+    if not _is_percentage(value):
+        return value
+    if not isinstance(cap, int):
+        raise SpecError(f"{where} is {value!r}, a share of max_completion_length, which is {cap!r}; state it")
+    return max(1, round(float(value.rstrip("%")) / 100 * cap))
+
+
+def _is_percentage(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?%", value) is not None
 
 
 def _check_shares(specs: list[Mapping[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from tersely.components import build
 from tersely.configs.load import SLOT_KEYS, list_methods, load_method
 from tersely.rl.coldstart import ColdStart
 from tersely.rl.config import RunConfig
+from tersely.rl.stages import stages_of
 
 OF_THE_CARDS = [
     *("grpo", "truncation", "dler", "da_dler", "alp", "lapo", "hbpo", "selfbudgeter", "autothink", "arm"),
@@ -32,8 +33,8 @@ COLD_START_KEYS = {"kind", *(f.name for f in dataclasses.fields(ColdStart))}
 
 def stages(method: dict) -> list[dict]:
     """What each stage runs: the method's own slots, overridden by the stage's."""
-    base = {key: method[key] for key in SLOT_KEYS if key in method}
-    return [{**base, **{k: v for k, v in stage.items() if k in SLOT_KEYS}} for stage in method.get("stages") or [{}]]
+    recipe = {**method, "model_name_or_path": "m", "max_steps": 100, **(method.get("settings") or {})}
+    return [{k: v for k, v in stage.recipe.items() if k in SLOT_KEYS} for stage in stages_of(recipe)]
 
 
 def test_every_method_of_the_cards_has_a_preset():
@@ -116,3 +117,23 @@ def test_the_page_says_adapted_where_the_preset_does():
 def test_the_page_of_the_token_methods_names_every_preset_of_the_cards():
     page = (Path(__file__).parents[2] / "docs" / "methods-token.md").read_text()
     assert not [name for name in OF_THE_TOKEN_CARDS if f"`{name}`" not in page]
+
+
+@pytest.mark.parametrize("name", [name for name in list_methods() if load_method(name).get("stages")])
+def test_no_stage_of_a_method_goes_beyond_the_cap_that_a_user_states(name):
+    cap = 200
+    method = load_method(name)
+    recipe = {**method, **(method.get("settings") or {}), "model_name_or_path": "m", "max_steps": 100}
+    for stage in stages_of({**recipe, "max_completion_length": cap}):
+        own = stage.recipe["max_completion_length"]
+        assert 0 < own <= cap
+        for slot in ("plan", "reward"):
+            tokens = [
+                v for key in ("unsolved_target", "limit", "budgets") for v in _values(stage.recipe.get(slot), key)
+            ]
+            assert all(v <= own for v in tokens), (stage.name, slot, tokens)
+
+
+def _values(spec, key):
+    found = spec.get(key, ()) if isinstance(spec, dict) else ()
+    return found if isinstance(found, list | tuple) else [found]

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 pytestmark = pytest.mark.e2e
 
@@ -73,3 +74,38 @@ def test_a_half_written_checkpoint_is_passed_over(undisturbed):
 def test_a_run_directory_is_not_trained_twice_by_accident(undisturbed):
     done = undisturbed.run("undisturbed", **LENGTH)
     assert done.returncode == 2 and "--resume" in done.stderr
+
+
+def rates(launcher, name: str) -> dict[int, float]:
+    lines = (launcher.folder / name / "metrics.jsonl").read_text().splitlines()
+    return {row["step"]: row["learning_rate"] for row in map(json.loads, lines) if "learning_rate" in row}
+
+
+def test_an_extension_and_another_rate_hold_from_the_first_step_and_are_recorded(launcher):
+    spec = {**LENGTH, "lr_scheduler_type": "linear", "learning_rate": 1e-3, "save_steps": 0.5}
+    assert launcher.run("run", **{**spec, "max_steps": 2}).returncode == 0
+    done = launcher.run("run", resume=True, **{**spec, "max_steps": 4, "learning_rate": 4e-4, "micro_batch": 4})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert rates(launcher, "run") == pytest.approx({1: 1e-3, 2: 5e-4, 3: 2e-4, 4: 1e-4})
+    lines = map(json.loads, (launcher.folder / "run" / "metrics.jsonl").read_text().splitlines())
+    (event,) = [line for line in lines if line.get("event") == "recipe_changed"]
+    assert event["step"] == 2 and set(event["changes"]) == {"learning_rate", "max_steps", "micro_batch"}
+    first, second = (
+        np.concatenate(
+            [tensor.ravel() for tensor in load_file(launcher.folder / "run" / name / "model.safetensors").values()]
+        )
+        for name in ("checkpoint-2", "checkpoint-4")
+    )
+    assert np.abs(first - second).max() > 1.5e-4  # Adam moves a weight by about the rate
+
+
+def test_data_that_grew_is_refused(launcher):
+    rows = [{"problem": f"{a} + {a + 1} =", "answer": str(2 * a + 1)} for a in range(12)]
+    file = launcher.folder / "data.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = {"dataset": {"path": str(file)}, "max_steps": 2}
+    assert launcher.run("run", **spec).returncode == 0
+    with open(file, "a") as more:
+        more.write(json.dumps({"problem": "50 + 51 =", "answer": "101"}) + "\n")
+    done = launcher.run("run", resume=True, **{**spec, "max_steps": 4})
+    assert done.returncode == 2 and "dataset" in done.stderr and "12" in done.stderr

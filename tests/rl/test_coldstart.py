@@ -14,6 +14,7 @@ from tersely.checks import SpecError
 from tersely.components import build
 from tersely.rl.coldstart import ColdStart, Sampler, tokens_and_weights, train_cold_start
 from tersely.rl.coldstart_trainer import ColdStartTrainer, collate, sft_trainer
+from tersely.rl.resume import Start
 from tersely.rl.stages import stages_of
 from tersely.rl.stopping import SavedAndStopped
 
@@ -203,7 +204,7 @@ def test_a_cold_start_says_what_it_does(warm, tmp_path, monkeypatch):
     """Otherwise the watch takes a long one for a rank that is stuck, and ends the run."""
     phases = []
     monkeypatch.setattr("tersely.rl.callbacks.now", phases.append)
-    train_cold_start(warm, None, tmp_path, resume=True)
+    train_cold_start(warm, None, tmp_path, Start(resume=True))
     assert [phase for phase in phases if phase.startswith("step")] == ["step 1", "step 2"]
     assert warm.finished()
 
@@ -211,9 +212,9 @@ def test_a_cold_start_says_what_it_does(warm, tmp_path, monkeypatch):
 def test_a_cold_start_that_is_asked_to_stop_saves_and_stops(warm, tmp_path, monkeypatch):
     monkeypatch.setattr("tersely.rl.save_on_signal.request", lambda needed_s: "it was asked to")
     with pytest.raises(SavedAndStopped, match="saved checkpoint-1 in .*1-warm and stopped: it was asked to"):
-        train_cold_start(warm, None, tmp_path, resume=True)
+        train_cold_start(warm, None, tmp_path, Start(resume=True))
     monkeypatch.undo()
-    trainer = train_cold_start(warm, None, tmp_path, resume=True)
+    trainer = train_cold_start(warm, None, tmp_path, Start(resume=True))
     assert trainer.state.global_step == 2 and warm.finished()
 
 
@@ -229,7 +230,7 @@ def test_the_cut_of_a_step_does_not_change_it(tiny_model, tmp_path, sft_loss):
         (stage,) = stages_of({**recipe, "gradient_checkpointing": False, "stages": stages})
         examples = [{"prompt": PROMPT, "spans": [["a" * (3 * i + 1) + "9+", 1.0]]} for i in range(4)]
         stage.folder.mkdir(parents=True)
-        trainer, _ = sft_trainer(stage, ColdStart.of(stage), examples, tmp_path / str(number), False)
+        trainer, _ = sft_trainer(stage, ColdStart.of(stage), examples, tmp_path / str(number), Start(resume=False))
         trainer.train()
         weights.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
     before = AutoModelForCausalLM.from_pretrained(tiny_model, dtype="float32")

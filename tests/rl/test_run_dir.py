@@ -5,33 +5,132 @@ import json
 import pandas as pd
 import pytest
 
+from tersely.checks import SpecError
 from tersely.rl.run_dir import MetricsFile, prepare, write_completions
 
-CONFIG = {"method": "alp", "learning_rate": 1e-6, "max_steps": 10}
+CONFIG = {
+    "model_name_or_path": "testbed",
+    "method": "alp",
+    "reward": {"name": "alp", "beta": 0.3},
+    "learning_rate": 1e-6,
+    "max_steps": 10,
+    "max_completion_length": 64,
+}
+
+
+def after_a_step(path, config=CONFIG):
+    """The folder of a run that got through one step."""
+    prepare(path, config, resume=False)
+    MetricsFile(path / "metrics.jsonl").write(1, {"loss": 0.1})
+    return path
 
 
 def test_a_new_run_writes_config_and_environment(tmp_path):
-    path = prepare(tmp_path / "a" / "b", CONFIG, resume=False)
+    path = tmp_path / "a" / "b"
+    assert not prepare(path, CONFIG, resume=False).resume
     assert "learning_rate" in (path / "config.yaml").read_text()
     assert "torch" in json.loads((path / "environment.json").read_text())["versions"]
 
 
 def test_the_same_config_needs_resume(tmp_path):
-    prepare(tmp_path, CONFIG, resume=False)
-    with pytest.raises(ValueError, match="--resume"):
+    after_a_step(tmp_path)
+    with pytest.raises(SpecError, match="--resume"):
         prepare(tmp_path, CONFIG, resume=False)
-    prepare(tmp_path, CONFIG, resume=True)
+    start = prepare(tmp_path, CONFIG, resume=True)
+    assert start.resume and not start.changes
 
 
-def test_another_config_is_refused_with_the_difference(tmp_path):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model_name_or_path": "other"},
+        {"dataset": {"name": "gsm8k"}},
+        {"seed": 7},
+        {"group_size": 4},
+        {"prompts_per_step": 4},
+        {"updates_per_batch": 2},
+        {"reward": {"name": "alp", "beta": 0.4}},
+        {"policy": {"name": "clip", "clip_high": 0.4}},
+        {"beta": 0.1},
+        {"system_prompt": "Be brief."},
+    ],
+)
+def test_what_makes_another_run_is_refused_with_the_difference(tmp_path, change):
+    after_a_step(tmp_path)
+    with pytest.raises(SpecError, match=f"{next(iter(change))}: .* there, .* now"):
+        prepare(tmp_path, CONFIG | change, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 2e-6},
+        {"max_steps": 20},
+        {"max_grad_norm": 0.5},
+        {"deadline_seconds": 60.0},
+        {"micro_batch": 4},
+        {"gradient_checkpointing": False},
+        {"save_steps": 10},
+        {"vllm_gpu_memory_utilization": 0.5},
+        {"verifier": {"timeout": 20}},
+        {"run_name": "again"},
+    ],
+)
+def test_what_troubleshooting_tells_people_to_change_is_free_and_recorded(tmp_path, change):
+    after_a_step(tmp_path)
+    start = prepare(tmp_path, CONFIG | change, resume=True)
+    assert start.resume and len(start.changes) == 1
+    (fact,) = start.event()["changes"].values()
+    assert fact["free"] and fact["to"] in (*change.values(), 20)
+
+
+@pytest.mark.parametrize(
+    "change", [{"max_completion_length": 32}, {"weight_decay": 0.1}, {"warmup_steps": 5}, {"top_p": 0.9}]
+)
+def test_what_changes_results_is_reported(tmp_path, change):
+    after_a_step(tmp_path)
+    start = prepare(tmp_path, CONFIG | change, resume=True)
+    assert any(line.startswith("warning") and next(iter(change)) in line for line in start.lines())
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        {"learning_rate": "0.000001"},
+        {"reward": [{"name": "alp", "beta": "0.3"}]},
+        {"advantage": "group_zscore", "group_size": 8, "updates_per_batch": 1},
+        {"run_dir": "elsewhere"},
+        {"seed": 42},
+        {"dataset": {"name": "testbed"}},
+    ],
+)
+def test_another_spelling_is_no_change(tmp_path, spelling):
+    after_a_step(tmp_path)
+    assert not prepare(tmp_path, CONFIG | spelling, resume=True).changes
+
+
+def test_another_path_to_the_same_model_and_data_is_no_change(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "d.jsonl").write_text("{}\n")
+    config = CONFIG | {"model_name_or_path": "model", "dataset": {"path": "d.jsonl"}}
+    after_a_step(tmp_path / "run", config)
+    same = {"model_name_or_path": "./model", "dataset": {"path": str(tmp_path / "d.jsonl")}}
+    assert not prepare(tmp_path / "run", config | same, resume=True).changes
+
+
+def test_a_start_that_failed_before_its_first_step_holds_nothing(tmp_path):
     prepare(tmp_path, CONFIG, resume=False)
-    with pytest.raises(ValueError, match="learning_rate: 1e-06 there, 2e-06 now"):
-        prepare(tmp_path, {**CONFIG, "learning_rate": 2e-6}, resume=True)
+    MetricsFile(tmp_path / "metrics.jsonl").write(0, {"evaluation/accuracy": 0.5})
+    for resume in (True, False):
+        assert not prepare(tmp_path, CONFIG | {"seed": 1 + resume}, resume=resume).resume
 
 
-def test_more_steps_are_no_other_config(tmp_path):
-    prepare(tmp_path, CONFIG, resume=False)
-    prepare(tmp_path, {**CONFIG, "max_steps": 20}, resume=True)
+def test_resuming_in_a_folder_that_is_not_there_names_the_nearest(tmp_path):
+    after_a_step(tmp_path / "my_run")
+    with pytest.raises(SpecError, match="my_run"):
+        prepare(tmp_path / "my_rum", CONFIG, resume=True)
+    assert not (tmp_path / "my_rum").exists()
 
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path):
