@@ -22,6 +22,9 @@ from tersely.launch.options import Parser, check_keys
 
 TIME = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
 ACCELERATE = ("multi_gpu", "zero2", "zero3", "fsdp2")
+FIXED = frozenset({"nodes", "ntasks-per-node", "array", "output", "open-mode", "signal", "requeue"})
+"""Options of sbatch that the script depends on."""
+GPU_OPTIONS = frozenset({"gres", "gpus", "gpus-per-task"})
 
 
 def main(argv: Sequence[str]) -> int:
@@ -67,10 +70,19 @@ def parser() -> Parser:
     p.add_argument("--account")
     p.add_argument("--qos")
     p.add_argument("--constraint")
-    p.add_argument("--cpus-per-task", type=int)
+    p.add_argument("--cpus-per-task", type=int, help="CPUs of a node's one task, shared by its ranks")
+    p.add_argument(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help='any option of sbatch: "--gres=gpu:a100:4"; repeatable',
+    )
     p.add_argument("--mem", help="memory a node, as sbatch takes it")
     p.add_argument("--job-name")
-    p.add_argument("--accelerate", default="zero2", help=f"one of {', '.join(ACCELERATE)}, or a file of your own")
+    p.add_argument(
+        "--accelerate", help=f"one of {', '.join(ACCELERATE)}, or a file of your own (zero2; multi_gpu without GPUs)"
+    )
     p.add_argument("--seeds", help="1,2,3: an array of a run a seed")
     p.add_argument("--sweep", action="append", default=[], metavar="KEY=A,B", help="an array over a key; repeatable")
     p.add_argument("--array-limit", type=int, help="array tasks that run at once")
@@ -117,7 +129,10 @@ def render(recipe: Mapping[str, Any], options: argparse.Namespace) -> dict[str, 
         servers_per_node=max(1, options.gpus_per_node),
         gpus=options.gpus_per_node,
         ranks=ranks,
-        threads=options.cpus_per_task or 1,
+        threads=max(1, (options.cpus_per_task or 1) // max(1, options.gpus_per_node)),
+        # srun does not take it over from sbatch since SLURM 22.05
+        cpus=f" --cpus-per-task={options.cpus_per_task}" if options.cpus_per_task else "",
+        server_cpus=_server_cpus(options),
         requeues=options.requeues,
     )
     scripts = {"train.sbatch": train, "accelerate.yaml": accelerate_file(options)}
@@ -223,8 +238,26 @@ def directives(recipe, options, name: str, tasks: int, nodes: int, *, training: 
         ("open-mode", "append"),
         ("signal", f"B:USR1@{options.lead}" if training else None),
     ]
-    lines: list[tuple[str, str | None]] = [(key, sbatch_word(key, v)) for key, v in values if v is not None]
+    more = [_sbatch_option(option) for option in options.sbatch]
+    replaced = {key for key, _ in more} & {key for key, _ in values}
+    if fixed := replaced & FIXED:
+        raise SpecError(
+            f"--sbatch: {', '.join(f'--{key}' for key in sorted(fixed))} is set by tersely launch slurm itself"
+        )
+    if {key for key, _ in more} & GPU_OPTIONS:
+        replaced.add("gpus-per-node")  # the user asks for the GPUs in another way
+    values = [(key, v) for key, v in values if key not in replaced] + more
+    flags = [(key, None) for key, v in more if v is None]
+    lines: list[tuple[str, str | None]] = [(key, sbatch_word(key, v)) for key, v in values if v is not None] + flags
     return [*lines, ("requeue", None)] if training else lines
+
+
+def _sbatch_option(text: str) -> tuple[str, str | None]:
+    """(name, value) of one option as sbatch takes it: `--gres=gpu:a100:4`, `--exclusive`."""
+    match = re.fullmatch(r"--([a-z][a-z0-9-]*)(?:[= ](.*))?", text.strip(), re.DOTALL)
+    if not match:
+        raise SpecError(f"--sbatch: got {text!r}; expected one long option of sbatch, such as --gres=gpu:a100:4")
+    return match[1], match[2]
 
 
 def environment(options: argparse.Namespace) -> list[str]:
@@ -239,14 +272,42 @@ def environment(options: argparse.Namespace) -> list[str]:
     return lines
 
 
+def _server_cpus(options: argparse.Namespace) -> str:
+    """A node that serves has a task a GPU, and shares its CPUs out among them."""
+    if not options.cpus_per_task:
+        return ""
+    return f" --cpus-per-task={max(1, options.cpus_per_task // max(1, options.gpus_per_node))}"
+
+
 def accelerate_file(options: argparse.Namespace) -> str:
-    """The accelerate configuration; a CPU run is launched as MULTI_GPU is, its ranks find no GPU and talk over gloo."""
-    chosen = options.accelerate if options.gpus_per_node else "multi_gpu"
+    """The accelerate configuration. Ranks without GPUs are launched as MULTI_GPU or DeepSpeed are, and talk over gloo."""
+    chosen = options.accelerate or ("zero2" if options.gpus_per_node else "multi_gpu")
     if chosen in ACCELERATE:
         return (files("tersely.configs") / "accelerate" / f"{chosen}.yaml").read_text()
     if not Path(chosen).is_file():
         raise SpecError(f"--accelerate is {chosen!r}, no file; {nearest(chosen, ACCELERATE)}")
-    return Path(chosen).read_text()
+    return own_accelerate_file(Path(chosen), options.nodes)
+
+
+def own_accelerate_file(path: Path, nodes: int) -> str:
+    """A user's own file. DeepSpeed's other launchers start ranks over SSH and write the environment, keys included, to
+    `.deepspeed_env`; srun has started one launcher on each node, so `standard` is set where nothing else is stated."""
+    import yaml
+
+    from tersely.configs.load import read_yaml
+
+    text, values = path.read_text(), read_yaml(path)
+    if nodes < 2 or str(values.get("distributed_type")).rpartition(".")[2] != "DEEPSPEED":
+        return text
+    deepspeed = values.get("deepspeed_config") or {}
+    stated = deepspeed.get("deepspeed_multinode_launcher")
+    if stated not in (None, "standard"):
+        raise SpecError(
+            f"{path}: deepspeed_config.deepspeed_multinode_launcher is {stated!r}; it must be standard under SLURM, where "
+            "srun starts a launcher on every node"
+        )
+    values["deepspeed_config"] = {**deepspeed, "deepspeed_multinode_launcher": "standard"}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def launch_dir(recipe: Mapping[str, Any]) -> Path:

@@ -279,9 +279,22 @@ def ratio_is_one(batch: BatchPlan, num_iterations: int) -> bool:
     return batch.updates_per_batch * num_iterations == 1
 
 
+PLANNED_WORLD_SIZE = "TERSELY_WORLD_SIZE"
+"""Environment variable: the ranks that a launcher planned the batch for."""
+
+
 def world_size() -> int:
-    """Ranks of this launch, from the launcher's environment."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Ranks of this launch, from the launcher's environment. `SpecError` where the launcher planned another number.
+
+    Otherwise the nodes of a job that do not find each other would each run alone, in one run directory.
+    """
+    found, planned = os.environ.get("WORLD_SIZE", "1"), os.environ.get(PLANNED_WORLD_SIZE)
+    if planned and planned != found:
+        raise SpecError(
+            f"WORLD_SIZE is {found}; {planned} ranks were planned ({PLANNED_WORLD_SIZE}). The nodes did not join one group: "
+            "check num_machines, num_processes and deepspeed_multinode_launcher (standard) of the accelerate file"
+        )
+    return int(found)
 
 
 def _nearest_key(key: str, valid: typing.Iterable[str]) -> str:

@@ -77,6 +77,7 @@ def test_the_time_limit_strikes_on_two_nodes_and_the_run_finishes(cluster, launc
     run_dir, (train, evaluation) = launch(
         "limited",
         *("--nodes", "2", "--gpus-per-node", "0", "--time", "1", "--lead", "20", "--job-name", HOSTILE),
+        *("--accelerate", "zero2", "--cpus-per-task", "1", "--sbatch", "--comment=a comment"),
         *("--eval", "testbed", "--eval-options", "--limit 4"),
         max_steps=40,
         max_completion_length=32,
