@@ -1,7 +1,9 @@
 """The planned update: micro-batches that cost what their tokens cost.
 
 TRL shuffles the rows of a generation batch, cuts them into micro-batches of equal row counts and pads every one to the
-longest row of all. Here, inside each optimiser step's share of the rows:
+longest row of all. Here the rows that train are dealt evenly to the optimiser steps of a generation batch (`windows_of`), by
+(run seed, step, global row), so that the number of ranks changes no step. A step in which no row trains, on any rank, is
+left out: its gradient would be zero, and the optimiser's momentum would still move the weights. Inside each step's rows:
 
     rows without any signal are left out (advantage 0 everywhere, or masked, under a policy that is 0 there)
     the others are sorted by length and cut where padding is least; no micro-batch costs more padded tokens than the
@@ -26,6 +28,7 @@ from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
 from tersely.algorithms.wrapper import policy_chain
 from tersely.rl.config import TRL_LOSSES, RunConfig
 from tersely.rl.policy_probe import depends_on_cut, silent_without_advantage
+from tersely.rl.seeds import sample_seed
 
 START_COST = 256
 """tokens; what beginning one more micro-batch is worth, so that a batch of short rows is not cut to slivers."""
@@ -109,6 +112,24 @@ def without_loss(batch: dict[str, Any]) -> dict[str, Any]:
     return row | {key: torch.zeros_like(row[key]) for key in ("train_mask", "advantages")} | {"spare": True}
 
 
+def windows_of(trains: Sequence[bool], windows: int, seed: int) -> list[int]:
+    """The update window of each row of a whole generation batch.
+
+    Of every `windows` adjacent rows one goes to each window, so that windows are equally large on any number of ranks.
+    Those that train go to the windows with the fewest so far, ties by `seed`: their numbers differ by at most one.
+    """
+    rows = np.asarray(trains, dtype=bool)
+    order = np.random.default_rng(seed).permuted(np.tile(np.arange(windows), (len(rows) // windows, 1)), axis=1)
+    counts, found = np.zeros(windows, dtype=int), np.empty(len(rows), dtype=int)
+    for number, shuffled in enumerate(order):
+        block = slice(number * windows, (number + 1) * windows)
+        fewest = shuffled[np.argsort(counts[shuffled], kind="stable")]
+        training = rows[block]
+        found[block] = fewest[np.argsort(np.argsort(~training, kind="stable"), kind="stable")]
+        counts[found[block][training]] += 1
+    return found.tolist()
+
+
 class PlannedUpdate:
     """Makes the micro-batches of `trainer`, and knows which accumulation steps are left with nothing to do."""
 
@@ -125,14 +146,15 @@ class PlannedUpdate:
         due = trainer._step % (args.steps_per_generation * trainer.num_iterations) == 0
         if (not due and trainer._buffered_inputs is not None) or self._made_at == trainer._step:
             return
-        batch = shuffle_sequence_dict(trainer._generate_and_score_completions(generation_batch))
+        batch = shuffle_sequence_dict(trainer._generate_and_score_completions(trainer.rows_of(generation_batch)))
         self._made_at = trainer._step
         self._ask()
-        if self.reason is not None:
-            trainer._buffered_inputs = split_tensor_dict(batch, args.steps_per_generation)
-            self._idle = [False] * args.steps_per_generation
-            return
-        trainer._buffered_inputs, self._idle = self._plan(batch)
+        signal, rows = self._signal(batch), batch.pop("row")
+        shares = self._shares(signal, rows)
+        if self.reason is None:
+            trainer._buffered_inputs, self._idle = self._plan(batch, shares, signal.tolist())
+        else:
+            trainer._buffered_inputs, self._idle = self._cut_as_trl(batch, shares, signal)
 
     @property
     def place(self) -> int:
@@ -158,25 +180,56 @@ class PlannedUpdate:
             trl_loss=trainer.loss_type in TRL_LOSSES,
             aux_loss=trainer.aux_loss_enabled,
         )
-        self._silent = self.reason is None and silent_without_advantage(policy)
+        self._silent = trainer.loss_type not in TRL_LOSSES and silent_without_advantage(policy)
         for part in policy_chain(policy):
             if getattr(part, "all_reduce", 0) is None:  # sums of a micro-batch over ranks, as BAPO's search wants them
                 part.all_reduce = lambda sums: trainer.accelerator.reduce(sums, reduction="sum")
 
-    def _plan(self, batch: dict[str, Any]) -> tuple[list[dict[str, Any]], list[bool]]:
+    def _shares(self, signal: Tensor, rows: Tensor) -> list[list[int]]:
+        """This rank's rows of each update window, in the batch's order. Collective."""
+        trainer, args = self.trainer, self.trainer.args
+        windows = args.steps_per_generation // args.gradient_accumulation_steps
+        everywhere = trainer.accelerator.gather(torch.stack([rows, signal.to(rows.dtype)], dim=1)).cpu()
+        trains = torch.empty(len(everywhere), dtype=torch.bool)
+        trains[everywhere[:, 0]] = everywhere[:, 1].bool()
+        step = trainer.first_step + trainer.state.global_step
+        window = windows_of(trains.tolist(), windows, sample_seed(args.seed, step, "", 0, salt="update windows"))
+        mine = [window[row] for row in rows.tolist()]
+        return [[i for i, w in enumerate(mine) if w == number] for number in range(windows)]
+
+    def _cut_as_trl(self, batch: dict[str, Any], shares: list[list[int]], signal: Tensor) -> Any:
+        """Micro-batches of equal row counts; the windows in which nothing trains are idle."""
+        steps = self.trainer.args.gradient_accumulation_steps
+        in_window = torch.tensor([int(signal[share].sum()) for share in shares], device=signal.device)
+        trained = self.trainer.accelerator.reduce(in_window, reduction="sum").tolist()
+        parts = [part for share in shares for part in split_tensor_dict(take(batch, share), steps)]
+        self._count(trained)
+        return parts, [self._may_skip and count == 0 for count in trained for _ in range(steps)]
+
+    def _count(self, trained: Sequence[int]) -> None:
+        self.trainer._record("update/steps_without_rows", float(sum(count == 0 for count in trained)))
+
+    @property
+    def _may_skip(self) -> bool:
+        """Under fp16 the gradient scaler needs a gradient at every step, so an empty one is taken all the same."""
+        return self.trainer.accelerator.scaler is None
+
+    def _plan(
+        self, batch: dict[str, Any], shares: list[list[int]], signal: list[bool]
+    ) -> tuple[list[dict[str, Any]], list[bool]]:
         args, accelerator = self.trainer.args, self.trainer.accelerator
         steps, rows = args.gradient_accumulation_steps, args.per_device_train_batch_size
         completion, prompt = (batch[f"{part}_mask"].sum(1).tolist() for part in ("completion", "prompt"))
         width = batch["completion_ids"].shape[1] + batch["prompt_ids"].shape[1]
-        signal = self._signal(batch).tolist()
-        shares = [range(at, at + steps * rows) for at in range(0, len(completion), steps * rows)]
         kept = [[row for row in share if signal[row]] for share in shares]
         cuts = []
         for share in kept:
             parts = cut([completion[r] for r in share], [prompt[r] for r in share], rows * width, steps)
             cuts.append([[share[i] for i in part] for part in parts])
         mine = torch.tensor([len(parts) for parts in cuts], device=accelerator.device)
-        everywhere = accelerator.gather(mine).view(-1, len(cuts)).amax(0).clamp(min=1).tolist()
+        everywhere = accelerator.gather(mine).view(-1, len(cuts)).amax(0)
+        self._count(everywhere.tolist())
+        everywhere = everywhere.clamp(min=0 if self._may_skip else 1).tolist()
         spare = without_loss(batch)
         planned: list[dict[str, Any]] = []
         idle: list[bool] = []

@@ -5,6 +5,7 @@
     _generate_single_turn             the engine, one seed a sample
     _calculate_rewards                verify, gather, filter, reward, advantage: on whole groups
     _compute_loss                     the policy, then aggregate
+    get_train_dataloader              micro-step numbers; the rows are looked up once a generation batch
     _get_train_sampler                one stream of prompts, exact under resume
     _save_checkpoint                  memory, component state, a manifest that tells whole from partial (in `Saving`)
     _maybe_log_save_evaluate          back to the last good checkpoint, where somebody asked (in `RollsBack`)
@@ -24,6 +25,7 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
+from torch.utils.data import DataLoader
 from trl.models.utils import unwrap_model_for_generation
 
 from tersely.algorithms.aggregate import aggregate
@@ -85,6 +87,7 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
         self.guards = GuardFeed(self, run.guards)
         self.logged_rows: list[dict[str, Any]] = []
         self._synced_step = -1
+        self._last_step_at: float | None = None
         trl_arguments["args"].reward_weights = list(objective.reward.weights)
         super().__init__(reward_funcs=reward_columns(objective.reward.names), **trl_arguments)
         self.add_callback(self.controls)
@@ -221,6 +224,7 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
         output["num_items_in_batch"] = self.accelerator.gather(output["train_mask"].sum()).sum()
         output["rows_in_batch"] = kept.sum().to(device)
         output["correct"] = self._correct[local].to(device)
+        output["row"] = torch.arange(rank * rows, (rank + 1) * rows, device=device)
         if "sampling_per_token_logps" in output:
             self._measure_gap(output["sampling_per_token_logps"], mask)
         if self._old_pass is not None:
@@ -290,14 +294,27 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
         self.planned.prepare(inputs)
         self._current_train_step_time += time.perf_counter() - began
         if self.planned.idle:
+            if self.accelerator.sync_gradients:  # no row trains in this step; a broken model shows all the same
+                with torch.no_grad(), self.compute_loss_context_manager():
+                    self.guards.check_loss(self._compute_loss(model, self.planned.inputs()))
             self._step += 1
+            self._time_whole_step()
             return torch.zeros((), device=self.args.device)
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.guards.check_loss(loss)
         if self.accelerator.sync_gradients:
             for name, value in self.step_metrics.flush(self.accelerator, self.controls.known).items():
                 self._record(name, value)
+        self._time_whole_step()
         return loss
+
+    def _time_whole_step(self) -> None:
+        """Wall clock from one optimizer step to the next: TRL's `step_time` leaves out what happens between them."""
+        if self.accelerator.sync_gradients:
+            now = time.perf_counter()
+            if self._last_step_at is not None:
+                self._record("time/whole_step", now - self._last_step_at)
+            self._last_step_at = now
 
     # ---- order, metrics ----
 
@@ -313,6 +330,21 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
             seed=self.args.seed,
             shuffle=self.shuffle_dataset,
         )
+
+    def get_train_dataloader(self):
+        """Numbers of micro-steps. TRL's loader collates all rows of the generation batch again for each of them."""
+        stream = self._get_train_sampler()
+        return DataLoader(range(stream.batches * stream.repeats), batch_size=1, collate_fn=list)
+
+    def rows_of(self, numbers: list[int]) -> list[dict[str, Any]]:
+        """This rank's rows of the generation batch that begins with micro-step `numbers[0]`; a prompt is read once."""
+        stream = self._get_train_sampler()
+        prompts, group = stream.batch(numbers[0] // stream.repeats), self.num_generations
+        count = len(prompts) * group // self.accelerator.num_processes
+        first = self.accelerator.process_index * count
+        places = range(first, first + count)
+        found = {place: self.train_dataset[prompts[place]] for place in sorted({row // group for row in places})}
+        return [dict(found[row // group]) for row in places]
 
     def _record(self, name: str, value: float) -> None:
         self.controls.observe(name, value)

@@ -35,6 +35,19 @@ def test_equal_to_one_rank(one_rank, name, changes):
     np.testing.assert_allclose(one_rank.losses("one"), one_rank.losses(name), atol=1e-5)
 
 
+def test_four_updates_of_a_batch_are_the_same_on_two_ranks(one_rank):
+    """Each optimizer step gets the same rows, so the policies that sample the second batch agree."""
+    settings = {"updates_per_batch": 4, "micro_batch": 2, "max_steps": 8, "save_steps": 4}
+    for name, ranks in (("four_one", 1), ("four_two", 2)):
+        done = one_rank.run(name, processes=ranks, **settings)
+        assert done.returncode == 0 and one_rank.ranks(name) == ranks, done.stderr[-3000:]
+    expected, found = one_rank.completions("four_one"), one_rank.completions("four_two")
+    assert len(expected) == 2 * 16 and expected.text.tolist() == found.text.tolist()
+    losses = one_rank.losses("four_one")
+    assert len(losses) == 8 and max(map(abs, losses)) > 1e-3
+    np.testing.assert_allclose(losses, one_rank.losses("four_two"), atol=1e-5)
+
+
 def test_a_group_that_straddles_ranks(one_rank):
     """Three prompts of four rollouts on two ranks: six rows a rank, so the second prompt is cut in the middle."""
     whole = one_rank.run("straddle_one", prompts_per_step=3, micro_batch=6, max_steps=2)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import TrainerCallback
 
 from tersely.components import build
-from tersely.rl.planned_update import START_COST, cut, why_not
+from tersely.rl.planned_update import START_COST, cut, why_not, windows_of
 
 INDEPENDENT = ["clip", "sapo", "cispo", "gspo", "gmpo", "dcpo", {"name": "kl_penalty", "beta": 0.1}]
 TIED_TO_THE_CUT = ["hapo", "high_entropy_mask", "clip_cov", "kl_cov", "bapo", "tea_rl", "archer"]
@@ -146,6 +147,47 @@ def test_a_batch_without_any_signal_still_takes_its_steps(make_trainer):
     assert trainer.state.global_step == 2
     assert trainer.state.log_history[0]["update/rows_left_out"] == 1.0
     assert all(torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_step_without_training_rows_moves_nothing_although_the_optimizer_has_momentum(make_trainer, planned):
+    class AllRightAfterTheFirst:
+        calls = 0
+
+        def verify(self, golds, texts):
+            self.calls += 1
+            right = [1.0 if self.calls > 1 else float(i % 2) for i in range(len(texts))]
+            return [type("V", (), {"status": "right" if r else "wrong", "correct": r, "answer": None})() for r in right]
+
+    trainer = make_trainer(verifier=AllRightAfterTheFirst(), micro_batch=2, planned_update=planned, weight_decay=0.1)
+    weights = []
+
+    class Keep(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            weights.append(torch.cat([p.detach().flatten().clone() for p in trainer.model.parameters()]))
+
+    trainer.add_callback(Keep())
+    trainer.train()
+    first, second = weights
+    assert torch.equal(first, second) and trainer.optimizer.state  # moments are there, and would move them
+    assert [row["update/steps_without_rows"] for row in trainer.state.log_history[:2]] == [0, 1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 5), st.integers(0, 2**40))
+def test_windows_are_equal_in_rows_on_any_number_of_ranks_and_even_in_trained_rows(blocks, windows, seed):
+    trains = [one for one in blocks for _ in range(windows)]
+    trains = [t and (i * 7 + seed) % 3 > 0 for i, t in enumerate(trains)]
+    found = windows_of(trains, windows, seed)
+    for block in range(len(blocks)):  # so for every number of ranks that divides the batch
+        assert sorted(found[block * windows : (block + 1) * windows]) == list(range(windows))
+    trained = [sum(t for t, w in zip(trains, found, strict=True) if w == number) for number in range(windows)]
+    assert max(trained) - min(trained) <= 1
+    assert found == windows_of(trains, windows, seed)
+
+
+def test_windows_depend_on_the_seed():
+    assert len({tuple(windows_of([True] * 40, 4, seed)) for seed in range(10)}) == 10
 
 
 def test_hapo_with_statistics_of_the_step_sees_the_whole_batch(make_trainer):

@@ -57,7 +57,7 @@ def test_the_scores_are_the_probabilities_of_a_plain_forward_pass(make_trainer):
     seen = {}
     score = trainer.objective.score
     object.__setattr__(trainer.objective, "score", lambda rollouts: seen.update(r=rollouts) or score(rollouts))
-    trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    trainer._generate_and_score_completions(trainer.rows_of([0]))
     batch, tokenizer = trainer._round, trainer._tokenizer
     for i in (0, 5, 15):
         head = tags_head(batch.template.tail + batch.texts[i], batch.texts[i], TAGS)

@@ -13,7 +13,7 @@ MIXED = {"filter": "mixed_groups", "group_size": 2, "prompts_per_step": 8, "rewa
 def one_batch(trainer):
     trainer.model.train()
     trainer.state.max_steps, trainer.current_gradient_accumulation_steps = 2, trainer.args.gradient_accumulation_steps
-    inputs = next(iter(trainer.get_train_dataloader()))
+    inputs = trainer.rows_of([0])
     return inputs, trainer._generate_and_score_completions(inputs)
 
 

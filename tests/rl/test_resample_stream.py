@@ -48,7 +48,7 @@ class Streaming(InRounds):
 def one_batch(trainer):
     trainer.model.train()
     trainer.state.max_steps, trainer.current_gradient_accumulation_steps = 2, trainer.args.gradient_accumulation_steps
-    trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    trainer._generate_and_score_completions(trainer.rows_of([0]))
     return trainer
 
 

@@ -161,7 +161,7 @@ def test_a_controller_hears_of_it_and_can_ask_for_it(make_trainer, tmp_path):
     "recipe, wants",
     [
         ({"save_strategy": "no"}, "save_strategy: steps"),
-        ({"save_only_model": True}, "save_only_model: false"),
+        ({"save_only_model": True}, "save_only_model is true"),
         ({"max_rollbacks": 0}, "max_rollbacks is 0"),
         ({"max_rollbacks": -1}, "max_rollbacks is -1"),
     ],

@@ -15,7 +15,7 @@ from tersely.rl.types import RolloutPlan
 def one_batch(trainer):
     trainer.model.train()
     trainer.state.max_steps, trainer.current_gradient_accumulation_steps = 2, trainer.args.gradient_accumulation_steps
-    inputs = next(iter(trainer.get_train_dataloader()))
+    inputs = trainer.rows_of([0])
     return inputs, trainer._generate_and_score_completions(inputs)
 
 
