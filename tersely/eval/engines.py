@@ -43,8 +43,7 @@ def make_evaluator(
     if kind == "server":
         return _served(model, engine, tokenizer or model, verifier, batch, max_model_len)
     if kind == "vllm":
-        sizes = {"max_model_len": max_model_len, "gpu_memory_utilization": gpu_memory_utilization}
-        return _vllm(model, tokenizer or model, verifier, batch, seed, **sizes)
+        return _vllm(model, tokenizer or model, verifier, batch, seed, max_model_len, gpu_memory_utilization)
     return transformers_evaluator(model, tokenizer, verifier=verifier, batch=batch, dtype=dtype)
 
 

@@ -22,7 +22,7 @@ from tersely.launch.options import Parser, check_keys
 
 TIME = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
 ACCELERATE = ("multi_gpu", "zero2", "zero3", "fsdp2")
-FIXED = frozenset({"nodes", "ntasks-per-node", "array", "output", "open-mode", "signal", "requeue"})
+FIXED = frozenset({"nodes", "ntasks", "ntasks-per-node", "array", "output", "open-mode", "signal", "requeue"})
 """Options of sbatch that the script depends on."""
 GPU_OPTIONS = frozenset({"gres", "gpus", "gpus-per-task"})
 
@@ -239,16 +239,17 @@ def directives(recipe, options, name: str, tasks: int, nodes: int, *, training: 
         ("signal", f"B:USR1@{options.lead}" if training else None),
     ]
     more = [_sbatch_option(option) for option in options.sbatch]
-    replaced = {key for key, _ in more} & {key for key, _ in values}
+    replaced = {key for key, _ in more}
     if fixed := replaced & FIXED:
         raise SpecError(
             f"--sbatch: {', '.join(f'--{key}' for key in sorted(fixed))} is set by tersely launch slurm itself"
         )
-    if {key for key, _ in more} & GPU_OPTIONS:
+    if replaced & GPU_OPTIONS:
         replaced.add("gpus-per-node")  # the user asks for the GPUs in another way
-    values = [(key, v) for key, v in values if key not in replaced] + more
-    flags = [(key, None) for key, v in more if v is None]
-    lines: list[tuple[str, str | None]] = [(key, sbatch_word(key, v)) for key, v in values if v is not None] + flags
+    lines: list[tuple[str, str | None]] = [
+        (key, sbatch_word(key, value)) for key, value in values if value is not None and key not in replaced
+    ]
+    lines += [(key, None if value is None else sbatch_word(key, value)) for key, value in more]
     return [*lines, ("requeue", None)] if training else lines
 
 

@@ -164,3 +164,56 @@ def test_the_module_that_the_eval_job_calls_is_a_command():
     assert "python -m tersely.launch.cli eval" in text
     done = subprocess.run([sys.executable, "-m", "tersely.launch.cli", "evil"], capture_output=True, text=True)
     assert done.returncode == 2 and "there is no command 'evil'" in done.stderr
+
+
+def directives_of(*words: str) -> list[str]:
+    text = scripts("", *words)["train.sbatch"]
+    return [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")]
+
+
+def test_any_option_of_sbatch_is_passed_on_and_replaces_ours():
+    words = ("--gpus-per-node", "4", "--sbatch", "--gres=gpu:a100:4", "--sbatch", "--exclusive", "--sbatch", "--time=9")
+    lines = directives_of(*words)
+    assert {"gres=gpu:a100:4", "exclusive", "time=9"} <= set(lines)
+    assert (
+        not any(line.startswith("gpus-per-node") for line in lines)
+        and sum(line.startswith("time=") for line in lines) == 1
+    )
+
+
+@pytest.mark.parametrize("option", ["--nodes=4", "--requeue", "--signal=USR1", "gres=gpu:1", "-N4"])
+def test_an_option_that_the_script_depends_on_and_no_option_are_refused(option):
+    with pytest.raises(SpecError, match="--sbatch"):
+        directives_of("--gpus-per-node", "4", "--sbatch", option)
+
+
+def test_the_ranks_of_a_node_share_its_cpus():
+    text = scripts("--nodes 2 --gpus-per-node 4 --cpus-per-task 32")["train.sbatch"]
+    assert "OMP_NUM_THREADS:-8" in text and "--ntasks-per-node=1 --cpus-per-task=32" in text
+
+
+@pytest.mark.parametrize("kind", ["zero2", "zero3"])
+def test_deepspeed_on_two_nodes_is_started_by_the_launcher_of_each_node(kind):
+    made = yaml.safe_load(scripts(f"--nodes 2 --gpus-per-node 4 --accelerate {kind}")["accelerate.yaml"])
+    assert made["deepspeed_config"]["deepspeed_multinode_launcher"] == "standard"
+
+
+def test_a_file_of_ones_own_gets_the_launcher_or_is_refused(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 1}\n")
+    made = yaml.safe_load(scripts("--nodes 2 --gpus-per-node 4", "--accelerate", str(own))["accelerate.yaml"])
+    assert made["deepspeed_config"] == {"zero_stage": 1, "deepspeed_multinode_launcher": "standard"}
+    own.write_text("distributed_type: DEEPSPEED\ndeepspeed_config: {deepspeed_multinode_launcher: pdsh}\n")
+    with pytest.raises(SpecError, match="standard"):
+        scripts("--nodes 2 --gpus-per-node 4", "--accelerate", str(own))
+
+
+def test_another_number_of_ranks_than_was_planned_stops_the_run(monkeypatch):
+    from tersely.rl.config import PLANNED_WORLD_SIZE, world_size
+
+    monkeypatch.setenv(PLANNED_WORLD_SIZE, "16")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    with pytest.raises(SpecError, match="16 ranks were planned"):
+        world_size()
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    assert world_size() == 16
