@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -55,8 +56,18 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+class SlurmParser(Parser):
+    def parse_known_args(self, args=None, namespace=None):
+        """`--sbatch --gres=gpu:4`: argparse takes a value that begins with dashes for an option, unless it is joined."""
+        words = list(sys.argv[1:] if args is None else args)
+        for place in reversed(range(len(words) - 1)):
+            if words[place] == "--sbatch":
+                words[place : place + 2] = [f"--sbatch={words[place + 1]}"]
+        return super().parse_known_args(words, namespace)
+
+
 def parser() -> Parser:
-    p = Parser(
+    p = SlurmParser(
         prog="tersely launch slurm",
         description="Render and submit a training. Any key of the recipe can be given as an option too.",
         allow_abbrev=False,
