@@ -9,6 +9,7 @@ from typing import Any
 
 from tersely.rl.engine import Generation, GenerationRequest
 from tersely.rl.facts import RowFacts, row_facts, thinking_length
+from tersely.rl.prompting import opened_by, with_instruction
 from tersely.rl.seeds import sample_seed
 from tersely.rl.types import RolloutPlan
 
@@ -130,19 +131,3 @@ class RolloutRound:
 
     def _trained_prefill(self, plan: RolloutPlan) -> list[int]:
         return self._prefill(plan) if plan.train_prefill else []
-
-
-def opened_by(prefill: str | None, tail: str) -> str:
-    """The prefill as it stands after the template's opening: a `<think>` that is there already is not doubled."""
-    text = prefill or ""
-    if text.startswith("<think>") and tail.rstrip().endswith("<think>"):
-        return text.removeprefix("<think>").lstrip()
-    return text
-
-
-def with_instruction(messages: Sequence[dict[str, str]], instruction: str | None) -> list[dict[str, str]]:
-    """The chat with `instruction` appended to the last message, on a line of its own."""
-    if not instruction:
-        return list(messages)
-    last = messages[-1]
-    return [*messages[:-1], {**last, "content": f"{last['content']}\n{instruction}"}]

@@ -175,9 +175,8 @@ def chat(problem: str, instruction: str, system_prompt: str | None) -> list[dict
     return [*system, {"role": "user", "content": content}]
 
 
-def _instruction(source: SourceSpec, given: str | None) -> str:
-    if given is not None:
-        return given
+def own_instruction(source: SourceSpec) -> str:
+    """The closing sentence of a source where the run names none."""
     if source.instruction is not None:
         return source.instruction
     return "" if source.path == "testbed" else INSTRUCTION
@@ -195,7 +194,9 @@ def _as_dataset(problems: Iterable[Loaded], instruction: str | None, system_prom
     )
     rows = [
         {
-            "prompt": chat(item.problem, _instruction(item.source, instruction), system_prompt),
+            "prompt": chat(
+                item.problem, own_instruction(item.source) if instruction is None else instruction, system_prompt
+            ),
             "problem": item.problem,
             "answer": item.answer,
             "prompt_id": item.prompt_id,
