@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tersely.checks import SpecError, check_fields, nearest, require_range
-from tersely.rl.data.spec import SourceSpec, entry_names, merged, read_entry
+from tersely.rl.data.spec import LOCAL_SUFFIXES, SourceSpec, entry_names, file_kind, merged, read_entry
 
 if TYPE_CHECKING:
     import datasets
@@ -118,9 +118,12 @@ def _with_unique_ids(data: datasets.Dataset) -> datasets.Dataset:
 
 
 def _stem(spec: str) -> str:
-    if not spec or not any(mark in spec for mark in ("/", ":", ".jsonl", ".json", ".parquet")):
+    if not spec or not (file_kind(spec) or any(mark in spec for mark in ("/", ":"))):
         raise SpecError(
             f"there is no benchmark {spec!r}; {nearest(spec, benchmark_names())}. A local file needs its suffix "
-            "(.jsonl, .parquet) and the columns problem and answer"
+            f"({', '.join(LOCAL_SUFFIXES)}) and the columns problem and answer"
         )
+    kind = file_kind(spec)
+    if kind:
+        return Path(spec).name.partition(kind)[0]
     return Path(spec).stem if ":" not in spec else spec.partition(":")[2]

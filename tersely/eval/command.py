@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError, require_range
+from tersely.eval.trained_prompt import asked, chosen_prompting, prompt_line
 from tersely.launch.options import Parser
+from tersely.rl.prompting import variable_warnings
 
 
 def parser() -> Parser:
@@ -55,7 +57,18 @@ def parser() -> Parser:
     )
     p.add_argument("--budgets", help="token budgets to report accuracy at, comma separated, from the same rollouts")
     p.add_argument("--instruction", help="closing sentence of every problem, in place of the benchmark's; '' for none")
-    p.add_argument("--system-prompt")
+    p.add_argument("--system-prompt", help="first message of every chat, in place of the trained one; '' for none")
+    p.add_argument(
+        "--chat-template-kwargs",
+        metavar="YAML",
+        help="variables of the chat template, for example '{enable_thinking: false}', in place of the trained ones",
+    )
+    p.add_argument(
+        "--prompting",
+        metavar="FOLDER",
+        help="prompt as this trained model was (default: as MODEL itself was, where it has a prompting.json); `none`: the "
+        "benchmark's own prompt",
+    )
     p.add_argument(
         "--engine", default="transformers", help="transformers, vllm, or a server's address (http://host:8000)"
     )
@@ -100,7 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for chosen in plans[benchmark.name]:
             getattr(chosen.strategy, "require_samples", lambda number: None)(samples)
     budgets = parse_budgets(options.budgets)
-    refuse_other_settings(options, benchmarks, plans)
+    prompting = prompting_of(options)
+    refuse_other_settings(options, benchmarks, plans, prompting)
     from tersely.eval.engines import make_evaluator
     from tersely.eval.strategies.spec import check
 
@@ -109,11 +123,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.engine,
         batch=options.batch_size,
         dtype=options.dtype,
-        max_model_len=options.max_model_len or longest_sequence(options, benchmarks, plans),
+        max_model_len=options.max_model_len or longest_sequence(options, benchmarks, plans, prompting),
         gpu_memory_utilization=options.gpu_memory_utilization,
         tokenizer=options.tokenizer,
         seed=options.seed,
     )
+    evaluator.prompting = prompting
+    for line in variable_warnings(evaluator.tokenizer, prompting.chat_template_kwargs):
+        print(f"warning: {line}", flush=True)
     try:
         for chosen in (chosen for chosens in plans.values() for chosen in chosens):
             check(chosen, evaluator.tokenizer, evaluator.engine_name)  # before the first of them has drawn for hours
@@ -127,6 +144,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def prompting_of(options: argparse.Namespace) -> Any:
+    """The prompting of this evaluation, printed in one line where it is not the benchmark's own."""
+    import yaml
+
+    from tersely.rl.models import model_location
+
+    kwargs = options.chat_template_kwargs
+    if kwargs is not None:
+        try:
+            kwargs = yaml.safe_load(kwargs)
+        except yaml.YAMLError:
+            kwargs = ""
+        if not isinstance(kwargs, dict):
+            raise SpecError(
+                f"--chat-template-kwargs: got {options.chat_template_kwargs!r}; expected a mapping such as "
+                "'{enable_thinking: false}', or '{}' for none"
+            )
+    found, where = chosen_prompting(model_location(options.model), options.tokenizer, options.prompting, kwargs)
+    given = {key: getattr(options, key) for key in ("instruction", "system_prompt", "chat_template_kwargs")}
+    if line := prompt_line(found, where, given):
+        print(line, flush=True)
+    return found
+
+
 def told_sampling(options: argparse.Namespace) -> dict[str, Any]:
     """The sampling that the command line asks for."""
     keys = ("samples", "temperature", "top_p", "top_k", "max_new_tokens")
@@ -134,7 +175,7 @@ def told_sampling(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def longest_sequence(
-    options: argparse.Namespace, benchmarks: Sequence[Any], plans: Mapping[str, list[Any]]
+    options: argparse.Namespace, benchmarks: Sequence[Any], plans: Mapping[str, list[Any]], prompting: Any
 ) -> int | None:
     """What the vllm engine must hold; None for other engines."""
     from tersely.eval.engines import engine_kind, require_place
@@ -148,13 +189,13 @@ def longest_sequence(
         require_place(options.model)
     how = {key: getattr(options, key) for key in ("limit", "instruction", "system_prompt")}
     tokenizer = load_tokenizer(options.tokenizer or options.model)
-    return needed_context(tokenizer, benchmarks, plans, options.max_new_tokens, **how)
+    return needed_context(tokenizer, benchmarks, plans, options.max_new_tokens, prompting, **how)
 
 
 def refuse_early(options: argparse.Namespace, benchmarks: Sequence[Any]) -> None:
     """What can be known to be wrong without the model: numbers out of range, files that are not there."""
     from tersely.rl.data.sources import read_rows
-    from tersely.rl.data.spec import LOCAL_SUFFIXES
+    from tersely.rl.data.spec import file_kind
 
     require_range("--gpu-memory-utilization", options.gpu_memory_utilization, above=0, at_most=1)
     if options.max_model_len is not None:
@@ -162,7 +203,7 @@ def refuse_early(options: argparse.Namespace, benchmarks: Sequence[Any]) -> None
     for benchmark in benchmarks:
         replace(benchmark.sampling, **told_sampling(options))
         source = replace(benchmark.source, limit=options.limit) if options.limit is not None else benchmark.source
-        if Path(str(source.path)).suffix in LOCAL_SUFFIXES:
+        if file_kind(str(source.path)):
             next(iter(read_rows(source, 0)), None)
 
 
@@ -179,7 +220,7 @@ def refuse_unfitted(strategies: Sequence[Any]) -> None:
 
 
 def refuse_other_settings(
-    options: argparse.Namespace, benchmarks: Sequence[Any], plans: Mapping[str, list[Any]]
+    options: argparse.Namespace, benchmarks: Sequence[Any], plans: Mapping[str, list[Any]], prompting: Any
 ) -> None:
     """`SpecError` for records that are there under other settings, of any benchmark, as far as that is known without the
     model: the last benchmark is not found out after the first was drawn."""
@@ -197,15 +238,15 @@ def refuse_other_settings(
         "engine": kind,
         "seed": options.seed,
         "limit": options.limit,
-        "instruction": options.instruction,
-        "system_prompt": options.system_prompt,
     }
     run = options.name or options.out.resolve().name
     for benchmark in benchmarks:
         sampling = {**(asdict(benchmark.sampling) if options.sampling == "benchmark" else {}), **told_sampling(options)}
+        sentence, system = asked(prompting, benchmark, options.instruction, options.system_prompt)
+        phrased = {"instruction": sentence, "system_prompt": system}
         for chosen in plans[benchmark.name]:
             for variant in chosen.variants():
-                known = {**told, **sampling, "strategy": variant.settings}
+                known = {**told, **phrased, **sampling, "strategy": variant.settings}
                 refuse_changed(card, options.out, run, benchmark.name, known, variant.label)
 
 

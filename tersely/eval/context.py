@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tersely.eval.benchmarks import Benchmark, load_benchmark
+from tersely.eval.trained_prompt import asked
+from tersely.rl.prompting import Prompting
 
 STRATEGY_TOKENS = 1024
 """Room for what a decoding strategy adds to prompts and answers: instructions, forced answers, probes."""
@@ -16,19 +18,21 @@ def needed_context(
     benchmarks: Sequence[Benchmark],
     strategies: Mapping[str, Sequence[Any]],
     max_new_tokens: int | None = None,
-    **how: Any,
+    prompting: Prompting | None = None,
+    limit: int | None = None,
+    instruction: str | None = None,
+    system_prompt: str | None = None,
 ) -> int:
     """Tokens of the longest prompt and its answer over the benchmarks.
 
-    `strategies` are those of each benchmark by name, `how` the options that choose and phrase its problems (limit,
-    instruction, system_prompt).
+    `strategies` are those of each benchmark by name. `prompting` is the model's own; instruction and system_prompt
+    override it.
     """
-    longest = 0
+    longest, prompting = 0, prompting or Prompting()
     for benchmark in benchmarks:
-        _, rows, _ = load_benchmark(benchmark, **how)
-        prompts = (
-            tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False) for row in rows
-        )
+        sentence, system = asked(prompting, benchmark, instruction, system_prompt)
+        _, rows, _ = load_benchmark(benchmark, limit=limit, instruction=sentence, system_prompt=system)
+        prompts = (prompting.ids(tokenizer, row["prompt"]) for row in rows)
         room = 0 if all(chosen.name == "vanilla" for chosen in strategies[benchmark.name]) else STRATEGY_TOKENS
         cap = max_new_tokens or benchmark.sampling.max_new_tokens
         longest = max(longest, max(map(len, prompts), default=0) + cap + room)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tersely.checks import SpecError, nearest
 from tersely.eval.generate import Evaluator
+from tersely.eval.trained_prompt import saved_prompting
 from tersely.places import beside
 
 ENGINES = ("transformers", "vllm")
@@ -86,7 +87,7 @@ def transformers_evaluator(
     dtype: str | None = None,
 ) -> Evaluator:
     """The model in this process; `model` is one in memory, or a name or folder to load onto the best device there is."""
-    from tersely.rl.models import load_tokenizer
+    from tersely.rl.models import load_tokenizer, model_location
     from tersely.rl.sampler import TransformersEngine
 
     name = model if isinstance(model, str) else str(getattr(model.config, "_name_or_path", "") or "in memory")
@@ -96,6 +97,7 @@ def transformers_evaluator(
         model = _load(model, dtype)
     return Evaluator(
         model=identity(name),
+        prompting=saved_prompting(model_location(name))[0],
         tokenizer=tokenizer,
         engine=TransformersEngine(model, tokenizer),
         verifier=verifier or make_verifier(),
@@ -165,6 +167,7 @@ def _vllm(
         length,
         "vllm",
         maker_sampling=maker_sampling(_generation_config(model_location(model))),
+        prompting=saved_prompting(model_location(model), tokenizer)[0],
     )
 
 
@@ -185,6 +188,7 @@ def _served(
         length or engine.context,
         "server",
         maker_sampling=maker_sampling(_generation_config(tokenizer)),
+        prompting=saved_prompting(model, tokenizer)[0],
     )
 
 

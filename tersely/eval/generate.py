@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
-from tersely.eval.benchmarks import Benchmark, Sampling, load_benchmark
+from tersely.eval.benchmarks import Benchmark, Sampling, find_benchmark, load_benchmark
 from tersely.eval.progress import Progress
 from tersely.eval.records import FILE, RecordReader, RecordWriter
 from tersely.eval.runs import strategy_label
@@ -23,7 +23,9 @@ from tersely.eval.sample_record import TokenLengths, sample_record
 from tersely.eval.settings import Settings, check_and_store
 from tersely.eval.strategies.base import Decoded, Prompt
 from tersely.eval.strategies.spec import Chosen, check, parse
+from tersely.eval.trained_prompt import asked, for_strategy
 from tersely.rl.grading import verdicts_of
+from tersely.rl.prompting import Prompting
 from tersely.rl.seeds import sample_seed, stable_id
 
 
@@ -62,7 +64,8 @@ class Evaluator:
     context: int | None = None
     """The model's longest sequence, tokens; the cap of a sample shrinks to what is left of it behind the prompt."""
     engine_name: str = "transformers"
-    chat_template_kwargs: Mapping[str, Any] | None = None
+    prompting: Prompting = field(default_factory=Prompting)
+    """System prompt, instruction and template variables, where the model was trained with its own."""
     maker_sampling: Mapping[str, Any] = field(default_factory=dict)
     """Sampling of the model's generation config, for those who ask for it."""
 
@@ -89,7 +92,10 @@ class Evaluator:
         """
         chosen = parse(strategy) if isinstance(strategy, str) else strategy
         check(chosen, self.tokenizer, self.engine_name)
-        bench, data, card = load_benchmark(benchmark, limit=limit, instruction=instruction, system_prompt=system_prompt)
+        bench = find_benchmark(benchmark)
+        instruction, system_prompt = asked(self.prompting, bench, instruction, system_prompt)
+        prompting = for_strategy(self.prompting, chosen.name)
+        bench, data, card = load_benchmark(bench, limit=limit, instruction=instruction, system_prompt=system_prompt)
         how = replace(bench.sampling, **{key: value for key, value in sampling.items() if value is not None})
         folder = Path(out)
         run = run or folder.resolve().name
@@ -104,6 +110,9 @@ class Evaluator:
                 system_prompt=system_prompt,
                 fingerprint=card.fingerprint,
                 chat_template=self._template_hash(),
+                chat_template_kwargs=dict(prompting.chat_template_kwargs),
+                plan_instruction=prompting.plan_instruction,
+                prefill=prompting.prefill,
                 strategy=variant.settings,
                 budgets=None if budgets is None else list(budgets),
                 **asdict(how),
@@ -123,7 +132,9 @@ class Evaluator:
         return summary(folder / FILE, bench.name, variants[-1].label)
 
     def _template_hash(self) -> str:
-        return stable_id(str(getattr(self.tokenizer, "chat_template", "")), str(dict(self.chat_template_kwargs or {})))
+        return stable_id(
+            str(getattr(self.tokenizer, "chat_template", "")), str(dict(self.prompting.chat_template_kwargs))
+        )
 
     def _work(self, tasks: Sequence[Task], job: Job, writer: RecordWriter, progress: Progress) -> None:
         """Batch after batch; one is verified and written while the next is drawn."""
@@ -173,12 +184,14 @@ class Evaluator:
     def _tasks(self, bench: Benchmark, data: Any, job: Job) -> list[Task]:
         tasks = []
         everywhere = set.intersection(*job.done)
+        prompting = for_strategy(self.prompting, job.chosen.name)
+        render = lambda chat: tuple(prompting.ids(self.tokenizer, chat))
         for row in data:
             identity = row["prompt_id"]
             missing = [sample for sample in range(job.sampling.samples) if (identity, sample) not in everywhere]
             if not missing:
                 continue
-            ids, cap = self.render(row["prompt"]), job.sampling.max_new_tokens
+            ids, cap = render(row["prompt"]), job.sampling.max_new_tokens
             if self.context is not None:
                 cap = min(cap, self.context - len(ids))
             if cap < 1:
@@ -189,7 +202,7 @@ class Evaluator:
             tasks += [
                 Task(
                     row,
-                    Prompt(identity, sample, ids, cap, row["prompt"], self.render, self.context),
+                    Prompt(identity, sample, ids, cap, row["prompt"], render, self.context),
                     sample_seed(job.seed, 0, identity, sample, salt="eval"),
                 )
                 for sample in missing
@@ -197,11 +210,8 @@ class Evaluator:
         return tasks
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
-        """The chat template, as ids."""
-        ids = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=False, **dict(self.chat_template_kwargs or {})
-        )
-        return tuple(ids)
+        """A chat as prompt ids, as the model was trained to be prompted."""
+        return tuple(self.prompting.ids(self.tokenizer, messages))
 
 
 def recorded(path: Path, benchmark: str, strategy: str | None = None) -> set[tuple[str, int]]:

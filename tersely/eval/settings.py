@@ -41,6 +41,11 @@ class Settings:
     """Hash of the template and its switches."""
     strategy: dict[str, Any] | None = None
     """Name and every parameter of the decoding strategy; None for plain sampling."""
+    chat_template_kwargs: dict[str, Any] | None = None
+    plan_instruction: str | None = None
+    """What the trained method's plan adds to the user's message."""
+    prefill: str | None = None
+    """What the assistant's turn begins with, by the trained method's plan."""
     budgets: list[int] | None = None
     """Grid of accuracy at a budget; it changes no sample."""
 

@@ -128,6 +128,7 @@ def _with_model(
     from tersely.launch.train import planned_steps
     from tersely.rl.data import load_problems_with_card
     from tersely.rl.models import load_tokenizer, model_location
+    from tersely.rl.prompting import variable_warnings
     from tersely.rl.rollout import Template
 
     parts = stages[0][1]
@@ -144,6 +145,7 @@ def _with_model(
     )
     planned_steps(args, len(dataset), run)
     found.append(Finding("ok", "data", f"{card.rows} problems, fingerprint {card.fingerprint}"))
+    found += [Finding("warn", "template", line) for line in variable_warnings(tokenizer, args.chat_template_kwargs)]
     found += about.tokenizer_findings(tokenizer, Template.of(tokenizer, args.chat_template_kwargs))
     longest = about.longest_prompt(tokenizer, dataset)
     shape = about.shape_of(config)

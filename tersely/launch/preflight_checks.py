@@ -67,12 +67,15 @@ def packages(run: Any) -> Iterator[Finding]:
 
 def model_place(name: str) -> Finding:
     """Is the model there: a folder with a config, or a hub id that can be had?"""
+    from tersely.rl.model_folder import folder_fault
     from tersely.rl.models import model_location
 
     if name == "testbed":
         return Finding("ok", "model", "testbed, the embedded one")
     folder = Path(model_location(name)).expanduser()
     if folder.is_dir():
+        if text := folder_fault(folder):
+            return Finding("fail", "model", f"{name}: {text}")
         if (folder / "config.json").is_file():
             return Finding("ok", "model", f"{name}, a folder")
         return Finding(
@@ -93,10 +96,11 @@ def model_place(name: str) -> Finding:
 def data_places(spec: Any) -> Iterator[Finding]:
     """Files that a dataset names and that are not there."""
     from tersely.rl.data import parse_sources
+    from tersely.rl.data.spec import file_kind
 
     for source in parse_sources(spec):
         path = Path(str(source.path)).expanduser()
-        if path.suffix in (".jsonl", ".json", ".parquet") and not path.is_file():
+        if file_kind(path) and not path.exists():
             yield Finding("fail", "data", f"dataset {source.label}: there is no file {path}", "mend its path")
         else:
             yield Finding("ok", "data", source.label)

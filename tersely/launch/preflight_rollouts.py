@@ -13,6 +13,7 @@ from tersely.launch.findings import Finding
 from tersely.launch.outline import batches_of, hours_of, steps_line, time_line
 from tersely.launch.planning import duration, expected_draws
 from tersely.rl.guards.kinds import Repetition, Undecided, guards_of
+from tersely.rl.prompting import all_prompt_ids, prompt_ids
 
 TRUNCATED = (0.1, 0.5)
 """Share of rollouts stopped by the cap: above the first the length signal is blunt, above the second nothing is learned."""
@@ -62,12 +63,7 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
     plans = objective.plan([row["prompt_id"] for row in rows[::size]], size, memory, args.seed)
     template = Template.of(tokenizer, args.chat_template_kwargs)
     batch = RolloutRound(rows, plans, tokenizer, template)
-    ids = [
-        tokenizer.apply_chat_template(
-            chat, add_generation_prompt=True, return_dict=True, **(args.chat_template_kwargs or {})
-        )["input_ids"]
-        for chat in batch.messages()
-    ]
+    ids = all_prompt_ids(tokenizer, batch.messages(), args.chat_template_kwargs)
     cap = args.max_completion_length
     requests = batch.requests(batch.with_prefills(ids), seed=args.seed, step=0, first_row=0, group_size=size, cap=cap)
     first = dataclasses.replace(requests[0], max_new_tokens=1)
@@ -247,10 +243,10 @@ def update_seconds(model: Any, trial: Trial, run: Any, args: Any, tokenizer: Any
     add_fused_lm_head(model)
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)
-    prompt = tokenizer.apply_chat_template(dataset[0]["prompt"], add_generation_prompt=True, return_dict=True)
+    prompt = prompt_ids(tokenizer, dataset[0]["prompt"], args.chat_template_kwargs)
     device = next(model.parameters()).device
-    tokens = max(2, int(len(prompt["input_ids"]) + trial.mean_tokens))
-    ids = torch.full((run.micro_batch, tokens), int(prompt["input_ids"][0]), device=device)
+    tokens = max(2, int(len(prompt) + trial.mean_tokens))
+    ids = torch.full((run.micro_batch, tokens), int(prompt[0]), device=device)
     times = []
     for _ in range(2):  # the first warms up
         if device.type == "cuda":

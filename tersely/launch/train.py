@@ -200,6 +200,7 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, start: Any) -> Any:
     from tersely.rl.data import load_problems_with_card
     from tersely.rl.deadlines import now
     from tersely.rl.models import load_model
+    from tersely.rl.prompting import variable_warnings
     from tersely.rl.rehearsal import unread_memory
 
     main_process = os.environ.get("RANK", "0") == "0"
@@ -216,6 +217,9 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, start: Any) -> Any:
         (run_dir / "batch.txt").write_text(shown[0] + "\n")
     now("loading the model")
     model, tokenizer = load_model(run.model_name_or_path, args)
+    if main_process:
+        for line in variable_warnings(tokenizer, args.chat_template_kwargs):
+            say(f"warning: {line}")
     now("reading the dataset")
     dataset, card = load_problems_with_card(
         run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt

@@ -185,7 +185,7 @@ def with_plan(dataset: Any, plan: Spec, *, answer_column: str = "answer", seed: 
     For plans that ask the same of every rollout of a group, prefill nothing and cap nothing (`l1`, `budgetthinker`):
     plain TRL repeats one prompt for the whole group.
     """
-    from tersely.rl.rollout import with_instruction
+    from tersely.rl.prompting import with_instruction
 
     component = build("plan", plan)
 

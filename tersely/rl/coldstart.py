@@ -20,6 +20,7 @@ from tersely.rl.checkpoint import write_json
 from tersely.rl.deadlines import now
 from tersely.rl.examples import Attempt, Span
 from tersely.rl.grading import verdicts_of
+from tersely.rl.prompting import prompt_ids
 from tersely.rl.resume import Start, from_main
 from tersely.rl.rewrites import build_rewrite
 from tersely.rl.seeds import sample_seed
@@ -216,7 +217,7 @@ class Sampler:
 
 def turn_ids(tokenizer: Any, prompt: list[dict[str, str]], template: dict[str, Any]) -> list[int]:
     """The chat up to the opened assistant's turn; `template` holds chat_template_kwargs."""
-    return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False, **template))
+    return prompt_ids(tokenizer, prompt, template)
 
 
 def tokens_and_weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tersely.rl.callbacks import Phases, RunFiles
 from tersely.rl.coldstart import ColdStart, tokens_and_weights
 from tersely.rl.guards.loss import check_loss
 from tersely.rl.order import PromptStream
+from tersely.rl.prompting import trained_prompting
 from tersely.rl.resume import Start, from_main
 from tersely.rl.saving import Sealing
 
@@ -132,6 +134,7 @@ def sft_trainer(
         processing_class=tokenizer,
         data_collator=lambda rows: collate(rows, tokenizer.pad_token_id),
     )
+    trainer.prompting = replace(trained_prompting(run, args), chat_template_kwargs=dict(template or {}))
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     trainer.add_callback(Line())

@@ -164,9 +164,7 @@ class HeldOutEvaluation(TrainerCallback):
 
     def _request(self, q: int, j: int, seed: int) -> GenerationRequest:
         trainer, row = self.trainer, self.rows[q]
-        ids = trainer._tokenizer.apply_chat_template(
-            row["prompt"], add_generation_prompt=True, return_dict=False, **(trainer.chat_template_kwargs or {})
-        )
+        ids = trainer.prompting.ids(trainer._tokenizer, row["prompt"])
         return GenerationRequest(tuple(ids), sample_seed(seed, 0, row["prompt_id"], j, salt="held-out"), self.cap)
 
     def _temperature(self) -> float:

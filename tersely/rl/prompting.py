@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,10 @@ def all_prompt_ids(
     if not chats:
         return []
     found = tokenizer.apply_chat_template(
-        [list(chat) for chat in chats], add_generation_prompt=True, return_dict=False, **dict(chat_template_kwargs or {})
+        [list(chat) for chat in chats],
+        add_generation_prompt=True,
+        return_dict=False,
+        **dict(chat_template_kwargs or {}),
     )
     return [list(ids) for ids in found]
 
@@ -184,5 +187,5 @@ def variable_warnings(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | 
     return [f"chat_template_kwargs: the chat template does not read {', '.join(map(repr, names))}; {hint}"]
 
 
-def _special_tokens(tokenizer: Any) -> Iterable[str]:
+def _special_tokens(tokenizer: Any) -> set[str]:
     return set(getattr(tokenizer, "special_tokens_map", {}))

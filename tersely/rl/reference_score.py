@@ -25,7 +25,7 @@ from torch import Tensor
 from tersely.algorithms.rlpr import RLPRFormat
 from tersely.rewards.rlpr import mean_probability, repeats
 from tersely.rl.padding import padded
-from tersely.rl.rollout import with_instruction
+from tersely.rl.prompting import prompt_ids, with_instruction
 from tersely.rl.trl_trainer import GRPOTrainer
 
 FIELDS = ("reference_score", "reference_base", "reference_logp", "reference_tokens", "repeated")
@@ -149,12 +149,8 @@ class ReferenceScorer:
         trainer, pieces = self.trainer, []
         for row in rows:
             plan = trainer.objective.plan([row["prompt_id"]], 1, trainer.memory, trainer.args.seed)[0]
-            prompt = trainer._tokenizer.apply_chat_template(
-                with_instruction(row["prompt"], plan.instruction),
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=False,
-                **(trainer.chat_template_kwargs or {}),
+            prompt = prompt_ids(
+                trainer._tokenizer, with_instruction(row["prompt"], plan.instruction), trainer.chat_template_kwargs
             )
             end = trainer._tokenizer.eos_token or ""
             pieces.append(self._fitted(prompt, piece(trainer._tokenizer, self.contract.space, row["answer"], end)))

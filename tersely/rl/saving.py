@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tersely.rl.guards.feed import GuardFeed
     from tersely.rl.memory import PromptMemory
     from tersely.rl.objective import Objective
+    from tersely.rl.prompting import Prompting
     from tersely.rl.rollback import RollBack
 else:
     _Base = object
@@ -27,6 +28,8 @@ else:
 class Sealing(_Base):
     """A mixin of every trainer. A checkpoint without its seal is not whole, and is never taken for one."""
 
+    prompting: Prompting | None = None
+    """Saved next to every set of weights, so that an evaluation can prompt the model as the training did."""
     _resumed: int = 0
     _saved: tuple[int, ...] = ()
 
@@ -50,6 +53,8 @@ class Sealing(_Base):
         super()._save(output_dir, state_dict)
         # a pickle of every argument, tokens included, that nothing reads again
         (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        if self.prompting is not None:
+            self.prompting.save(output_dir or self.args.output_dir)
 
     def _init_training_state(self, max_steps, *args, **kwargs):
         found = super()._init_training_state(max_steps, *args, **kwargs)

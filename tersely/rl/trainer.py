@@ -45,6 +45,7 @@ from tersely.rl.order import PromptStream
 from tersely.rl.padding import fit_columns, trimmed
 from tersely.rl.parsing import parse_completion
 from tersely.rl.planned_update import PlannedUpdate
+from tersely.rl.prompting import all_prompt_ids, trained_prompting
 from tersely.rl.reference_score import ReferenceScorer
 from tersely.rl.resample import draw_round, gathered_facts
 from tersely.rl.rollback import RollBack, RollsBack
@@ -94,6 +95,7 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
         self.add_callback(self.guards)
         self.engine = engine if engine is not None else self._own_engine()
         self._template = Template.of(self._tokenizer, self.chat_template_kwargs)
+        self.prompting = trained_prompting(run, self.args, objective.plan)
 
     def _own_engine(self) -> TransformersEngine:
         @contextmanager
@@ -133,8 +135,8 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
         return plans[rank * rows : (rank + 1) * rows]
 
     def _tokenize_prompts(self, prompts: list):
-        prompt_ids, images, fields = super()._tokenize_prompts(prompts)
-        return self._round.with_prefills(prompt_ids), images, fields
+        ids = all_prompt_ids(self._tokenizer, prompts, self.chat_template_kwargs)
+        return self._round.with_prefills(ids), None, {}
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         step = self.state.global_step

@@ -167,7 +167,7 @@ def test_ranks_share_the_samples(make_trainer, monkeypatch):
     trainer, sent = make_trainer(), []
     spec = EvaluationSpec(1, "x", samples=3)
     alone = HeldOutEvaluation(spec, trainer, ROWS, None)._measured(0, 0)
-    names = ("engine", "grader", "_tokenizer", "chat_template_kwargs", "temperature", "max_completion_length")
+    names = ("engine", "grader", "_tokenizer", "prompting", "temperature", "max_completion_length")
     for rank in range(2):
         monkeypatch.setattr("accelerate.utils.gather_object", lambda facts: sent.append(facts) or facts)
         place = SimpleNamespace(process_index=rank, num_processes=2)

@@ -10,7 +10,8 @@ import pytest
 from tersely.rl.engine import Generation
 from tersely.rl.models import load_tokenizer
 from tersely.rl.parsing import parse_completion
-from tersely.rl.rollout import RolloutRound, Template, with_instruction
+from tersely.rl.prompting import with_instruction
+from tersely.rl.rollout import RolloutRound, Template
 from tersely.rl.types import RolloutPlan
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 from tersely.checks import SpecError
 from tersely.eval.benchmarks import Sampling
 from tersely.rl.engine import Generation, GenerationRequest
-from tersely.rl.rollout import with_instruction
+from tersely.rl.prompting import with_instruction
 from tersely.rl.seeds import sample_seed
 
 END = "</think>"

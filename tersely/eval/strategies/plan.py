@@ -17,7 +17,7 @@ from tersely.checks import SpecError
 from tersely.components import build
 from tersely.eval.benchmarks import Sampling
 from tersely.eval.strategies.base import Decoded, Prompt, Row, Session
-from tersely.rl.rollout import opened_by
+from tersely.rl.prompting import opened_by
 from tersely.rl.types import RolloutPlan
 
 

@@ -6,6 +6,7 @@ Exit status: 0 all rows verified, 1 some lines could not be read (they are named
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections import Counter
@@ -78,7 +79,7 @@ def read_rows(path: Path, gold: str, response: str) -> tuple[list[dict[str, Any]
     """(rows of line, gold and response; bad lines of number and reason). Blank lines are neither."""
     rows: list[dict[str, Any]] = []
     bad: list[tuple[int, str]] = []
-    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -105,6 +106,7 @@ def _fault(record: Any, gold: str, response: str) -> str | None:
         isinstance(record[gold], bool)
         or not isinstance(record[gold], str | int | float)
         or not str(record[gold]).strip()
+        or (isinstance(record[gold], float) and not math.isfinite(record[gold]))
     ):
         return f"field {gold!r} is {record[gold]!r:.40}, no answer"
     return None if isinstance(record[response], str) else f"field {response!r} is no text"

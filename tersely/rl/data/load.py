@@ -85,11 +85,15 @@ def _load_source(source: SourceSpec, card: SourceCard, seen: dict[str, str], run
     for index, row in enumerate(read_rows(source, seed)):
         card.read += 1
         where = f"dataset {source.label}, row {index}"
+        if place := getattr(row, "place", ""):
+            where += f" ({place})"
         if not all(matches(column(row, path, path, where), test) for path, test in source.filter.items()):
             card.drop("filtered out", where)
             continue
         try:
-            problem, answer, level = reader.read(row, index)
+            read = False
+            problem, answer, level = reader.read(row, where)
+            read = True
             reason = next((name for name in source.drop if DROPS[name](problem, answer, row)), None)
             fault = None if problem else "the problem is empty"
         except DataError:
@@ -106,7 +110,7 @@ def _load_source(source: SourceSpec, card: SourceCard, seen: dict[str, str], run
             continue
         fault = fault or gold_fault(answer)
         if fault:
-            _bad_row(source, card, where, problem, answer, fault)
+            _bad_row(source, card, where, problem, answer if read else None, fault)
             continue
         seen[text] = answer
         identity = prompt_id(problem, answer, source.identity)
@@ -135,8 +139,10 @@ def _note_conflict(card: SourceCard, first: str, second: str, where: str) -> Non
             card.notes.append(note)
 
 
-def _bad_row(source: SourceSpec, card: SourceCard, where: str, problem: str, answer: str, fault: str) -> None:
-    message = f"{where}: the gold {answer[:80]!r} cannot be used: {fault}. Problem: {problem[:80]!r}"
+def _bad_row(source: SourceSpec, card: SourceCard, where: str, problem: str, answer: str | None, fault: str) -> None:
+    message = f"{where}: {fault}"
+    if answer is not None and problem:
+        message = f"{where}: the gold {answer[:80]!r} cannot be used: {fault}. Problem: {problem[:80]!r}"
     if source.bad_golds == "error":
         raise DataError(f"{message}. Mend the row, or write `bad_golds: drop` to drop such rows and count them")
     card.drop("bad golds", message)

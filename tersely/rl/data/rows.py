@@ -71,9 +71,8 @@ class Reader:
             name: extractors(steps, f"{self.where}: transform: {name}") for name, steps in source.transform.items()
         }
 
-    def read(self, row: Mapping[str, Any], index: int) -> tuple[str, str, str | None]:
+    def read(self, row: Mapping[str, Any], where: str) -> tuple[str, str, str | None]:
         """(problem, answer, level). Raises `ValueError` (not `DataError`) for a row that an extractor refuses."""
-        where = f"{self.where}, row {index}"
         problem = self._value(row, "problem", where)
         answer = self._value(row, "answer", where)
         level = None
@@ -82,7 +81,37 @@ class Reader:
         if self.source.choices:
             wrong = [_text(column(row, path, "choices", where)) for path in self.source.choices]
             problem, answer = with_options(_text(problem), _text(answer), wrong)
-        return _text(problem), _text(answer), _level(level)
+        return (
+            self._checked(problem, "problem", where),
+            self._checked(answer, "answer", where),
+            _level(level),
+        )
+
+    def _checked(self, value: Any, name: str, where: str) -> str:
+        """Text of the value. A chat is refused with the transform or path that reads it."""
+        path = self.paths[name]
+        if is_chat(value):
+            roles = [str(turn.get("role", turn.get("from"))) for turn in value]
+            if name == "problem":
+                fix = "transform: {problem: first_user_turn}"
+            else:
+                key = "content" if "content" in value[-1] else "value"
+                fix = f"columns: {{answer: {path}.{len(value) - 1}.{key}}}"
+            raise DataError(f"{where}: column {path!r} for {name} is a chat ({', '.join(roles)}); write {fix}")
+        if isinstance(value, list | tuple):
+            raise ValueError(
+                f"column {path!r} for {name} is a list of {len(value)} ({str(value)[:60]}); write "
+                f"transform: {{{name}: list_first}} for its first item, or {{{name}: list_joined}} for all of them"
+            )
+        text = _text(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"column {path!r} for {name} holds a lone surrogate at character {error.start}, half of a broken emoji or "
+                "symbol, which cannot be tokenised"
+            ) from error
+        return text
 
     def _value(self, row: Mapping[str, Any], name: str, where: str) -> Any:
         path = self.paths[name]
@@ -100,6 +129,15 @@ class Reader:
         return value
 
 
+def is_chat(value: Any) -> bool:
+    """A list of turns, each with a role."""
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(isinstance(turn, Mapping) and ("role" in turn or "from" in turn) for turn in value)
+    )
+
+
 def with_options(question: str, right: str, wrong: list[str]) -> tuple[str, str]:
     """(question with lettered options, letter of the right one). The order is a hash of the text: fixed for an item,
     and the right letter is spread evenly over items."""
@@ -109,7 +147,7 @@ def with_options(question: str, right: str, wrong: list[str]) -> tuple[str, str]
 
 
 def _text(value: Any) -> str:
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value).strip()

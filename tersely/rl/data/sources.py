@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tersely.checks import nearest
+from tersely.places import beside
 from tersely.rl.data.card import DataError
-from tersely.rl.data.spec import LOCAL_SUFFIXES, SourceSpec
+from tersely.rl.data.files import read_file, read_saved_folder, saved_folder, slice_of
+from tersely.rl.data.spec import COMPRESSIONS, SourceSpec, file_kind
 
 DEFAULT_COUNT = 1000
 """Problems a procedural source makes when no `limit` is given."""
@@ -27,58 +28,45 @@ def read_rows(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
         yield from _testbed(source, seed)
     elif path.startswith("reasoning_gym:"):
         yield from _reasoning_gym(source, seed)
-    elif Path(path).suffix in LOCAL_SUFFIXES:
+    elif file_kind(path) or Path(path).expanduser().is_file() or saved_folder(Path(path).expanduser()):
         yield from _local_file(source)
+    elif path.startswith(("/", "./", "../", "~")) and not Path(path).expanduser().exists():
+        raise DataError(f"dataset {source.label}: there is no file or folder {path}; {beside(Path(path).expanduser())}")
     else:
         yield from _hub(source)
 
 
 def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
     path = Path(str(source.path)).expanduser()
-    if not path.is_file():
+    where = f"dataset {source.label}"
+    if path.is_dir() and not saved_folder(path):
+        raise DataError(f"{where}: {path} is a folder; give a file, or a folder without a file's suffix in its name")
+    if not path.exists():
         found = path.parent.glob("*") if path.parent.is_dir() else ()
-        near = [item.name for item in found if item.suffix in LOCAL_SUFFIXES][:50]
+        near = [item.name for item in found if file_kind(item)][:50]
         hint = nearest(path.name, near) if near else f"the folder {path.parent} has no such file, or does not exist"
         raise DataError(f"dataset {source.label}: there is no file {path}; {hint}")
     try:
-        yield from _rows_of(path, source)
+        if path.is_dir():
+            yield from read_saved_folder(path, source.split, where)
+        elif "[" in source.split:
+            rows = list(read_file(path, where))
+            yield from rows[slice(*slice_of(source.split, len(rows), where))]
+        else:
+            yield from read_file(path, where)
     except DataError:
         raise
-    except (ValueError, OSError) as error:  # Arrow's, JSON's and Unicode's are of these kinds
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1 if path.suffix not in COMPRESSIONS else "?"
+        raise DataError(
+            f"{where}: {path} cannot be read as UTF-8, about line {line} ({error.reason}). Save the file as UTF-8; a file "
+            "that was cut while it was copied looks like that too: compare its size with the original's"
+        ) from error
+    except (ValueError, OSError, EOFError) as error:  # Arrow's, JSON's and Unicode's are of these kinds
         raise DataError(
             f"dataset {source.label}: {path} cannot be read ({error}). A file that was cut while it was copied looks like "
             "that: compare its size with the original's"
         ) from error
-
-
-def _rows_of(path: Path, source: SourceSpec) -> Iterator[Mapping[str, Any]]:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):
-            yield from batch.to_pylist()
-        return
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        rows = json.loads(text)
-        if not isinstance(rows, list):
-            raise DataError(
-                f"dataset {source.label}: {path} holds no list of rows; write one JSON object a line (.jsonl)"
-            )
-        yield from rows
-        return
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"dataset {source.label}: {path}, line {number} is no JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise DataError(
-                f"dataset {source.label}: {path}, line {number} is {type(row).__name__}, no object with columns"
-            )
-        yield row
 
 
 def _hub(source: SourceSpec) -> Iterator[Mapping[str, Any]]:

@@ -20,7 +20,16 @@ from tersely.checks import SpecError, check_fields, nearest, require_choice, req
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 """What a problem is followed by unless the spec says otherwise: the sentence DeepSeek-R1 is used with."""
 
-LOCAL_SUFFIXES = (".jsonl", ".json", ".parquet")
+LOCAL_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+
+
+def file_kind(path: str | Path) -> str | None:
+    """The suffix that says how a file is read, a compression suffix left out; None for anything else."""
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    if len(suffixes) > 1 and suffixes[-1] in COMPRESSIONS and suffixes[-2] != ".parquet":
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in LOCAL_SUFFIXES else None
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class SourceSpec:
     name: str | None = None
     """A ready-made entry; the other keys then override it."""
     path: str | None = None
-    """A hub id, a .jsonl, .json or .parquet file, a folder, `testbed`, or `reasoning_gym:<task>`."""
+    """A hub id, a file (LOCAL_SUFFIXES, text also compressed), a folder, `testbed`, or `reasoning_gym:<task>`."""
     config: str | list[str] | None = None
     """The hub configuration; a list is read one after the other."""
     split: str = "train"
@@ -89,7 +98,7 @@ class SourceSpec:
     def identity(self) -> str:
         """What prompt ids are made with: the label, and of a local file its name alone, wherever it lies."""
         path = Path(self.path or "?")
-        return self.name or (path.name if path.suffix in LOCAL_SUFFIXES else str(self.path))
+        return self.name or (path.name if file_kind(path) else str(self.path))
 
     @property
     def procedural(self) -> bool:

@@ -97,7 +97,7 @@ def test_empty_split_and_nothing_left(write):
 @pytest.mark.parametrize("gold", ["", "   ", None])
 def test_a_gold_that_cannot_be_used_names_its_row(write, gold):
     items = [*rows(2), {"problem": "What?", "answer": gold}]
-    with pytest.raises(DataError, match=r"row 2: the gold '.*' cannot be used.*bad_golds: drop"):
+    with pytest.raises(DataError, match=r"row 2 \(line 3\): the gold '.*' cannot be used.*bad_golds: drop"):
         load_problems({"path": write(items)}, seed=0)
 
 
@@ -228,5 +228,5 @@ def test_real_items_all_load(shared_data, file, read, kept):
 def test_real_math_train_drops_its_empty_golds_and_its_duplicate(shared_data):
     spec = {"path": str(shared_data / "benchmarks" / "math_train.jsonl"), "bad_golds": "drop"}
     _, card = load_problems_with_card(spec, seed=0)
-    assert dict(card.sources[0].dropped) == {"bad golds": 2, "duplicates": 1}
+    assert dict(card.sources[0].dropped) == {"bad golds": 4, "duplicates": 1}  # two empty, two "None"
     assert card.rows == 7471

@@ -1,0 +1,140 @@
+"""Local files of every kind give the same rows, and a fault names its line."""
+
+import bz2
+import gzip
+import json
+import lzma
+
+import pytest
+
+from tersely.rl.data import DataError, load_problems
+
+ROWS = [{"problem": f"What is {n} + ½?", "answer": str(n)} for n in range(8)]
+LINES = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)
+CSV = "problem,answer\n" + "\n".join(f'"{row["problem"]}",{row["answer"]}' for row in ROWS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", LINES.encode()),
+        ("bom.jsonl", LINES.encode("utf-8-sig")),
+        ("windows.jsonl", LINES.replace("\n", "\r\n").encode()),
+        ("utf16.jsonl", LINES.encode("utf-16")),
+        ("a.ndjson", LINES.encode()),
+        ("lines.json", LINES.encode()),
+        ("bom.json", json.dumps(ROWS).encode("utf-8-sig")),
+        ("nested.json", json.dumps({"version": 1, "data": ROWS}).encode()),
+        ("a.csv", CSV.encode()),
+        ("bom.csv", CSV.replace("\n", "\r\n").encode("utf-8-sig")),
+        ("semicolon.csv", CSV.replace(",", ";").encode()),
+        ("a.tsv", CSV.replace(",", "\t").encode()),
+        ("a.jsonl.gz", gzip.compress(LINES.encode())),
+        ("a.csv.bz2", bz2.compress(CSV.encode())),
+        ("a.json.xz", lzma.compress(LINES.encode())),
+    ],
+)
+def test_every_kind_gives_the_same_rows(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    data = load_problems({"path": str(tmp_path / name)}, seed=0)
+    assert list(data["problem"]) == [row["problem"] for row in ROWS]
+    assert list(data["answer"]) == [row["answer"] for row in ROWS]
+
+
+def test_zstd(tmp_path):
+    import pyarrow
+
+    path = tmp_path / "a.jsonl.zst"
+    with pyarrow.output_stream(str(path), compression="zstd") as out:
+        out.write(LINES.encode())
+    assert len(load_problems({"path": str(path)}, seed=0)) == len(ROWS)
+
+
+def test_saved_folders_and_slices(tmp_path):
+    import datasets
+
+    datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)}).save_to_disk(tmp_path / "two")
+    (tmp_path / "a.jsonl").write_text(LINES)
+    for name in ("one", "two", "a.jsonl"):
+        path = str(tmp_path / name)
+        assert len(load_problems({"path": path}, seed=0)) == 8
+        half = load_problems({"path": path, "split": "train[:50%]"}, seed=0)
+        assert list(half["answer"]) == ["0", "1", "2", "3"]
+        assert list(load_problems({"path": path, "split": "train[-2:]"}, seed=0)["answer"]) == ["6", "7"]
+    with pytest.raises(DataError, match="no split 'test'; it has train"):
+        load_problems({"path": str(tmp_path / "two"), "split": "test"}, seed=0)
+    with pytest.raises(DataError, match="expected a name and a slice"):
+        load_problems({"path": str(tmp_path / "a.jsonl"), "split": "train[:x]"}, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"problem": "What?", "answer": float("nan")}, r"line 301\).*cannot be used: it is empty"),
+        ({"problem": "What?", "answer": float("inf")}, "missing or infinite number"),
+        ({"problem": "What?", "answer": "NaN"}, "missing or infinite number"),
+        ({"problem": "What?", "answer": " null "}, "missing or infinite number"),
+        ({"problem": "What?", "answer": None}, "it is empty"),
+        (
+            {"problem": "What?", "answer": ["1", "2"]},
+            r"is a list of 2 \(\['1', '2'\]\); write transform: {answer: list_f",
+        ),
+        ({"problem": "What \ud83d?", "answer": "1"}, r"line 301\).*lone surrogate"),
+        ({"problem": " ", "answer": "1"}, r"line 301\): the problem is empty"),
+        (
+            {"problem": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "answer": "1"},
+            r"'problem' for problem is a chat \(system, user\); write transform: {problem: first_user_turn}",
+        ),
+        (
+            {"problem": "p", "answer": [{"from": "human", "value": "u"}, {"from": "gpt", "value": "4"}]},
+            "columns: {answer: answer.1.value}",
+        ),
+    ],
+)
+def test_one_bad_row_among_many_is_named_by_its_line(tmp_path, row, words):
+    path = tmp_path / "a.jsonl"
+    many = [{"problem": f"What is {n} + 1?", "answer": str(n)} for n in range(300)]
+    path.write_text(
+        "\n".join(json.dumps(one) for one in [*many, row, *({"problem": f"x{n}", "answer": "1"} for n in range(9))])
+    )
+    with pytest.raises(DataError, match=words):
+        load_problems({"path": str(path)}, seed=0)
+    if not isinstance(row["problem"], list) and not str(row["answer"]).startswith("[{"):
+        assert len(load_problems({"path": str(path), "bad_golds": "drop"}, seed=0)) == 309
+
+
+def test_infinity_as_mathematics_stays_an_answer(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"problem": "p", "answer": "\\infty"}))
+    assert list(load_problems({"path": str(tmp_path / "a.jsonl")}, seed=0)["answer"]) == ["\\infty"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", "problem,answer\np,1\nq,2,3\n", "line 3 has 3 fields, the header has 2"),
+        ("a.txt", "x", "not a data file that can be read"),
+        ("a.json", "", "is an empty file"),
+        ("a.json", '["p"]', "item 0: got str"),
+        ("a.jsonl", '{"problem": "p", "answer": "1"}\n[1]\n', "line 2"),
+        ("a.jsonl", b'{"problem": "p", "answer": "1"}\n\xff\xfa', "cannot be read as UTF-8, about line 2"),
+    ],
+)
+def test_faults_of_files(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=words):
+        load_problems({"path": str(tmp_path / name)}, seed=0)
+
+
+def test_a_local_path_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path):
+    with pytest.raises(DataError, match="there is no file or folder"):
+        load_problems({"path": str(tmp_path / "nowhere")}, seed=0)
+
+
+def test_verify_reads_the_first_row_behind_a_byte_order_mark(tmp_path):
+    from tersely.rewards.verify.command import read_rows
+
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"gold": "1", "response": "1"}\n{"gold": NaN, "response": "1"}\n'.encode("utf-8-sig"))
+    rows, bad = read_rows(path, "gold", "response")
+    assert [row["line"] for row in rows] == [1] and [number for number, _ in bad] == [2]
