@@ -3,7 +3,7 @@
 TRL shuffles the rows of a generation batch, cuts them into micro-batches of equal row counts and pads every one to the
 longest row of all. Here the rows that train are dealt evenly to the optimiser steps of a generation batch (`windows_of`), by
 (run seed, step, global row), so that the number of ranks changes no step. A step in which no row trains, on any rank, is
-left out: its gradient would be zero, and the optimiser's momentum would still move the weights. Inside each step's rows:
+skipped (`tersely.rl.empty_update`). Inside each step's rows:
 
     rows without any signal are left out (advantage 0 everywhere, or masked, under a policy that is 0 there)
     the others are sorted by length and cut where padding is least; no micro-batch costs more padded tokens than the
@@ -139,6 +139,7 @@ class PlannedUpdate:
         self._asked = self._silent = False
         self._made_at = -1
         self._idle: list[bool] = []
+        self._trained: list[int] = []
 
     def prepare(self, generation_batch: Any) -> None:
         """Make the micro-batches where a generation batch is due."""
@@ -154,7 +155,7 @@ class PlannedUpdate:
         if self.reason is None:
             trainer._buffered_inputs, self._idle = self._plan(batch, shares, signal.tolist())
         else:
-            trainer._buffered_inputs, self._idle = self._cut_as_trl(batch, shares, signal)
+            trainer._buffered_inputs, self._idle = self._cut_as_trl(batch, shares)
 
     @property
     def place(self) -> int:
@@ -164,6 +165,11 @@ class PlannedUpdate:
     def idle(self) -> bool:
         """Has this accumulation step nothing to do, on any rank?"""
         return self._idle[self.place]
+
+    @property
+    def trained(self) -> int:
+        """Rows of all ranks that can move the weights in this optimiser step."""
+        return self._trained[self.place // self.trainer.args.gradient_accumulation_steps]
 
     def inputs(self) -> dict[str, Any]:
         return self.trainer._buffered_inputs[self.place]
@@ -180,7 +186,8 @@ class PlannedUpdate:
             trl_loss=trainer.loss_type in TRL_LOSSES,
             aux_loss=trainer.aux_loss_enabled,
         )
-        self._silent = trainer.loss_type not in TRL_LOSSES and silent_without_advantage(policy)
+        silent = trainer.beta == 0 if trainer.loss_type in TRL_LOSSES else silent_without_advantage(policy)
+        self._silent = silent and not trainer.aux_loss_enabled  # the router is trained by every row
         for part in policy_chain(policy):
             if getattr(part, "all_reduce", 0) is None:  # sums of a micro-batch over ranks, as BAPO's search wants them
                 part.all_reduce = lambda sums: trainer.accelerator.reduce(sums, reduction="sum")
@@ -194,25 +201,20 @@ class PlannedUpdate:
         trains[everywhere[:, 0]] = everywhere[:, 1].bool()
         step = trainer.first_step + trainer.state.global_step
         window = windows_of(trains.tolist(), windows, sample_seed(args.seed, step, "", 0, salt="update windows"))
+        self._trained = [sum(t for t, w in zip(trains.tolist(), window, strict=True) if w == n) for n in range(windows)]
+        trainer._record("update/steps_without_rows", float(self._trained.count(0)))
         mine = [window[row] for row in rows.tolist()]
         return [[i for i, w in enumerate(mine) if w == number] for number in range(windows)]
 
-    def _cut_as_trl(self, batch: dict[str, Any], shares: list[list[int]], signal: Tensor) -> Any:
-        """Micro-batches of equal row counts; the windows in which nothing trains are idle."""
-        steps = self.trainer.args.gradient_accumulation_steps
-        in_window = torch.tensor([int(signal[share].sum()) for share in shares], device=signal.device)
-        trained = self.trainer.accelerator.reduce(in_window, reduction="sum").tolist()
-        parts = [part for share in shares for part in split_tensor_dict(take(batch, share), steps)]
-        self._count(trained)
-        return parts, [self._may_skip and count == 0 for count in trained for _ in range(steps)]
-
-    def _count(self, trained: Sequence[int]) -> None:
-        self.trainer._record("update/steps_without_rows", float(sum(count == 0 for count in trained)))
-
-    @property
-    def _may_skip(self) -> bool:
-        """Under fp16 the gradient scaler needs a gradient at every step, so an empty one is taken all the same."""
-        return self.trainer.accelerator.scaler is None
+    def _cut_as_trl(self, batch: dict[str, Any], shares: list[list[int]]) -> Any:
+        """Micro-batches of equal row counts; of a window in which nothing trains one row without loss is left."""
+        steps, spare = self.trainer.args.gradient_accumulation_steps, without_loss(batch)
+        parts: list[dict[str, Any]] = []
+        idle: list[bool] = []
+        for share, trained in zip(shares, self._trained, strict=True):
+            parts += split_tensor_dict(take(batch, share), steps) if trained else [spare] * steps
+            idle += [not trained] * (steps - 1) + [False]
+        return parts, idle
 
     def _plan(
         self, batch: dict[str, Any], shares: list[list[int]], signal: list[bool]
@@ -227,9 +229,7 @@ class PlannedUpdate:
             parts = cut([completion[r] for r in share], [prompt[r] for r in share], rows * width, steps)
             cuts.append([[share[i] for i in part] for part in parts])
         mine = torch.tensor([len(parts) for parts in cuts], device=accelerator.device)
-        everywhere = accelerator.gather(mine).view(-1, len(cuts)).amax(0)
-        self._count(everywhere.tolist())
-        everywhere = everywhere.clamp(min=0 if self._may_skip else 1).tolist()
+        everywhere = accelerator.gather(mine).view(-1, len(cuts)).amax(0).clamp(min=1).tolist()
         spare = without_loss(batch)
         planned: list[dict[str, Any]] = []
         idle: list[bool] = []

@@ -5,8 +5,7 @@
     _generate_single_turn             the engine, one seed a sample
     _calculate_rewards                verify, gather, filter, reward, advantage: on whole groups
     _compute_loss                     the policy, then aggregate
-    get_train_dataloader              micro-step numbers; the rows are looked up once a generation batch
-    _get_train_sampler                one stream of prompts, exact under resume
+    get_train_dataloader              one stream of prompts, exact under resume (in `PromptRows`)
     _save_checkpoint                  memory, component state, a manifest that tells whole from partial (in `Saving`)
     _maybe_log_save_evaluate          back to the last good checkpoint, where somebody asked (in `RollsBack`)
 
@@ -16,7 +15,6 @@ Everything between is TRL's: models, log-probs from its fused head, old and refe
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +23,6 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from torch.utils.data import DataLoader
 from trl.models.utils import unwrap_model_for_generation
 
 from tersely.algorithms.aggregate import aggregate
@@ -33,6 +30,7 @@ from tersely.rl import versions
 from tersely.rl.config import TRL_LOSSES, RunConfig
 from tersely.rl.control import ControllerFeed
 from tersely.rl.drawing import Drawing
+from tersely.rl.empty_update import EmptyUpdate
 from tersely.rl.engine import Generation, GenerationRequest
 from tersely.rl.engine_gap import check_gap, gap, over_ranks
 from tersely.rl.facts import completion_rows, group_metrics, rollouts_from_facts
@@ -41,10 +39,10 @@ from tersely.rl.guards.feed import Guarded, GuardFeed
 from tersely.rl.memory import PromptMemory
 from tersely.rl.objective import Objective, Scores
 from tersely.rl.old_policy import OldPolicyPass
-from tersely.rl.order import PromptStream
 from tersely.rl.padding import fit_columns, trimmed
 from tersely.rl.parsing import parse_completion
 from tersely.rl.planned_update import PlannedUpdate
+from tersely.rl.prompt_rows import PromptRows
 from tersely.rl.prompting import all_prompt_ids, trained_prompting
 from tersely.rl.reference_score import ReferenceScorer
 from tersely.rl.resample import draw_round, gathered_facts
@@ -59,7 +57,7 @@ from tersely.rl.types import TokenBatch
 versions.check_window()
 
 
-class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
+class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, RollsBack, GRPOTrainer):
     """Train `objective` on `train_dataset` (columns prompt, problem, answer, prompt_id, level).
 
     `first_step` is the number of steps that stages before this one took. `engine` None generates with the trained model
@@ -293,60 +291,32 @@ class TerselyTrainer(OldPolicyPass, Saving, Guarded, RollsBack, GRPOTrainer):
     def training_step(self, model, inputs, num_items_in_batch):
         began = time.perf_counter()
         model.train()
+        self._end_skip()
         self.planned.prepare(inputs)
         self._current_train_step_time += time.perf_counter() - began
         if self.planned.idle:
-            if self.accelerator.sync_gradients:  # no row trains in this step; a broken model shows all the same
-                with torch.no_grad(), self.compute_loss_context_manager():
-                    self.guards.check_loss(self._compute_loss(model, self.planned.inputs()))
             self._step += 1
-            self._time_whole_step()
             return torch.zeros((), device=self.args.device)
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        trained, last = self.planned.trained, self.accelerator.sync_gradients
+        step = super().training_step if trained else self._skip_update
+        loss = step(model, inputs, num_items_in_batch)
         self.guards.check_loss(loss)
-        if self.accelerator.sync_gradients:
-            for name, value in self.step_metrics.flush(self.accelerator, self.controls.known).items():
+        if last:
+            means = self.step_metrics.flush(self.accelerator, self.controls.known)
+            update = {"update/rows_trained": float(trained), "update/skipped": float(not trained)}
+            for name, value in {**means, **update}.items():
                 self._record(name, value)
-        self._time_whole_step()
+            self._time_whole_step()
         return loss
 
     def _time_whole_step(self) -> None:
         """Wall clock from one optimizer step to the next: TRL's `step_time` leaves out what happens between them."""
-        if self.accelerator.sync_gradients:
-            now = time.perf_counter()
-            if self._last_step_at is not None:
-                self._record("time/whole_step", now - self._last_step_at)
-            self._last_step_at = now
+        now = time.perf_counter()
+        if self._last_step_at is not None:
+            self._record("time/whole_step", now - self._last_step_at)
+        self._last_step_at = now
 
-    # ---- order, metrics ----
-
-    def _get_train_sampler(self, dataset=None):
-        repeats = self.num_iterations * self.args.steps_per_generation
-        updates = repeats // self.args.gradient_accumulation_steps
-        return PromptStream(
-            rows=len(self.train_dataset if dataset is None else dataset),
-            prompts=self.args.generation_batch_size // self.num_generations,
-            group_size=self.num_generations,
-            repeats=repeats,
-            batches=math.ceil(self.args.max_steps / updates),
-            seed=self.args.seed,
-            shuffle=self.shuffle_dataset,
-        )
-
-    def get_train_dataloader(self):
-        """Numbers of micro-steps. TRL's loader collates all rows of the generation batch again for each of them."""
-        stream = self._get_train_sampler()
-        return DataLoader(range(stream.batches * stream.repeats), batch_size=1, collate_fn=list)
-
-    def rows_of(self, numbers: list[int]) -> list[dict[str, Any]]:
-        """This rank's rows of the generation batch that begins with micro-step `numbers[0]`; a prompt is read once."""
-        stream = self._get_train_sampler()
-        prompts, group = stream.batch(numbers[0] // stream.repeats), self.num_generations
-        count = len(prompts) * group // self.accelerator.num_processes
-        first = self.accelerator.process_index * count
-        places = range(first, first + count)
-        found = {place: self.train_dataset[prompts[place]] for place in sorted({row // group for row in places})}
-        return [dict(found[row // group]) for row in places]
+    # ---- metrics ----
 
     def _record(self, name: str, value: float) -> None:
         self.controls.observe(name, value)

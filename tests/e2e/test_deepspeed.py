@@ -61,3 +61,35 @@ def test_a_cold_start_under_zero3_trains_as_without_deepspeed(plain):
     np.testing.assert_allclose(plain.losses("cold-zero3")[:2], plain.losses("cold")[:2], atol=1e-4)
     texts = [plain.completions(name).text.tolist() for name in ("cold", "cold-zero3")]
     assert texts[0] == texts[1], "the stage after it starts from the same weights"
+
+
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+def test_updates_without_a_trained_row_move_nothing(plain, stage):
+    """Every answer is cut after two tokens, so all are wrong; weight decay alone would move the weights."""
+    import json
+
+    from safetensors.torch import load_file
+
+    from tersely.testbed import model_path
+
+    config = str(files("tersely.configs") / "accelerate" / f"{stage}.yaml")
+    done = plain.run(
+        f"{stage}-empty",
+        processes=2,
+        reward="correctness",
+        advantage="group_zscore",
+        micro_batch=2,
+        updates_per_batch=2,
+        max_steps=2,
+        max_completion_length=2,
+        weight_decay=0.5,
+        timeout=420,
+        accelerate=("--config_file", config, "--mixed_precision", "no"),
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    run = plain.folder / f"{stage}-empty"
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    skipped = [row["update/skipped"] for row in rows if "update/skipped" in row]
+    assert skipped == [1.0, 1.0]
+    before, after = (load_file(path / "model.safetensors") for path in (model_path(), run / "final"))
+    assert all((before[name] == value).all() for name, value in after.items())
