@@ -53,8 +53,8 @@ SPEED := startup rewards engine trainer policies verifier hostile evaluation
 bench: $(VENV)/.engines  ## the benchmarks of speed and memory; each prints its ratios
 	@for name in $(SPEED); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-gpu: $(VENV)/.engines  ## the tests that need an accelerator
-	$(BIN)/python -m pytest -m gpu
+gpu: $(VENV)/.engines  ## check every engine, recipe family and the memory estimate on one GPU; writes gpu-report.md
+	$(BIN)/python scripts/gpu.py
 
 install: $(VENV)/.core  ## make .venv and install the package
 
