@@ -126,7 +126,7 @@ def run_check(name: str, arguments: list[str], environment: dict[str, str], fold
         return check
     try:
         check["result"], problem = judged(name, output, run_dir)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, StopIteration, ZeroDivisionError) as error:
         check["result"], problem = {}, f"no result ({type(error).__name__}: {error})"
     skipped = check["result"].get("skipped")
     check["status"] = "skipped" if skipped else "failed" if problem else "ok"
