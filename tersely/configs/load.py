@@ -7,7 +7,7 @@ A slot is replaced whole: a recipe that says `reward: {name: alp, beta: 0.3}` ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from tersely.checks import SpecError, nearest
+from tersely.configs.overrides import set_dotted
 from tersely.places import fault_of
 
 CARD_KEYS = ("title", "paper", "summary", "label", "published")
@@ -47,26 +48,58 @@ def load_method(name: str) -> dict[str, Any]:
     return method
 
 
-def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The recipe with its method's preset under it and the overrides over it.
+def load_recipe(
+    path: str | Path, overrides: Mapping[str, Any] | None = None, tell: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """The recipe with its method's preset under it and the overrides over it; dotted ones (`reward.beta`) come last.
 
-    `path` is a YAML file or the name of a shipped recipe (`testbed/alp`). Raises `SpecError` for an unknown name, and
-    for an overriding method that the recipe's own slots would hide.
+    `path` is a YAML file or the name of a shipped recipe (`testbed/alp`). An overriding method replaces the slots, stages
+    and settings of the method before it; what it replaced goes to `tell`. Raises `SpecError` for an unknown name.
     """
-    own, overrides = read_yaml(_recipe_path(str(path))), dict(overrides or {})
+    return with_overrides(read_yaml(_recipe_path(str(path))), overrides or {}, tell)
+
+
+def with_overrides(
+    own: Mapping[str, Any], overrides: Mapping[str, Any], tell: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """`load_recipe` of a recipe that has been read, or resolved before."""
+    own, overrides = dict(own), dict(overrides)
+    dotted = {key: overrides.pop(key) for key in list(overrides) if "." in str(key)}
+    method = overrides.get("method")
+    if method is not None and method != own.get("method"):
+        load_method(str(method))
+        own = _without_method(own, overrides, tell or (lambda text: None))
     recipe = {**own, **overrides}
-    if recipe.get("method") is None:
-        return recipe
-    if overrides.get("method", own.get("method")) != own.get("method"):
-        hidden = [key for key in SLOT_KEYS if key in own and key not in overrides]
-        if hidden:
-            raise SpecError(
-                f"recipe {path} fills {', '.join(hidden)} itself, which method {overrides['method']!r} would not change; "
-                f"override {', '.join(hidden)} too, or write a recipe for the method"
-            )
-    method = load_method(str(recipe["method"]))
-    preset = {key: method[key] for key in (*SLOT_KEYS, "stages") if key in method}
-    return {**preset, **(method.get("settings") or {}), **recipe}
+    if recipe.get("method") is not None:
+        found = load_method(str(recipe["method"]))
+        preset = {key: found[key] for key in (*SLOT_KEYS, "stages") if key in found}
+        recipe = {**preset, **(found.get("settings") or {}), **recipe}
+    for key, value in sorted(dotted.items(), key=lambda pair: pair[0].count(".")):
+        recipe = set_dotted(recipe, key, value)
+    return recipe
+
+
+def _without_method(own: dict[str, Any], overrides: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+    """The recipe without what its method, or its own slots, decided: slots, stages, and settings as that method has them."""
+    before = own.get("method")
+    try:
+        settings = load_method(str(before)).get("settings") or {} if before is not None else {}
+    except SpecError:
+        settings = {}  # a preset that is gone
+    gone = {
+        key: value
+        for key, value in own.items()
+        if key in (*SLOT_KEYS, "stages") or (key in settings and settings[key] == value)
+    }
+    if replaced := [f"{key} {_short(value)}" for key, value in gone.items() if key not in overrides]:
+        of = f" of method {before}" if before is not None else " of the recipe"
+        tell(f"method {overrides['method']} replaces {', '.join(replaced)}{of}")
+    return {key: value for key, value in own.items() if key not in gone}
+
+
+def _short(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).removesuffix("...\n").strip()
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

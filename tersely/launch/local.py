@@ -16,12 +16,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 
 from tersely.checks import SpecError, nearest
-from tersely.launch.options import Parser, check_keys
+from tersely.launch import sweep
+from tersely.launch.options import Parser, check_keys, note
 
 SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD = 75, 2, 3
 NOT_MENDED = (SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD)
@@ -40,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="tersely launch local",
         description="Train a recipe on this machine's GPUs (or CPU). Any key of the recipe can be given as an option.",
+        allow_abbrev=False,
     )
     parser.add_argument("recipe", help="a recipe file, or the name of a shipped one")
     parser.add_argument("--processes", type=int, help="ranks; by default one a visible GPU")
@@ -49,28 +52,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
     parser.add_argument("--grace", type=int, default=600, help="seconds for saving after Ctrl-C or SIGTERM")
     parser.add_argument("--dry-run", action="store_true", help="show the command and stop")
+    sweep.add_options(parser)
+    parser.add_argument("--eval", metavar="BENCHMARKS", help="evaluate each run on these after its training")
+    parser.add_argument("--eval-options", default="", help="further options of `tersely eval`, as one text")
     options, rest = parser.parse_known_args(argv)
     from tersely.configs.load import load_recipe
+    from tersely.launch.after import check_evaluation, run_all
     from tersely.launch.train import overrides_from
-    from tersely.rl.redaction import secret_values, struck
-    from tersely.rl.resume import require_folder
 
-    recipe = load_recipe(options.recipe, overrides_from(rest))
-    check_keys(recipe, parser)
+    rest, found = sweep.split_axes(rest)
+    overrides, axes = overrides_from(rest), sweep.axes_of(options, found)
+    recipe = load_recipe(options.recipe, overrides, note)
+    check_keys([*recipe, *(axis.key for axis in axes)], parser)
+    check_evaluation(options)
+    starts = [start_of(variant, options, rest) for variant in sweep.variants(recipe, axes, overrides, note)]
+    for start in starts:
+        print(shlex.join(start.shown), flush=True)
+    return 0 if options.dry_run else run_all(starts, options, Path(str(recipe.get("run_dir") or "runs/run")))
+
+
+def start_of(variant: sweep.Variant, options: Any, rest: Sequence[str]) -> Start:
+    """The command of one run; `rest` are the user's overrides."""
+    from tersely.rl.redaction import secret_values, struck
+
+    recipe, words = variant.recipe, [*rest, *variant.words]
+    run_dir = Path(str(recipe.get("run_dir") or "runs/run"))
     owned = options.rollout_servers if needs_servers(recipe) else 0
-    command = training_command(options, rest, owned)
+    command = training_command(options, words, owned)
     if owned:
-        logs = Path(str(recipe.get("run_dir") or "runs/run")) / "logs"
-        command = [*serving_command(options.recipe, rest, owned, logs), "--", *command]
+        command = [*serving_command(options.recipe, words, owned, run_dir / "logs"), "--", *command]
     secrets = secret_values(recipe)
-    print(shlex.join(struck(word, secrets) for word in command), flush=True)
-    if options.dry_run:
-        return 0
-    if options.resume:
-        require_folder(recipe.get("run_dir") or "runs/run")
-    return Launch(command, Path(str(recipe.get("run_dir") or "runs/run")), options.grace, secrets).run(
-        options.retries, options.resume
-    )
+    return Start(variant.name, command, run_dir, tuple(secrets), [struck(word, secrets) for word in command])
+
+
+@dataclass(frozen=True)
+class Start:
+    """One run of a launch."""
+
+    name: str
+    """"" without a sweep."""
+    command: list[str]
+    run_dir: Path
+    secrets: tuple[str, ...]
+    shown: list[str]
+    """The command without secrets."""
 
 
 def needs_servers(recipe: Mapping[str, Any]) -> bool:

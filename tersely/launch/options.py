@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any, NoReturn
 
 from tersely.checks import SpecError, nearest
+from tersely.configs.overrides import recipe_keys
 
 CHOICE = re.compile(r"invalid choice: '?(.*?)'? \(choose from (.*)\)")
 
@@ -43,18 +45,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (`{self.prog} --help` lists what there is)\n")
 
 
-def recipe_keys() -> list[str]:
-    """Every key that a recipe may have, without importing TRL."""
-    text = (files("tersely.configs") / "recipe_keys.yaml").read_text(encoding="utf-8")
-    return [line[2:] for line in text.splitlines() if line.startswith("- ")]
-
-
 def check_keys(recipe: Mapping[str, Any] | Iterable[str], parser: argparse.ArgumentParser) -> None:
     """Raise for a key that is neither a recipe's nor, as it may have been meant, an option of the command."""
     known = set(recipe_keys())
     options = {name.lstrip("-"): name for name in parser._option_string_actions if name.startswith("--")}
     for key in recipe:
-        if key in known:
+        if str(key).partition(".")[0] in known:
             continue
         close = difflib.get_close_matches(str(key), [*options, *sorted(known)], n=3)
         meant = " or ".join(repr(options.get(word, word)) for word in close)
@@ -62,3 +58,9 @@ def check_keys(recipe: Mapping[str, Any] | Iterable[str], parser: argparse.Argum
             f"a recipe has no key {key!r}, and {parser.prog} no such option; "
             + (f"did you mean {meant}?" if close else f"`{parser.prog} --help` and docs/concepts.md have what there is")
         )
+
+
+def note(text: str) -> None:
+    """A line that the user should read, on the error stream of the first rank."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"note: {text}", file=sys.stderr, flush=True)

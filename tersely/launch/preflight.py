@@ -18,7 +18,7 @@ from typing import Any
 from tersely.checks import SpecError
 from tersely.launch import planning
 from tersely.launch.findings import Finding, as_json, failed, show
-from tersely.launch.options import Parser, check_keys
+from tersely.launch.options import Parser, check_keys, note
 
 PROMPTS = 32
 """Groups of real rollouts: fewer say little about the pass rate of a data set."""
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="tersely preflight",
         description="Check a recipe and draw a few real rollouts. Any key of the recipe can be given as an option.",
+        allow_abbrev=False,
     )
     parser.add_argument("recipe", help="a recipe file, or the name of a shipped one")
     parser.add_argument(
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.launch.local import needs_servers
     from tersely.launch.train import overrides_from
 
-    recipe = load_recipe(options.recipe, overrides_from(rest))
+    recipe = load_recipe(options.recipe, overrides_from(rest), note)
     if needs_servers(recipe):
         return with_a_server(options.recipe, rest, sys.argv[2:] if argv is None else argv)
     for name, value in (recipe.get("env") or {}).items():

@@ -7,7 +7,6 @@ with `--eval`, `eval.sbatch`. No shell reads YAML, and every value of the user's
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import re
 import shlex
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError, check_fields, nearest
-from tersely.launch.options import Parser, check_keys
+from tersely.launch import sweep
+from tersely.launch.options import Parser, check_keys, note
 
 TIME = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
 ACCELERATE = ("multi_gpu", "zero2", "zero3", "fsdp2")
@@ -32,12 +32,16 @@ def main(argv: Sequence[str]) -> int:
     known = parser()
     options, rest = known.parse_known_args(argv)
     from tersely.configs.load import load_recipe
+    from tersely.launch.after import check_evaluation
     from tersely.launch.train import overrides_from
 
-    recipe = load_recipe(options.recipe, overrides_from(rest))
-    check_keys([*recipe, *(sweep.partition("=")[0] for sweep in options.sweep)], known)
+    rest, found = sweep.split_axes(rest)
+    overrides, axes = overrides_from(rest), sweep.axes_of(options, found)
+    recipe = load_recipe(options.recipe, overrides, note)
+    check_keys([*recipe, *(axis.key for axis in axes)], known)
     check_evaluation(options)
-    scripts = render(recipe, options)
+    tasks = [variant.recipe for variant in sweep.variants(recipe, axes, overrides, note)]
+    scripts = render(recipe, options, tasks)
     if options.dry_run:
         for name, text in scripts.items():
             print(f"# ==== {name} ====\n{text}", end="" if text.endswith("\n") else "\n")
@@ -50,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     job = submit(folder / "train.sbatch")
     print(f"job {job}: {folder / 'train.sbatch'}, logs in {folder / 'logs'}")
     if "eval.sbatch" in scripts:
-        kind = "aftercorr" if len(tasks_of(recipe, options)) > 1 else "afterok"
+        kind = "aftercorr" if len(tasks) > 1 else "afterok"
         after = submit(folder / "eval.sbatch", f"--dependency={kind}:{job}", "--kill-on-invalid-dep=yes")
         print(f"job {after}: {folder / 'eval.sbatch'}, once {job} has finished")
     return 0
@@ -94,8 +98,7 @@ def parser() -> Parser:
     p.add_argument(
         "--accelerate", help=f"one of {', '.join(ACCELERATE)}, or a file of your own (zero2; multi_gpu without GPUs)"
     )
-    p.add_argument("--seeds", help="1,2,3: an array of a run a seed")
-    p.add_argument("--sweep", action="append", default=[], metavar="KEY=A,B", help="an array over a key; repeatable")
+    sweep.add_options(p)
     p.add_argument("--array-limit", type=int, help="array tasks that run at once")
     p.add_argument("--venv", help="a virtual environment or conda prefix that the job activates")
     p.add_argument("--module", action="append", default=[], help="`module load` this; repeatable")
@@ -108,15 +111,20 @@ def parser() -> Parser:
     return p
 
 
-def render(recipe: Mapping[str, Any], options: argparse.Namespace) -> dict[str, str]:
-    """File name -> text. Raises `SpecError` for what cannot be meant; imports nothing heavy."""
+def render(
+    recipe: Mapping[str, Any], options: argparse.Namespace, tasks: Sequence[Mapping[str, Any]] | None = None
+) -> dict[str, str]:
+    """File name -> text. `tasks`: the recipe of each array task; by default those of the options. Imports nothing heavy."""
     import jinja2
     import yaml
 
     from tersely.rl.batch import BatchPlan
 
     check(options, recipe)
-    tasks, ranks = tasks_of(recipe, options), options.nodes * max(1, options.gpus_per_node)
+    if tasks is None:
+        tasks = [variant.recipe for variant in sweep.variants(recipe, sweep.axes_of(options), {})]
+    tasks = [{**task, "run_dir": str(Path(str(task.get("run_dir") or "runs/run")).absolute())} for task in tasks]
+    ranks = options.nodes * max(1, options.gpus_per_node)
     for task in tasks:
         stated = {"prompts_per_step": 8, "group_size": 8, "micro_batch": 8, "updates_per_batch": 1}
         stated = {key: task.get(key, usual) for key, usual in stated.items()}
@@ -176,18 +184,6 @@ def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
         raise SpecError("engine is 'vllm_server' and nobody serves: --rollout-nodes 1, or servers: [...] in the recipe")
 
 
-def check_evaluation(options: argparse.Namespace) -> None:
-    """The evaluation runs hours later: its benchmarks and options are looked at now."""
-    if not options.eval:
-        return
-    from tersely.eval import command
-    from tersely.eval.benchmarks import find_benchmark
-
-    for name in filter(None, map(str.strip, options.eval.split(","))):
-        find_benchmark(name)
-    command.parser().parse_args(["model", *shlex.split(options.eval_options)])
-
-
 def no_secrets(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
     """Scripts and recipes of jobs lie where others can read them, and stay."""
     from tersely.rl.redaction import ENV_NAME, secrets_of
@@ -198,32 +194,6 @@ def no_secrets(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
         raise SpecError(
             f"{', '.join(held)} would be written into the job's files; export it instead, sbatch hands your environment on"
         )
-
-
-def tasks_of(recipe: Mapping[str, Any], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The recipe of each array task: every seed with every combination of the sweep, each in a folder of its own."""
-    import yaml
-
-    axes = [("seed", options.seeds.split(","))] if options.seeds else []
-    if not all(re.fullmatch(r"\s*\d+\s*", seed) for _, seeds in axes for seed in seeds):
-        raise SpecError(f"--seeds is {options.seeds!r}; it must be whole numbers such as 1,2,3")
-    for sweep in options.sweep:
-        key, found, values = sweep.partition("=")
-        if not found or not values:
-            raise SpecError(f"--sweep is {sweep!r}; it looks like learning_rate=1e-6,2e-6")
-        axes.append((key, values.split(",")))
-    run_dir = Path(str(recipe.get("run_dir") or "runs/run")).absolute()
-    if not axes:
-        return [{**recipe, "run_dir": str(run_dir)}]
-    tasks = []
-    for values in itertools.product(*(values for _, values in axes)):
-        pairs = [(key, value) for (key, _), value in zip(axes, values, strict=True)]
-        folder = "-".join(f"{key}_{re.sub(r'[^A-Za-z0-9.+]+', '_', value)}" for key, value in pairs)
-        settings = {key: yaml.safe_load(value) for key, value in pairs}
-        tasks.append({**recipe, **settings, "run_dir": str(run_dir / folder)})
-    if len({task["run_dir"] for task in tasks}) < len(tasks):
-        raise SpecError("two tasks of the array would share a folder; give values that differ in letters or digits")
-    return tasks
 
 
 def directives(recipe, options, name: str, tasks: int, nodes: int, *, training: bool) -> list[tuple[str, str | None]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tersely.checks import SpecError
 from tersely.launch import planning
-from tersely.launch.options import Parser, check_keys
+from tersely.launch.options import Parser, check_keys, note
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="tersely train",
         usage="tersely train RECIPE [options] [--any_key_of_a_recipe VALUE ...]",
         description="Train RECIPE, a recipe file or the name of a shipped one (`tersely recipes` lists them). Any key of "
-        "the recipe can be given as an option: --learning_rate 2e-6",
+        "the recipe can be given as an option (--learning_rate 2e-6), and a part of one too (--reward.beta 0.3)",
+        allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="RECIPE", help="the recipe under accelerate launch, in place of RECIPE")
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
@@ -39,12 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--skip-preflight", action="store_true", help="start without the checks that come first")
     options, rest = parser.parse_known_args(argv)
     name, rest = recipe_and_overrides(options.config, rest)
+    require_single_values(rest)
     from tersely.configs.load import load_recipe
     from tersely.launch.guard import DIE_WITH_PARENT, die_with_parent
 
     if os.environ.get(DIE_WITH_PARENT):
         die_with_parent()
-    recipe = load_recipe(name, overrides_from(rest))
+    recipe = load_recipe(name, overrides_from(rest), note)
     check_keys(recipe, parser)
     for name, value in (recipe.get("env") or {}).items():
         os.environ.setdefault(name, str(value))
@@ -77,8 +79,8 @@ def recipe_and_overrides(config: str | None, words: Sequence[str]) -> tuple[str,
 
 
 def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
-    """`--key value` pairs, values read as YAML; a key without a value is true."""
-    import yaml
+    """`--key value` pairs; a key without a value is true, and a key may be dotted (`reward.beta`)."""
+    from tersely.configs.overrides import parse_value
 
     overrides: dict[str, Any] = {}
     position = 0
@@ -90,11 +92,19 @@ def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
         if not found and position < len(arguments) and not arguments[position].startswith("--"):
             value, found = arguments[position], "="
             position += 1
-        try:
-            overrides[key[2:]] = yaml.safe_load(value) if found else True
-        except yaml.YAMLError as error:
-            raise SpecError(f"{key} is {value!r}, which is no YAML value; a text goes in quotes of its own") from error
+        overrides[key[2:]] = parse_value(key[2:], value) if found else True
     return overrides
+
+
+def require_single_values(words: Sequence[str]) -> None:
+    """Raise for a list of values, which a launcher takes apart."""
+    from tersely.launch.sweep import split_axes
+
+    for axis in split_axes(words)[1]:
+        raise SpecError(
+            f"--{axis.key}: got {len(axis.texts)} values ({', '.join(axis.texts)}), and tersely train is one run. Use "
+            "tersely launch local or slurm, which make a run of each"
+        )
 
 
 def preflight(recipe: dict[str, Any], skip: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from tersely.checks import SpecError
 from tersely.configs.load import list_methods, list_recipes, load_method, load_recipe
@@ -58,12 +59,68 @@ def test_stages_of_the_preset_are_not_lost(tmp_path):
     assert load_recipe(recipe(tmp_path, f"method: {preset}\n"))["stages"] == [{"name": "one", "steps": 2}]
 
 
-def test_a_method_that_the_recipe_would_hide_is_refused(tmp_path):
-    path = recipe(tmp_path, "method: alp\nreward: {name: alp, beta: 0.3}\n")
-    with pytest.raises(SpecError, match="fills reward itself, which method 'grpo' would not change"):
-        load_recipe(path, {"method": "grpo"})
-    assert load_recipe(path, {"method": "grpo", "reward": "correctness"})["advantage"] == "group_zscore"
-    assert load_recipe(path, {"method": "alp"})["reward"]["beta"] == 0.3
+def test_an_overriding_method_replaces_what_the_one_before_it_decided(tmp_path):
+    """Also in a resolved recipe, which states every slot: or three runs of a sweep would train one method."""
+    path = recipe(tmp_path, "method: alp\nreward: {name: alp, beta: 0.3}\nfilter: mixed_groups\nmax_steps: 7\n")
+    resolved = recipe(tmp_path, yaml.safe_dump({**load_recipe(path), "stages": [{"name": "a", "share": 1}]}), "r.yaml")
+    for method in ("grpo", "dler", "lapo"):
+        said: list[str] = []
+        found = load_recipe(resolved, {"method": method}, said.append)
+        wanted = load_recipe(recipe(tmp_path, f"method: {method}\nmax_steps: 7\n", "plain.yaml"))
+        assert found == wanted
+        assert len(said) == 1 and f"method {method} replaces" in said[0] and "beta: 0.3" in said[0]
+    assert load_recipe(path, {"method": "grpo", "reward": "alp"})["reward"] == "alp"
+    said = []
+    assert load_recipe(path, {"method": "alp"}, said.append)["reward"]["beta"] == 0.3 and not said
+    none = recipe(tmp_path, "reward: {name: kimi}\n", "none.yaml")
+    assert load_recipe(none, {"method": "grpo"}, said.append)["reward"] == load_method("grpo")["reward"] and said
+
+
+def test_settings_of_the_method_before_go_and_the_users_stay(tmp_path):
+    preset = recipe(tmp_path, "reward: correctness\nsettings: {beta: 0.001, num_iterations: 2}\n", "preset.yaml")
+    path = recipe(tmp_path, f"method: {preset}\nbeta: 0.001\nnum_iterations: 3\n")
+    assert load_recipe(path, {"method": "grpo"}).keys() >= {"num_iterations"}
+    assert "beta" not in load_recipe(path, {"method": "grpo"})
+
+
+@pytest.mark.parametrize(
+    ("text", "dotted", "found"),
+    [
+        ("method: alp", {"reward.beta": 0.3}, lambda r: r["reward"] == {**load_method("alp")["reward"], "beta": 0.3}),
+        ("reward: alp", {"reward.beta": 0.3}, lambda r: r["reward"] == {"name": "alp", "beta": 0.3}),
+        ("seed: 1", {"policy.clip_high": 0.3}, lambda r: r["policy"] == {"name": "clip", "clip_high": 0.3}),
+        ("seed: 1", {"verifier.timeout": 3}, lambda r: r["verifier"] == {"timeout": 3}),
+        ("reward: [correctness, alp]", {"reward.alp.beta": 1}, lambda r: r["reward"][1] == {"name": "alp", "beta": 1}),
+        ("reward: [correctness, alp]", {"reward.1.beta": 1}, lambda r: r["reward"][1] == {"name": "alp", "beta": 1}),
+        ("reward: [alp]", {"reward.beta": 1}, lambda r: r["reward"] == [{"name": "alp", "beta": 1}]),
+        (
+            "policy: {name: gspo, base: clip}",
+            {"policy.base.x": 1},
+            lambda r: r["policy"]["base"] == {"name": "clip", "x": 1},
+        ),
+        (
+            "stages: [{name: a, steps: 2}, {name: b, steps: 2}]",
+            {"stages.b.steps": 9},
+            lambda r: r["stages"][1]["steps"] == 9,
+        ),
+        ("reward: kimi", {"reward.beta": 1, "reward": "alp"}, lambda r: r["reward"] == {"name": "alp", "beta": 1}),
+    ],
+)
+def test_a_dotted_key_sets_one_part(tmp_path, text, dotted, found):
+    assert found(load_recipe(recipe(tmp_path, text), dotted))
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ("reward: [correctness, alp]", "reward.beta", "list of 2; name one"),
+        ("seed: 1", "seed.x", "seed is 1, which has no parameters"),
+        ("seed: 1", "reward..beta", "empty part"),
+    ],
+)
+def test_a_dotted_key_that_leads_nowhere_is_refused(tmp_path, text, key, message):
+    with pytest.raises(SpecError, match=message):
+        load_recipe(recipe(tmp_path, text), {key: 1})
 
 
 def test_recipe_without_a_method_stands_alone(tmp_path):

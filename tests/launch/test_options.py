@@ -90,7 +90,10 @@ def test_options_of_the_evaluation_behind_a_job_are_read_now(capsys):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("train --config testbed/alp --learning_rate [1 --dry-run", "--learning_rate is '[1', which is no YAML value"),
+        (
+            "train --config testbed/alp --learning_rate [1 --dry-run",
+            "learning_rate: got '[1', which is not a YAML value",
+        ),
         ("launch slurm testbed/alp --gpus-per-node 1 --micro_batch abc --dry-run", "micro_batch is 'abc'"),
         ("serve {empty} --dry-run", "recipe needs model_name_or_path"),
     ],

@@ -74,7 +74,7 @@ def test_a_plan_for_another_machine(capsys):
     [
         (["--grup_size", "8"], "did you mean 'group_size'"),
         (["--micro_batch", "7"], "micro_batch"),
-        (["--method", "alpp"], "fills reward itself, which method 'alpp' would not change"),
+        (["--method", "alpp"], "method 'alpp' does not exist; did you mean 'alp'"),
     ],
 )
 def test_a_dry_run_finds_what_a_run_would_stumble_over(options, message):

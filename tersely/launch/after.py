@@ -1,0 +1,86 @@
+"""The runs of `tersely launch local`, one after the other, what is evaluated after each, and one report over all."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tersely.launch.local import Launch, Start
+
+
+def check_evaluation(options: argparse.Namespace) -> None:
+    """The evaluation runs hours later: its benchmarks and options are checked now."""
+    if not options.eval:
+        return
+    from tersely.eval import command
+    from tersely.eval.benchmarks import find_benchmark
+
+    for name in filter(None, map(str.strip, options.eval.split(","))):
+        find_benchmark(name)
+    command.parser().parse_args(["model", *shlex.split(options.eval_options)])
+
+
+def run_all(starts: Sequence[Start], options: argparse.Namespace, run_dir: Path) -> int:
+    """Train and evaluate each; returns the first exit status that is not 0. A run that fails does not stop the others.
+
+    With `--resume` a sweep continues the runs that have begun, starts the others, and leaves finished ones alone.
+    """
+    from tersely.launch.local import Launch
+    from tersely.rl.resume import require_folder
+
+    swept = len(starts) > 1
+    if options.resume and not swept:
+        require_folder(starts[0].run_dir)
+    statuses: dict[str, int] = {}
+    for number, start in enumerate(starts, start=1):
+        if swept:
+            print(f"launch: run {number} of {len(starts)}: {start.name}", flush=True)
+        launch = Launch(start.command, start.run_dir, options.grace, start.secrets)
+        if swept and options.resume and (start.run_dir / "final" / "config.json").is_file():
+            print(f"launch: {start.run_dir / 'final'} is there; done before", flush=True)
+            status = 0
+        else:
+            resume = options.resume and (not swept or (start.run_dir / "config.yaml").is_file())
+            status = launch.run(options.retries, resume)
+        if status == 0 and options.eval and launch.asked is None:
+            status = evaluate(start, options, launch)
+        statuses[start.name] = status
+        if launch.asked is not None:
+            break
+    if swept:
+        report(starts, statuses, run_dir)
+    return next((status for status in statuses.values() if status), 0)
+
+
+def evaluate(start: Start, options: argparse.Namespace, launch: Launch) -> int:
+    """`tersely eval` of a run's last weights, into its folder."""
+    name = start.name or start.run_dir.name
+    words = [str(start.run_dir / "final"), "--benchmarks", options.eval, "--out", str(start.run_dir / "eval")]
+    command = [sys.executable, "-m", "tersely.launch.cli", "eval", *words, "--name", name]
+    command += shlex.split(options.eval_options)
+    print(f"launch: {shlex.join(command)}", flush=True)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    while child.poll() is None:
+        if launch.asked is not None:
+            child.terminate()
+        time.sleep(0.2)
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def report(starts: Sequence[Start], statuses: dict[str, int], run_dir: Path) -> None:
+    """One line per run, and one report over those that left something to report."""
+    for start in starts:
+        status = statuses.get(start.name)
+        said = "not started" if status is None else "finished" if status == 0 else f"exit status {status}"
+        print(f"launch: {start.name}: {said}, {start.run_dir}", flush=True)
+    begun = [str(start.run_dir) for start in starts if (start.run_dir / "metrics.jsonl").is_file()]
+    if begun:
+        words = ["report", *begun, "--out", str(run_dir / "report")]
+        subprocess.run([sys.executable, "-m", "tersely.launch.cli", *words], stdin=subprocess.DEVNULL, check=False)

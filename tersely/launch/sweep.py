@@ -1,0 +1,197 @@
+"""Sweeps: the runs of `--seeds 1,2 --sweep reward.beta=0.1,0.2`, each with a name that says what it is.
+
+An axis is a key and its values. Values stand between commas; commas inside brackets or quotes belong to a value. A list for
+a single key (`--reward.beta 0.1,0.2`) is an axis too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tersely.checks import SpecError
+from tersely.configs.load import SLOT_KEYS, with_overrides
+from tersely.configs.overrides import parse_value, recipe_keys, split_values, unquoted
+
+NOT_SWEPT = ("run_dir", "run_name", "output_dir", "env")
+LONGEST_NAME = 80
+"""Letters of one key and value in a folder's name."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    key: str
+    texts: tuple[str, ...]
+    """The values as they were typed."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One run of a sweep."""
+
+    name: str
+    """Its folder below the run_dir of the recipe; "" without a sweep."""
+    words: tuple[str, ...]
+    """What the command line of `tersely train` needs beside the user's own words."""
+    recipe: dict[str, Any]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", metavar="1,2,3", help="one run per seed")
+    parser.add_argument(
+        "--sweep", action="append", default=[], metavar="KEY=A,B", help="one run per value of a key; repeatable"
+    )
+
+
+def split_axes(words: Sequence[str]) -> tuple[list[str], list[Axis]]:
+    """(the words without them, the axes): `--reward.beta 0.1,0.2` is an axis, `--instruction "First, think."` is not."""
+    rest: list[str] = []
+    axes: list[Axis] = []
+    position = 0
+    while position < len(words):
+        key, found, value = words[position].partition("=")
+        taken = 1
+        if not found and position + 1 < len(words) and not words[position + 1].startswith("--"):
+            value, taken = words[position + 1], 2
+        if key.startswith("--") and len(parts := _list(key[2:], value)) > 1:
+            axes.append(Axis(key[2:], tuple(parts)))
+        else:
+            rest += words[position : position + taken]
+        position += taken
+    return rest, axes
+
+
+def _list(key: str, text: str) -> list[str]:
+    if "," not in text or (key in recipe_keys("text") and key != "method"):
+        return []
+    try:
+        parts = split_values(text)
+    except SpecError:
+        return []  # a value of its own; YAML says what is wrong with it
+    by_name = key in SLOT_KEYS or key == "method" or "." in key
+    plain = [part for part in parts if part[:1] not in ("{", "[")]
+    if not all(parts) or any(re.search(r"\s", part) for part in plain) or re.search(r",\s", text) and plain:
+        return []
+    return parts if by_name or all(_is_number(part) for part in parts) else []
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def axes_of(options: argparse.Namespace, found: Sequence[Axis] = ()) -> list[Axis]:
+    """Those of `--seeds`, `--sweep` and of single keys. `SpecError` for one that is not a list, or stands twice."""
+    axes = []
+    if options.seeds:
+        seeds = split_values(options.seeds)
+        if not all(re.fullmatch(r"\d+", seed) for seed in seeds):
+            raise SpecError(f"--seeds is {options.seeds!r}; it must be whole numbers such as 1,2,3")
+        axes.append(Axis("seed", tuple(str(int(seed)) for seed in seeds)))
+    for sweep in options.sweep:
+        key, found_value, values = sweep.partition("=")
+        texts = split_values(values)
+        if not found_value or not all(texts):
+            raise SpecError(f"--sweep is {sweep!r}; it looks like learning_rate=1e-6,2e-6")
+        axes.append(Axis(key.strip(), tuple(texts)))
+    axes += found
+    keys = [axis.key for axis in axes]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise SpecError(
+                f"{key} is swept twice, by {' and '.join(_said(axis) for axis in axes if axis.key == key)}; a run has one "
+                f"{key}. Give all values once"
+            )
+        if key in NOT_SWEPT:
+            raise SpecError(f"{key} cannot be swept: every run of a sweep gets its own folder below run_dir")
+    return axes
+
+
+def _said(axis: Axis) -> str:
+    return f"{axis.key}={','.join(axis.texts)}"
+
+
+def variants(
+    recipe: Mapping[str, Any],
+    axes: Sequence[Axis],
+    stated: Mapping[str, Any],
+    tell: Callable[[str], None] | None = None,
+) -> list[Variant]:
+    """Every combination of the axes. `recipe`: the resolved one; `stated`: the overrides of the command line in it."""
+    if not axes:
+        return [Variant("", (), dict(recipe))]
+    for axis in axes:
+        if axis.key in stated:
+            raise SpecError(f"{axis.key} is given as --{axis.key} and swept by {_said(axis)}; give it once")
+    run_dir = Path(str(recipe.get("run_dir") or "runs/run"))
+    found: list[Variant] = []
+    seen: dict[str, tuple[str, ...]] = {}
+    said: list[str] = []
+    for texts in itertools.product(*(axis.texts for axis in axes)):
+        pairs = [(axis.key, unquoted(axis.key, text)) for axis, text in zip(axes, texts, strict=True)]
+        values = {key: parse_value(key, text) for key, text in pairs}
+        same = repr([(key, _plain(value)) for key, value in values.items()])
+        if same in seen:
+            raise SpecError(f"the sweep has the same run twice: {_pairs(axes, seen[same])} and {_pairs(axes, texts)}")
+        seen[same] = texts
+        name = "-".join(_label(key, text, values[key]) for key, text in pairs)
+        if name in [variant.name for variant in found]:
+            name += "-" + hashlib.sha256(same.encode()).hexdigest()[:6]
+        if recipe.get("run_name"):
+            values["run_name"] = f"{recipe['run_name']}-{name}"
+            pairs = [*pairs, ("run_name", values["run_name"])]
+        task = with_overrides(recipe, {**stated, **values}, said.append)
+        _require_effect(task, [axis.key for axis in axes])
+        folder = str(run_dir / name)
+        words = [f"--{key}={text}" for key, text in [*pairs, ("run_dir", folder)]]
+        found.append(Variant(name, tuple(words), {**task, "run_dir": folder}))
+    if tell is not None:
+        for line in dict.fromkeys(said):
+            tell(line)
+    return found
+
+
+def _pairs(axes: Sequence[Axis], texts: Sequence[str]) -> str:
+    return ", ".join(f"{axis.key}={text}" for axis, text in zip(axes, texts, strict=True))
+
+
+def _plain(value: Any) -> Any:
+    """Comparable: `1e-6` and `0.000001` are one value."""
+    if isinstance(value, Mapping):
+        return sorted((str(key), _plain(inner)) for key, inner in value.items())
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, str | int | float) and not isinstance(value, bool) and _is_number(str(value)):
+        return float(value)
+    return value
+
+
+def _label(key: str, text: str, value: Any) -> str:
+    """`reward.beta_0.1`. A whole number is written as it is used: YAML reads 010 as 8."""
+    said = str(value) if isinstance(value, int) and not isinstance(value, bool) else text
+    word = re.sub(r"[^A-Za-z0-9.+]+", "_", said)
+    word = word.strip("_") if said[:1] in "{[\"'" else word
+    if len(word) > LONGEST_NAME:
+        word = word[:LONGEST_NAME] + "_" + hashlib.sha256(said.encode()).hexdigest()[:6]
+    return f"{key}_{word}"
+
+
+def _require_effect(recipe: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """A stage that states a swept key itself would make the run's name wrong."""
+    stages = [stage for stage in recipe.get("stages") or [] if isinstance(stage, Mapping)]
+    for key in (key.partition(".")[0] for key in keys):
+        own = [str(s.get("name")) for s in stages if key in s or key in (s.get("settings") or {})]
+        if own and key not in ("stages", "method") and (key == "seed" or len(own) == len(stages)):
+            raise SpecError(
+                f"{key} is swept, and stage {', '.join(own)} states {key} itself, so the swept value has no effect there; "
+                f"take {key} out of the stage"
+            )

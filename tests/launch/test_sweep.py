@@ -1,0 +1,138 @@
+"""Sweeps: what each run is, and that its name says so."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from tersely.checks import SpecError
+from tersely.configs.load import SLOT_KEYS, load_method, load_recipe
+from tersely.launch import local, slurm, sweep
+from tersely.launch.train import overrides_from
+
+
+def runs(*words: str, recipe: str = "testbed/alp") -> dict[str, dict]:
+    """Name -> resolved recipe, by the parser of `launch local`'s axes."""
+    import argparse
+
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    sweep.add_options(parser)
+    options, rest = parser.parse_known_args(words)
+    rest, found = sweep.split_axes(rest)
+    stated = overrides_from(rest)
+    made = sweep.variants(load_recipe(recipe, stated), sweep.axes_of(options, found), stated)
+    for variant in made:  # the words make the same run as the recipe
+        assert load_recipe(recipe, {**stated, **overrides_from(variant.words)}) == variant.recipe or not variant.words
+    return {variant.name: variant.recipe for variant in made}
+
+
+def test_three_methods_are_three_methods(tmp_path):
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(yaml.safe_dump(load_recipe("testbed/alp")))
+    for recipe in ("testbed/alp", str(resolved)):
+        made = runs("--sweep", "method=alp,grpo,dler", recipe=recipe)
+        assert made["method_alp"]["reward"] == load_recipe("testbed/alp")["reward"], "its own method changes nothing"
+        for method in ("grpo", "dler"):
+            found = made[f"method_{method}"]
+            preset = load_method(method)
+            assert all(found[slot] == preset[slot] for slot in SLOT_KEYS if slot in preset)
+            assert found["learning_rate"] == load_recipe("testbed/alp")["learning_rate"]
+
+
+def test_a_slot_of_the_command_line_holds_for_all_methods():
+    made = runs("--method", "alp,dler", "--reward", "kimi")
+    assert {name: found["reward"] for name, found in made.items()} == {"method_alp": "kimi", "method_dler": "kimi"}
+
+
+def test_dotted_keys_lists_and_mappings():
+    made = runs("--reward.beta", "0.1,0.2", "--sweep", "policy={name: clip, clip_high: 0.3},sapo", "--seeds", "1,2")
+    assert len(made) == 8
+    found = made["seed_2-policy_name_clip_clip_high_0.3-reward.beta_0.1"]
+    assert found["seed"] == 2 and found["reward"]["beta"] == 0.1 and found["policy"]["clip_high"] == 0.3
+    assert found["reward"]["normalizer"] == load_recipe("testbed/alp")["reward"]["normalizer"]
+    made = runs("--sweep", "reward=[correctness, alp],[correctness, {name: kimi, weight: 0.5}]")
+    assert [found["reward"] for found in made.values()] == [
+        ["correctness", "alp"],
+        ["correctness", {"name": "kimi", "weight": 0.5}],
+    ]
+
+
+def test_text_with_commas_is_no_sweep():
+    assert list(runs("--instruction", "First, think, then answer.")) == [""]
+    assert list(runs("--report_to", "[wandb,trackio]")) == [""]
+    made = runs("--sweep", "instruction=\"First, think.\",'Be brief: 3 words # at most.'")
+    assert [found["instruction"] for found in made.values()] == ["First, think.", "Be brief: 3 words # at most."]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "1,2", "--sweep", "seed=3,4"], "seed is swept twice"),
+        (["--seeds", "1,2", "--seed", "3,4"], "seed is swept twice"),
+        (["--seeds", "1,2", "--seed", "3"], "seed is given as --seed and swept"),
+        (["--seeds", "1,1"], "the same run twice"),
+        (["--seeds", "1,01"], "the same run twice"),
+        (["--sweep", "learning_rate=1e-6,0.000001"], "the same run twice"),
+        (["--sweep", "run_dir=a,b"], "run_dir cannot be swept"),
+        (["--sweep", "reward.beta=[1,2"], "is missing at the end"),
+        (["--sweep", "learning_rate=1e-6,"], "it looks like"),
+    ],
+)
+def test_names_that_would_be_wrong_are_refused(words, message):
+    with pytest.raises(SpecError, match=message):
+        runs(*words)
+
+
+def test_the_name_has_the_number_that_is_used():
+    assert [found["seed"] for found in runs("--sweep", "seed=010,3").values()] == [8, 3]
+    assert list(runs("--sweep", "seed=010,3")) == ["seed_8", "seed_3"]
+    assert list(runs("--seeds", "010,3")) == ["seed_10", "seed_3"]
+
+
+def test_a_stage_that_hides_the_swept_value_is_refused(tmp_path):
+    path = tmp_path / "staged.yaml"
+    path.write_text("max_steps: 4\nstages: [{name: a, share: 0.5, settings: {seed: 9}}, {name: b, share: 0.5}]\n")
+    with pytest.raises(SpecError, match="stage a states seed itself"):
+        runs("--seeds", "1,2", recipe=str(path))
+
+
+def test_a_named_run_keeps_its_name_apart_in_services():
+    made = runs("--run_name", "mine", "--seeds", "1,2")
+    assert [found["run_name"] for found in made.values()] == ["mine-seed_1", "mine-seed_2"]
+
+
+def test_a_list_for_a_single_run_names_the_launchers(capsys):
+    from tersely.launch.cli import main
+
+    assert main(["train", "testbed/alp", "--dry-run", "--reward.beta", "0.1,0.2"]) == 2
+    assert "tersely launch local" in capsys.readouterr().err
+
+
+def test_both_launchers_show_the_same_runs(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    words = ["testbed/alp", "--dry-run", "--sweep", "method=alp,grpo", "--seeds", "1,2"]
+    assert local.main(words) == 0
+    printed = capsys.readouterr()
+    names = [f"seed_{seed}-method_{method}" for seed in (1, 2) for method in ("alp", "grpo")]
+    assert [line.rpartition("/")[2] for line in printed.out.splitlines()] == names
+    assert slurm.main([*words, "--gpus-per-node", "0"]) == 0
+    assert all(f"/{name}" in capsys.readouterr().out for name in names[:1])
+
+
+@pytest.mark.slow
+def test_a_local_sweep_trains_each_run_and_reports_over_all(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    tiny = "--max_steps 1 --group_size 2 --prompts_per_step 2 --micro_batch 2 --max_completion_length 8 --save_steps 1"
+    words = ["testbed/alp", *tiny.split(), "--run_dir", str(tmp_path / "runs"), "--method", "alp,grpo"]
+    assert local.main([*words, "--eval", "testbed", "--eval-options", "--limit 2 --samples 1 --max-new-tokens 8"]) == 0
+    for method in ("alp", "grpo"):
+        folder = tmp_path / "runs" / f"method_{method}"
+        stored = yaml.safe_load((folder / "config.yaml").read_text())
+        assert stored["reward"] == load_recipe("testbed/alp" if method == "alp" else "testbed/grpo")["reward"]
+        assert (folder / "final" / "config.json").is_file()
+    report = json.loads((tmp_path / "runs" / "report" / "report.json").read_text())
+    assert {run["name"] for run in report["runs"]} == {"method_alp", "method_grpo"}
+    before = capfd.readouterr().out
+    assert "method_grpo: finished" in before
