@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup engines quickstart quickstart-compare test test-fast test-engines e2e lint format docs bench gpu clean
+.PHONY: help install setup engines quickstart quickstart-compare test test-fast test-engines e2e contracts lint format docs bench gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test-engines: $(VENV)/.engines  ## install vLLM (its CPU build without a GPU) an
 
 e2e: $(VENV)/.dev  ## only the tests with real processes and engines
 	$(BIN)/python -m pytest -m 'e2e or vllm or deepspeed or browser'
+
+contracts: $(VENV)/.engines  ## what we ask of every declared vLLM, asked of its GPU build's own code (no GPU needed)
+	TERSELY_CONTRACTS=all $(BIN)/python -m pytest tests/contracts
 
 lint: $(VENV)/.dev  ## linter, formatter, spelling, types
 	$(BIN)/ruff check .

@@ -115,7 +115,8 @@ class ServedWeights:
                 return work(address)
             except ServerRefused as error:
                 down[address] = (
-                    f"{error} (weights are exchanged through vLLM's development endpoints: VLLM_SERVER_DEV_MODE=1)"
+                    f"{error} (weights are exchanged through vLLM's development endpoints, which need VLLM_SERVER_DEV_MODE=1 "
+                    "and vLLM 0.27 or later)"
                 )
             except (ServerDown, KeyError, TypeError) as error:
                 down[address] = f"{address}: {error}"

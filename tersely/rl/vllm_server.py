@@ -183,7 +183,7 @@ class ServerEngine:
         ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
         if ids is None or logprobs is None or len(ids) != len(logprobs):
             raise ServerRefused(
-                f"{address} gives no token ids with log-probs; training needs a vLLM server, 0.22 to 0.31"
+                f"{address} gives no token ids with log-probs; training needs a vLLM server, 0.27 to 0.31"
             )
         self._check_name(address)
         ended = "stop" if ids and ids[-1] in request.stop_ids else "eos"

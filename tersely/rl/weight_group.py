@@ -51,7 +51,8 @@ class NCCL:
         if device.type != "cuda":
             return False
         try:
-            from vllm.distributed.weight_transfer.nccl_common import trainer_init  # noqa: F401
+            # earlier ones wait for tensors that are not packed
+            from vllm.distributed.weight_transfer.nccl_common import NCCLRendezvous, trainer_init  # noqa: F401
         except ImportError:
             return False
         return True
