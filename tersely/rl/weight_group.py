@@ -51,7 +51,7 @@ class NCCL:
         if device.type != "cuda":
             return False
         try:
-            # earlier ones wait for tensors that are not packed
+            # the form of 0.28 and later: packing is agreed when the group is made
             from vllm.distributed.weight_transfer.nccl_common import NCCLRendezvous, trainer_init  # noqa: F401
         except ImportError:
             return False

@@ -268,12 +268,33 @@ def transfer() -> dict[str, Any]:
     import vllm.distributed.weight_transfer.nccl_engine as engine
     from vllm.distributed.weight_transfer import nccl_common, packed_tensor
 
-    engine.NCCLWeightTransferUpdateInfo(names=["a"], dtype_names=["bfloat16"], shapes=[[2, 3]])
-    init = engine.NCCLWeightTransferInitInfo
-    made = init(master_address="127.0.0.1", master_port=1, rank_offset=1, world_size=2)
+    bodies = sent_bodies()
+    engine.NCCLWeightTransferUpdateInfo(**bodies["/update_weights"]["update_info"])
+    made = engine.NCCLWeightTransferInitInfo(**bodies["/init_weight_transfer_engine"]["init_info"])
     inspect.signature(nccl_common.trainer_init).bind({})
     inspect.signature(packed_tensor.packed_nccl_broadcast_producer).bind(iter([]), None, src=0, post_iter_func=None)
-    return {"usable": True, "packed": getattr(made, "packed", True)}
+    return {"usable": True, "packed": made.packed}
+
+
+def sent_bodies() -> dict[str, Any]:
+    """What `WeightGroup` posts for one tensor, by path."""
+    import torch
+
+    from tersely.rl import weight_group
+
+    bodies: dict[str, Any] = {}
+
+    def call(address: str, path: str, body: Any = None, timeout_s: float = 0.0) -> Any:
+        bodies[path] = body
+        return {"world_size": 1}
+
+    with mock.patch.object(weight_group, "address_seen_from", lambda server: "127.0.0.1"):
+        group = weight_group.WeightGroup(mock.MagicMock(backend="nccl"), call, 5.0)
+        group.join(["http://a:1"])
+        group.begin()
+        group.send([("a", torch.ones(2, 3))])
+        group.end()
+    return bodies
 
 
 def sleep(package: Path) -> dict[str, bool]:
