@@ -12,6 +12,7 @@ from typing import Any
 from tersely.checks import SpecError, require_range
 from tersely.eval.trained_prompt import asked, chosen_prompting, prompt_line
 from tersely.launch.options import Parser
+from tersely.rl.prompt_check import check_template
 from tersely.rl.prompting import variable_warnings
 
 
@@ -129,6 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         seed=options.seed,
     )
     evaluator.prompting = prompting
+    system = prompting.system_prompt if options.system_prompt is None else options.system_prompt
+    check_template(evaluator.tokenizer, prompting.chat_template_kwargs, system)
     for line in variable_warnings(evaluator.tokenizer, prompting.chat_template_kwargs):
         print(f"warning: {line}", flush=True)
     try:
@@ -188,7 +191,7 @@ def longest_sequence(
     if not options.tokenizer:
         require_place(options.model)
     how = {key: getattr(options, key) for key in ("limit", "instruction", "system_prompt")}
-    tokenizer = load_tokenizer(options.tokenizer or options.model)
+    tokenizer = load_tokenizer(options.tokenizer or options.model, needs_pad=False)
     return needed_context(tokenizer, benchmarks, plans, options.max_new_tokens, prompting, **how)
 
 

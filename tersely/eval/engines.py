@@ -92,7 +92,7 @@ def transformers_evaluator(
 
     name = model if isinstance(model, str) else str(getattr(model.config, "_name_or_path", "") or "in memory")
     if tokenizer is None or isinstance(tokenizer, str):
-        tokenizer = load_tokenizer(tokenizer or name)
+        tokenizer = load_tokenizer(tokenizer or name, needs_pad=False)
     if isinstance(model, str):
         model = _load(model, dtype)
     return Evaluator(
@@ -153,7 +153,7 @@ def _vllm(
     from tersely.rl.models import load_tokenizer, model_location
     from tersely.rl.vllm_engine import VLLMEngine
 
-    tokens = load_tokenizer(tokenizer)
+    tokens = load_tokenizer(tokenizer, needs_pad=False)
     known = [length for length in (max_model_len, _context(model_location(model))) if length]
     length = min(known, default=None)
     sizes: dict[str, Any] = {"max_model_len": length, "gpu_memory_utilization": gpu_memory_utilization}
@@ -177,7 +177,7 @@ def _served(
     from tersely.eval.server_engine import ServerEngine
     from tersely.rl.models import load_tokenizer
 
-    tokens = load_tokenizer(tokenizer)
+    tokens = load_tokenizer(tokenizer, needs_pad=False)
     engine = ServerEngine(address, tokens)
     return Evaluator(
         model,

@@ -24,6 +24,7 @@ def dry_run(recipe: dict[str, Any], options: Any) -> int:
     from tersely.launch.preflight_model import sharding
     from tersely.launch.train import check_stage
     from tersely.rl.config import split_recipe, world_size
+    from tersely.rl.prompt_check import example_prompt
     from tersely.rl.redaction import redacted
     from tersely.rl.stages import stages_of
 
@@ -41,6 +42,8 @@ def dry_run(recipe: dict[str, Any], options: Any) -> int:
     how = ("zero2" if there.gpus > 1 else "none") if there.elsewhere else sharding()
     for line in dry_run_lines(parts, there, how, options.mean_tokens):
         print(line)
+    if shown_parts := [one for one in parts if one[0] is not None]:
+        print(example_prompt(*shown_parts[0], tokens=options.show_tokens))
     return 0
 
 

@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sharding", default=None, help="none, zero1, zero2, zero3 or fsdp2, for the memory estimate")
     parser.add_argument("--price-per-hour", type=float, help="of the whole machine; prints the cost")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N rollouts")
+    parser.add_argument("--show-tokens", action="store_true", help="the first prompt as token ids too")
     parser.add_argument("--force", action="store_true", help="exit status 0 whatever was found")
     parser.add_argument("--json", action="store_true", help="findings and plan as JSON")
     options, rest = parser.parse_known_args(argv)
@@ -123,24 +124,18 @@ def _with_model(
     stages: list[tuple[str | None, Any]], options: Any, found: list[Finding], there: planning.Target
 ) -> list[str]:
     """Model, data, lengths, memory, disk of every stage; then the rollouts of the first, for the steps of all."""
-    from transformers import AutoConfig
-
     from tersely.launch import preflight_model as about
     from tersely.launch.train import planned_steps
     from tersely.rl.data import load_problems_with_card
-    from tersely.rl.models import load_tokenizer, model_location
-    from tersely.rl.prompting import variable_warnings
+    from tersely.rl.models import load_tokenizer
+    from tersely.rl.prompt_check import check_template, check_vocabulary, model_config, prompt_lengths
+    from tersely.rl.prompting import trained_prompting, variable_warnings
     from tersely.rl.rollout import Template
 
     parts = stages[0][1]
     run, _, args = parts
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
-    try:
-        config = AutoConfig.from_pretrained(
-            model_location(run.model_name_or_path), trust_remote_code=args.trust_remote_code
-        )
-    except (OSError, ValueError) as error:
-        raise SpecError(f"model_name_or_path {run.model_name_or_path!r}: no config ({error})") from error
+    config = model_config(run.model_name_or_path, args.trust_remote_code)
     dataset, card = load_problems_with_card(
         run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt
     )
@@ -148,7 +143,14 @@ def _with_model(
     found.append(Finding("ok", "data", f"{card.rows} problems, fingerprint {card.fingerprint}"))
     found += [Finding("warn", "template", line) for line in variable_warnings(tokenizer, args.chat_template_kwargs)]
     found += about.tokenizer_findings(tokenizer, Template.of(tokenizer, args.chat_template_kwargs))
-    longest = about.longest_prompt(tokenizer, dataset)
+    prompting = trained_prompting(run, args, parts[1].plan)
+    check_template(tokenizer, args.chat_template_kwargs, run.system_prompt)
+    check_vocabulary(run.model_name_or_path, tokenizer, config)
+    longest = max(prompt_lengths(tokenizer, dataset, prompting))
+    first = dataset[0]["prompt"]
+    found.append(Finding("note", "prompt", repr(prompting.text(tokenizer, first))))
+    if options.show_tokens:
+        found.append(Finding("note", "prompt", f"as tokens: {prompting.ids(tokenizer, first)}"))
     shape = about.shape_of(config)
     how = options.sharding or (("zero2" if there.gpus > 1 else "none") if there.elsewhere else about.sharding())
     for name, (stage_run, _, stage_args) in stages:

@@ -11,8 +11,6 @@ from tersely.launch.memory import SHARDING, Load, Shape, checkpoint_bytes, estim
 from tersely.launch.planning import VLLM_FIXED, Target, cache_per_token
 
 GIB = 1 << 30
-PROMPTS_READ = 512
-"""Prompts whose length is counted, from the first."""
 ROOM = 0.92
 """Share of a GPU that the estimate may fill: the rest is fragmentation and buffers."""
 
@@ -73,15 +71,6 @@ def length_findings(longest: int, args: Any, config: Any) -> Iterator[Finding]:
             yield Finding("fail", "lengths", f"{text}: more than {name} of {room}", mend)
             return
     yield Finding("ok", "lengths", f"{text}, context {context}")
-
-
-def longest_prompt(tokenizer: Any, dataset: Any) -> int:
-    """Tokens of the longest of the first prompts, template included."""
-    rows = dataset.select(range(min(PROMPTS_READ, len(dataset))))
-    return max(
-        len(tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"])
-        for row in rows
-    )
 
 
 def memory_findings(shape: Shape, run: Any, args: Any, tokens: int, how: str, there: Target) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the resolved recipe, the batch table and the plan, and stop"
     )
+    parser.add_argument("--show-tokens", action="store_true", help="with --dry-run: the prompt as token ids too")
     planning.add_options(parser)
     parser.add_argument(
         "--mean-tokens", type=float, metavar="N", help="of an answer, for the plan; half the cap otherwise"
@@ -209,8 +210,8 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, start: Any) -> Any:
     from tersely.rl.batch import updates_of_a_batch
     from tersely.rl.data import load_problems_with_card
     from tersely.rl.deadlines import now
-    from tersely.rl.models import load_model
-    from tersely.rl.prompting import variable_warnings
+    from tersely.rl.models import load_model, load_tokenizer
+    from tersely.rl.prompt_check import check_prompts
     from tersely.rl.rehearsal import unread_memory
 
     main_process = os.environ.get("RANK", "0") == "0"
@@ -225,17 +226,16 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, start: Any) -> Any:
     if main_process:
         say("\n".join(shown))
         (run_dir / "batch.txt").write_text(shown[0] + "\n")
-    now("loading the model")
-    model, tokenizer = load_model(run.model_name_or_path, args)
-    if main_process:
-        for line in variable_warnings(tokenizer, args.chat_template_kwargs):
-            say(f"warning: {line}")
     now("reading the dataset")
+    tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
     dataset, card = load_problems_with_card(
         run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt
     )
+    check_prompts(card, dataset, tokenizer, run, objective, args, say if main_process else None)
     if main_process:
         (run_dir / "data.json").write_text(card.to_json() + "\n")
+    now("loading the model")
+    model, tokenizer = load_model(run.model_name_or_path, args)
     now("making the trainer and the engine")
     planned_steps(args, len(dataset), run)
     if main_process:

@@ -26,8 +26,11 @@ def model_location(name: str) -> str:
     return str(model_path())
 
 
-def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
-    """The tokenizer, left-padded, with a chat template and an EOS; a clear error where one is missing."""
+def load_tokenizer(name: str, trust_remote_code: bool = False, needs_pad: bool = True) -> Any:
+    """The tokenizer, left-padded, with a chat template and an EOS; a clear error where one is missing.
+
+    Without `needs_pad` (evaluating and counting) the EOS pads where there is no pad token.
+    """
     location = model_location(name)
     try:
         tokenizer = _tokenizer_class(location).from_pretrained(
@@ -44,6 +47,8 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
         )
     if tokenizer.eos_token_id is None:
         raise SpecError(f"model_name_or_path {name!r}: the tokenizer has no eos_token, so no completion would ever end")
+    if tokenizer.pad_token_id is None and not needs_pad:
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise SpecError(
             f"model_name_or_path {name!r}: the tokenizer has no pad_token; set one that is not the eos_token and save "
@@ -85,7 +90,7 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         raise SpecError(f"model_name_or_path {name!r} cannot be loaded ({_first_line(error)})") from error
     args.model_init_kwargs = None
-    if not Path(location).exists() and model.config.vocab_size < len(tokenizer):
+    if model.config.get_text_config().vocab_size < len(tokenizer):
         raise SpecError(
             f"model_name_or_path {name!r}: the tokenizer has {len(tokenizer)} ids, the model only "
             f"{model.config.vocab_size}"

@@ -11,6 +11,8 @@ from tersely.launch import preflight_model as about
 from tersely.launch.memory import Shape
 from tersely.launch.planning import Target
 from tersely.rl.batch import BatchPlan
+from tersely.rl.prompt_check import prompt_lengths
+from tersely.rl.prompting import Prompting
 
 BIG = Shape(1_500_000_000, 28, 1536, 8960, 12, 2, 128, 151936)
 
@@ -78,7 +80,9 @@ def test_the_longest_prompt_counts_the_template(tokenizer):
 
     rows = [{"prompt": [{"role": "user", "content": text}]} for text in ("1 + 1", "1 + 1 + 1 + 1 + 1")]
     data = datasets.Dataset.from_list(rows)
-    assert about.longest_prompt(tokenizer, data) > about.longest_prompt(tokenizer, data.select([0])) > 3
+    short, long = prompt_lengths(tokenizer, data, Prompting())
+    assert long > short > 3
+    assert prompt_lengths(tokenizer, data, Prompting(plan_instruction="1 + 1", prefill="1"))[0] > short + 3
 
 
 @pytest.mark.parametrize(("gigabytes", "level"), [(None, "note"), (8, "fail"), (400, "ok")])

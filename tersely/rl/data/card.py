@@ -46,6 +46,10 @@ class DataCard:
     instruction: str | None = None
     """The run's own closing sentence, None where each source keeps its own."""
     system_prompt: str | None = None
+    prompt: str | None = None
+    """The first prompt as the model sees it: template, system prompt, instruction and prefill included."""
+    longest_prompt: int | None = None
+    """Tokens, over the whole data set."""
 
     def text(self) -> str:
         """One line a source, its notes, and a line for the whole."""
