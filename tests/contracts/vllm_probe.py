@@ -122,7 +122,7 @@ def parser(api_server: Any) -> Any:
     for name in (
         "vllm.entrypoints.openai.cli_args",
         "vllm.entrypoints.launchers.cli_args",
-        "vllm.entrypoints.cli_args",
+        "vllm.entrypoints.common.cli_args",
     ):
         try:
             return import_module(name).make_arg_parser(made())
