@@ -42,7 +42,7 @@ def run_all(starts: Sequence[Start], options: argparse.Namespace, run_dir: Path)
     for number, start in enumerate(starts, start=1):
         if swept:
             print(f"launch: run {number} of {len(starts)}: {start.name}", flush=True)
-        launch = Launch(start.command, start.run_dir, options.grace, start.secrets)
+        launch = Launch(start.command, start.run_dir, options.grace, start.secrets, start.devices)
         if swept and options.resume and (start.run_dir / "final" / "config.json").is_file():
             print(f"launch: {start.run_dir / 'final'} is there; done before", flush=True)
             status = 0

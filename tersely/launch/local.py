@@ -24,6 +24,8 @@ from typing import IO, Any
 from tersely.checks import SpecError, nearest
 from tersely.launch import sweep
 from tersely.launch.options import Parser, check_keys, note
+from tersely.launch.ranks import Devices, devices_of
+from tersely.rl.batch import PLANNED_WORLD_SIZE
 
 SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD = 75, 2, 3
 NOT_MENDED = (SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD)
@@ -33,6 +35,7 @@ PAUSE_S = 5.0
 TAIL = 400
 STATUS = re.compile(r"(?:non-zero exit status|exitcode\s*:)\s*(-?\d+)")
 """What accelerate and torchrun print of a rank's exit status; their own is always 1."""
+ERROR = re.compile(r"(?:\[rank\d+\]:? ?)?error: ")
 ON_CPU = ("--multi_gpu", "--num_machines", "1", "--dynamo_backend", "no")
 """`--cpu` would start a single process whatever `--num_processes` says; without a GPU the ranks take gloo."""
 
@@ -45,9 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("recipe", help="a recipe file, or the name of a shipped one")
-    parser.add_argument("--processes", type=int, help="ranks; by default one a visible GPU")
+    parser.add_argument(
+        "--processes", type=int, help="ranks; by default one per visible GPU, or the most that divide the batch"
+    )
     parser.add_argument("--accelerate-config", help="zero2, zero3, fsdp2, multi_gpu, single_gpu, or a file of your own")
-    parser.add_argument("--rollout-servers", type=int, default=1, help="of engine: vllm_server, where it names none")
+    parser.add_argument(
+        "--rollout-servers",
+        type=int,
+        help="of engine: vllm_server, where it names none; by default the fewest with which the ranks divide the batch",
+    )
     parser.add_argument("--retries", type=int, default=0, help="restarts, with --resume, after a failure")
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
     parser.add_argument("--grace", type=int, default=600, help="seconds for saving after Ctrl-C or SIGTERM")
@@ -67,22 +76,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_evaluation(options)
     starts = [start_of(variant, options, rest) for variant in sweep.variants(recipe, axes, overrides, note)]
     for start in starts:
+        print(f"launch: {start.devices.line()}", file=sys.stderr, flush=True)
         print(shlex.join(start.shown), flush=True)
-    return 0 if options.dry_run else run_all(starts, options, Path(str(recipe.get("run_dir") or "runs/run")))
+    if options.dry_run:
+        return 0
+    for start in starts:
+        if start.served:
+            check_recipe(start.served)
+    return run_all(starts, options, Path(str(recipe.get("run_dir") or "runs/run")))
 
 
 def start_of(variant: sweep.Variant, options: Any, rest: Sequence[str]) -> Start:
     """The command of one run; `rest` are the user's overrides."""
+    from tersely.launch.machine import gpu_names, visible_gpus
     from tersely.rl.redaction import secret_values, struck
 
     recipe, words = variant.recipe, [*rest, *variant.words]
     run_dir = Path(str(recipe.get("run_dir") or "runs/run"))
-    owned = options.rollout_servers if needs_servers(recipe) else 0
-    command = training_command(options, words, owned)
-    if owned:
-        command = [*serving_command(options.recipe, words, owned, run_dir / "logs"), "--", *command]
+    serve, names = needs_servers(recipe), gpu_names(visible_gpus())
+    devices = devices_of(recipe, names, serve=serve, processes=options.processes, servers=options.rollout_servers)
+    command = training_command(options, words, devices)
+    if serve:
+        command = [*serving_command(options.recipe, words, devices, run_dir / "logs"), "--", *command]
     secrets = secret_values(recipe)
-    return Start(variant.name, command, run_dir, tuple(secrets), [struck(word, secrets) for word in command])
+    shown = [struck(word, secrets) for word in command]
+    served = (options.recipe, *words) if serve else ()
+    return Start(variant.name, command, run_dir, tuple(secrets), shown, devices, served)
 
 
 @dataclass(frozen=True)
@@ -96,6 +115,9 @@ class Start:
     secrets: tuple[str, ...]
     shown: list[str]
     """The command without secrets."""
+    devices: Devices
+    served: tuple[str, ...]
+    """The recipe and its overrides where servers are started for it."""
 
 
 def needs_servers(recipe: Mapping[str, Any]) -> bool:
@@ -103,48 +125,53 @@ def needs_servers(recipe: Mapping[str, Any]) -> bool:
     return recipe.get("engine") == "vllm_server" and not recipe.get("servers")
 
 
-def serving_command(recipe: str, overrides: Sequence[str], number: int, logs: Path) -> list[str]:
-    """What starts `number` servers, each on a GPU of its own where there are any, before the command behind it."""
-    from tersely.launch.machine import visible_gpus
+def check_recipe(words: Sequence[str]) -> None:
+    """What `train --dry-run` refuses is refused before servers load a model."""
+    from tersely.launch.recipe_check import check_in_process
 
+    check_in_process([*words, "--servers", '["http://127.0.0.1:1"]'])
+
+
+def serving_command(recipe: str, overrides: Sequence[str], devices: Devices, logs: Path) -> list[str]:
+    """The command that starts the servers, each on a GPU of its own where there are any, before the command after it."""
     words = [sys.executable, "-m", "tersely.launch.with_servers", recipe, *overrides]
-    words += ["--number", str(number), "--logs", str(logs)]
-    if gpus := visible_gpus():
-        names = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))).split(",")
-        words += ["--training-devices", ",".join(names[:-number])]
-        words += [word for name in names[-number:] for word in ("--server-devices", name)]
+    words += ["--number", str(devices.servers), "--logs", str(logs)]
+    if devices.training:
+        words += ["--training-devices", ",".join(devices.training)]
+        words += [word for name in devices.serving for word in ("--server-devices", name)]
     return words
 
 
-def training_command(options: Any, overrides: Sequence[str], servers: int = 0) -> list[str]:
-    """The words of the accelerate command, without --resume; `servers` GPUs are not the training's."""
-    from tersely.launch.machine import visible_gpus
-
-    gpus = visible_gpus()
-    if options.rollout_servers < 1:
-        raise SpecError(f"--rollout-servers is {options.rollout_servers}; it must be at least 1")
-    if gpus and servers >= gpus:
-        raise SpecError(
-            f"{servers} servers take all {gpus} GPUs; --rollout-servers of at most {gpus - 1}, or engine: vllm"
-        )
-    gpus = max(0, gpus - servers)
-    processes = options.processes if options.processes is not None else max(1, gpus)
-    if processes < 1:
-        raise SpecError(f"--processes is {processes}; it must be at least 1")
+def training_command(options: Any, overrides: Sequence[str], devices: Devices) -> list[str]:
+    """The words of the accelerate command, without --resume."""
     for name in ("retries", "grace"):
         if getattr(options, name) < 0:
             raise SpecError(f"--{name} is {getattr(options, name)}; it must be at least 0")
-    config = options.accelerate_config
-    if config is None and gpus == 0 and processes > 1:
+    config, processes = options.accelerate_config, devices.ranks
+    if config is None and not devices.training and processes > 1:
         how = list(ON_CPU)
     else:
-        how = ["--config_file", str(accelerate_file(config or ("zero2" if processes > 1 else "single_gpu")))]
-    if gpus == 0:
+        file = accelerate_file(config or ("zero2" if processes > 1 else "single_gpu"))
+        how = ["--config_file", str(file), *own_file_words(file)]
+    if not devices.training:
         how += ["--mixed_precision", "no"]
     if processes > 1:
         how += ["--main_process_port", "0"]  # accelerate takes one that is free
     start = [sys.executable, "-m", "accelerate.commands.launch", *how, "--num_processes", str(processes)]
     return [*start, "-m", "tersely.launch.train", "--config", options.recipe, *overrides]
+
+
+def own_file_words(file: Path) -> list[str]:
+    """What a user's own accelerate file may not decide here.
+
+    DeepSpeed's other launchers write the environment, keys included, to `.deepspeed_env`; `gpu_ids` would replace
+    CUDA_VISIBLE_DEVICES, from which the ranks were counted.
+    """
+    return (
+        []
+        if file.parent.parent.name == "configs"
+        else ["--deepspeed_multinode_launcher", "standard", "--gpu_ids", "all"]
+    )
 
 
 def accelerate_file(name: str) -> Path:
@@ -161,8 +188,21 @@ def accelerate_file(name: str) -> Path:
 class Launch:
     """The attempts of one run, in order."""
 
-    def __init__(self, command: list[str], run_dir: Path, grace_s: int, secrets: Sequence[str] = ()):
-        self.command, self.run_dir, self.grace_s, self.secrets = command, run_dir, grace_s, secrets
+    def __init__(
+        self,
+        command: list[str],
+        run_dir: Path,
+        grace_s: int,
+        secrets: Sequence[str] = (),
+        devices: Devices | None = None,
+    ):
+        self.command, self.run_dir, self.grace_s, self.secrets, self.devices = (
+            command,
+            run_dir,
+            grace_s,
+            secrets,
+            devices,
+        )
         self.guard: subprocess.Popen | None = None
         self.asked: int | None = None
         """The signal that asked to stop."""
@@ -195,6 +235,8 @@ class Launch:
         with log.open("w", encoding="utf-8", errors="replace") as file:
             self.say(f"launch: {shlex.join(command)}", file)
             self.say(f"launch: log in {log}", file)
+            if self.devices is not None:
+                self.say(f"launch: {self.devices.line()}", file)
             self.guard = subprocess.Popen(
                 [sys.executable, "-m", "tersely.launch.guard", *command],
                 stdin=subprocess.DEVNULL,
@@ -205,7 +247,7 @@ class Launch:
                 errors="replace",
                 bufsize=1,
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env=self._environment(),
             )
             if self.asked is not None:  # while it was being started
                 self._end()
@@ -217,8 +259,19 @@ class Launch:
             self.guard = None
             signal.alarm(0)
             status = self._status(status)
+            if status and (error := next((line for line in self.tail if ERROR.match(line)), None)):
+                self.say(error.rstrip("\n"), file)  # torchrun's traceback stands below the first one
             self.say(f"launch: ended with exit status {status}: {self._meaning(status)}", file)
         return status
+
+    def _environment(self) -> dict[str, str]:
+        """That of the ranks: the GPUs of the training, and how many ranks the batch was planned for."""
+        found = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if self.devices is not None:
+            found[PLANNED_WORLD_SIZE] = str(self.devices.ranks)
+            if self.devices.training:
+                found["CUDA_VISIBLE_DEVICES"] = ",".join(self.devices.training)
+        return found
 
     def _status(self, status: int) -> int:
         """The rank's own status, for accelerate's is 1 whatever the rank's was and torchrun's is 0 for a saved stop."""

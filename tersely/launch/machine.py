@@ -83,11 +83,26 @@ def driver_gpus() -> int:
 
 
 def visible_gpus() -> int:
-    """GPUs that a run would see, without importing torch."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    """GPUs that a run would see, without importing torch.
+
+    CUDA reads CUDA_VISIBLE_DEVICES up to the first entry that is no GPU.
+    """
+    found, hidden = driver_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is None:
-        return driver_gpus()
-    return min(len([name for name in hidden.split(",") if name.strip() not in ("", "-1")]), driver_gpus())
+        return found
+    count = 0
+    for name in map(str.strip, hidden.split(",")):
+        if not name or name.startswith("-") or (name.isdigit() and int(name) >= found):
+            break
+        count += 1
+    return count if found else 0
+
+
+def gpu_names(count: int) -> list[str]:
+    """Their names in CUDA_VISIBLE_DEVICES."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = hidden.split(",") if hidden else map(str, range(count))
+    return [name.strip() for name in names][:count]
 
 
 def engines() -> Iterator[Finding]:

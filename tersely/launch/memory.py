@@ -9,7 +9,8 @@
     peak = states + casts + max(activations + head, cache),  plus vLLM where it does not sleep (max where it does)
 
 Symbols: P parameters; w, g, o bytes a parameter of weights, gradients and optimiser states (AdamW): 4, 4, 8 in float32,
-whatever is computed in; DeepSpeed keeps a float32 master beside the weights, 2, 2, 12 in bfloat16, 4, 4, 12 in float32.
+whatever is computed in; DeepSpeed keeps a float32 master beside the weights, 2, 2, 12 in bfloat16, 4, 4, 12 in float32,
+and adds bfloat16 gradients up in float32 (accumulation, 2 more).
 n ranks where a part is sharded, else 1: the optimiser's from ZeRO-1 on, gradients' from ZeRO-2 on, the weights' in ZeRO-3
 and FSDP2 (Rajbhandari et al., arXiv 1910.02054, section 5). B rows of a micro-batch, T tokens of prompt and cap, a bytes
 of an activation (2 or 4), L layers, h hidden size, h_q and h_kv heads of queries and keys, d head size, V vocabulary,
@@ -87,7 +88,8 @@ def estimate(shape: Shape, load: Load) -> dict[str, int]:
             cache += shape.parameters * width
     casts = 2 * shape.parameters if load.half and load.sharding == "none" else 0
     working = casts + max(activations + head, cache)
-    states = weights * (2 if load.reference else 1) + gradients + optimiser
+    accumulation = gradients if load.half and load.sharding.startswith("zero") else 0
+    states = weights * (2 if load.reference else 1) + gradients + accumulation + optimiser
     if load.vllm_sleeps:
         peak = max(states + working, states + load.vllm_bytes)
     else:
@@ -95,6 +97,7 @@ def estimate(shape: Shape, load: Load) -> dict[str, int]:
     return {
         "weights": weights * (2 if load.reference else 1),
         "gradients": gradients,
+        "accumulation": accumulation,
         "optimiser": optimiser,
         "activations": activations,
         "casts": casts,

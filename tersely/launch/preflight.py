@@ -74,9 +74,13 @@ def with_a_server(recipe: str, overrides: Sequence[str], argv: Sequence[str]) ->
     import tempfile
 
     from tersely.launch.local import serving_command
+    from tersely.launch.machine import gpu_names, visible_gpus
+    from tersely.launch.ranks import Devices
 
+    names = gpu_names(visible_gpus())
+    devices = Devices(1, 1, tuple(names[:-1]), tuple(names[-1:]))
     with tempfile.TemporaryDirectory() as logs:
-        start = serving_command(recipe, overrides, 1, Path(logs))
+        start = serving_command(recipe, overrides, devices, Path(logs))
         return subprocess.call([*start, "--", sys.executable, "-m", "tersely", "preflight", *argv])
 
 

@@ -17,9 +17,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tersely.checks import SpecError, check_fields, nearest
+from tersely.checks import SpecError, nearest
 from tersely.launch import sweep
 from tersely.launch.options import Parser, check_keys, note
+from tersely.launch.slurm_checks import (
+    base_model,
+    check_recipes,
+    no_secret_values,
+    no_secrets,
+    own_accelerate_file,
+    prompting,
+    sbatch_options,
+)
 
 TIME = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
 ACCELERATE = ("multi_gpu", "zero2", "zero3", "fsdp2")
@@ -42,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
     check_evaluation(options)
     tasks = [variant.recipe for variant in sweep.variants(recipe, axes, overrides, note)]
     scripts = render(recipe, options, tasks)
+    check_recipes(tasks, options)
     if options.dry_run:
         for name, text in scripts.items():
             print(f"# ==== {name} ====\n{text}", end="" if text.endswith("\n") else "\n")
@@ -118,7 +128,7 @@ def render(
     import jinja2
     import yaml
 
-    from tersely.rl.batch import BatchPlan
+    from tersely.launch.ranks import check_batch
 
     check(options, recipe)
     if tasks is None:
@@ -126,12 +136,11 @@ def render(
     tasks = [{**task, "run_dir": str(Path(str(task.get("run_dir") or "runs/run")).absolute())} for task in tasks]
     ranks = options.nodes * max(1, options.gpus_per_node)
     for task in tasks:
-        stated = {"prompts_per_step": 8, "group_size": 8, "micro_batch": 8, "updates_per_batch": 1}
-        stated = {key: task.get(key, usual) for key, usual in stated.items()}
-        BatchPlan(**check_fields(BatchPlan, {**stated, "ranks": ranks}, "recipe"))
+        no_secrets(options, task)
+        check_batch(task, ranks)
     loader = jinja2.FileSystemLoader(str(files("tersely.launch") / "templates"))
     jinja = jinja2.Environment(loader=loader, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
-    jinja.filters["sh"] = quoted
+    jinja.filters.update(sh=quoted, ansi=ansi_quoted)
     name = options.job_name or Path(str(recipe.get("run_dir") or "runs/run")).name
     common = {
         "tasks": len(tasks),
@@ -160,10 +169,13 @@ def render(
             **common,
             directives=directives(recipe, options, f"{name}-eval", len(tasks), 1, training=False),
             benchmarks=options.eval,
+            prompting=[prompting(task) for task in tasks],
+            models=[base_model(task) for task in tasks],
             eval_options=shlex.split(options.eval_options),
         )
     for number, task in enumerate(tasks):
         scripts[f"recipe-{number}.yaml"] = yaml.safe_dump(task, sort_keys=False, allow_unicode=True)
+    no_secret_values(scripts)
     return scripts
 
 
@@ -171,7 +183,6 @@ def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
     for name, least in (("nodes", 1), ("gpus_per_node", 0), ("rollout_nodes", 0), ("lead", 1), ("requeues", 0)):
         if getattr(options, name) < least:
             raise SpecError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}")
-    no_secrets(options, recipe)
     if not TIME.fullmatch(options.time):
         raise SpecError(f"--time is {options.time!r}; sbatch takes minutes, H:MM:SS or D-HH:MM:SS")
     served = recipe.get("engine") == "vllm_server"
@@ -182,18 +193,6 @@ def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
         )
     if served and not recipe.get("servers") and not options.rollout_nodes:
         raise SpecError("engine is 'vllm_server' and nobody serves: --rollout-nodes 1, or servers: [...] in the recipe")
-
-
-def no_secrets(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
-    """Scripts and recipes of jobs lie where others can read them, and stay."""
-    from tersely.rl.redaction import ENV_NAME, secrets_of
-
-    held = [f"--env {name}" for pair in options.env if ENV_NAME.search(name := pair.partition("=")[0])]
-    held += secrets_of(recipe)
-    if held:
-        raise SpecError(
-            f"{', '.join(held)} would be written into the job's files; export it instead, sbatch hands your environment on"
-        )
 
 
 def directives(recipe, options, name: str, tasks: int, nodes: int, *, training: bool) -> list[tuple[str, str | None]]:
@@ -219,7 +218,7 @@ def directives(recipe, options, name: str, tasks: int, nodes: int, *, training: 
         ("open-mode", "append"),
         ("signal", f"B:USR1@{options.lead}" if training else None),
     ]
-    more = [_sbatch_option(option) for option in options.sbatch]
+    more = sbatch_options(options, training=training)
     replaced = {key for key, _ in more}
     if fixed := replaced & FIXED:
         raise SpecError(
@@ -232,14 +231,6 @@ def directives(recipe, options, name: str, tasks: int, nodes: int, *, training: 
     ]
     lines += [(key, None if value is None else sbatch_word(key, value)) for key, value in more]
     return [*lines, ("requeue", None)] if training else lines
-
-
-def _sbatch_option(text: str) -> tuple[str, str | None]:
-    """(name, value) of one option as sbatch takes it: `--gres=gpu:a100:4`, `--exclusive`."""
-    match = re.fullmatch(r"--([a-z][a-z0-9-]*)(?:[= ](.*))?", text.strip(), re.DOTALL)
-    if not match:
-        raise SpecError(f"--sbatch: got {text!r}; expected one long option of sbatch, such as --gres=gpu:a100:4")
-    return match[1], match[2]
 
 
 def environment(options: argparse.Namespace) -> list[str]:
@@ -271,27 +262,6 @@ def accelerate_file(options: argparse.Namespace) -> str:
     return own_accelerate_file(Path(chosen), options.nodes)
 
 
-def own_accelerate_file(path: Path, nodes: int) -> str:
-    """A user's own file. DeepSpeed's other launchers start ranks over SSH and write the environment, keys included, to
-    `.deepspeed_env`; srun has started one launcher on each node, so `standard` is set where nothing else is stated."""
-    import yaml
-
-    from tersely.configs.load import read_yaml
-
-    text, values = path.read_text(), read_yaml(path)
-    if nodes < 2 or str(values.get("distributed_type")).rpartition(".")[2] != "DEEPSPEED":
-        return text
-    deepspeed = values.get("deepspeed_config") or {}
-    stated = deepspeed.get("deepspeed_multinode_launcher")
-    if stated not in (None, "standard"):
-        raise SpecError(
-            f"{path}: deepspeed_config.deepspeed_multinode_launcher is {stated!r}; it must be standard under SLURM, where "
-            "srun starts a launcher on every node"
-        )
-    values["deepspeed_config"] = {**deepspeed, "deepspeed_multinode_launcher": "standard"}
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
 def launch_dir(recipe: Mapping[str, Any]) -> Path:
     return Path(str(recipe.get("run_dir") or "runs/run")).absolute() / "launch"
 
@@ -302,6 +272,18 @@ def quoted(value: Any) -> str:
     if re.search(r"[\x00\n\r]", text):
         raise SpecError(f"{text!r} holds a line break or a NUL; it cannot stand in a job script")
     return shlex.quote(text)
+
+
+def ansi_quoted(value: Any) -> str:
+    """One word of bash that may hold line breaks, written on one line."""
+    text = str(value)
+    if not re.search(r"[\n\r\t]", text):
+        return quoted(text)
+    if "\0" in text:
+        raise SpecError(f"{text!r} holds a NUL; it cannot stand in a job script")
+    for raw, written in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
+        text = text.replace(raw, written)
+    return f"$'{text}'"
 
 
 def sbatch_word(name: str, value: Any) -> str:

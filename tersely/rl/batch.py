@@ -13,6 +13,9 @@ from typing import Any
 
 from tersely.checks import SpecError
 
+PLANNED_WORLD_SIZE = "TERSELY_WORLD_SIZE"
+"""Environment variable: the ranks that a launcher planned the batch for."""
+
 
 @dataclass(frozen=True)
 class BatchPlan:

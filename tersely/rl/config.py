@@ -13,7 +13,7 @@ from typing import Any, Literal
 from trl import GRPOConfig
 
 from tersely.checks import SpecError, check_fields, nearest, require_range
-from tersely.rl.batch import BatchPlan
+from tersely.rl.batch import PLANNED_WORLD_SIZE, BatchPlan
 from tersely.rl.guards.kinds import guards_of
 from tersely.rl.model_card import recorded
 from tersely.rl.objective import SLOT_DEFAULTS, Objective
@@ -277,10 +277,6 @@ def needs_reference(objective: Objective) -> bool:
 def ratio_is_one(batch: BatchPlan, num_iterations: int) -> bool:
     """One optimiser step a generation batch: old and current policy are the same, every ratio is 1."""
     return batch.updates_per_batch * num_iterations == 1
-
-
-PLANNED_WORLD_SIZE = "TERSELY_WORLD_SIZE"
-"""Environment variable: the ranks that a launcher planned the batch for."""
 
 
 def world_size() -> int:

@@ -58,7 +58,7 @@ def launch(cluster, launcher):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,  # each recipe is checked with TRL, which takes long to import on a busy machine
             cwd=launcher.folder,
         )
         assert done.returncode == 0, done.stderr

@@ -67,6 +67,80 @@ def test_the_command_follows_the_machine(capsys, gpus):
     assert words[words.index("--config_file") + 1].endswith("fsdp2.yaml")
 
 
+@pytest.mark.parametrize(
+    ("gpus_there", "options", "ranks", "servers"),
+    [
+        (8, [], "4", 4),  # 7, 6 and 5 ranks do not divide 32 rows
+        (3, [], "2", 1),
+        (8, ["--rollout-servers", "1"], "4", 1),
+        (8, ["--processes", "2"], "2", 6),
+        (8, ["--processes", "2", "--rollout-servers", "2"], "2", 2),
+        (8, ["--prompts_per_step", "28"], "7", 1),
+    ],
+)
+def test_ranks_beside_servers_divide_the_batch(capsys, gpus, monkeypatch, gpus_there, options, ranks, servers):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    gpus(gpus_there)
+    batch = ["--prompts_per_step", "8", "--group_size", "4", "--micro_batch", "4"]
+    words = shown(capsys, "testbed/alp", "--engine", "vllm_server", *batch, *options)
+    assert words[words.index("--num_processes") + 1] == ranks
+    serving = [words[i + 1] for i, word in enumerate(words) if word == "--server-devices"]
+    training = words[words.index("--training-devices") + 1].split(",")
+    assert len(serving) == servers == int(words[words.index("--number") + 1])
+    assert len(training) == int(ranks) and not set(serving) & set(training)
+
+
+def test_stages_count_in_the_division(capsys, gpus):
+    gpus(4)
+    stages = (
+        "[{name: a, share: 0.5}, {name: b, share: 0.5, settings: {prompts_per_step: 1, group_size: 2, micro_batch: 1}}]"
+    )
+    words = shown(capsys, "testbed/alp", "--prompts_per_step", "8", "--stages", stages)
+    assert words[words.index("--num_processes") + 1] == "2"
+
+
+def test_visible_devices_are_respected_and_shown(capsys, monkeypatch):
+    monkeypatch.setattr(machine, "driver_gpus", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,2,5")
+    assert local.main(["testbed/alp", "--engine", "vllm_server", "--prompts_per_step", "8", "--dry-run"]) == 0
+    said = capsys.readouterr()
+    words = shlex.split(said.out)
+    assert words[words.index("--training-devices") + 1] == "6,2" and words[words.index("--server-devices") + 1] == "5"
+    assert "CUDA_VISIBLE_DEVICES=6,2" in said.err
+    with pytest.raises(SpecError, match="--processes: got 4; expected at most 3"):
+        local.main(["testbed/alp", "--processes", "4", "--dry-run"])
+
+
+def test_an_accelerate_file_of_ones_own_decides_neither_launcher_nor_gpus(capsys, gpus, tmp_path):
+    (tmp_path / "own.yaml").write_text("distributed_type: DEEPSPEED\nnum_machines: 2\ngpu_ids: 0,1\n")
+    gpus(2)
+    words = shown(capsys, "testbed/alp", "--accelerate-config", str(tmp_path / "own.yaml"))
+    assert words[words.index("--deepspeed_multinode_launcher") + 1] == "standard"
+    assert words[words.index("--gpu_ids") + 1] == "all"
+
+
+def test_a_recipe_that_is_refused_starts_no_server(gpus, tmp_path):
+    gpus(0)
+    options = ["--engine", "vllm_server", "--learning_rate", "abc", "--run_dir", str(tmp_path / "run")]
+    with pytest.raises(SpecError, match="learning_rate is 'abc'; it must be a number"):
+        local.main(["testbed/alp", *options])
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_ranks_know_how_many_were_planned(tmp_path):
+    from tersely.launch.ranks import Devices
+
+    made = local.Launch([], tmp_path, 1, devices=Devices(2, 0, ("6", "2"), ()))
+    assert made._environment()["TERSELY_WORLD_SIZE"] == "2" and made._environment()["CUDA_VISIBLE_DEVICES"] == "6,2"
+
+
+def test_the_error_is_repeated_below_the_traceback(tmp_path):
+    process = launched(tmp_path, "import sys; print('error: the reason'); print('Traceback ...'); sys.exit(1)")
+    out, _ = process.communicate(timeout=120)
+    lines = out.strip().splitlines()
+    assert lines[-2] == "error: the reason" and lines.index("Traceback ...") < len(lines) - 2
+
+
 def test_values_are_data_in_what_is_shown(capsys, gpus):
     gpus(0)
     hostile = "runs/a; rm -rf ~ $(id) `id` 'x'"
@@ -102,6 +176,8 @@ def test_a_dry_run_takes_less_than_a_second():
         (["--accelerate-config", "zero4"], "did you mean 'zero"),
         (["--processes", "0"], "--processes is 0; it must be at least 1"),
         (["--retries", "-1"], "--retries is -1"),
+        (["--processes", "3"], "do not divide over 3 ranks"),
+        (["--rollout-servers", "0"], "--rollout-servers is 0; it must be at least 1"),
     ],
 )
 def test_what_cannot_be_meant_is_said(options, message):

@@ -113,6 +113,8 @@ def test_array_tasks_have_their_own_recipe_and_folder():
         ("--gpus-per-node 1 --accelerate zero4", "did you mean 'zero3'|did you mean 'zero2'"),
         ("--gpus-per-node 1 --rollout-nodes -1", "--rollout-nodes is -1"),
         ("--gpus-per-node 7", "do not divide over 7 ranks"),
+        ("--gpus-per-node 4 --sbatch=--gres=gpu:a100:8", "got 8 GPUs per node; expected 4"),
+        ("--gpus-per-node 1 --sbatch=--export=ALL,HF_TOKEN=hf_mine", "HF_TOKEN would be written"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(options, message):
@@ -136,6 +138,48 @@ def test_a_recipe_with_secrets_is_not_written(recipe):
     with pytest.raises(SpecError, match="(env.WANDB_API_KEY|hub_token) would be written") as error:
         scripts("--gpus-per-node 1", **recipe)
     assert "s3cret" not in str(error.value) and "env.X" not in str(error.value)
+
+
+def test_no_file_holds_a_secret_of_the_environment(monkeypatch, tmp_path):
+    """Whatever option or file it came by."""
+    monkeypatch.setenv("TERSELY_SERVER_KEY", "s3cret-s3cret")
+    with pytest.raises(SpecError, match="TERSELY_SERVER_KEY: its value would be written into train.sbatch"):
+        scripts("--gpus-per-node 1 --job-name s3cret-s3cret")
+    with pytest.raises(SpecError, match="TERSELY_SERVER_KEY: its value would be written into recipe-0.yaml"):
+        scripts("--gpus-per-node 1", system_prompt="You are s3cret-s3cret.")
+    own = tmp_path / "own.yaml"
+    own.write_text("distributed_type: MULTI_GPU\naws_secret_access_key: abcdefgh\n")
+    with pytest.raises(SpecError, match="aws_secret_access_key would be written"):
+        scripts(f"--gpus-per-node 1 --accelerate {own}")
+
+
+def test_an_evaluation_asks_for_one_gpu_of_the_kind():
+    made = scripts("--gpus-per-node 4 --eval testbed --sbatch=--gres=gpu:a100:4 --sbatch=--reservation=mine")
+    for name, gres in (("train.sbatch", "gpu:a100:4"), ("eval.sbatch", "gpu:a100:1")):
+        assert f"#SBATCH --gres={gres}\n" in made[name] and "#SBATCH --reservation=mine\n" in made[name]
+        assert "--gpus-per-node" not in made[name].split("set -euo")[0]
+
+
+def test_the_base_is_evaluated_and_both_are_asked_as_in_training(tmp_path):
+    """Run by bash, with a stand-in for python that writes down its arguments."""
+    prompt = "You are 'brief'.\nEnd with \\boxed{}."
+    made = scripts(
+        "--gpus-per-node 1 --eval testbed", run_dir=str(tmp_path / "r"), system_prompt=prompt, instruction=""
+    )
+    (tmp_path / "python").write_text('#!/bin/bash\nprintf "%s\\0" "$@" >> "$SEEN"; printf "\\0" >> "$SEEN"\n')
+    (tmp_path / "python").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SEEN": str(tmp_path / "seen")}
+    subprocess.run(["bash", "-c", made["eval.sbatch"]], check=True, env=environment, cwd=tmp_path)
+    calls = [call.split("\0") for call in (tmp_path / "seen").read_text().split("\0\0") if call]
+    assert [call[3] for call in calls] == [str(tmp_path / "r" / "final"), "testbed", str(tmp_path / "r" / "base-eval")]
+    for call in calls[:2]:
+        assert f"--system-prompt={prompt}" in call and "--instruction=" in call
+
+
+def test_overrides_are_checked_as_train_checks_them(tmp_path, capsys):
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump({**RECIPE, "run_dir": str(tmp_path / "run")}))
+    with pytest.raises(SpecError, match="learning_rate is 'abc'; it must be a number"):
+        main([str(tmp_path / "r.yaml"), "--gpus-per-node", "1", "--dry-run", "--learning_rate", "abc"])
 
 
 def test_dry_run_writes_nothing_and_imports_no_torch(tmp_path):

@@ -1,0 +1,58 @@
+"""Checks recipes as `tersely train --dry-run` does, in a process of its own: launchers import no torch.
+
+`python -m tersely.launch.recipe_check --ranks 8 RECIPES [--key value ...]`: exit status 2 and one line for a refusal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from tersely.checks import SpecError
+
+LIMIT_S = 300
+NO_INSTALLATION = 3
+"""Exit status where this machine lacks the packages that the check imports."""
+
+
+def check_in_process(words: Sequence[str]) -> None:
+    """Raise what the check refuses. A machine without torch and TRL, such as some login nodes, checks nothing and says so."""
+    command = [sys.executable, "-m", "tersely.launch.recipe_check", *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        print(f"warning: the recipe was not checked: no answer within {LIMIT_S} s", file=sys.stderr)
+        return
+    lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+    if done.returncode == NO_INSTALLATION:
+        print(f"warning: the recipe was not checked here ({lines[-1]})", file=sys.stderr)
+    elif done.returncode:
+        raise SpecError(lines[-1].removeprefix("error: "))
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="tersely.launch.recipe_check", allow_abbrev=False)
+    parser.add_argument("recipes", nargs="+")
+    parser.add_argument("--ranks", type=int)
+    options, rest = parser.parse_known_args(argv)
+    from tersely.configs.load import load_recipe
+    from tersely.launch.train import check_stage, overrides_from
+    from tersely.rl.stages import stages_of
+
+    try:
+        import trl  # noqa: F401
+    except ImportError as error:
+        print(error, file=sys.stderr)
+        return NO_INSTALLATION
+    for name in options.recipes:
+        for stage in stages_of(load_recipe(name, overrides_from(rest))):
+            check_stage(stage, lambda text: None, options.ranks)
+    return 0
+
+
+if __name__ == "__main__":
+    from tersely.launch.cli import run_command
+
+    sys.exit(run_command(main, sys.argv[1:]))
