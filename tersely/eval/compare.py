@@ -14,14 +14,26 @@ if TYPE_CHECKING:
     from tersely.eval.runs import RunRecords
 
 
-def compare(a: RunRecords | str | Path, b: RunRecords | str | Path) -> list[dict[str, Any]]:
-    """Comparisons of every run in b with the (first) run in a, as in report.json. ValueError: nothing shared."""
+def compare(
+    a: RunRecords | str | Path, b: RunRecords | str | Path, *, margin: float = 0.01, anyway: bool = False
+) -> list[dict[str, Any]]:
+    """Comparisons of every run in b with the (first) run in a, as in report.json; `A,B` are seeds of one run.
+
+    margin: of non-inferiority, as a fraction. ValueError: nothing shared, or different settings, unless `anyway`.
+    """
     from tersely.eval.report import load_all
-    from tersely.eval.report_data import clean, compare_runs
+    from tersely.eval.report_compare import compare_all
+    from tersely.eval.report_data import clean
+    from tersely.eval.same_settings import check_same
 
     first = load_all([a])
     runs = load_all([*first, b])
-    found = [clean(c) for run in runs[len(first) :] for c in compare_runs(run, runs[0])]
+    others = runs[len(first) :]
+    unlike = check_same(others, runs[0], anyway)
+    found = [
+        clean(c | {"different_settings": unlike.get((c["run"], c["benchmark"]), [])})
+        for c in compare_all(others, runs[0], margin)
+    ]
     if not found:
         raise ValueError(
             f"{runs[0].name} and {runs[-1].name} share no benchmark: "
@@ -42,19 +54,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="tersely compare",
         description="B against A on the same problems: tokens, accuracy, intervals, and a verdict.",
     )
-    parser.add_argument("a", metavar="A", help="the run to compare with (a directory with records.jsonl)")
+    parser.add_argument(
+        "a", metavar="A", help="the run to compare with (a directory with records.jsonl; A1,A2 are seeds)"
+    )
     parser.add_argument("b", metavar="B", help="the run in question")
+    from tersely.eval.report import add_comparing
+
+    add_comparing(parser)
     args = parser.parse_args(argv)
+    from tersely.eval.verdict import margin_of, problems_text
+
     try:
-        found = compare(args.a, args.b)
+        found = compare(args.a, args.b, margin=margin_of(args.margin), anyway=args.anyway)
     except (ValueError, OSError) as error:
         print(f"error: {fault_of(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 2
-    from tersely.eval.verdict import problems_text
-
     print_table(found)
     for c in found:
         print(f"{c['run']} against {c['base']} on {c['benchmark']} ({problems_text(c)}): {c['verdict']}")
+        for difference in c["different_settings"]:
+            print(f"  sampled with different settings: {difference}")
     return 0
 
 

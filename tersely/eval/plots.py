@@ -127,8 +127,8 @@ def accuracy_at_budget(key: str, runs: Runs) -> Figure:
     )
 
 
-def tokens_by_level(key: str, runs: Runs) -> Figure:
-    """Mean tokens by the benchmark's own levels, or by the reference's solve rate where there are none."""
+def tokens_by_level(key: str, runs: Runs) -> Figure | None:
+    """Mean tokens by the benchmark's own levels, or by the reference's solve rate where there are none; None without either."""
     levels = list(dict.fromkeys(level for _, _, e in runs for level in e["by_level"]))
     if levels:
         cells = {name: [e["by_level"].get(level, {}) for level in levels] for _, name, e in runs}
@@ -137,6 +137,8 @@ def tokens_by_level(key: str, runs: Runs) -> Figure:
         levels = [row["bin"] for row in reversed(runs[0][2]["by_difficulty"])]
         cells = {name: e["by_difficulty"][::-1] for _, name, e in runs}
         what, field = "solve rate of the reference, easy to hard", "tokens"
+        if not any(cell["problems"] for row in cells.values() for cell in row):
+            return None
 
     def draw(ax: Any) -> None:
         for i, name, _ in runs:
@@ -172,9 +174,14 @@ def tokens_by_level(key: str, runs: Runs) -> Figure:
     )
 
 
-def tokens_by_verdict(key: str, runs: Runs) -> Figure:
-    """Quartiles of the tokens of right, wrong, unanswered and undecided samples; the whisker ends at the 95th percentile."""
+def tokens_by_verdict(key: str, runs: Runs) -> Figure | None:
+    """Quartiles of the tokens of right, wrong, unanswered and undecided samples; the whisker ends at the 95th percentile.
+
+    None where no record holds a verdict.
+    """
     shown = [v for v in VERDICTS if any(e["tokens_by_verdict"][v]["samples"] for _, _, e in runs)]
+    if not shown:
+        return None
 
     def draw(ax: Any) -> None:
         height = 0.8 / len(runs)
@@ -224,9 +231,11 @@ def tokens_by_verdict(key: str, runs: Runs) -> Figure:
     )
 
 
-def first_right_answer(key: str, runs: Runs) -> Figure:
-    """Where in a right response its answer is first stated, as a share of its tokens."""
+def first_right_answer(key: str, runs: Runs) -> Figure | None:
+    """Where in a right response its answer is first stated, as a share of its tokens; None where no response says."""
     known = [(i, name, e["first_correct"]) for i, name, e in runs if e["first_correct"]["samples"]]
+    if not known:
+        return None
 
     def draw(ax: Any) -> None:
         edges = np.arange(0, 101, 10)
@@ -259,9 +268,7 @@ def first_right_answer(key: str, runs: Runs) -> Figure:
 
 
 def benchmark_figures(prefix: str, runs: Runs, free: Sequence[str] = (), told: Runs | None = None) -> list[Figure]:
-    """The figures of one benchmark; keys begin with `prefix`. `told` are the runs of all figures but the first."""
+    """The figures of one benchmark, without empty ones; keys begin with `prefix`. `told` are the runs of all but the first."""
     others = (accuracy_at_budget, tokens_by_level, tokens_by_verdict, first_right_answer)
-    return [
-        accuracy_against_tokens(f"{prefix}-0", runs, free),
-        *(function(f"{prefix}-{i}", told or runs) for i, function in enumerate(others, start=1)),
-    ]
+    made = (function(f"{prefix}-{i}", told or runs) for i, function in enumerate(others, start=1))
+    return [accuracy_against_tokens(f"{prefix}-0", runs, free), *(figure for figure in made if figure is not None)]

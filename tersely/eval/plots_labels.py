@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tersely.eval.svg import short
@@ -35,12 +35,33 @@ def labels_of(names: Sequence[str], free: Sequence[str]) -> list[str]:
 
 
 def display_names(names: Sequence[str], free: Sequence[str]) -> dict[str, str]:
-    """Names for tables: strategies of the base by their short ones, wherever those tell them apart."""
-    short_ones = {
-        name: f"{name.partition(' + ')[0]}, {label_of(name, free)}" if name in free[1:] else name for name in names
-    }
+    """Name of a run -> its name on the page: strategies of the base by their labels, wherever those tell them apart."""
+    strategies = [name for name in names if name in free[1:]]
+    short_ones = {name: name for name in names} | dict(zip(strategies, labels_of(strategies, free), strict=True))
     count = Counter(short_ones.values())
     return {name: shown if count[shown] == 1 else name for name, shown in short_ones.items()}
+
+
+def renamed(data: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """report.json's content with every run by its name on the page, so that tables, figures and conclusions agree."""
+
+    def of(name: Any) -> Any:
+        return names.get(name, name)
+
+    return data | {
+        "base": of(data["base"]),
+        "free": [of(name) for name in data["free"]],
+        "runs": [run | {"name": of(run["name"])} for run in data["runs"]],
+        "comparisons": [
+            c
+            | {
+                "run": of(c["run"]),
+                "base": of(c["base"]),
+                "free_frontier": [f | {"run": of(f["run"])} for f in c["free_frontier"]],
+            }
+            for c in data["comparisons"]
+        ],
+    }
 
 
 def place_labels(ax: Any, points: Sequence[tuple[float, float, str]]) -> None:

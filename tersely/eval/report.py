@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tersely.launch.options import Parser
 from tersely.places import fault_of
@@ -22,22 +22,34 @@ def write_report(
     base: str | Path | None,
     out_dir: str | Path,
     refresh: int | None = None,
+    margin: float = 0.01,
+    anyway: bool = False,
 ) -> Path:
     """Writes report.json, report.md and report.html into out_dir; returns the path of report.json.
 
     runs: loaded runs, or run directories with records.jsonl (each may hold several runs: one a decoding strategy).
     base: the name of one of the runs, or its directory (read if it is not among them); None takes the first run when
-    there are several. refresh: seconds after which an open report.html loads itself again. ValueError: no runs, or a
-    base that is none of them.
+    there are several. refresh: seconds after which an open report.html loads itself again. margin: of non-inferiority,
+    as a fraction. Runs that differ in the seed alone are one row. ValueError: no runs, a base that is none of them, or
+    evaluations with different settings, unless `anyway`, which lists the differences in the page.
     """
     from tersely.eval.report_data import report_data
     from tersely.eval.report_html import html
     from tersely.eval.report_md import markdown
+    from tersely.eval.seed_runs import pool_alike
 
     loaded = load_all(runs)
-    reference = choose_base(loaded, base)
+    if base is None:
+        loaded = told_apart(pool_alike(loaded))
+        reference = choose_base(loaded, base)
+    else:
+        reference = choose_base(loaded, base)
+        loaded = [
+            *([reference] if reference else []),
+            *told_apart(pool_alike([run for run in loaded if run is not reference])),
+        ]
     loaded.sort(key=lambda run: run.strategy is not None)  # decoding strategies behind the models they decode
-    data = report_data(loaded, reference)
+    data = report_data(loaded, reference, margin, anyway)
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "report.json", json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -54,29 +66,68 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def load_all(runs: Sequence[RunRecords | str | Path]) -> list[RunRecords]:
-    """Loaded runs with names that differ."""
-    from tersely.eval.runs import RunRecords, load_runs
-
-    loaded: list[RunRecords] = []
-    for run in runs:
-        loaded += [run] if isinstance(run, RunRecords) else load_runs(run)
+    """Loaded runs with names that differ; `NAME=A,B` and `A,B` are several seeds of one run."""
+    loaded = [found for run in runs for found in _loaded(run)]
     if not loaded:
         raise ValueError("runs is empty; name at least one run directory that holds records.jsonl")
     return told_apart(loaded)
 
 
+def _loaded(run: RunRecords | str | Path) -> list[RunRecords]:
+    from tersely.eval.runs import RunRecords, load_runs
+    from tersely.eval.seed_runs import pooled, split_places
+
+    if isinstance(run, RunRecords):
+        return [run]
+    name, places = split_places(str(run))
+    if len(places) < 2:
+        found = load_runs(places[0] if places else run)
+        for one in found if name else []:
+            one.name = one.name.replace(one.name.partition(" + ")[0], str(name), 1)
+        return found
+    seeds: dict[str | None, list[RunRecords]] = {}
+    for place in places:
+        for one in load_runs(place):
+            seeds.setdefault(one.strategy, []).append(one)
+    return [
+        pooled(group, name and name + (f" + {strategy}" if strategy else "")) if len(group) > 1 else group[0]
+        for strategy, group in seeds.items()
+    ]
+
+
 def told_apart(loaded: list[RunRecords]) -> list[RunRecords]:
-    """The same runs, renamed by folder, and by number at last, where two have one name."""
+    """The same runs, renamed by the part of their folders that differs where two have one name, by number at last."""
+    for name in dict.fromkeys(run.name.partition(" + ")[0] for run in loaded):
+        group = [run for run in loaded if run.name.partition(" + ")[0] == name]
+        folders = list(dict.fromkeys(run.folder.resolve() for run in group if run.folder))
+        labels = _labels(folders)
+        if len({run.name for run in group}) == len(group) or not labels:
+            continue
+        by_folder = all(folder.name == name for folder in folders)  # nobody chose the name
+        for run in group:
+            folder = run.folder.resolve() if run.folder else None
+            label = labels.get(folder) if folder else None
+            if label and (by_folder or folder != folders[0]):
+                shown = f"{label}/{name}" if by_folder else f"{name} ({label})"
+                run.notes.append(f"named {run.name} in its records, as another run is")
+                run.name = shown + run.name[len(name) :]
     seen: set[str] = set()
     for run in loaded:
-        name, number = run.name, 1
+        name, number = run.name, 2
         while run.name in seen:
-            run.name = f"{name} ({run.folder.name if run.folder and number == 1 else number})"
-            number += 1
-        if run.name != name:
-            run.notes.append(f"named {name} in its records, as another run is")
+            run.name, number = f"{name} ({number})", number + 1
         seen.add(run.name)
     return loaded
+
+
+def _labels(folders: list[Path]) -> dict[Path, str]:
+    """For each folder the last part of its path that differs in all of them; empty for one folder."""
+    parts = [folder.parts for folder in folders]
+    for depth in range(1, min((len(p) for p in parts), default=0) + 1):
+        ends = [p[-depth] for p in parts]
+        if len(folders) > 1 and len(set(ends)) == len(ends):
+            return dict(zip(folders, ends, strict=True))
+    return {}
 
 
 def choose_base(loaded: list[RunRecords], base: str | Path | None) -> RunRecords | None:
@@ -85,9 +136,12 @@ def choose_base(loaded: list[RunRecords], base: str | Path | None) -> RunRecords
         return next((run for run in loaded if run.strategy is None), loaded[0]) if len(loaded) > 1 else None
     wanted = str(base)
     for run in loaded:
-        if run.name == wanted or (run.folder is not None and run.strategy is None and _same(run.folder, wanted)):
+        if run.name in (wanted, f"{wanted} ({len(run.members)} seeds)") or run.name.endswith(f"/{wanted}"):
             return run
-    if Path(base).exists():
+    for run in loaded:
+        if run.folder is not None and run.strategy is None and not run.members and _same(run.folder, wanted):
+            return run
+    if Path(base).exists() or "," in wanted:
         loaded[:0] = (added := load_all([base]))
         told_apart(loaded)
         return added[0]
@@ -105,20 +159,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="tersely report",
         description="Accuracy against tokens of evaluated runs, with intervals, as report.html, report.md, report.json.",
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory with records.jsonl")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a run directory with records.jsonl; NAME=A,B,C are the seeds of one run (found by themselves where the runs' "
+        "configurations tell)",
+    )
     parser.add_argument("--base", help="name or directory of the run to compare with (default: the first)")
     parser.add_argument("--out", default="report", help="where to write (default: %(default)s)")
     parser.add_argument(
         "--watch", type=int, metavar="SECONDS", help="write it again whenever a run has grown, until Ctrl-C"
     )
+    add_comparing(parser)
     args = parser.parse_args(argv)
+    from tersely.eval.verdict import margin_of
+
     if args.watch is not None and args.watch < 1:
         parser.error(f"--watch is {args.watch}; it must be 1 second or more")
     try:
-        path = write_report(args.runs, args.base, args.out, refresh=args.watch)
+        how = {"margin": margin_of(args.margin), "anyway": args.anyway}
+        path = write_report(args.runs, args.base, args.out, refresh=args.watch, **how)
         print_verdicts(path)
         if args.watch:
-            watch(args.runs, args.base, args.out, args.watch)
+            watch(args.runs, args.base, args.out, args.watch, **how)
     except (ValueError, OSError) as error:
         print(f"error: {fault_of(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 2
@@ -127,21 +191,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def watch(runs: Sequence[str], base: str | None, out: str, seconds: float, times: int | None = None) -> None:
+def add_comparing(parser: Parser) -> None:
+    """The options of every comparison."""
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help='loss of accuracy that "not worse" allows for (default: 1 point)',
+    )
+    parser.add_argument(
+        "--anyway", action="store_true", help="compare evaluations with different settings, and list the differences"
+    )
+
+
+def watch(
+    runs: Sequence[str], base: str | None, out: str, seconds: float, times: int | None = None, **how: Any
+) -> None:
     """Looks every `seconds`, `times` times or for ever, and writes the report again when records or metrics have grown."""
     before = _sizes(runs)
     while times is None or times > 0:
         time.sleep(seconds)
         now = _sizes(runs)
         if now != before:
-            write_report(runs, base, out, refresh=max(1, int(seconds)))
+            write_report(runs, base, out, refresh=max(1, int(seconds)), **how)
             print(f"{time.strftime('%H:%M:%S')} {Path(out) / 'report.html'}", flush=True)
         before = now
         times = None if times is None else times - 1
 
 
 def _sizes(runs: Sequence[str]) -> dict[Path, int]:
-    files = [Path(run) / name for run in runs for name in ("records.jsonl", "eval/records.jsonl", "metrics.jsonl")]
+    from tersely.eval.seed_runs import split_places
+
+    places = [place for run in runs for place in split_places(str(run))[1]]
+    files = [
+        Path(place) / name for place in places for name in ("records.jsonl", "eval/records.jsonl", "metrics.jsonl")
+    ]
     return {file: file.stat().st_size for file in files if file.is_file()}
 
 
@@ -151,6 +236,8 @@ def print_verdicts(path: Path) -> None:
 
     for c in json.loads(path.read_text(encoding="utf-8"))["comparisons"]:
         print(f"{c['run']} against {c['base']} on {c['benchmark']} ({problems_text(c)}): {c['verdict']}")
+        for difference in c["different_settings"]:
+            print(f"  sampled with different settings: {difference}")
     for name in ("report.html", "report.md", "report.json"):
         if path.with_name(name).exists():
             print(path.with_name(name))

@@ -17,19 +17,27 @@ from tersely.eval import metrics, stats
 from tersely.eval.difficulty import Difficulty, reference
 from tersely.eval.frontier import free_runs, held_against
 from tersely.eval.report_budget import adherence, forced_curves, grid_of
+from tersely.eval.report_compare import AES_WEIGHTS, compare_all, counted
+from tersely.eval.report_passes import passes
 from tersely.eval.report_pool import overthinking, shortest_known, volumes
 from tersely.eval.report_text import text_rates
-from tersely.eval.runs import VERDICTS, BenchmarkRecords, RunRecords, pair
-from tersely.eval.stats_bootstrap import interval, problem_draws
-from tersely.eval.verdict import mark_significance, sentence
+from tersely.eval.runs import VERDICTS, BenchmarkRecords, RunRecords
+from tersely.eval.same_settings import check_same
+from tersely.eval.verdict import MARGIN
 
-AES_WEIGHTS = {"alpha": 1.0, "beta": 3.0, "gamma": 5.0}
 DRAWS = 2000
 NAN = float("nan")
 
 
-def report_data(runs: list[RunRecords], base: RunRecords | None) -> dict[str, Any]:
-    """{"runs": [...], "comparisons": [...], "base", "notes", "settings"}: the content of report.json."""
+def report_data(
+    runs: list[RunRecords], base: RunRecords | None, margin: float = MARGIN, anyway: bool = False
+) -> dict[str, Any]:
+    """{"runs": [...], "comparisons": [...], "base", "notes", "settings"}: the content of report.json.
+
+    `SpecError`: a run was sampled with other settings than the base, unless `anyway`.
+    """
+    others = [run for run in runs if base is not None and run is not base]
+    unlike = check_same(others, base, anyway) if base is not None else {}
     caps = {name: grid_of(runs, name) for name in {name for run in runs for name in run.benchmarks}}
     difficulty = {name: reference(base, name) for name in caps}
     entries: list[dict[str, Any]] = [
@@ -40,6 +48,7 @@ def report_data(runs: list[RunRecords], base: RunRecords | None) -> dict[str, An
             "duplicates": run.duplicates,
             "card": run.card,
             "notes": run.notes,
+            "seeds": len(run.members) or 1,
             "benchmarks": {
                 name: benchmark_entry(b, difficulty[name], caps[name]) for name, b in sorted(run.benchmarks.items())
             },
@@ -53,9 +62,9 @@ def report_data(runs: list[RunRecords], base: RunRecords | None) -> dict[str, An
                 entry["benchmarks"][name] |= overthinking(run, name, shortest) | text_rates(run, name)
     free = free_runs(runs, base)
     costless = [base.name, *(run.name for run in free)] if base and free else []
-    comparisons = [
-        comparison for run in runs if base is not None and run is not base for comparison in compare_runs(run, base)
-    ]
+    comparisons = compare_all(others, base, margin) if base is not None else []
+    for comparison in comparisons:
+        comparison["different_settings"] = unlike.get((comparison["run"], comparison["benchmark"]), [])
     for run in runs:
         for comparison in (c for c in comparisons if c["run"] == run.name and run not in free):
             comparison["free_frontier"] = held_against(run, free, comparison["benchmark"])
@@ -68,13 +77,20 @@ def report_data(runs: list[RunRecords], base: RunRecords | None) -> dict[str, An
             "hypervolume": {name: volumes(entries, costless, name) for name in caps},
             "forced": {name: forced_curves(runs, entries, name) for name in caps},
             "difficulty": {name: d.text for name, d in difficulty.items()},
-            "settings": {"level": 0.95, "seed": 0, "draws": 10_000, "resample": "problems", "aes_weights": AES_WEIGHTS},
+            "settings": {
+                "level": 0.95,
+                "seed": 0,
+                "draws": 10_000,
+                "resample": "problems",
+                "aes_weights": AES_WEIGHTS,
+                "margin": margin,
+            },
         }
     )
 
 
 def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]) -> dict[str, Any]:
-    accuracy, tokens = stats.bootstrap_mean(b.correct), stats.bootstrap_mean(b.tokens)
+    accuracy, tokens = mean_of(b, b.correct), mean_of(b, b.tokens)
     summary = metrics.token_summary(b.tokens, b.truncated)
     rate = difficulty.rates(b)
     curve = metrics.accuracy_at_budget(b.correct, b.tokens, grid)
@@ -97,8 +113,7 @@ def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]
         "tokens_by_verdict": tokens_by_verdict(b),
         "tokens_per_solved": metrics.tokens_per_solved(b.correct, b.tokens),
         "auc_oaa": metrics.auc_oaa(b.correct, b.thinking_tokens),
-        "pass_at": {str(k): metrics.pass_at_k_mean(b.correct, k) for k in (1, 4, 16)},
-        "majority_at": {str(k): metrics.majority_at_k(b.answers, b.correct, k) for k in (4, 16)},
+        **passes(b),
         "first_correct": first_correct(b),
         "adaptation_ratio": metrics.adaptation_ratio(b.tokens, rate),
         "token_share_easiest_half": metrics.token_share_easiest_half(b.tokens, rate),
@@ -114,8 +129,14 @@ def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]
 
 def bounds(b: BenchmarkRecords) -> tuple[float, float]:
     """accuracy_bounds over samples that exist: a missing sample is not an undecided one."""
-    low, high = (np.where(np.isnan(b.tokens), np.nan, np.nan_to_num(b.correct, nan=fill)) for fill in (0.0, 1.0))
-    return metrics.mean_at_n(low), metrics.mean_at_n(high)
+    return metrics.mean_at_n(counted(b, 0.0)), metrics.mean_at_n(counted(b, 1.0))
+
+
+def mean_of(b: BenchmarkRecords, values: np.ndarray) -> stats.Interval:
+    """Macro mean with its interval over problems; with several seeds over seeds, then problems."""
+    if b.seed_count < 2:
+        return stats.bootstrap_mean(values)
+    return stats.seeds_bootstrap(lambda x: x, stats.seed_means(values, b.seed_of))
 
 
 def by_level(b: BenchmarkRecords) -> dict[str, dict[str, Any]]:
@@ -188,72 +209,6 @@ def curve_band(b: BenchmarkRecords, grid: list[int]) -> tuple[np.ndarray, np.nda
     weights = np.random.default_rng(0).multinomial(len(per), np.full(len(per), 1 / len(per)), size=DRAWS)
     low, high = np.quantile(weights @ per / len(per), [0.025, 0.975], axis=0)
     return low, high
-
-
-def compare_runs(run: RunRecords, base: RunRecords) -> list[dict[str, Any]]:
-    """One comparison a shared benchmark, p-values corrected over them (Holm)."""
-    shared = [name for name in sorted(run.benchmarks) if name in base.benchmarks]
-    found = [compare_benchmark(run, base, name) for name in shared]
-    adjusted = stats.holm([c["accuracy_p"] for c in found])
-    for comparison, p in zip(found, adjusted, strict=False):
-        comparison["accuracy_p_holm"] = float(p)
-        mark_significance(comparison)
-        comparison["verdict"] = sentence(comparison)
-    return found
-
-
-def compare_benchmark(run: RunRecords, base: RunRecords, name: str) -> dict[str, Any]:
-    a, b = pair(run.benchmarks[name], base.benchmarks[name])
-    right_a, spent_a, right_b, spent_b = (per_problem(x) for x in (a.correct, a.tokens, b.correct, b.tokens))
-    both = ~np.isnan(spent_a) & ~np.isnan(spent_b)
-    saved = ratio_change(spent_a[both], spent_b[both])
-    gained = stats.paired_bootstrap(a.correct, b.correct)
-    ratio = stats.paired_bootstrap(a.tokens, b.tokens, statistic="log_ratio")
-    solved = both & ~np.isnan(right_a) & ~np.isnan(right_b)
-    aes = stats.bootstrap_statistic(aes_of, right_a[solved], spent_a[solved], right_b[solved], spent_b[solved])
-    return {
-        "base": base.name,
-        "run": run.name,
-        "benchmark": name,
-        "tokens_change": saved.estimate,
-        "tokens_change_ci": [saved.low, saved.high],
-        "accuracy_change": gained.estimate,
-        "accuracy_change_ci": [gained.low, gained.high],
-        "problems": int(both.sum()),
-        "problems_run": len(run.benchmarks[name].problem_ids),
-        "problems_base": len(base.benchmarks[name].problem_ids),
-        "tokens_log_ratio_change": math.expm1(ratio.estimate),
-        "tokens_log_ratio_change_ci": [math.expm1(ratio.low), math.expm1(ratio.high)],
-        "accuracy_p": stats.paired_permutation(a.correct, b.correct),
-        "tokens_p": stats.paired_permutation(a.tokens, b.tokens),
-        "matched_tokens": metrics.matched_tokens(a.correct, a.tokens, b.correct, b.tokens),
-        "aes": {"score": aes.estimate, "ci": [aes.low, aes.high], **AES_WEIGHTS},
-        "free_frontier": [],
-        "dominance_probability": stats.dominance_probability(a.correct, a.tokens, b.correct, b.tokens),
-    }
-
-
-def ratio_change(a: np.ndarray, b: np.ndarray, draws: int = 10_000) -> stats.Interval:
-    """Mean of a over mean of b, minus 1, for (Q,) values on the same problems; the interval redraws problems."""
-    if not len(a) or not b.sum():
-        return stats.Interval(NAN, NAN, NAN, 0.95, draws)
-    chunks = problem_draws(np.random.default_rng(0), len(a), draws)
-    sums = np.concatenate([np.stack([a[index].sum(axis=1), b[index].sum(axis=1)]) for index in chunks], axis=1)
-    drawn = np.where(sums[1] > 0, sums[0] / np.where(sums[1] > 0, sums[1], 1.0) - 1.0, NAN)
-    return interval(float(a.sum() / b.sum() - 1.0), drawn, 0.95, draws)
-
-
-def per_problem(x: np.ndarray) -> np.ndarray:
-    known = ~np.isnan(x)
-    return np.where(known.any(axis=1), np.where(known, x, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1), np.nan)
-
-
-def aes_of(acc: np.ndarray, tokens: np.ndarray, base_acc: np.ndarray, base_tokens: np.ndarray) -> float:
-    if base_tokens.mean() <= 0:
-        return NAN
-    return metrics.accuracy_efficiency_score(
-        acc.mean(), tokens.mean(), base_acc.mean(), base_tokens.mean(), **AES_WEIGHTS
-    )
 
 
 def clean(value: Any) -> Any:

@@ -16,9 +16,10 @@ from typing import Any
 
 from tersely.eval.plots import benchmark_figures
 from tersely.eval.plots_forced import forced_answer_curve
-from tersely.eval.plots_labels import display_names
+from tersely.eval.plots_labels import display_names, renamed
 from tersely.eval.plots_training import Curves, read_metrics, training_figures, zero_throughout
 from tersely.eval.report_audit import audit_of
+from tersely.eval.report_glossary import glossary
 from tersely.eval.report_samples import worst_samples
 from tersely.eval.runs import RunRecords
 from tersely.eval.svg import SERIES, Figure, available, svg
@@ -41,8 +42,10 @@ def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None, 
         lstrip_blocks=True,
     )
     env.filters.update(
-        pct=_percent, num=_number, signed=lambda x, d=1: signed(x, d), by=lambda x: "" if x is None else x
+        p=_p_value, pct=_percent, num=_number, signed=lambda x, d=1: signed(x, d), by=lambda x: "" if x is None else x
     )
+    shown = display_names([run["name"] for run in data["runs"]], data["free"])
+    data, full = renamed(data, shown), {name: whole for whole, name in shown.items()}
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     pictures = available()
@@ -52,7 +55,9 @@ def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None, 
         runs=data["runs"],
         comparisons=sorted(data["comparisons"], key=lambda c: c["run"] in data["free"]),  # trained runs first
         series=SERIES,
-        shown=display_names([run["name"] for run in data["runs"]], data["free"]),
+        full=full,
+        aliases=[(name, whole) for name, whole in full.items() if name != whole],
+        glossary=glossary(data),
         names=sorted({name for run in data["runs"] for name in run["benchmarks"]}),
         sections=_sections(data, pictures),
         training=_rendered(training_figures(curves := _curves(runs)), pictures),
@@ -66,6 +71,10 @@ def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None, 
         digest=digest,
         refresh=refresh,
     )
+
+
+def _p_value(x: float | None) -> str:
+    return "< 0.001" if x is not None and x < 0.001 else _number(x, 3)
 
 
 def _percent(x: float | None, digits: int = 1) -> str:
@@ -94,6 +103,13 @@ def _sections(data: dict[str, Any], pictures: bool) -> list[dict[str, Any]]:
                 "aes": {c["run"]: c["aes"] for c in data["comparisons"] if c["benchmark"] == name},
                 "matched": {c["run"]: c["matched_tokens"] for c in data["comparisons"] if c["benchmark"] == name},
                 "levels": list(dict.fromkeys(level for _, _, e in runs for level in e["by_level"])),
+                "by_difficulty": any(row["problems"] for _, _, e in runs for row in e["by_difficulty"]),
+                "passes": [
+                    (kind, k)
+                    for kind in ("pass_at", "majority_at")
+                    for k in ("4", "16")
+                    if any(e[kind][k] is not None for _, _, e in runs)
+                ],
                 "asked": any(entry["adherence"] for _, _, entry in runs),
                 "figures": _rendered(_figures(f"b{index}", runs, data, name), pictures),
             }
@@ -127,15 +143,16 @@ def _rendered(figures: list[Figure], pictures: bool) -> list[dict[str, Any]]:
 
 
 def _folders(runs: list[RunRecords]) -> list[RunRecords]:
-    """One run a folder: decoding strategies share a card."""
+    """One run a folder: decoding strategies share a card, and every seed has one of its own."""
     found: dict[Any, RunRecords] = {}
-    for run in runs:
-        found.setdefault(run.folder or run.name, run)
+    for one in (one for run in runs for one in run.members or [run]):
+        found.setdefault(one.folder or one.name, one)
     return list(found.values())
 
 
 def _curves(runs: list[RunRecords]) -> Curves:
-    curves = [(runs.index(run), run.name, read_metrics(run.training_folder())) for run in _folders(runs)]
+    number = {id(one): i for i, run in enumerate(runs) for one in run.members or [run]}
+    curves = [(number[id(run)], run.name, read_metrics(run.training_folder())) for run in _folders(runs)]
     return [curve for curve in curves if curve[2]]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tersely.eval.plots_labels import display_names, renamed
 from tersely.eval.verdict import problems_text
 
 
@@ -25,7 +26,11 @@ def plain(name: Any) -> str:
 
 def markdown(data: dict[str, Any]) -> str:
     """The report as markdown, from the content of report.json."""
+    shown = display_names([run["name"] for run in data["runs"]], data["free"])
+    data = renamed(data, shown)
     parts = ["# Report", *_verdicts(data)]
+    strategies = [f"{plain(name)} is {plain(whole)}" for whole, name in shown.items() if name != whole]
+    parts += [f"Decoding strategies: {'; '.join(strategies)}."] if strategies else []
     names = sorted({name for run in data["runs"] for name in run["benchmarks"]})
     for name in names:
         runs = [(run["name"], run["benchmarks"][name]) for run in data["runs"] if name in run["benchmarks"]]
@@ -45,6 +50,7 @@ def _verdicts(data: dict[str, Any]) -> list[str]:
     lines = [
         f"- **{plain(c['run'])}** against {plain(c['base'])} on {plain(c['benchmark'])} ({problems_text(c)}): "
         + c["verdict"]
+        + "".join(f"; sampled with different settings ({plain(said)})" for said in c["different_settings"])
         + "".join(f"; **{plain(f['run'])} does better without training**" for f in c["free_frontier"] if f["dominates"])
         for c in data["comparisons"]
     ]
@@ -118,8 +124,10 @@ def _method(data: dict[str, Any]) -> str:
     weights = ", ".join(f"{k} {v:g}" for k, v in settings["aes_weights"].items())
     return (
         f"Accuracy is the mean over samples, then problems. Intervals: {settings['level']:.0%} percentile bootstrap over "
-        f"problems, {settings['draws']} draws, seed {settings['seed']}. Comparisons pair the same problems; a loss is "
-        "significant when its interval lies below 0 or the paired permutation test, Holm-adjusted over benchmarks, gives "
-        "p < 0.05. "
+        f"problems, {settings['draws']} draws, seed {settings['seed']}; over seeds, then problems where a run has several. "
+        "Comparisons pair the same problems. Every conclusion needs p < 0.05 after Holm's correction over all comparisons "
+        "of the report: a paired permutation test for tokens, better and worse, and a non-inferiority test for "
+        f"not worse by more than {100 * settings['margin']:g} pt. Undecided: at this difference and spread, that many more "
+        "problems would give a conclusion. "
         f"Undecided samples are left out of the accuracy and counted beside it. AES weights: {weights}."
     )

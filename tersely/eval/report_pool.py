@@ -24,10 +24,14 @@ def shortest_known(runs: list[RunRecords], benchmark: str) -> dict[str, float]:
 
 
 def overthinking(run: RunRecords, benchmark: str, shortest: dict[str, float]) -> dict[str, Any]:
-    """Mean tokens over the shortest right answer known (O_g), and the spread within a problem (O_env)."""
+    """Mean tokens over the shortest right answer known (O_g), and the spread within a problem (O_env).
+
+    `waste` is O_g over the correct samples alone: incorrect ones may be short, and would count as less than no waste.
+    """
     b = run.benchmarks[benchmark]
     known = np.array([shortest.get(problem, np.nan) for problem in b.problem_ids])
     return {
+        "waste": metrics.overthinking_score(np.where(b.correct == 1, b.tokens, np.nan), known),
         "overthinking_score": metrics.overthinking_score(b.tokens, known),
         "overthinking_envelope": metrics.overthinking_envelope(b.tokens),
         "token_calibration": metrics.token_calibration(b.tokens, known),

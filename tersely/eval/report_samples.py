@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tersely.eval.first_answer import first_right_position
-from tersely.eval.report_data import per_problem
+from tersely.eval.report_compare import per_problem
 from tersely.eval.runs import BenchmarkRecords, RunRecords, pair
 
 HOW_MANY = 20

@@ -44,6 +44,23 @@ class BenchmarkRecords:
     seconds: Counter[tuple[str, str]] = field(default_factory=Counter)  # (verdict, second opinion) -> samples
     finishes: dict[str, list[float]] = field(default_factory=dict)  # finish -> [samples, decided, right, tokens]
     differing: list[int] = field(default_factory=list)  # places of the first samples whose second opinion differs
+    seeds: np.ndarray | None = None  # (n,) which of several seeds of one run a column belongs to; None: one run
+
+    @property
+    def seed_of(self) -> np.ndarray:
+        """(n,) number of the seed of each column."""
+        return np.zeros(self.correct.shape[1], dtype=np.int64) if self.seeds is None else self.seeds
+
+    @property
+    def seed_count(self) -> int:
+        return len(np.unique(self.seed_of))
+
+    def by_seed(self) -> list[BenchmarkRecords]:
+        """The records of each seed; [self] where there is one."""
+        if self.seed_count < 2:
+            return [self]
+        parts = ({name: getattr(self, name)[:, self.seed_of == s] for name in ARRAYS} for s in np.unique(self.seed_of))
+        return [BenchmarkRecords(self.problem_ids, self.levels, **part) for part in parts]
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Row numbers of these problems, in this order."""
@@ -54,7 +71,11 @@ class BenchmarkRecords:
         """The same run on some of its problems."""
         picked = {name: getattr(self, name)[rows] for name in ARRAYS}
         return BenchmarkRecords(
-            [self.problem_ids[i] for i in rows], [self.levels[i] for i in rows], **picked, estimated=self.estimated
+            [self.problem_ids[i] for i in rows],
+            [self.levels[i] for i in rows],
+            **picked,
+            estimated=self.estimated,
+            seeds=self.seeds,
         )
 
 
@@ -88,6 +109,8 @@ class RunRecords:
     """Name and parameters of the strategy, as the records carry them."""
     folder: Path | None = None
     notes: list[str] = field(default_factory=list)
+    members: list[RunRecords] = field(default_factory=list)
+    """The runs of each seed, where this is several seeds of one run."""
 
     def training_folder(self) -> Path | None:
         """Where the run was trained, if that is on this disk: its own folder, or around the model that was evaluated."""
@@ -99,10 +122,12 @@ class RunRecords:
 
     def record(self, benchmark: str, row: int, column: int) -> dict[str, Any]:
         """The full record of one sample, read back from the file."""
-        offset = int(self.benchmarks[benchmark].offset[row, column])
-        if offset < 0 or self.path is None:
+        b = self.benchmarks[benchmark]
+        offset = int(b.offset[row, column])
+        path = self.members[b.seed_of[column]].path if self.members else self.path
+        if offset < 0 or path is None:
             raise SpecError(f"run {self.name}: problem {row} of {benchmark} has no sample {column}")
-        return read_at(self.path, offset)
+        return read_at(path, offset)
 
 
 def pair(a: BenchmarkRecords, b: BenchmarkRecords) -> tuple[BenchmarkRecords, BenchmarkRecords]:
@@ -126,6 +151,12 @@ def find_records(run: str | Path) -> Path:
     )
 
 
+def default_name(folder: str | Path) -> str:
+    """The name of a run that has none: its folder's, or for `runs/alp/eval` the folder's above, `alp`."""
+    path = Path(folder).resolve()
+    return path.parent.name if path.name == "eval" and path.parent.name else path.name
+
+
 def load_runs(run: str | Path) -> list[RunRecords]:
     """All runs of a directory: one for each (run name, decoding strategy) among its records.
 
@@ -138,6 +169,7 @@ def load_runs(run: str | Path) -> list[RunRecords]:
         path.parent.parent if path.parent.name == "eval" and not (path.parent / "run.json").exists() else path.parent
     )
     card = _card(path.parent) or _card(folder)
+    own = default_name(path.parent)
     reader = RecordReader(path)
     found: dict[tuple[str, str | None], dict[str, _Builder]] = {}
     given: dict[str | None, dict[str, Any]] = {}
@@ -146,6 +178,7 @@ def load_runs(run: str | Path) -> list[RunRecords]:
         if strategy not in given:
             given[strategy] = record["strategy"] if isinstance(record.get("strategy"), dict) else {}
         name = str(record.get("run") or card.get("name") or folder.name)
+        name = own if name == path.parent.name else name
         found.setdefault((name, strategy), {}).setdefault(str(record["benchmark"]), _Builder()).add(offset, record)
     if not found:
         raise SpecError(f"{path} holds no complete record; was the evaluation stopped before its first sample?")

@@ -7,9 +7,12 @@ from tersely.eval.stats_bootstrap import (
     dominance_probability,
     paired_bootstrap,
 )
+from tersely.eval.stats_margin import non_inferiority_p, problems_to_decide
+from tersely.eval.stats_seeds import seed_means, seeds_bootstrap, seeds_margin_p, seeds_p
 from tersely.eval.stats_tests import (
     clustered_standard_error,
     holm,
+    least_p,
     mcnemar_exact,
     paired_permutation,
     paired_standard_error,
@@ -24,10 +27,17 @@ __all__ = [
     "clustered_standard_error",
     "dominance_probability",
     "holm",
+    "least_p",
     "mcnemar_exact",
+    "non_inferiority_p",
     "paired_bootstrap",
     "paired_permutation",
     "paired_standard_error",
+    "problems_to_decide",
+    "seed_means",
+    "seeds_bootstrap",
+    "seeds_margin_p",
+    "seeds_p",
     "sign_test",
     "standard_error",
 ]

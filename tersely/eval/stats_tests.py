@@ -8,35 +8,44 @@ from typing import Any
 import numpy as np
 
 from tersely.eval.arrays import NAN, matrix, numbers, row_means, same_shape, vector, verdicts
-from tersely.eval.stats_bootstrap import CHUNK, check, differences
+from tersely.eval.stats_bootstrap import CHUNK, check, differences, paired
 
 EXACT_UP_TO = 16  # non-zero differences: 65,536 sign flips
+ROUNDING = 1e-12  # of the size of the values
 
 
 def paired_permutation(a: Any, b: Any, *, draws: int = 10_000, seed: int = 0) -> float:
     """Two-sided sign-flip p of the mean over problems of d_q = mean a_q - mean b_q.
 
-    Zero differences are not flipped. Up to 16 others: all 2^m flips, p = share with |mean| >= |observed| - 1e-12; more:
-    (1 + count) / (1 + draws). No non-zero difference -> 1; no problem -> nan.
+    Zero differences are not flipped. Up to 16 others: all 2^m flips, p = share with |sum| >= |observed sum|, never below
+    2 / 2^m; more: (1 + count) / (1 + draws). Rounding: 1e-12 of the size of the values counts as equal. No non-zero
+    difference -> 1; no problem -> nan.
     """
     check(draws)
-    d = differences(a, b)
-    if not d.size:
+    x, y = (row_means(v, ~np.isnan(v)) for v in paired(a, b))
+    if not x.size:
         return NAN
-    problems, d = len(d), d[d != 0]
+    d = x - y
+    d = d[np.abs(d) > ROUNDING * np.maximum(np.abs(x), np.abs(y))]
     if not d.size:
         return 1.0
-    bar = abs(d.sum() / problems) - 1e-12
+    d = d / np.abs(d).max()  # tiny and huge values alike: no squares or sums that under- or overflow
+    bar = abs(d.sum()) - ROUNDING * np.abs(d).sum()
     if len(d) <= EXACT_UP_TO:
         flips = (np.arange(2 ** len(d))[:, None] >> np.arange(len(d))) & 1
-        return float((np.abs((1 - 2 * flips) @ d) / problems >= bar).mean())
+        return max(float((np.abs((1 - 2 * flips) @ d) >= bar).mean()), least_p(len(d)))
     rng = np.random.default_rng(seed)
     reached, left, step = 0, draws, max(1, CHUNK // len(d))
     while left > 0:
         flips = rng.integers(0, 2, size=(min(step, left), len(d)), dtype=np.int8)
-        reached += int((np.abs((1.0 - 2.0 * flips) @ d) / problems >= bar).sum())
+        reached += int((np.abs((1.0 - 2.0 * flips) @ d) >= bar).sum())
         left -= step
     return (1 + reached) / (1 + draws)
+
+
+def least_p(count: int) -> float:
+    """Smallest two-sided p of a sign-flip test with this many non-zero differences: 2 / 2^count, at most 1."""
+    return min(1.0, 2.0 ** (1 - count))
 
 
 def _two_sided(x: int, y: int) -> float:

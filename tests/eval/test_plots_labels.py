@@ -22,8 +22,9 @@ def test_names():
     assert label_of("a trained model with a long name", FREE) == "a trained model w\N{HORIZONTAL ELLIPSIS}"
     assert labels_of(FREE, FREE)[2:] == ["forced 0", "no thinking", "no thinking(prefill=)", "reflection ban"]
     shown = display_names([*FREE, "grpo"], FREE)
-    assert shown[FREE[1]] == "base, forced 64" and shown["grpo"] == "grpo" and shown["base"] == "base"
-    assert shown[FREE[3]] == FREE[3] and shown[FREE[4]] == FREE[4], "names that would be the same stay whole"
+    assert shown[FREE[1]] == "forced 64" and shown["grpo"] == "grpo" and shown["base"] == "base"
+    assert list(shown.values())[:6] == ["base", *labels_of(FREE, FREE)[1:]], "tables and figures use one name"
+    assert display_names([*FREE, "forced 64"], FREE)[FREE[1]] == FREE[1], "names that would be the same stay whole"
 
 
 def test_labels_keep_clear_of_each_other():

@@ -42,9 +42,20 @@ def test_runs_of_one_name_are_told_apart(tmp_path, write_run):
 def test_any_number_of_runs_of_one_name(tmp_path, write_run):
     folders = [write_run(tmp_path / a / "same", "same", problems=2) for a in "xyz"]
     names = [run["name"] for run in json.loads(write_report(folders, None, tmp_path / "o").read_text())["runs"]]
-    assert names == ["same", "same (same)", "same (2)"]
+    assert names == ["x/same", "y/same", "z/same"]
     data = json.loads(write_report(folders[:1], folders[1], tmp_path / "o").read_text())
-    assert data["base"] == "same" and data["comparisons"][0]["run"] == "same (same)"
+    assert data["base"] == "y/same" and data["comparisons"][0]["run"] == "x/same"
+    twice = load_all([folders[0], folders[0]])
+    assert [run.name for run in twice] == ["same", "same (2)"]
+
+
+@pytest.mark.parametrize("kind", ["eval", "results", "eval/math"])
+def test_runs_named_by_their_folder_are_named_by_what_differs(tmp_path, write_run, kind):
+    for name in ("alp", "grpo"):
+        write_run(tmp_path / name / kind, kind.rpartition("/")[2], problems=2)
+    found = {run.name for run in load_all([tmp_path / name / kind for name in ("alp", "grpo")])}
+    assert len(found) == 2 and all(any(method in name for name in found) for method in ("alp", "grpo"))
+    assert "eval" not in found
 
 
 def test_a_run_in_training_is_watched(tmp_path, capsys, write_run, monkeypatch):

@@ -92,3 +92,18 @@ def test_holm():
     assert holm([]).shape == (0,)
     with pytest.raises(ValueError, match="p_values"):
         holm([1.2])
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e-6, 1.0, 1e7, 1e300])
+@pytest.mark.parametrize("count", [1, 2, 7, 16])
+def test_permutation_p_follows_no_unit_and_is_never_below_its_smallest_value(scale, count):
+    rng = np.random.default_rng(count)
+    d = rng.uniform(0.1, 1.0, count)
+    assert paired_permutation(d * scale, np.zeros(count)) == 2.0 ** (1 - count)  # all of one sign
+    mixed = d * np.where(np.arange(count) % 2, 1, -1)
+    assert paired_permutation(mixed * scale, np.zeros(count)) == paired_permutation(mixed, np.zeros(count))
+
+
+def test_differences_that_are_rounding_are_no_differences():
+    a = np.array([0.1 + 0.2, 0.7, 1.1])
+    assert paired_permutation(a, [0.3, 0.7, 1.1]) == 1.0

@@ -1,0 +1,86 @@
+"""The terms of a report page, each in one sentence; those that the page does not use are left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TERMS: tuple[tuple[str, str], ...] = (
+    ("accuracy", "share of correct samples: the mean over a problem's samples, then over problems."),
+    ("tokens", "mean tokens of a sample, thinking and answer, everything generated or injected."),
+    ("median, p95", "over all samples: half of them, and 95 % of them, are at most that long."),
+    ("thinking, answer", "mean tokens up to the end of thinking, and after it."),
+    ("truncated", "share of samples that the cap on new tokens stopped."),
+    (
+        "undecided",
+        "share of samples that the verifier could not decide; in brackets the accuracy if all of them were incorrect, and if "
+        "all were correct.",
+    ),
+    ("tokens a success", "all tokens over the number of correct samples: the cost of one success, failures included."),
+    (
+        "AES",
+        "accuracy efficiency score: the relative saving of tokens, plus 3 times a relative gain of accuracy or minus 5 times a "
+        "relative loss. The base scores 0.",
+    ),
+    (
+        "adaptation ratio",
+        "mean tokens on the hardest third of the problems over those on the easiest third; 1 is no adaptation to difficulty.",
+    ),
+    ("easiest half", "share of all tokens that is spent on the easier half of the problems."),
+    ("length and difficulty", "Spearman correlation of a problem's mean tokens with its difficulty."),
+    ("difficulty", "1 minus the solve rate of the reference, which is the base."),
+    (
+        "first right",
+        "place at which a correct sample first states its answer, as a share of its tokens; what follows is unneeded.",
+    ),
+    (
+        "budget area",
+        "area under accuracy at a token budget, over doublings of the budget; 1 is correct at every budget.",
+    ),
+    (
+        "waste",
+        "mean tokens of a run's correct samples above the shortest correct answer of any run here to the same problem.",
+    ),
+    ("markers", "words of reflection (wait, however, ...) per 1,000 tokens, from up to 100 samples."),
+    ("loops", "share of these samples that repeat ten words ten times or more."),
+    ("outcome efficiency", "tokens up to the first correct statement over all tokens; incorrect samples count 0."),
+    ("underthinking", "share of an incorrect sample's tokens that follow its first correct thought."),
+    ("envelope", "longest minus shortest sample of a problem, mean over problems."),
+    ("calibration", "slope of log tokens over the log of the shortest correct answer; 1 is in proportion to the need."),
+    ("AUC-OAA", "area under accuracy against thinking tokens, up to 1,000 tokens (OptimalThinkingBench)."),
+    ("pass@k", "chance that at least one of k samples is correct, on the same problems for every k."),
+    ("maj@k", "chance that the most frequent answer of k samples is correct, ties shared."),
+    ("saving", "1 minus the run's tokens over the base's, on the problems of that difficulty."),
+    (
+        "dominates",
+        "no more tokens and no less accuracy than the base, one of them strictly; probability over problems.",
+    ),
+    (
+        "not worse",
+        "the data exclude (95 %) a loss of accuracy above the margin. Undecided is no such statement: it says that these "
+        "problems are too few to tell.",
+    ),
+    ("p (Holm)", "chance of such a difference without an effect, corrected for all comparisons of the page."),
+    (
+        "hypervolume",
+        "area between the best runs and a reference in the plane of accuracy and doublings of tokens; more is better.",
+    ),
+    (
+        "off the request, beyond it",
+        "deviation from the tokens that were asked for, and share of samples that exceed them.",
+    ),
+)
+
+
+def glossary(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """(term, meaning), for what this page shows."""
+    entries = [entry for run in data["runs"] for entry in run["benchmarks"].values()]
+    shown = {
+        "off the request, beyond it": any(entry["adherence"] for entry in entries),
+        "hypervolume": len(data["runs"]) > 1 and any(volume["all"] for volume in data["hypervolume"].values()),
+        "not worse": bool(data["comparisons"]),
+        "p (Holm)": bool(data["comparisons"]),
+        "dominates": bool(data["comparisons"]),
+        "pass@k": any(entry["pass_at"]["4"] is not None for entry in entries),
+        "maj@k": any(entry["majority_at"]["4"] is not None for entry in entries),
+    }
+    return [(term, text) for term, text in TERMS if entries and shown.get(term, True)]

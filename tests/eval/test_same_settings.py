@@ -1,0 +1,83 @@
+import json
+
+import pytest
+
+from tersely.checks import SpecError
+from tersely.eval.compare import compare
+from tersely.eval.compare import main as compare_main
+from tersely.eval.report import main as report_main
+from tersely.eval.report import write_report
+
+SETTINGS = {
+    "model": "m",
+    "engine": "transformers",
+    "seed": 0,
+    "samples": 4,
+    "limit": None,
+    "temperature": 0.6,
+    "top_p": 0.95,
+    "top_k": 0,
+    "max_new_tokens": 256,
+    "instruction": None,
+    "system_prompt": None,
+    "fingerprint": "f",
+    "chat_template": "c",
+    "strategy": None,
+    "budgets": None,
+}
+
+
+def with_card(folder, name, model="m", **changed):
+    card = {"name": name, "model": model, "settings": {"sums": {**SETTINGS, "model": model, **changed}}}
+    (folder / "run.json").write_text(json.dumps(card))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"temperature": 1.0},
+        {"top_p": 1.0},
+        {"top_k": 20},
+        {"max_new_tokens": 64},
+        {"seed": 1},
+        {"instruction": "Be brief."},
+        {"system_prompt": "x"},
+        {"chat_template": "d"},
+        {"fingerprint": "g"},
+    ],
+)
+def test_different_settings_are_refused_or_listed(runs, tmp_path, capsys, changed):
+    base, short = with_card(runs[0], "base"), with_card(runs[1], "short", "n", **changed)
+    ((key, value),) = changed.items()
+    with pytest.raises(SpecError, match="different settings") as refused:
+        compare(base, short)
+    assert repr(value) in str(refused.value) and "--anyway" in str(refused.value)
+    with pytest.raises(SpecError, match="different settings"):
+        write_report([base, short], base, tmp_path / "o")
+    (c,) = compare(base, short, anyway=True)
+    assert len(c["different_settings"]) == 1 and repr(value) in c["different_settings"][0]
+    path = write_report([base, short], base, tmp_path / "o", anyway=True)
+    for name in ("report.html", "report.md"):
+        assert "different settings" in path.with_name(name).read_text(), key
+
+
+def test_command_lines(runs, tmp_path, capsys):
+    base, short = with_card(runs[0], "base"), with_card(runs[1], "short", "n", temperature=1.0)
+    assert compare_main([str(base), str(short)]) == 2
+    assert report_main([str(base), str(short), "--out", str(tmp_path / "o")]) == 2
+    assert "temperature: 0.6 for base, 1.0 for short" in capsys.readouterr().err
+    assert compare_main([str(base), str(short), "--anyway", "--margin", "2"]) == 0
+    assert report_main([str(base), str(short), "--anyway", "--out", str(tmp_path / "o")]) == 0
+    assert capsys.readouterr().out.count("sampled with different settings: temperature") == 2
+    assert compare_main([str(base), str(short), "--margin", "0"]) == 2
+    assert "--margin: got 0" in capsys.readouterr().err
+    assert report_main([str(base), str(short), "--margin", "200"]) == 2
+
+
+def test_what_may_differ(runs, tmp_path):
+    base = with_card(runs[0], "base")
+    short = with_card(runs[1], "short", "n", samples=8, budgets=[64], limit=20, fingerprint="g", engine="vllm")
+    assert compare(base, short)[0]["different_settings"] == []
+    (short / "run.json").unlink()  # nothing recorded: nothing to compare
+    assert compare(base, short)[0]["different_settings"] == []
