@@ -169,7 +169,7 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
 
     from tersely.rl.config import split_recipe
     from tersely.rl.cpu_ranks import load_as_cpu
-    from tersely.rl.deadlines import watched
+    from tersely.rl.deadlines import now, watched
     from tersely.rl.resume import Start, from_main
     from tersely.rl.run_dir import prepare
     from tersely.rl.safe_loading import weights_only
@@ -181,14 +181,15 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
     run = split_recipe(recipe)[0]
     run_dir = Path(run.run_dir)
     stages = stages_of(recipe)
-    for stage in stages:
-        check_stage(stage, lambda text: None)
-    start = from_main(lambda: prepare(run_dir, recipe, resume))
-    if main_process:
-        for line in start.lines():
-            say(line)
-    trainer = previous = None
     with watched(run_dir, run.deadline_seconds):
+        now("joining the other ranks")  # TRL's config makes the process group
+        for stage in stages:
+            check_stage(stage, lambda text: None)
+        start = from_main(lambda: prepare(run_dir, recipe, resume))
+        if main_process:
+            for line in start.lines():
+                say(line)
+        trainer = previous = None
         for stage in stages:
             if start.resume and from_main(stage.finished):
                 say(f"{stage.title}: done before") if main_process else None
@@ -236,7 +237,7 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, start: Any) -> Any:
         (run_dir / "data.json").write_text(card.to_json() + "\n")
     now("loading the model")
     model, tokenizer = load_model(run.model_name_or_path, args)
-    now("making the trainer and the engine")
+    now("starting the engine")
     planned_steps(args, len(dataset), run)
     if main_process:
         visits = args.max_steps / updates_of_a_batch(args) * run.prompts_per_step / len(dataset)
@@ -252,6 +253,7 @@ def _run(stage, previous, run_dir, start, run, objective, args, model, tokenizer
     from tersely.rl import checkpoint
     from tersely.rl.callbacks import Phases, RunFiles, StepLines
     from tersely.rl.data.identity import fingerprint
+    from tersely.rl.deadlines import now
     from tersely.rl.evaluation import held_out_evaluation
     from tersely.rl.resume import from_main, require_same_data
     from tersely.rl.save_on_signal import SaveOnSignal
@@ -278,6 +280,7 @@ def _run(stage, previous, run_dir, start, run, objective, args, model, tokenizer
         train_dataset=dataset,
         processing_class=tokenizer,
     )
+    now("preparing the model and the optimizer")
     trainer.carry_over(carried_state(previous))
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)

@@ -27,6 +27,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from tersely.algorithms.tokenwise import prefilled
 from tersely.algorithms.windows import window_means
 from tersely.checks import SpecError, require_choice, require_range
 from tersely.rl.groups import as_reward, decided_rows, reaches, right_rows, solve_rate
@@ -94,7 +95,8 @@ class ARESEntropy:
         entropy = rollouts.require("entropy", "ares_entropy")
         means = window_means(entropy, self.window)
         places = torch.arange(means.shape[1], device=means.device)
-        whole = places + self.window < rollouts.length.unsqueeze(1)
+        first = prefilled(rollouts)
+        whole = (places >= first) & (places + self.window < first + rollouts.length.unsqueeze(1))
         if not whole.any():
             return torch.zeros(len(entropy), device=means.device)
         threshold = _batch_threshold(means, whole) if self.threshold is None else self.threshold

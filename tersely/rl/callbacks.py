@@ -12,7 +12,7 @@ from typing import Any
 from transformers import ProgressCallback, TrainerCallback
 
 from tersely.rl.batch import updates_of_a_batch
-from tersely.rl.deadlines import now
+from tersely.rl.deadlines import beat, now
 from tersely.rl.run_dir import MetricsFile, write_completions
 
 ETA_STEPS = 65
@@ -45,6 +45,9 @@ class Phases(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         now(f"behind step {state.global_step}: saving, evaluating")
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        beat()
 
     def on_train_end(self, args, state, control, **kwargs):
         now("ending")

@@ -92,7 +92,7 @@ class RunConfig:
     guards: dict = field(default_factory=dict)
     """What watches the run, see `tersely.rl.guards.kinds`; every guard is on at its defaults unless it is false here."""
     deadline_seconds: float = 1800.0
-    """Longest that a rank may be in one phase (a step, a generation, loading), and that the ranks wait for one another."""
+    """Longest that the run may make no progress: no finished request, no micro-batch, no new phase on any rank."""
     preflight: bool = True
     """The checks of the first half second, see `tersely.launch.preflight_checks`."""
     evaluation: dict = field(default_factory=dict)
@@ -175,7 +175,9 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
         "remove_unused_columns": False,
         "disable_tqdm": None,
         "logging_first_step": True,
-        "ddp_timeout": max(1, int(run.deadline_seconds)),
+        "ddp_timeout": max(
+            86_400, 2 * int(run.deadline_seconds)
+        ),  # `tersely.rl.deadlines` ends a wait without progress
         **trl_values,
         **batch.trl_arguments(),
         "output_dir": run.run_dir,

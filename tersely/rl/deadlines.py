@@ -1,7 +1,13 @@
-"""No wait without an end: each rank says what it is doing, and one that does it for too long is stopped by name.
+"""No wait without an end: each rank says what it is doing, and a run that makes no progress is stopped by name.
 
-Every rank keeps `run_dir/ranks/rank-<n>.json`: its process, host, phase, and when it was last alive. A thread of its own
-writes it, so that a rank that waits is told from one that is gone. Where a phase outlasts the deadline, or a collective
+Progress is a new phase (`now`) or a heartbeat inside one (`beat`): a decoding step or a finished request of an engine, a
+micro-batch, a part of the log-prob pass. `deadline_seconds` bounds the time without any, however long a step takes. A rank
+that waits for others makes no progress of its own, so it also looks at theirs: it ends the run where no rank has moved for
+`deadline_seconds`, counted anew from half of it, when it begins to look. `ddp_timeout` (a day unless stated) only bounds
+waits that this misses.
+
+Every rank keeps `run_dir/ranks/rank-<n>.json`: its process, host, phase, heartbeats, and when it was last alive. A thread
+of its own writes it, so that a rank that waits is told from one that is gone. Where the time is up, or a collective
 operation breaks, the files of the others say who was waited for.
 """
 
@@ -25,27 +31,36 @@ from tersely.rl.stopping import SavedAndStopped
 
 TEARDOWN_S = 30
 """Seconds that a process may take to end after a broken collective, whose threads can hang in their destructors."""
+NEW_FOLDER_S = 30.0
+"""Seconds after which the files are written where the run has no folder yet: a recipe that is refused leaves none."""
 COLLECTIVE_WORDS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "timed out waiting")
 
 
 class Watch:
-    """This rank's phase, its heartbeat, and the end of a phase that outlasts `deadline_s`."""
+    """This rank's phase, its heartbeats, and the end of a run that makes no progress for `deadline_s`."""
 
     def __init__(self, run_dir: str | Path, deadline_s: float, rank: int = 0, ranks: int = 1):
         if not deadline_s > 0:
             raise SpecError(f"deadline_seconds is {deadline_s}; it must be above 0")
         self.folder, self.deadline_s, self.rank, self.ranks = Path(run_dir) / "ranks", deadline_s, rank, ranks
         self.interval = min(5.0, deadline_s / 8)
+        self.beats = 0
+        self._began = time.monotonic()
+        self._moved: dict[int, tuple[int, float]] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
         self.now("starting")
 
     def now(self, phase: str) -> None:
         """This rank gets on: it does `phase` from here."""
-        self.phase, self._since = phase, time.monotonic()
+        self.phase = phase
+        self.beat()
+
+    def beat(self) -> None:
+        """This rank gets on with the phase it is in."""
+        self.beats, self._since = self.beats + 1, time.monotonic()
 
     def start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._write()
         self._thread.start()
 
@@ -71,27 +86,59 @@ class Watch:
 
     def _write(self) -> None:
         facts = {"pid": os.getpid(), "host": socket.gethostname(), "phase": self.phase, "alive": time.time()}
+        facts["beats"] = self.beats
+        if not self.folder.parent.exists() and time.monotonic() - self._began < NEW_FOLDER_S:
+            return
         with suppress(OSError):  # a full disk is noticed by whoever needs what it writes
+            self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / f"rank-{self.rank}.json", facts)
 
     def _watch(self) -> None:
         while not self._ended.wait(self.interval):
             self._write()
             waited = time.monotonic() - self._since
-            if waited > self.deadline_s:
+            if waited <= self.deadline_s / 2:
+                self._moved.clear()
+            elif not self._others_move() and waited > self.deadline_s:
                 self._give_up(waited)
+
+    def _others_move(self) -> bool:
+        """Has another rank made progress within the deadline? By its count, so that clocks of other hosts do not matter."""
+        at = time.monotonic()
+        for rank in range(self.ranks):
+            if rank == self.rank:
+                continue
+            try:
+                beats = int(json.loads((self.folder / f"rank-{rank}.json").read_text())["beats"])
+            except (OSError, ValueError, KeyError):
+                continue
+            if self._moved.get(rank, (-1, at))[0] != beats:
+                self._moved[rank] = (beats, at)
+        return any(at - moved <= self.deadline_s for _, moved in self._moved.values())
 
     def _give_up(self, waited: float) -> None:
         others = f" The others: {self.others()}." if self.ranks > 1 else ""
         print(
-            f"error: rank {self.rank} has been in '{self.phase}' for {waited:.0f} s, past deadline_seconds "
-            f"{self.deadline_s:.0f}.{others} Where it stands follows. The last whole checkpoint stays; `--resume` goes "
-            "on from it. Raise deadline_seconds where this phase may take longer",
+            f"error: rank {self.rank} has been in '{self.phase}' for {waited:.0f} s without progress, past deadline_seconds "
+            f"{self.deadline_s:.0f}.{_lock_waited_for()}{others} Where it stands follows. The last whole checkpoint stays; "
+            "`--resume` goes on from it. Raise deadline_seconds where one request or one micro-batch may take longer",
             file=sys.stderr,
             flush=True,
         )
         faulthandler.dump_traceback(sys.stderr, all_threads=True)
         os._exit(1)
+
+
+def _lock_waited_for() -> str:
+    """A clause on the lock of a torch extension build, where the main thread waits for one: a killed build leaves it."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None:
+        if frame.f_code.co_filename.endswith("file_baton.py") and "self" in frame.f_locals:
+            path = Path(frame.f_locals["self"].lock_file_path)
+            age = f", {time.time() - path.stat().st_mtime:.0f} s old" if path.exists() else ""
+            return f" It waits for the build lock {path}{age}: where no process builds there, a killed one left it; remove it."
+        frame = frame.f_back
+    return ""
 
 
 _watch: Watch | None = None
@@ -101,6 +148,12 @@ def now(phase: str) -> None:
     """Tell this process's watch, if there is one, that it gets on."""
     if _watch is not None:
         _watch.now(phase)
+
+
+def beat() -> None:
+    """Tell this process's watch, if there is one, that its phase makes progress."""
+    if _watch is not None:
+        _watch.beat()
 
 
 @contextmanager

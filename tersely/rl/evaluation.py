@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 
 from tersely.checks import SpecError, check_fields, require_range
 from tersely.rl.checkpoint import write_json
+from tersely.rl.deadlines import now
 from tersely.rl.engine import GenerationRequest
 from tersely.rl.grading import verdicts_of
 from tersely.rl.run_dir import MetricsFile
@@ -81,6 +82,8 @@ class HeldOutEvaluation(TrainerCallback):
         self.best: tuple[float, int] | None = None  # (accuracy at the budget, step)
         self.below = 0
         self.evaluated: set[int] = set()
+        self.counted: list[tuple[int, float]] = []  # (step, accuracy at the budget), in order
+        self._stopped = False
 
     # ---- when ----
 
@@ -102,11 +105,34 @@ class HeldOutEvaluation(TrainerCallback):
         told: list[Any] = [lines]
         broadcast_object_list(told)
         for line in told[0]:
-            self._note(line["step"], line["eval/accuracy_at_budget"])
+            if line.get("event") == "roll_back":
+                self._forget(line["to_step"])
+            else:
+                self._note(line["step"], line["eval/accuracy_at_budget"])
+
+    def on_roll_back(self, args, state, control, to_step: int) -> None:
+        """What was measured after `to_step` was measured on weights that are given up: it counts for nothing, and the
+        weights that the run went back to are evaluated in its place."""
+        if not any(step > to_step for step in self.evaluated):
+            return
+        self._forget(to_step)
+        if self._stopped:
+            control.should_training_stop = self._stopped = False
+        self._evaluate(args, state, control)
+
+    def _forget(self, to_step: int) -> None:
+        kept = [(step, accuracy) for step, accuracy in self.counted if step <= to_step]
+        lost_best = self.best is not None and self.best[1] > to_step  # its folder holds weights that were given up
+        best = None if lost_best else self.best
+        self.evaluated, self.below, self.counted = set(), 0, []
+        for step, accuracy in kept:
+            self._note(step, accuracy)
+        self.best = best
 
     def _note(self, step: int, accuracy: float) -> bool:
         """Count an evaluation; True where it is the best so far, ties going to the earlier one."""
         self.evaluated.add(step)
+        self.counted.append((step, accuracy))
         low = self.spec.floor is not None and not accuracy >= self.spec.floor
         self.below = self.below + 1 if low else 0
         better = self.best is None or accuracy > self.best[0]
@@ -120,17 +146,19 @@ class HeldOutEvaluation(TrainerCallback):
     def _evaluate(self, args, state, control) -> None:
         began = time.perf_counter()
         step = state.global_step
+        now(f"evaluating at step {step}")
         found = self._measured(args.seed, step)
         best = self._note(step, found["eval/accuracy_at_budget"])
         if best and self.spec.keep_best:
             self._keep(args, step, found)
+        now(f"behind the evaluation at step {step}")
         stop = self.below >= self.spec.patience
         found["eval/seconds"] = time.perf_counter() - began
         if self.metrics is not None:
             self.metrics.write(step, {**found, "eval/best": float(best)})
             print(line(step, state.max_steps, found, self.budget, best), flush=True)
         if stop and self.spec.floor is not None:
-            control.should_training_stop = True
+            control.should_training_stop = self._stopped = True
             if self.metrics is not None:
                 print(
                     f"stopped at step {step}: accuracy at {self.budget} tokens on the held-out problems has been below "
@@ -203,8 +231,8 @@ def held_out_metrics(
 
 
 def read_evaluations(metrics: MetricsFile, step: int) -> list[dict[str, Any]]:
-    """Held-out evaluations of this stage up to its step `step`, in order, the later one where a step has two."""
-    found: dict[int, dict[str, Any]] = {}
+    """Held-out evaluations and roll-backs of this stage up to its step `step`, as they happened; steps are the stage's."""
+    found: list[dict[str, Any]] = []
     path = metrics.path
     for text in path.read_text().splitlines() if path.exists() else ():
         try:
@@ -214,9 +242,13 @@ def read_evaluations(metrics: MetricsFile, step: int) -> list[dict[str, Any]]:
         if row.get("stage") != metrics.stage:
             continue
         row["step"] = row.get("step", math.inf) - metrics.first_step
-        if isinstance(row.get("eval/accuracy_at_budget"), float) and row["step"] <= step:
-            found[row["step"]] = row
-    return [found[key] for key in sorted(found)]
+        if row["step"] > step:
+            continue
+        if row.get("event") == "roll_back":
+            found.append({**row, "to_step": row["to_step"] - metrics.first_step})
+        elif isinstance(row.get("eval/accuracy_at_budget"), float):
+            found = [one for one in found if one["step"] != row["step"] or one.get("event")] + [row]
+    return found
 
 
 def line(step: int, steps: int, found: Mapping[str, float], budget: int, best: bool) -> str:

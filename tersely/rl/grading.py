@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from tersely.rl.deadlines import beat
+
 
 def verdicts_of(verifier: Any, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> list[Any]:
     """One verdict a row, from its `answer`; a verifier that takes prompts, as a judge does, reads its `problem` too."""
     golds, prompts = [row["answer"] for row in rows], [row["problem"] for row in rows]
-    if "prompts" in inspect.signature(verifier.verify).parameters:
-        return verifier.verify(golds, list(texts), prompts)
-    return verifier.verify(golds, list(texts))
+    takes = inspect.signature(verifier.verify).parameters
+    options: dict[str, Any] = {"progress": lambda decided: beat()} if "progress" in takes else {}
+    if "prompts" in takes:
+        options["prompts"] = prompts
+    return verifier.verify(golds, list(texts), **options)
 
 
 class Grader:

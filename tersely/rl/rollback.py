@@ -67,6 +67,9 @@ class RollBack:
         restore(trainer, path)
         trainer.control.should_save = True
         self._tell(step, path, reason)
+        for callback in trainer.callback_handler.callbacks:
+            if hasattr(callback, "on_roll_back"):
+                callback.on_roll_back(trainer.args, trainer.state, trainer.control, int(path.rpartition("-")[2]))
 
     def _decide(self, until: int, step: int) -> tuple[str, str | None]:
         """(reason, checkpoint), or (why the run stops, None). Checkpoints behind the one taken are marked."""

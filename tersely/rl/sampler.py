@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tersely.rl.deadlines import beat
 from tersely.rl.engine import Generation, GenerationRequest
 from tersely.rl.row_rules import RowRules
 
@@ -148,6 +149,7 @@ class TransformersEngine:
             if rules is not None:
                 active = active & ~rules.stopped(token)
             left = int(active.sum())
+            beat()
             if not left:
                 break
             ids, places = token.unsqueeze(1), places[:, -1:] + 1

@@ -29,6 +29,7 @@ from tersely.algorithms.aggregate import aggregate
 from tersely.rl import versions
 from tersely.rl.config import TRL_LOSSES, RunConfig
 from tersely.rl.control import ControllerFeed
+from tersely.rl.deadlines import beat
 from tersely.rl.drawing import Drawing
 from tersely.rl.empty_update import EmptyUpdate
 from tersely.rl.engine import Generation, GenerationRequest
@@ -300,6 +301,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         trained, last = self.planned.trained, self.accelerator.sync_gradients
         step = super().training_step if trained else self._skip_update
         loss = step(model, inputs, num_items_in_batch)
+        beat()
         self.guards.check_loss(loss)
         if last:
             means = self.step_metrics.flush(self.accelerator, self.controls.known)
@@ -327,4 +329,5 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
     def _timed(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
+        beat()
         self._record(name, time.perf_counter() - began)

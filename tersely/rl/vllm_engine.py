@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.rl.deadlines import beat
 from tersely.rl.engine import Generation, GenerationRequest, fixed_and_extra, processors_for
 from tersely.rl.vllm_process import in_process, require_vllm
 from tersely.rl.vllm_weights import load_weights
@@ -72,6 +73,7 @@ class VLLMEngine:
                 **device,
                 **({"distributed_executor_backend": "external_launcher"} if ranks > 1 else {}),
             )
+        _beat_with(self.llm.llm_engine)
         self.config = self.llm.llm_engine.model_config
         self.version: int | None = None
         self.stale_head = self.truncated_sampling = False
@@ -193,3 +195,15 @@ def _generation(output: Any, stop_ids: Sequence[int] = ()) -> Generation:
         tuple(output.logprobs.logprobs),  # flat: one log-prob a position, the sampled token's
         "length" if output.finish_reason == "length" else ended,
     )
+
+
+def _beat_with(engine: Any) -> None:
+    """Each step of the engine is progress of this rank."""
+    step = engine.step
+
+    def stepped(*args: Any, **kwargs: Any) -> Any:
+        outputs = step(*args, **kwargs)
+        beat()
+        return outputs
+
+    engine.step = stepped

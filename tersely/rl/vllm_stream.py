@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
+from tersely.rl.deadlines import beat
 from tersely.rl.engine import Generation, GenerationRequest
 from tersely.rl.http_json import ServerDown
 
@@ -81,6 +82,8 @@ class Stream:
                 if self.answers or self._woken or not self.pending:
                     found, self._woken = list(self.answers), False
                     self.answers.clear()
+                    if found:
+                        beat()
                     return found
                 if not self._live():
                     reasons = "; ".join(self.down.values())

@@ -112,6 +112,28 @@ def test_a_rank_that_stands_still_ends_the_run_within_the_deadline(launcher):
     assert not Path(f"/proc/{still}").exists()
 
 
+def test_a_process_group_that_never_forms_ends_within_the_deadline(launcher):
+    """Rank 1 of two never comes."""
+    import subprocess
+
+    command = launcher.command("alone", **SMALL, deadline_seconds=8, preflight=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    done = subprocess.run(
+        command,
+        env={**launcher.environment(), **ranks},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        cwd=launcher.folder,
+    )
+    assert done.returncode == 1, done.stderr[-2000:]
+    assert "rank 0 has been in 'joining the other ranks'" in done.stderr
+    assert "rank 1 has never been heard of" in done.stderr
+
+
 # ---- saving ----
 
 

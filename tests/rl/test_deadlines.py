@@ -83,3 +83,101 @@ def test_other_errors_stay_what_they_are(tmp_path):
 def test_a_deadline_is_above_zero(tmp_path):
     with pytest.raises(SpecError, match="deadline_seconds is 0; it must be above 0"):
         Watch(tmp_path, 0)
+
+
+def in_process(tmp_path, code: str, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "RANK": "0", "WORLD_SIZE": "1", **environment},
+    )
+
+
+BEATS = """
+import sys, time
+import torch  # which takes longer than the deadline on a busy machine
+from tersely.rl.deadlines import beat, now, watched
+with watched(sys.argv[1], 2.0):
+    now("a slow step")
+    for _ in range(20):
+        time.sleep(0.3)
+        beat()
+    print("through", flush=True)
+    if len(sys.argv) > 2:
+        time.sleep(60)
+"""
+WAITS = """
+import sys, time
+from tersely.rl.deadlines import now, watched
+with watched(sys.argv[1], 2.0):
+    now("waiting for rank 1")
+    began = time.monotonic()
+    time.sleep(60)
+"""
+
+
+def test_a_step_longer_than_the_deadline_goes_on_while_it_makes_progress(tmp_path):
+    done = in_process(tmp_path, BEATS)
+    out, err = done.communicate(timeout=60)
+    assert done.returncode == 0 and "through" in out, err
+
+
+def test_a_rank_waits_as_long_as_another_makes_progress_and_no_longer(tmp_path):
+    busy = in_process(tmp_path, BEATS.replace("len(sys.argv) > 2", "True"), RANK="1", WORLD_SIZE="2")
+    while not (tmp_path / "ranks" / "rank-1.json").exists():
+        time.sleep(0.05)
+    began = time.monotonic()
+    waiting = in_process(tmp_path, WAITS, WORLD_SIZE="2")
+    _, said = waiting.communicate(timeout=60)
+    took = time.monotonic() - began
+    out, _ = busy.communicate(timeout=60)
+    assert "through" in out, "the rank that waited let the other one finish"
+    assert waiting.returncode == 1 and busy.returncode == 1 and 6 < took < 40
+    assert "rank 0 has been in 'waiting for rank 1'" in said and "in: a slow step" in said
+
+
+LOCKED = """
+import sys
+from torch.utils.file_baton import FileBaton
+from tersely.rl.deadlines import now, watched
+with watched(sys.argv[1], 1.0):
+    now("preparing the model and the optimizer")
+    FileBaton(sys.argv[1] + "/lock", wait_seconds=0.1).wait()
+"""
+
+
+def test_a_build_lock_that_a_killed_build_left_is_named(tmp_path):
+    (tmp_path / "lock").touch()
+    done = in_process(tmp_path, LOCKED)
+    _, said = done.communicate(timeout=90)
+    assert done.returncode == 1
+    assert f"waits for the build lock {tmp_path / 'lock'}" in said and "remove it" in said
+
+
+def test_a_recipe_that_is_refused_leaves_no_folder(tmp_path):
+    with pytest.raises(SpecError):
+        with watched(tmp_path / "run", 5.0):
+            time.sleep(1.5)
+            raise SpecError("no")
+    assert not (tmp_path / "run").exists()
+
+
+def test_engines_verifier_and_micro_batches_are_progress(make_trainer):
+    from tersely.rl import deadlines
+
+    trainer = make_trainer(max_steps=1, max_completion_length=12, reward="correctness")
+    seen = []
+
+    class Counted(Watch):
+        def beat(self):
+            super().beat()
+            seen.append(sys._getframe(2).f_code.co_name)
+
+    deadlines._watch = Counted(trainer.args.output_dir, 60.0)
+    try:
+        trainer.train()
+    finally:
+        deadlines._watch = None
+    assert seen.count("_batch") > 4 and seen.count("training_step") >= 1

@@ -199,3 +199,36 @@ def test_an_engine_that_an_evaluation_had_synchronised_gets_the_restored_weights
     trainer.train()
     assert seen[4] == 4, "nothing has changed since the evaluation"
     assert seen[5] != 5, "the engine holds the weights that led astray"
+
+
+def test_an_evaluation_of_weights_that_were_given_up_counts_for_nothing(make_trainer, tmp_path):
+    """At step 4 the run goes back to checkpoint-2: that step's evaluation is of the weights of step 2, and so is the best."""
+    from tersely.rl.evaluation import EvaluationSpec, HeldOutEvaluation
+    from tersely.rl.run_dir import MetricsFile
+
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"{i}-{i}="}],
+            "problem": f"{i}-{i}=",
+            "answer": "0",
+            "prompt_id": f"h{i}",
+        }
+        for i in range(5)
+    ]
+    trainer, asking = train(make_trainer, tmp_path, [4], max_steps=4, learning_rate=0.05)
+    files = next(c for c in trainer.callback_handler.callbacks if isinstance(c, RunFiles))
+    spec = EvaluationSpec(dataset="unused", every=1, floor=1.0, patience=5)  # step 4's is the fifth below it
+    held_out = HeldOutEvaluation(spec, trainer, rows, files.metrics)
+    trainer.add_callback(held_out)
+    trainer.train()
+    found = [row for row in lines(tmp_path) if "eval/accuracy" in row]
+    assert [row["step"] for row in found] == [0, 1, 2, 3, 4, 4]
+    weights, again = ({k: v for k, v in row.items() if k[:5] == "eval/"} for row in (found[2], found[-1]))
+    for measured in ("eval/accuracy", "eval/accuracy_at_budget", "eval/tokens_mean", "eval/tokens_p95"):
+        assert weights[measured] == again[measured]
+    assert sorted(held_out.evaluated) == [0, 1, 2, 4] and held_out.below == 4
+    assert not held_out._stopped, "the fifth evaluation below the floor was of weights that were given up"
+    resumed = HeldOutEvaluation(spec, trainer, rows, MetricsFile(files.metrics.path, 4))
+    resumed._remember(4)
+    for name in ("evaluated", "below", "counted", "best"):
+        assert getattr(resumed, name) == getattr(held_out, name), name
