@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tersely.checks import SpecError, check_fields, nearest, require_range
+from tersely.places import beside
 from tersely.rl.data.spec import LOCAL_SUFFIXES, SourceSpec, entry_names, file_kind, merged, read_entry
 
 if TYPE_CHECKING:
@@ -57,12 +58,14 @@ def benchmark_names() -> list[str]:
 
 
 def find_benchmark(spec: str | Mapping[str, Any] | Benchmark) -> Benchmark:
-    """A ready-made name, a path to a local file, or a mapping of source and sampling keys.
+    """A ready-made name, a data file, a .yaml file like the ready-made ones, or a mapping of source and sampling keys.
 
     Raises `SpecError` for an unknown name, with the valid ones and the nearest, and for unknown keys.
     """
     if isinstance(spec, Benchmark):
         return spec
+    if isinstance(spec, str) and spec.endswith((".yaml", ".yml")):
+        spec = _own(Path(spec).expanduser())
     if isinstance(spec, str):
         name, values = (spec, read_entry(spec, KIND)) if spec in benchmark_names() else (_stem(spec), {"path": spec})
     else:
@@ -115,6 +118,27 @@ def _with_unique_ids(data: datasets.Dataset) -> datasets.Dataset:
         seen[identity] = seen.get(identity, 0) + 1
         ids.append(identity if seen[identity] == 1 else f"{identity}-{seen[identity]}")
     return data.remove_columns("prompt_id").add_column("prompt_id", ids)
+
+
+def _own(file: Path) -> dict[str, Any]:
+    """The keys of somebody's own benchmark file; a relative `path` of data may be meant from the file's folder."""
+    import yaml
+
+    if not file.is_file():
+        raise SpecError(
+            f"--benchmarks: there is no file {file}; {beside(file) or 'give a .yaml like configs/benchmarks/'}"
+        )
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"{file}: invalid YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(values, dict) or not values.get("path"):
+        raise SpecError(f"{file}: expected a mapping with `path` (a data set or a file), and such keys as samples")
+    values.pop("traps", None)  # notes for readers
+    near = file.parent / str(values["path"])
+    if not Path(str(values["path"])).exists() and near.exists():
+        values["path"] = str(near)
+    return {"name": file.stem, **values}
 
 
 def _stem(spec: str) -> str:

@@ -23,10 +23,13 @@ def parser() -> Parser:
         description="Sample a model on benchmarks and verify every answer. Appends to OUT/records.jsonl; a second start "
         "with the same --out goes on where the first stopped.",
     )
-    p.add_argument("model", nargs="?", help="hub id, folder, or `testbed`, the embedded model")
+    p.add_argument("model", nargs="?", help="hub id, folder (a run directory's final model too), or `testbed`")
     p.add_argument("--list", action="store_true", help="list the ready-made benchmarks and stop")
     p.add_argument("--list-strategies", action="store_true", help="list the decoding strategies and stop")
-    p.add_argument("--benchmarks", help="ready-made names or local .jsonl files, comma separated")
+    p.add_argument(
+        "--benchmarks",
+        help="ready-made names, data files (.jsonl, .csv, ...) or .yaml files like the ready-made ones, comma separated",
+    )
     p.add_argument("--out", type=Path, help="run directory")
     p.add_argument("--name", help="the run's name in reports (default: the folder's)")
     p.add_argument("--samples", type=int, help="samples a problem")
@@ -114,6 +117,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         for chosen in plans[benchmark.name]:
             getattr(chosen.strategy, "require_samples", lambda number: None)(samples)
     budgets = parse_budgets(options.budgets)
+    from tersely.eval.engines import faster_engine, trained_model
+
+    options.model = trained_model(options.model)
+    if hint := faster_engine(options.engine):
+        print(hint, flush=True)
     prompting = prompting_of(options)
     refuse_other_settings(options, benchmarks, plans, prompting)
     from tersely.eval.engines import make_evaluator

@@ -59,6 +59,27 @@ def engine_kind(engine: str) -> str:
     return engine
 
 
+def trained_model(model: str) -> str:
+    """`runs/x/final` for the run directory `runs/x`, printed; any other model as it is."""
+    folder = Path(model).expanduser()
+    final = folder / "final"
+    if (folder / "config.json").is_file() or not (final / "config.json").is_file():
+        return model
+    print(f"{model} is a training run: its final model, {final}, is evaluated", flush=True)
+    return str(final)
+
+
+def faster_engine(engine: str) -> str | None:
+    """A recommendation of vLLM where it is installed, a GPU is there, and the transformers engine was chosen."""
+    from importlib.util import find_spec
+
+    if engine != "transformers" or find_spec("vllm") is None:
+        return None
+    import torch
+
+    return "vLLM is installed and there is a GPU: --engine vllm samples faster" if torch.cuda.is_available() else None
+
+
 def require_place(model: str) -> None:
     """`SpecError` for a folder that is not there or holds no model, and for a hub id that cannot be had offline."""
     from tersely.launch.preflight_checks import model_place

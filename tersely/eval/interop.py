@@ -46,6 +46,7 @@ class Problem:
     cap: int | None = None  # tokens
     chosen: str | None = None  # the one text that was scored
     own: list[dict[str, Any]] | None = None  # our fields, in a file that we exported
+    golds: tuple[str, ...] = ()  # several answers, any of which is correct
 
 
 def import_lm_eval(
@@ -60,11 +61,16 @@ def import_lm_eval(
 ) -> Path:
     """samples_*.jsonl of lm-evaluation-harness -> out_dir/records.jsonl; returns its path.
 
-    metric, filter: which score counts; by default the first known metric and the first filter of each file. ValueError:
+    metric, filter: which score counts; by default the first known metric and the first filter of each file. run.json holds
+    the filter that was used for each file, and the others that it has. ValueError:
     no token counter, no such metric or filter, a file without samples, an out_dir that holds records already.
     """
-    problems = (problem for path in paths for problem in _lm_eval(Path(path), filter))
-    return _write(out_dir, problems, run, count_tokens, metric, grade)
+    used: dict[str, str] = {}
+    problems = (problem for path in paths for problem in _lm_eval(Path(path), filter, used))
+    path = _write(out_dir, problems, run, count_tokens, metric, grade)
+    card = {"name": run, "imported": {"harness": "lm-evaluation-harness", "filters": used}}
+    (path.parent / "run.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
 
 
 def import_lighteval(
@@ -106,7 +112,7 @@ def _write(
     return path
 
 
-def _lm_eval(path: Path, wanted: str | None) -> Iterator[Problem]:
+def _lm_eval(path: Path, wanted: str | None, used: dict[str, str]) -> Iterator[Problem]:
     rows = _json_lines(path)
     if not rows:
         raise ValueError(f"{path} holds no samples")
@@ -114,6 +120,8 @@ def _lm_eval(path: Path, wanted: str | None) -> Iterator[Problem]:
     filters = {str(row.get("filter")) for row in rows}
     if wanted is not None and wanted not in filters:
         raise ValueError(f"{path} has no filter {wanted!r}; it has {', '.join(sorted(filters))}")
+    others = ", ".join(sorted(filters - {str(wanted)}))
+    used[path.name] = f"{wanted}" + (f" (also there: {others})" if others else "")
     task, _, stamp = path.stem.removeprefix("samples_").rpartition("_")
     if not (stamp[:4].isdigit() and "T" in stamp):
         task = path.stem.removeprefix("samples_")
@@ -132,7 +140,8 @@ def _lm_eval(path: Path, wanted: str | None) -> Iterator[Problem]:
             task,
             problem_id=problem_id if seen[problem_id] == 1 else f"{problem_id}#{seen[problem_id]}",
             problem=str(doc.get("question") or doc.get("problem") or request.get("arg_0") or json.dumps(doc)),
-            gold=str(row["target"]),
+            gold=" or ".join(golds := _golds(row["target"])),
+            golds=golds,
             texts=_texts(
                 path, [text for many in row["resps"] for text in (many if isinstance(many, list) else [many])]
             ),
@@ -167,7 +176,13 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _golds(target: Any) -> tuple[str, ...]:
+    """The target of a problem; a list holds several answers, any of which is correct."""
+    return tuple(map(str, target)) if isinstance(target, (list, tuple)) and target else (str(target),)
+
+
 def _texts(path: Path, texts: list[Any]) -> list[str]:
+    texts = ["" if text is None else text for text in texts]  # the harness got no response
     if not all(isinstance(text, str) for text in texts):
         raise ValueError(
             f"{path} holds log-likelihoods or other numbers, not texts: only tasks that generate (output_type "
@@ -198,7 +213,8 @@ def _lighteval(path: Path) -> Iterator[Problem]:
     rows = _parquet_rows(path)
     for number, row in enumerate(rows):
         doc, response = row["doc"], row["model_response"]
-        gold = doc["gold_index"][0] if isinstance(doc["gold_index"], list) else doc["gold_index"]
+        places = doc["gold_index"] if isinstance(doc["gold_index"], list) else [doc["gold_index"]]
+        golds = _golds([doc["choices"][place] for place in places])
         ids = response.get("output_tokens") or []
         own = (doc.get("specific") or {}).get(OWN)
         yield Problem(
@@ -206,7 +222,8 @@ def _lighteval(path: Path) -> Iterator[Problem]:
             task=str(doc.get("task_name") or path.stem.removeprefix("details_")),
             problem_id=str(doc.get("id") or number),
             problem=str(doc.get("original_query") or doc["query"]),
-            gold=str(doc["choices"][gold]),
+            gold=" or ".join(golds),
+            golds=golds,
             texts=_texts(path, response["text"]),
             scores=row["metric"],
             lengths=[len(tokens) for tokens in ids] if len(ids) == len(response["text"]) else None,
@@ -223,7 +240,7 @@ def _records(
         for fields, text in zip(p.own, p.texts, strict=True):
             yield {**common, **fields, "text": text}
         return
-    verdicts = [grade(p.gold, text) for text in p.texts] if grade else _verdicts(p, metric)
+    verdicts = [_any_of(grade, p.golds or (p.gold,), text) for text in p.texts] if grade else _verdicts(p, metric)
     for index, (text, verdict) in enumerate(zip(p.texts, verdicts, strict=True)):
         tokens = _tokens(p, index, count)
         cut = p.cap is not None and tokens >= p.cap
@@ -242,6 +259,12 @@ def _records(
             "finish": "length" if cut else "stop",
             "strategy": None,
         }
+
+
+def _any_of(grade: Grade, golds: tuple[str, ...], text: str) -> str:
+    """The best verdict over the answers; undecided before incorrect, as it may be right."""
+    found = {grade(gold, text) for gold in golds}
+    return next(verdict for verdict in ("right", "undecided", "wrong", "no_answer") if verdict in found)
 
 
 def _tokens(p: Problem, index: int, count: Count | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,10 @@ def take_in(options: argparse.Namespace) -> int:
     finally:
         if verifier is not None:
             verifier.close()
+    card = path.with_name("run.json")
+    if card.is_file():
+        for file, used in json.loads(card.read_text(encoding="utf-8"))["imported"]["filters"].items():
+            print(f"{file}: filter {used}; --filter takes another")
     print(f"records: {path}; next: tersely report {options.out}")
     return 0
 

@@ -137,3 +137,17 @@ def test_real_items(shared_data, name, file, count):
     path = str(shared_data / "benchmarks" / f"{file}.jsonl")
     _, data, _ = load_benchmark({"name": name, "path": path, "columns": {"problem": "problem", "answer": "answer"}})
     assert len(data) == count
+
+
+def test_a_benchmark_file_of_ones_own(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"problem": "1 + 1", "answer": "2"}\n')
+    file = tmp_path / "mine.yaml"
+    file.write_text("path: rows.jsonl\nsamples: 3\ntemperature: 0.2\n")
+    benchmark, data, _ = load_benchmark(str(file))
+    assert (benchmark.name, benchmark.sampling.samples, benchmark.sampling.temperature) == ("mine", 3, 0.2)
+    assert len(data) == 1
+    with pytest.raises(SpecError, match="there is no file"):
+        find_benchmark(str(tmp_path / "other.yaml"))
+    file.write_text("samples: 3\n")
+    with pytest.raises(SpecError, match="`path`"):
+        find_benchmark(str(file))

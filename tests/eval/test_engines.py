@@ -104,3 +104,36 @@ def test_vllm_reserves_the_longest_prompt_and_its_answer(folder, tmp_path, monke
     assert abs(lengths[0] - (longest + 700)) <= 1 and lengths[1:] == [lengths[0] + STRATEGY_TOKENS, 900]
     with pytest.raises(SpecError, match="--gpu-memory-utilization is 1.5"):
         main([*argv, "--gpu-memory-utilization", "1.5"])
+
+
+def test_the_final_model_of_a_run_directory(tmp_path, capsys):
+    from tersely.eval.engines import trained_model
+
+    run = tmp_path / "run"
+    (run / "final").mkdir(parents=True)
+    assert trained_model(str(run)) == str(run) and trained_model("hub/id") == "hub/id"
+    (run / "final" / "config.json").write_text("{}")
+    assert trained_model(str(run)) == str(run / "final") and "final model" in capsys.readouterr().out
+    (run / "config.json").write_text("{}")
+    assert trained_model(str(run)) == str(run)
+
+
+@pytest.mark.parametrize(
+    "engine, there, gpu, told",
+    [
+        ("transformers", True, True, True),
+        ("vllm", True, True, False),
+        ("transformers", False, True, False),
+        ("transformers", True, False, False),
+    ],
+)
+def test_vllm_is_recommended_where_it_can_be_used(monkeypatch, engine, there, gpu, told):
+    import importlib.util
+
+    import torch
+
+    from tersely.eval.engines import faster_engine
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if there else None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert (faster_engine(engine) is not None) == told

@@ -141,3 +141,44 @@ def test_a_problem_that_is_there_twice_is_kept_twice(tmp_path):
     assert len(b.problem_ids) == 2
     with pytest.raises(ValueError, match="is there 2 times, and only one could be kept"):
         import_lm_eval([LM_EVAL, LM_EVAL], tmp_path / "other", "m", words)
+
+
+def own_rows(folder, rows):
+    path = folder / "samples_mine_2026-01-01T00.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def row(target, resps, doc_id=0, filter="strict", score=0.0):
+    return {
+        "doc_id": doc_id, "doc": {"question": "q"}, "target": target, "resps": [resps], "filtered_resps": resps,
+        "filter": filter, "exact_match": score,
+    }  # fmt: skip
+
+
+def test_either_filter_and_which_was_used(tmp_path):
+    rows = [row("7", ["7"]), row("7", ["7"], filter="flexible", score=1.0)]
+    path = own_rows(tmp_path, rows)
+    for wanted, used, verdict in ((None, "strict", "wrong"), ("flexible", "flexible", "right")):
+        out = tmp_path / used
+        import_lm_eval([path], out, "r", len, filter=wanted)
+        card = json.loads((out / "run.json").read_text())
+        assert card["imported"]["filters"][path.name].startswith(f"{used} (also there: ")
+        assert json.loads((out / "records.jsonl").read_text())["verdict"] == verdict
+
+
+def test_list_targets_are_graded_as_any_of_them(tmp_path):
+    grade = lambda gold, text: "right" if gold == text else "wrong"  # noqa: E731
+    rows = [row(["7", "seven"], ["seven"]), row(["7", "seven"], ["8"], doc_id=1)]
+    path = import_lm_eval([own_rows(tmp_path, rows)], tmp_path / "o", "r", len, grade=grade)
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [r["verdict"] for r in found] == ["right", "wrong"] and found[0]["gold"] == "7 or seven"
+
+
+def test_one_null_response_is_an_empty_text_and_numbers_are_refused(tmp_path):
+    rows = [row("7", [None]), row("7", ["7"], doc_id=1, score=1.0)]
+    path = import_lm_eval([own_rows(tmp_path, rows)], tmp_path / "o", "r", len)
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert (found[0]["text"], found[0]["tokens"], found[0]["verdict"]) == ("", 0, "wrong")
+    with pytest.raises(ValueError, match="log-likelihoods"):
+        import_lm_eval([own_rows(tmp_path, [row("7", [[-1.5, False]])])], tmp_path / "p", "r", len)
