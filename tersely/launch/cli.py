@@ -104,9 +104,12 @@ def run_command(command: Callable[[Sequence[str]], int | None], arguments: Seque
         meant = isinstance(error, FILE_ERRORS) or type(error).__module__.startswith("tersely.")
         if not meant or os.environ.get("TERSELY_DEBUG"):
             raise
+        from tersely.launch.ending import repeat_last
         from tersely.places import fault_of
 
-        print(f"error: {fault_of(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+        line = f"error: {fault_of(error) if isinstance(error, OSError) else error}"
+        print(line, file=sys.stderr)
+        repeat_last(line)
         return 2 if isinstance(error, (SpecError, *FILE_ERRORS)) else getattr(error, "exit_code", 1)
 
 

@@ -285,3 +285,16 @@ def test_a_server_that_dies_or_stands_still_is_named(launcher, number):
     assert address in said and took < 60
     if number == signal.SIGSTOP:
         assert "no answer within" in said, said[-3000:]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_error_is_the_last_line_under_accelerate(launcher, processes):
+    accelerate = ("--mixed_precision", "no", "--dynamo_backend", "no", "--num_machines", "1")
+    accelerate += ("--multi_gpu",) * (processes > 1)
+    command = launcher.command("refused", processes=processes, accelerate=accelerate, **SMALL, group_size=3)
+    done = subprocess.run(
+        command, env=launcher.environment(), capture_output=True, text=True, timeout=120, cwd=launcher.folder
+    )
+    assert done.returncode == 1 and "Traceback" in done.stderr, "accelerate's own status, and its traceback"
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: micro_batch is 4"), done.stderr[-3000:]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.resources import files
 
 import pytest
 
@@ -91,6 +92,42 @@ class Rank:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [pytest.param("zero2", marks=pytest.mark.deepspeed), pytest.param("zero3", marks=pytest.mark.deepspeed)],
+)
+def test_the_shipped_configurations_join_two_hosts_into_one_run(launcher, hosts, configuration):
+    """Each host's launcher started by hand."""
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: make engines")
+    config = str(files("tersely.configs") / "accelerate" / f"{configuration}.yaml")
+    small = {"max_steps": 2, "prompts_per_step": 2, "micro_batch": 4, "max_completion_length": 16}
+    ranks = []
+    for number in (0, 1):
+        options = ["--config_file", config, "--mixed_precision", "no", "--num_machines", "2"]
+        options += ["--machine_rank", str(number), "--main_process_ip", hosts.addresses[0]]
+        options += ["--main_process_port", "29400", "--rdzv_backend", "static"]
+        command = launcher.command("joined", processes=2, accelerate=tuple(options), **small)
+        ranks.append(Rank(launcher, hosts, number, command))
+    try:
+        statuses = [rank.wait(300) for rank in ranks]
+        said = "\n".join("".join(rank.lines)[-4000:] for rank in ranks)
+        assert statuses == [0, 0], said
+        assert launcher.ranks("joined") == 2
+        rows = [json.loads(line) for line in (launcher.folder / "joined" / "metrics.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in rows if "loss" in row] == [1, 2], "every step once"
+        assert not list(launcher.folder.rglob(".deepspeed_env"))
+    finally:
+        for rank in ranks:
+            rank.kill()
+
+
+def test_a_run_of_another_size_than_planned_is_refused(launcher, monkeypatch):
+    monkeypatch.setenv("TERSELY_WORLD_SIZE", "2")
+    done = launcher.run("alone", max_steps=1)
+    assert done.returncode == 2 and "WORLD_SIZE is 1; 2 ranks were planned" in done.stderr
+    assert not (launcher.folder / "alone").exists()
 
 
 def test_a_pulled_cable_is_survived_or_ends_the_run(launcher, hosts):
