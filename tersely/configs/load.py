@@ -2,7 +2,8 @@
 
     resolved recipe = preset's slots and settings  <-  recipe  <-  overrides        (what stands right wins)
 
-A slot is replaced whole: a recipe that says `reward: {name: alp, beta: 0.3}` keeps nothing of the preset's reward.
+A slot is replaced whole. What a recipe leaves open of a component, `reward: alp` or `reward: {name: alp, beta: 0.3}`,
+starts from the values of the shipped preset of that name (`tersely.configs.started`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import yaml
 
 from tersely.checks import SpecError, nearest
 from tersely.configs.overrides import set_dotted
+from tersely.configs.started import started
 from tersely.places import fault_of
 
 CARD_KEYS = ("title", "paper", "summary", "label", "published")
@@ -76,7 +78,7 @@ def with_overrides(
         recipe = {**preset, **(found.get("settings") or {}), **recipe}
     for key, value in sorted(dotted.items(), key=lambda pair: pair[0].count(".")):
         recipe = set_dotted(recipe, key, value)
-    return recipe
+    return _started(recipe)
 
 
 def _without_method(own: dict[str, Any], overrides: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
@@ -100,6 +102,13 @@ def _without_method(own: dict[str, Any], overrides: Mapping[str, Any], tell: Cal
 def _short(value: Any) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).removesuffix("...\n").strip()
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _started(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's own components, each from the values of the shipped preset of its name."""
+    method = load_method(str(recipe["method"])) if recipe.get("method") is not None else {}
+    shipped = list_methods()
+    return started(recipe, method, lambda name: load_method(name) if name in shipped else {}, SLOT_KEYS)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

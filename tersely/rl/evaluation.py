@@ -149,6 +149,7 @@ class HeldOutEvaluation(TrainerCallback):
         now(f"evaluating at step {step}")
         found = self._measured(args.seed, step)
         best = self._note(step, found["eval/accuracy_at_budget"])
+        self.trainer.guards.held_out(step, found["eval/accuracy"])
         if best and self.spec.keep_best:
             self._keep(args, step, found)
         now(f"behind the evaluation at step {step}")
@@ -220,6 +221,7 @@ def held_out_metrics(
     summary = metrics.token_summary(tokens, cut)
     return {
         "eval/accuracy": metrics.mean_at_n(correct),
+        "eval/accuracy_ended": metrics.mean_at_n(np.where((cut == 1) & (correct == 1), 0.0, correct)),
         "eval/accuracy_se": stats.standard_error(correct),
         "eval/accuracy_at_budget": float(metrics.accuracy_at_budget(correct, tokens, [budget])[0]),
         "eval/tokens_mean": summary["mean"],

@@ -13,7 +13,7 @@ from torch import Tensor
 from tersely.components import numbered
 from tersely.rl.memory import PromptMemory
 from tersely.rl.objective import Scores
-from tersely.rl.repetition import repetitive_share
+from tersely.rl.repetition import repetitive
 from tersely.rl.types import RolloutPlan, Rollouts
 
 
@@ -36,19 +36,33 @@ class RowFacts:
     gold: str = ""
     level: str | None = None
     plan: str = ""
+    repetitive: bool = False
 
 
 def row_facts(
-    row: dict, plan: RolloutPlan, parsed: Any, verdict: Any, *, text: str, length: int, thinking: int, truncated: bool
+    row: dict,
+    plan: RolloutPlan,
+    parsed: Any,
+    verdict: Any,
+    *,
+    text: str,
+    tokens: Sequence[int],
+    thinking: int,
+    truncated: bool,
+    ended: bool = False,
 ) -> RowFacts:
-    """The facts of one row. What the completion announced wins over what the plan said only where the plan is silent."""
+    """The facts of one row. What the completion announced wins over what the plan said only where the plan is silent.
+
+    ended: an answer counts only if its completion ended by itself (see `counted`).
+    """
     budget = plan.budget if plan.budget is not None else parsed.budget
+    correct, status = counted(verdict, truncated, ended)
     return RowFacts(
         prompt_id=row["prompt_id"],
-        correct=verdict.correct,
-        status=verdict.status,
+        correct=correct,
+        status=status,
         answer=verdict.answer,
-        length=length,
+        length=len(tokens),
         thinking_length=thinking,
         truncated=truncated,
         well_formed=bool(parsed.well_formed),
@@ -59,7 +73,15 @@ def row_facts(
         gold=row["answer"],
         level=row.get("level"),
         plan=" | ".join(part for part in (plan.instruction, plan.prefill) if part),
+        repetitive=repetitive(text, tokens[:-1] if not truncated else tokens),
     )
+
+
+def counted(verdict: Any, truncated: bool, ended: bool) -> tuple[float, str]:
+    """(correct, status). Under `ended` a correct answer in a truncated completion is incorrect, with status `not_ended`."""
+    if ended and truncated and verdict.correct == 1:
+        return 0.0, "not_ended"
+    return verdict.correct, verdict.status
 
 
 def thinking_length(token_ids: Sequence[int], end: Sequence[int]) -> int:
@@ -111,6 +133,7 @@ def group_metrics(rollouts: Rollouts, facts: Sequence[RowFacts], keep: Tensor) -
     metrics = {
         "verify/accuracy": _mean(rollouts.correct[decided].double()),
         "verify/undecided": 1.0 - decided.double().mean().item(),
+        "verify/not_ended": sum(fact.status == "not_ended" for fact in facts) / total,
         "verify/no_answer": sum(fact.status == "no_answer" for fact in facts) / total,
         "groups/mixed": mixed.double().mean().item(),
         "groups/all_right": (right.any(1) & ~wrong.any(1)).double().mean().item(),
@@ -118,11 +141,12 @@ def group_metrics(rollouts: Rollouts, facts: Sequence[RowFacts], keep: Tensor) -
         "groups/kept": keep.double().mean().item(),
         "efficiency/tokens_mean": length.mean().item(),
         "efficiency/tokens_p95": length.quantile(0.95).item(),
+        "efficiency/cap_share": length.mean().item() / max(rollouts.max_length, 1),
         "efficiency/tail_ratio": (length.max() / length.mean().clamp(min=1)).item(),
         "efficiency/tokens_right": _mean(length[rollouts.correct == 1]),
         "efficiency/tokens_wrong": _mean(length[rollouts.correct == 0]),
         "efficiency/tokens_per_solved": (length.sum() / right.sum().clamp(min=1)).item() if right.any() else math.nan,
-        "efficiency/repetitive": repetitive_share([fact.text for fact in facts]),
+        "efficiency/repetitive": sum(fact.repetitive for fact in facts) / total,
         "efficiency/truncated": rollouts.truncated.double().mean().item(),
         "efficiency/well_formed": sum(fact.well_formed for fact in facts) / total,
     }

@@ -29,6 +29,11 @@ class Grader:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verify")
         self._pending: Future | None = None
 
+    @property
+    def ended(self) -> bool:
+        """Does an answer count only if its completion ended by itself? The recipe's `verifier: {ended: ...}`."""
+        return bool(getattr(self.verifier, "ended", False))
+
     def start(self, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> None:
         self._pending = self.submit(rows, texts)
 

@@ -1,4 +1,4 @@
-"""Does a completion end in a loop? By how far its end can be compressed."""
+"""Does a completion end in a loop? By how far its text can be compressed, and by how few phrases its last tokens hold."""
 
 from __future__ import annotations
 
@@ -12,13 +12,28 @@ A phrase that stands four times or more comes below 0.2 whatever its length up t
 above 0.4, the embedded model's chains of sums that are done three times over above 0.45.
 """
 
+PHRASE, FEWEST, MOST, DISTINCT = 4, 16, 1024, 0.25
+"""Tokens of a phrase; the shortest and longest end that is looked at, tokens; distinct phrases for each of its tokens.
 
-def repetitive(text: str) -> bool:
-    """zlib, level 1, on the last bytes: some 40 microseconds, whatever the text."""
+An end that repeats itself four times or more comes to 0.25 or below, whatever the cap and the tokenizer.
+"""
+PARTS = (2, 4)
+"""The last half and the last quarter of the completion are looked at: a loop may begin late."""
+
+
+def repetitive(text: str, tokens: Sequence[int] = ()) -> bool:
+    """Either test on the end of a completion; about 0.1 ms. `tokens`: the sampled ones, without EOS or padding."""
     tail = text[-TAIL:].encode("utf-8", "replace")[-TAIL:]
-    return len(tail) >= SHORTEST and len(zlib.compress(tail, 1)) < RATIO * len(tail)
+    return (len(tail) >= SHORTEST and len(zlib.compress(tail, 1)) < RATIO * len(tail)) or loops(tokens)
 
 
-def repetitive_share(texts: Sequence[str]) -> float:
-    """Share of `texts` that end in a loop; 0 where there is none."""
-    return sum(map(repetitive, texts)) / max(len(texts), 1)
+def loops(tokens: Sequence[int]) -> bool:
+    """Do the last tokens hold few distinct phrases?"""
+    for part in PARTS:
+        end = tokens[-min(max(len(tokens) // part, FEWEST), MOST) :]
+        if len(end) < FEWEST:
+            return False
+        phrases = set(zip(*(end[i:] for i in range(PHRASE)), strict=False))
+        if len(phrases) <= DISTINCT * len(end):
+            return True
+    return False

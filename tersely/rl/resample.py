@@ -99,7 +99,7 @@ class FreshPrompts:
 
 def gathered_facts(trainer: Any, verdicts: list[Any]) -> list[RowFacts]:
     """The facts of the whole batch, in global order, on every rank."""
-    return gather_object(trainer._round.facts(verdicts, trainer.parse_turn))
+    return gather_object(trainer._round.facts(verdicts, trainer.parse_turn, trainer.grader.ended))
 
 
 def rollouts_of(trainer: Any, facts: list[RowFacts]) -> Any:

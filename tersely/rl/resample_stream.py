@@ -92,7 +92,7 @@ class _Streaming:
         trainer, group = self.trainer, self.groups[g]
         group.verdicts, seconds = future.result()
         self.seconds += seconds
-        facts = group.part.facts(group.verdicts, trainer.parse_turn)
+        facts = group.part.facts(group.verdicts, trainer.parse_turn, trainer.grader.ended)
         if group.round >= self.rounds or bool(trainer.objective.filter(rollouts_of(trainer, facts))):
             return
         row = self.fresh.at(group.round + 1, self.first + g)

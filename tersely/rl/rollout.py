@@ -97,8 +97,11 @@ class RolloutRound:
             for plan, g in zip(self.plans, self.generations, strict=True)
         ]
 
-    def facts(self, verdicts: Sequence[Any], parse: Callable[[str], Any]) -> list[RowFacts]:
-        """`parse` reads the whole assistant's turn: what the template opened, the prefill, the completion."""
+    def facts(self, verdicts: Sequence[Any], parse: Callable[[str], Any], ended: bool = False) -> list[RowFacts]:
+        """`parse` reads the whole assistant's turn: what the template opened, the prefill, the completion.
+
+        ended: an answer counts only if its completion ended by itself.
+        """
         return [
             row_facts(
                 row,
@@ -106,9 +109,10 @@ class RolloutRound:
                 parse(self.template.tail + text),
                 verdict,
                 text=text,
-                length=len(generation.token_ids),
+                tokens=generation.token_ids,
                 thinking=self._thinking(plan, generation),
                 truncated=generation.finish == "length",
+                ended=ended,
             )
             for row, plan, generation, text, verdict in zip(
                 self.rows, self.plans, self.generations, self.texts, verdicts, strict=True

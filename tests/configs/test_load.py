@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+
 import pytest
 import yaml
 
 from tersely.checks import SpecError
-from tersely.configs.load import list_methods, list_recipes, load_method, load_recipe
+from tersely.configs.load import SLOT_KEYS, list_methods, list_recipes, load_method, load_recipe, read_yaml
+
+RECIPES = Path(str(files("tersely.configs"))) / "recipes"
 
 
 def recipe(tmp_path, text: str, name: str = "recipe.yaml") -> str:
@@ -43,8 +48,68 @@ def test_recipe_wins_over_preset_and_command_line_over_both(tmp_path):
 
 
 def test_a_slot_is_replaced_whole(tmp_path):
-    merged = load_recipe(recipe(tmp_path, "method: alp\nreward: {name: alp, beta: 0.3}\n"))
-    assert merged["reward"] == {"name": "alp", "beta": 0.3}
+    merged = load_recipe(recipe(tmp_path, "method: kimi\nreward: {name: correctness}\n"))
+    assert merged["reward"] == {"name": "correctness"}
+
+
+@pytest.mark.parametrize(
+    ("text", "slot", "expected"),
+    [
+        ("reward: alp", "reward", {"name": "alp", "beta": 0.2, "normalizer": "max_length"}),
+        ("reward: {name: alp, beta: 0.3}", "reward", {"name": "alp", "beta": 0.3, "normalizer": "max_length"}),
+        ("reward: {name: alp, beta: 1, normalizer: 1}", "reward", {"name": "alp", "beta": 1, "normalizer": 1}),
+        (
+            "method: alp\nreward: {name: alp, beta: 0.3}",
+            "reward",
+            {"name": "alp", "beta": 0.3, "normalizer": "max_length"},
+        ),
+        ("method: alp_paper\nreward: {name: alp, beta: 2.0e-7}", "reward", {"name": "alp", "beta": 2e-7}),
+        ("method: alp_group_max\nreward: {name: alp, beta: 0.3}", "reward", "alp_group_max"),
+        (
+            "reward: [correctness, {name: kimi, weight: 0.2}]",
+            "reward",
+            ["correctness", {"name": "kimi", "weight": 0.2, "warmup": 0.1}],
+        ),
+        ("policy: sapo", "policy", {"name": "sapo", "tau_pos": 1.0, "tau_neg": 1.05}),
+        (
+            "policy: {name: kl_penalty, beta: 0.1, base: gspo_token}",
+            "policy",
+            {"name": "kl_penalty", "beta": 0.1, "base": "gspo_token"},
+        ),
+        ("policy: {name: clip, clip_low: 0.1}", "policy", {"name": "clip", "clip_low": 0.1}),
+        ("controllers: [entropy_target]", "controllers", [{"name": "entropy_target", "target": 0.2}]),
+        ("reward: shorterbetter", "reward", "shorterbetter"),
+    ],
+)
+def test_a_component_of_a_recipe_starts_from_the_preset_of_its_name(tmp_path, text, slot, expected):
+    if expected == "alp_group_max":
+        expected = {**load_method("alp_group_max")["reward"], "beta": 0.3}
+    path = recipe(tmp_path, text + "\n")
+    merged = load_recipe(path)
+    assert merged[slot] == expected
+    resolved = recipe(tmp_path, yaml.safe_dump(merged), "resolved.yaml")
+    assert load_recipe(resolved)[slot] == expected, "a resolved recipe means the same"
+    assert load_recipe(recipe(tmp_path, "max_steps: 1\n"), yaml.safe_load(text))[slot] == expected, "as an override"
+
+
+def test_a_dotted_override_changes_one_value_and_keeps_the_preset(tmp_path):
+    for text in ("reward: alp\n", "method: alp\n", "method: alp\nreward: alp\n"):
+        merged = load_recipe(recipe(tmp_path, text), {"reward.beta": 0.3})
+        assert merged["reward"] == {"name": "alp", "beta": 0.3, "normalizer": "max_length"}
+
+
+def test_stages_of_a_recipe_start_from_presets_too_and_those_of_a_method_stay(tmp_path):
+    merged = load_recipe(recipe(tmp_path, "stages: [{name: a, reward: {name: alp, beta: 0.3}}, {name: b}]\n"))
+    assert merged["stages"][0]["reward"] == {"name": "alp", "beta": 0.3, "normalizer": "max_length"}
+    preset = recipe(tmp_path, "stages: [{name: a, reward: alp}]\n", "preset.yaml")
+    again = recipe(tmp_path, yaml.safe_dump(load_recipe(recipe(tmp_path, f"method: {preset}\n"))), "resolved.yaml")
+    assert load_recipe(again)["stages"] == [{"name": "a", "reward": "alp"}]
+
+
+def test_shipped_recipes_say_what_they_mean():
+    for name in list_recipes():
+        own, merged = read_yaml(RECIPES / f"{name}.yaml"), load_recipe(name)
+        assert all(merged[key] == own[key] for key in SLOT_KEYS if key in own), name
 
 
 def test_settings_of_the_preset_lie_under_the_recipe(tmp_path):

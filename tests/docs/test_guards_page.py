@@ -18,4 +18,4 @@ def test_thresholds_patience_and_actions_are_the_defaults():
         for name, guard in guards_of({}).items()
     }
     assert told == there
-    assert len(there) == 10 and "watched by ten guards" in PAGE
+    assert len(there) == 14 and "watched by fourteen guards" in PAGE

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tersely.rl.facts import completion_rows, group_metrics, rollouts_from_facts, row_facts, thinking_length
+from tersely.rl.facts import completion_rows, counted, group_metrics, rollouts_from_facts, row_facts, thinking_length
 from tersely.rl.memory import PromptMemory
 from tersely.rl.objective import Scores
 from tersely.rl.types import RolloutPlan
@@ -18,7 +18,14 @@ def fact(plan=None, *, correct=1.0, status="right", budget=None, mode="think", l
     parsed = SimpleNamespace(well_formed=True, mode=mode, budget=budget)
     verdict = SimpleNamespace(correct=correct, status=status, answer="2")
     return row_facts(
-        row, plan or RolloutPlan(), parsed, verdict, text="t", length=length, thinking=2, truncated=length > 8
+        row,
+        plan or RolloutPlan(),
+        parsed,
+        verdict,
+        text="t",
+        tokens=list(range(length)),
+        thinking=2,
+        truncated=length > 8,
     )
 
 
@@ -42,6 +49,15 @@ def test_rollouts_keep_global_order_and_a_mode_only_where_all_have_one():
     assert rollouts.truncated.tolist() == [False, False, False, True] and rollouts.mode == ["think"] * 4
     facts[0].mode = None
     assert rollouts_from_facts(facts, 2, 8, 0.25, PromptMemory()).mode is None
+
+
+def test_an_answer_behind_which_the_completion_runs_on_counts_by_the_contract_alone():
+    verdict = SimpleNamespace(correct=1.0, status="right", answer="2")
+    assert counted(verdict, truncated=True, ended=True) == (0.0, "not_ended")
+    assert counted(verdict, truncated=True, ended=False) == (1.0, "right")
+    assert counted(verdict, truncated=False, ended=True) == (1.0, "right")
+    for other in (SimpleNamespace(correct=0.0, status="wrong"), SimpleNamespace(correct=math.nan, status="timeout")):
+        assert counted(other, truncated=True, ended=True)[1] == other.status
 
 
 def test_metrics_read_the_raw_verdicts():

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tersely.rl.repetition import TAIL, repetitive, repetitive_share
+from tersely.rl.repetition import TAIL, loops, repetitive
 
 WORDS = [
     "so",
@@ -59,4 +59,23 @@ def test_a_chain_of_sums_done_twice_over_is_none():
 
 def test_hostile_text_and_none():
     assert repetitive("\ud800" * 500) and not repetitive("")
-    assert repetitive_share([]) == 0.0 and repetitive_share(["a" * 300, prose(90)]) == 0.5
+
+
+@pytest.mark.parametrize("cap", [24, 32, 48, 96, 256, 4096])
+@pytest.mark.parametrize("period", [1, 2, 3, 4])
+def test_a_loop_up_to_a_short_cap_is_found_by_its_tokens(cap, period):
+    head = list(range(100, 100 + cap // 3))
+    assert loops(head + [i % period for i in range(cap - len(head))])
+
+
+def test_a_loop_with_slips_or_of_long_phrases_is_found():
+    assert loops([*range(100, 140), *([7] * 9 + [8]) * 6])
+    assert loops([*range(100, 160), *list(range(12)) * 12])
+
+
+def test_answers_of_distinct_tokens_are_no_loops():
+    draw = random.Random(0)
+    for length in (0, 3, 15, 16, 17, 40, 90, 250, 3000):
+        assert not loops([draw.randrange(40) for _ in range(length)])
+    assert not loops(list(range(30)) * 3), "done three times over"
+    assert not loops([*range(60), 5, 5, 5, 5, 5, 5]), "a number with many zeros"

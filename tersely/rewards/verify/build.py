@@ -1,6 +1,9 @@
 """A recipe's `verifier:` made: the parameters of `Verifier`, and of a judge behind it where there is one.
 
 verifier: {contract: answer, timeout: 5, judge: {url: http://host:8000/v1, model: ..., format: compass}}
+
+`ended: true`, the default, is the trainer's: an answer counts only if its completion ended by itself, so that one which runs
+on to the cap behind its answer is not paid. `false` grades truncated completions as they are, as other trainers do.
 """
 
 from __future__ import annotations
@@ -19,14 +22,21 @@ _HYBRID = ("require_boxed", "extra_keys")
 
 def make_verifier(spec: Mapping[str, Any]) -> Verifier | JudgedVerifier:
     """Raises `SpecError` for a key that there is not, before any worker is started."""
-    rule = {key: value for key, value in spec.items() if key != "judge"}
+    rule = {key: value for key, value in spec.items() if key not in ("judge", "ended")}
+    ended = spec.get("ended", True)
+    if not isinstance(ended, bool):
+        raise SpecError(f"verifier.ended is {ended!r}; it must be true or false")
     known = list(inspect.signature(Verifier).parameters)
     for key in rule:
         if key not in known:
-            raise SpecError(f"verifier has no key {key!r}; {nearest(key, [*known, 'judge'])}")
+            raise SpecError(f"verifier has no key {key!r}; {nearest(key, [*known, 'judge', 'ended'])}")
     if not spec.get("judge"):
-        return Verifier(**rule)
+        verifier = Verifier(**rule)
+        verifier.ended = ended
+        return verifier
     asked = dict(spec["judge"])
     hybrid = {key: asked.pop(key) for key in _HYBRID if key in asked}
     judge = Judge(**check_fields(Judge, asked, where="verifier.judge"))
-    return JudgedVerifier(Verifier(**rule), judge, **hybrid)
+    judged = JudgedVerifier(Verifier(**rule), judge, **hybrid)
+    judged.ended = ended
+    return judged

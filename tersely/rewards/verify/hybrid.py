@@ -27,6 +27,9 @@ class JudgedVerifier:
     require_boxed, extra_keys: see `judge_guard`
     """
 
+    ended: bool = False
+    """As `Verifier.ended`."""
+
     def __init__(
         self, verifier: Verifier, judge: Judge, *, require_boxed: bool = False, extra_keys: Iterable[str] = ()
     ):

@@ -38,6 +38,9 @@ class Verifier:
     alarms, no threads of its own. Close it, or use it as a context manager; processes die with their owner anyway.
     """
 
+    ended: bool = False
+    """For the trainer: an answer counts only if its completion ended by itself. `make_verifier` sets it."""
+
     def __init__(
         self,
         workers: int | None = None,

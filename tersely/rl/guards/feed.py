@@ -43,6 +43,12 @@ class GuardFeed(TrainerCallback):
         if known.numel():
             self.observe("reward", known.mean().item())
 
+    def held_out(self, step: int, accuracy: float) -> None:
+        """One evaluation on the held-out set; the first, before step 1, is the base's."""
+        guard = self.on.get("held_out_loss")
+        if isinstance(guard, Counting):
+            self._hear(guard, step, accuracy)
+
     def on_step_end(self, args, state, control, **kwargs):
         means = {name: statistics.fmean(values) for name, values in self.heard.items()}
         self.heard.clear()
@@ -50,9 +56,12 @@ class GuardFeed(TrainerCallback):
             if not isinstance(guard, Counting) or not guard.statistics:
                 continue
             if all(name in means for name in guard.statistics):
-                said = guard.seen(state.global_step, *(means[name] for name in guard.statistics))
-                if said is not None:
-                    self._act(guard.name, guard.action, said, guard.since)
+                self._hear(guard, state.global_step, *(means[name] for name in guard.statistics))
+
+    def _hear(self, guard: Counting, step: int, *values: float) -> None:
+        said = guard.seen(step, *values)
+        if said is not None:
+            self._act(guard.name, guard.action, said, guard.since)
 
     def _act(self, name: str, action: str, said: str, since: int) -> None:
         step = self.trainer.state.global_step

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tersely.checks import SpecError, check_fields, nearest
+from tersely.rl.guards.accuracy import AccuracyLoss, HeldOutLoss
 from tersely.rl.guards.guard import Counting, Guard, Share
 from tersely.rl.guards.hollow import HollowReward
-from tersely.rl.guards.relative import EntropyCollapse, EntropyExplosion, LengthCollapse, LengthExplosion
+from tersely.rl.guards.relative import EntropyCollapse, EntropyExplosion, LengthCollapse, LengthExplosion, Unending
 
 
 @dataclass
@@ -57,6 +58,23 @@ class Undecided(Share):
             f"{values[0]:.0%} of the verdicts are undecided, more than {self.threshold:.0%}: the verifier times out, runs "
             "out of memory or crashes"
         )
+
+
+@dataclass
+class Truncation(Share):
+    """Completions truncated at the cap, whatever their share was at the beginning."""
+
+    name, statistics = "truncation", ("efficiency/truncated",)
+    mend = "Raise max_completion_length, take easier problems, or look at the completions"
+
+    threshold: float = 0.5
+    """Share of completions."""
+    patience: int = 10
+
+    def bad(self, *values: float) -> str | None:
+        if values[0] <= self.threshold:
+            return None
+        return f"{values[0]:.0%} of the completions are truncated at the cap, more than {self.threshold:.0%}"
 
 
 @dataclass
@@ -104,8 +122,12 @@ GUARDS: dict[str, type[Guard]] = {
         EntropyCollapse,
         EntropyExplosion,
         HollowReward,
+        AccuracyLoss,
+        HeldOutLoss,
         ZeroSignal,
         Undecided,
+        Truncation,
+        Unending,
         Repetition,
         EngineGap,
         NotFinite,

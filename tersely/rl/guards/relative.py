@@ -13,6 +13,8 @@ from tersely.checks import require_range
 from tersely.rl.guards.guard import Counting
 
 TOKENS = "efficiency/tokens_mean"
+CAP_SHARE = "efficiency/cap_share"
+TRUNCATED = "efficiency/truncated"
 
 
 @dataclass
@@ -63,13 +65,90 @@ class LengthCollapse(Relative):
 
 @dataclass
 class LengthExplosion(Relative):
-    """Answers that grow without end, up to the cap."""
+    """Answers that grow without end, up to the cap: a multiple of the beginning, or most of the way from there to the cap.
 
-    name, statistics, what, falls = "length_explosion", (TOKENS,), "tokens a completion are", False
+    The second is not asked of a run whose beginning is close to the cap already.
+    """
+
+    name, statistics, what, falls = "length_explosion", (TOKENS, CAP_SHARE), "tokens a completion are", False
     mend = "Look at the completions; lower learning_rate or max_completion_length, or add a length term"
 
     threshold: float = 4.0
     patience: int = 3
+    to_cap: float = 0.75
+    """Share of the way from the beginning's mean to the cap that counts as an explosion."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("guards.length_explosion.to_cap", self.to_cap, above=0, at_most=1)
+
+    def bad(self, *values: float) -> str | None:
+        tokens, cap_share = values
+        ready = len(self.first) >= self.warmup
+        wrong = super().bad(tokens)
+        if wrong is not None or not ready or cap_share <= 0:
+            return wrong
+        cap, first = tokens / cap_share, fmean(self.first)
+        if first > CLOSE_TO_CAP * cap or tokens < first + self.to_cap * (cap - first):
+            return None
+        return f"{self.what} {tokens:.4g}, {cap_share:.0%} of the cap of {cap:.0f}, after {first:.4g} at the beginning"
+
+
+CLOSE_TO_CAP = 0.75
+"""Share of the cap above which the mean length at the beginning says nothing of a growth up to the cap."""
+
+
+@dataclass
+class Unending(Counting):
+    """Completions that have stopped ending: most are truncated at the cap, and earlier in this run they were not.
+
+    The share of completions that end is compared with the best `warmup` observations in a row so far, so that a run which
+    first learns to end, and then forgets it, is found too. A run in which completions never ended is left to `truncation`.
+    """
+
+    name, statistics = "unending", (TRUNCATED,)
+    mend = (
+        "Look at the completions of this step: they run to max_completion_length, often in a loop. Lower learning_rate, "
+        "let it fall by lr_scheduler_type: linear, or resume from an earlier checkpoint"
+    )
+
+    threshold: float = 0.5
+    """Share of the completions that ended at the run's best which still has to end."""
+    patience: int = 3
+    action: str = "stop"
+    warmup: int = 5
+    """Observations that make the reference."""
+    last: list[float] = field(init=False, default_factory=list)
+    best: float = field(init=False, default=0.0)
+    """Largest mean share of completions that ended, over `warmup` observations in a row."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(f"guards.{self.name}.threshold", self.threshold, at_most=1)
+        require_range(f"guards.{self.name}.warmup", self.warmup, at_least=1)
+
+    def bad(self, *values: float) -> str | None:
+        ended = 1.0 - values[0]
+        best = self.best
+        self.last = [*self.last, ended][-self.warmup :]
+        if len(self.last) == self.warmup:
+            self.best = max(best, fmean(self.last))
+        if best < RARELY_ENDED or ended >= self.threshold * best:
+            return None
+        return (
+            f"{values[0]:.0%} of the completions are truncated at the cap, after {1.0 - best:.0%} earlier in this run"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "last": list(self.last), "best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.last, self.best = [float(value) for value in state["last"]], float(state["best"])
+
+
+RARELY_ENDED = 0.1
+"""Share of completions that ended below which chance alone can halve it."""
 
 
 @dataclass

@@ -24,7 +24,8 @@ def heard(name: str, rows, **parameters) -> list[tuple[int, str]]:
 
 
 def test_a_run_that_gets_shorter_is_no_collapse():
-    assert not heard("length_collapse", HEALTHY) and not heard("length_explosion", HEALTHY)
+    assert not heard("length_collapse", HEALTHY)
+    assert not heard("length_explosion", [(tokens, tokens / 256) for tokens in HEALTHY])
 
 
 def test_a_collapse_to_one_token_is_heard_once_after_its_patience():
@@ -40,9 +41,67 @@ def test_a_collapse_to_one_token_is_heard_once_after_its_patience():
 
 def test_an_explosion_of_length_and_of_entropy():
     growing = [100.0, 104.0, 98.0, 101.0, 99.0, 180.0, 390.0, 700.0, 1800.0, 3900.0, 4096.0]
-    assert [step for step, _ in heard("length_explosion", growing)] == [10]
+    assert [step for step, _ in heard("length_explosion", [(tokens, tokens / 16384) for tokens in growing])] == [10]
     assert [step for step, _ in heard("entropy_explosion", [0.4] * 5 + [0.9, 2.2, 4.0, 6.1])] == [9]
     assert not heard("entropy_explosion", ENTROPY)
+
+
+@pytest.mark.parametrize("cap", [128, 256, 4096])
+def test_a_length_that_grows_to_the_cap_is_an_explosion_whatever_the_cap(cap):
+    """A cap below `threshold` times the beginning forbids the multiple."""
+    growing = [0.37 * cap] * 6 + [0.4 * cap, 0.6 * cap, 0.9 * cap, 0.97 * cap, cap, cap]
+    ((step, said),) = heard("length_explosion", [(tokens, tokens / cap) for tokens in growing])
+    assert step == 11 and f"of the cap of {cap}" in said
+    close = [0.9 * cap] * 6 + [cap] * 9
+    assert not heard("length_explosion", [(tokens, tokens / cap) for tokens in close]), "it began at the cap"
+
+
+@pytest.mark.parametrize(
+    ("name", "shares", "at"),
+    [
+        ("never truncated before", [0.0] * 250 + [0.3, 0.7, 0.98, 1.0, 1.0, 1.0], 254),
+        ("inside the warmup of a long run", [0.0] * 5 + [0.9] * 9, 8),
+        (
+            "first learns to end, then forgets it",
+            [0.96] * 5 + [0.5, 0.3, 0.1, 0.02, 0.0, 0.0, 0.0, 0.0] + [0.8] * 5,
+            16,
+        ),
+        ("half of them from the beginning", [0.45] * 30 + [0.95] * 6, 33),
+        ("a slow onset", [0.01] * 20 + [i / 20 for i in range(21)], 34),
+    ],
+)
+def test_completions_that_stop_ending_stop_the_run(name, shares, at):
+    guard = guards_of({})["unending"]
+    assert guard.action == "stop"
+    ((step, said),) = heard("unending", shares)
+    assert step == at, name
+    assert "truncated at the cap" in said
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        [1.0] * 40,
+        [0.95, 1.0] * 20,
+        [0.45, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05] + [0.02] * 20,
+        [0.0, 0.6, 0.0, 0.7, 0.8, 0.0] * 6,
+        [0.45, 0.6, 0.5, 0.55, 0.4] * 8,
+    ],
+)
+def test_runs_whose_completions_never_ended_or_end_as_before_are_not_stopped(shares):
+    assert not heard("unending", shares)
+
+
+def test_truncation_alone_is_said():
+    assert [s for s, _ in heard("truncation", [0.6] * 12)] == [10] and not heard("truncation", [0.5] * 30)
+
+
+def test_accuracy_alone_is_watched_on_rollouts_and_on_the_held_out_set():
+    falling = [0.80] * 20 + [0.80 - 0.02 * i for i in range(20)]
+    ((step, said),) = heard("accuracy_loss", falling)
+    assert 26 < step < 38 and "80.0% at the beginning" in said
+    assert not heard("accuracy_loss", [0.8 + 0.1 * math.sin(i) for i in range(60)])
+    assert [s for s, _ in heard("held_out_loss", [0.8, 0.82, 0.75, 0.69, 0.60, 0.85, 0.5])] == [4, 7]
 
 
 def test_an_entropy_that_goes_to_zero():
