@@ -11,6 +11,7 @@ import yaml
 from tersely.checks import SpecError
 from tersely.configs.load import SLOT_KEYS, list_methods, list_recipes, load_method, load_recipe, read_yaml
 
+ALP = {"name": "alp", "beta": 0.2, "normalizer": "max_length"}
 RECIPES = Path(str(files("tersely.configs"))) / "recipes"
 
 
@@ -134,7 +135,7 @@ def test_an_overriding_method_replaces_what_the_one_before_it_decided(tmp_path):
         wanted = load_recipe(recipe(tmp_path, f"method: {method}\nmax_steps: 7\n", "plain.yaml"))
         assert found == wanted
         assert len(said) == 1 and f"method {method} replaces" in said[0] and "beta: 0.3" in said[0]
-    assert load_recipe(path, {"method": "grpo", "reward": "alp"})["reward"] == "alp"
+    assert load_recipe(path, {"method": "grpo", "reward": "alp"})["reward"] == load_method("alp")["reward"]
     said = []
     assert load_recipe(path, {"method": "alp"}, said.append)["reward"]["beta"] == 0.3 and not said
     none = recipe(tmp_path, "reward: {name: kimi}\n", "none.yaml")
@@ -152,12 +153,12 @@ def test_settings_of_the_method_before_go_and_the_users_stay(tmp_path):
     ("text", "dotted", "found"),
     [
         ("method: alp", {"reward.beta": 0.3}, lambda r: r["reward"] == {**load_method("alp")["reward"], "beta": 0.3}),
-        ("reward: alp", {"reward.beta": 0.3}, lambda r: r["reward"] == {"name": "alp", "beta": 0.3}),
+        ("reward: alp", {"reward.beta": 0.3}, lambda r: r["reward"] == {**ALP, "beta": 0.3}),
         ("seed: 1", {"policy.clip_high": 0.3}, lambda r: r["policy"] == {"name": "clip", "clip_high": 0.3}),
         ("seed: 1", {"verifier.timeout": 3}, lambda r: r["verifier"] == {"timeout": 3}),
-        ("reward: [correctness, alp]", {"reward.alp.beta": 1}, lambda r: r["reward"][1] == {"name": "alp", "beta": 1}),
-        ("reward: [correctness, alp]", {"reward.1.beta": 1}, lambda r: r["reward"][1] == {"name": "alp", "beta": 1}),
-        ("reward: [alp]", {"reward.beta": 1}, lambda r: r["reward"] == [{"name": "alp", "beta": 1}]),
+        ("reward: [correctness, alp]", {"reward.alp.beta": 1}, lambda r: r["reward"][1] == {**ALP, "beta": 1}),
+        ("reward: [correctness, alp]", {"reward.1.beta": 1}, lambda r: r["reward"][1] == {**ALP, "beta": 1}),
+        ("reward: [alp]", {"reward.beta": 1}, lambda r: r["reward"] == [{**ALP, "beta": 1}]),
         (
             "policy: {name: gspo, base: clip}",
             {"policy.base.x": 1},
@@ -168,7 +169,7 @@ def test_settings_of_the_method_before_go_and_the_users_stay(tmp_path):
             {"stages.b.steps": 9},
             lambda r: r["stages"][1]["steps"] == 9,
         ),
-        ("reward: kimi", {"reward.beta": 1, "reward": "alp"}, lambda r: r["reward"] == {"name": "alp", "beta": 1}),
+        ("reward: kimi", {"reward.beta": 1, "reward": "alp"}, lambda r: r["reward"] == {**ALP, "beta": 1}),
     ],
 )
 def test_a_dotted_key_sets_one_part(tmp_path, text, dotted, found):
