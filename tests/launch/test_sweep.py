@@ -43,7 +43,8 @@ def test_three_methods_are_three_methods(tmp_path):
 
 def test_a_slot_of_the_command_line_holds_for_all_methods():
     made = runs("--method", "alp,dler", "--reward", "kimi")
-    assert {name: found["reward"] for name, found in made.items()} == {"method_alp": "kimi", "method_dler": "kimi"}
+    kimi = load_method("kimi")["reward"][1]
+    assert {name: found["reward"] for name, found in made.items()} == {"method_alp": kimi, "method_dler": kimi}
 
 
 def test_dotted_keys_lists_and_mappings():
@@ -54,8 +55,8 @@ def test_dotted_keys_lists_and_mappings():
     assert found["reward"]["normalizer"] == load_recipe("testbed/alp")["reward"]["normalizer"]
     made = runs("--sweep", "reward=[correctness, alp],[correctness, {name: kimi, weight: 0.5}]")
     assert [found["reward"] for found in made.values()] == [
-        ["correctness", "alp"],
-        ["correctness", {"name": "kimi", "weight": 0.5}],
+        ["correctness", load_method("alp")["reward"]],
+        ["correctness", load_method("kimi")["reward"][1]],
     ]
 
 
