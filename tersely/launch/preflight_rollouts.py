@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tersely.checks import SpecError
 from tersely.launch.findings import Finding
 from tersely.launch.outline import batches_of, hours_of, steps_line, time_line
 from tersely.launch.planning import duration, expected_draws
@@ -17,6 +18,8 @@ from tersely.rl.prompting import all_prompt_ids, prompt_ids
 
 TRUNCATED = (0.1, 0.5)
 """Share of rollouts stopped by the cap: above the first the length signal is blunt, above the second nothing is learned."""
+DROWNS = 3.0
+"""Mean size of a reward term, in correct answers, above which correctness hardly counts."""
 FEW_MIXED = 0.1
 HIGH = 0.95
 WIDE = 0.25
@@ -43,6 +46,8 @@ class Trial:
     """Of each prompt, decided rollouts only."""
     kept: float = 1.0
     """Share of groups that the filter keeps."""
+    sizes: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Of each reward term, the mean of its absolute weighted part beside the outcome; a correct answer is worth 1."""
     longest_s: float = 0.0
     """Seconds of one answer up to the cap."""
 
@@ -97,6 +102,7 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
         prompt_tokens=sum(len(request.prompt_ids) for request in requests) / len(rows),
         pass_rates=tuple(groups[~groups.isnan()].tolist()),
         kept=_kept(objective, rollouts),
+        sizes=term_sizes(objective.reward, rollouts),
         longest_s=cap * seconds / max(1, int(rollouts.length.max())),
     )
 
@@ -142,10 +148,14 @@ def interval(rates: Sequence[float]) -> tuple[float, float]:
 
 def _terms(reward: Any, rollouts: Any) -> tuple[dict[str, float], list[str], bool]:
     """Terms with one value, terms that need what only a trainer has, and whether the sum has one value."""
+    from tersely.rewards.sum import checked
+
     constant, unknown, total = {}, [], 0.0
     for name, term, weight in zip(reward.names, reward.terms, reward.weights, strict=True):
         try:
-            values = term(rollouts)[rollouts.decided]
+            values = checked(name, term(rollouts), rollouts)[rollouts.decided]
+        except SpecError:
+            raise
         except ValueError:
             unknown.append(name)
             continue
@@ -154,6 +164,38 @@ def _terms(reward: Any, rollouts: Any) -> tuple[dict[str, float], list[str], boo
         total = total + weight * values
     flat = not unknown and not isinstance(total, float) and bool(len(total)) and bool(total.max() - total.min() < 1e-9)
     return constant, unknown, flat
+
+
+def term_sizes(reward: Any, rollouts: Any) -> dict[str, float]:
+    """Mean absolute value of each term beside the outcome, for one correct answer; empty where no term holds the outcome."""
+    terms = list(zip(reward.names, reward.terms, reward.weights, strict=True))
+    outcome = sum(abs(weight) for _, term, weight in terms if getattr(term, "includes_outcome", False))
+    known, found = rollouts.decided, {}
+    if not outcome or not bool(known.any()):
+        return {}
+    for name, term, weight in terms:
+        try:
+            values = term(rollouts)[known]
+        except ValueError:
+            continue
+        if getattr(term, "includes_outcome", False):
+            values = values - rollouts.correct[known]
+        found[name] = (weight * values).abs().nanmean().item() / outcome
+    return found
+
+
+def size_findings(sizes: dict[str, float]) -> Iterator[Finding]:
+    """The size of every term against the outcome; one that drowns it fails."""
+    if not sizes:
+        return
+    text = ", ".join(f"{name} {size:.3g}" for name, size in sizes.items())
+    text = f"beside the outcome, terms are worth {text} on average (a correct answer is worth 1)"
+    largest = max(sizes, key=lambda name: sizes[name])
+    if sizes[largest] > DROWNS:
+        mend = f"lower the weight or the strength of {largest}, or start from the values of its shipped preset"
+        yield Finding("fail", "reward size", f"{text}: {largest} drowns it", mend)
+    else:
+        yield Finding("warn" if sizes[largest] > 1 else "ok", "reward size", text)
 
 
 def judge(trial: Trial, run: Any, cap: int) -> Iterator[Finding]:
@@ -171,6 +213,7 @@ def judge(trial: Trial, run: Any, cap: int) -> Iterator[Finding]:
         yield Finding("ok", "groups", shares)
     yield _undecided(m["verify/undecided"], _undecided_limit(run.guards))
     yield from _loops(m.get("efficiency/repetitive", 0.0), run.guards)
+    yield from size_findings(trial.sizes)
     for name, value in trial.constant.items():
         mend = "a format term that the template or the instruction can never meet looks like this" if not value else ""
         yield Finding("warn", "reward", f"{name} is {value:g} for every rollout: it teaches nothing here", mend)

@@ -8,6 +8,7 @@ outcome counts it twice; that is allowed, and warned about.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tersely.checks import SpecError
 from tersely.rl.types import Rollouts
 
 
@@ -48,7 +50,9 @@ class RewardSum:
 
     def unweighted(self, rollouts: Rollouts) -> Tensor:
         """(N, R), one column a term."""
-        return torch.stack([term(rollouts) for term in self.terms], dim=1)
+        return torch.stack(
+            [checked(name, term(rollouts), rollouts) for name, term in zip(self.names, self.terms, strict=True)], dim=1
+        )
 
     def columns(self, rollouts: Rollouts) -> Tensor:
         """(N, R), one column a term, weighted."""
@@ -69,6 +73,39 @@ class RewardSum:
         for i, term in enumerate(self.terms):
             if hasattr(term, "load_state_dict"):
                 term.load_state_dict(state[str(i)])
+
+
+def checked(name: str, values: Any, rollouts: Rollouts) -> Tensor:
+    """What a term returned; `SpecError` where it is not one finite number for each decided rollout."""
+    rows = len(rollouts.correct)
+    wanted = (
+        f"it must return a float tensor of shape ({rows},), one value per rollout, such as rollouts.correct - penalty"
+    )
+    if not isinstance(values, Tensor):
+        if inspect.iscoroutine(values):
+            values.close()
+        raise SpecError(f"reward {name} returned {_kind(values)}; {wanted}")
+    if values.shape != (rows,) or not values.is_floating_point():
+        raise SpecError(f"reward {name} returned a {values.dtype} tensor of shape {tuple(values.shape)}; {wanted}")
+    if bool(values.isinf().any()):
+        raise SpecError(
+            f"reward {name} is infinite for {int(values.isinf().sum())} of {rows} rollouts; it must be finite"
+        )
+    decided = rollouts.decided.to(values.device)
+    if bool(decided.any()) and bool(values[decided].isnan().all()):
+        raise SpecError(
+            f"reward {name} is nan for all {int(decided.sum())} rollouts with a verdict, so nothing would train; nan means "
+            "undecided, and is for rollouts whose verdict is nan"
+        )
+    return values
+
+
+def _kind(values: Any) -> str:
+    if inspect.iscoroutine(values):
+        return "a coroutine (its __call__ is `async`)"
+    if values is None or isinstance(values, bool | int | float):
+        return f"{type(values).__name__} {values}" if values is not None else "None"
+    return f"a {type(values).__name__}" + (f" of {len(values)} values" if isinstance(values, list | tuple) else "")
 
 
 def _includes_outcome(term: Any) -> bool:

@@ -1,0 +1,55 @@
+"""What a reward of a user's own returns is refused in one line where it is not one number per rollout."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tersely.checks import SpecError
+from tersely.launch.preflight_rollouts import size_findings, term_sizes
+from tersely.rewards.alp import ALP
+from tersely.rewards.sum import RewardSum
+from tersely.rl.objective import Objective
+from tersely.rl.rehearsal import rehearse
+from tersely.rl.validate import made_up_group
+
+
+async def later(rollouts):
+    return rollouts.correct
+
+
+RETURNED = {
+    "list": (lambda r: r.correct.tolist(), "a list of 4 values"),
+    "None": (lambda r: None, "None"),
+    "int": (lambda r: 1, "int 1"),
+    "bool": (lambda r: True, "bool True"),
+    "numpy": (lambda r: r.correct.numpy(), "a ndarray"),
+    "scalar": (lambda r: r.correct.mean(), r"shape \(\)"),
+    "group": (lambda r: r.correct.view(-1, r.group_size).mean(1), r"shape \(1,\)"),
+    "column": (lambda r: r.correct[:, None], r"shape \(4, 1\)"),
+    "ints": (lambda r: r.length, "torch.int64 tensor"),
+    "bools": (lambda r: r.truncated, "torch.bool tensor"),
+    "coroutine": (later, "a coroutine"),
+    "infinite": (lambda r: r.correct / 0, "infinite"),
+    "nan": (lambda r: r.correct * torch.nan, "nan for all 4 rollouts"),
+}
+
+
+@pytest.mark.parametrize("kind", RETURNED)
+def test_wrong_returns_are_refused_before_the_run(kind):
+    term, message = RETURNED[kind]
+    objective = Objective.from_specs({"reward": "correctness"})
+    object.__setattr__(objective, "reward", RewardSum(("mine",), (term,), (1.0,)))
+    with pytest.raises(SpecError, match=f"reward mine .*{message}"):
+        rehearse(objective, 4, 64)
+
+
+def test_a_term_that_drowns_the_outcome_is_refused_and_a_small_one_shown():
+    group = made_up_group((1.0, 1.0, 0.0, 1.0), 64)
+    drowning = term_sizes(RewardSum(("alp",), (ALP(beta=0.9, normalizer=1),), (1.0,)), group)
+    (finding,) = size_findings({"alp": 12.5})
+    assert finding.level == "fail" and "alp drowns it" in finding.text
+    (finding,) = size_findings(
+        term_sizes(RewardSum(("alp",), (ALP(beta=0.2, normalizer="max_length"),), (1.0,)), group)
+    )
+    assert finding.level == "ok" and drowning["alp"] > 2
