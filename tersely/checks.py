@@ -36,7 +36,7 @@ def check_fields(cls: type, values: Mapping[str, Any], where: str) -> dict[str, 
     for key, value in values.items():
         if key not in fields:
             raise SpecError(f"{where} has no parameter {key!r}; {nearest(key, fields) if fields else 'it takes none'}")
-        checked[key] = _typed(value, hints.get(key, Any), f"{where}: {key}")
+        checked[key] = typed(value, hints.get(key, Any), f"{where}: {key}")
     missing = [
         name
         for name, field in fields.items()
@@ -59,6 +59,8 @@ def require_range(
     """Raise unless the number is finite and lies in the range; None passes."""
     if value is None:
         return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SpecError(f"{where} is {value!r}; it must be a number")
     if math.isfinite(value) and above < value < below and at_least <= value <= at_most:
         return
     parts = [
@@ -75,7 +77,8 @@ def require_choice(where: str, value: str, choices: Sequence[str]) -> None:
         raise SpecError(f"{where} is {value!r}; {nearest(str(value), choices)}")
 
 
-def _typed(value: Any, hint: Any, where: str) -> Any:
+def typed(value: Any, hint: Any, where: str) -> Any:
+    """The value as a type hint declares it; `SpecError` where it is something else."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or isinstance(hint, typing.TypeVar):
         return value
@@ -87,7 +90,10 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         raise SpecError(f"{where} is {value!r}; {nearest(str(value), map(str, arguments))}")
     if hint is float and not isinstance(value, bool):
         if isinstance(value, int | float):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                raise SpecError(f"{where} is a whole number too large for a float") from None
         if isinstance(value, str):
             try:
                 return float(value)
@@ -95,7 +101,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
                 pass
     if origin in (tuple, list, Sequence, Iterable) and isinstance(value, list | tuple):
         inner = arguments[0] if arguments else Any
-        items = [_typed(item, inner, f"{where}[{index}]") for index, item in enumerate(value)]
+        items = [typed(item, inner, f"{where}[{index}]") for index, item in enumerate(value)]
         return items if origin is list else tuple(items)
     expected = origin or hint
     if isinstance(expected, type) and isinstance(value, expected) and not (expected is int and isinstance(value, bool)):
@@ -110,7 +116,7 @@ def _typed_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:
         if argument is type(None):
             continue
         try:
-            return _typed(value, argument, where)
+            return typed(value, argument, where)
         except SpecError:
             continue
     raise SpecError(f"{where} is {value!r}; it must be {' or '.join(_name(argument) for argument in arguments)}")

@@ -13,6 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -74,15 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = load_recipe(options.recipe, overrides, note)
     check_keys([*recipe, *(axis.key for axis in axes)], parser)
     check_evaluation(options)
-    starts = [start_of(variant, options, rest) for variant in sweep.variants(recipe, axes, overrides, note)]
+    variants = sweep.variants(recipe, axes, overrides, note)
+    starts = [start_of(variant, options, rest) for variant in variants]
+    check_recipes(variants, starts)
     for start in starts:
         print(f"launch: {start.devices.line()}", file=sys.stderr, flush=True)
         print(shlex.join(start.shown), flush=True)
     if options.dry_run:
         return 0
-    for start in starts:
-        if start.served:
-            check_recipe(start.served)
     return run_all(starts, options, Path(str(recipe.get("run_dir") or "runs/run")))
 
 
@@ -100,8 +100,7 @@ def start_of(variant: sweep.Variant, options: Any, rest: Sequence[str]) -> Start
         command = [*serving_command(options.recipe, words, devices, run_dir / "logs"), "--", *command]
     secrets = secret_values(recipe)
     shown = [struck(word, secrets) for word in command]
-    served = (options.recipe, *words) if serve else ()
-    return Start(variant.name, command, run_dir, tuple(secrets), shown, devices, served)
+    return Start(variant.name, command, run_dir, tuple(secrets), shown, devices)
 
 
 @dataclass(frozen=True)
@@ -116,8 +115,6 @@ class Start:
     shown: list[str]
     """The command without secrets."""
     devices: Devices
-    served: tuple[str, ...]
-    """The recipe and its overrides where servers are started for it."""
 
 
 def needs_servers(recipe: Mapping[str, Any]) -> bool:
@@ -125,11 +122,20 @@ def needs_servers(recipe: Mapping[str, Any]) -> bool:
     return recipe.get("engine") == "vllm_server" and not recipe.get("servers")
 
 
-def check_recipe(words: Sequence[str]) -> None:
-    """What `train --dry-run` refuses is refused before servers load a model."""
+def check_recipes(variants: Sequence[sweep.Variant], starts: Sequence[Start]) -> None:
+    """What `train --dry-run` refuses is refused before anything starts, one run's error before all runs."""
+    import yaml
+
     from tersely.launch.recipe_check import check_in_process
 
-    check_in_process([*words, "--servers", '["http://127.0.0.1:1"]'])
+    with tempfile.TemporaryDirectory() as folder:
+        files: dict[int, list[str]] = {}
+        for variant, start in zip(variants, starts, strict=True):
+            path = Path(folder) / f"{variant.name or 'recipe'}.yaml"
+            path.write_text(yaml.safe_dump(variant.recipe, allow_unicode=True), encoding="utf-8")
+            files.setdefault(start.devices.ranks, []).append(str(path))
+        for ranks, paths in files.items():
+            check_in_process([*paths, "--ranks", str(ranks)])
 
 
 def serving_command(recipe: str, overrides: Sequence[str], devices: Devices, logs: Path) -> list[str]:

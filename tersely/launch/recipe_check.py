@@ -9,6 +9,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tersely.checks import SpecError
 
@@ -38,17 +39,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--ranks", type=int)
     options, rest = parser.parse_known_args(argv)
     from tersely.configs.load import load_recipe
-    from tersely.launch.train import check_stage, overrides_from
-    from tersely.rl.stages import stages_of
+    from tersely.launch.train import check_recipe, overrides_from
 
     try:
         import trl  # noqa: F401
     except ImportError as error:
         print(error, file=sys.stderr)
         return NO_INSTALLATION
+    overrides = overrides_from(rest)
     for name in options.recipes:
-        for stage in stages_of(load_recipe(name, overrides_from(rest))):
-            check_stage(stage, lambda text: None, options.ranks)
+        try:
+            check_recipe(load_recipe(name, overrides), options.ranks)
+        except SpecError as error:
+            raise SpecError(f"run {Path(name).stem}: {error}" if len(options.recipes) > 1 else str(error)) from error
     return 0
 
 

@@ -129,7 +129,9 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
 
     `ranks` are those that the run will have, where they are not those of this launch.
     """
+    from tersely.rl.build_check import check_build
     from tersely.rl.config import grpo_config, ratio_is_one, split_recipe, world_size
+    from tersely.rl.data import parse_sources
     from tersely.rl.guards.feed import require_for_guards
     from tersely.rl.planned_update import notice
     from tersely.rl.rehearsal import rehearse
@@ -146,6 +148,8 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
     batch = run.batch_plan(ranks or world_size())
     tell(batch_table(batch))
     args = grpo_config(run, trl_values, objective, world_size())
+    parse_sources(run.dataset)
+    check_build(run, args)
     require_for_guards(run, args)
     require_for_controllers(run, objective, args)
     rehearse(objective, run.group_size, args.max_completion_length)
@@ -158,6 +162,22 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
     if said := notice(run, trl_values, objective.policy):
         tell(said)
     return run, objective, args
+
+
+def check_recipe(recipe: dict[str, Any], ranks: int | None) -> None:
+    """Raise `SpecError` for a recipe that `tersely train` would refuse. For launchers, which may have no GPU themselves."""
+    import torch
+
+    from tersely.rl.config import split_recipe
+    from tersely.rl.stages import stages_of
+
+    needs_gpu = () if torch.cuda.is_available() else ("fp16", "tf32")
+    recipe = {key: value for key, value in recipe.items() if key not in needs_gpu}
+    if recipe.get("engine") == "vllm_server" and not recipe.get("servers"):
+        recipe["servers"] = ["http://127.0.0.1:8000"]  # the launcher starts them
+    split_recipe(recipe)
+    for stage in stages_of(recipe):
+        check_stage(stage, lambda text: None, ranks)
 
 
 def train(recipe: dict[str, Any], resume: bool = False) -> Any:

@@ -14,6 +14,7 @@ from trl import GRPOConfig
 
 from tersely.checks import SpecError, check_fields, nearest, require_range
 from tersely.rl.batch import PLANNED_WORLD_SIZE, BatchPlan
+from tersely.rl.field_values import check_together, field_value
 from tersely.rl.guards.kinds import guards_of
 from tersely.rl.model_card import recorded
 from tersely.rl.objective import SLOT_DEFAULTS, Objective
@@ -43,6 +44,9 @@ DERIVED = {
 
 TRL_LOSSES = ("luspo", "vespo")
 """Values of `loss_type` that run TRL's own loss in place of the policy and the aggregate."""
+
+LARGEST_BATCH = 2**20
+"""Of each part of a batch; more is a slip."""
 
 ENGINES = ("transformers", "vllm", "vllm_server")
 
@@ -151,12 +155,17 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
             f"engine is {run.engine!r} and servers is {run.servers}; engine: vllm_server and servers: [http://host:8000, ...] "
             "go together; `tersely launch local`, and slurm with --rollout-nodes, start them where a recipe names none"
         )
+    require_range("deadline_seconds", run.deadline_seconds, above=0, at_most=10**8)
+    for key in ("prompts_per_step", "group_size", "micro_batch", "updates_per_batch"):
+        require_range(key, getattr(run, key), at_least=1, at_most=LARGEST_BATCH)
     require_range("max_rollbacks", run.max_rollbacks, at_least=0)
     if run.evaluation:
         from tersely.rl.evaluation import EvaluationSpec
 
         EvaluationSpec.of(run.evaluation)
-    return run, _typed_trl(trl_values)
+    typed_values = _typed_trl(trl_values)
+    check_together(typed_values)
+    return run, typed_values
 
 
 def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Objective, ranks: int) -> GRPOConfig:
@@ -197,8 +206,11 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
         values["beta"] = 1.0  # our loss never reads it; TRL builds the reference model where it is not 0
     try:
         args = RunArguments(**values)
-    except ValueError as error:
-        raise SpecError(f"TRL refuses the configuration: {error}") from error
+    except (ValueError, TypeError, ImportError, RuntimeError, KeyError, AttributeError, OSError) as error:
+        text = " ".join(str(error).split())
+        named = [key for key in trl_values if key.replace("_", "") in text.lower().replace("_", "") and key not in text]
+        where = f" ({', '.join(named)})" if named else ""
+        raise SpecError(f"TRL refuses the configuration{where}: {text}") from error
     args.run_record = recorded(run, trl_values)
     return args
 
@@ -306,23 +318,4 @@ def _nearest_key(key: str, valid: typing.Iterable[str]) -> str:
 def _typed_trl(values: dict[str, Any]) -> dict[str, Any]:
     """YAML reads `1e-6` as text: numbers that GRPOConfig declares as numbers become numbers, or an error."""
     hints = typing.get_type_hints(GRPOConfig)
-    return {key: _typed_value(key, value, hints.get(key)) for key, value in values.items()}
-
-
-def _typed_value(key: str, value: Any, hint: Any) -> Any:
-    """Only fields that are a number or a switch, or null, are judged; TRL judges the rest."""
-    if key.endswith("_strategy") and value is False:
-        return "no"  # YAML reads a bare `no` as false
-    kinds = {kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)}
-    if isinstance(value, str) and kinds & {int, float} and str not in kinds:
-        try:
-            value = float(value)
-        except ValueError:
-            raise SpecError(f"{key} is {value!r}; it must be a number") from None
-    if kinds == {int} and value is not None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
-            raise SpecError(f"{key} is {value!r}; it must be a whole number")
-        return int(value)
-    if kinds == {bool} and value is not None and not isinstance(value, bool):
-        raise SpecError(f"{key} is {value!r}; it must be true or false")
-    return value
+    return {key: field_value(key, value, hints.get(key)) for key, value in values.items()}

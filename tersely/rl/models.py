@@ -90,7 +90,7 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
         kwargs["attn_implementation"] = chosen
     try:
         model = AutoModelForCausalLM.from_pretrained(location, **kwargs)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, ImportError) as error:
         raise SpecError(f"model_name_or_path {name!r} cannot be loaded ({_first_line(error)})") from error
     args.model_init_kwargs = None
     if model.config.get_text_config().vocab_size < len(tokenizer):

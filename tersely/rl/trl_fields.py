@@ -47,8 +47,37 @@ NEVER_READ = {
         + ("per_device_eval_batch_size", "load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
         "evaluation {every, dataset}",
     ),
+    **dict.fromkeys(
+        ("do_predict", "prediction_loss_only", "eval_accumulation_steps", "eval_do_concat_batches")
+        + ("eval_use_gather_object", "batch_eval_metrics", "include_for_metrics", "bf16_full_eval", "fp16_full_eval"),
+        "evaluation {every, dataset}",
+    ),
+    "resume_from_checkpoint": "--resume on the command line",
+    "data_seed": "seed",
+    "ignore_data_skip": "--resume on the command line",
+    "auto_find_batch_size": "micro_batch",
+    "average_tokens_across_devices": "aggregate",
+    "label_smoothing_factor": "policy",
+    "local_rank": "--processes of `tersely launch local`",
+    "parallelism_config": "--accelerate-config of the launcher",
+    "length_column_name": "planned_update",
+    "train_sampling_strategy": "shuffle_dataset",
+    "enable_jit_checkpoint": "save_steps; SIGTERM saves at the next step anyway",
 }
 """Field -> what to state, always."""
+
+LEFT_OUT = {
+    "do_train": "`tersely train` always trains",
+    "label_names": "the trainer makes its own labels",
+    "log_multimodal": "prompts are text",
+    "include_num_input_tokens_seen": "metrics.jsonl counts tokens as num_tokens",
+    **dict.fromkeys(
+        ("dataloader_drop_last", "dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers")
+        + ("dataloader_prefetch_factor", "dataloader_multiprocessing_context", "dataloader_in_order"),
+        "the rows of a generation batch are read once, without a loader",
+    ),
+}
+"""Field -> why nothing takes its place."""
 
 
 def require_read(key: str, trl_loss: bool) -> None:
@@ -56,3 +85,5 @@ def require_read(key: str, trl_loss: bool) -> None:
     instead = NEVER_READ.get(key) or (None if trl_loss else OF_TRLS_LOSSES.get(key))
     if instead:
         raise SpecError(f"{key} is TRL's, and nothing here reads it; state {instead} instead")
+    if key in LEFT_OUT:
+        raise SpecError(f"{key} is TRL's, and nothing here reads it; leave it out: {LEFT_OUT[key]}")

@@ -156,18 +156,15 @@ def test_a_dry_run_writes_nothing_and_shows_no_secret(capsys, tmp_path, monkeypa
     assert words[-1] == "{HF_TOKEN: [redacted]}" and not list(tmp_path.iterdir())
 
 
-def test_a_dry_run_takes_less_than_a_second():
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "tersely", "launch", "local", "testbed/alp", "--dry-run"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=60,
-    )
-    assert done.returncode == 0
-    assert not any(f"| {name}\n" in done.stderr for name in ("torch", "transformers", "trl", "accelerate"))
-    assert time.monotonic() - began < 5, "a second on a free machine; this one may be busy"
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [("--learning_rate=abc", "must be a number"), ("--reward.beta=-1", "beta is -1"), ("--top_p=1.5", "top_p is 1.5")],
+)
+def test_a_dry_run_refuses_what_the_run_would_refuse(word, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match=message):
+        local.main(["testbed/alp", "--dry-run", word])
+    assert not capsys.readouterr().out and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

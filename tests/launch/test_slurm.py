@@ -180,6 +180,8 @@ def test_overrides_are_checked_as_train_checks_them(tmp_path, capsys):
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({**RECIPE, "run_dir": str(tmp_path / "run")}))
     with pytest.raises(SpecError, match="learning_rate is 'abc'; it must be a number"):
         main([str(tmp_path / "r.yaml"), "--gpus-per-node", "1", "--dry-run", "--learning_rate", "abc"])
+    with pytest.raises(SpecError, match="run recipe-1: top_p is 1.5"):
+        main([str(tmp_path / "r.yaml"), "--gpus-per-node", "1", "--dry-run", "--sweep", "top_p=0.9,1.5"])
 
 
 def test_dry_run_writes_nothing_and_imports_no_torch(tmp_path):

@@ -9,10 +9,11 @@ on to the cap behind its answer is not paid. `false` grades truncated completion
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Mapping
 from typing import Any
 
-from tersely.checks import SpecError, check_fields, nearest
+from tersely.checks import SpecError, check_fields, nearest, typed
 from tersely.rewards.verify.hybrid import JudgedVerifier
 from tersely.rewards.verify.judge import Judge
 from tersely.rewards.verify.verifier import Verifier
@@ -29,11 +30,17 @@ def make_verifier(spec: Mapping[str, Any]) -> Verifier | JudgedVerifier:
     known = list(inspect.signature(Verifier).parameters)
     for key in rule:
         if key not in known:
-            raise SpecError(f"verifier has no key {key!r}; {nearest(key, [*known, 'judge', 'ended'])}")
+            raise SpecError(f"verifier has no key {key!r}; {nearest(str(key), [*known, 'judge', 'ended'])}")
+    hints = typing.get_type_hints(Verifier.__init__)
+    rule = {
+        k: value if k == "policy" else typed(value, hints.get(k, Any), f"verifier: {k}") for k, value in rule.items()
+    }
     if not spec.get("judge"):
         verifier = Verifier(**rule)
         verifier.ended = ended
         return verifier
+    if not isinstance(spec["judge"], Mapping):
+        raise SpecError(f"verifier: judge is {spec['judge']!r}; it must be a mapping with url and model")
     asked = dict(spec["judge"])
     hybrid = {key: asked.pop(key) for key in _HYBRID if key in asked}
     judge = Judge(**check_fields(Judge, asked, where="verifier.judge"))
