@@ -53,7 +53,7 @@ NAN, INF, HUGE = float("nan"), float("inf"), 10**30
         {"accelerator_config": {"nosuch": 1}},
         *(
             {"verifier": value}
-            for value in ({"timout": 10}, {"timeout": "ten"}, {"timeout": NAN}, {"judge": "yes"}, [1])
+            for value in ({"time_out": 10}, {"timeout": "ten"}, {"timeout": NAN}, {"judge": "yes"}, [1])
         ),
         {"dataset": -1},
         {"deadline_seconds": NAN},
