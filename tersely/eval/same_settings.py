@@ -11,12 +11,30 @@ from tersely.eval.settings import entry_of
 OTHER = ("model", "samples", "budgets", "limit", "hash", "strategy", "engine")
 """Settings that may differ. A strategy is part of a run's name; the number of samples and problems changes no expectation."""
 
+WORDS = ("instruction", "system_prompt", "plan_instruction", "prefill")
+
 
 def settings_of(run: RunRecords, benchmark: str) -> dict[str, Any]:
     """The settings that an evaluation's card holds for a benchmark; empty where nobody recorded them."""
     settings = run.card.get("settings")
     found = settings.get(entry_of(benchmark, run.strategy)) if isinstance(settings, dict) else None
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    words = {key: found[key] or "" for key in WORDS if key in found}  # "no system prompt" has two spellings
+    if "instruction" in found and found["instruction"] is None:
+        words["instruction"] = _own_sentence(benchmark)
+    return {**found, **words}
+
+
+def _own_sentence(benchmark: str) -> str:
+    """The closing sentence that a benchmark has without `--instruction`."""
+    from tersely.eval.benchmarks import benchmark_names, find_benchmark
+    from tersely.rl.data.load import own_instruction
+    from tersely.rl.data.spec import INSTRUCTION
+
+    if benchmark in benchmark_names():
+        return own_instruction(find_benchmark(benchmark).source)
+    return INSTRUCTION
 
 
 def differences(a: RunRecords, b: RunRecords, benchmark: str, but: tuple[str, ...] = ()) -> list[str]:

@@ -24,7 +24,7 @@ def non_inferiority_p(differences: Any, margin: float) -> float:
     """One-sided p of "the mean difference is -margin or lower" for (Q,) differences in [-1, 1], run minus base; nan dropped.
 
     t = (m + margin) / (s / sqrt(Q + 2)) with mean m and deviation s of the differences and two of -1, against t with
-    Q - 1 degrees of freedom; never below (1 - margin)^Q. Fewer than 2 problems -> 1, none -> nan.
+    Q - 1 degrees of freedom; never below ((1 - margin) / (1 + max(m, 0)))^Q. Fewer than 2 problems -> 1, none -> nan.
     ValueError: margin outside (0, 1), differences outside [-1, 1].
     """
     d = vector(differences, "differences")
@@ -50,7 +50,8 @@ def _p(problems: int, mean: float, square: float, margin: float) -> float:
     error = math.sqrt(variance / total)
     if error == 0:
         return 1.0  # every difference is -1
-    return float(max(t.sf((middle + margin) / error, problems - 1), (1 - margin) ** problems))
+    no_loss = ((1 - margin) / (1 + max(mean, 0.0))) ** problems
+    return float(max(t.sf((middle + margin) / error, problems - 1), no_loss))
 
 
 def problems_to_decide(differences: Any, margin: float, level: float = 0.05) -> int | None:

@@ -81,3 +81,14 @@ def test_what_may_differ(runs, tmp_path):
     assert compare(base, short)[0]["different_settings"] == []
     (short / "run.json").unlink()  # nothing recorded: nothing to compare
     assert compare(base, short)[0]["different_settings"] == []
+
+
+def test_two_spellings_of_one_prompt_are_one(tmp_path, write_run):
+    """A trained model's prompt states what a base leaves to the benchmark."""
+    folders = [write_run(tmp_path / name, name, problems=8, benchmark="testbed") for name in ("base", "alp")]
+    for folder, words in zip(
+        folders, ({"instruction": None, "system_prompt": None}, {"instruction": "", "system_prompt": ""}), strict=True
+    ):
+        card = {"name": folder.name, "settings": {"testbed": {**SETTINGS, **words}}}
+        (folder / "run.json").write_text(json.dumps(card))
+    assert compare(*folders)[0]["different_settings"] == []

@@ -69,3 +69,7 @@ def test_a_mean_at_the_margin_is_decided_by_significance():
     gaps = np.tile([-0.51, 0.49], 50)
     assert problems_to_decide(gaps, 0.01) == pytest.approx((1.96 * 0.5 / 0.01) ** 2, rel=0.05)
     assert problems_to_decide([np.nan], 0.01) is None
+
+
+def test_a_clear_gain_is_not_worse():
+    assert non_inferiority_p(np.tile([0.5, 0.0, 0.25, 0.25], 15), 0.01) < 1e-4
