@@ -36,6 +36,10 @@ def for_trl(spec: Spec, tokenizer: Any = None, **options: Any) -> TRLReward:
     return TRLReward(spec, tokenizer, **options)
 
 
+BUDGETED = ("l1_exact", "l1_max", "budgetthinker")
+"""Terms that compare the length with a budget which the prompt states."""
+
+
 class TRLReward:
     """Callable as TRL calls a reward function; one object a run, for it holds what the terms learn.
 
@@ -83,6 +87,12 @@ class TRLReward:
     ) -> list[float | None]:
         facts = self._facts(prompts, completions, completion_ids, columns)
         everyone, first = gathered(facts)
+        budgeted = [name for name in self.reward.names if name in BUDGETED]
+        if budgeted and all(math.isnan(fact.budget) for fact in everyone):
+            raise SpecError(
+                f"reward {budgeted[0]} compares lengths with a budget, and no row has one: add a column `budget` to the "
+                "dataset, or take the one that with_plan(dataset, plan) returns"
+            )
         size = self.group_size or group_size_of([fact.prompt_id for fact in everyone])
         steps = max(getattr(trainer_state, "max_steps", 0) or 0, 1)
         progress = min(getattr(trainer_state, "global_step", 0) / steps, 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from tersely.checks import SpecError
 from tersely.launch.preflight_rollouts import size_findings, term_sizes
 from tersely.rewards.alp import ALP
 from tersely.rewards.sum import RewardSum
+from tersely.rewards.trl_reward import for_trl
 from tersely.rl.objective import Objective
 from tersely.rl.rehearsal import rehearse
 from tersely.rl.validate import made_up_group
@@ -53,3 +56,13 @@ def test_a_term_that_drowns_the_outcome_is_refused_and_a_small_one_shown():
         term_sizes(RewardSum(("alp",), (ALP(beta=0.2, normalizer="max_length"),), (1.0,)), group)
     )
     assert finding.level == "ok" and drowning["alp"] > 2
+
+
+@pytest.mark.parametrize("name", ["l1_exact", "l1_max", "budgetthinker"])
+def test_a_budget_reward_for_trl_without_budgets_is_refused(name):
+    verifier = SimpleNamespace(verify=lambda golds, texts: [SimpleNamespace(correct=1.0, status="", answer="1")] * 4)
+    reward = for_trl(name, verifier=verifier, max_completion_length=32, group_size=4)
+    rows = (["p"] * 4, ["1"] * 4, [[1, 2, 3]] * 4)
+    with pytest.raises(SpecError, match=f"reward {name} .*column `budget`.*with_plan"):
+        reward(*rows, answer=["1"] * 4)
+    assert len(reward(*rows, answer=["1"] * 4, budget=[4] * 4)) == 4
