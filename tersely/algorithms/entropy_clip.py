@@ -2,7 +2,7 @@
 
 Source: one recipe (from secondary sources); no paper is known.
     k <- clip(k + step sign(target - H), minimum, maximum) ;     ratio bounds [1 - e, 1 / (1 - e) + k]
-Symbols: H mean entropy of the step, nats; k, e (no unit). One call per optimiser step.
+Symbols: H mean entropy of the step, nats; k, e (no unit). One call per generation batch.
 Against GRPO: wide bounds, 0.4 to 2.5 at k = 0, and wider above.
 Degenerate: H = target or not finite: k stays.
 Traps: with one update a rollout batch no bound acts.

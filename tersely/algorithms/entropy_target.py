@@ -2,7 +2,7 @@
 
 Paper: arXiv 2505.22312 (Skywork-OR1), from the released code.
     c <- clip(c + delta if H < target else c - delta, minimum, maximum) ;     value = c if H < target else 0
-Symbols: H mean entropy of the step, nats; c coefficient of the bonus (no unit). One call per optimiser step.
+Symbols: H mean entropy of the step, nats; c coefficient of the bonus (no unit). One call per generation batch.
 Against GRPO: a bonus that is there only while it is needed.
 Degenerate: H not finite (no token): c stays, value 0.
 Traps: TRL's own flag has delta 5e-3, maximum 1.0 and `<=`: 50 to 200 times as strong.

@@ -17,7 +17,7 @@ CURVES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Held-out accuracy", "share right at the budget", ("eval/accuracy_at_budget", "eval/accuracy")),
     ("Held-out tokens", "mean tokens", ("eval/tokens_mean",)),
     ("Reward", "mean reward", ("reward",)),
-    ("Entropy", "nats a token", ("entropy",)),
+    ("Entropy", "nats a token", ("entropy", "entropy/of_trained")),
     ("Clipped tokens", "share clipped", ("clip_ratio/region_mean", "clip_ratio/clipped", "policy/clipped")),
     ("Tokens clipped at the low bound", "share clipped", ("clip_ratio/low_mean",)),
     ("Tokens clipped at the high bound", "share clipped", ("clip_ratio/high_mean",)),

@@ -14,6 +14,7 @@ from transformers import ProgressCallback, TrainerCallback
 from tersely.rl.batch import updates_of_a_batch
 from tersely.rl.deadlines import beat, now
 from tersely.rl.run_dir import MetricsFile, write_completions
+from tersely.rl.step_metrics import OF_TRAINED
 
 ETA_STEPS = 65
 """Step ends that the estimate of the remaining time looks at."""
@@ -106,7 +107,8 @@ def step_line(step: int, steps: int, logs: dict[str, Any]) -> str:
         return float("nan") if value is None else float(value)
 
     # absent where no row had a signal, so that none went through the model
-    entropy = f"{number('entropy'):.3f}" if "entropy" in logs else "-"
+    name = next((name for name in ("entropy", OF_TRAINED) if name in logs), None)
+    entropy = f"{number(name):.3f}" if name else "-"
     learnt = f"entropy {entropy}  loss {number('loss'):+.4f}  {number('step_time'):.2f} s"
     if "time/generate" not in logs:  # a further update of a batch that an earlier line describes
         return f"step {step}/{steps}  the same batch  {learnt}"

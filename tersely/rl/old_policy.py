@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from tersely.rl.padding import padded
+from tersely.rl.control import statistics_of
+from tersely.rl.padding import fit_columns, padded
+from tersely.rl.step_metrics import OF_TRAINED, StepMetrics
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer as _Base
@@ -22,6 +24,9 @@ class OldPolicyPass(_Base):
     _collecting = False
     _round: Any
     objective: Any
+    guards: Any
+    controls: Any
+    _record: Any
 
     def _gathered_tokens(self) -> tuple[Tensor | None, Tensor | None]:
         """(N, T) token ids and old-policy entropies of the whole batch, only where a component asks for them."""
@@ -51,6 +56,25 @@ class OldPolicyPass(_Base):
                 )
         assert self._old_pass is not None  # the pass above keeps it
         return self._old_pass
+
+    def _record_entropies(self, mask: Tensor, correct: Tensor) -> None:
+        """`entropy` and its parts, of the sampled tokens of every row, from the pass where there is one. One is made for
+        a controller or a guard that reads them: what the update sees are the rows with a signal alone."""
+        if self._old_pass is None and not self._entropy_is_read():
+            return
+        prefill = torch.tensor(
+            [len(self._round._trained_prefill(plan)) for plan in self._round.plans], device=mask.device
+        )
+        valid = mask.bool() & (torch.arange(mask.shape[1], device=mask.device) >= prefill.unsqueeze(1))
+        means = StepMetrics()
+        means.add_entropies(fit_columns(self._policy_pass()[1], mask.shape[1]), valid, correct)
+        for name, value in means.flush(self.accelerator, self.controls.known).items():
+            self._record(name, value)
+
+    def _entropy_is_read(self) -> bool:
+        read = [name for controller in self.objective.controllers for name in statistics_of(controller)]
+        read += [name for guard in self.guards.on.values() for name in getattr(guard, "statistics", ())]
+        return any(name.split("/")[0] == "entropy" and name != OF_TRAINED for name in read)
 
     def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):
         """TRL's pass. While a batch is being made, the policy's own is kept, with its entropies."""

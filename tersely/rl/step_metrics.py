@@ -12,6 +12,8 @@ from tersely.rl.types import TokenBatch
 
 RATIO_EDGES = (0.5, 0.8, 1.25, 2.0)
 """Ratios; where the histogram of `ratio/share_*` is cut."""
+OF_TRAINED = "entropy/of_trained"
+"""The entropy of the rows that train alone; `entropy` is that of all rows of the generation batch."""
 PARTS = 4
 """Stretches of a completion that `entropy/part_*` tells apart, each a quarter of its tokens."""
 
@@ -27,8 +29,8 @@ class StepMetrics:
         self.sums: dict[str, tuple[Tensor, Tensor]] = {}
         self.largest: dict[str, Tensor] = {}
 
-    def add(self, metrics: dict[str, Tensor], batch: TokenBatch, correct: Tensor | None = None) -> None:
-        """One micro-batch; `correct` (B,) is the verdict of each row, nan where undecided."""
+    def add(self, metrics: dict[str, Tensor], batch: TokenBatch) -> None:
+        """One micro-batch."""
         with torch.no_grad():
             valid = batch.valid
             count, device = valid.sum(), valid.device
@@ -38,8 +40,15 @@ class StepMetrics:
                     self.largest[name] = torch.maximum(value, self.largest.get(name, value))
                 else:
                     self._sum(name, value * count, count)
-            for name, (values, where) in token_statistics(batch, correct).items():
-                self._sum(name, torch.where(where, values, 0.0).sum(), where.sum())
+            self._sums(token_statistics(batch))
+
+    def add_entropies(self, entropy: Tensor, valid: Tensor, correct: Tensor) -> None:
+        """Of a whole generation batch, before anything is left out: (n, T) nats, (n, T) bool, verdicts (n,)."""
+        self._sums(entropy_statistics(entropy, valid, correct))
+
+    def _sums(self, found: dict[str, tuple[Tensor, Tensor]]) -> None:
+        for name, (values, where) in found.items():
+            self._sum(name, torch.where(where, values, 0.0).sum(), where.sum())
 
     def _sum(self, name: str, total: Tensor, count: Tensor) -> None:
         before = self.sums.get(name, (0.0, 0.0))
@@ -59,20 +68,25 @@ class StepMetrics:
         return means
 
 
-def token_statistics(batch: TokenBatch, correct: Tensor | None) -> dict[str, tuple[Tensor, Tensor]]:
-    """name -> (values, where), both (B, T): what is averaged, and over which tokens.
-
-    Entropy in all, by quarter of the completion and by verdict (nats); shares of tokens with credit, with blame and with
-    neither; shares of the ratio between `RATIO_EDGES`.
-    """
-    valid, ones = batch.valid, torch.ones_like(batch.mask, dtype=torch.float32)
-    entropy = torch.where(valid, batch.entropy, 0.0).float()
+def entropy_statistics(entropy: Tensor, valid: Tensor, correct: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """name -> (values, where), both (n, T): entropy (nats) in all, by quarter of the completion and by verdict."""
+    entropy = torch.where(valid, entropy, 0.0).float()
     found = {"entropy": (entropy, valid)}
     part = (valid.cumsum(1) - 1) * PARTS // valid.sum(1, keepdim=True).clamp(min=1)
     found |= {f"entropy/part_{i + 1}": (entropy, valid & (part == i)) for i in range(PARTS)}
-    if correct is not None:
-        verdict = correct.unsqueeze(1)
-        found |= {f"entropy/{name}": (entropy, valid & (verdict == v)) for name, v in (("right", 1.0), ("wrong", 0.0))}
+    verdict = correct.unsqueeze(1)
+    return found | {
+        f"entropy/{name}": (entropy, valid & (verdict == v)) for name, v in (("right", 1.0), ("wrong", 0.0))
+    }
+
+
+def token_statistics(batch: TokenBatch) -> dict[str, tuple[Tensor, Tensor]]:
+    """name -> (values, where), both (B, T): what is averaged, and over which tokens: those of the rows that train.
+
+    Entropy (nats); shares of tokens with credit, with blame and with neither; shares of the ratio between `RATIO_EDGES`.
+    """
+    valid, ones = batch.valid, torch.ones_like(batch.mask, dtype=torch.float32)
+    found = {OF_TRAINED: (torch.where(valid, batch.entropy, 0.0).float(), valid)}
     advantage = torch.where(valid, batch.advantage, 0.0)
     for name, chosen in (("praised", advantage > 0), ("blamed", advantage < 0), ("neutral", advantage == 0)):
         found[f"tokens/{name}_share"] = (ones * chosen, valid)

@@ -51,7 +51,7 @@ from tersely.rl.rollback import RollBack, RollsBack
 from tersely.rl.rollout import RolloutRound, Template
 from tersely.rl.sampler import TransformersEngine
 from tersely.rl.saving import Saving
-from tersely.rl.step_metrics import StepMetrics, reward_columns
+from tersely.rl.step_metrics import OF_TRAINED, StepMetrics, reward_columns
 from tersely.rl.trl_trainer import GRPOTrainer
 from tersely.rl.types import TokenBatch
 
@@ -230,6 +230,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
             self._measure_gap(output["sampling_per_token_logps"], mask)
         if self._old_pass is not None:
             output.setdefault("old_per_token_logps", fit_columns(self._old_pass[0], mask.shape[1]))
+        self._record_entropies(mask, output["correct"])
         return output
 
     def _measure_gap(self, sampler_logps: Tensor, mask: Tensor) -> None:
@@ -246,7 +247,10 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         inputs = trimmed(inputs)
         mask = inputs["train_mask"]
         if self.loss_type in TRL_LOSSES:
-            return super()._compute_loss(model, {**inputs, "tool_mask": mask})
+            loss = super()._compute_loss(model, {**inputs, "tool_mask": mask})
+            recorded = self._metrics["train" if self.model.training else "eval"]
+            recorded[OF_TRAINED].append(recorded["entropy"].pop())
+            return loss
         input_ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
         logps, entropies, aux_loss = self._get_per_token_logps_and_entropies(
@@ -276,7 +280,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
             loss = loss + 0.0 * logps.sum()  # a broken model shows even where nothing is trained
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * aux_loss / self.current_gradient_accumulation_steps
-        self.step_metrics.add(metrics, batch, inputs["correct"])
+        self.step_metrics.add(metrics, batch)
         return loss
 
     def _aggregate(self, per_token: Tensor, mask: Tensor, inputs: dict[str, Any]) -> Tensor:

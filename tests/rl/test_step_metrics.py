@@ -40,7 +40,8 @@ def recorded(parts):
     metrics, policy, known = StepMetrics(), build("policy", "clip"), set()
     for part in parts:
         cut = rows_of(batch(), part)
-        metrics.add(policy(cut)[1], cut, CORRECT[part])
+        metrics.add(policy(cut)[1], cut)
+        metrics.add_entropies(cut.entropy, cut.valid, CORRECT[part])
     found = metrics.flush(ALONE, known)
     assert set(found) <= known | {"ratio/max_log"} and metrics.flush(ALONE, known) == {}
     return found
@@ -55,6 +56,7 @@ def test_the_cut_changes_nothing():
 def test_numbers_of_a_known_batch():
     found, b = recorded([slice(0, 4)]), batch()
     valid = b.mask.bool()
+    assert found["entropy/of_trained"] == pytest.approx(b.entropy[valid].mean().item())
     assert found["entropy"] == pytest.approx(b.entropy[valid].mean().item())
     assert found["entropy/right"] == pytest.approx(torch.cat([b.entropy[0], b.entropy[3, :1]]).mean().item())
     assert found["entropy/wrong"] == pytest.approx(b.entropy[1, :5].mean().item())
@@ -72,6 +74,7 @@ def test_numbers_of_a_known_batch():
 def test_a_step_without_tokens_records_no_mean_but_its_names_are_known():
     metrics, known = StepMetrics(), set()
     empty = dataclasses.replace(batch(), mask=torch.zeros(4, 8))
-    metrics.add(build("policy", "clip")(empty)[1], empty, CORRECT)
+    metrics.add(build("policy", "clip")(empty)[1], empty)
+    metrics.add_entropies(empty.entropy, empty.valid, CORRECT)
     assert metrics.flush(ALONE, known) == {"ratio/max_log": 0.0}
     assert {"entropy", "clip_ratio/low_mean"} <= known

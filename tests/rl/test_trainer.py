@@ -230,3 +230,41 @@ def test_rollouts_are_drawn_under_one_autocast(make_trainer, bf16):
     assert next(trainer.model.parameters()).dtype == torch.float32
     with trainer.engine.unwrapped():
         assert torch.is_autocast_enabled("cpu") is bf16
+
+
+@pytest.mark.parametrize("micro_batch", [2, 8])
+@pytest.mark.parametrize("controllers", [[], ["entropy_clip"]], ids=str)
+def test_entropy_is_that_of_all_rows_and_of_trained_is_named_so(make_trainer, controllers, micro_batch):
+    """Guards and controllers have thresholds for the step; the update sees the rows with a signal alone."""
+    guards = {"entropy_collapse": False, "entropy_explosion": False} if controllers else {}
+    trainer = make_trainer(
+        micro_batch=micro_batch, filter="mixed_groups", group_size=2, prompts_per_step=8, max_steps=1, guards=guards,
+        controllers=controllers,
+    )  # fmt: skip
+    trainer.model.lm_head.weight.data.mul_(30)  # or every token has the entropy of a uniform draw
+    expected = {}
+    scored = trainer._scored
+
+    def kept(output):
+        with torch.no_grad():
+            ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
+            mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
+            width, trainer._collecting = output["completion_ids"].shape[1], False
+            entropy = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, width, compute_entropy=True)[
+                1
+            ]
+            trainer._collecting = True
+        rows = trainer._scores.keep.repeat_interleave(2)
+        for name, chosen in (("entropy", rows | True), ("entropy/of_trained", rows)):
+            where = output["completion_mask"].bool() & chosen.unsqueeze(1)
+            expected[name] = entropy[where].mean().item()
+        return scored(output)
+
+    trainer._scored = kept
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    assert expected["entropy"] != pytest.approx(expected["entropy/of_trained"], abs=1e-4)
+    assert logged["entropy"] == pytest.approx(expected["entropy"], abs=1e-4)
+    if not controllers:
+        assert logged["entropy/of_trained"] == pytest.approx(expected["entropy/of_trained"], abs=1e-4)
+    assert "entropy/part_1" in logged and "entropy/right" in logged
