@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
+
+from tersely.checks import SpecError
 
 
 def beside(path: str | Path) -> str:
@@ -35,3 +38,13 @@ def fault_of(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return f"{name}: permission denied; another place, or other rights (`ls -ld {name}`)"
     return str(error)
+
+
+def expanded(path: str | Path, where: str = "path") -> str:
+    """The path with `~` and `$VARIABLES` replaced; `SpecError` for a variable that is not set."""
+    text = os.path.expandvars(os.path.expanduser(str(path)))
+    if missing := re.search(r"\$(\{\w+\}|[A-Za-z_]\w*)", text):
+        raise SpecError(
+            f"{where}: got {str(path)!r}, and the environment has no variable {missing[1].strip('{}')}; export it"
+        )
+    return text

@@ -30,3 +30,17 @@ def test_nothing_is_proposed_where_nothing_is_alike(tmp_path):
     (tmp_path / "zebra.yaml").write_text("")
     assert beside(tmp_path / "recipe.yaml") == ""
     assert beside(tmp_path / "zebar.yaml") == f"did you mean {tmp_path}/zebra.yaml?"
+
+
+def test_paths_of_a_recipe_are_expanded_and_a_missing_variable_is_named(tmp_path, monkeypatch):
+    from tersely.configs.load import load_recipe
+
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("DATA", "/data")
+    path = tmp_path / "r.yaml"
+    path.write_text("run_dir: ~/x\nmodel_name_or_path: ${DATA}/m\ndataset: [{path: $DATA/a.jsonl}, testbed]\n")
+    found = load_recipe(path)
+    assert found["run_dir"] == "/home/me/x" and found["model_name_or_path"] == "/data/m"
+    assert found["dataset"] == [{"path": "/data/a.jsonl"}, "testbed"]
+    with pytest.raises(ValueError, match="no variable NOWHERE"):
+        load_recipe(path, {"run_dir": "$NOWHERE/x"})

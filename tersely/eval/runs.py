@@ -19,7 +19,7 @@ import numpy as np
 from tersely.checks import SpecError
 from tersely.eval.first_answer import first_correct_tokens
 from tersely.eval.records import FILE, SCORES, RecordReader, read_at
-from tersely.places import beside
+from tersely.places import beside, expanded
 
 PLAIN = {None, "", "none", "plain", "default", "unlimited"}
 VERDICTS = tuple(SCORES)
@@ -162,6 +162,7 @@ def load_runs(run: str | Path) -> list[RunRecords]:
 
     A run that is still being trained, with metrics.jsonl and no records, comes back without benchmarks.
     """
+    run = expanded(run, "run")
     if (Path(run) / "metrics.jsonl").is_file() and not any((Path(run) / p / FILE).is_file() for p in ("", "eval")):
         return [RunRecords(Path(run).resolve().name, None, _card(Path(run)), {}, folder=Path(run))]
     path = find_records(run)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.places import expanded
 from tersely.rl.redaction import export_hub_token
 
 FIRST_RANK_LOADS = "FSDP_CPU_RAM_EFFICIENT_LOADING"
@@ -20,7 +21,7 @@ FIRST_RANK_LOADS = "FSDP_CPU_RAM_EFFICIENT_LOADING"
 def model_location(name: str) -> str:
     """`testbed` is the embedded model; anything else is a hub id or a folder, as it stands."""
     if name != "testbed":
-        return str(Path(name).expanduser()) if name.startswith("~") else name
+        return expanded(name, "model")
     from tersely.testbed import model_path
 
     return str(model_path())
