@@ -83,7 +83,7 @@ def with_overrides(
 
 def _with_paths(recipe: dict[str, Any]) -> dict[str, Any]:
     """The recipe with `~` and variables replaced where it names folders and files."""
-    found = {
+    found: dict[str, Any] = {
         key: expanded(recipe[key], key) for key in ("run_dir", "model_name_or_path") if isinstance(recipe.get(key), str)
     }
     if "dataset" in recipe:
