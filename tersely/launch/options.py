@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from tersely.checks import SpecError, nearest
 from tersely.configs.overrides import recipe_keys
+from tersely.rl.checkpointing import NEW_NAMES
 
 CHOICE = re.compile(r"invalid choice: '?(.*?)'? \(choose from (.*)\)")
 
@@ -47,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
 def check_keys(recipe: Mapping[str, Any] | Iterable[str], parser: argparse.ArgumentParser) -> None:
     """Raise for a key that is neither a recipe's nor, as it may have been meant, an option of the command."""
-    known = set(recipe_keys())
+    known = {*recipe_keys(), *NEW_NAMES.values()}
     options = {name.lstrip("-"): name for name in parser._option_string_actions if name.startswith("--")}
     for key in recipe:
         if str(key).partition(".")[0] in known:

@@ -20,6 +20,7 @@ from typing import Any
 
 from tersely.checks import SpecError, require_range
 from tersely.launch.memory import Shape
+from tersely.rl.checkpointing import setting
 
 GIB = 1 << 30
 FLOPS_SHARE, DECODE_FLOPS_SHARE, BANDWIDTH_SHARE = 0.25, 0.4, 0.5
@@ -157,7 +158,7 @@ class Workload:
             vllm_bytes=vllm,
             updates=batch.updates_per_batch * args.num_iterations,
             iterations=args.num_iterations,
-            checkpointing=bool(args.gradient_checkpointing),
+            checkpointing=bool(setting(args, "gradient_checkpointing")),
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from tersely.launch.findings import Finding
 from tersely.launch.memory import SHARDING, Load, Shape, checkpoint_bytes, estimate
 from tersely.launch.planning import VLLM_FIXED, Target, cache_per_token
+from tersely.rl.checkpointing import setting
 
 GIB = 1 << 30
 ROOM = 0.92
@@ -82,7 +83,7 @@ def memory_findings(shape: Shape, run: Any, args: Any, tokens: int, how: str, th
         rows=plan.rows_per_rank,
         tokens=tokens,
         half=there.half,
-        checkpointing=bool(args.gradient_checkpointing),
+        checkpointing=bool(setting(args, "gradient_checkpointing")),
         sharding=how,
         ranks=there.gpus,
         reference=bool(args.beta),

@@ -281,11 +281,12 @@ def update_seconds(model: Any, trial: Trial, run: Any, args: Any, tokenizer: Any
     import torch
     from trl.trainer.utils import add_fused_lm_head
 
+    from tersely.rl import checkpointing
     from tersely.rl.models import arithmetic
 
     add_fused_lm_head(model)
-    if args.gradient_checkpointing:
-        model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)
+    if checkpointing.setting(args, "gradient_checkpointing"):
+        checkpointing.enable(model, args)
     prompt = prompt_ids(tokenizer, dataset[0]["prompt"], args.chat_template_kwargs)
     device = next(model.parameters()).device
     tokens = max(2, int(len(prompt) + trial.mean_tokens))

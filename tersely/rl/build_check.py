@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from tersely.checks import SpecError, nearest
+from tersely.rl.checkpointing import setting
 
 STEPS = 10
 """Steps of the schedule that is tried."""
@@ -129,7 +130,7 @@ def _model_arguments(args: Any) -> None:
         if attention not in valid and not package:
             raise SpecError(f"model_init_kwargs: attn_implementation is {attention!r}; {nearest(attention, valid)}")
     valid = [*list(inspect.signature(torch.utils.checkpoint.checkpoint).parameters)[2:-1], "use_reentrant"]
-    for key in args.gradient_checkpointing_kwargs or {}:
+    for key in setting(args, "gradient_checkpointing_kwargs") or {}:
         if key not in (*valid, "preserve_rng_state", "context_fn", "determinism_check", "debug", "early_stop"):
             raise SpecError(f"gradient_checkpointing_kwargs has no key {key!r}; {nearest(str(key), valid)}")
     if args.use_liger_kernel and find_spec("liger_kernel") is None:

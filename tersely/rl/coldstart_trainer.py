@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tersely.algorithms.talr import mean_row_losses
 from tersely.components import build
 from tersely.rl import checkpoint
 from tersely.rl.callbacks import Phases, RunFiles
+from tersely.rl.checkpointing import by_installed_names
 from tersely.rl.coldstart import ColdStart, tokens_and_weights
 from tersely.rl.guards.loss import check_loss
 from tersely.rl.order import PromptStream
@@ -150,16 +151,18 @@ def sft_trainer(
     return trainer, str(last) if last else None
 
 
+CHECKPOINTING: tuple[str, ...] = ("gradient_checkpointing", "activation_checkpointing")
+
+
 def sft_config(stage: Any, spec: ColdStart, trl_values: dict[str, Any]) -> SFTConfig:
     """The stage's settings over what the run says of the machine."""
-    values = {
+    values: dict[str, Any] = {
         "logging_steps": 1,
         "save_steps": 50,
         "save_total_limit": 3,
         "report_to": "none",
         "bf16": torch.cuda.is_available(),
         "use_cpu": not torch.cuda.is_available(),
-        "gradient_checkpointing": bool(trl_values.get("gradient_checkpointing", True)),
         **{key: trl_values[key] for key in ("seed", "save_steps", "max_grad_norm", "bf16") if key in trl_values},
         **spec.settings,
         "max_steps": stage.steps,
@@ -172,7 +175,10 @@ def sft_config(stage: Any, spec: ColdStart, trl_values: dict[str, Any]) -> SFTCo
     for key in ("learning_rate", "warmup_ratio", "weight_decay", "max_grad_norm"):
         if isinstance(values.get(key), str):
             values[key] = float(values[key])
-    return SFTConfig(**values)
+    names = {field.name for field in fields(SFTConfig)}
+    own: dict[str, Any] = {key: trl_values[key] for key in CHECKPOINTING if key in trl_values}
+    stated = by_installed_names(own or {"gradient_checkpointing": True}, names)
+    return SFTConfig(**{**stated, **by_installed_names(values, names)})
 
 
 def collate(rows: list[dict], pad: int) -> dict[str, Tensor]:

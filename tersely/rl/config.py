@@ -14,6 +14,7 @@ from trl import GRPOConfig
 
 from tersely.checks import SpecError, check_fields, nearest, require_range
 from tersely.rl.batch import PLANNED_WORLD_SIZE, BatchPlan
+from tersely.rl.checkpointing import by_installed_names
 from tersely.rl.field_values import check_together, field_value
 from tersely.rl.guards.kinds import guards_of
 from tersely.rl.model_card import recorded
@@ -130,6 +131,7 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     ours = {f.name for f in dataclasses.fields(RunConfig)}
     trl = {f.name for f in dataclasses.fields(GRPOConfig) if f.init}
     run_values, trl_values = {}, {}
+    recipe = by_installed_names(recipe, trl)
     for key, value in recipe.items():
         if key in DERIVED and not (key == "loss_type" and value in TRL_LOSSES):
             raise SpecError(f"{key} is derived here; state {DERIVED[key]} instead")

@@ -37,6 +37,7 @@ CHOICES = {
 NO_TEXT = (
     "lr_scheduler_kwargs",
     "gradient_checkpointing_kwargs",
+    "activation_checkpointing_kwargs",
     "model_init_kwargs",
     "chat_template_kwargs",
     "liger_kernel_config",

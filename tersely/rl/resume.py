@@ -22,7 +22,8 @@ from tersely.checks import SpecError, nearest
 FREE = frozenset(
     """
     learning_rate max_grad_norm max_steps num_train_epochs deadline_seconds ddp_timeout micro_batch
-    planned_update gradient_checkpointing gradient_checkpointing_kwargs run_name project report_to
+    planned_update gradient_checkpointing gradient_checkpointing_kwargs activation_checkpointing
+    activation_checkpointing_kwargs run_name project report_to
     disable_tqdm log_completions num_completions_to_print push_to_hub eval_steps torch_empty_cache_steps env
     preflight evaluation guards servers max_num_seqs max_rollbacks verifier.timeout verifier.memory_mb
     verifier.workers verifier.cache verifier.recycle skip_memory_metrics

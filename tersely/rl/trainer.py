@@ -26,7 +26,7 @@ from torch import Tensor
 from trl.models.utils import unwrap_model_for_generation
 
 from tersely.algorithms.aggregate import aggregate
-from tersely.rl import versions
+from tersely.rl import checkpointing, versions
 from tersely.rl.config import TRL_LOSSES, RunConfig
 from tersely.rl.control import ControllerFeed
 from tersely.rl.deadlines import beat
@@ -103,7 +103,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
                 self.model_wrapped,
                 self.accelerator,
                 gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+                gradient_checkpointing_kwargs=checkpointing.setting(self.args, "gradient_checkpointing_kwargs"),
             )
             # around all positions, so that float32 weights are cast once and not at each of them
             with plain as model, self.accelerator.autocast():

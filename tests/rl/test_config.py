@@ -84,3 +84,14 @@ def test_the_schedule_decides_whether_ratios_move():
 def test_the_temperature_of_the_sampling_is_the_trainers():
     assert config_of(sampling={"name": "fixed", "temperature": 0.6}).temperature == 0.6
     assert config_of().temperature == 1.0
+
+
+def test_checkpointing_by_either_name_is_one_setting():
+    from tersely.rl.checkpointing import by_installed_names
+
+    for installed in ({"gradient_checkpointing"}, {"gradient_checkpointing", "activation_checkpointing"}):
+        (name,) = by_installed_names({"gradient_checkpointing": False}, installed)
+        assert name == max(installed, key=lambda one: one == "activation_checkpointing")
+        assert by_installed_names({"activation_checkpointing": False}, installed) == {name: False}
+        with pytest.raises(SpecError, match="they are one setting, state one of them"):
+            by_installed_names({"gradient_checkpointing": False, "activation_checkpointing": True}, installed)
