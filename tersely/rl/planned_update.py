@@ -76,16 +76,20 @@ def cut(completion: Sequence[int], prompt: Sequence[int], budget: int, at_most: 
 
 
 def _cheapest(lengths: np.ndarray, prompts: np.ndarray, budget: int, start_cost: float) -> list[int]:
-    """Where each part of the sorted rows begins, by dynamic programming over the ends."""
-    count = len(lengths)
+    """Where each part of the sorted rows begins, by dynamic programming over the ends.
+
+    A part that is longer at either end has more padded tokens, so one that is above the budget is not looked at again.
+    """
+    count, first = len(lengths), 0
     best, came = np.zeros(count + 1), np.zeros(count + 1, dtype=int)
     for end in range(1, count + 1):
-        widest = np.maximum.accumulate(prompts[:end][::-1])[::-1]
-        tokens = np.arange(end, 0, -1) * (lengths[:end] + widest)
-        tokens = np.where((tokens <= budget) | (np.arange(end) == end - 1), tokens, np.inf)
-        total = best[:end] + tokens + start_cost
-        came[end] = int(total.argmin())
-        best[end] = total[came[end]]
+        widest = np.maximum.accumulate(prompts[first:end][::-1])[::-1]
+        tokens = np.arange(end - first, 0, -1) * (lengths[first:end] + widest)
+        above = int(np.searchsorted(-tokens, -budget))
+        first = min(first + above, end - 1)
+        total = best[first:end] + tokens[first - end :] + start_cost
+        came[end] = first + int(total.argmin())
+        best[end] = total[came[end] - first]
     starts, end = [], count
     while end:
         end = int(came[end])
