@@ -1,0 +1,312 @@
+"""A step of 8,192 rows on a simulated clock: the scheduling code is real, the GPUs are the cost model of the plan.
+
+Row fetching, requests, the stream of answers from several engines, the gather of facts, update windows and micro-batches of
+every rank. Sizes, caps and limits are those of the shipped GPU recipes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import time
+import tracemalloc
+from collections import deque
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tersely.configs.load import list_recipes, load_recipe
+from tersely.launch import planning
+from tersely.launch.memory import Shape
+from tersely.launch.outline import CALM
+from tersely.rl import deadlines, resample, vllm_stream
+from tersely.rl.config import grpo_config, split_recipe
+from tersely.rl.engine import Generation
+from tersely.rl.facts import rollouts_from_facts
+from tersely.rl.memory import PromptMemory
+from tersely.rl.planned_update import PlannedUpdate
+from tersely.rl.prompt_rows import PromptRows
+from tersely.rl.resample import gathered_facts
+from tersely.rl.rollout import RolloutRound, Template
+from tersely.rl.types import RolloutPlan
+from tersely.rl.vllm_server import ServerEngine
+
+spec = importlib.util.spec_from_file_location("simulated", Path(__file__).parent / "simulated.py")
+simulated = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(simulated)
+
+ROWS, PROMPT = 8192, 200
+SHAPES = {
+    "1.5b": Shape(1_777_088_000, 28, 1536, 8960, 12, 2, 128, 151936),
+    "7b": Shape(7_615_616_512, 28, 3584, 18944, 28, 4, 128, 152064),
+    "0.6b": Shape(596_049_920, 28, 1024, 3072, 16, 8, 128, 151936),
+}
+RANKS = {"deepseek-r1-distill-qwen-7b/alp": 16, "qwen3-0.6b/alp_24gb": 1}
+"""4 for the others, half of their node, so that a step outlasts the limit."""
+GPU = [name for name in list_recipes() if load_recipe(name).get("engine") == "vllm"]
+VERDICTS = [SimpleNamespace(correct=float(right), status="ok", answer="1") for right in (0, 1)]
+
+
+class Data:
+    """A training set that counts how often it is read."""
+
+    def __init__(self):
+        self.reads = 0
+
+    def __len__(self):
+        return 40315
+
+    def __getitem__(self, index):
+        self.reads += 1
+        prompt = [{"role": "user", "content": "x"}]
+        return {"prompt": prompt, "prompt_id": f"p{index}", "problem": "x", "answer": "1"}
+
+
+class Engine(ServerEngine):
+    """The client of the engines, without servers: an answer is as long as its seed says."""
+
+    def __init__(self, addresses, concurrency, lengths):
+        self.addresses, self.concurrency, self.lengths = addresses, concurrency, lengths
+        self._busy_s, self._began, self._ended, self._answered = 0.0, np.inf, 0.0, {}
+
+    def stream(self, **_):
+        return vllm_stream.Stream(self.addresses, self.ask, concurrency=self.concurrency, down={})
+
+    def ask(self, address, request):
+        tokens = range(self.length(request))
+        return Generation(tokens, None, "length" if len(tokens) == request.max_new_tokens else "eos")
+
+    def length(self, request):
+        return min(request.max_new_tokens, int(self.lengths[request.seed % len(self.lengths)]))
+
+
+class Trainer(PromptRows):
+    """What the scheduling code asks of the trainer."""
+
+    num_iterations, shuffle_dataset, first_step, aux_loss_enabled, loss_type, beta = 1, True, 0, False, "grpo", 0.0
+
+    def __init__(self, simulation, rank, run, args, data):
+        self.run_config, self.args, self.train_dataset = run, args, data
+        self.num_generations = run.group_size
+        self.state = SimpleNamespace(global_step=0)
+        self.accelerator = SimpleNamespace(
+            num_processes=simulation.ranks, process_index=rank, device="cpu",
+            gather=lambda mine: torch.cat([torch.atleast_1d(part) for part in simulation.gather(mine)]),
+            reduce=lambda mine, reduction: torch.stack(simulation.gather(mine)).mean(0),
+        )  # fmt: skip
+        self.objective = run.objective()
+        self.recorded: dict[str, float] = {}
+
+    def _record(self, name, value):
+        self.recorded[name] = value
+
+    def parse_turn(self, _):
+        return SimpleNamespace(budget=None, mode=None, well_formed=True)
+
+
+@dataclasses.dataclass
+class Costs:
+    """Of the cost model, for one engine and one rank."""
+
+    shape: Shape
+    work: planning.Workload
+    gpu: planning.Gpu
+
+    def __post_init__(self):
+        self.known: dict[int, float] = {}
+        parts = planning.seconds(self.shape, self.work, self.gpu)
+        tokens = self.work.rows * (self.work.prompt + self.work.mean)
+        self.update, self.old_logps = parts["update"] / tokens, parts["old_logps"] / tokens
+
+    def step_s(self, running):
+        if running not in self.known:
+            work = dataclasses.replace(self.work, engine_rows=running)
+            self.known[running] = planning.seconds(self.shape, work, self.gpu)["longest"] / self.work.cap
+        return self.known[running]
+
+    @property
+    def together(self):
+        return planning.sequences_at_once(self.shape, self.work)
+
+
+def planned(name, ranks, rows=ROWS, updates=None):
+    """A recipe at this size, and the costs on the slowest GPU that its memory names."""
+    recipe = load_recipe(name)
+    size = next(size for size in SHAPES if size in recipe["model_name_or_path"].lower())
+    recipe["prompts_per_step"] = rows // recipe["group_size"]
+    recipe["updates_per_batch"] = updates or recipe["updates_per_batch"]
+    run, values = split_recipe(recipe)
+    args = grpo_config(run, values, run.objective(values), ranks=ranks)
+    args.generation_batch_size = rows  # this process is one rank of one, and TRL multiplies by its ranks
+    gib = 24 if size == "0.6b" else 80
+    there = planning.target(SimpleNamespace(gpus=ranks, gpu_memory=gib), recipe)
+    work = planning.Workload.of(run, args, there, args.max_completion_length / 2, PROMPT)
+    gpu = min(there.kinds, key=lambda gpu: gpu.tb_per_s)
+    return run, args, Costs(SHAPES[size], work, gpu)
+
+
+class Step:
+    """One generation batch and its updates. `engines`: how many all ranks share; one for each rank unless stated."""
+
+    def __init__(self, monkeypatch, name, ranks, rows=ROWS, engines=None, updates=None):
+        self.run, self.args, self.costs = planned(name, ranks, rows, updates)
+        self.simulation = simulation = simulated.Simulation(ranks)
+        self.fleet = simulated.Engines(simulation, self.costs.together, self.costs.step_s)
+        draw = np.random.default_rng(0)
+        mean = self.args.max_completion_length / 3
+        self.lengths = np.maximum(1, draw.lognormal(np.log(mean), 0.7, 1 << 16)).astype(int)
+        self.engines, self.data, self.trained = engines, Data(), []
+        self.cpu: dict[str, float] = {}
+        fake = SimpleNamespace(Condition=simulation.Condition, Thread=simulation.thread_of(self._submit))
+        monkeypatch.setattr(vllm_stream, "threading", fake)
+        monkeypatch.setattr(vllm_stream, "time", SimpleNamespace(monotonic=simulation.monotonic))
+        monkeypatch.setattr(vllm_stream, "beat", simulation.beat)
+        together = lambda mine: [fact for part in simulation.gather(mine) for fact in part]  # noqa: E731
+        monkeypatch.setattr(resample, "gather_object", together)
+
+    def _submit(self, args, done):
+        self.fleet.submit(args[0], Engine.length(self, args[2]), done)
+
+    def go(self):
+        self.simulation.run(self.rank)
+        return self
+
+    def rank(self, rank):
+        shared = [f"http://{n}" for n in range(self.engines)] if self.engines else [f"http://{rank}"]
+        engine = Engine(shared, self.costs.together, self.lengths)
+        trainer = Trainer(self.simulation, rank, self.run, self.args, self.data)
+        numbers = [next(iter(trainer.get_train_dataloader()))[0]]
+        self.simulation.beat()
+        rows = trainer.rows_of(numbers)
+        tokenizer = SimpleNamespace(batch_decode=lambda ids, **_: ["x"] * len(ids))
+        template = Template("", (7,))
+        trainer._round = made = RolloutRound(rows, [RolloutPlan()] * len(rows), tokenizer, template)
+        ids = [[1] * PROMPT] * len(rows)
+        where = {"first_row": rank * len(rows), "group_size": self.run.group_size}
+        made.finish(engine.generate(made.requests(ids, seed=0, step=0, cap=self.args.max_completion_length, **where)))
+        facts = gathered_facts(trainer, [VERDICTS[i % 3 == 0] for i in range(len(rows))])
+        assert len(facts) == self.args.generation_batch_size
+        mine = torch.tensor([fact.length for fact in facts[rank * len(rows) : (rank + 1) * len(rows)]])
+        self.simulation.work(float((mine + PROMPT).sum()) * self.costs.old_logps)
+        self.score(trainer, rank, facts)
+        self.update(trainer, rank, mine)
+
+    def score(self, trainer, rank, facts):
+        """Every rank does the same; one is enough here."""
+        if rank == 0:
+            cap = self.args.max_completion_length
+            rollouts = rollouts_from_facts(facts, self.run.group_size, cap, 0.0, PromptMemory())
+            self.advantage = trainer.objective.score(rollouts).advantage
+        self.simulation.gather(None)
+
+    def update(self, trainer, rank, lengths):
+        """The micro-batches of this rank, each as long as its padded tokens."""
+        rows = len(lengths)
+        mine = torch.arange(rank * rows, (rank + 1) * rows)
+        column = torch.ones(rows, 1, dtype=torch.int64)
+        batch = {
+            "completion_ids": torch.zeros(1, 1, dtype=torch.int8).expand(rows, self.args.max_completion_length),
+            "prompt_ids": torch.zeros(1, 1, dtype=torch.int8).expand(rows, PROMPT),
+            "completion_mask": lengths.unsqueeze(1), "prompt_mask": column * PROMPT,  # sums of them are all that is read
+            "train_mask": column, "advantages": self.advantage[mine], "row": mine,
+        }  # fmt: skip
+        update = PlannedUpdate(trainer)
+        update._ask()
+        signal = update._signal(batch)
+        shares = update._shares(signal, mine)
+        parts, idle = update._plan(batch, shares, signal.tolist())
+        steps = self.args.gradient_accumulation_steps
+        for number, (part, skipped) in enumerate(zip(parts, idle, strict=True)):
+            if not skipped:
+                width = int(part["completion_mask"].max()) + PROMPT
+                self.simulation.work(len(part["row"]) * width * self.costs.update)
+                self.trained += [] if part.get("spare") else part["row"].tolist()
+            if (number + 1) % steps == 0:
+                self.simulation.gather(None)  # the gradients of a step
+
+    def longest_gap(self, ranks=None):
+        """Seconds in which none of these ranks (of all, unless stated) made progress."""
+        chosen = range(self.simulation.ranks) if ranks is None else ranks
+        beats = sorted(at for rank in chosen for at in self.simulation.beats[rank])
+        return max(np.diff([0.0, *beats, self.simulation.now]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GPU)
+def test_every_gpu_recipe_makes_progress_within_its_deadline(name, monkeypatch, tmp_path):
+    ranks = RANKS.get(name, 4)
+    step = Step(monkeypatch, name, ranks, ROWS if ranks > 1 else ROWS // 4).go()
+    deadline = step.run.deadline_seconds
+    assert step.simulation.now > deadline, "the step is no shorter than the limit, which would prove nothing"
+    assert step.longest_gap() < CALM * deadline
+    assert not given_up(step, deadline, tmp_path / "a", monkeypatch)
+    half = step.simulation.now / 2
+    step.simulation.now += 2 * deadline
+    step.simulation.beats = [[at for at in beats if at < half] for beats in step.simulation.beats]
+    assert given_up(step, deadline, tmp_path / "b", monkeypatch), "a step that stops half-way is not noticed"
+
+
+def given_up(step, deadline, folder, monkeypatch):
+    """Does the watch of a rank end this run? Its real rule, fed with the beats of all ranks."""
+    clock, ranks = SimpleNamespace(now=0.0), step.simulation.ranks
+    monkeypatch.setattr(deadlines, "time", SimpleNamespace(monotonic=lambda: clock.now, time=lambda: clock.now))
+    monkeypatch.setattr(deadlines, "write_json", lambda path, value: path.write_text(json.dumps(value)))
+    folder.mkdir()
+    watches = [deadlines.Watch(folder, deadline, rank, ranks) for rank in range(ranks)]
+    slowest = max(range(ranks), key=lambda rank: step.longest_gap({rank}))
+    mine, left, ended = watches[slowest], [deque(beats) for beats in step.simulation.beats], []
+
+    def tick(interval):
+        until = clock.now + interval
+        for watch, beats in zip(watches, left, strict=True):
+            moved = False
+            while beats and beats[0] <= until:
+                clock.now, moved = beats.popleft(), True
+                watch.beat()
+            if moved:
+                watch._write()
+        clock.now = until
+        return bool(ended) or until > step.simulation.now
+
+    monkeypatch.setattr(mine, "_ended", SimpleNamespace(wait=tick))
+    monkeypatch.setattr(mine, "_give_up", ended.append)
+    mine._watch()
+    return bool(ended)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ranks", "engines"), [(8, 8), (64, 8)])
+def test_a_step_reads_each_prompt_once_loses_no_row_and_keeps_its_memory(ranks, engines, monkeypatch):
+    tracemalloc.start()
+    step = Step(monkeypatch, "deepscaler-1.5b-preview/alp", ranks, engines=engines).go()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    silent = (step.advantage == 0).nonzero().flatten().tolist()
+    assert sorted(step.trained + silent) == list(range(ROWS))
+    assert step.data.reads == ROWS // step.run.group_size
+    assert peak < 200 << 20, f"{peak >> 20} MiB"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("small", "large"), [((2048, 2), (8192, 8)), ((2048, 16), (8192, 64)), ((2048, 1), (8192, 1))])
+def test_four_times_the_rows_are_no_more_than_about_four_times_the_work(small, large, monkeypatch):
+    """On more ranks, and on one rank with all rows in one update. CPU time, so load does not count."""
+
+    def seconds(rows, ranks):
+        step = Step(monkeypatch, "deepscaler-1.5b-preview/alp", ranks, rows, updates=1 if ranks == 1 else 4)
+        began = time.process_time()
+        step.go()
+        return time.process_time() - began
+
+    few, many = min(seconds(*small) for _ in range(2)), seconds(*large)
+    assert many < 8 * few and many < 20, (few, many)
+
+
+def test_a_rank_that_waits_for_what_never_comes_is_noticed():
+    simulation = simulated.Simulation(2)
+    with pytest.raises(AssertionError, match="nothing is to come"):
+        simulation.run(lambda rank: simulation.gather(rank) if rank else simulation.work(1.0))
