@@ -24,6 +24,7 @@ from tersely.launch import planning
 from tersely.launch.memory import Shape
 from tersely.launch.outline import CALM
 from tersely.rl import deadlines, resample, vllm_stream
+from tersely.rl import facts as facts_module
 from tersely.rl.config import grpo_config, split_recipe
 from tersely.rl.engine import Generation
 from tersely.rl.facts import rollouts_from_facts
@@ -93,6 +94,7 @@ class Trainer(PromptRows):
         self.run_config, self.args, self.train_dataset = run, args, data
         self.num_generations = run.group_size
         self.state = SimpleNamespace(global_step=0)
+        self.grader = SimpleNamespace(ended=False)
         self.accelerator = SimpleNamespace(
             num_processes=simulation.ranks, process_index=rank, device="cpu",
             gather=lambda mine: torch.cat([torch.atleast_1d(part) for part in simulation.gather(mine)]),
@@ -167,6 +169,7 @@ class Step:
         monkeypatch.setattr(vllm_stream, "beat", simulation.beat)
         together = lambda mine: [fact for part in simulation.gather(mine) for fact in part]  # noqa: E731
         monkeypatch.setattr(resample, "gather_object", together)
+        monkeypatch.setattr(facts_module, "repetitive", lambda text, tokens: False)  # a fixed cost of each row
 
     def _submit(self, args, done):
         self.fleet.submit(args[0], Engine.length(self, args[2]), done)
