@@ -156,6 +156,12 @@ def beat() -> None:
         _watch.beat()
 
 
+def beat_at_each_pass(model: Any) -> None:
+    """A heartbeat for each forward pass of a model, whoever makes it: log-probs go through the backbone alone."""
+    for module in {id(part): part for part in (model, getattr(model, "base_model", model))}.values():
+        module.register_forward_hook(lambda *_: beat())
+
+
 @contextmanager
 def watched(run_dir: str | Path, deadline_s: float) -> Iterator[None]:
     """Watch this rank inside the block; a broken collective is said with who was waited for, a full disk as such."""

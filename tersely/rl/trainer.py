@@ -29,7 +29,7 @@ from tersely.algorithms.aggregate import aggregate
 from tersely.rl import checkpointing, versions
 from tersely.rl.config import TRL_LOSSES, RunConfig
 from tersely.rl.control import ControllerFeed
-from tersely.rl.deadlines import beat
+from tersely.rl.deadlines import beat, beat_at_each_pass
 from tersely.rl.drawing import Drawing
 from tersely.rl.empty_update import EmptyUpdate
 from tersely.rl.engine import Generation, GenerationRequest
@@ -90,6 +90,8 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         self._last_step_at: float | None = None
         trl_arguments["args"].reward_weights = list(objective.reward.weights)
         super().__init__(reward_funcs=reward_columns(objective.reward.names), **trl_arguments)
+        for model in filter(None, (self.model, self.ref_model)):
+            beat_at_each_pass(model)
         self.add_callback(self.controls)
         self.add_callback(self.guards)
         self.engine = engine if engine is not None else self._own_engine()

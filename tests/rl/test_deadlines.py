@@ -181,3 +181,16 @@ def test_engines_verifier_and_micro_batches_are_progress(make_trainer):
     finally:
         deadlines._watch = None
     assert seen.count("_batch") > 4 and seen.count("training_step") >= 1
+
+
+def test_the_log_prob_pass_beats_for_each_of_its_parts(make_trainer, monkeypatch):
+    from tersely.rl import deadlines
+
+    beats = []
+    monkeypatch.setattr(deadlines, "beat", lambda: beats.append(1))
+    trainer = make_trainer(prompts_per_step=4, micro_batch=4, updates_per_batch=2)
+    assert len(trainer._generate_and_score_completions(trainer.rows_of([0]))["prompt_ids"]) == 16
+    generated = len(beats)
+    trainer._collecting, trainer._old_pass = True, None
+    trainer._policy_pass()
+    assert len(beats) - generated >= 4  # four parts of four rows
