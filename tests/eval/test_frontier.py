@@ -31,4 +31,4 @@ def test_a_trained_run_under_the_frontier_is_told_so(loaded):
     data = report_data(loaded, loaded[0])
     assert data["free"] == ["base", "base + no_thinking"]
     text = markdown(data)
-    assert text.count("does better without training") == 1 and "base + no\\_thinking does better" in text
+    assert text.count("does better without training") == 1 and "no thinking does better" in text
