@@ -26,7 +26,6 @@ from tersely.launch.slurm_checks import (
     no_secret_values,
     no_secrets,
     own_accelerate_file,
-    prompting,
     sbatch_options,
 )
 
@@ -140,7 +139,7 @@ def render(
         check_batch(task, ranks)
     loader = jinja2.FileSystemLoader(str(files("tersely.launch") / "templates"))
     jinja = jinja2.Environment(loader=loader, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
-    jinja.filters.update(sh=quoted, ansi=ansi_quoted)
+    jinja.filters["sh"] = quoted
     name = options.job_name or Path(str(recipe.get("run_dir") or "runs/run")).name
     common = {
         "tasks": len(tasks),
@@ -169,7 +168,6 @@ def render(
             **common,
             directives=directives(recipe, options, f"{name}-eval", len(tasks), 1, training=False),
             benchmarks=options.eval,
-            prompting=[prompting(task) for task in tasks],
             models=[base_model(task) for task in tasks],
             eval_options=shlex.split(options.eval_options),
         )
@@ -272,18 +270,6 @@ def quoted(value: Any) -> str:
     if re.search(r"[\x00\n\r]", text):
         raise SpecError(f"{text!r} holds a line break or a NUL; it cannot stand in a job script")
     return shlex.quote(text)
-
-
-def ansi_quoted(value: Any) -> str:
-    """One word of bash that may hold line breaks, written on one line."""
-    text = str(value)
-    if not re.search(r"[\n\r\t]", text):
-        return quoted(text)
-    if "\0" in text:
-        raise SpecError(f"{text!r} holds a NUL; it cannot stand in a job script")
-    for raw, written in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
-        text = text.replace(raw, written)
-    return f"$'{text}'"
 
 
 def sbatch_word(name: str, value: Any) -> str:

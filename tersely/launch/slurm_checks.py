@@ -34,15 +34,6 @@ def check_recipes(tasks: Sequence[Mapping[str, Any]], options: argparse.Namespac
         check_in_process([*files, "--ranks", str(ranks)])
 
 
-def prompting(recipe: Mapping[str, Any]) -> list[str]:
-    """Options of `tersely eval` by which a model is asked as it was trained."""
-    words = []
-    for key, option in (("instruction", "--instruction"), ("system_prompt", "--system-prompt")):
-        if recipe.get(key) is not None:
-            words.append(f"{option}={recipe[key]}")
-    return words
-
-
 def base_model(recipe: Mapping[str, Any]) -> str:
     """The model that the training starts from, as the job finds it."""
     name = os.path.expandvars(str(recipe["model_name_or_path"]))

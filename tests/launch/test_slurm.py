@@ -162,10 +162,7 @@ def test_an_evaluation_asks_for_one_gpu_of_the_kind():
 
 def test_the_base_is_evaluated_and_both_are_asked_as_in_training(tmp_path):
     """Run by bash, with a stand-in for python that writes down its arguments."""
-    prompt = "You are 'brief'.\nEnd with \\boxed{}."
-    made = scripts(
-        "--gpus-per-node 1 --eval testbed", run_dir=str(tmp_path / "r"), system_prompt=prompt, instruction=""
-    )
+    made = scripts("--gpus-per-node 1 --eval testbed", run_dir=str(tmp_path / "r"))
     (tmp_path / "python").write_text('#!/bin/bash\nprintf "%s\\0" "$@" >> "$SEEN"; printf "\\0" >> "$SEEN"\n')
     (tmp_path / "python").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SEEN": str(tmp_path / "seen")}
@@ -173,7 +170,7 @@ def test_the_base_is_evaluated_and_both_are_asked_as_in_training(tmp_path):
     calls = [call.split("\0") for call in (tmp_path / "seen").read_text().split("\0\0") if call]
     assert [call[3] for call in calls] == [str(tmp_path / "r" / "final"), "testbed", str(tmp_path / "r" / "base-eval")]
     for call in calls[:2]:
-        assert f"--system-prompt={prompt}" in call and "--instruction=" in call
+        assert call[call.index("--prompting") + 1] == str(tmp_path / "r" / "final")
 
 
 def test_overrides_are_checked_as_train_checks_them(tmp_path, capsys):
