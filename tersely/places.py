@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import os
 import re
@@ -48,3 +49,16 @@ def expanded(path: str | Path, where: str = "path") -> str:
             f"{where}: got {str(path)!r}, and the environment has no variable {missing[1].strip('{}')}; export it"
         )
     return text
+
+
+def path_option(text: str) -> Path:
+    """`type=` of an option that is a path."""
+    return Path(place_option(text))
+
+
+def place_option(text: str) -> str:
+    """`type=` of an option that is a path or a name: a hub id stays as it is."""
+    try:
+        return expanded(text)
+    except SpecError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -12,6 +12,7 @@ from typing import Any
 from tersely.checks import SpecError, require_range
 from tersely.eval.trained_prompt import asked, chosen_prompting, prompt_line
 from tersely.launch.options import Parser
+from tersely.places import path_option, place_option
 from tersely.rl.prompt_check import check_template
 from tersely.rl.prompting import variable_warnings
 
@@ -30,7 +31,7 @@ def parser() -> Parser:
         "--benchmarks",
         help="ready-made names, data files (.jsonl, .csv, ...) or .yaml files like the ready-made ones, comma separated",
     )
-    p.add_argument("--out", type=Path, help="run directory")
+    p.add_argument("--out", type=path_option, help="run directory")
     p.add_argument("--name", help="the run's name in reports (default: the folder's)")
     p.add_argument("--samples", type=int, help="samples a problem")
     p.add_argument("--limit", type=int, help="problems a benchmark, drawn the same way every time")
@@ -76,7 +77,7 @@ def parser() -> Parser:
     p.add_argument(
         "--engine", default="transformers", help="transformers, vllm, or a server's address (http://host:8000)"
     )
-    p.add_argument("--tokenizer", help="where the model's own is not meant")
+    p.add_argument("--tokenizer", type=place_option, help="where the model's own is not meant")
     p.add_argument("--batch-size", type=int, help="samples drawn at once")
     p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="transformers engine")
     p.add_argument(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
 from tersely.launch.options import Parser
+from tersely.places import path_option, place_option
 
 HARNESSES = ("lm-eval", "lighteval")
 
@@ -19,17 +19,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     inward = commands.add_parser("import", help="their files -> OUT/records.jsonl")
     inward.add_argument("harness", choices=HARNESSES)
-    inward.add_argument("files", nargs="+", type=Path, help="samples_*.jsonl, or details_*.parquet")
-    inward.add_argument("--out", type=Path, required=True, help="a new run directory")
+    inward.add_argument("files", nargs="+", type=path_option, help="samples_*.jsonl, or details_*.parquet")
+    inward.add_argument("--out", type=path_option, required=True, help="a new run directory")
     inward.add_argument("--name", help="the run's name in reports (default: the folder's)")
-    inward.add_argument("--tokenizer", help="the evaluated model's, to count tokens where the harness stored none")
+    inward.add_argument(
+        "--tokenizer", type=place_option, help="the evaluated model's, to count tokens where the harness stored none"
+    )
     inward.add_argument("--metric", help="the score that counts (default: the first known one)")
     inward.add_argument("--filter", help="lm-eval: the filter that counts (default: the first of each file)")
     inward.add_argument("--grade", action="store_true", help="let our verifier decide what their score leaves open")
     outward = commands.add_parser("export", help="a run's records -> their per-sample files")
     outward.add_argument("harness", choices=HARNESSES)
-    outward.add_argument("run", type=Path, help="a run directory with records.jsonl")
-    outward.add_argument("--out", type=Path, required=True, help="where the files go")
+    outward.add_argument("run", type=path_option, help="a run directory with records.jsonl")
+    outward.add_argument("--out", type=path_option, required=True, help="where the files go")
     options = parser.parse_args(argv)
     try:
         return (take_in if options.command == "import" else give_out)(options)

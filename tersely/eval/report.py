@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tersely.launch.options import Parser
-from tersely.places import fault_of
+from tersely.places import fault_of, place_option
 
 if TYPE_CHECKING:
     from tersely.eval.runs import RunRecords
@@ -166,8 +166,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="a run directory with records.jsonl; NAME=A,B,C are the seeds of one run (found by themselves where the runs' "
         "configurations tell)",
     )
-    parser.add_argument("--base", help="name or directory of the run to compare with (default: the first)")
-    parser.add_argument("--out", default="report", help="where to write (default: %(default)s)")
+    parser.add_argument(
+        "--base", type=place_option, help="name or directory of the run to compare with (default: the first)"
+    )
+    parser.add_argument("--out", type=place_option, default="report", help="where to write (default: %(default)s)")
     parser.add_argument(
         "--watch", type=int, metavar="SECONDS", help="write it again whenever a run has grown, until Ctrl-C"
     )

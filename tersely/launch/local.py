@@ -26,6 +26,7 @@ from tersely.checks import SpecError, nearest
 from tersely.launch import sweep
 from tersely.launch.options import Parser, check_keys, note
 from tersely.launch.ranks import Devices, devices_of
+from tersely.places import place_option
 from tersely.rl.batch import PLANNED_WORLD_SIZE
 
 SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD = 75, 2, 3
@@ -52,7 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--processes", type=int, help="ranks; by default one per visible GPU, or the most that divide the batch"
     )
-    parser.add_argument("--accelerate-config", help="zero2, zero3, fsdp2, multi_gpu, single_gpu, or a file of your own")
+    parser.add_argument(
+        "--accelerate-config",
+        type=place_option,
+        help="zero2, zero3, fsdp2, multi_gpu, single_gpu, or a file of your own",
+    )
     parser.add_argument(
         "--rollout-servers",
         type=int,

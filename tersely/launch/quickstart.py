@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from tersely.launch.options import Parser
+from tersely.places import path_option
 
 BENCHMARK = "testbed"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="tersely quickstart", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default="runs/quickstart", type=Path, help="where runs and report go")
+    parser.add_argument("--out", default="runs/quickstart", type=path_option, help="where runs and report go")
     parser.add_argument(
         "--methods", default="alp", help="recipes of configs/recipes/testbed, comma separated (alp,grpo,dler,...)"
     )

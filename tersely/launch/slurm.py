@@ -28,6 +28,7 @@ from tersely.launch.slurm_checks import (
     own_accelerate_file,
     sbatch_options,
 )
+from tersely.places import place_option
 
 TIME = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
 ACCELERATE = ("multi_gpu", "zero2", "zero3", "fsdp2")
@@ -105,11 +106,13 @@ def parser() -> Parser:
     p.add_argument("--mem", help="memory a node, as sbatch takes it")
     p.add_argument("--job-name")
     p.add_argument(
-        "--accelerate", help=f"one of {', '.join(ACCELERATE)}, or a file of your own (zero2; multi_gpu without GPUs)"
+        "--accelerate",
+        type=place_option,
+        help=f"one of {', '.join(ACCELERATE)}, or a file of your own (zero2; multi_gpu without GPUs)",
     )
     sweep.add_options(p)
     p.add_argument("--array-limit", type=int, help="array tasks that run at once")
-    p.add_argument("--venv", help="a virtual environment or conda prefix that the job activates")
+    p.add_argument("--venv", type=place_option, help="a virtual environment or conda prefix that the job activates")
     p.add_argument("--module", action="append", default=[], help="`module load` this; repeatable")
     p.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="exported in the job; repeatable")
     p.add_argument("--lead", type=int, default=300, help="seconds before the limit that the job is told to save")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tersely.launch.options import Parser
+from tersely.places import place_option
 from tersely.testbed.neutral import draw_setting
 from tersely.testbed.tasks import stream
 from tersely.testbed.tokenizer import END, MAX_LENGTH, build_tokenizer
@@ -218,7 +219,7 @@ def _weights(pieces: list[Piece], offsets: list[tuple[int, int]]) -> list[float]
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="tersely testbed make", description="Make the testbed's model from nothing.")
-    parser.add_argument("--out", required=True, help="folder for the model and the tokenizer")
+    parser.add_argument("--out", type=place_option, required=True, help="folder for the model and the tokenizer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokens", type=float, default=TOKENS, help="tokens of training, padding included")
     parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)

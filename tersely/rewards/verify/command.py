@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.launch.options import Parser
+from tersely.places import path_option
 
 _SHOWN = 20
 
@@ -56,17 +57,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="tersely verify", description="Verdicts on a JSONL file of answers.")
-    parser.add_argument("file", type=Path, help='one JSON object a line, e.g. {"answer": "18", "response": "... 18."}')
+    parser.add_argument(
+        "file", type=path_option, help='one JSON object a line, e.g. {"answer": "18", "response": "... 18."}'
+    )
     parser.add_argument("--gold", default="answer", help="the field of the reference answer (default: answer)")
     parser.add_argument("--response", default="response", help="the field of the model's text (default: response)")
     parser.add_argument(
         "--contract", choices=("boxed", "answer", "lenient"), default="answer", help="what states an answer"
     )
-    parser.add_argument("--out", type=Path, help="write the verdicts here, one JSON object a line")
+    parser.add_argument("--out", type=path_option, help="write the verdicts here, one JSON object a line")
     parser.add_argument(
         "--audit", type=float, default=0.0, metavar="SHARE", help="share to show a second grader, 0 to 1"
     )
-    parser.add_argument("--audit-out", type=Path, help="write the disagreements here")
+    parser.add_argument("--audit-out", type=path_option, help="write the disagreements here")
     parser.add_argument("--workers", type=int, help="processes (default: the usable cores, at most 8)")
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds an item may take")
     parser.add_argument("--memory-mb", type=int, default=1024, help="address space of a worker")
