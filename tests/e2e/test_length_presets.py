@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tersely.configs.load import SLOT_KEYS, load_method
+from tersely.rl.stages import stages_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 PRESETS = [
@@ -33,11 +34,14 @@ def model(tmp_path_factory) -> str:
     return str(folder)
 
 
+CAP = 40
+
+
 def stages(name: str) -> list[dict]:
-    method = load_method(name)
-    base = {key: method[key] for key in SLOT_KEYS if key in method}
-    found = [stage for stage in method.get("stages") or [{}] if stage.get("kind") != "sft"]
-    return [{**base, **{k: v for k, v in stage.items() if k in SLOT_KEYS}} for stage in found]
+    """The slots of each stage of a method under the cap of this test."""
+    recipe = {**load_method(name), "model_name_or_path": "m", "max_steps": 100, "max_completion_length": CAP}
+    found = [stage.recipe for stage in stages_of(recipe) if stage.kind != "sft"]
+    return [{k: v for k, v in stage.items() if k in SLOT_KEYS} for stage in found]
 
 
 @pytest.mark.parametrize(("name", "stage"), [(name, i) for name in PRESETS for i in range(len(stages(name)))])
@@ -52,7 +56,7 @@ def test_two_steps(name, stage, model, tmp_path):
         "group_size": 8,
         "micro_batch": 8,
         "max_steps": 2,
-        "max_completion_length": 40,
+        "max_completion_length": CAP,
         "save_steps": 2,
         "run_dir": str(tmp_path / "run"),
         "gradient_checkpointing": False,
