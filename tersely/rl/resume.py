@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tersely.checks import SpecError, nearest
+from tersely.checks import SpecError
+from tersely.places import beside
 
 FREE = frozenset(
     """
@@ -184,8 +185,7 @@ def require_folder(run_dir: str | Path) -> None:
     path = Path(run_dir)
     if path.is_dir():
         return
-    siblings = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
-    hint = f" {nearest(path.name, siblings)}." if siblings else ""
+    hint = f" {found}." if (found := beside(path)) else ""
     raise SpecError(f"run_dir: got {str(path)!r}; nothing to resume there.{hint} Leave out --resume to start a run")
 
 
