@@ -323,8 +323,13 @@ def print_strategies() -> None:
 
 
 def summary_line(name: str, facts: dict[str, float]) -> str:
-    """`testbed: accuracy 82.1 %, 61.3 tokens, truncated 0.4 %, undecided 0.0 % (1024 samples)`."""
+    """`testbed: accuracy 82.1 % (81.9 % where only completions that ended count), 61.3 tokens, truncated 0.4 %, ...`.
+
+    Both accuracies where they differ.
+    """
+    both = f" ({100 * facts['accuracy_ended']:.1f} % where only completions that ended count)"
+    both = both if facts["accuracy_ended"] < facts["accuracy"] else ""
     return (
-        f"{name}: accuracy {100 * facts['accuracy']:.1f} %, {facts['tokens_mean']:.1f} tokens, truncated "
+        f"{name}: accuracy {100 * facts['accuracy']:.1f} %{both}, {facts['tokens_mean']:.1f} tokens, truncated "
         f"{100 * facts['truncated']:.1f} %, undecided {100 * facts['undecided']:.1f} % ({facts['samples']:.0f} samples)"
     )

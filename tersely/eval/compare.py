@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     add_comparing(parser)
     args = parser.parse_args(argv)
-    from tersely.eval.verdict import margin_of, problems_text
+    from tersely.eval.verdict import ended_text, margin_of, problems_text
 
     try:
         found = compare(args.a, args.b, margin=margin_of(args.margin), anyway=args.anyway)
@@ -72,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_table(found)
     for c in found:
         print(f"{c['run']} against {c['base']} on {c['benchmark']} ({problems_text(c)}): {c['verdict']}")
+        if text := ended_text(c):
+            print(f"  {text}")
         for difference in c["different_settings"]:
             print(f"  sampled with different settings: {difference}")
     return 0

@@ -226,13 +226,19 @@ def _records(path: Path, benchmark: str, strategy: str | None) -> Iterator[dict[
 
 
 def summary(path: Path, benchmark: str, strategy: str | None = None) -> dict[str, float]:
-    """Samples, accuracy over decided ones, mean tokens, shares of truncated and undecided. For a screen, not a report."""
+    """Samples, accuracy over decided ones, mean tokens, shares of truncated and undecided. For a screen, not a report.
+
+    `accuracy_ended` is the accuracy where a correct answer in a truncated completion counts as incorrect.
+    """
     records = list(_records(path, benchmark, strategy))
-    decided = [record["correct"] for record in records if record["correct"] is not None]
+    known = [record for record in records if record["correct"] is not None]
+    decided = [record["correct"] for record in known]
+    ended = [record["correct"] and not record["truncated"] for record in known]
     count = max(len(records), 1)
     return {
         "samples": len(records),
         "accuracy": sum(decided) / len(decided) if decided else float("nan"),
+        "accuracy_ended": sum(map(bool, ended)) / len(ended) if ended else float("nan"),
         "tokens_mean": sum(record["tokens"] for record in records) / count,
         "truncated": sum(bool(record["truncated"]) for record in records) / count,
         "undecided": sum(record["correct"] is None for record in records) / count,

@@ -13,6 +13,7 @@ from tersely.eval.metrics_accuracy import (
     pass_at_k,
     pass_at_k_mean,
     undecided_rate,
+    where_ended,
 )
 from tersely.eval.metrics_adaptivity import (
     adaptation_ratio,
@@ -103,4 +104,5 @@ __all__ = [
     "undecided_rate",
     "underthinking_score",
     "violation_rate",
+    "where_ended",
 ]

@@ -11,13 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from tersely.eval.arrays import NAN, macro, mean, verdicts
+from tersely.eval.arrays import NAN, macro, mean, same_shape, verdicts
 
 
 def mean_at_n(correct: Any) -> float:
     """Macro mean of `correct`: the primary accuracy (avg@n, the estimate of pass@1). Nothing left -> nan."""
     c = verdicts(correct)
     return macro(c, ~np.isnan(c))
+
+
+def where_ended(correct: Any, truncated: Any) -> np.ndarray:
+    """`correct` with 0 where a correct answer stands in a truncated completion: the verdicts that training counts.
+
+    `truncated` (Q, n) of 1, 0 and nan; an unknown one counts as ended.
+    """
+    c, cut = verdicts(correct), verdicts(truncated, "truncated")
+    same_shape(c, "correct", cut, "truncated")
+    return np.where((cut == 1) & (c == 1), 0.0, c)
 
 
 def undecided_rate(correct: Any) -> float:

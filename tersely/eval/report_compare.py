@@ -83,6 +83,8 @@ def changes(a: BenchmarkRecords, b: BenchmarkRecords, margin: float) -> dict[str
         "accuracy_change_ci": [gained.low, gained.high],
         "accuracy_change_bounds": [_mean(against), _mean(favour)],
         "tokens_differing": int((np.abs(spent_a - spent_b)[both] > 1e-9).sum()),
+        "accuracy_ended_change": _mean(per_problem(a.correct_ended) - per_problem(b.correct_ended)),
+        "not_ended": [_not_ended(a), _not_ended(b)],
         "seeds_run": a.seed_count,
         "seeds_base": b.seed_count,
         **p,
@@ -93,6 +95,11 @@ def changes(a: BenchmarkRecords, b: BenchmarkRecords, margin: float) -> dict[str
 def counted(b: BenchmarkRecords, fill: float) -> np.ndarray:
     """`correct` with every undecided sample set to `fill`; samples that do not exist stay nan."""
     return np.where(np.isnan(b.tokens), np.nan, np.nan_to_num(b.correct, nan=fill))
+
+
+def _not_ended(b: BenchmarkRecords) -> float:
+    """Share of samples with a correct answer in a truncated completion."""
+    return float((b.correct != b.correct_ended)[~np.isnan(b.correct)].mean()) if (~np.isnan(b.correct)).any() else NAN
 
 
 def _mean(x: np.ndarray) -> float:

@@ -98,6 +98,7 @@ def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]
     return {
         "accuracy": accuracy.estimate,
         "accuracy_ci": [accuracy.low, accuracy.high],
+        "accuracy_ended": metrics.mean_at_n(b.correct_ended),
         "tokens_mean": tokens.estimate,
         "tokens_ci": [tokens.low, tokens.high],
         "truncated": summary["truncated"],

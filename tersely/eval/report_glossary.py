@@ -11,6 +11,11 @@ TERMS: tuple[tuple[str, str], ...] = (
     ("thinking, answer", "mean tokens up to the end of thinking, and after it."),
     ("truncated", "share of samples that the cap on new tokens stopped."),
     (
+        "if ended",
+        "accuracy where an answer counts only if its completion ended by itself, as in training; the accuracy beside it, and "
+        "all that is computed from it, counts answers in truncated samples too.",
+    ),
+    (
         "undecided",
         "share of samples that the verifier could not decide; in brackets the accuracy if all of them were incorrect, and if "
         "all were correct.",

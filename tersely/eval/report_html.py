@@ -23,7 +23,7 @@ from tersely.eval.report_glossary import glossary
 from tersely.eval.report_samples import worst_samples
 from tersely.eval.runs import RunRecords
 from tersely.eval.svg import SERIES, Figure, available, svg
-from tersely.eval.verdict import signed
+from tersely.eval.verdict import ended_text, signed
 
 TEMPLATES = Path(__file__).parent / "templates"
 TEXT_BUDGET = 2_500_000  # characters of model text in the whole page
@@ -42,7 +42,12 @@ def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None, 
         lstrip_blocks=True,
     )
     env.filters.update(
-        p=_p_value, pct=_percent, num=_number, signed=lambda x, d=1: signed(x, d), by=lambda x: "" if x is None else x
+        p=_p_value,
+        pct=_percent,
+        num=_number,
+        signed=lambda x, d=1: signed(x, d),
+        by=lambda x: "" if x is None else x,
+        ended_text=ended_text,
     )
     shown = display_names([run["name"] for run in data["runs"]], data["free"])
     data, full = renamed(data, shown), {name: whole for whole, name in shown.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tersely.eval.plots_labels import display_names, renamed
-from tersely.eval.verdict import problems_text
+from tersely.eval.verdict import ended_text, problems_text
 
 
 def percent(x: float | None, digits: int = 1) -> str:
@@ -50,6 +50,7 @@ def _verdicts(data: dict[str, Any]) -> list[str]:
     lines = [
         f"- **{plain(c['run'])}** against {plain(c['base'])} on {plain(c['benchmark'])} ({problems_text(c)}): "
         + c["verdict"]
+        + (f"; {plain(ended_text(c))}" if ended_text(c) else "")
         + "".join(f"; sampled with different settings ({plain(said)})" for said in c["different_settings"])
         + "".join(f"; **{plain(f['run'])} does better without training**" for f in c["free_frontier"] if f["dominates"])
         for c in data["comparisons"]
@@ -71,6 +72,7 @@ def _benchmark_table(runs: list[tuple[str, dict[str, Any]]]) -> str:
         "problems x samples",
         "accuracy %",
         "95 %",
+        "if ended %",
         "tokens",
         "95 %",
         "p95",
@@ -89,6 +91,7 @@ def _benchmark_table(runs: list[tuple[str, dict[str, Any]]]) -> str:
                 f"{e['problems']} x {e['samples'] / max(1, e['problems']):g}",
                 percent(e["accuracy"]),
                 f"{percent(low)} to {percent(high)}",
+                percent(e["accuracy_ended"]),
                 count(e["tokens_mean"], 1),
                 f"{count(e['tokens_ci'][0], 1)} to {count(e['tokens_ci'][1], 1)}",
                 count(e["tokens"]["p95"]),
@@ -123,7 +126,8 @@ def _method(data: dict[str, Any]) -> str:
     settings = data["settings"]
     weights = ", ".join(f"{k} {v:g}" for k, v in settings["aes_weights"].items())
     return (
-        f"Accuracy is the mean over samples, then problems. Intervals: {settings['level']:.0%} percentile bootstrap over "
+        "Accuracy is the mean over samples, then problems; an answer counts in a truncated completion too, and `if ended` is "
+        f"the accuracy where it does not. Intervals: {settings['level']:.0%} percentile bootstrap over "
         f"problems, {settings['draws']} draws, seed {settings['seed']}; over seeds, then problems where a run has several. "
         "Comparisons pair the same problems. Every conclusion needs p < 0.05 after Holm's correction over all comparisons "
         "of the report: a paired permutation test for tokens, better and worse, and a non-inferiority test for "

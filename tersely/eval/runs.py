@@ -18,6 +18,7 @@ import numpy as np
 
 from tersely.checks import SpecError
 from tersely.eval.first_answer import first_correct_tokens
+from tersely.eval.metrics_accuracy import where_ended
 from tersely.eval.records import FILE, SCORES, RecordReader, read_at
 from tersely.places import beside, expanded
 
@@ -45,6 +46,11 @@ class BenchmarkRecords:
     finishes: dict[str, list[float]] = field(default_factory=dict)  # finish -> [samples, decided, right, tokens]
     differing: list[int] = field(default_factory=list)  # places of the first samples whose second opinion differs
     seeds: np.ndarray | None = None  # (n,) which of several seeds of one run a column belongs to; None: one run
+
+    @property
+    def correct_ended(self) -> np.ndarray:
+        """(Q, n) `correct`, where an answer counts only if its completion ended by itself."""
+        return where_ended(self.correct, self.truncated)
 
     @property
     def seed_of(self) -> np.ndarray:

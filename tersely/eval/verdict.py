@@ -123,6 +123,17 @@ def problems_text(comparison: dict[str, Any]) -> str:
     )
 
 
+def ended_text(c: dict[str, Any]) -> str:
+    """How answers in truncated completions count here, and the change where they do not; "" where there are none."""
+    run, base = c["not_ended"]
+    if not run and not base:
+        return ""
+    return (
+        f"{100 * (run or 0):.1f} % of the samples of {c['run']} and {100 * (base or 0):.1f} % of {c['base']} are correct but "
+        f"truncated; they count here, and accuracy changes by {signed(c['accuracy_ended_change'], 1)} pt where they do not"
+    )
+
+
 def interval_text(value: float | None, ends: list[float | None], unit: str, digits: int) -> str:
     """Fractions as signed percents: `-43 % tokens [-47, -39]`."""
     if value is None or math.isnan(value):

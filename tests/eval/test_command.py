@@ -27,9 +27,14 @@ def test_what_is_missing_is_named_before_anything_is_loaded(arguments, message):
 
 def test_summary_line():
     facts = {"samples": 8, "accuracy": 0.8214, "tokens_mean": 61.28, "truncated": 0.004, "undecided": 0.0}
+    facts["accuracy_ended"] = facts["accuracy"]
     assert summary_line("sums", facts) == (
         "sums: accuracy 82.1 %, 61.3 tokens, truncated 0.4 %, undecided 0.0 % (8 samples)"
     )
+    assert "82.1 % (50.0 % where only completions that ended count)" in summary_line(
+        "sums", facts | {"accuracy_ended": 0.5}
+    )
+    assert "where" not in summary_line("sums", facts | {"accuracy": float("nan"), "accuracy_ended": float("nan")})
 
 
 @pytest.mark.parametrize(

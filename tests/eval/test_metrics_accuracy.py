@@ -13,6 +13,7 @@ from tersely.eval.metrics import (
     pass_at_k,
     pass_at_k_mean,
     undecided_rate,
+    where_ended,
 )
 
 NAN = np.nan
@@ -92,3 +93,11 @@ def test_pass_at_k_mean_needs_k_decided_samples():
     assert np.isnan(pass_at_k_mean(c, 5))
     with pytest.raises(ValueError, match="k"):
         pass_at_k_mean(c, 0)
+
+
+def test_a_correct_answer_of_a_truncated_sample_counts_as_incorrect_where_only_those_that_ended_count():
+    correct, truncated = [[1, 1, 0, np.nan], [1, np.nan, 0, 1]], [[0, 1, 1, 1], [np.nan, 0, 0, 0]]
+    ended = where_ended(correct, truncated)
+    assert np.array_equal(ended, [[1, 0, 0, np.nan], [1, np.nan, 0, 1]], equal_nan=True)
+    with pytest.raises(ValueError, match="truncated"):
+        where_ended(correct, [[0], [1]])
