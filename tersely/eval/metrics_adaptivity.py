@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau, rankdata
 
 from tersely.eval.arrays import (
     NAN,
@@ -72,6 +71,12 @@ def adaptation_ratio(tokens: Any, reference_rate: Any) -> float:
     return 1.0 if r.min() == r.max() else float((1.0 - rest) / easy)
 
 
+def _ranks(x: np.ndarray) -> np.ndarray:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, group, size = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(size) - (size - 1) / 2)[group]
+
+
 def length_difficulty_spearman(tokens: Any, reference_rate: Any, correct: Any = None) -> float:
     """Spearman of mean tokens with difficulty; with `correct` (Q, n), tokens of right samples only.
 
@@ -84,7 +89,7 @@ def length_difficulty_spearman(tokens: Any, reference_rate: Any, correct: Any = 
     t, r = _known(tokens, reference_rate)
     if len(t) < 2 or t.min() == t.max() or r.min() == r.max():
         return NAN
-    x, y = rankdata(t), rankdata(-r)
+    x, y = _ranks(t), _ranks(-r)
     x, y = x - x.mean(), y - y.mean()
     return float(x @ y / np.sqrt((x @ x) * (y @ y)))
 
@@ -94,6 +99,8 @@ def length_difficulty_kendall(tokens: Any, reference_rate: Any) -> float:
     t, r = _known(tokens, reference_rate)
     if len(t) < 2 or t.min() == t.max() or r.min() == r.max():
         return NAN
+    from scipy.stats import kendalltau  # takes a second to import, and no report needs it
+
     return float(kendalltau(t, -r, variant="b").statistic)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri, stdtr
 
 from tersely.eval.arrays import NAN, vector
 
@@ -40,8 +41,6 @@ def non_inferiority_p(differences: Any, margin: float) -> float:
 
 def _p(problems: int, mean: float, square: float, margin: float) -> float:
     """The p-value from the number of problems and the means of their differences and squared differences."""
-    from scipy.stats import t
-
     if problems < 2:
         return 1.0
     total = problems + ADDED
@@ -51,15 +50,13 @@ def _p(problems: int, mean: float, square: float, margin: float) -> float:
     if error == 0:
         return 1.0  # every difference is -1
     no_loss = ((1 - margin) / (1 + max(mean, 0.0))) ** problems
-    return float(max(t.sf((middle + margin) / error, problems - 1), no_loss))
+    return float(max(stdtr(problems - 1, -(middle + margin) / error), no_loss))
 
 
 def problems_to_decide(differences: Any, margin: float, level: float = 0.05) -> int | None:
     """Fewest problems, with the mean and spread of these differences, that would give a conclusion: not worse by more
     than the margin, or a significant change (two-sided). None: no number up to ten million would.
     """
-    from scipy.stats import norm
-
     d = vector(differences, "differences")
     d = d[~np.isnan(d)]
     if not d.size:
@@ -70,7 +67,7 @@ def problems_to_decide(differences: Any, margin: float, level: float = 0.05) -> 
     found = [_fewest(lambda n: _p(n, mean, square, margin) < level)]
     if abs(mean) > 1e-12:
         share = float((np.abs(d) > 1e-12).mean())  # only problems with a difference count
-        wanted = max((norm.isf(level / 2) * spread / abs(mean)) ** 2, least / share)
+        wanted = max((ndtri(level / 2) * spread / abs(mean)) ** 2, least / share)
         found.append(math.ceil(wanted) if wanted <= MOST else None)
     known = [n for n in found if n is not None]
     return min(known) if known else None

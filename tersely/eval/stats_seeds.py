@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from scipy.special import stdtr
 
 from tersely.eval.arrays import NAN, row_means
 from tersely.eval.stats_bootstrap import Interval, interval
@@ -72,17 +73,13 @@ def _errors(a: np.ndarray, b: np.ndarray) -> tuple[float, list[tuple[float, floa
 
 def seeds_p(a: np.ndarray, b: np.ndarray) -> float:
     """Two-sided p of no difference between two runs (S, Q) over seeds and problems. Fewer than 2 problems -> nan."""
-    from scipy.stats import t
-
     mean, errors = _errors(a, b)
-    found = [2 * t.sf(abs(mean) / error, freedom) if error else float(mean == 0) for error, freedom in errors]
+    found = [2 * stdtr(freedom, -abs(mean) / error) if error else float(mean == 0) for error, freedom in errors]
     return float(max(found, default=NAN))
 
 
 def seeds_margin_p(a: np.ndarray, b: np.ndarray, margin: float) -> float:
     """One-sided p of "a's accuracy is lower by the margin or more" over seeds and problems. Fewer than 2 problems -> 1."""
-    from scipy.stats import t
-
     mean, errors = _errors(a, b)
-    found = [t.sf((mean + margin) / error, freedom) if error else float(mean <= -margin) for error, freedom in errors]
+    found = [stdtr(freedom, -(mean + margin) / error) if error else float(mean <= -margin) for error, freedom in errors]
     return float(max(found, default=1.0))

