@@ -51,11 +51,12 @@ def run(recipe: dict, stop_after: int | None, monkeypatch) -> None:
             raise Stopped
 
     monkeypatch.setattr(RunFiles, "on_step_begin", on_step_begin)
+    resume = Path(recipe["run_dir"]).is_dir()
     if stop_after is None:
-        train(recipe, resume=True)
+        train(recipe, resume=resume)
         return
     with pytest.raises(Stopped):
-        train(recipe, resume=True)
+        train(recipe, resume=resume)
 
 
 def facts(run_dir: Path) -> tuple[list, pd.DataFrame]:

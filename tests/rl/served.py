@@ -12,11 +12,13 @@ def tied_model(tiny_model, folder):
 
     Its generation config recommends a sampling, as Qwen2.5's does; no request may be sampled by it.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    from tersely.rl.models import load_tokenizer
 
     config = AutoConfig.from_pretrained(tiny_model, tie_word_embeddings=True)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    load_tokenizer(str(tiny_model)).save_pretrained(folder)  # AutoTokenizer would add a token of the family's
     recommended = {"do_sample": True, "top_k": 1, "repetition_penalty": 1.3, "min_p": 0.5, "temperature": 0.2}
     GenerationConfig(eos_token_id=config.eos_token_id, **recommended).save_pretrained(folder)
     return folder

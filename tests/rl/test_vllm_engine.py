@@ -50,12 +50,14 @@ def model(tiny_model, engine):
 @pytest.fixture(scope="module")
 def tied_folder(tiny_model, tmp_path_factory):
     """The tiny model with one matrix for both embeddings."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from tersely.rl.models import load_tokenizer
 
     folder = tmp_path_factory.mktemp("tied")
     config = AutoConfig.from_pretrained(tiny_model, tie_word_embeddings=True)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    load_tokenizer(str(tiny_model)).save_pretrained(folder)
     assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"]
     return folder
 

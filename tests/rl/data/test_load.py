@@ -229,4 +229,4 @@ def test_real_math_train_drops_its_empty_golds_and_its_duplicate(shared_data):
     spec = {"path": str(shared_data / "benchmarks" / "math_train.jsonl"), "bad_golds": "drop"}
     _, card = load_problems_with_card(spec, seed=0)
     assert dict(card.sources[0].dropped) == {"bad golds": 4, "duplicates": 1}  # two empty, two "None"
-    assert card.rows == 7471
+    assert card.rows == 7469
