@@ -86,7 +86,12 @@ def _make(slot: str, name: str, parameters: dict[str, Any]) -> Any:
     if slot == "policy" and "base" in parameters and _has_field(cls, "base"):
         base = parameters["base"]
         parameters["base"] = base if callable(base) else build(slot, base)
-    return cls(**check_fields(cls, parameters, where=f"{slot} {name}"))
+    made = cls(**check_fields(cls, parameters, where=f"{slot} {name}"))
+    if hasattr(made, "needs"):
+        from tersely.rl.types import require_known_needs
+
+        require_known_needs(made, f"{slot} {name}")
+    return made
 
 
 def _reward_sum(specs: Sequence[Any]) -> Any:

@@ -141,7 +141,11 @@ def _with_model(
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
     config = model_config(run.model_name_or_path, args.trust_remote_code)
     dataset, card = load_problems_with_card(
-        run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt
+        run.dataset,
+        seed=args.seed,
+        instruction=run.instruction,
+        system_prompt=run.system_prompt,
+        columns=sorted({name for _, (_, objective, _) in stages for name in objective.columns}),
     )
     planned_steps(args, len(dataset), run)
     found.append(Finding("ok", "data", f"{card.rows} problems, fingerprint {card.fingerprint}"))

@@ -1,4 +1,4 @@
-"""Tables of the docs that come from the code: which reward term keeps which property, which policy does what.
+"""Tables of the docs that come from the code: properties of reward terms, what policies do, fields of the types.
 
 python -m tersely.launch.tables                               prints the tables
 python -m tersely.launch.tables --write docs/methods-length.md    puts those that the page has markers for between them
@@ -80,21 +80,6 @@ def _batch(name: str, seed: int) -> Any:
     )
 
 
-def _reordered(rollouts: Any, order: list[int]) -> Any:
-    import dataclasses
-
-    from torch import Tensor
-
-    changes: dict[str, Any] = {}
-    for field in dataclasses.fields(rollouts):
-        value = getattr(rollouts, field.name)
-        if isinstance(value, Tensor):
-            changes[field.name] = value[order]
-        elif field.name in ("prompt_id", "mode"):
-            changes[field.name] = [value[i] for i in order]
-    return dataclasses.replace(rollouts, **changes)
-
-
 def _same(one: Any, other: Any) -> bool:
     import torch
 
@@ -103,13 +88,13 @@ def _same(one: Any, other: Any) -> bool:
 
 def _permutes(term: Any, batch: Any) -> bool:
     order = [p * GROUP + j for p in range(PROMPTS) for j in reversed(range(GROUP))]
-    return _same(term(_reordered(batch, order)), term(batch)[order])
+    return _same(term(batch.at(order)), term(batch)[order])
 
 
 def _apart(term: Any, batch: Any) -> bool:
     parts = [list(range(p * GROUP, (p + 1) * GROUP)) for p in range(PROMPTS)]
     together = term(batch)
-    return all(_same(term(_reordered(batch, rows)), together[rows]) for rows in parts)
+    return all(_same(term(batch.at(rows)), together[rows]) for rows in parts)
 
 
 def _ordered(term: Any, batch: Any) -> bool:
@@ -174,9 +159,16 @@ def _yes(kept: bool) -> str:
 
 def tables() -> dict[str, Callable[[], str]]:
     """Name in the markers of a page -> what makes the table."""
+    from tersely.launch.tables_fields import rollouts_table, token_batch_table
     from tersely.launch.tables_pairs import advantages_table, pairs_table
 
-    return {"properties": property_table, "policies": pairs_table, "advantages": advantages_table}
+    return {
+        "properties": property_table,
+        "policies": pairs_table,
+        "advantages": advantages_table,
+        "rollouts": rollouts_table,
+        "token_batch": token_batch_table,
+    }
 
 
 def markers(name: str) -> tuple[str, str]:

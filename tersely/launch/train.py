@@ -132,6 +132,7 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
     from tersely.rl.build_check import check_build
     from tersely.rl.config import grpo_config, ratio_is_one, split_recipe, world_size
     from tersely.rl.data import parse_sources
+    from tersely.rl.data.columns import first_values
     from tersely.rl.guards.feed import require_for_guards
     from tersely.rl.planned_update import notice
     from tersely.rl.rehearsal import rehearse
@@ -148,11 +149,11 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
     batch = run.batch_plan(ranks or world_size())
     tell(batch_table(batch))
     args = grpo_config(run, trl_values, objective, world_size())
-    parse_sources(run.dataset)
+    row = first_values(parse_sources(run.dataset), objective.columns, args.seed)
     check_build(run, args)
     require_for_guards(run, args)
     require_for_controllers(run, objective, args)
-    rehearse(objective, run.group_size, args.max_completion_length)
+    rehearse(objective, run.group_size, args.max_completion_length, row)
     stated = {"updates_per_batch", "num_iterations"} & stage.recipe.keys()
     once = not stated and ratio_is_one(batch, int(trl_values.get("num_iterations", 1)))
     top_p = float(trl_values.get("top_p", 1.0))
@@ -250,7 +251,11 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, start: Any) -> Any:
     now("reading the dataset")
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
     dataset, card = load_problems_with_card(
-        run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt
+        run.dataset,
+        seed=args.seed,
+        instruction=run.instruction,
+        system_prompt=run.system_prompt,
+        columns=objective.columns,
     )
     check_prompts(card, dataset, tokenizer, run, objective, args, say if main_process else None)
     if main_process:
@@ -272,7 +277,7 @@ def _run(stage, previous, run_dir, start, run, objective, args, model, tokenizer
     from tersely.rewards.verify.build import make_verifier
     from tersely.rl import checkpoint
     from tersely.rl.callbacks import Phases, RunFiles, StepLines
-    from tersely.rl.data.identity import fingerprint
+    from tersely.rl.data.identity import data_fingerprint
     from tersely.rl.deadlines import now
     from tersely.rl.evaluation import held_out_evaluation
     from tersely.rl.resume import from_main, require_same_data
@@ -283,7 +288,7 @@ def _run(stage, previous, run_dir, start, run, objective, args, model, tokenizer
     main_process = os.environ.get("RANK", "0") == "0"
     last, passed_over = from_main(lambda: checkpoint.latest_whole(stage.folder)) if start.resume else (None, [])
     if last:
-        require_same_data(checkpoint.component_state(last), fingerprint(dataset["prompt_id"]), len(dataset))
+        require_same_data(checkpoint.component_state(last), data_fingerprint(dataset), len(dataset))
     if main_process:
         for line in passed_over:
             say(line)

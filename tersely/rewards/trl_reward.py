@@ -18,14 +18,14 @@ from typing import Any
 
 import torch
 
-from tersely.checks import SpecError
+from tersely.checks import SpecError, nearest
 from tersely.components import Spec, build
 from tersely.rl.facts import RowFacts, rollouts_from_facts, thinking_length
 from tersely.rl.grading import verdicts_of
 from tersely.rl.memory import PromptMemory
 from tersely.rl.parsing import parse_completion
 from tersely.rl.seeds import stable_id
-from tersely.rl.types import Rollouts
+from tersely.rl.types import COLUMN, Rollouts, columns_in
 
 TAIL = 200
 """Characters of a text prompt that can hold what opens the assistant's turn."""
@@ -38,6 +38,10 @@ def for_trl(spec: Spec, tokenizer: Any = None, **options: Any) -> TRLReward:
 
 BUDGETED = ("l1_exact", "l1_max", "budgetthinker")
 """Terms that compare the length with a budget which the prompt states."""
+
+
+HERE = ("length", "truncated", "thinking_length", "well_formed", "budget", "mode", "completion_text", "memory")
+"""Fields of `Rollouts` that a term may need."""
 
 
 class TRLReward:
@@ -70,7 +74,8 @@ class TRLReward:
     ):
         terms = list(spec) if isinstance(spec, list | tuple) else [spec]
         self.reward = build("reward", terms)
-        missing = set(self.reward.needs)
+        missing = {need for need in self.reward.needs if need not in HERE and not need.startswith(COLUMN)}
+        self.columns = columns_in(self.reward.needs)
         if missing:
             raise SpecError(f"{', '.join(self.reward.names)} needs {', '.join(sorted(missing))}: use tersely's trainer")
         self.__name__ = "+".join(self.reward.names)
@@ -108,6 +113,10 @@ class TRLReward:
         if self.answer_column not in columns:
             names = ", ".join(key for key, value in columns.items() if isinstance(value, list))
             raise SpecError(f"the dataset has no column {self.answer_column!r}; set answer_column to one of: {names}")
+        for name in self.columns:
+            if name not in columns:
+                there = [key for key, value in columns.items() if isinstance(value, list)]
+                raise SpecError(f"the dataset has no column {name!r}, which the reward needs; {nearest(name, there)}")
         golds = [str(gold) for gold in columns[self.answer_column]]
         texts = [text_of(completion) for completion in completions]
         ids = columns.get("prompt_id") or [stable_id(json.dumps(p), g) for p, g in zip(prompts, golds, strict=True)]
@@ -130,6 +139,10 @@ class TRLReward:
                     well_formed=parsed.well_formed,
                     budget=math.nan if budget is None else float(budget),
                     mode=modes[i] if modes[i] is not None else parsed.mode,
+                    text=text,
+                    columns=json.dumps({name: columns[name][i] for name in self.columns}, default=str)
+                    if self.columns
+                    else "",
                 )
             )
         return facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class RowFacts:
     level: str | None = None
     plan: str = ""
     repetitive: bool = False
+    columns: str = ""
+    """JSON of the data set's columns that a component asks for."""
 
 
 def row_facts(
@@ -74,6 +77,7 @@ def row_facts(
         level=row.get("level"),
         plan=" | ".join(part for part in (plan.instruction, plan.prefill) if part),
         repetitive=repetitive(text, tokens[:-1] if not truncated else tokens),
+        columns=row.get("columns", ""),
     )
 
 
@@ -118,8 +122,18 @@ def rollouts_from_facts(
         mode=modes if len(modes) == len(facts) else None,
         token_ids=token_ids,
         entropy=entropy,
+        completion_text=[fact.text for fact in facts],
+        columns=columns_of(facts),
         memory=memory,
     )
+
+
+def columns_of(facts: Sequence[RowFacts]) -> dict[str, list[Any]] | None:
+    """Name -> one value per row; None where no component asked for a column."""
+    if not facts or not facts[0].columns:
+        return None
+    rows = [json.loads(fact.columns) for fact in facts]
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def group_metrics(rollouts: Rollouts, facts: Sequence[RowFacts], keep: Tensor) -> dict[str, float]:
@@ -168,7 +182,7 @@ def completion_rows(facts: list[RowFacts], scores: Scores, names: Sequence[str],
     columns, weighted, names = scores.columns, scores.columns * scores.weights, numbered(names)
     return [
         {
-            **vars(fact),
+            **{name: value for name, value in vars(fact).items() if name != "columns" or value},
             "reward": scores.reward[i].item(),
             **{f"reward/{name}": columns[i, j].item() for j, name in enumerate(names)},
             **{f"weighted/{name}": weighted[i, j].item() for j, name in enumerate(names)},

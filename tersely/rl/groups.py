@@ -168,9 +168,9 @@ def remember(rollouts: Rollouts, field: str, values: Tensor, component: str, *, 
 
 
 def as_reward(values: Tensor, rollouts: Rollouts) -> Tensor:
-    """(P, K) float64 -> (N,) float32, nan where the verdict is undecided."""
+    """(P, K) or (N,) -> (N,) float32, nan where the verdict is undecided."""
     decided = decided_rows(rollouts)
-    return torch.where(decided, values, torch.nan).flatten().float()
+    return torch.where(decided, values.reshape(decided.shape), torch.nan).flatten().float()
 
 
 def _first(values: Tensor, chosen: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ filter -> reward -> advantage on whole groups (`score`), then policy -> aggregat
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from tersely.algorithms.wrapper import policy_chain
 from tersely.checks import SpecError, nearest, require_choice
 from tersely.components import build
 from tersely.rewards.sum import RewardSum
-from tersely.rl.types import Rollouts
+from tersely.rl.types import Rollouts, columns_in
 
 SLOT_DEFAULTS: dict[str, Any] = {
     "plan": "plain",
@@ -95,6 +94,11 @@ class Objective:
         """Optional fields of `Rollouts` that some component asks for."""
         components = [*self._components.values(), *policy_chain(self.policy)]
         return {need for component in components for need in getattr(component, "needs", ())}
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the data set that some component asks for."""
+        return columns_in(self.needs)
 
     def policy_in_force(self) -> Any:
         """The policy with what the controllers have made of its parameters."""
@@ -188,13 +192,4 @@ class Objective:
 
 def take_rows(rollouts: Rollouts, rows: Tensor) -> Rollouts:
     """The rollouts of whole groups chosen by (N,) bool `rows`."""
-    count = len(rows)
-    chosen = rows.nonzero().flatten().tolist()
-    changes: dict[str, Any] = {}
-    for field in dataclasses.fields(rollouts):
-        value = getattr(rollouts, field.name)
-        if isinstance(value, Tensor) and value.dim() and value.shape[0] == count:
-            changes[field.name] = value[rows]
-        elif field.name in ("prompt_id", "mode") and value is not None:
-            changes[field.name] = [value[i] for i in chosen]
-    return dataclasses.replace(rollouts, **changes)
+    return rollouts.at(rows.nonzero().flatten().tolist())

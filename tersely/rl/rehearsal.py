@@ -1,34 +1,74 @@
-"""One made-up group before the first real one: what a component refuses of this run's size or cap is said at once."""
+"""Two made-up groups before the first real one: what a component refuses of this run's size or cap is said at once."""
 
 from __future__ import annotations
 
 import copy
+import math
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import torch
 
 from tersely.checks import SpecError
 from tersely.components import registry
+from tersely.rewards.sum import checked
 from tersely.rl.memory import PromptMemory
 from tersely.rl.objective import Objective
+from tersely.rl.types import Rollouts
 from tersely.rl.validate import MIXED, made_up_group
 
 
-def rehearse(objective: Objective, group_size: int, max_length: int) -> None:
+def rehearse(objective: Objective, group_size: int, max_length: int, row: Mapping[str, Any] | None = None) -> None:
     """Raise `SpecError` for what plan, reward or advantage cannot do with groups of this size under this cap (tokens).
 
-    A component that needs more than a made-up group has is taken for fit.
+    A shipped component that needs more than made-up groups have is taken for fit. `row`: values of the columns that the
+    objective asks for, of one row of the data, as far as they are known.
     """
     objective = copy.deepcopy(objective)
     try:
-        objective.plan(["rehearsal"], group_size, PromptMemory(), 0)
+        plans = objective.plan(["one", "two"], group_size, PromptMemory(), 0)
     except ValueError as error:
         raise SpecError(str(error)) from error
-    verdicts = tuple(MIXED[i % len(MIXED)] for i in range(group_size))
+    known = row or {}
+    rows = 2 * group_size
+    budgets = [math.nan if plan.budget is None else float(plan.budget) for plan in plans]
+    rollouts = replace(
+        made_up_group(tuple(MIXED[i % len(MIXED)] for i in range(rows)), max_length),
+        group_size=group_size,
+        prompt_id=["one"] * group_size + ["two"] * group_size,
+        budget=torch.tensor(budgets),
+        mode=[plan.mode or "think" for plan in plans],
+        memory=PromptMemory(),
+        columns={name: [known.get(name, "1")] * rows for name in objective.columns},
+    )
+    if set(objective.columns) <= set(known):
+        for name, term in zip(objective.reward.names, objective.reward.terms, strict=True):
+            if not type(term).__module__.startswith("tersely."):
+                _try(name, term, rollouts)
     try:
-        objective.score(made_up_group(verdicts, max_length))
+        objective.score(rollouts)
     except SpecError:
         raise
-    except (ValueError, IndexError, KeyError, RuntimeError, TypeError):
+    except Exception:  # a column of the hub is not known yet, and a user's code can raise anything
         return
+
+
+def _try(name: str, term: Any, rollouts: Rollouts) -> None:
+    """A reward from outside the package, on made-up rollouts that have what the run's will have."""
+    try:
+        checked(name, term(rollouts), rollouts)
+    except SpecError:
+        raise
+    except Exception as error:  # a user's code can raise anything
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = " ".join(str(error).split())
+        raise SpecError(
+            f"reward {name} fails on {len(rollouts.correct)} made-up rollouts in groups of {rollouts.group_size}: "
+            f"{type(error).__name__}: {text} ({last.filename}, line {last.lineno}). "
+            "docs/reference.md has the fields and their shapes"
+        ) from error
 
 
 def unread_memory(objective: Objective, visits: float, remembers: bool) -> list[str]:

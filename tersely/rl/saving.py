@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from tersely.rl import checkpoint
-from tersely.rl.data.identity import fingerprint
+from tersely.rl.data.identity import data_fingerprint
 from tersely.rl.model_card import card_of
 from tersely.rl.run_dir import replace
 
@@ -114,8 +114,7 @@ class Saving(Sealing):
     @cached_property
     def data_facts(self) -> dict[str, Any]:
         """Which problems this run draws from: their number, and a fingerprint of their ids in order."""
-        ids = self.train_dataset["prompt_id"]
-        return {"rows": len(ids), "fingerprint": fingerprint(ids)}
+        return {"rows": len(self.train_dataset), "fingerprint": data_fingerprint(self.train_dataset)}
 
     def carry_over(self, state: dict[str, Any]) -> None:
         """Take over what an earlier stage learnt beside the weights."""

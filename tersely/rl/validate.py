@@ -6,6 +6,7 @@ by the same rules.
 
 from __future__ import annotations
 
+import collections
 import copy
 import dataclasses
 import math
@@ -79,7 +80,7 @@ def _normalised_twice(objective: Objective, group_size: int) -> list[str]:
     try:
         reward, stretched, other = (copy.deepcopy(objective.reward)(group) for group in (near, far, turned))
         small, large = (copy.deepcopy(objective.advantage)(factor * reward, near) for factor in (1, 2))
-    except (ValueError, IndexError, KeyError, RuntimeError, TypeError):
+    except Exception:  # a user's code can raise anything
         return []
     reads_lengths = not torch.allclose(reward, other, atol=1e-6) and bool(small.any())
     forgets = torch.allclose(reward, stretched, atol=1e-4) and torch.allclose(small, large, rtol=0.02, atol=1e-4)
@@ -199,7 +200,7 @@ def _carries_signal(objective: Objective, group: Rollouts) -> bool:
     """Has some rollout of this group an advantage? Taken for granted where a component needs more than a made-up group."""
     try:
         return bool(copy.deepcopy(objective).score(group).advantage.any())
-    except (ValueError, IndexError, KeyError, RuntimeError, TypeError):
+    except Exception:  # a user's code can raise anything
         return True
 
 
@@ -243,6 +244,8 @@ def made_up_group(correct: tuple[float, ...], max_length: int = 64) -> Rollouts:
         reference_logp=-torch.rand(rows, generator=draw),
         reference_tokens=torch.ones(rows, dtype=torch.int64),
         repeated=torch.zeros(rows, dtype=torch.bool),
+        completion_text=["so \\boxed{1}"] * rows,
+        columns=collections.defaultdict(lambda: ["1"] * rows),
     )
 
 
@@ -251,7 +254,7 @@ def is_token_level(advantage: Any) -> bool:
     rollouts = made_up_group(MIXED)
     try:
         return advantage(rollouts.correct.clone(), rollouts).dim() == 2
-    except (ValueError, IndexError, RuntimeError):
+    except Exception:  # likewise
         return False
 
 

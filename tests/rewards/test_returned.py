@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -22,19 +24,19 @@ async def later(rollouts):
 
 
 RETURNED = {
-    "list": (lambda r: r.correct.tolist(), "a list of 4 values"),
+    "list": (lambda r: r.correct.tolist(), "a list of 8 values"),
     "None": (lambda r: None, "None"),
     "int": (lambda r: 1, "int 1"),
     "bool": (lambda r: True, "bool True"),
     "numpy": (lambda r: r.correct.numpy(), "a ndarray"),
     "scalar": (lambda r: r.correct.mean(), r"shape \(\)"),
-    "group": (lambda r: r.correct.view(-1, r.group_size).mean(1), r"shape \(1,\)"),
-    "column": (lambda r: r.correct[:, None], r"shape \(4, 1\)"),
+    "group": (lambda r: r.correct.view(-1, r.group_size).mean(1), r"shape \(2,\)"),
+    "column": (lambda r: r.correct[:, None], r"shape \(8, 1\)"),
     "ints": (lambda r: r.length, "torch.int64 tensor"),
     "bools": (lambda r: r.truncated, "torch.bool tensor"),
     "coroutine": (later, "a coroutine"),
     "infinite": (lambda r: r.correct / 0, "infinite"),
-    "nan": (lambda r: r.correct * torch.nan, "nan for all 4 rollouts"),
+    "nan": (lambda r: r.correct * torch.nan, "nan for all 8 rollouts"),
 }
 
 
@@ -66,3 +68,22 @@ def test_a_budget_reward_for_trl_without_budgets_is_refused(name):
     with pytest.raises(SpecError, match=f"reward {name} .*column `budget`.*with_plan"):
         reward(*rows, answer=["1"] * 4)
     assert len(reward(*rows, answer=["1"] * 4, budget=[4] * 4)) == 4
+
+
+@dataclass(frozen=True)
+class Reads:
+    includes_outcome: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("columns:steps", "completion_text")
+
+    def __call__(self, rollouts):
+        words = torch.tensor([float(len(text.split())) for text in rollouts.completion_text])
+        return rollouts.correct - words / torch.tensor([float(steps) for steps in rollouts.column("steps")])
+
+
+def test_texts_and_columns_reach_a_reward_under_trl():
+    verifier = SimpleNamespace(verify=lambda golds, texts: [SimpleNamespace(correct=1.0, status="", answer="1")] * 2)
+    reward = for_trl(f"{__name__}:Reads", verifier=verifier, max_completion_length=32, group_size=2)
+    rows = (["p"] * 2, ["a b", "c"], [[1, 2, 3]] * 2)
+    assert reward(*rows, answer=["1"] * 2, steps=[4, 8]) == [0.5, 0.875]
+    with pytest.raises(SpecError, match="no column 'steps', which the reward needs; did you mean 'step'"):
+        reward(*rows, answer=["1"] * 2, step=[4, 8])

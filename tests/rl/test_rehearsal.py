@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 
 from tersely.checks import SpecError
@@ -38,3 +41,40 @@ def test_a_memory_that_is_never_read_is_said():
     assert unread_memory(objective, visits=1.0, remembers=True) == [], "an earlier stage left records"
     assert unread_memory(Objective.from_specs({"advantage": "dcpo_smooth"}), 1.0, False)
     assert unread_memory(Objective.from_specs({"reward": "alp"}), 1.0, False) == []
+
+
+@dataclass(frozen=True)
+class Own:
+    """A user's reward whose mistake is named by `fault`."""
+
+    includes_outcome: ClassVar[bool] = True
+
+    fault: str = ""
+
+    def __call__(self, rollouts):
+        one_per_group = rollouts.grouped(rollouts.length).double().mean(1)
+        if self.fault == "shape":
+            return rollouts.correct - one_per_group
+        if self.fault == "name":
+            return rollouts.correct - rollouts.lengths
+        if self.fault == "index":
+            return rollouts.correct - [[1.0]][3][0]
+        assert (
+            rollouts.memory.get("one", "target") is None
+            and rollouts.budget.isnan().all()
+            and rollouts.mode[0] == "think"
+        )
+        return rollouts.correct - one_per_group.repeat_interleave(rollouts.group_size).float() / rollouts.max_length
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("shape", "RuntimeError: The size"), ("name", "AttributeError: .*lengths"), ("index", "IndexError: list index")],
+)
+def test_a_users_reward_that_fails_is_refused_with_its_line(fault, message):
+    spec = {"name": f"{__name__}:Own", "fault": fault}
+    with pytest.raises(
+        SpecError, match=rf"reward {__name__}:Own fails on 8 .*: {message}.*test_rehearsal.py, line \d+"
+    ):
+        rehearse(Objective.from_specs({"reward": spec}), 4, 64)
+    rehearse(Objective.from_specs({"reward": f"{__name__}:Own"}), 4, 64)

@@ -11,6 +11,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 from tersely.rl.seeds import stable_id
 
@@ -26,6 +27,12 @@ def prompt_id(problem: str, answer: str, source: str) -> str:
     """16 hexadecimal digits over the normalised problem, the answer and the source; 64 bits: a collision among a
     million rows has odds of 3e-8."""
     return stable_id(normalise(problem), _SPACE.sub(" ", answer).strip(), source)
+
+
+def data_fingerprint(data: Any) -> str:
+    """Of a loaded data set: its ids, and the columns that a component reads."""
+    columns = data["columns"] if "columns" in data.column_names else [""] * len(data)
+    return fingerprint(identity + read for identity, read in zip(data["prompt_id"], columns, strict=True))
 
 
 def fingerprint(ids: Iterable[str]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tersely.rl.data.card import DataCard, DataError, SourceCard
+from tersely.rl.data.columns import coded, require_columns, values_of
 from tersely.rl.data.filters import DROPS, check_conditions, check_drops, matches
 from tersely.rl.data.golds import gold_fault, text_only
 from tersely.rl.data.identity import fingerprint, normalise, prompt_id
@@ -30,6 +31,8 @@ class Loaded:
     prompt_id: str
     source: SourceSpec
     row: int
+    columns: str = ""
+    """JSON of the columns that a component asks for."""
 
 
 def load_problems(
@@ -59,30 +62,38 @@ def load_problems_with_card(
     instruction: str | None = None,
     system_prompt: str | None = None,
     kind: str = "datasets",
+    columns: Sequence[str] = (),
 ) -> tuple[datasets.Dataset, DataCard]:
-    """Like `load_problems`, without printing, and with the counts. `kind` "benchmarks" reads those entries instead."""
+    """Like `load_problems`, without printing, and with the counts. `kind` "benchmarks" reads those entries instead.
+
+    columns: names of the sources' columns to carry along, see columns.py; the data set then has a column `columns`.
+    """
     sources = parse_sources(spec, kind)
     for source in sources:
         check_conditions(source.filter, f"dataset {source.label}")
         check_drops(source.drop, f"dataset {source.label}")
     cards = [SourceCard(source.label) for source in sources]
     seen: dict[str, str] = {}
-    kept = [_load_source(source, card, seen, seed) for source, card in zip(sources, cards, strict=True)]
+    kept = [_load_source(source, card, seen, seed, columns) for source, card in zip(sources, cards, strict=True)]
     for rows, source, card in zip(kept, sources, cards, strict=True):
         _check_outcome(rows, source, card)
     problems = _mix(kept, sources, seed)
     for card, source in zip(cards, sources, strict=True):
         card.used = sum(problem.source is source for problem in problems)
-    mark = fingerprint(problem.prompt_id for problem in problems)
+    mark = fingerprint(problem.prompt_id + problem.columns for problem in problems)
     whole = DataCard(cards, len(problems), mark, instruction, system_prompt)
     return _as_dataset(problems, instruction, system_prompt), whole
 
 
-def _load_source(source: SourceSpec, card: SourceCard, seen: dict[str, str], run_seed: int) -> list[Loaded]:
+def _load_source(
+    source: SourceSpec, card: SourceCard, seen: dict[str, str], run_seed: int, columns: Sequence[str] = ()
+) -> list[Loaded]:
     seed = run_seed if source.seed is None else source.seed
     reader = Reader(source)
     kept = []
-    for index, row in enumerate(read_rows(source, seed)):
+    found: set[str] = set()
+    there: set[str] = set()
+    for index, row in enumerate(read_rows(source, seed, columns)):
         card.read += 1
         where = f"dataset {source.label}, row {index}"
         if place := getattr(row, "place", ""):
@@ -114,7 +125,14 @@ def _load_source(source: SourceSpec, card: SourceCard, seen: dict[str, str], run
             continue
         seen[text] = answer
         identity = prompt_id(problem, answer, source.identity)
-        kept.append(Loaded(problem, answer, level, identity, source, index))
+        text = ""
+        if columns:
+            own = {"problem": problem, "answer": answer, "level": level, "source": source.label}
+            values = values_of(columns, row, own)
+            text, found, there = coded(columns, values), found | set(values), there | {str(key) for key in row}
+        kept.append(Loaded(problem, answer, level, identity, source, index, text))
+    if kept:
+        require_columns(columns, found, there, source)
     card.kept = len(kept)
     hard = [item for item in kept if text_only(item.answer)]
     if hard:
@@ -188,7 +206,7 @@ def own_instruction(source: SourceSpec) -> str:
     return "" if source.path == "testbed" else INSTRUCTION
 
 
-def _as_dataset(problems: Iterable[Loaded], instruction: str | None, system_prompt: str | None) -> datasets.Dataset:
+def _as_dataset(problems: Sequence[Loaded], instruction: str | None, system_prompt: str | None) -> datasets.Dataset:
     import datasets
 
     text = datasets.Value("string")
@@ -198,6 +216,9 @@ def _as_dataset(problems: Iterable[Loaded], instruction: str | None, system_prom
             **dict.fromkeys(("problem", "answer", "prompt_id", "source", "level"), text),
         }
     )
+    carried = any(item.columns for item in problems)
+    if carried:
+        features["columns"] = text
     rows = [
         {
             "prompt": chat(
@@ -208,6 +229,7 @@ def _as_dataset(problems: Iterable[Loaded], instruction: str | None, system_prom
             "prompt_id": item.prompt_id,
             "source": item.source.label,
             "level": item.level,
+            **({"columns": item.columns} if carried else {}),
         }
         for item in problems
     ]

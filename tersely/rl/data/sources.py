@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from tersely.checks import nearest
 from tersely.places import beside
 from tersely.rl.data.card import DataError
 from tersely.rl.data.files import read_file, read_saved_folder, saved_folder, slice_of
-from tersely.rl.data.spec import COMPRESSIONS, SourceSpec, file_kind
+from tersely.rl.data.spec import COMPRESSIONS, OWN, SourceSpec, file_kind
 
 DEFAULT_COUNT = 1000
 """Problems a procedural source makes when no `limit` is given."""
@@ -18,8 +18,8 @@ DEFAULT_COUNT = 1000
 _SPLIT_OFFSET = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
 
 
-def read_rows(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
-    """The rows of a source in their own order; `seed` matters to procedural sources alone.
+def read_rows(source: SourceSpec, seed: int, columns: Sequence[str] = ()) -> Iterator[Mapping[str, Any]]:
+    """The rows of a source in their own order; `seed` matters to procedural sources alone. `columns`: read these too.
 
     Raises `DataError` where the file, the hub id, the configuration or the split does not exist.
     """
@@ -33,7 +33,7 @@ def read_rows(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
     elif path.startswith(("/", "./", "../", "~")) and not Path(path).expanduser().exists():
         raise DataError(f"dataset {source.label}: there is no file or folder {path}; {beside(Path(path).expanduser())}")
     else:
-        yield from _hub(source)
+        yield from _hub(source, columns)
 
 
 def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
@@ -69,23 +69,23 @@ def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
         ) from error
 
 
-def _hub(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
+def _hub(source: SourceSpec, columns: Sequence[str] = ()) -> Iterator[Mapping[str, Any]]:
     configs = source.config if isinstance(source.config, list) else [source.config]
     for config in configs:
         data = _load_hub(source, config)
-        data = data.select_columns(_columns_read(source, data.column_names)).with_format("arrow")
+        data = data.select_columns(_columns_read(source, data.column_names, columns)).with_format("arrow")
         for table in data.iter(batch_size=1024):  # row by row costs twice as much, and DAPO has 1.8 million rows
             yield from table.to_pylist()
 
 
-def _columns_read(source: SourceSpec, there: list[str]) -> list[str]:
+def _columns_read(source: SourceSpec, there: list[str], columns: Sequence[str] = ()) -> list[str]:
     """The top-level columns that matter: traces of 16k tokens a row are not decoded to be thrown away.
 
     All of them where a named drop reads the whole row, or where one is missing: the error then lists what there is.
     """
     mapped = {"problem": "problem", "answer": "answer", **source.columns}.values()
     paths = [piece for path in mapped for piece in (path if isinstance(path, list) else [path])]
-    paths = [str(path) for path in [*paths, *source.filter, *source.choices]]
+    paths = [str(path) for path in [*paths, *source.filter, *source.choices, *set(columns).difference(OWN)]]
     wanted = {path if path in there else path.split(".", 1)[0] for path in paths}
     if source.drop or not wanted <= set(there):
         return there

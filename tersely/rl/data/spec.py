@@ -21,6 +21,8 @@ INSTRUCTION = "Please reason step by step, and put your final answer within \\bo
 """What a problem is followed by unless the spec says otherwise: the sentence DeepSeek-R1 is used with."""
 
 LOCAL_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+OWN = ("problem", "answer", "level", "source")
+"""Columns that every loaded problem has; `level` may be null."""
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 
 
