@@ -76,7 +76,7 @@ def row_facts(
         gold=row["answer"],
         level=row.get("level"),
         plan=" | ".join(part for part in (plan.instruction, plan.prefill) if part),
-        repetitive=repetitive(text, tokens[:-1] if not truncated else tokens),
+        repetitive=repetitive(text, tokens, ended=not truncated),
         columns=row.get("columns", ""),
     )
 
@@ -90,10 +90,15 @@ def counted(verdict: Any, truncated: bool, ended: bool) -> tuple[float, str]:
 
 def thinking_length(token_ids: Sequence[int], end: Sequence[int]) -> int:
     """Tokens up to and including the first end-of-thinking marker; all of them where it never comes."""
-    size = len(end)
-    for start in range(len(token_ids) - size + 1) if size else ():
-        if list(token_ids[start : start + size]) == list(end):
+    start, size, marker = 0, len(end), tuple(end)
+    while size:
+        try:  # thousands of tokens a row: `index` and not a loop over them
+            start = token_ids.index(marker[0], start)
+        except ValueError:
+            break
+        if tuple(token_ids[start : start + size]) == marker:
             return start + size
+        start += 1
     return len(token_ids)
 
 

@@ -21,19 +21,28 @@ PARTS = (2, 4)
 """The last half and the last quarter of the completion are looked at: a loop may begin late."""
 
 
-def repetitive(text: str, tokens: Sequence[int] = ()) -> bool:
-    """Either test on the end of a completion; about 0.1 ms. `tokens`: the sampled ones, without EOS or padding."""
+def repetitive(text: str, tokens: Sequence[int] = (), ended: bool = False) -> bool:
+    """Either test on the end of a completion; about 0.05 ms. `tokens`: the sampled ones; ended: the last one is EOS."""
     tail = text[-TAIL:].encode("utf-8", "replace")[-TAIL:]
-    return (len(tail) >= SHORTEST and len(zlib.compress(tail, 1)) < RATIO * len(tail)) or loops(tokens)
+    return (len(tail) >= SHORTEST and len(zlib.compress(tail, 1)) < RATIO * len(tail)) or loops(tokens, ended)
 
 
-def loops(tokens: Sequence[int]) -> bool:
-    """Do the last tokens hold few distinct phrases?"""
-    for part in PARTS:
-        end = tokens[-min(max(len(tokens) // part, FEWEST), MOST) :]
-        if len(end) < FEWEST:
-            return False
-        phrases = set(zip(*(end[i:] for i in range(PHRASE)), strict=False))
-        if len(phrases) <= DISTINCT * len(end):
-            return True
-    return False
+def loops(tokens: Sequence[int], ended: bool = False) -> bool:
+    """Do the last tokens, without EOS, hold few distinct phrases?"""
+    count = max(0, len(tokens) - ended)
+    if count < FEWEST:
+        return False
+    sizes = {min(max(count // part, FEWEST), MOST) for part in PARTS}
+    return any(_few_phrases(tokens[count - size : count]) for size in sizes)
+
+
+def _few_phrases(end: Sequence[int]) -> bool:
+    """At most `DISTINCT` different phrases per token? Text without a loop is recognised before all of them are counted:
+    there are as many phrases as first tokens at least, and no more in a part of the text than in the whole.
+    """
+    few = int(DISTINCT * len(end))
+    if len(set(end[: len(end) - PHRASE + 1])) > few:
+        return False
+    return all(
+        len(set(zip(*(end[i : i + many] for i in range(PHRASE)), strict=False))) <= few for many in (2 * few, len(end))
+    )

@@ -38,7 +38,10 @@ def test_the_plan_wins_over_what_the_completion_says_of_itself():
 def test_thinking_ends_with_its_marker_or_never():
     assert thinking_length([5, 8, 9, 1, 8, 9], [8, 9]) == 3
     assert (
-        thinking_length([5, 8, 1], [8, 9]) == 3 and thinking_length([], [8]) == 0 and thinking_length([1, 2], []) == 2
+        thinking_length([5, 8, 1], [8, 9]) == 3
+        and thinking_length((8, 8, 8, 9, 7), (8, 8, 9)) == 4
+        and thinking_length([], [8]) == 0
+        and thinking_length([1, 2], []) == 2
     )
 
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tersely.rl.repetition import TAIL, loops, repetitive
+from tersely.rl.repetition import DISTINCT, FEWEST, MOST, PARTS, PHRASE, TAIL, loops, repetitive
 
 WORDS = [
     "so",
@@ -79,3 +81,21 @@ def test_answers_of_distinct_tokens_are_no_loops():
         assert not loops([draw.randrange(40) for _ in range(length)])
     assert not loops(list(range(30)) * 3), "done three times over"
     assert not loops([*range(60), 5, 5, 5, 5, 5, 5]), "a number with many zeros"
+
+
+def loops_by_counting(tokens):
+    """The definition: every phrase of both ends is counted."""
+    ends = [tokens[-min(max(len(tokens) // part, FEWEST), MOST) :] for part in PARTS]
+    phrases = [{tuple(end[i : i + PHRASE]) for i in range(len(end) - PHRASE + 1)} for end in ends]
+    return len(tokens) >= FEWEST and any(len(p) <= DISTINCT * len(e) for p, e in zip(phrases, ends, strict=True))
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 5000), st.integers(1, 60), st.integers(0, 3))
+def test_equals_counting_every_phrase(draw, length, kinds, slips):
+    """Token rows on both sides of the limit: random tokens and a period with slips, in either order."""
+    start, period = draw.randrange(length + 1), draw.randrange(1, kinds + 1)
+    tokens = [draw.randrange(kinds) for _ in range(start)]
+    tokens += [-1 if draw.random() < slips / 40 else i % period for i in range(length - start)]
+    tokens = tokens[:: draw.choice((1, -1))]
+    assert loops(tokens) == loops_by_counting(tokens)
+    assert loops([*tokens, 99], ended=True) == loops(tokens)
