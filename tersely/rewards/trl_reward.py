@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -20,7 +21,7 @@ import torch
 
 from tersely.checks import SpecError, nearest
 from tersely.components import Spec, build
-from tersely.rl.facts import RowFacts, rollouts_from_facts, thinking_length
+from tersely.rl.facts import RowFacts, counted, rollouts_from_facts, thinking_length
 from tersely.rl.grading import verdicts_of
 from tersely.rl.memory import PromptMemory
 from tersely.rl.parsing import parse_completion
@@ -47,11 +48,13 @@ HERE = ("length", "truncated", "thinking_length", "well_formed", "budget", "mode
 class TRLReward:
     """Callable as TRL calls a reward function; one object a run, for it holds what the terms learn.
 
-    tokenizer: knows EOS and the chat template. Without it no row counts as truncated.
+    tokenizer: has EOS and the chat template. Without it and without `stop_ids` no row counts as truncated.
     max_completion_length: the cap, tokens, as in GRPOConfig; needed by the terms that read it.
+    ended: an answer counts only if its completion ended by itself, as in tersely's trainer; TRL tells by the last token.
     answer_column: the dataset's column with the gold answer.
     plan: the plan whose `parse` reads mode and budget from a completion (`arm`, `selfbudgeter`, `autothink`).
-    stop_ids: every token id that ends a completion; the tokenizer's EOS by default.
+    stop_ids: every token id that ends a completion; the tokenizer's EOS and pad by default, as TRL's own metrics have it.
+        A model whose generation config has further ones needs them here.
     group_size: rollouts of a prompt; read from the runs of equal prompts by default.
     verifier: an object with `verify(golds, texts)`; ours by default.
 
@@ -66,6 +69,7 @@ class TRLReward:
         tokenizer: Any = None,
         *,
         max_completion_length: int | None = None,
+        ended: bool = True,
         answer_column: str = "answer",
         plan: Spec | None = None,
         stop_ids: Sequence[int] | None = None,
@@ -81,16 +85,24 @@ class TRLReward:
         self.__name__ = "+".join(self.reward.names)
         self.tokenizer, self.cap, self.answer_column = tokenizer, max_completion_length, answer_column
         self.parse = getattr(build("plan", plan), "parse", parse_completion) if plan else parse_completion
-        eos = getattr(tokenizer, "eos_token_id", None)
-        self.stop_ids = set(stop_ids) if stop_ids is not None else set() if eos is None else {eos}
+        known = [getattr(tokenizer, name, None) for name in ("eos_token_id", "pad_token_id")]
+        self.stop_ids = set(known if stop_ids is None else stop_ids) - {None}
+        self.ended = ended
+        if ended and not self.stop_ids:
+            raise SpecError(
+                "for_trl: ended is True, and nothing tells which completions ended; pass tokenizer= or stop_ids=, or "
+                "ended=False to count the answers of truncated completions"
+            )
         self.group_size = group_size
         self.memory = PromptMemory()
         self._verifier = verifier
+        self._warned = False
 
     def __call__(
         self, prompts: list, completions: list, completion_ids: list, trainer_state: Any = None, **columns: Any
     ) -> list[float | None]:
         facts = self._facts(prompts, completions, completion_ids, columns)
+        self._check_stops(completion_ids, facts)
         everyone, first = gathered(facts)
         budgeted = [name for name in self.reward.names if name in BUDGETED]
         if budgeted and all(math.isnan(fact.budget) for fact in everyone):
@@ -106,7 +118,7 @@ class TRLReward:
             rollouts = WithoutCap(**vars(rollouts))
         values = self.reward(rollouts)[first : first + len(facts)].tolist()
         self.reward.update(rollouts)
-        self._log(columns.get("log_metric"), rollouts)
+        self._log(columns.get("log_metric"), rollouts, everyone)
         return [None if math.isnan(value) else value for value in values]
 
     def _facts(self, prompts: list, completions: list, completion_ids: list, columns: dict) -> list[RowFacts]:
@@ -127,15 +139,17 @@ class TRLReward:
         for i, (text, tokens, verdict) in enumerate(zip(texts, completion_ids, verdicts, strict=True)):
             parsed = self.parse(self._tail(prompts[i]) + text)
             budget = budgets[i] if budgets[i] is not None else parsed.budget
+            truncated = bool(self.stop_ids) and (not len(tokens) or int(tokens[-1]) not in self.stop_ids)
+            correct, status = counted(verdict, truncated, self.ended)
             facts.append(
                 RowFacts(
                     prompt_id=str(ids[i]),
-                    correct=verdict.correct,
-                    status=verdict.status,
+                    correct=correct,
+                    status=status,
                     answer=verdict.answer,
                     length=len(tokens),
                     thinking_length=thinking_length([int(token) for token in tokens], self._end_of_thinking),
-                    truncated=bool(self.stop_ids) and (not len(tokens) or int(tokens[-1]) not in self.stop_ids),
+                    truncated=truncated,
                     well_formed=parsed.well_formed,
                     budget=math.nan if budget is None else float(budget),
                     mode=modes[i] if modes[i] is not None else parsed.mode,
@@ -177,8 +191,21 @@ class TRLReward:
         """What opened the assistant's turn."""
         return prompt[-TAIL:] if isinstance(prompt, str) else self._template_tail
 
-    def _log(self, log_metric: Any, rollouts: Rollouts) -> None:
+    def _check_stops(self, completion_ids: list, facts: list[RowFacts]) -> None:
+        """Warn once of completions that end before the cap with a token that is not among the stop ids."""
+        early = [ids for ids, fact in zip(completion_ids, facts, strict=True) if fact.truncated and len(ids)]
+        unknown = sorted({int(ids[-1]) for ids in early if len(ids) < (self.cap or 0)})
+        if unknown and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"for_trl: completions end before max_completion_length = {self.cap} with token ids {unknown[:8]}, which are "
+                "not among stop_ids: they count as truncated. Pass every id that ends a completion as stop_ids=",
+                stacklevel=3,
+            )
+
+    def _log(self, log_metric: Any, rollouts: Rollouts, facts: Sequence[RowFacts]) -> None:
         if log_metric is not None:
+            log_metric("verify/not_ended", sum(fact.status == "not_ended" for fact in facts) / len(facts))
             decided = rollouts.decided
             log_metric("verify/undecided", 1.0 - decided.double().mean().item())
             if decided.any():

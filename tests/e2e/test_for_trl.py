@@ -60,10 +60,11 @@ log = open(f"{folder}/rank{os.environ.get('RANK', '0')}.jsonl", "w")
 
 def recorded(prompts, completions, completion_ids, answer, **rest):
     got = reward(prompts=prompts, completions=completions, completion_ids=completion_ids, answer=answer, **rest)
-    correct = [v.correct for v in reward.verifier.verify(answer, completions)]
     cut = [ids[-1] != tokenizer.eos_token_id for ids in completion_ids]
+    verdicts = [v.correct for v in reward.verifier.verify(answer, completions)]
+    correct = [0.0 if c and v == 1 else v for c, v in zip(cut, verdicts)]  # only completions that ended count
     row = {"prompt": prompts, "length": [len(ids) for ids in completion_ids], "correct": correct, "cut": cut,
-           "got": got, "memory": reward.memory.state_dict()}
+           "not_ended": verdicts.count(1.0) - correct.count(1.0), "got": got, "memory": reward.memory.state_dict()}
     log.write(json.dumps(row) + "\\n"); log.flush()
     return got
 
@@ -102,6 +103,7 @@ def run(folder: Path, ranks: int) -> list[list[dict]]:
 def test_values_equal_our_terms_on_whole_groups(tmp_path, ranks):
     calls = run(tmp_path, ranks)
     assert all(len(steps) == 3 for steps in calls)
+    assert sum(step["not_ended"] for steps in calls for step in steps), "no correct answer was truncated"
     reward, memory, undecided, kinds = build("reward", SPEC), PromptMemory(), 0, set()
     for step in range(3):
         parts = [steps[step] for steps in calls]

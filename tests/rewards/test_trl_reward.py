@@ -65,6 +65,35 @@ def test_a_row_that_does_not_end_with_eos_is_truncated():
     assert call(chat, ("4", "4"), completion_ids=[[5, 5, 0], [5, 5, 5]]) == [0, 1]
 
 
+def test_an_answer_counts_only_if_its_completion_ended():
+    cut = [[5, 5, 0], [5, 5, 7], [5, 5, 5]]
+    tokenizer = SimpleNamespace(eos_token_id=0, pad_token_id=7, chat_template=None)
+    assert call(for_trl("correctness", tokenizer, verifier=Match()), ("4", "4", "4"), completion_ids=cut) == [1, 1, 0]
+    counting = for_trl("correctness", tokenizer, ended=False, verifier=Match())
+    assert call(counting, ("4", "4", "4"), completion_ids=cut) == [1, 1, 1]
+    seen = {}
+    call(
+        for_trl("correctness", TOKENIZER, verifier=Match()),
+        ("4", "?"),
+        completion_ids=cut[1:],
+        log_metric=seen.__setitem__,
+    )
+    assert seen["verify/not_ended"] == 0.5 and seen["verify/undecided"] == 0.5
+    with pytest.raises(SpecError, match="pass tokenizer= or stop_ids="):
+        for_trl("correctness", verifier=Match())
+    assert call(for_trl("correctness", ended=False, verifier=Match()), ("4", "4"), completion_ids=cut[1:]) == [1, 1]
+
+
+def test_completions_that_end_early_with_an_unknown_token_are_reported_once(recwarn):
+    reward = for_trl("correctness", TOKENIZER, max_completion_length=3, verifier=Match())
+    call(reward, ("4", "4"), completion_ids=[[5, 5, 5], [5, 5, 0]])
+    assert not recwarn.list, "the cap truncates"
+    for _ in range(2):
+        call(reward, ("4", "4"), completion_ids=[[5, 9], [5, 0]])
+    (warning,) = recwarn.list
+    assert "[9]" in str(warning.message) and "stop_ids" in str(warning.message)
+
+
 def test_the_cap_is_asked_for_only_by_terms_that_read_it():
     with pytest.raises(SpecError, match="max_completion_length"):
         call(for_trl("cosine", TOKENIZER, verifier=Match()))
@@ -97,7 +126,7 @@ def test_progress_comes_from_the_trainer():
 def test_metrics_are_logged_where_trl_offers_it():
     seen = {}
     call(for_trl("correctness", TOKENIZER, verifier=Match()), log_metric=seen.__setitem__)
-    assert seen == {"verify/undecided": 0.25, "verify/accuracy": pytest.approx(2 / 3)}
+    assert seen == {"verify/not_ended": 0, "verify/undecided": 0.25, "verify/accuracy": pytest.approx(2 / 3)}
 
 
 def test_a_missing_answer_column_names_the_columns():
