@@ -44,7 +44,8 @@ class EvaluationSpec:
     max_new_tokens: int | None = None
     """None is max_completion_length."""
     budget: int | None = None
-    """Tokens within which an answer counts for the best model and the floor; None is max_new_tokens."""
+    """Tokens within which an answer counts for the best model and the floor; None is max_new_tokens. Under
+    `verifier: {ended: true}` an answer in a truncated completion does not count there."""
     keep_best: bool = True
     """Keep the weights of the best evaluation in run_dir/best."""
     floor: float | None = None
@@ -82,7 +83,9 @@ class HeldOutEvaluation(TrainerCallback):
         self.best: tuple[float, int] | None = None  # (accuracy at the budget, step)
         self.below = 0
         self.evaluated: set[int] = set()
-        self.counted: list[tuple[int, float]] = []  # (step, accuracy at the budget), in order
+        self.counted: list[
+            tuple[int, float, float]
+        ] = []  # (step, accuracy at the budget, accuracy by the run's contract)
         self._stopped = False
 
     # ---- when ----
@@ -108,7 +111,8 @@ class HeldOutEvaluation(TrainerCallback):
             if line.get("event") == "roll_back":
                 self._forget(line["to_step"])
             else:
-                self._note(line["step"], line["eval/accuracy_at_budget"])
+                self._note(line["step"], line["eval/accuracy_at_budget"], self._accuracy(line))
+        self.trainer.guards.held_out_before([(step, accuracy) for step, _, accuracy in self.counted])
 
     def on_roll_back(self, args, state, control, to_step: int) -> None:
         """What was measured after `to_step` was measured on weights that are given up: it counts for nothing, and the
@@ -121,25 +125,30 @@ class HeldOutEvaluation(TrainerCallback):
         self._evaluate(args, state, control)
 
     def _forget(self, to_step: int) -> None:
-        kept = [(step, accuracy) for step, accuracy in self.counted if step <= to_step]
+        kept = [line for line in self.counted if line[0] <= to_step]
         lost_best = self.best is not None and self.best[1] > to_step  # its folder holds weights that were given up
         best = None if lost_best else self.best
         self.evaluated, self.below, self.counted = set(), 0, []
-        for step, accuracy in kept:
-            self._note(step, accuracy)
+        for line in kept:
+            self._note(*line)
         self.best = best
 
-    def _note(self, step: int, accuracy: float) -> bool:
+    def _note(self, step: int, at_budget: float, accuracy: float) -> bool:
         """Count an evaluation; True where it is the best so far, ties going to the earlier one."""
         self.evaluated.add(step)
-        self.counted.append((step, accuracy))
-        low = self.spec.floor is not None and not accuracy >= self.spec.floor
+        self.counted.append((step, at_budget, accuracy))
+        low = self.spec.floor is not None and not at_budget >= self.spec.floor
         self.below = self.below + 1 if low else 0
-        better = self.best is None or accuracy > self.best[0]
-        if better and not math.isnan(accuracy):
-            self.best = (accuracy, step)
+        better = self.best is None or at_budget > self.best[0]
+        if better and not math.isnan(at_budget):
+            self.best = (at_budget, step)
             return True
         return False
+
+    def _accuracy(self, found: Mapping[str, float]) -> float:
+        """By the contract of the run: of completions that ended, where an answer counts in those alone."""
+        of_all = found.get("eval/accuracy", math.nan)
+        return found.get("eval/accuracy_ended", of_all) if self.trainer.grader.ended else of_all
 
     # ---- what ----
 
@@ -148,8 +157,9 @@ class HeldOutEvaluation(TrainerCallback):
         step = state.global_step
         now(f"evaluating at step {step}")
         found = self._measured(args.seed, step)
-        best = self._note(step, found["eval/accuracy_at_budget"])
-        self.trainer.guards.held_out(step, found["eval/accuracy"])
+        accuracy = self._accuracy(found)
+        best = self._note(step, found["eval/accuracy_at_budget"], accuracy)
+        self.trainer.guards.held_out(step, accuracy)
         if best and self.spec.keep_best:
             self._keep(args, step, found)
         now(f"behind the evaluation at step {step}")
@@ -189,7 +199,8 @@ class HeldOutEvaluation(TrainerCallback):
             (q, j, verdict.correct, len(generation.token_ids), generation.finish == "length")
             for (q, j), generation, verdict in zip(mine, generations, verdicts, strict=True)
         ]
-        return held_out_metrics(gather_object(facts), len(self.rows), self.spec.samples, self.budget)
+        ended = trainer.grader.ended
+        return held_out_metrics(gather_object(facts), len(self.rows), self.spec.samples, self.budget, ended)
 
     def _request(self, q: int, j: int, seed: int) -> GenerationRequest:
         trainer, row = self.trainer, self.rows[q]
@@ -208,9 +219,12 @@ class HeldOutEvaluation(TrainerCallback):
 
 
 def held_out_metrics(
-    facts: Sequence[tuple[int, int, float, int, bool]], problems: int, samples: int, budget: int
+    facts: Sequence[tuple[int, int, float, int, bool]], problems: int, samples: int, budget: int, ended: bool = False
 ) -> dict[str, float]:
-    """(problem, sample, correct, tokens, cut) of all ranks -> `eval/` metrics, by the definitions of the reports."""
+    """(problem, sample, correct, tokens, cut) of all ranks -> `eval/` metrics, by the definitions of the reports.
+
+    ended: at the budget, an answer counts only if its completion ended by itself.
+    """
     import numpy as np
 
     from tersely.eval import metrics, stats
@@ -218,12 +232,13 @@ def held_out_metrics(
     correct, tokens, cut = (np.full((problems, samples), np.nan) for _ in range(3))
     for q, j, right, length, truncated in facts:
         correct[q, j], tokens[q, j], cut[q, j] = right, length, truncated
-    summary = metrics.token_summary(tokens, cut)
+    summary, correct_ended = metrics.token_summary(tokens, cut), metrics.where_ended(correct, cut)
+    within = correct_ended if ended else correct
     return {
         "eval/accuracy": metrics.mean_at_n(correct),
-        "eval/accuracy_ended": metrics.mean_at_n(np.where((cut == 1) & (correct == 1), 0.0, correct)),
+        "eval/accuracy_ended": metrics.mean_at_n(correct_ended),
         "eval/accuracy_se": stats.standard_error(correct),
-        "eval/accuracy_at_budget": float(metrics.accuracy_at_budget(correct, tokens, [budget])[0]),
+        "eval/accuracy_at_budget": float(metrics.accuracy_at_budget(within, tokens, [budget])[0]),
         "eval/tokens_mean": summary["mean"],
         "eval/tokens_p95": summary["p95"],
         "eval/truncated": summary["truncated"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -54,3 +55,29 @@ def test_a_collapse_leads_back(launcher):
     saved = [launcher.folder / "back" / f"checkpoint-{event[key]}" / "model.safetensors" for key in ("to_step", "step")]
     assert saved[0].read_bytes() == saved[1].read_bytes(), "the weights are those of the older checkpoint again"
     assert sorted(tokens) == list(range(1, 17)) and (launcher.folder / "back" / "final").exists()
+
+
+def test_accuracy_that_is_lost_is_found_on_rollouts_and_on_held_out_problems(launcher):
+    """Accuracy alone: against the beginning on rollouts, against the base on the held-out set, which stops the run."""
+    guards = {"accuracy_loss": {"window": 2, "patience": 1}, "held_out_loss": {"patience": 2, "action": "stop"}}
+    held_out = {"path": "testbed", "split": "test", "limit": 24}
+    evaluation = {"every": 2, "dataset": held_out, "samples": 2, "keep_best": False}
+    done = launcher.run("lost", **RUINOUS, guards=guards, evaluation=evaluation)
+    assert done.returncode == 3, (done.stdout + done.stderr)[-3000:]
+    found = rows(launcher, "lost")
+    events = {row["guard"]: row for row in found if row.get("event") == "guard"}
+    measured = {row["step"]: row["eval/accuracy_ended"] for row in found if "eval/accuracy" in row}
+    stopped = events["held_out_loss"]["step"]
+    assert (
+        stopped == max(measured) < 16
+        and f"step {stopped}: guard held_out_loss: accuracy on the held-out set" in done.stderr
+    )
+    below = [step for step, accuracy in measured.items() if accuracy < measured[0] - 0.1]
+    assert below[-2:] == sorted(measured)[-2:], (
+        "the first two in a row that lost more than the threshold against the base"
+    )
+    assert not any({a, b} <= set(below) for a, b in pairwise(sorted(measured)[:-1]))
+    accuracy = {row["step"]: row["verify/accuracy"] for row in found if "verify/accuracy" in row}
+    at = events["accuracy_loss"]["step"]
+    assert (accuracy[at - 1] + accuracy[at]) / 2 < (accuracy[1] + accuracy[2]) / 2 - 0.15
+    assert f"warning: step {at}: guard accuracy_loss" in done.stdout

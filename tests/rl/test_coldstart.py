@@ -179,6 +179,20 @@ def test_attempts_come_by_the_template_of_the_run_and_in_parts(tokenizer, monkey
     assert tokenizer.decode(ids) == "<user>1+1=<assistant>ab<eos>"
 
 
+def test_a_correct_trace_that_was_cut_by_the_cap_is_never_an_example(tokenizer, monkeypatch):
+    """Whatever the verdict of the run counts: there is no end of it to learn."""
+
+    def cut(self, requests, **_):
+        from tersely.rl.engine import Generation
+
+        finishes = ["length", "eos", "length", "length"] * len(requests)
+        return [Generation((1, 2, 3, 4, 5), None, finish) for _, finish in zip(requests, finishes, strict=False)]
+
+    monkeypatch.setattr(Echo, "generate", cut)
+    found, _, judge = sampled(tokenizer, ROWS[:2], monkeypatch)
+    assert [len(attempts) for attempts in found] == [1, 0] and len(judge.problems) == 4
+
+
 def test_a_rank_without_prompts_has_no_attempts(tokenizer, monkeypatch):
     assert sampled(tokenizer, [], monkeypatch)[0] == []
 

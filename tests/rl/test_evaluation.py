@@ -10,6 +10,7 @@ from tersely.rl.callbacks import RunFiles
 from tersely.rl.config import split_recipe
 from tersely.rl.evaluation import EvaluationSpec, HeldOutEvaluation, held_out_metrics, read_evaluations
 from tersely.rl.run_dir import MetricsFile
+from tests.rl.conftest import HashVerifier
 
 ROWS = [
     {"prompt": [{"role": "user", "content": f"{i}-{i}="}], "problem": f"{i}-{i}=", "answer": "0", "prompt_id": f"h{i}"}
@@ -108,6 +109,23 @@ def test_a_metric_line_is_the_reports_definition():
         found["eval/accuracy"] == 0.75 and found["eval/accuracy_at_budget"] == 0.25 and found["eval/undecided"] == 0.25
     )
     assert found["eval/tokens_mean"] == 16.25 and found["eval/truncated"] == 0.25 and found["eval/budget"] == 20
+
+
+def test_best_weights_floor_and_guard_count_answers_as_the_training_does(train):
+    """All answers correct, some truncated: with `ended` those do not count, neither at the budget nor for the guard."""
+    facts = [(0, 0, 1.0, 12, True), (0, 1, 1.0, 7, False), (1, 0, 1.0, 12, True), (1, 1, float("nan"), 12, True)]
+    counting, not_counting = (held_out_metrics(facts, 2, 2, budget=12, ended=ended) for ended in (False, True))
+    assert (counting["eval/accuracy_at_budget"], not_counting["eval/accuracy_at_budget"]) == (1.0, 0.25)
+    for found in (counting, not_counting):
+        assert (found["eval/accuracy"], found["eval/accuracy_ended"]) == (1.0, 0.25)
+    for ended in (False, True):
+        verifier = HashVerifier()
+        verifier.ended = ended
+        trainer, lines, _ = train(f"ended_{ended}", {"every": 6}, verifier=verifier)
+        first = next(line for line in lines if "eval/accuracy" in line)
+        assert first["eval/accuracy"] > first["eval/accuracy_ended"]
+        wanted = first["eval/accuracy_ended" if ended else "eval/accuracy"]
+        assert first["eval/accuracy_at_budget"] == wanted == trainer.guards.on["held_out_loss"].first[0]
 
 
 def test_what_earlier_attempts_measured(tmp_path):

@@ -23,6 +23,7 @@ class Trace:
     prompt_ids: tuple[int, ...]
     text: str
     correct: float | None
+    """0 where a correct answer stands in a truncated sample, as in training."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,4 +78,6 @@ def read_traces(evaluator: Any, run: Path, benchmark: str | None) -> Iterator[Tr
             _, data, _ = load_benchmark(benchmark or name, **how)
             prompts[name] = {row["prompt_id"]: evaluator.render(row["prompt"]) for row in data}
         if record["problem_id"] in prompts[name]:
-            yield Trace(record["problem_id"], prompts[name][record["problem_id"]], record["text"], record["correct"])
+            prompt, correct = prompts[name][record["problem_id"]], record["correct"]
+            ended = 0 if correct and record.get("truncated") else correct
+            yield Trace(record["problem_id"], prompt, record["text"], ended)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import TrainerCallback
 
 from tersely.checks import SpecError
+from tersely.rl.guards.accuracy import HeldOutLoss
 from tersely.rl.guards.guard import Counting
 from tersely.rl.guards.kinds import guards_of
 from tersely.rl.guards.loss import check_loss
@@ -27,6 +29,11 @@ class GuardFeed(TrainerCallback):
         self.trainer, self.on = trainer, guards_of(section)
         self.heard: dict[str, list[float]] = {}
         self.stopping: str | None = None
+
+    @property
+    def cap(self) -> int:
+        """The recipe's."""
+        return self.trainer.args.max_completion_length
 
     @property
     def engine_gap(self) -> Counting:
@@ -48,6 +55,13 @@ class GuardFeed(TrainerCallback):
         guard = self.on.get("held_out_loss")
         if isinstance(guard, Counting):
             self._hear(guard, step, accuracy)
+
+    def held_out_before(self, measured: Sequence[tuple[int, float]]) -> None:
+        """(step, accuracy) of earlier attempts, for a guard that no checkpoint has told of them. Nothing is done about them."""
+        guard = self.on.get("held_out_loss")
+        if isinstance(guard, HeldOutLoss) and not guard.first:
+            for step, accuracy in measured:
+                guard.seen(step, accuracy)
 
     def on_step_end(self, args, state, control, **kwargs):
         means = {name: statistics.fmean(values) for name, values in self.heard.items()}
@@ -92,10 +106,14 @@ class GuardFeed(TrainerCallback):
         self.trainer.rollback.ask(f"guard not_finite: the loss is {loss.item()}", good_until=step)
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: guard.state_dict() for name, guard in self.on.items() if isinstance(guard, Counting)}
+        states = {name: guard.state_dict() for name, guard in self.on.items() if isinstance(guard, Counting)}
+        return {"cap": self.cap, **states}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """A guard that was off, or another one, begins anew."""
+        """A guard that was off, or another one, begins anew; under another cap all of them do: what they compare with, the
+        lengths and truncation of the beginning, is that of the old one."""
+        if state.get("cap", self.cap) != self.cap:
+            return
         for name, guard in self.on.items():
             if isinstance(guard, Counting) and name in state:
                 guard.load_state_dict(state[name])

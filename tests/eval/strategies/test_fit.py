@@ -66,6 +66,22 @@ def test_a_probe_from_traces(run, tmp_path, capsys):
     assert "held_out_accuracy" in capsys.readouterr().out and load_probe(str(path))["w2"].shape[0] == 3
 
 
+def test_a_correct_answer_of_a_truncated_trace_does_not_count(run, tmp_path):
+    import json
+
+    from tersely.eval.engines import transformers_evaluator
+    from tersely.eval.strategies.fit import read_traces
+
+    lines = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    right = next(record for record in lines if record["correct"] == 1 and not record["truncated"])
+    right["truncated"] = True
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in lines))
+    (tmp_path / "run.json").write_text((run / "run.json").read_text())
+    evaluator = transformers_evaluator("testbed", verifier=object())
+    before, after = (sum(t.correct for t in read_traces(evaluator, place, None)) for place in (run, tmp_path))
+    assert after == before - 1
+
+
 def test_labels():
     rates, entropies = torch.tensor([1.0, 1.0, 0.5, 0.25]), torch.tensor([0.9, 0.1, 0.5, 0.9])
     assert label(rates, entropies).tolist() == [0, 1, 1, 2]

@@ -84,6 +84,29 @@ def test_a_resume_keeps_what_the_guards_have_seen(make_trainer, tmp_path):
     assert [event["step"] for event in events(tmp_path)] == [5]
 
 
+def test_under_another_cap_the_guards_begin_anew(make_trainer, tmp_path):
+    """Most completions that ended within the old cap are truncated at the new one, as was asked for."""
+    specs = {"unending": {"warmup": 2}}
+    guarded(make_trainer, tmp_path, specs, shorten_at=99, max_steps=3, max_completion_length=48).train()
+    resumed = str(tmp_path / "run" / "checkpoint-3")
+    for cap, anew in ((48, False), (3, True)):
+        trainer = guarded(make_trainer, tmp_path, specs, shorten_at=99, max_steps=4, max_completion_length=cap)
+        trainer.guards.load_state_dict(checkpoint.component_state(resumed)["guards"])
+        assert (trainer.guards.on["unending"].last == []) is anew
+        assert (trainer.guards.on["length_collapse"].first == []) is anew
+
+
+def test_the_bases_accuracy_is_known_where_no_checkpoint_was_saved_before_the_restart(make_trainer):
+    trainer = make_trainer(guards={"held_out_loss": {"action": "stop"}})
+    trainer.guards.held_out_before([(0, 0.9), (2, 0.7)])
+    assert trainer.guards.stopping is None, "what was measured before the restart was acted on then"
+    trainer.guards.held_out(4, 0.85)
+    trainer.guards.held_out(6, 0.75)
+    assert "from 90.0% at the beginning to 75.0%" in trainer.guards.stopping
+    trainer.guards.held_out_before([(0, 0.1)])
+    assert trainer.guards.on["held_out_loss"].first == [0.9], "a checkpoint knows better"
+
+
 def test_a_loss_that_is_no_number_goes_back_where_it_is_told_to(make_trainer, tmp_path):
     trainer = guarded(make_trainer, tmp_path, {"not_finite": {"action": "roll_back"}}, shorten_at=99)
     whole = type(trainer)._compute_loss
