@@ -4,7 +4,8 @@
     t(s)        max((2 P + s k (p + m / 2)) / (E_b bandwidth), 2 P s / (E_f flops)) + o
     S           min(R, max_num_seqs, vLLM's cache / (k (p + m)))
     training    R (p + m) tokens; 2 P + 2 L h_q d (p + m) FLOPs per token of a forward pass, three times that with the
-                backward pass, four times with gradient checkpointing; one more forward pass for the old log-probs
+                backward pass, four times with gradient checkpointing; one more forward pass where the old policy's
+                log-probs or entropies have to be known before the update
 
 Symbols: R rows of one rank in a generation batch, m mean tokens of an answer, p of a prompt, P parameters, L layers, h_q
 and h_kv heads, d head size, k = 4 L h_kv d bytes of cache per token, o seconds that one decode step costs besides.
@@ -131,8 +132,8 @@ class Workload:
     max_num_seqs: int = 256
     vllm_bytes: int = 0
     """vLLM's share of the GPU; 0 for engine: transformers."""
-    updates: int = 1
-    """Optimizer steps, num_iterations included."""
+    pass_before: bool = False
+    """Is there a forward pass more, before the update?"""
     iterations: int = 1
     checkpointing: bool = False
 
@@ -156,10 +157,16 @@ class Workload:
             draws=expected_draws(kept, run.max_resample_rounds),
             max_num_seqs=run.max_num_seqs,
             vllm_bytes=vllm,
-            updates=batch.updates_per_batch * args.num_iterations,
+            pass_before=pass_before_update(run, args),
             iterations=args.num_iterations,
             checkpointing=bool(setting(args, "gradient_checkpointing")),
         )
+
+
+def pass_before_update(run: Any, args: Any) -> bool:
+    """Does `tersely.rl.old_policy` make a pass over all rows? With several optimizer steps a batch, or where a component
+    needs entropies."""
+    return run.updates_per_batch * args.num_iterations > 1 or "entropy" in run.objective().needs
 
 
 def cache_per_token(shape: Shape, width: int = 2) -> int:
@@ -199,7 +206,7 @@ def seconds(shape: Shape, work: Workload, gpu: Gpu) -> dict[str, float]:
     one = work.rows * length * forward / (FLOPS_SHARE * flops)
     return {
         "generate": drawn * work.mean / together * step(together) + tail + prefill,
-        "old_logps": one if work.updates > 1 or work.vllm_bytes else 0.0,
+        "old_logps": one if work.pass_before else 0.0,
         "update": one * (4 if work.checkpointing else 3) * work.iterations,
         "longest": work.cap * step(together),
     }

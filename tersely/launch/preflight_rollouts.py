@@ -12,7 +12,7 @@ from typing import Any
 from tersely.checks import SpecError
 from tersely.launch.findings import Finding
 from tersely.launch.outline import batches_of, hours_of, steps_line, time_line
-from tersely.launch.planning import duration, expected_draws
+from tersely.launch.planning import duration, expected_draws, pass_before_update
 from tersely.rl.guards.kinds import Repetition, Undecided, guards_of
 from tersely.rl.prompting import all_prompt_ids, prompt_ids
 
@@ -311,11 +311,10 @@ def measured_lines(
 ) -> tuple[list[str], float]:
     """The plan in words, and its hours. Generation at the rate just measured, updates at the time just measured."""
     plan = run.batch_plan(ranks)
-    updates = plan.updates_per_batch * args.num_iterations
     draws = expected_draws(trial.kept, run.max_resample_rounds)
     generate = plan.rows_per_rank * draws * trial.mean_tokens / trial.tokens_per_s
-    # old log-probs are a forward pass more, about a third, where they are not the policy's own
-    passes = args.num_iterations + (1 / 3 if updates > 1 or run.engine != "transformers" else 0)
+    # a forward pass more is about a third of an update
+    passes = args.num_iterations + (1 / 3 if pass_before_update(run, args) else 0)
     train = plan.micro_batches * passes * update_s
     hours = batches_of(run, args) * (generate + train) / 3600
     time_text = (

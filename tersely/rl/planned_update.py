@@ -155,11 +155,10 @@ class PlannedUpdate:
         self._made_at = trainer._step
         self._ask()
         signal, rows = self._signal(batch), batch.pop("row")
-        shares = self._shares(signal, rows)
-        if self.reason is None:
-            trainer._buffered_inputs, self._idle = self._plan(batch, shares, signal.tolist())
-        else:
-            trainer._buffered_inputs, self._idle = self._cut_as_trl(batch, shares)
+        kept = self._kept(self._shares(signal, rows), signal.tolist())
+        make = self._plan if self.reason is None else self._cut_as_trl
+        trainer._buffered_inputs, self._idle = make(batch, kept)
+        trainer._observe_left_out(batch, sorted(set(range(len(rows))) - {row for share in kept for row in share}))
 
     @property
     def place(self) -> int:
@@ -210,24 +209,27 @@ class PlannedUpdate:
         mine = [window[row] for row in rows.tolist()]
         return [[i for i, w in enumerate(mine) if w == number] for number in range(windows)]
 
-    def _cut_as_trl(self, batch: dict[str, Any], shares: list[list[int]]) -> Any:
+    def _kept(self, shares: list[list[int]], signal: list[bool]) -> list[list[int]]:
+        """This rank's rows of each update window that go through the model: with TRL's cut all, unless none trains."""
+        if self.reason is None:
+            return [[row for row in share if signal[row]] for share in shares]
+        return [share if trained else [] for share, trained in zip(shares, self._trained, strict=True)]
+
+    def _cut_as_trl(self, batch: dict[str, Any], kept: list[list[int]]) -> tuple[list[dict[str, Any]], list[bool]]:
         """Micro-batches of equal row counts; of a window in which nothing trains one row without loss is left."""
         steps, spare = self.trainer.args.gradient_accumulation_steps, without_loss(batch)
         parts: list[dict[str, Any]] = []
         idle: list[bool] = []
-        for share, trained in zip(shares, self._trained, strict=True):
-            parts += split_tensor_dict(take(batch, share), steps) if trained else [spare] * steps
-            idle += [not trained] * (steps - 1) + [False]
+        for share in kept:
+            parts += split_tensor_dict(take(batch, share), steps) if share else [spare] * steps
+            idle += [not share] * (steps - 1) + [False]
         return parts, idle
 
-    def _plan(
-        self, batch: dict[str, Any], shares: list[list[int]], signal: list[bool]
-    ) -> tuple[list[dict[str, Any]], list[bool]]:
+    def _plan(self, batch: dict[str, Any], kept: list[list[int]]) -> tuple[list[dict[str, Any]], list[bool]]:
         args, accelerator = self.trainer.args, self.trainer.accelerator
         steps, rows = args.gradient_accumulation_steps, args.per_device_train_batch_size
         completion, prompt = (batch[f"{part}_mask"].sum(1).tolist() for part in ("completion", "prompt"))
         width = batch["completion_ids"].shape[1] + batch["prompt_ids"].shape[1]
-        kept = [[row for row in share if signal[row]] for share in shares]
         cuts = []
         for share in kept:
             parts = cut([completion[r] for r in share], [prompt[r] for r in share], rows * width, steps)

@@ -4,7 +4,7 @@
     _tokenize_prompts                 prefills
     _generate_single_turn             the engine, one seed a sample
     _calculate_rewards                verify, gather, filter, reward, advantage: on whole groups
-    _compute_loss                     the policy, then aggregate
+    _compute_loss                     the policy, then aggregate; what it shows of the old policy (in `OldPolicyPass`)
     get_train_dataloader              one stream of prompts, exact under resume (in `PromptRows`)
     _save_checkpoint                  memory, component state, a manifest that tells whole from partial (in `Saving`)
     _maybe_log_save_evaluate          back to the last good checkpoint, where somebody asked (in `RollsBack`)
@@ -33,7 +33,6 @@ from tersely.rl.deadlines import beat, beat_at_each_pass
 from tersely.rl.drawing import Drawing
 from tersely.rl.empty_update import EmptyUpdate
 from tersely.rl.engine import Generation, GenerationRequest
-from tersely.rl.engine_gap import check_gap, gap, over_ranks
 from tersely.rl.facts import completion_rows, group_metrics, rollouts_from_facts
 from tersely.rl.grading import Grader
 from tersely.rl.guards.feed import Guarded, GuardFeed
@@ -228,31 +227,25 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         output["rows_in_batch"] = kept.sum().to(device)
         output["correct"] = self._correct[local].to(device)
         output["row"] = torch.arange(rank * rows, (rank + 1) * rows, device=device)
-        if "sampling_per_token_logps" in output:
-            self._measure_gap(output["sampling_per_token_logps"], mask)
-        if self._old_pass is not None:
-            output.setdefault("old_per_token_logps", fit_columns(self._old_pass[0], mask.shape[1]))
-        self._record_entropies(mask, output["correct"])
+        self._begin_observing(output)
         return output
-
-    def _measure_gap(self, sampler_logps: Tensor, mask: Tensor) -> None:
-        """Rule: the engine samples from the current weights, or the run stops."""
-        own = gap(sampler_logps, fit_columns(self.drawing.logp(*self._policy_pass()), mask.shape[1]), mask)
-        measured = over_ranks(gather_object([own]))
-        for name, value in measured.items():
-            self._record(f"engine_gap/{name}", value)
-        check_gap(self.guards.engine_gap, measured, self.state.global_step, self.engine.facts())
 
     # ---- loss ----
 
     def _compute_loss(self, model, inputs):
         inputs = trimmed(inputs)
-        mask = inputs["train_mask"]
         if self.loss_type in TRL_LOSSES:
-            loss = super()._compute_loss(model, {**inputs, "tool_mask": mask})
+            loss = super()._compute_loss(model, {**inputs, "tool_mask": inputs["train_mask"]})
             recorded = self._metrics["train" if self.model.training else "eval"]
             recorded[OF_TRAINED].append(recorded["entropy"].pop())
-            return loss
+        else:
+            loss = self._objective_loss(model, inputs)
+        self._observe_update(inputs)
+        return loss
+
+    def _objective_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """The policy's loss of a micro-batch."""
+        mask = inputs["train_mask"]
         input_ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
         logps, entropies, aux_loss = self._get_per_token_logps_and_entropies(
@@ -267,7 +260,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         policy = self.objective.policy_in_force()
         batch = TokenBatch(
             logp=logps,
-            old_logp=inputs.get("old_per_token_logps", logps.detach()),
+            old_logp=inputs.get("old_per_token_logps", logps.detach()),  # TRL gives none with one step a batch
             entropy=entropies.detach(),
             mask=mask,
             advantage=(advantage.unsqueeze(1) if advantage.dim() == 1 else advantage).expand_as(logps),

@@ -220,8 +220,7 @@ class Step:
         update = PlannedUpdate(trainer)
         update._ask()
         signal = update._signal(batch)
-        shares = update._shares(signal, mine)
-        parts, idle = update._plan(batch, shares, signal.tolist())
+        parts, idle = update._plan(batch, update._kept(update._shares(signal, mine), signal.tolist()))
         steps = self.args.gradient_accumulation_steps
         for number, (part, skipped) in enumerate(zip(parts, idle, strict=True)):
             if not skipped:

@@ -146,7 +146,7 @@ def test_entropies_of_the_old_policy_arrive_once(make_trainer):
     _, output = one_batch(trainer)
     ids, entropy, length = seen[0]
     assert ids.shape == entropy.shape and ((ids >= 0).sum(1) == length).all()
-    assert (entropy[ids >= 0] > 0).all() and output["old_per_token_logps"].shape == entropy.shape
+    assert (entropy[ids >= 0] > 0).all() and "old_per_token_logps" not in output, "one step a batch: the ratio is 1"
 
 
 def test_an_adapter_s_reference_pass_is_not_taken_for_the_old_policy(make_trainer):
@@ -159,7 +159,8 @@ def test_an_adapter_s_reference_pass_is_not_taken_for_the_old_policy(make_traine
     trainer._scored = lambda output: seen.append(scored(output)) or seen[-1]
     trainer.train()
     last = seen[-1]
-    assert (last["old_per_token_logps"] - last["ref_per_token_logps"]).abs().max() > 1e-3
+    old = trainer._old_pass[0]
+    assert (old - last["ref_per_token_logps"][:, : old.shape[1]]).abs().max() > 1e-3
     rows = [row for row in trainer.state.log_history if "ratio/max_log" in row]
     assert [row["ratio/max_log"] for row in rows] == [0.0, 0.0], "one step a batch: nothing has moved since it was made"
 
@@ -200,7 +201,7 @@ def reporting(make_trainer):
 
 
 def test_the_gap_that_stops_a_run_is_that_of_all_ranks(reporting, monkeypatch):
-    from tersely.rl import trainer as module
+    from tersely.rl import old_policy as module
     from tersely.rl.engine_gap import StaleEngineError
 
     gather = module.gather_object
@@ -211,10 +212,11 @@ def test_the_gap_that_stops_a_run_is_that_of_all_ranks(reporting, monkeypatch):
         return own + [far] if own and isinstance(own[0], dict) and "tokens" in own[0] else own
 
     trainer, _ = reporting()
-    one_batch(trainer)
+    before = [parameter.clone() for parameter in trainer.model.parameters()]
     monkeypatch.setattr(module, "gather_object", with_another_rank)
     with pytest.raises(StaleEngineError, match="differ by"):
-        one_batch(trainer)
+        trainer.train()
+    assert all(map(torch.equal, before, trainer.model.parameters())), "found before the weights moved"
 
 
 def test_padding_to_a_multiple_fits_the_old_pass(reporting):
