@@ -340,15 +340,16 @@ def make_engine(run: Any, args: Any, tokenizer: Any, sampling: Any = None) -> An
     if run.engine == "vllm_server":
         from tersely.rl.vllm_server import ServerEngine
 
-        limit = 0.9 * run.deadline_seconds  # so that the server is named before the phase that waits for it
+        # no progress for this long, like the deadline itself, and before it, so that the server is named
+        limit = 0.9 * run.deadline_seconds
         return ServerEngine(
             run.servers,
             tokenizer,
             weights_dir=Path(run.run_dir) / "served_weights",
             start_s=min(600.0, limit),
-            answer_s=limit,
             sync_s=min(600.0, limit),
             probe_s=min(60.0, limit / 4),
+            silent_s=limit,
         )
     from tersely.rl.models import model_location
     from tersely.rl.vllm_engine import VLLMEngine

@@ -1,10 +1,10 @@
 """No wait without an end: each rank says what it is doing, and a run that makes no progress is stopped by name.
 
-Progress is a new phase (`now`) or a heartbeat inside one (`beat`): a decoding step or a finished request of an engine, a
-micro-batch, a part of the log-prob pass. `deadline_seconds` bounds the time without any, however long a step takes. A rank
-that waits for others makes no progress of its own, so it also looks at theirs: it ends the run where no rank has moved for
-`deadline_seconds`, counted anew from half of it, when it begins to look. `ddp_timeout` (a day unless stated) only bounds
-waits that this misses.
+Progress is a new phase (`now`) or a heartbeat inside one (`beat`): a decoding step of an engine (tokens that a server
+counts), a finished request, a micro-batch, a part of the log-prob pass. `deadline_seconds` bounds the time without any,
+however long a step takes. A rank that waits for others makes no progress of its own, so it also looks at theirs: it
+ends the run where no rank has moved for `deadline_seconds`, counted anew from half of it, when it begins to look.
+`ddp_timeout` (a day unless stated) only bounds waits that this misses.
 
 Every rank keeps `run_dir/ranks/rank-<n>.json`: its process, host, phase, heartbeats, and when it was last alive. A thread
 of its own writes it, so that a rank that waits is told from one that is gone. Where the time is up, or a collective
@@ -121,7 +121,7 @@ class Watch:
         print(
             f"error: rank {self.rank} has been in '{self.phase}' for {waited:.0f} s without progress, past deadline_seconds "
             f"{self.deadline_s:.0f}.{_lock_waited_for()}{others} Where it stands follows. The last whole checkpoint stays; "
-            "`--resume` goes on from it. Raise deadline_seconds where one request or one micro-batch may take longer",
+            "`--resume` goes on from it. Raise deadline_seconds where one micro-batch or one checkpoint may take longer",
             file=sys.stderr,
             flush=True,
         )

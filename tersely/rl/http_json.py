@@ -23,17 +23,26 @@ class ServerDown(RuntimeError):
     """No answer in time, no connection, or a 5xx."""
 
 
-def call(address: str, path: str, body: Any = None, *, timeout_s: float, key: str | None = None) -> Any:
-    """GET, or POST where there is a body; the decoded answer (None where it is empty).
+def call(address: str, path: str, body: Any = None, *, timeout_s: float | None, key: str | None = None) -> Any:
+    """GET, or POST where there is a body; the decoded answer (None where it is empty). `timeout_s` None waits for ever.
 
     Raises `ServerRefused` (4xx) or `ServerDown`, both with the address and what was said.
     """
+    text = read(address, path, body, timeout_s=timeout_s, key=key)
+    try:
+        return json.loads(text) if text.strip() else None
+    except ValueError as error:
+        raise ServerDown(f"{address}{path} answered something that is no JSON: {text[:80]!r}") from error
+
+
+def read(address: str, path: str, body: Any = None, *, timeout_s: float | None, key: str | None = None) -> bytes:
+    """The same, as it was sent."""
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address + path, data=data, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:
-            text = answer.read()
+            return answer.read()
     except urllib.error.HTTPError as error:
         said = error.read(500).decode("utf-8", "replace").strip() or error.reason
         kind = ServerRefused if error.code < 500 and error.code not in (408, 429) else ServerDown
@@ -43,10 +52,6 @@ def call(address: str, path: str, body: Any = None, *, timeout_s: float, key: st
         late = isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError)
         said = f"no answer within {timeout_s:g} s" if late else str(error)
         raise ServerDown(f"{address}{path}: {said}") from error
-    try:
-        return json.loads(text) if text.strip() else None
-    except ValueError as error:
-        raise ServerDown(f"{address}{path} answered something that is no JSON: {text[:80]!r}") from error
 
 
 def wait_until_up(

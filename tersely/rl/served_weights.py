@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tersely.rl.deadlines import beat
 from tersely.rl.http_json import ServerDown, ServerRefused
 from tersely.rl.weight_group import BUCKET_BYTES, NCCL, Transport, WeightGroup
 
@@ -125,6 +126,7 @@ class ServedWeights:
         asked = list(addresses)
         with ThreadPoolExecutor(max(1, len(asked))) as pool:
             made = dict(zip(asked, pool.map(one, asked), strict=True))
+        beat()
         return {address: result for address, result in made.items() if address not in down}
 
     def _begin(self, address: str, name: str) -> str:
@@ -184,6 +186,7 @@ class ServedWeights:
                 self._group.send(tensors)
             if last:
                 self._group.end()
+            beat()
         except Exception as error:
             down.update({at: f"{at}: sending it the weights failed: {error}" for at in addresses})
             return []

@@ -19,19 +19,22 @@ from typing import Any
 from tersely.checks import SpecError
 from tersely.rl.engine import NEUTRAL, Generation, GenerationRequest, fixed_and_extra, processors_for
 from tersely.rl.engine_gap import StaleEngineError
-from tersely.rl.http_json import ServerDown, ServerRefused, call, wait_until_up
+from tersely.rl.http_json import ServerDown, ServerRefused, call, read, wait_until_up
 from tersely.rl.served_weights import ServedWeights
 from tersely.rl.vllm_key import VARIABLE
 from tersely.rl.vllm_stream import Stream
+
+COUNTERS = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
+"""Of a server's /metrics."""
 
 
 class ServerEngine:
     """Generates on the servers at `addresses` (a list, or one text with commas).
 
     `weights_dir` must be one that servers without NCCL see under the same path, and this run's own. `concurrency`
-    requests are under way at once on each server. Deadlines, seconds: `start_s` for a server to come up, `answer_s` for one
-    completion, `sync_s` for one server to load the weights, `probe_s` for a server with requests under way to say that
-    it lives. The key of the servers is TERSELY_SERVER_KEY of the environment. Raises `ServerDown` where no server is
+    requests are under way at once on each server. Deadlines, seconds: `start_s` for a server to come up, `sync_s` for one
+    to load the weights, `probe_s` for one with requests under way to say that it lives, `silent_s` for it to make a token or
+    an answer. The key of the servers is TERSELY_SERVER_KEY of the environment. Raises `ServerDown` where no server is
     left, `StaleEngineError` for an answer from other weights, `SpecError` for what a server refuses.
     """
 
@@ -45,7 +48,7 @@ class ServerEngine:
         weights_dir: Path | str,
         concurrency: int = 128,
         start_s: float = 600.0,
-        answer_s: float = 1800.0,
+        silent_s: float = 1800.0,
         sync_s: float = 600.0,
         probe_s: float = 60.0,
     ):
@@ -54,7 +57,7 @@ class ServerEngine:
         if not self.addresses:
             raise SpecError("no server address was given; it looks like http://host:8000")
         self.tokenizer, self.concurrency, self.start_s = tokenizer, concurrency, start_s
-        self.answer_s, self.probe_s = answer_s, probe_s
+        self.silent_s, self.probe_s = silent_s, probe_s
         self.weights = ServedWeights(self.addresses, self._call, Path(weights_dir), sync_s)
         self._busy_s, self._began, self._ended = 0.0, math.inf, 0.0
         self._answered: dict[str, int] = {}
@@ -139,7 +142,9 @@ class ServerEngine:
             concurrency=self.concurrency,
             down=self.down,
             healthy=self._silent,
+            tokens=self._tokens,
             probe_s=min(20.0, self.probe_s),
+            silent_s=self.silent_s,
         )
 
     def _require(self, processors: list[str]) -> None:
@@ -169,6 +174,15 @@ class ServerEngine:
             return f"{error} (its process may be stopped or its machine out of reach)"
         return None
 
+    def _tokens(self, address: str) -> float | None:
+        """Tokens that the server has read and made since it started, for whoever asked; None where it does not count."""
+        try:
+            text = read(address, "/metrics", timeout_s=self.probe_s, key=self._key).decode("utf-8", "replace")
+            counts = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(COUNTERS)]
+        except (ServerDown, ServerRefused, ValueError, IndexError):
+            return None
+        return sum(counts) if counts else None
+
     def _one(self, address: str, request: GenerationRequest, common: dict[str, Any]) -> Generation:
         body = {
             **common,
@@ -179,7 +193,7 @@ class ServerEngine:
             "stop_token_ids": [*common["stop_token_ids"], *request.stop_ids],
             **({"logit_bias": {str(token): -100 for token in request.banned_ids}} if request.banned_ids else {}),
         }
-        choice = self._call(address, "/v1/completions", body, self.answer_s)["choices"][0]
+        choice = self._call(address, "/v1/completions", body, timeout_s=None)["choices"][0]
         ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
         if ids is None or logprobs is None or len(ids) != len(logprobs):
             raise ServerRefused(
@@ -236,6 +250,6 @@ class ServerEngine:
         """The servers are their owner's; only the folder of weights is ours."""
         self.weights.close()
 
-    def _call(self, address: str, path: str, body: Any = None, timeout_s: float = 60.0) -> Any:
+    def _call(self, address: str, path: str, body: Any = None, timeout_s: float | None = 60.0) -> Any:
         """With the servers' key."""
         return call(address, path, body, timeout_s=timeout_s, key=self._key)

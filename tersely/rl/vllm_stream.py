@@ -1,11 +1,13 @@
 """Requests under way on several servers: the least busy one takes the next, answers are had as they come.
 
-More may be added while others run. A server that stops answering, or whose process is stopped, leaves its requests to
-the others; the stream ends with an error when none is left.
+More may be added while others run. A server that stops answering, whose process is stopped, or that makes no progress
+leaves its requests to the others; the stream ends with an error when none is left. One answer may take as long as it takes:
+progress is a token that a server made, for whoever asked.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -25,6 +27,9 @@ class _Server:
     busy_s: float = 0.0
     since: float = 0.0
     answered: int = 0
+    tokens: float | None = None
+    moved: float = 0.0
+    """When it last made progress."""
 
 
 class Stream:
@@ -32,7 +37,9 @@ class Stream:
 
     `ask(address, request)` answers one request or raises `ServerDown`; any other error ends the stream and is raised by
     `ready`. `healthy(address)` is asked every `probe_s` of servers with requests under way: they may take long to answer,
-    and must not be waited for where nobody is there any more. `down` (address -> why) is read and written.
+    and must not be waited for where nobody is there any more. `tokens(address)` is a count that grows while it works, None
+    where it has none; one that neither counts on nor answers for `silent_s` is given up. `down` (address -> why) is read and
+    written.
     """
 
     def __init__(
@@ -43,9 +50,12 @@ class Stream:
         concurrency: int,
         down: dict[str, str],
         healthy: Callable[[str], str | None] = lambda address: None,
+        tokens: Callable[[str], float | None] = lambda address: None,
         probe_s: float = 20.0,
+        silent_s: float = math.inf,
     ):
-        self.ask, self.concurrency, self.down, self.healthy, self.probe_s = ask, concurrency, down, healthy, probe_s
+        self.ask, self.concurrency, self.down, self.healthy, self.tokens = ask, concurrency, down, healthy, tokens
+        self.probe_s, self.silent_s = probe_s, silent_s
         self.waiting: deque[tuple[Hashable, GenerationRequest]] = deque()
         self.answers: deque[tuple[Hashable, Generation]] = deque()
         self.servers = {address: _Server() for address in addresses}
@@ -115,7 +125,7 @@ class Stream:
                 return
             key, request = self.waiting.popleft()
             if not server.running:
-                server.since = time.monotonic()
+                server.since = server.moved = time.monotonic()
             server.running[key] = request
             threading.Thread(target=self._serve, args=(address, key, request), daemon=True).start()
 
@@ -144,7 +154,7 @@ class Stream:
 
     def _stop(self, server: _Server, key: Hashable) -> None:
         del server.running[key]
-        self.ended = time.monotonic()
+        self.ended = server.moved = time.monotonic()
         if not server.running:
             server.busy_s += self.ended - server.since
 
@@ -157,12 +167,24 @@ class Stream:
             self._stop(server, key)
 
     def _probe(self) -> None:
-        """Every `probe_s`: does every server with requests under way still answer at all?"""
+        """Every `probe_s`: does every server with requests under way still answer at all, and make progress?"""
         if time.monotonic() < self._probed + self.probe_s:
             return
         for address in [one for one in self._live() if self.servers[one].running]:
-            if reason := self.healthy(address):
+            if reason := self.healthy(address) or self._standing_still(address):
                 with self._change:
                     self._lose(address, reason)
                     self._start()
         self._probed = time.monotonic()
+
+    def _standing_still(self, address: str) -> str | None:
+        """Why a server that answers probes must be given up all the same. Its tokens are progress of this rank."""
+        server, tokens = self.servers[address], self.tokens(address)
+        with self._change:
+            if tokens is not None and tokens != server.tokens:
+                server.tokens, server.moved = tokens, time.monotonic()
+                beat()
+            silent = time.monotonic() - server.moved
+        if silent <= self.silent_s:
+            return None
+        return f"{address}: no token and no answer for {silent:.0f} s, although it answers /health"

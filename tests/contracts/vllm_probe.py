@@ -151,8 +151,9 @@ def sampling() -> dict[str, Any]:
     made._pool = __import__("concurrent.futures").futures.ThreadPoolExecutor(1)
     made.generate([request], temperature=1.0)
     made = object.__new__(rl_engine.ServerEngine)
-    made.addresses, made.models, made.answer_s, made._name = ["a"], {"a": {"id": "m"}}, 1.0, None
-    made.tokenizer, made.concurrency, made.down, made.probe_s = SimpleNamespace(eos_token_id=2), 1, {}, 9.0
+    made.addresses, made.models, made._name = ["a"], {"a": {"id": "m"}}, None
+    made.tokenizer, made.concurrency, made.down = SimpleNamespace(eos_token_id=2), 1, {}
+    made.probe_s = made.silent_s = 9.0
     made._call = lambda address, path, body, timeout_s: bodies.setdefault("rl", body) and answer
     made._able, made._busy_s, made._began, made._answered = set(), 0.0, 0.0, {}
     made.generate([request], temperature=1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
@@ -155,6 +156,30 @@ def test_what_does_not_fit_the_context_is_an_error(engine):
         engine.generate(requests(), temperature=lambda logits: logits)
     with pytest.raises(ValueError, match="made for a fixed temperature"):
         engine.generate(requests(), temperature=HAPOTemperature())
+
+
+@vllm
+@pytest.mark.parametrize("beating", [True, False])
+def test_a_generation_longer_than_the_deadline_goes_on_as_each_step_is_progress(engine, tmp_path, monkeypatch, beating):
+    """The real watch beside the real engine, whose steps are slowed so that the whole outlasts the deadline."""
+    from tersely.rl import deadlines, vllm_engine
+
+    core, gave_up = engine.llm.llm_engine.engine_core, []
+    output = core.get_output
+    monkeypatch.setattr(core, "get_output", lambda: time.sleep(0.03) or output())
+    if not beating:
+        monkeypatch.setattr(vllm_engine, "beat", lambda: None)
+    watch = deadlines.Watch(tmp_path, 2.0)
+    monkeypatch.setattr(watch, "_give_up", gave_up.append)
+    monkeypatch.setattr(deadlines, "_watch", watch)
+    asked = [GenerationRequest((5, 6, 7), seed, 200, banned_ids=(engine.tokenizer.eos_token_id,)) for seed in range(4)]
+    watch.start()
+    try:
+        made = engine.generate(asked)
+    finally:
+        watch.stop()
+    assert [len(one.token_ids) for one in made] == [200] * 4
+    assert not gave_up and watch.beats > 200 if beating else gave_up
 
 
 @vllm

@@ -62,7 +62,7 @@ def engine(servers, folder, tmp_path):
         load_tokenizer(str(folder)),
         weights_dir=tmp_path,
         concurrency=4,
-        answer_s=60.0,
+        silent_s=60.0,
     )
     yield made
     made.close()
@@ -89,6 +89,13 @@ def test_samples_are_the_same_from_every_server(engine, model, monkeypatch):
     for only in engine.addresses:
         monkeypatch.setattr(engine, "down", {at: "not asked" for at in engine.addresses if at != only})
         assert [g.token_ids for g in engine.generate(asked[::-1])][::-1] == [g.token_ids for g in together]
+
+
+def test_servers_count_their_tokens_which_is_progress(engine, model):
+    before = [engine._tokens(address) for address in engine.addresses]
+    engine.generate(requests())
+    after = [engine._tokens(address) for address in engine.addresses]
+    assert None not in before and all(b < a for b, a in zip(before, after, strict=True))
 
 
 def test_an_adaptive_temperature_over_http(engine, model):

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tersely.rl import vllm_stream
 from tersely.rl.engine import Generation, GenerationRequest
 from tersely.rl.http_json import ServerDown, ServerRefused
 from tersely.rl.vllm_stream import Stream
@@ -95,6 +96,28 @@ def test_a_server_that_falls_silent_is_not_waited_for():
     assert list(down) == [TWO[0]] and time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_an_answer_may_take_longer_than_a_server_may_stand_still(works, monkeypatch):
+    """Both answer every probe; the slow one counts tokens, which may be those of other clients, or none."""
+    beats, down, began = [], {}, time.monotonic()
+    monkeypatch.setattr(vllm_stream, "beat", lambda: beats.append(1))
+
+    def ask(address, one):
+        time.sleep(1.5 if address == TWO[0] else 0.0)
+        return answer(one.seed)
+
+    def tokens(address):
+        return time.monotonic() if works else 7.0
+
+    with stream(ask, down=down, tokens=tokens, probe_s=0.1, silent_s=0.5) as made:
+        for i in range(4):
+            made.add(i, request(i))
+        assert collected(made, 4) == {i: answer(i) for i in range(4)}
+    took = time.monotonic() - began
+    assert (list(down), took > 1.4) == (([], True) if works else ([TWO[0]], False))
+    assert len(beats) > 8 if works else "no token and no answer for" in down[TWO[0]]
+
+
 def test_no_server_left_and_a_refusal_end_it():
     def gone(address, one):
         raise ServerDown(f"{address}: gone")
@@ -146,7 +169,7 @@ def test_a_served_request_says_where_it_ends_and_what_it_must_not_draw():
     from tersely.rl.vllm_server import ServerEngine
 
     engine, sent = object.__new__(ServerEngine), []
-    engine.models, engine.answer_s, engine._name = {"a": {"id": "m"}}, 1.0, None
+    engine.models, engine._name = {"a": {"id": "m"}}, None
     choice = {"token_ids": [4, 7], "logprobs": {"token_logprobs": [-0.1, -0.2]}, "finish_reason": "stop"}
     engine._call = lambda address, path, body, timeout_s: sent.append(body) or {"choices": [choice]}
     common = {"stop_token_ids": [2]}
