@@ -9,12 +9,15 @@ from typing import Any
 from tersely.checks import SpecError, require_range
 from tersely.launch import planning
 from tersely.launch.findings import Finding
-from tersely.launch.planning import Gpu, Target, Workload, duration, known_rows, seconds
+from tersely.launch.memory import checkpoint_bytes
+from tersely.launch.planning import GIB, Gpu, Target, Workload, duration, known_rows, seconds
 
 PROMPT_TOKENS = 200
 """Tokens of a prompt where none was read."""
 CALM = 0.5
 """Share of deadline_seconds that a wait may take without a warning."""
+DISK_RATE = 0.2e9
+"""Bytes per second that a shared file system is taken to write or read."""
 
 
 def dry_run(recipe: dict[str, Any], options: Any) -> int:
@@ -139,14 +142,33 @@ def time_line(hours: Mapping[str, float], there: Target, basis: str) -> str:
     return f"time: about {each} (arithmetic at {basis}, within a factor of two; saving and evaluating not counted)"
 
 
-def deadline_findings(deadline_s: float, parts: Mapping[str, float], machine: str) -> Iterator[Finding]:
-    """The longest wait without progress, one answer up to the cap, against deadline_seconds."""
-    wait = parts["longest"]
-    text = f"one answer up to the cap takes about {wait:.0f} s{machine}, and deadline_seconds is {deadline_s:g}"
+def waits_without_progress(run: Any, shape: Any, half: bool, how: str, backward_s: float) -> dict[str, float]:
+    """What is no progress while it lasts -> seconds.
+
+    A forward pass, of the update or of a log-prob pass, is progress when it ends, and shorter than the backward pass. So is
+    each decoding step, on a server too, so that answers may take as long as they take.
+    """
+    saved = checkpoint_bytes(shape, half, how)
+    waits = {
+        "the backward pass of a micro-batch at the cap": backward_s,
+        f"a checkpoint of {saved / GIB:.1f} GiB at {DISK_RATE / 1e9:g} GB/s": saved / DISK_RATE,
+    }
+    if run.engine == "vllm_server":
+        waits[f"weights that reach the servers through files at {DISK_RATE / 1e9:g} GB/s"] = (
+            4 * shape.parameters / DISK_RATE
+        )
+    return waits
+
+
+def deadline_findings(deadline_s: float, waits: Mapping[str, float], machine: str) -> Iterator[Finding]:
+    """The longest time without progress against deadline_seconds."""
+    what = max(waits, key=lambda name: waits[name])
+    wait = waits[what]
+    text = f"{what} takes about {wait:.0f} s{machine}, the longest without progress; deadline_seconds is {deadline_s:g}"
     if wait > deadline_s:
-        yield Finding("fail", "deadline", text, f"deadline_seconds of at least {2 * wait:.0f}")
+        yield Finding("fail", "deadline", text, f"deadline_seconds of at least {math.ceil(2 * wait)}")
     elif wait > CALM * deadline_s:
-        yield Finding("warn", "deadline", text, f"deadline_seconds of {2 * wait:.0f}")
+        yield Finding("warn", "deadline", text, f"deadline_seconds of {math.ceil(2 * wait)}")
     else:
         yield Finding("ok", "deadline", text)
 

@@ -136,6 +136,7 @@ class Workload:
     """Is there a forward pass more, before the update?"""
     iterations: int = 1
     checkpointing: bool = False
+    micro_batch: int = 1
 
     @classmethod
     def of(cls, run: Any, args: Any, there: Target, mean: float, prompt: float, kept: float = 1.0) -> Workload:
@@ -160,6 +161,7 @@ class Workload:
             pass_before=pass_before_update(run, args),
             iterations=args.num_iterations,
             checkpointing=bool(setting(args, "gradient_checkpointing")),
+            micro_batch=run.micro_batch,
         )
 
 
@@ -184,7 +186,8 @@ def sequences_at_once(shape: Shape, work: Workload) -> int:
 
 
 def seconds(shape: Shape, work: Workload, gpu: Gpu) -> dict[str, float]:
-    """Seconds of `generate`, `old_logps` and `update` of one generation batch; `longest` of one answer up to the cap."""
+    """Seconds of `generate`, `old_logps` and `update` of one generation batch; of one `decode_step`; and `backward`, of a
+    micro-batch in which every answer has the cap's length."""
     together = sequences_at_once(shape, work)
     if not together:
         raise SpecError("vllm_gpu_memory_utilization: vLLM's share leaves no room for its cache; a larger share")
@@ -201,14 +204,18 @@ def seconds(shape: Shape, work: Workload, gpu: Gpu) -> dict[str, float]:
     drawn = work.engine_rows * work.draws
     prefill = drawn / work.group_size * work.prompt * 2 * shape.parameters / (DECODE_FLOPS_SHARE * flops)
     tail = (work.cap - work.mean) * step(max(1, together / TAIL))
-    length = work.prompt + work.mean
-    forward = 2 * shape.parameters + 2 * shape.layers * shape.heads * shape.head_size * length
-    one = work.rows * length * forward / (FLOPS_SHARE * flops)
+
+    def forward(rows: int, length: float) -> float:
+        each = 2 * shape.parameters + 2 * shape.layers * shape.heads * shape.head_size * length
+        return rows * length * each / (FLOPS_SHARE * flops)
+
+    one = forward(work.rows, work.prompt + work.mean)
     return {
         "generate": drawn * work.mean / together * step(together) + tail + prefill,
         "old_logps": one if work.pass_before else 0.0,
         "update": one * (4 if work.checkpointing else 3) * work.iterations,
-        "longest": work.cap * step(together),
+        "decode_step": step(together),
+        "backward": forward(work.micro_batch, work.prompt + work.cap) * (3 if work.checkpointing else 2),
     }
 
 

@@ -172,14 +172,21 @@ def _with_model(
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     found.append(about.disk_finding(shape, args, there.half, how, None if there.elsewhere else free))
     if options.rollouts != 0 and not failed(found):
-        return _with_rollouts(parts, options, tokenizer, dataset, found, there, shape)
+        return _with_rollouts(parts, options, tokenizer, dataset, found, there, shape, how)
     return []
 
 
 def _with_rollouts(
-    parts: Any, options: Any, tokenizer: Any, dataset: Any, found: list[Finding], there: planning.Target, shape: Any
+    parts: Any,
+    options: Any,
+    tokenizer: Any,
+    dataset: Any,
+    found: list[Finding],
+    there: planning.Target,
+    shape: Any,
+    how: str,
 ) -> list[str]:
-    from tersely.launch.outline import deadline_findings, slowest
+    from tersely.launch.outline import deadline_findings, slowest, waits_without_progress
     from tersely.launch.preflight_rollouts import judge, measured_lines, planned_lines, try_rollouts, update_seconds
     from tersely.launch.train import make_engine
     from tersely.rl.models import load_model, own_engine
@@ -199,11 +206,15 @@ def _with_rollouts(
     rows = len(dataset)
     if there.elsewhere:
         work = planning.Workload.of(run, args, there, trial.mean_tokens, trial.prompt_tokens, trial.kept)
-        found += deadline_findings(run.deadline_seconds, slowest(shape, work, there.kinds), " there")
+        backward_s = slowest(shape, work, there.kinds)["backward"]
+        waits = waits_without_progress(run, shape, there.half, how, backward_s)
+        found += deadline_findings(run.deadline_seconds, waits, " there")
         return planned_lines(trial, shape, work, run, args, there, rows, options.price_per_hour)
     model = model if own else _loaded(load_model, run, args)
     update_s = update_seconds(model.train(), trial, run, args, tokenizer, dataset)
-    found += deadline_findings(run.deadline_seconds, {"longest": max(trial.longest_s, update_s)}, "")
+    to_the_cap = (trial.prompt_tokens + args.max_completion_length) / (trial.prompt_tokens + trial.mean_tokens)
+    waits = waits_without_progress(run, shape, there.half, how, update_s * to_the_cap)
+    found += deadline_findings(run.deadline_seconds, waits, "")
     return measured_lines(trial, update_s, run, args, there.gpus, rows, options.price_per_hour)[0]
 
 

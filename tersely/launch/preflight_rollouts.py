@@ -48,8 +48,6 @@ class Trial:
     """Share of groups that the filter keeps."""
     sizes: dict[str, float] = dataclasses.field(default_factory=dict)
     """Of each reward term, the mean of its absolute weighted part beside the outcome; a correct answer is worth 1."""
-    longest_s: float = 0.0
-    """Seconds of one answer up to the cap."""
 
 
 def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: Any, engine: Any, number: int) -> Trial:
@@ -103,7 +101,6 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
         pass_rates=tuple(groups[~groups.isnan()].tolist()),
         kept=_kept(objective, rollouts),
         sizes=term_sizes(objective.reward, rollouts),
-        longest_s=cap * seconds / max(1, int(rollouts.length.max())),
     )
 
 

@@ -127,7 +127,7 @@ class Costs:
     def step_s(self, running):
         if running not in self.known:
             work = dataclasses.replace(self.work, engine_rows=running)
-            self.known[running] = planning.seconds(self.shape, work, self.gpu)["longest"] / self.work.cap
+            self.known[running] = planning.seconds(self.shape, work, self.gpu)["decode_step"]
         return self.known[running]
 
     @property
