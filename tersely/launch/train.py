@@ -280,17 +280,23 @@ def _run(stage, previous, run_dir, start, run, objective, args, model, tokenizer
     from tersely.rl.data.identity import data_fingerprint
     from tersely.rl.deadlines import now
     from tersely.rl.evaluation import held_out_evaluation
-    from tersely.rl.resume import from_main, require_same_data
+    from tersely.rl.resume import Start, changed_ranks, from_main, launch_facts, require_same_data
     from tersely.rl.save_on_signal import SaveOnSignal
     from tersely.rl.stages import carried_state
     from tersely.rl.trainer import TerselyTrainer
 
     main_process = os.environ.get("RANK", "0") == "0"
     last, passed_over = from_main(lambda: checkpoint.latest_whole(stage.folder)) if start.resume else (None, [])
+    moved = Start(start.resume)
     if last:
-        require_same_data(checkpoint.component_state(last), data_fingerprint(dataset), len(dataset))
+        state = checkpoint.component_state(last)
+        require_same_data(state, data_fingerprint(dataset), len(dataset))
+        moved = Start(True, changed_ranks(state, launch_facts(args)))
+        start = Start(True, start.changes | moved.changes)
     if main_process:
         for line in passed_over:
+            say(line)
+        for line in moved.lines():
             say(line)
         if start.resume:
             say(f"going on from {last.name}" if last else "no whole checkpoint: starting from step 0")

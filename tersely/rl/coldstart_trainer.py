@@ -21,7 +21,7 @@ from tersely.rl.coldstart import ColdStart, tokens_and_weights
 from tersely.rl.guards.loss import check_loss
 from tersely.rl.order import PromptStream
 from tersely.rl.prompting import trained_prompting
-from tersely.rl.resume import Start, from_main
+from tersely.rl.resume import Start, changed_ranks, from_main, launch_facts
 from tersely.rl.saving import Sealing
 
 COLUMNS = ("input_ids", "weights", "exempt")
@@ -127,6 +127,8 @@ def sft_trainer(
     template = trl_values.get("chat_template_kwargs")
     rows = [tokens_and_weights(tokenizer, example["prompt"], example["spans"], template) for example in examples]
     last, passed_over = from_main(lambda: checkpoint.latest_whole(stage.folder)) if start.resume else (None, [])
+    if last:
+        changed_ranks(checkpoint.component_state(last), launch_facts(args), f"batch_size of stage {stage.name}")
     trainer = ColdStartTrainer(
         sft_loss=None if spec.sft_loss is None else build("sft_loss", spec.sft_loss),
         model=model,

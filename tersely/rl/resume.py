@@ -1,7 +1,7 @@
 """What a run may be resumed with: which changes of its recipe are free, which are reported, which are refused.
 
     free       how the run is carried out, and what is tuned while it goes: learning rate, limits, logging, saving
-    refused    what makes it another run: model, data, seed, batch, slots
+    refused    what makes it another run: model, data, seed, batch, slots; another number of ranks of what is sharded over them
     reported   everything else: it changes results, so the run prints it
 
 Free and reported changes are recorded in `metrics.jsonl` with the step from which they hold. Two spellings of one value
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ FREE = frozenset(
     activation_checkpointing_kwargs run_name project report_to
     disable_tqdm log_completions num_completions_to_print push_to_hub eval_steps torch_empty_cache_steps env
     preflight evaluation guards servers max_num_seqs max_rollbacks verifier.timeout verifier.memory_mb
-    verifier.workers verifier.cache verifier.recycle skip_memory_metrics
+    verifier.workers verifier.cache verifier.recycle skip_memory_metrics ranks
     """.split()  # noqa: SIM905
 )
 FREE_PREFIXES = ("logging_", "log_", "save_", "hub_", "vllm_", "dataloader_", "trackio_")
@@ -198,6 +199,40 @@ def require_same_data(state: Mapping[str, Any], fingerprint: str, rows: int) -> 
             f"{then['fingerprint']}, so its place in the data is lost. Restore the data, or start another run_dir from the "
             "checkpoint with --model_name_or_path"
         )
+
+
+def launch_facts(args: Any) -> dict[str, Any]:
+    """On how many ranks a checkpoint is saved, and what shards the optimizer over them ("" where each has all of it)."""
+    from accelerate import PartialState
+
+    kinds = {"deepspeed": getattr(args, "deepspeed", None), "fsdp": getattr(args, "fsdp", None)}
+    sharded = [k for k, on in kinds.items() if on or os.environ.get(f"ACCELERATE_USE_{k.upper()}") == "true"]
+    return {"ranks": PartialState().num_processes, "sharding": sharded[0] if sharded else ""}
+
+
+def changed_ranks(state: Mapping[str, Any], now: Mapping[str, Any], per_rank: str = "") -> dict[str, Change]:
+    """The number of ranks where it is another than the checkpoint's: rollouts, batches and updates are the same on any.
+
+    `SpecError` where that cannot be exact: for an optimizer in shards, and for `per_rank`, a key that counts for each rank.
+    """
+    then = state.get("launch") or now
+    change, kind = (then["ranks"], now["ranks"]), then["sharding"]
+    again = (
+        f"Resume on {change[0]} ranks{f' with {kind}' if kind else ''}, or start another run_dir from its weights with "
+    )
+    if kind != now["sharding"]:
+        raise SpecError(
+            f"launcher: got {now['sharding'] or 'plain data parallelism'}; the checkpoint was saved under "
+            f"{kind or 'plain data parallelism'}, and its optimizer state would be lost. {again}--model_name_or_path"
+        )
+    if change[0] == change[1]:
+        return {}
+    if kind or per_rank:
+        why = f"its optimizer is sharded over them by {kind}" if kind else f"{per_rank} counts for each of them"
+        raise SpecError(
+            f"ranks: got {change[1]}; the checkpoint was saved on {change[0]}, and {why}. {again}--model_name_or_path"
+        )
+    return {"ranks": change}
 
 
 def from_main(compute: Callable[[], T]) -> T:

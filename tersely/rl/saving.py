@@ -11,6 +11,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from tersely.rl import checkpoint
 from tersely.rl.data.identity import data_fingerprint
 from tersely.rl.model_card import card_of
+from tersely.rl.resume import launch_facts
 from tersely.rl.run_dir import replace
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Sealing(_Base):
             self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            checkpoint.complete(self.args.output_dir, step, self.component_state())
+            state = {**self.component_state(), "launch": launch_facts(self.args)}
+            checkpoint.complete(self.args.output_dir, step, state)
         self._saved = (*self._saved, step)
         self.accelerator.wait_for_everyone()
 

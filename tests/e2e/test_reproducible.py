@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
@@ -15,24 +18,50 @@ def one_rank(shared_launcher):
     return shared_launcher
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("small_micro_batch", {"micro_batch": 4}),
-        ("two_ranks", {"processes": 2, "micro_batch": 2, "prompts_per_step": 4}),
-    ],
-)
-def test_equal_to_one_rank(one_rank, name, changes):
-    done = one_rank.run(name, **changes)
+@pytest.fixture(scope="module")
+def two_ranks(one_rank):
+    done = one_rank.run("two_ranks", processes=2, micro_batch=2, prompts_per_step=4)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert one_rank.ranks("one") == 1 and one_rank.ranks(name) == changes.get("processes", 1)
-    expected, found = one_rank.completions("one"), one_rank.completions(name)
+    return one_rank
+
+
+def require_equal(launcher, name: str) -> None:
+    """To the run on one rank that nothing disturbed."""
+    expected, found = launcher.completions("one"), launcher.completions(name)
     assert len(expected) == 4 * 16 and (expected.advantage.abs() > 0).any()
     assert expected.prompt_id.tolist() == found.prompt_id.tolist()
     assert expected.text.tolist() == found.text.tolist()
     for column in ("reward", "advantage"):
         np.testing.assert_allclose(expected[column], found[column], atol=1e-5)
-    np.testing.assert_allclose(one_rank.losses("one"), one_rank.losses(name), atol=1e-5)
+    np.testing.assert_allclose(launcher.losses("one"), launcher.losses(name), atol=1e-5)
+
+
+def test_a_smaller_micro_batch_is_equal(one_rank):
+    done = one_rank.run("small_micro_batch", micro_batch=4)
+    assert done.returncode == 0, done.stderr[-3000:]
+    require_equal(one_rank, "small_micro_batch")
+
+
+def test_two_ranks_are_equal_to_one(two_ranks):
+    assert two_ranks.ranks("one") == 1 and two_ranks.ranks("two_ranks") == 2
+    require_equal(two_ranks, "two_ranks")
+
+
+@pytest.mark.parametrize(("before", "ranks"), [("one", 2), ("two_ranks", 1)])
+def test_resumed_on_another_number_of_ranks_is_equal_and_recorded(two_ranks, before, ranks):
+    name = f"moved_to_{ranks}"
+    folder = two_ranks.folder / name
+    shutil.copytree(two_ranks.folder / before, folder)
+    for later in ("checkpoint-4", "final"):
+        shutil.rmtree(folder / later)
+    done = two_ranks.run(name, resume=True, processes=ranks, micro_batch=8 // ranks)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "going on from checkpoint-2" in done.stdout and two_ranks.ranks(name) == ranks
+    assert f"ranks was {3 - ranks} and is {ranks} from here on" in done.stdout
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    (event,) = [line for line in lines if line.get("event") == "recipe_changed"]
+    assert event["step"] == 2 and event["changes"]["ranks"] == {"from": 3 - ranks, "to": ranks, "free": True}
+    require_equal(two_ranks, name)
 
 
 def test_four_updates_of_a_batch_are_the_same_on_two_ranks(one_rank):

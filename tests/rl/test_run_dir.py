@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from tersely.checks import SpecError
+from tersely.rl.resume import Start, changed_ranks
 from tersely.rl.run_dir import MetricsFile, prepare, write_completions
 
 CONFIG = {
@@ -173,3 +174,37 @@ def test_a_run_killed_while_it_starts_again_keeps_its_metrics_and_its_config(tmp
         with pytest.raises(KeyboardInterrupt):
             start()
     assert [(tmp_path / name).read_text() for name in ("metrics.jsonl", "config.yaml")] == before
+
+
+PLAIN, SHARDED = {"ranks": 2, "sharding": ""}, {"ranks": 2, "sharding": "deepspeed"}
+
+
+def test_another_number_of_ranks_is_reported_where_each_has_the_whole_optimizer():
+    state = {"launch": PLAIN}
+    assert changed_ranks(state, PLAIN) == changed_ranks(state, PLAIN, "batch_size") == changed_ranks({}, PLAIN) == {}
+    (line,) = Start(True, changed_ranks(state, {"ranks": 4, "sharding": ""})).lines()
+    assert line == "note: ranks was 2 and is 4 from here on"
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "per_rank", "message"),
+    [
+        (
+            SHARDED,
+            {"ranks": 4, "sharding": "deepspeed"},
+            "",
+            "ranks: got 4; .*saved on 2, .* sharded over them by deepspeed",
+        ),
+        (
+            PLAIN,
+            {"ranks": 1, "sharding": ""},
+            "batch_size of stage warm",
+            "batch_size of stage warm counts for each of them",
+        ),
+        (SHARDED, PLAIN, "", "got plain data parallelism; .* under deepspeed.* Resume on 2 ranks with deepspeed"),
+        (PLAIN, {"ranks": 2, "sharding": "fsdp"}, "", "launcher: got fsdp"),
+    ],
+)
+def test_another_launch_that_would_lose_or_change_something_is_refused(then, now, per_rank, message):
+    with pytest.raises(SpecError, match=message):
+        changed_ranks({"launch": then}, now, per_rank)

@@ -45,7 +45,8 @@ def test_own_and_foreign_columns_keep_their_types(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("step", "did you mean 'steps'"), ("difficultie", "did you mean .difficulty."), ("meta.origin", "valid: ")]
+    ("name", "hint"),
+    [("step", "did you mean 'steps'"), ("difficultie", "did you mean .difficulty."), ("meta.origin", "valid: ")],
 )
 def test_a_missing_column_is_named_by_the_load_and_by_the_dry_run(tmp_path, name, hint):
     source = spec(tmp_path)
