@@ -37,13 +37,14 @@ def dry_run(recipe: dict[str, Any], options: Any) -> int:
     shown = redacted(recipe)
     print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
     parts = []
-    for stage in stages_of(recipe):
+    stages = stages_of(recipe)
+    for stage in stages:
         if stage.name:
             print(f"\n# {stage.title}")
             print(yaml.safe_dump(stage.changes(shown), sort_keys=False, allow_unicode=True), end="")
         parts.append(check_stage(stage, print, there.gpus))
     how = ("zero2" if there.gpus > 1 else "none") if there.elsewhere else sharding()
-    for line in dry_run_lines(parts, there, how, options.mean_tokens):
+    for line in dry_run_lines(parts, there, how, options.mean_tokens, [one for one in stages if one.kind == "sft"]):
         print(line)
     if shown_parts := [one for one in parts if one[0] is not None]:
         print(example_prompt(*shown_parts[0], tokens=options.show_tokens))
@@ -51,14 +52,26 @@ def dry_run(recipe: dict[str, Any], options: Any) -> int:
 
 
 def dry_run_lines(
-    parts: Sequence[tuple[Any, Any, Any]], there: Target, how: str, mean_tokens: float | None = None
+    parts: Sequence[tuple[Any, Any, Any]],
+    there: Target,
+    how: str,
+    mean_tokens: float | None = None,
+    cold: Sequence[Any] = (),
 ) -> Iterator[str]:
-    """Of all stages together. `parts`: (run, objective, TRL's config) of each, None for one of supervised training."""
+    """Of all stages together. `parts`: (run, objective, TRL's config) of each, None for one of supervised training.
+
+    cold: the stages of supervised training.
+    """
+    from tersely.launch.planning_cold import cold_plan
     from tersely.launch.train import planned_steps
 
     stages = [(run, args) for run, _, args in parts if run is not None]
     hours: dict[str, float] = {}
     tokens = 0.0
+    warm = [cold_plan(stage, known_rows(stage.recipe["dataset"])) for stage in cold]
+    for plan in warm:
+        yield plan.line()
+        tokens += plan.rollouts * (mean_tokens or plan.args.max_completion_length / 2)
     for run, args in stages:
         rows = known_rows(run.dataset)
         if args.max_steps <= 0 and rows is None:
@@ -88,6 +101,15 @@ def dry_run_lines(
             yield ("" if finding.level in ("ok", "note") else f"{finding.level}: ") + finding.line
         work = Workload.of(run, args, there, mean, PROMPT_TOKENS)
         for name, value in hours_of(run, args, shape, work, there).items():
+            hours[name] = hours.get(name, 0) + value
+    for plan in warm:
+        length = PROMPT_TOKENS + plan.args.max_completion_length
+        for finding in memory_findings(shape, plan.run, plan.args, length, how, there, plan):
+            yield (
+                "" if finding.level in ("ok", "note") else f"{finding.level}: "
+            ) + f"stage {plan.name}: {finding.line}"
+        mean = mean_tokens or plan.args.max_completion_length / 2
+        for name, value in plan.hours(shape, there, mean, PROMPT_TOKENS).items():
             hours[name] = hours.get(name, 0) + value
     yield disk_finding(shape, stages[-1][1], there.half, how, None).line
     yield time_line(hours, there, basis)

@@ -206,8 +206,7 @@ def seconds(shape: Shape, work: Workload, gpu: Gpu) -> dict[str, float]:
     tail = (work.cap - work.mean) * step(max(1, together / TAIL))
 
     def forward(rows: int, length: float) -> float:
-        each = 2 * shape.parameters + 2 * shape.layers * shape.heads * shape.head_size * length
-        return rows * length * each / (FLOPS_SHARE * flops)
+        return rows * length * forward_flops(shape, length) / (FLOPS_SHARE * flops)
 
     one = forward(work.rows, work.prompt + work.mean)
     return {
@@ -217,6 +216,11 @@ def seconds(shape: Shape, work: Workload, gpu: Gpu) -> dict[str, float]:
         "decode_step": step(together),
         "backward": forward(work.micro_batch, work.prompt + work.cap) * (3 if work.checkpointing else 2),
     }
+
+
+def forward_flops(shape: Shape, length: float) -> float:
+    """Per token of a sequence of so many tokens."""
+    return 2 * shape.parameters + 2 * shape.layers * shape.heads * shape.head_size * length
 
 
 def expected_draws(kept: float, rounds: int) -> float:

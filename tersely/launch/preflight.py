@@ -24,6 +24,10 @@ PROMPTS = 32
 """Groups of real rollouts: fewer say little about the pass rate of a data set."""
 
 
+FEW = 4
+"""Groups of each later stage."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 1 where something cannot work (0 with --force)."""
     parser = Parser(
@@ -118,17 +122,18 @@ def examine(recipe: dict[str, Any], options: Any) -> tuple[list[Finding], list[s
         if failed(found):
             return found, []
         named = [(stage.name, parts) for stage, parts in zip(stages, checked, strict=True) if parts[0] is not None]
-        lines = _with_model(named, options, found, there)
+        lines = _with_model(named, [stage for stage in stages if stage.kind == "sft"], options, found, there)
     except SpecError as error:
         return [*found, Finding("fail", "recipe", str(error))], []
     return found, lines
 
 
 def _with_model(
-    stages: list[tuple[str | None, Any]], options: Any, found: list[Finding], there: planning.Target
+    stages: list[tuple[str | None, Any]], cold: list[Any], options: Any, found: list[Finding], there: planning.Target
 ) -> list[str]:
-    """Model, data, lengths, memory, disk of every stage; then the rollouts of the first, for the steps of all."""
+    """Model, data, lengths, memory, disk of every stage; then the rollouts. `cold`: stages of supervised training."""
     from tersely.launch import preflight_model as about
+    from tersely.launch.planning_cold import cold_plan
     from tersely.launch.train import planned_steps
     from tersely.rl.data import load_problems_with_card
     from tersely.rl.models import load_tokenizer
@@ -167,17 +172,23 @@ def _with_model(
             shape, stage_run, stage_args, longest + stage_args.max_completion_length, how, there
         )
         found += [dataclasses.replace(one, text=f"stage {name}: {one.text}") if name else one for one in judged]
+    warm = [cold_plan(stage, len(dataset)) for stage in cold]
+    for plan in warm:
+        room = longest + plan.args.max_completion_length
+        for one in about.memory_findings(shape, plan.run, plan.args, room, how, there, plan):
+            found.append(dataclasses.replace(one, text=f"stage {plan.name}: {one.text}"))
     args.max_steps = sum(stage_args.max_steps for _, (_, _, stage_args) in stages)
     folder = Path(run.run_dir).expanduser().absolute()
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     found.append(about.disk_finding(shape, args, there.half, how, None if there.elsewhere else free))
     if options.rollouts != 0 and not failed(found):
-        return _with_rollouts(parts, options, tokenizer, dataset, found, there, shape, how)
-    return []
+        return _with_rollouts(stages, warm, options, tokenizer, dataset, found, there, shape, how)
+    return [plan.line() for plan in warm]
 
 
 def _with_rollouts(
-    parts: Any,
+    stages: list[tuple[str | None, Any]],
+    warm: list[Any],
     options: Any,
     tokenizer: Any,
     dataset: Any,
@@ -186,21 +197,31 @@ def _with_rollouts(
     shape: Any,
     how: str,
 ) -> list[str]:
+    """Rollouts of the first stage, for the steps of all; a few of every other, for the size of its reward."""
     from tersely.launch.outline import deadline_findings, slowest, waits_without_progress
-    from tersely.launch.preflight_rollouts import judge, measured_lines, planned_lines, try_rollouts, update_seconds
+    from tersely.launch.preflight_plan import measured_lines, planned_lines, update_seconds
+    from tersely.launch.preflight_rollouts import judge, size_findings, try_rollouts
     from tersely.launch.train import make_engine
     from tersely.rl.models import load_model, own_engine
 
-    run, objective, args = parts
+    run, objective, args = stages[0][1]
     own = run.engine == "transformers"
     model: Any = _loaded(load_model, run, args) if own else None
     engine = own_engine(model, tokenizer, args) if own else make_engine(run, args, tokenizer, objective.sampling)
     number = PROMPTS * run.group_size if options.rollouts is None else options.rollouts
     try:
         trial = try_rollouts(run, objective, args, tokenizer, dataset, engine, number)
+        judged = judge(trial, run, args.max_completion_length)
+        found += [before_cold_start(one) for one in judged] if warm else judged
+        for name, (stage_run, stage_objective, stage_args) in stages[1:]:
+            few = min(number, FEW * stage_run.group_size)
+            sizes = try_rollouts(stage_run, stage_objective, stage_args, tokenizer, dataset, engine, few)
+            for one in size_findings(sizes.sizes, sizes.divides):
+                found.append(
+                    dataclasses.replace(one, text=f"stage {name}, {few} rollouts of the untrained model: {one.text}")
+                )
     finally:
         engine.close()
-    found += judge(trial, run, args.max_completion_length)
     for fact in trial.facts[: options.show]:
         print(f"--- {fact.status}, {fact.length} tokens\n{fact.problem}\n> {fact.text}\n", file=sys.stderr)
     rows = len(dataset)
@@ -209,13 +230,26 @@ def _with_rollouts(
         backward_s = slowest(shape, work, there.kinds)["backward"]
         waits = waits_without_progress(run, shape, there.half, how, backward_s)
         found += deadline_findings(run.deadline_seconds, waits, " there")
-        return planned_lines(trial, shape, work, run, args, there, rows, options.price_per_hour)
+        colds = [plan.hours(shape, there, trial.mean_tokens, trial.prompt_tokens) for plan in warm]
+        more = {name: sum(hours[name] for hours in colds) for name in (colds[0] if colds else ())}
+        lines = planned_lines(trial, shape, work, run, args, there, rows, options.price_per_hour, more)
+        return [*(plan.line() for plan in warm), *lines]
     model = model if own else _loaded(load_model, run, args)
     update_s = update_seconds(model.train(), trial, run, args, tokenizer, dataset)
     to_the_cap = (trial.prompt_tokens + args.max_completion_length) / (trial.prompt_tokens + trial.mean_tokens)
     waits = waits_without_progress(run, shape, there.half, how, update_s * to_the_cap)
     found += deadline_findings(run.deadline_seconds, waits, "")
-    return measured_lines(trial, update_s, run, args, there.gpus, rows, options.price_per_hour)[0]
+    more_s = sum(plan.seconds_here(trial, update_s, run.micro_batch, there.gpus) for plan in warm)
+    lines, _ = measured_lines(trial, update_s, run, args, there.gpus, rows, options.price_per_hour, more_s)
+    return [*(plan.line() for plan in warm), *lines]
+
+
+def before_cold_start(one: Finding) -> Finding:
+    """What the model does before its cold start refuses nothing: the cold start is there to change it."""
+    if one.level not in ("fail", "warn"):
+        return one
+    text = f"{one.text} (before the cold start, which changes the model)"
+    return dataclasses.replace(one, level="note", text=text, mend="")
 
 
 def _loaded(load_model: Any, run: Any, args: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from tersely.launch.findings import Finding
 from tersely.launch.memory import SHARDING, Load, Shape, checkpoint_bytes, estimate
 from tersely.launch.planning import VLLM_FIXED, Target, cache_per_token
+from tersely.launch.planning_cold import ColdPlan
 from tersely.rl.checkpointing import setting
 
 GIB = 1 << 30
@@ -74,21 +75,26 @@ def length_findings(longest: int, args: Any, config: Any) -> Iterator[Finding]:
     yield Finding("ok", "lengths", f"{text}, context {context}")
 
 
-def memory_findings(shape: Shape, run: Any, args: Any, tokens: int, how: str, there: Target) -> Iterator[Finding]:
-    """The estimate in words, against the GPU where there is one. `tokens`: the longest prompt and the cap."""
+def memory_findings(
+    shape: Shape, run: Any, args: Any, tokens: int, how: str, there: Target, cold: ColdPlan | None = None
+) -> Iterator[Finding]:
+    """The estimate in words, against the GPU where there is one. `tokens`: the longest prompt and the cap.
+
+    cold: a stage of supervised training, whose engine is closed before it trains.
+    """
     vllm = int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0)) if run.engine == "vllm" else 0
     plan = run.batch_plan(there.gpus)
     load = Load(
-        micro_rows=plan.micro_batch,
+        micro_rows=cold.micro_rows if cold else plan.micro_batch,
         rows=plan.rows_per_rank,
         tokens=tokens,
         half=there.half,
-        checkpointing=bool(setting(args, "gradient_checkpointing")),
+        checkpointing=cold.checkpointing if cold else bool(setting(args, "gradient_checkpointing")),
         sharding=how,
         ranks=there.gpus,
-        reference=bool(args.beta),
+        reference=bool(args.beta) and not cold,
         vllm_bytes=vllm,
-        vllm_sleeps=bool(args.vllm_enable_sleep_mode),
+        vllm_sleeps=bool(args.vllm_enable_sleep_mode) or bool(cold),
     )
     found = estimate(shape, load)
     peak = found.pop("peak")
@@ -108,7 +114,7 @@ def memory_findings(shape: Shape, run: Any, args: Any, tokens: int, how: str, th
         yield Finding("warn", "memory", text, "a smaller micro_batch")
     else:
         yield Finding("ok", "memory", text)
-    if vllm:
+    if vllm and not cold:
         yield _cache(shape, run, args, vllm, tokens)
 
 

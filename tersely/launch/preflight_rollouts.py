@@ -11,15 +11,15 @@ from typing import Any
 
 from tersely.checks import SpecError
 from tersely.launch.findings import Finding
-from tersely.launch.outline import batches_of, hours_of, steps_line, time_line
-from tersely.launch.planning import duration, expected_draws, pass_before_update
 from tersely.rl.guards.kinds import Repetition, Undecided, guards_of
-from tersely.rl.prompting import all_prompt_ids, prompt_ids
+from tersely.rl.prompting import all_prompt_ids
 
 TRUNCATED = (0.1, 0.5)
 """Share of rollouts stopped by the cap: above the first the length signal is blunt, above the second nothing is learned."""
 DROWNS = 3.0
 """Mean size of a reward term, in correct answers, above which correctness hardly counts."""
+HARDLY = 1e-3
+"""Size of the largest term below which it moves nothing, unless the advantage divides by the spread."""
 FEW_MIXED = 0.1
 HIGH = 0.95
 WIDE = 0.25
@@ -48,6 +48,8 @@ class Trial:
     """Share of groups that the filter keeps."""
     sizes: dict[str, float] = dataclasses.field(default_factory=dict)
     """Of each reward term, the mean of its absolute weighted part beside the outcome; a correct answer is worth 1."""
+    divides: bool = False
+    """Does the advantage divide by the spread, so that the size of a term does not matter where a group is all right?"""
 
 
 def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: Any, engine: Any, number: int) -> Trial:
@@ -101,6 +103,7 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
         pass_rates=tuple(groups[~groups.isnan()].tolist()),
         kept=_kept(objective, rollouts),
         sizes=term_sizes(objective.reward, rollouts),
+        divides=_divides(objective.advantage, rollouts),
     )
 
 
@@ -126,6 +129,14 @@ def _kept(objective: Any, rollouts: Any) -> float:
         return objective.filter(rollouts).double().mean().item()
     except (ValueError, IndexError, KeyError, RuntimeError, TypeError):
         return 1.0
+
+
+def _divides(advantage: Any, rollouts: Any) -> bool:
+    try:
+        one, double = (advantage(factor * rollouts.correct.nan_to_num(), rollouts) for factor in (1, 2))
+        return bool(one.any()) and bool((one - double).abs().max() < 0.02 * one.abs().max())
+    except Exception:  # it needs what only a trainer has
+        return True
 
 
 def interval(rates: Sequence[float]) -> tuple[float, float]:
@@ -166,23 +177,36 @@ def _terms(reward: Any, rollouts: Any) -> tuple[dict[str, float], list[str], boo
 def term_sizes(reward: Any, rollouts: Any) -> dict[str, float]:
     """Mean absolute value of each term beside the outcome, for one correct answer; empty where no term holds the outcome."""
     terms = list(zip(reward.names, reward.terms, reward.weights, strict=True))
-    outcome = sum(abs(weight) for _, term, weight in terms if getattr(term, "includes_outcome", False))
-    known, found = rollouts.decided, {}
-    if not outcome or not bool(known.any()):
+    known = rollouts.decided
+    if not bool(known.any()):
         return {}
+    beside, outcome, correct = {}, 0.0, rollouts.correct[known]
     for name, term, weight in terms:
+        whole = getattr(term, "includes_outcome", False)
         try:
             values = term(rollouts)[known]
         except ValueError:
+            outcome += abs(weight) * whole
             continue
-        if getattr(term, "includes_outcome", False):
-            values = values - rollouts.correct[known]
-        found[name] = (weight * values).abs().nanmean().item() / outcome
-    return found
+        worth = _worth(values, correct) if whole else 0.0
+        outcome += abs(weight) * worth
+        size = (weight * (values - worth * correct)).abs().nanmean().item()
+        if size or not whole:  # the bare outcome has nothing beside it
+            beside[name] = size
+    return {name: size / outcome for name, size in beside.items()} if outcome else {}
 
 
-def size_findings(sizes: dict[str, float]) -> Iterator[Finding]:
-    """The size of every term against the outcome; one that drowns it fails."""
+def _worth(values: Any, correct: Any) -> float:
+    """What a term that holds the outcome pays a correct answer for being correct: 1, or more where it pays in larger units."""
+    right, wrong = values[correct == 1], values[correct == 0]
+    if not len(right):
+        return 1.0
+    paid = right.nanmedian().item()
+    return max(1.0, min(paid, paid - wrong.nanmedian().item()) if len(wrong) else paid)
+
+
+def size_findings(sizes: dict[str, float], divides: bool = False) -> Iterator[Finding]:
+    """The size of every term against the outcome; one that drowns it fails. `divides`: see `Trial`."""
     if not sizes:
         return
     text = ", ".join(f"{name} {size:.3g}" for name, size in sizes.items())
@@ -191,6 +215,11 @@ def size_findings(sizes: dict[str, float]) -> Iterator[Finding]:
     if sizes[largest] > DROWNS:
         mend = f"lower the weight or the strength of {largest}, or start from the values of its shipped preset"
         yield Finding("fail", "reward size", f"{text}: {largest} drowns it", mend)
+    elif 0 < sizes[largest] < HARDLY and not divides:
+        mend = (
+            "a larger strength, or an advantage that divides by the spread, which lifts it where a group is all right"
+        )
+        yield Finding("warn", "reward size", f"{text}: hardly anything", mend)
     else:
         yield Finding("warn" if sizes[largest] > 1 else "ok", "reward size", text)
 
@@ -210,7 +239,7 @@ def judge(trial: Trial, run: Any, cap: int) -> Iterator[Finding]:
         yield Finding("ok", "groups", shares)
     yield _undecided(m["verify/undecided"], _undecided_limit(run.guards))
     yield from _loops(m.get("efficiency/repetitive", 0.0), run.guards)
-    yield from size_findings(trial.sizes)
+    yield from size_findings(trial.sizes, trial.divides)
     for name, value in trial.constant.items():
         mend = "a format term that the template or the instruction can never meet looks like this" if not value else ""
         yield Finding("warn", "reward", f"{name} is {value:g} for every rollout: it teaches nothing here", mend)
@@ -268,80 +297,3 @@ def _undecided(share: float, limit: float) -> Finding:
         mend = "raise verifier: {timeout: ..., memory_mb: ...}, or guards: {undecided: {threshold: ...}}"
         return Finding("fail", "verifier", f"{text}, and the run stops above {limit:g}", mend)
     return Finding("warn" if share > limit / 2 else "ok", "verifier", text)
-
-
-def update_seconds(model: Any, trial: Trial, run: Any, args: Any, tokenizer: Any, dataset: Any) -> float:
-    """Seconds of one forward and backward pass of a micro-batch as long as the trial's rollouts, measured.
-
-    With the head, the arithmetic and the checkpointing that the training has: logits are laid out in tiles.
-    """
-    import torch
-    from trl.trainer.utils import add_fused_lm_head
-
-    from tersely.rl import checkpointing
-    from tersely.rl.models import arithmetic
-
-    add_fused_lm_head(model)
-    if checkpointing.setting(args, "gradient_checkpointing"):
-        checkpointing.enable(model, args)
-    prompt = prompt_ids(tokenizer, dataset[0]["prompt"], args.chat_template_kwargs)
-    device = next(model.parameters()).device
-    tokens = max(2, int(len(prompt) + trial.mean_tokens))
-    ids = torch.full((run.micro_batch, tokens), int(prompt[0]), device=device)
-    times = []
-    for _ in range(2):  # the first warms up
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        began = time.perf_counter()
-        with arithmetic(args):
-            logps = model(input_ids=ids, labels=ids, fused_lm_head=True).log_probs
-        logps.mean().neg().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-        model.zero_grad(set_to_none=True)
-    return times[-1]
-
-
-def measured_lines(
-    trial: Trial, update_s: float, run: Any, args: Any, ranks: int, rows: int, price: float | None
-) -> tuple[list[str], float]:
-    """The plan in words, and its hours. Generation at the rate just measured, updates at the time just measured."""
-    plan = run.batch_plan(ranks)
-    draws = expected_draws(trial.kept, run.max_resample_rounds)
-    generate = plan.rows_per_rank * draws * trial.mean_tokens / trial.tokens_per_s
-    # a forward pass more is about a third of an update
-    passes = args.num_iterations + (1 / 3 if pass_before_update(run, args) else 0)
-    train = plan.micro_batches * passes * update_s
-    hours = batches_of(run, args) * (generate + train) / 3600
-    time_text = (
-        f"time: about {duration(hours)} ({generate:.1f} s generating and {train:.1f} s training a batch, measured here on "
-        f"{trial.rollouts} rollouts{_resampled(draws)}; saving and evaluating not counted, and answers get shorter)"
-    )
-    lines = [steps_line(run, args, ranks, rows), tokens_line(trial, run, args, draws), time_text]
-    if price is not None:
-        lines.append(f"cost: about {hours * price:.2f} at {price:g} an hour")
-    return lines, hours
-
-
-def planned_lines(
-    trial: Trial, shape: Any, work: Any, run: Any, args: Any, there: Any, rows: int, price: float | None
-) -> list[str]:
-    """The same for a machine that is not here: its speed by arithmetic, at the lengths that were measured here."""
-    hours = hours_of(run, args, shape, work, there)
-    basis = f"{trial.mean_tokens:.0f} tokens per answer, from {trial.rollouts} rollouts{_resampled(work.draws)}"
-    lines = [steps_line(run, args, there.gpus, rows), tokens_line(trial, run, args, work.draws)]
-    lines.append(time_line(hours, there, basis))
-    if price is not None:
-        costs = ", ".join(f"{value * price:.2f} on {name}" for name, value in hours.items())
-        lines.append(f"cost: about {costs} at {price:g} an hour")
-    return lines
-
-
-def tokens_line(trial: Trial, run: Any, args: Any, draws: float) -> str:
-    tokens = batches_of(run, args) * run.prompts_per_step * run.group_size * draws * trial.mean_tokens
-    return f"tokens: about {tokens / 1e6:,.1f}M sampled, at {trial.mean_tokens:.0f} per answer{_resampled(draws)}"
-
-
-def _resampled(draws: float) -> str:
-    return f", {draws:.2f} rollouts drawn for each one kept in the batch" if draws > 1 else ""

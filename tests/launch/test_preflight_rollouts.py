@@ -8,16 +8,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tersely.launch.preflight_plan import measured_lines, update_seconds
 from tersely.launch.preflight_rollouts import (
     Trial,
     _terms,
     first_prompts,
     interval,
     judge,
-    measured_lines,
     pass_rate,
     try_rollouts,
-    update_seconds,
 )
 from tersely.rl.batch import BatchPlan
 

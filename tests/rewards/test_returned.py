@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -87,3 +87,41 @@ def test_texts_and_columns_reach_a_reward_under_trl():
     assert reward(*rows, answer=["1"] * 2, steps=[4, 8]) == [0.5, 0.875]
     with pytest.raises(SpecError, match="no column 'steps', which the reward needs; did you mean 'step'"):
         reward(*rows, answer=["1"] * 2, step=[4, 8])
+
+
+def of(length):
+    return lambda rollouts: rollouts.correct - length * rollouts.length / rollouts.max_length
+
+
+@pytest.mark.parametrize(
+    ("values", "divides", "level"),
+    [
+        (of(0.3), False, "ok"),
+        (of(50.0), False, "fail"),
+        (of(-50.0), False, "fail"),
+        (of(1e-6), False, "warn"),
+        (of(1e-6), True, "ok"),
+        (
+            lambda rollouts: 4 * rollouts.correct - 2 * rollouts.correct * rollouts.length / rollouts.max_length,
+            False,
+            "ok",
+        ),
+    ],
+    ids=["small", "drowns", "drowns by a bonus", "tiny", "tiny under a z-score", "in larger units"],
+)
+def test_the_size_of_a_term_is_measured_in_what_it_pays_a_correct_answer(values, divides, level):
+    @dataclass(frozen=True)
+    class Term:
+        includes_outcome: ClassVar[bool] = True
+
+        def __call__(self, rollouts):
+            return values(rollouts)
+
+    lengths = torch.tensor([12, 20, 22, 24, 20, 44])
+    group = replace(made_up_group((1.0, 1.0, 0.0, 1.0, 0.0, 1.0), 64), length=lengths)
+    (finding,) = size_findings(term_sizes(RewardSum(("mine",), (Term(),), (1.0,)), group), divides)
+    assert finding.level == level, finding
+
+
+def test_bare_correctness_has_no_size():
+    assert list(size_findings(term_sizes(Objective.from_specs({}).reward, made_up_group((1.0, 0.0), 64)))) == []
