@@ -21,6 +21,7 @@ import torch
 
 from tersely.checks import SpecError, nearest
 from tersely.components import Spec, build
+from tersely.rewards.trl_scaling import calling_trainer, require_scale
 from tersely.rl.facts import RowFacts, counted, rollouts_from_facts, thinking_length
 from tersely.rl.grading import verdicts_of
 from tersely.rl.memory import PromptMemory
@@ -37,7 +38,7 @@ def for_trl(spec: Spec, tokenizer: Any = None, **options: Any) -> TRLReward:
     return TRLReward(spec, tokenizer, **options)
 
 
-BUDGETED = ("l1_exact", "l1_max", "budgetthinker")
+BUDGETED = ("l1_exact", "l1_max", "budgetthinker", "hbpo")
 """Terms that compare the length with a budget which the prompt states."""
 
 
@@ -96,7 +97,7 @@ class TRLReward:
         self.group_size = group_size
         self.memory = PromptMemory()
         self._verifier = verifier
-        self._warned = False
+        self._warned = self._checked_scale = False
 
     def __call__(
         self, prompts: list, completions: list, completion_ids: list, trainer_state: Any = None, **columns: Any
@@ -104,6 +105,9 @@ class TRLReward:
         facts = self._facts(prompts, completions, completion_ids, columns)
         self._check_stops(completion_ids, facts)
         everyone, first = gathered(facts)
+        if not self._checked_scale and (trainer := calling_trainer()) is not None:
+            require_scale(self.reward, str(trainer.scale_rewards))
+            self._checked_scale = True
         budgeted = [name for name in self.reward.names if name in BUDGETED]
         if budgeted and all(math.isnan(fact.budget) for fact in everyone):
             raise SpecError(

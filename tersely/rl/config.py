@@ -181,6 +181,7 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
         "save_total_limit": 3,
         "hub_strategy": "end",
         "report_to": "none",
+        "run_name": run.run_dir,  # reporters make up a name otherwise, and another one at each --resume
         "num_iterations": 1,
         "beta": 0.0,
         "remove_unused_columns": False,

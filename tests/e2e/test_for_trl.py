@@ -72,7 +72,7 @@ rows = Dataset.from_list([{"prompt": f"{i} plus {i}?", "answer": str(2 * i)} for
 rank_rows = int(sys.argv[3])
 args = GRPOConfig(output_dir=folder + "/out", per_device_train_batch_size=rank_rows, num_generations=4, max_steps=3,
     max_completion_length=24, learning_rate=1e-4, report_to="none", save_strategy="no", logging_steps=1, use_cpu=True,
-    bf16=False, gradient_checkpointing=False, seed=1)
+    bf16=False, gradient_checkpointing=False, seed=1, scale_rewards="none")
 trainer = GRPOTrainer(model=model, reward_funcs=recorded, args=args, train_dataset=rows, processing_class=tokenizer)
 trainer.train()
 trainer.accelerator.end_training()
