@@ -89,9 +89,11 @@ class EverythingCorrect:
         return [SimpleNamespace(status="right", correct=1.0, answer=None) for _ in texts]
 
 
-def test_where_no_row_trains_all_are_seen_without_a_gradient(make_trainer, passes):
-    trainer = make_trainer(verifier=EverythingCorrect(), reward="correctness", max_steps=1)
+@pytest.mark.parametrize("planned", [True, False])
+def test_where_no_row_trains_all_are_seen_without_a_gradient(reporting, passes, planned):
+    trainer, _ = reporting(verifier=EverythingCorrect(), reward="correctness", max_steps=1, planned_update=planned)
     trainer.train()
+    assert trainer.state.log_history[0]["engine_gap/tokens"] == sum(map(len, trainer._round.completion_ids))
     logged = trainer.state.log_history[0]
     assert len(rows_of(passes, False)) == 16 + 1 and not rows_of(passes, True), "one more shows broken weights"
     assert logged["update/skipped"] == 1 and logged["entropy"] > 0
