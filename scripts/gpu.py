@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import subprocess
@@ -46,7 +47,11 @@ FAMILIES = {
 }
 """Shipped recipe of the embedded model -> what it exercises."""
 SMALL = {"prompts_per_step": 4, "group_size": 4, "micro_batch": 4, "max_completion_length": 96, "save_strategy": "no"}
+STEPS = 6
+"""At least; whole generation batches of the recipe."""
 LIMIT_S = {"environment": 400, "engine": 300, "train": 240, "memory": 300}
+ON_CPU = 4
+"""Times as long a check may take with --cpu."""
 
 
 def main() -> int:
@@ -69,7 +74,7 @@ def main() -> int:
     done: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="tersely-gpu-") as folder:
         for name in wanted:
-            done.append(run_check(name, checks()[name], environment, Path(folder)))
+            done.append(run_check(name, checks()[name], environment, Path(folder), ON_CPU if options.cpu else 1))
             print(f"{done[-1]['status']:<7}  {name:<18} {done[-1]['seconds']:>6.1f} s  {done[-1]['line']}", flush=True)
             options.out.write_text(report(done), encoding="utf-8")  # what is known stays, however this ends
     failed = sum(check["status"] == "failed" for check in done)
@@ -92,8 +97,12 @@ def checks() -> dict[str, list[str]]:
 
 def training(recipe: str, **changes: Any) -> list[str]:
     """A few steps of a shipped recipe: whole generation batches, both stages where there are stages."""
-    values: dict[str, Any] = {**SMALL, "max_steps": 8 if recipe in ("dapo", "hapo") else 6, **changes}
-    if recipe in ("dapo", "hapo", "ares"):
+    from tersely.configs.load import load_recipe
+
+    shipped = load_recipe(f"testbed/{recipe}")
+    updates = (shipped.get("updates_per_batch") or 1) * (shipped.get("num_iterations") or 1)
+    values: dict[str, Any] = {**SMALL, "max_steps": updates * math.ceil(STEPS / updates), **changes}
+    if updates > 1:
         values["micro_batch"] = 2
     if changes.get("engine") == "vllm":
         values |= {"vllm_gpu_memory_utilization": 0.3, "vllm_enable_sleep_mode": "true"}
@@ -101,7 +110,9 @@ def training(recipe: str, **changes: Any) -> list[str]:
     return ["-m", "tersely.launch.train", f"testbed/{recipe}", *words]
 
 
-def run_check(name: str, arguments: list[str], environment: dict[str, str], folder: Path) -> dict[str, Any]:
+def run_check(
+    name: str, arguments: list[str], environment: dict[str, str], folder: Path, patience: int = 1
+) -> dict[str, Any]:
     """One process, judged: {name, status, seconds, line, result, tail}."""
     began = time.monotonic()
     check: dict[str, Any] = {"name": name, "status": "failed", "result": {}}
@@ -109,7 +120,7 @@ def run_check(name: str, arguments: list[str], environment: dict[str, str], fold
         return {**check, "status": "skipped", "seconds": 0.0, "line": "vLLM is not installed", "tail": ""}
     run_dir = folder / name
     words = [sys.executable, *arguments, *(["--run_dir", str(run_dir)] if name.startswith("train_") else [])]
-    limit = LIMIT_S[name.partition("_")[0]]
+    limit = patience * LIMIT_S[name.partition("_")[0]]
     process = subprocess.Popen(
         words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=folder,
         start_new_session=True,

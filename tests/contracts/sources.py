@@ -2,7 +2,7 @@
 
 `python tests/contracts/sources.py vllm 0.31.0` prints the folder. vLLM's CUDA wheel is 300 MB and its Python files are
 10 MB, so only these are read, by range requests over pip's own session and index. Where that does not work, pip downloads
-the whole wheel.
+the whole wheel. A package that has only a source archive, such as DeepSpeed, is taken from that.
 """
 
 from __future__ import annotations
@@ -49,6 +49,38 @@ def python_files(package: str, version: str) -> Path:
     return folder
 
 
+def needed_beside(tree: Path, package: str) -> list[Path]:
+    """Where the wheel at `tree` asks for another version of a compiled `package` than the installed one: a folder with it."""
+    from importlib.metadata import version
+
+    from packaging.requirements import Requirement
+
+    lines = next(tree.glob("*.dist-info/METADATA")).read_text(encoding="utf-8").splitlines()
+    wishes = [Requirement(line.partition(": ")[2]) for line in lines if line.startswith(f"Requires-Dist: {package}")]
+    wish = next((one for one in wishes if one.name == package and one.marker is None), None)
+    if wish is None or version(package) in wish.specifier:
+        return []
+    folder = CACHE / f"{package}{wish.specifier}"
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(dir=CACHE, prefix="unpacking-") as temporary:
+            words = [
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--only-binary=:all:",
+                "--target",
+                f"{temporary}/files",
+                str(wish),
+            ]
+            try:
+                subprocess.run([sys.executable, "-m", "pip", *words], check=True, capture_output=True, text=True)
+            except subprocess.CalledProcessError as error:
+                raise NoSources(f"{wish}: {error.stderr.strip().splitlines()[-1:]}") from error
+            with contextlib.suppress(OSError):  # another process was faster
+                Path(temporary, "files").rename(folder)
+    return [folder]
+
+
 def wanted(name: str) -> bool:
     return name.endswith((".py", ".dist-info/METADATA", ".dist-info/entry_points.txt"))
 
@@ -58,11 +90,15 @@ def _by_ranges(package: str, version: str, folder: Path) -> None:
     from pip._internal.network.lazy_wheel import LazyZipOverHTTP
 
     command = create_command("download")
-    options, _ = command.parse_args(["--only-binary=:all:", "--quiet"])
+    options, _ = command.parse_args(["--quiet"])
     with command.main_context(), contextlib.redirect_stdout(io.StringIO()):
         session = command.get_default_session(options)  # type: ignore[attr-defined]
         finder = command._build_package_finder(options=options, session=session)  # type: ignore[attr-defined]
-        link = next(c.link for c in finder.find_all_candidates(package) if str(c.version) == version)
+        links = [one.link for one in finder.find_all_candidates(package) if str(one.version) == version]
+        if not any(one.is_wheel for one in links):
+            _from_archive(session.get(links[0].url_without_fragment).content, folder)
+            return
+        link = next(one for one in links if one.is_wheel)
         with LazyZipOverHTTP(link.url_without_fragment, session) as wheel:
             members = zipfile.ZipFile(wheel).infolist()
         headers = {"Accept-Encoding": "identity"}
@@ -72,6 +108,20 @@ def _by_ranges(package: str, version: str, folder: Path) -> None:
             if answer.status_code != 206:
                 raise NoSources(f"the index answers a range with {answer.status_code}")
             _unpack(answer.content, start, inside, folder)
+
+
+def _from_archive(content: bytes, folder: Path) -> None:
+    """The Python files of a source archive, and what they read beside them."""
+    import tarfile
+
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        for member in archive:
+            name = member.name.partition("/")[2]
+            data = archive.extractfile(member) if member.isfile() and name.endswith((".py", "version.txt")) else None
+            if data is not None and ".." not in Path(name).parts:
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data.read())
 
 
 def _spans(files: Iterable[zipfile.ZipInfo]) -> list[tuple[int, int, list[zipfile.ZipInfo]]]:

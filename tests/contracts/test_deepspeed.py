@@ -1,7 +1,11 @@
-"""DeepSpeed's data types: in what gradients are added up, with the plugin as our runs set it."""
+"""DeepSpeed's data types: in what gradients are added up, with the plugin as our runs set it, in every listed release.
+
+By default the tested version and the oldest one; TERSELY_CONTRACTS=all (`make contracts`) takes all.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,6 +15,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from tersely.launch import doctor
+
+FOLDER = Path(__file__).parent
+spec = importlib.util.spec_from_file_location("contract_sources", FOLDER / "sources.py")
+sources = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sources)
+
+LISTED = doctor.tested()["deepspeed"]
+ALL = [str(version) for version in LISTED["contracts"]]
+CHOSEN = ALL if os.environ.get("TERSELY_CONTRACTS") == "all" else [*{ALL[0], str(LISTED["tested"])}]
 pytestmark = [pytest.mark.deepspeed, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 MICRO_BATCHES = 256
@@ -22,6 +36,7 @@ from accelerate.utils import DeepSpeedPlugin
 from deepspeed.utils import safe_get_full_grad
 from tersely.rl.models import accumulate_in_float32
 
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # would be compiled, and one rank shares nothing
 torch.distributed.init_process_group("gloo", init_method="tcp://127.0.0.1:0", rank=0, world_size=1)
 number, found = int(sys.argv[1]), {}
 for stage in (2, 3):
@@ -43,19 +58,26 @@ for stage in (2, 3):
                 engine.step()
         gradient = safe_get_full_grad(next(engine.module.parameters())).double()
         found[f"zero{stage} {'ours' if ours else 'default'}"] = float((gradient - exact).norm() / exact.norm())
-print(json.dumps(found))
+print(json.dumps({"version": deepspeed.__version__.strip(), **found}))
 """
 
 
-def test_micro_batches_are_added_in_float32():
+@pytest.mark.parametrize("version", CHOSEN)
+def test_micro_batches_are_added_in_float32(version):
     pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: make engines")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    try:
+        path = os.pathsep.join([str(sources.python_files("deepspeed", version)), str(ROOT)])
+    except sources.NoSources as error:
+        reason = f"the sources of DeepSpeed {version} are out of reach: {error}"
+        pytest.fail(reason) if os.environ.get("TERSELY_CI") == "1" else pytest.skip(reason)
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     environment |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     done = subprocess.run(
         [sys.executable, "-c", PROBE, str(MICRO_BATCHES)], capture_output=True, text=True, env=environment, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
     error = json.loads(done.stdout.splitlines()[-1])
+    assert error["version"] == version
     for stage in ("zero2", "zero3"):
         assert error[f"{stage} default"] > 0.005, "DeepSpeed's default would do: the setting is not needed any more"
         assert error[f"{stage} ours"] < 1e-6

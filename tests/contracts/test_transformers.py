@@ -1,4 +1,7 @@
-"""Our use of transformers against the releases from the tested one to the newest: config and activation checkpointing."""
+"""Our code on the releases of transformers in the window, each with its own sources: see transformers_probe.py.
+
+By default the tested version and the oldest one; TERSELY_CONTRACTS=all (`make contracts`) takes all.
+"""
 
 from __future__ import annotations
 
@@ -18,53 +21,87 @@ spec = importlib.util.spec_from_file_location("contract_sources", FOLDER / "sour
 sources = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sources)
 
-TESTED = doctor.tested()["transformers"]
-VERSIONS = [str(TESTED["tested"]), *map(str, TESTED["contracts"])]
-PROBE = """
-import json, warnings
-import transformers
-from transformers import Qwen2Config, Qwen2ForCausalLM
-from tersely.rl import checkpointing
-from tersely.rl.config import grpo_config, split_recipe
+TESTED = str(doctor.tested()["transformers"]["tested"])
+ALL = [str(version) for version in doctor.tested()["transformers"]["contracts"]]
+CHOSEN = ALL if os.environ.get("TERSELY_CONTRACTS") == "all" else [ALL[0], TESTED]
+NAMES = ("gradient_checkpointing", "activation_checkpointing")
 
-found = {"version": transformers.__version__, "state": {}}
-tiny = Qwen2Config(vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-                   num_key_value_heads=2)
-with warnings.catch_warnings(record=True) as said:
-    warnings.simplefilter("always")
-    for name in ("gradient_checkpointing", "activation_checkpointing"):
-        for wanted in (True, False):
-            run, values = split_recipe({"model_name_or_path": "testbed", name: wanted, "max_steps": 1})
-            args = grpo_config(run, values, run.objective(values), 1)
-            model = Qwen2ForCausalLM(tiny)
-            if checkpointing.setting(args, "gradient_checkpointing"):
-                checkpointing.enable(model, args)
-            renamed = hasattr(type(model), "is_activation_checkpointing")
-            is_on = model.is_activation_checkpointing if renamed else model.is_gradient_checkpointing
-            found["state"][f"{name} {wanted}"] = is_on
-found["deprecated"] = [str(one.message) for one in said if "activation_checkpointing" in str(one.message)]
-print("FOUND " + json.dumps(found))
-"""
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("version", VERSIONS)
-def test_either_name_of_activation_checkpointing_works(version):
-    path = [str(FOLDER.parents[1])]
-    if version != TESTED["tested"]:
-        try:
-            path.insert(0, str(sources.python_files("transformers", version)))
-        except sources.NoSources as error:
-            reason = f"the sources of transformers {version} are out of reach: {error}"
-            pytest.fail(reason) if os.environ.get("TERSELY_CI") == "1" else pytest.skip(reason)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-c", PROBE], env=environment, capture_output=True, text=True, timeout=300)
+def probed(version: str) -> dict:
+    try:
+        tree = sources.python_files("transformers", version)
+        path = [tree, *sources.needed_beside(tree, "tokenizers"), FOLDER.parents[1]]
+    except sources.NoSources as error:
+        reason = f"the sources of transformers {version} are out of reach: {error}"
+        pytest.fail(reason) if os.environ.get("TERSELY_CI") == "1" else pytest.skip(reason)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "transformers_probe.py")],
+        env={**environment, "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=800,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))[6:])
     assert found["version"] == version
-    assert found["state"] == {
-        f"{name} {wanted}": wanted
-        for name in ("gradient_checkpointing", "activation_checkpointing")
-        for wanted in (True, False)
+    return found
+
+
+@pytest.fixture(scope="module")
+def tested():
+    return probed(TESTED)
+
+
+@pytest.fixture(scope="module", params=CHOSEN)
+def found(request, tested):
+    return tested if request.param == TESTED else probed(request.param)
+
+
+def test_what_we_import_is_there(found):
+    assert found["imports"] == []
+
+
+def test_shipped_recipes_become_training_arguments(found, tested):
+    """Renamed fields included: those that our code reads are the same as in the tested version."""
+    assert found["recipes"] == {} and found["arguments"] == tested["arguments"]
+    assert {"gradient_accumulation_steps", "lr_scheduler_kwargs", "optim_args", "bf16"} <= set(found["arguments"])
+
+
+def test_the_trainers_methods_take_what_we_pass(found, tested):
+    assert found["methods"].keys() == tested["methods"].keys() and "training_step" in tested["methods"]
+    for name, parameters in tested["methods"].items():
+        theirs = found["methods"][name]
+        assert theirs[: len(parameters)] == parameters or set(parameters) <= {*theirs}, name
+
+
+def test_either_name_of_activation_checkpointing_works(found):
+    state = {f"{name} {wanted}": wanted for name in NAMES for wanted in (True, False)}
+    assert found["checkpointing"] == {"state": state, "deprecated": []}, (
+        "the old name is passed where the new one is there"
+    )
+
+
+def test_prompts_and_samples_are_those_of_the_tested_version(found, tested):
+    assert found["text"] == tested["text"] and tested["text"]["side"] == "left"
+    assert found["sampled"] == tested["sampled"]
+    assert found["sampled"]["recommended"] == {"temperature": 0.6, "top_p": 0.95, "top_k": 20}
+
+
+def test_attention_has_the_names_that_we_choose(found):
+    assert found["attention"] == {
+        "chosen": ["flash_attention_2", None],
+        "known": ["eager", "flash_attention_2", "sdpa"],
     }
-    assert not found["deprecated"], "the old name is passed where the new one is there"
+
+
+def test_what_we_set_for_fsdp_and_deepspeed_is_read(found):
+    assert found["integrations"] == dict.fromkeys(found["integrations"], True)
+
+
+def test_a_cold_start_a_run_and_its_resumption_end(found):
+    """Steps with a loss: one of each stage; two, and one more from the checkpoint."""
+    expected = {"staged": 2, "plain": 3} | {"staged final": True, "plain final": True}
+    assert found["training"] == expected

@@ -31,7 +31,10 @@ SERVED = [*TRAINING, "POST /reset_prefix_cache", "GET /weight_info", "POST /upda
 GROUP = ["GET /get_world_size", *(f"POST /{name}_weight_update" for name in ("start", "finish"))]
 GROUP += ["POST /init_weight_transfer_engine", "POST /update_weights"]
 
-pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+BORROWED = "weight_group.py: vllm.distributed.weight_transfer.nccl_common.trainer_init"
+"""Imported once `NCCL.usable` has found it."""
+
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", params=CHOSEN)
@@ -45,14 +48,15 @@ def found(version):
     try:
         tree = sources.python_files("vllm", version)
     except sources.NoSources as error:
-        pytest.skip(f"the sources of the GPU build are out of reach: {error}")
+        reason = f"the sources of vLLM {version} are out of reach: {error}"
+        pytest.fail(reason) if os.environ.get("TERSELY_CI") == "1" else pytest.skip(reason)
     path = os.pathsep.join([str(tree), str(FOLDER.parents[1])])
     done = subprocess.run(
         [sys.executable, str(FOLDER / "vllm_probe.py")],
         env={**os.environ, "PYTHONPATH": path, "VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=800,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     facts = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))[6:])
@@ -115,3 +119,49 @@ def test_weights_are_sent_packed_where_they_are_received_packed(found, version):
 
 def test_an_engine_wakes_the_parts_that_sleep(found):
     assert found["sleep"] == {"weights": True, "kv_cache": True}
+
+
+def test_what_our_engine_reaches_into_is_there(found, version):
+    """Attributes of the engine, its worker and both model runners; environment variables; imports; the loop of `generate`."""
+    inside = found["internals"]
+    assert {"llm_engine.model_executor.driver_worker.model_runner", "model.load_weights"} <= set(inside["chains"])
+    assert inside["missing"] == [] and inside["conflicts"] == [] and inside["variables"] == [] and inside["steps"]
+    assert set(inside["imports"]) <= (set() if version in SpecifierSet(VLLM["nccl"]) else {BORROWED})
+
+
+def test_our_engine_samples_through_vllms_own_classes(found):
+    made = found["internals"]["generated"]
+    assert made["drawn"] == [[4, 7], [-0.25, -0.25], "stop"]
+    assert (made["seed"], made["temperature"], made["max_tokens"], made["stop_token_ids"]) == (2**62, 0.5, 9, [2, 7])
+    assert (made["logprobs"], made["flat_logprobs"], made["detokenize"]) == (0, True, False)
+
+
+def test_the_servers_application_answers_our_clients(found):
+    """Over HTTP, with the key: a completion with log-probs and the adaptive temperature, and one for an evaluation."""
+    served = found["served"]
+    assert {path: served[f"no key {path}"] for path in ("/health", "/weight_info", "/v1/models")} == {
+        "/health": 200,
+        "/weight_info": 401,
+        "/v1/models": 401,
+    }
+    drawn = {"tokens": [4, 2], "finish": "eos", "context": 128}
+    assert served["eval"] == drawn
+    assert served["rl"] == {**drawn, "logprobs": [-0.25, -0.25], "seed": 2**62, "asked": True}
+
+
+def test_weights_through_a_folder_reach_the_workers(found, version):
+    made = found["served"]["folder"]
+    if version not in SpecifierSet(VLLM["servers"]):
+        assert (
+            made["methods"] == [] and all(VLLM["servers"].strip(">=") in text for text in made["down"]) and made["down"]
+        )
+        return
+    assert made["down"] == [] and made["ways"] == ["files"] and not made["stale_head"] and made["name"] == "second"
+    assert made["methods"] == ["reload_weights", "repack_tied_head"] and made["keywords"] == ["weights_path"]
+    assert made["reset"] == 1 and made["offer"] == {"backend": "nccl", "dtype": "float32"}
+
+
+def test_weights_over_a_group_are_announced_in_order(found, version):
+    if version in SpecifierSet(VLLM["nccl"]):
+        expected = ["init_weight_transfer_engine", "start_weight_update", "update_weights", "finish_weight_update"]
+        assert found["served"]["group"] == expected

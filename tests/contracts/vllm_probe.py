@@ -40,6 +40,7 @@ def main() -> dict[str, Any]:
     if find_spec("orjson") is None:  # newer versions answer with it; nothing here does
         sys.modules["orjson"] = mock.MagicMock()
     import vllm
+    from vllm_internals import internals
 
     return {
         "tree": str(Path(vllm.__file__).parents[1]),
@@ -50,6 +51,8 @@ def main() -> dict[str, Any]:
         "processors": processors(Path(vllm.__file__).parent),
         "routes": routes(Path(vllm.__file__).parent / "entrypoints"),
         "transfer": transfer(),
+        "internals": internals(Path(vllm.__file__).parent),
+        "served": served(),
         "sleep": sleep(Path(vllm.__file__).parent),
     }
 
@@ -87,7 +90,25 @@ def arguments() -> list[str]:
 
 
 def command() -> dict[str, Any]:
-    """`tersely serve`'s words for a GPU through vLLM's own parser."""
+    words, made = parsed()
+    asked = ("generation_config", "logits_processors", "logprobs_mode", "worker_extension_cls", "middleware", "port")
+    return {"words": words, **{name: getattr(made, name) for name in asked}}
+
+
+def served() -> dict[str, Any]:
+    """Our clients against the server's application; the weight transfer is the one that it would have on a GPU."""
+    import vllm_http
+
+    from tersely.rl.engine import PROCESSOR
+
+    with mock.patch.dict(os.environ, VLLM_SERVER_DEV_MODE="1", VLLM_API_KEY="a-key", TERSELY_SERVER_KEY="a-key"):
+        words = parsed()[1]
+        offered = {"logits_processors": [PROCESSOR], "weight_transfer_config": words.weight_transfer_config}
+        return vllm_http.served(words, configuration(**offered))
+
+
+def parsed() -> tuple[list[str], Any]:
+    """`tersely serve`'s words for a GPU, and what vLLM's own parser makes of them."""
     import torch
     from vllm.entrypoints.openai import api_server
 
@@ -107,9 +128,7 @@ def command() -> dict[str, Any]:
             trust_remote_code=True,
             processors=[PROCESSOR],
         )
-    made = parser(api_server).parse_args(words[3:])
-    asked = ("generation_config", "logits_processors", "logprobs_mode", "worker_extension_cls", "middleware", "port")
-    return {"words": words[1:3], **{name: getattr(made, name) for name in asked}}
+    return words[1:3], parser(api_server).parse_args(words[3:])
 
 
 def parser(api_server: Any) -> Any:

@@ -71,3 +71,12 @@ def test_a_training_is_judged_by_its_own_records(tmp_path, rows, problem):
     (tmp_path / "final" / "config.json").write_text("{}")
     found = gpu.judged("train_alp_vllm", "", tmp_path)[1]
     assert (problem in found) if problem else found == ""
+
+
+@pytest.mark.parametrize("name", [name for name in gpu.checks() if name.startswith("train_")])
+def test_every_training_is_one_that_its_recipe_allows(name, tmp_path):
+    from tersely.configs.load import load_recipe
+    from tersely.launch.train import check_recipe, overrides_from
+
+    _, _, recipe, *options = gpu.checks()[name]
+    check_recipe(load_recipe(recipe, overrides_from([*options, "--run_dir", str(tmp_path / "run")])), 1)
