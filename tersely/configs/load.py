@@ -67,9 +67,9 @@ def with_overrides(
     """`load_recipe` of a recipe that has been read, or resolved before."""
     own, overrides = dict(own), dict(overrides)
     dotted = {key: overrides.pop(key) for key in list(overrides) if "." in str(key)}
-    method = overrides.get("method")
-    if method is not None and method != own.get("method"):
-        load_method(str(method))
+    if "method" in overrides and overrides["method"] != own.get("method"):
+        if overrides["method"] is not None:
+            load_method(str(overrides["method"]))
         own = _without_method(own, overrides, tell or (lambda text: None))
     recipe = {**own, **overrides}
     if recipe.get("method") is not None:
@@ -118,7 +118,9 @@ def _without_method(own: dict[str, Any], overrides: Mapping[str, Any], tell: Cal
     }
     if replaced := [f"{key} {_short(value)}" for key, value in gone.items() if key not in overrides]:
         of = f" of method {before}" if before is not None else " of the recipe"
-        tell(f"method {overrides['method']} replaces {', '.join(replaced)}{of}")
+        tell(
+            f"method {'none' if overrides['method'] is None else overrides['method']} replaces {', '.join(replaced)}{of}"
+        )
     return {key: value for key, value in own.items() if key not in gone}
 
 

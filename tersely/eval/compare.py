@@ -24,14 +24,21 @@ def compare(
     from tersely.eval.report import load_all
     from tersely.eval.report_compare import compare_all
     from tersely.eval.report_data import clean
-    from tersely.eval.same_settings import check_same
+    from tersely.eval.same_settings import check_same, unrecorded
 
     first = load_all([a])
     runs = load_all([*first, b])
     others = runs[len(first) :]
+    by_name = {run.name: run for run in runs}
     unlike = check_same(others, runs[0], anyway)
     found = [
-        clean(c | {"different_settings": unlike.get((c["run"], c["benchmark"]), [])})
+        clean(
+            c
+            | {
+                "different_settings": unlike.get((c["run"], c["benchmark"]), []),
+                "settings_unrecorded": unrecorded(by_name[c["run"]], runs[0], c["benchmark"]),
+            }
+        )
         for c in compare_all(others, runs[0], margin)
     ]
     if not found:
@@ -62,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     add_comparing(parser)
     args = parser.parse_args(argv)
-    from tersely.eval.verdict import ended_text, margin_of, problems_text
+    from tersely.eval.verdict import ended_text, margin_of, problems_text, settings_notes
 
     try:
         found = compare(args.a, args.b, margin=margin_of(args.margin), anyway=args.anyway)
@@ -74,8 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{c['run']} against {c['base']} on {c['benchmark']} ({problems_text(c)}): {c['verdict']}")
         if text := ended_text(c):
             print(f"  {text}")
-        for difference in c["different_settings"]:
-            print(f"  sampled with different settings: {difference}")
+        for line in settings_notes(c):
+            print(f"  {line}")
     return 0
 
 

@@ -45,7 +45,9 @@ def make_evaluator(
         return _served(model, engine, tokenizer or model, verifier, batch, max_model_len)
     if kind == "vllm":
         return _vllm(model, tokenizer or model, verifier, batch, seed, max_model_len, gpu_memory_utilization)
-    return transformers_evaluator(model, tokenizer, verifier=verifier, batch=batch, dtype=dtype)
+    evaluator = transformers_evaluator(model, tokenizer, verifier=verifier, batch=batch, dtype=dtype)
+    evaluator.context = min(filter(None, (max_model_len, evaluator.context)), default=None)
+    return evaluator
 
 
 def engine_kind(engine: str) -> str:

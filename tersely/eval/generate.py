@@ -100,6 +100,8 @@ class Evaluator:
         folder = Path(out)
         run = run or folder.resolve().name
         variants = chosen.variants()
+        prompts = {row["prompt_id"]: tuple(prompting.ids(self.tokenizer, row["prompt"])) for row in data}
+        context = self._short_context(bench.name, prompts, how.max_new_tokens)
         for variant in variants:
             settings = Settings(
                 model=self.model,
@@ -113,6 +115,7 @@ class Evaluator:
                 chat_template_kwargs=dict(prompting.chat_template_kwargs),
                 plan_instruction=prompting.plan_instruction,
                 prefill=prompting.prefill,
+                context=context,
                 strategy=variant.settings,
                 budgets=None if budgets is None else list(budgets),
                 **asdict(how),
@@ -120,7 +123,7 @@ class Evaluator:
             check_and_store(folder, run, bench.name, settings, variant.label)
         done = [recorded(folder / FILE, bench.name, variant.label) for variant in variants]
         job = Job(run, bench.name, how, seed, chosen, variants, done)
-        tasks = self._tasks(bench, data, job)
+        tasks = self._tasks(bench, data, prompts, job)
         total = len(data) * how.samples
         title = f"{run}: {bench.name}" + (f", {chosen.label}" if chosen.label else "")
         progress = Progress(title, total, total - len(tasks))
@@ -181,7 +184,19 @@ class Evaluator:
                 )
         progress.add([len(d.token_ids) + d.extra_tokens for d in decoded[-len(tasks) :]])
 
-    def _tasks(self, bench: Benchmark, data: Any, job: Job) -> list[Task]:
+    def _short_context(self, name: str, prompts: Mapping[str, tuple[int, ...]], cap: int) -> int | None:
+        """The context where it ends answers before the cap does, which a line says; None where it does not."""
+        short = sum(self.context is not None and len(ids) + cap > self.context for ids in prompts.values())
+        if not short:
+            return None
+        print(
+            f"warning: {name}: {short} of {len(prompts)} prompts leave less than the cap of {cap} tokens for the answer in the "
+            f"context of {self.context}",
+            flush=True,
+        )
+        return self.context
+
+    def _tasks(self, bench: Benchmark, data: Any, prompts: Mapping[str, tuple[int, ...]], job: Job) -> list[Task]:
         tasks = []
         everywhere = set.intersection(*job.done)
         prompting = for_strategy(self.prompting, job.chosen.name)
@@ -191,7 +206,7 @@ class Evaluator:
             missing = [sample for sample in range(job.sampling.samples) if (identity, sample) not in everywhere]
             if not missing:
                 continue
-            ids, cap = render(row["prompt"]), job.sampling.max_new_tokens
+            ids, cap = prompts[identity], job.sampling.max_new_tokens
             if self.context is not None:
                 cap = min(cap, self.context - len(ids))
             if cap < 1:

@@ -234,14 +234,14 @@ def _sizes(runs: Sequence[str]) -> dict[Path, int]:
 
 def print_verdicts(path: Path) -> None:
     """The verdict lines of a written report, and where it is."""
-    from tersely.eval.verdict import ended_text, problems_text
+    from tersely.eval.verdict import ended_text, problems_text, settings_notes
 
     for c in json.loads(path.read_text(encoding="utf-8"))["comparisons"]:
         print(f"{c['run']} against {c['base']} on {c['benchmark']} ({problems_text(c)}): {c['verdict']}")
         if text := ended_text(c):
             print(f"  {text}")
-        for difference in c["different_settings"]:
-            print(f"  sampled with different settings: {difference}")
+        for line in settings_notes(c):
+            print(f"  {line}")
     for name in ("report.html", "report.md", "report.json"):
         if path.with_name(name).exists():
             print(path.with_name(name))

@@ -22,7 +22,7 @@ from tersely.eval.report_passes import passes
 from tersely.eval.report_pool import overthinking, shortest_known, volumes
 from tersely.eval.report_text import text_rates
 from tersely.eval.runs import VERDICTS, BenchmarkRecords, RunRecords
-from tersely.eval.same_settings import check_same
+from tersely.eval.same_settings import check_same, unrecorded
 from tersely.eval.verdict import MARGIN
 
 DRAWS = 2000
@@ -62,9 +62,12 @@ def report_data(
                 entry["benchmarks"][name] |= overthinking(run, name, shortest) | text_rates(run, name)
     free = free_runs(runs, base)
     costless = [base.name, *(run.name for run in free)] if base and free else []
+    by_name = {run.name: run for run in runs}
     comparisons = compare_all(others, base, margin) if base is not None else []
     for comparison in comparisons:
-        comparison["different_settings"] = unlike.get((comparison["run"], comparison["benchmark"]), [])
+        name, benchmark = comparison["run"], comparison["benchmark"]
+        comparison["different_settings"] = unlike.get((name, benchmark), [])
+        comparison["settings_unrecorded"] = unrecorded(by_name[name], by_name[comparison["base"]], benchmark)
     for run in runs:
         for comparison in (c for c in comparisons if c["run"] == run.name and run not in free):
             comparison["free_frontier"] = held_against(run, free, comparison["benchmark"])

@@ -23,7 +23,7 @@ from tersely.eval.report_glossary import glossary
 from tersely.eval.report_samples import worst_samples
 from tersely.eval.runs import RunRecords
 from tersely.eval.svg import SERIES, Figure, available, svg
-from tersely.eval.verdict import ended_text, signed
+from tersely.eval.verdict import ended_text, settings_notes, signed
 
 TEMPLATES = Path(__file__).parent / "templates"
 TEXT_BUDGET = 2_500_000  # characters of model text in the whole page
@@ -48,6 +48,7 @@ def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None, 
         signed=lambda x, d=1: signed(x, d),
         by=lambda x: "" if x is None else x,
         ended_text=ended_text,
+        settings_notes=settings_notes,
     )
     shown = display_names([run["name"] for run in data["runs"]], data["free"])
     data, full = renamed(data, shown), {name: whole for whole, name in shown.items()}

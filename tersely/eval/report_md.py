@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tersely.eval.plots_labels import display_names, renamed
-from tersely.eval.verdict import ended_text, problems_text
+from tersely.eval.verdict import ended_text, problems_text, settings_notes
 
 
 def percent(x: float | None, digits: int = 1) -> str:
@@ -51,7 +51,7 @@ def _verdicts(data: dict[str, Any]) -> list[str]:
         f"- **{plain(c['run'])}** against {plain(c['base'])} on {plain(c['benchmark'])} ({problems_text(c)}): "
         + c["verdict"]
         + (f"; {plain(ended_text(c))}" if ended_text(c) else "")
-        + "".join(f"; sampled with different settings ({plain(said)})" for said in c["different_settings"])
+        + "".join(f"; {plain(line)}" for line in settings_notes(c))
         + "".join(f"; **{plain(f['run'])} does better without training**" for f in c["free_frontier"] if f["dominates"])
         for c in data["comparisons"]
     ]

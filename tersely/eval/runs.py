@@ -45,6 +45,7 @@ class BenchmarkRecords:
     seconds: Counter[tuple[str, str]] = field(default_factory=Counter)  # (verdict, second opinion) -> samples
     finishes: dict[str, list[float]] = field(default_factory=dict)  # finish -> [samples, decided, right, tokens]
     differing: list[int] = field(default_factory=list)  # places of the first samples whose second opinion differs
+    contents: dict[str, int] = field(default_factory=dict)  # problem id -> hash of its text and gold, in this process
     seeds: np.ndarray | None = None  # (n,) which of several seeds of one run a column belongs to; None: one run
 
     @property
@@ -231,12 +232,15 @@ class _Builder:
     def __init__(self) -> None:
         self.samples: dict[str, dict[Any, tuple]] = {}
         self.levels: dict[str, str | None] = {}
+        self.contents: dict[str, int] = {}
         self.duplicates = self.estimated = 0
 
     def add(self, offset: int, record: dict[str, Any]) -> None:
         problem = str(record["problem_id"])
         level = record.get("level")
         self.levels.setdefault(problem, None if level is None else str(level))
+        if problem not in self.contents:
+            self.contents[problem] = hash((str(record.get("problem")), str(record.get("gold"))))
         samples = self.samples.setdefault(problem, {})
         index = record.get("sample", len(samples))
         self.duplicates += index in samples
@@ -277,6 +281,7 @@ class _Builder:
             seconds=seconds,
             finishes=finishes,
             differing=differing[:LISTED],
+            contents=self.contents,
         )
 
     def _counts(self) -> tuple[Counter[tuple[str, str]], dict[str, list[float]], list[int]]:

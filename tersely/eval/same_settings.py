@@ -53,7 +53,23 @@ def differences(a: RunRecords, b: RunRecords, benchmark: str, but: tuple[str, ..
                 for key in x
                 if key in y and key not in skip and x[key] != y[key]
             ]
+            if "fingerprint" in skip and (changed := _other_content(one, other, benchmark)):
+                found.append(f"version of the benchmark: {changed}")
     return list(dict.fromkeys(found))
+
+
+def _other_content(a: RunRecords, b: RunRecords, benchmark: str) -> str:
+    """Where one took fewer problems than the other, the fingerprints differ anyway: the problems themselves are compared."""
+    x, y = (run.benchmarks[benchmark].contents if benchmark in run.benchmarks else {} for run in (a, b))
+    shared = x.keys() & y.keys()
+    changed = sum(x[problem] != y[problem] for problem in shared)
+    return f"{changed} of {len(shared)} shared problems have another text or answer" if changed else ""
+
+
+def unrecorded(run: RunRecords, base: RunRecords, benchmark: str) -> list[str]:
+    """Which of `run` and `base` has no settings of this benchmark in its run.json, so that nothing could be compared."""
+    sides = {"run": run, "base": base}
+    return [side for side, of in sides.items() if not all(settings_of(one, benchmark) for one in of.members or [of])]
 
 
 def check_same(runs: list[RunRecords], base: RunRecords, anyway: bool) -> dict[tuple[str, str], list[str]]:
@@ -79,10 +95,11 @@ def _named(key: str) -> str:
     return {
         "fingerprint": "version of the benchmark",
         "max_new_tokens": "cap (max_new_tokens)",
+        "context": "context that ends before the cap (--max-model-len)",
         "chat_template": "chat template",
     }.get(key, key)
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = "none" if value is None else repr(value)
     return text if len(text) <= 80 else text[:79] + "\N{HORIZONTAL ELLIPSIS}"

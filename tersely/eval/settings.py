@@ -46,6 +46,8 @@ class Settings:
     """What the trained method's plan adds to the user's message."""
     prefill: str | None = None
     """What the assistant's turn begins with, by the trained method's plan."""
+    context: int | None = None
+    """Longest sequence, tokens, where it leaves less than the cap behind some prompt; None where it does not."""
     budgets: list[int] | None = None
     """Grid of accuracy at a budget; it changes no sample."""
 
@@ -73,7 +75,7 @@ def refuse_changed(
     if before is None:
         return
     now = json.loads(json.dumps(dict(told)))  # as it will be read back: tuples are lists
-    free = (*FREE, "fingerprint") if before.get("limit") != now["limit"] else FREE
+    free = (*FREE, "fingerprint", "context") if before.get("limit") != now["limit"] else FREE
     changed = [key for key in now if key not in free and key in before and before[key] != now[key]]
     if changed:
         said = "; ".join(f"{key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed)

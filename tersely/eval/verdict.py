@@ -105,14 +105,23 @@ def accuracy_text(c: dict[str, Any]) -> str:
             return "undecided: the seeds differ too much, more of them would decide"
         if c["more_problems"] is None:
             return "undecided: at this difference and spread, more problems alone would not decide"
-        more = max(1, c["more_problems"])
-        return f"undecided: {more} more problem{'s' * (more != 1)} would decide"
+        more = str(c["more_problems"] or "a few")  # 0: the estimate of this many is on the edge
+        return f"undecided: {more} more problem{'s' * (more != '1')} would decide"
     alone = ", from one problem, which has no interval" if c["problems"] == 1 else ""
     return {
         "better": "better",
         "not_worse": f"not worse by more than {margin} (95 %)",
         "unknown": f"accuracy not comparable{alone}",
     }[c["accuracy_verdict"]]
+
+
+def settings_notes(c: dict[str, Any]) -> list[str]:
+    """What a reader must know about the settings of both sides; empty where they are recorded and equal."""
+    notes = [f"sampled with different settings: {said}" for said in c["different_settings"]]
+    if sides := c["settings_unrecorded"]:
+        whose = "either" if len(sides) == 2 else f"the {sides[0]}"
+        notes.append(f"settings not compared: no run.json records those of {whose}")
+    return notes
 
 
 def problems_text(comparison: dict[str, Any]) -> str:

@@ -82,5 +82,6 @@ def report(starts: Sequence[Start], statuses: dict[str, int], run_dir: Path) -> 
         print(f"launch: {start.name}: {said}, {start.run_dir}", flush=True)
     begun = [str(start.run_dir) for start in starts if (start.run_dir / "metrics.jsonl").is_file()]
     if begun:
-        words = ["report", *begun, "--out", str(run_dir / "report")]
+        # methods may be trained with prompts of their own: the page lists what differs
+        words = ["report", *begun, "--anyway", "--out", str(run_dir / "report")]
         subprocess.run([sys.executable, "-m", "tersely.launch.cli", *words], stdin=subprocess.DEVNULL, check=False)

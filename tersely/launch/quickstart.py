@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs.append(evaluated(options, method, str(folder / "final")))
     from tersely.eval.report import write_report
 
-    report = write_report(runs, runs[0], options.out)
+    report = write_report(
+        runs, runs[0], options.out, anyway=True
+    )  # some methods are trained with a prompt of their own
     summarise(json.loads(report.read_text()), report, time.perf_counter() - began)
     return 0
 

@@ -135,6 +135,7 @@ def variants(
     run_dir = Path(str(recipe.get("run_dir") or "runs/run"))
     found: list[Variant] = []
     seen: dict[str, tuple[str, ...]] = {}
+    resolved: dict[str, tuple[str, ...]] = {}
     said: list[str] = []
     for texts in itertools.product(*(axis.texts for axis in axes)):
         pairs = [(axis.key, unquoted(axis.key, text)) for axis, text in zip(axes, texts, strict=True)]
@@ -151,6 +152,13 @@ def variants(
             pairs = [*pairs, ("run_name", values["run_name"])]
         task = with_overrides(recipe, {**stated, **values}, said.append)
         _require_effect(task, [axis.key for axis in axes])
+        whole = repr(_plain({key: value for key, value in task.items() if key not in ("method", *NOT_SWEPT)}))
+        if whole in resolved:
+            raise SpecError(
+                f"{_pairs(axes, resolved[whole])} and {_pairs(axes, texts)} resolve to the same recipe, so both runs would be "
+                "the same training; leave one out, or the options that replace what differs"
+            )
+        resolved[whole] = texts
         folder = str(run_dir / name)
         words = [f"--{key}={text}" for key, text in [*pairs, ("run_dir", folder)]]
         found.append(Variant(name, tuple(words), {**task, "run_dir": folder}))

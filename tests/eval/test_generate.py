@@ -150,11 +150,16 @@ def test_changed_problems_are_refused(folder, tmp_path):
         run(folder, str(path), tmp_path / "out")
 
 
-def test_the_cap_shrinks_to_the_context_and_a_full_context_is_an_error(folder, tmp_path):
+def test_the_cap_shrinks_to_the_context_and_a_full_context_is_an_error(folder, tmp_path, capsys):
     path = tmp_path / "long.jsonl"
     path.write_text(json.dumps({"problem": "1" * 200, "answer": "2"}) + "\n")
     run(folder, str(path), tmp_path / "out", max_new_tokens=4000)
     assert all(record["tokens"] < 56 for record in records(tmp_path / "out").values())
+    assert "1 of 1 prompts leave less than the cap of 4000" in capsys.readouterr().out
+    run(folder, str(path), tmp_path / "fits", max_new_tokens=8)
+    for name, context in (("out", 256), ("fits", None)):
+        (settings,) = json.loads((tmp_path / name / "run.json").read_text())["settings"].values()
+        assert settings["context"] == context, "the reader of a comparison must know what ended the answers"
     path.write_text(json.dumps({"problem": "1" * 300, "answer": "2"}) + "\n")
     with pytest.raises(SpecError, match="no room is left"):
         run(folder, str(path), tmp_path / "more")

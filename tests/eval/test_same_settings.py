@@ -24,6 +24,7 @@ SETTINGS = {
     "chat_template": "c",
     "strategy": None,
     "budgets": None,
+    "context": None,
 }
 
 
@@ -45,6 +46,7 @@ def with_card(folder, name, model="m", **changed):
         {"system_prompt": "x"},
         {"chat_template": "d"},
         {"fingerprint": "g"},
+        {"context": 96},
     ],
 )
 def test_different_settings_are_refused_or_listed(runs, tmp_path, capsys, changed):
@@ -79,8 +81,31 @@ def test_what_may_differ(runs, tmp_path):
     base = with_card(runs[0], "base")
     short = with_card(runs[1], "short", "n", samples=8, budgets=[64], limit=20, fingerprint="g", engine="vllm")
     assert compare(base, short)[0]["different_settings"] == []
-    (short / "run.json").unlink()  # nothing recorded: nothing to compare
+
+
+def test_settings_that_nobody_recorded_are_named(runs, tmp_path, capsys):
+    """They cannot be compared, so the reader has to know."""
+    base, short = with_card(runs[0], "base"), runs[1]
+    for _ in range(2):
+        (c,) = compare(base, short)
+        assert c["different_settings"] == [] and "run" in c["settings_unrecorded"]
+        path = write_report([base, short], base, tmp_path / "o")
+        assert "no run.json records those of" in path.with_name("report.md").read_text()
+        (base / "run.json").unlink(missing_ok=True)
+    assert c["settings_unrecorded"] == ["run", "base"]
+    with_card(short, "short"), with_card(base, "base")
+    assert compare(base, short)[0]["settings_unrecorded"] == []
+
+
+def test_problems_that_changed_are_found_where_fewer_were_taken(tmp_path, write_run, record):
+    base = with_card(write_run(tmp_path / "base", "base", problems=8), "base")
+    short = write_run(tmp_path / "short", "short", problems=4)
+    with_card(short, "short", "n", limit=4, fingerprint="g")
     assert compare(base, short)[0]["different_settings"] == []
+    lines = (short / "records.jsonl").read_text().replace('"problem":"3 + 4"', '"problem":"3 + 4 = ?"')
+    (short / "records.jsonl").write_text(lines)
+    with pytest.raises(SpecError, match="4 of 4 shared problems have another text"):
+        compare(base, short)
 
 
 def test_two_spellings_of_one_prompt_are_one(tmp_path, write_run):

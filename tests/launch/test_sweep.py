@@ -41,6 +41,23 @@ def test_three_methods_are_three_methods(tmp_path):
             assert found["learning_rate"] == load_recipe("testbed/alp")["learning_rate"]
 
 
+def test_no_method_has_the_slots_of_none():
+    made = runs("--sweep", "method=null,grpo")
+    assert not [slot for slot in SLOT_KEYS if slot in made["method_null"]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--sweep", "reward=kimi,{name: kimi}"),
+        ("--sweep", "method=alp,alp_paper", "--reward=kimi", "--advantage=group_mean", "--policy=clip"),
+    ],
+)
+def test_two_names_of_one_training_are_refused(words):
+    with pytest.raises(SpecError, match="resolve to the same recipe"):
+        runs(*words)
+
+
 def test_a_slot_of_the_command_line_holds_for_all_methods():
     made = runs("--method", "alp,dler", "--reward", "kimi")
     kimi = load_method("kimi")["reward"][1]
