@@ -146,7 +146,7 @@ def test_the_servers_application_answers_our_clients(found):
     }
     drawn = {"tokens": [4, 2], "finish": "eos", "context": 128}
     assert served["eval"] == drawn
-    assert served["rl"] == {**drawn, "logprobs": [-0.25, -0.25], "seed": 2**62, "asked": True}
+    assert served["rl"] == {**drawn, "logprobs": [-0.25, -0.25], "seed": 2**62, "asked": True, "counted": 0.0}
 
 
 def test_weights_through_a_folder_reach_the_workers(found, version):

@@ -101,6 +101,9 @@ def served(arguments: Any, config: Any) -> dict[str, Any]:
     import urllib.error
     import urllib.request
 
+    from vllm.v1.metrics.loggers import PrometheusStatLogger
+
+    PrometheusStatLogger(config)  # as the real engine does: its counters are at /metrics
     stand_in, asked = engine(config)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder, running(arguments, stand_in) as address:
@@ -122,7 +125,7 @@ def served(arguments: Any, config: Any) -> dict[str, Any]:
 def rl_engine(address: str, folder: Path) -> Any:
     from tersely.rl.vllm_server import ServerEngine
 
-    return ServerEngine(address, SimpleNamespace(eos_token_id=2), weights_dir=folder, start_s=20.0, answer_s=20.0)
+    return ServerEngine(address, SimpleNamespace(eos_token_id=2), weights_dir=folder, start_s=20.0, silent_s=60.0)
 
 
 def requests() -> list[Any]:
@@ -148,6 +151,7 @@ def rl(address: str, folder: Path, asked: list[tuple[str, Any]]) -> dict[str, An
         "seed": params.seed,
         "asked": (params.extra_args or {}).get(ARGUMENT) == hapo.engine_arguments()[ARGUMENT],
         "context": made.models[address]["max_model_len"],
+        "counted": made._tokens(address),
     }
 
 
