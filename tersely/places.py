@@ -6,9 +6,19 @@ import argparse
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tersely.checks import SpecError
+
+PATH_KEYS = (
+    *("run_dir", "model_name_or_path", "method"),
+    *("deepspeed", "fsdp_config", "accelerator_config", "cache_dir"),
+)
+"""Keys of a recipe whose text is a path, or may be one."""
+SECTIONS = ("evaluation", "stages", "settings", "model_init_kwargs")
+"""Keys of a recipe that hold others of `PATH_KEYS`."""
 
 
 def beside(path: str | Path) -> str:
@@ -42,13 +52,48 @@ def fault_of(error: OSError) -> str:
 
 
 def expanded(path: str | Path, where: str = "path") -> str:
-    """The path with `~` and `$VARIABLES` replaced; `SpecError` for a variable that is not set."""
-    text = os.path.expandvars(os.path.expanduser(str(path)))
-    if missing := re.search(r"\$(\{\w+\}|[A-Za-z_]\w*)", text):
-        raise SpecError(
-            f"{where}: got {str(path)!r}, and the environment has no variable {missing[1].strip('{}')}; export it"
-        )
+    """The path with `~` and `$VARIABLES` replaced; `SpecError` for a variable that is not set, or empty."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if not os.environ.get(name):
+            raise SpecError(f"{where}: got {str(path)!r}, and the environment has no variable {name}; export it")
+        return os.environ[name]
+
+    text = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", value, str(path))
+    text = os.path.expanduser(text)
+    if re.match(r"~[\w.-]*(/|$)", text):
+        raise SpecError(f"{where}: got {str(path)!r}, and there is no home folder of that user; write the whole path")
     return text
+
+
+def expanded_values(values: Any, where: str = "path") -> Any:
+    """Values of a YAML section with the paths under `PATH_KEYS` expanded, at any depth."""
+    if isinstance(values, Mapping):
+        return {key: _expanded_value(str(key), value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [expanded_values(item, where) for item in values]
+    return values
+
+
+def _expanded_value(key: str, value: Any) -> Any:
+    if key in PATH_KEYS and isinstance(value, str):
+        return expanded(value, key)
+    if key == "dataset":
+        return [_data(item) for item in value] if isinstance(value, list) else _data(value)
+    return expanded_values(value, key) if key in SECTIONS else value
+
+
+def _data(spec: Any) -> Any:
+    """A data set's spec: its name or path alone, or a mapping."""
+    if isinstance(spec, str):
+        return expanded(spec, "dataset")
+    if isinstance(spec, Mapping):
+        return {
+            key: expanded(value, f"dataset.{key}") if key in ("name", "path") and isinstance(value, str) else value
+            for key, value in spec.items()
+        }
+    return spec
 
 
 def path_option(text: str) -> Path:

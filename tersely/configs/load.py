@@ -18,7 +18,7 @@ import yaml
 from tersely.checks import SpecError, nearest
 from tersely.configs.overrides import set_dotted
 from tersely.configs.started import started
-from tersely.places import expanded, fault_of
+from tersely.places import expanded, expanded_values, fault_of
 
 CARD_KEYS = ("title", "paper", "summary", "label", "published")
 SLOT_KEYS = ("plan", "sampling", "reward", "advantage", "policy", "filter", "aggregate", "controllers")
@@ -38,7 +38,7 @@ def list_recipes() -> list[str]:
 
 def load_method(name: str) -> dict[str, Any]:
     """A preset by name, or by the path of a YAML file. Unknown names and keys are errors with the nearest match."""
-    path = Path(name)
+    path = Path(expanded(name, "method"))
     if not _is_yaml(path):
         if name not in list_methods():
             raise SpecError(f"method {name!r} does not exist; {nearest(name, list_methods())}")
@@ -78,30 +78,7 @@ def with_overrides(
         recipe = {**preset, **(found.get("settings") or {}), **recipe}
     for key, value in sorted(dotted.items(), key=lambda pair: pair[0].count(".")):
         recipe = set_dotted(recipe, key, value)
-    return _with_paths(_started(recipe))
-
-
-def _with_paths(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe with `~` and variables replaced where it names folders and files."""
-    found: dict[str, Any] = {
-        key: expanded(recipe[key], key) for key in ("run_dir", "model_name_or_path") if isinstance(recipe.get(key), str)
-    }
-    if "dataset" in recipe:
-        found["dataset"] = _data_paths(recipe["dataset"])
-    if isinstance(recipe.get("evaluation"), Mapping) and "dataset" in recipe["evaluation"]:
-        evaluation = recipe["evaluation"]
-        found["evaluation"] = {**evaluation, "dataset": _data_paths(evaluation["dataset"])}
-    return {**recipe, **found}
-
-
-def _data_paths(spec: Any) -> Any:
-    if isinstance(spec, str):
-        return expanded(spec, "dataset")
-    if isinstance(spec, list):
-        return [_data_paths(item) for item in spec]
-    if isinstance(spec, Mapping):
-        return {key: _data_paths(value) if key in ("path", "name") else value for key, value in spec.items()}
-    return spec
+    return expanded_values(_started(recipe))
 
 
 def _without_method(own: dict[str, Any], overrides: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
@@ -167,7 +144,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _recipe_path(name: str) -> Path:
-    path = Path(name)
+    path = Path(expanded(name, "recipe"))
     if _is_yaml(path):
         return path
     if name in list_recipes():

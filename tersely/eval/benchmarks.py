@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tersely.checks import SpecError, check_fields, nearest, require_range
-from tersely.places import beside
+from tersely.places import beside, expanded
 from tersely.rl.data.spec import LOCAL_SUFFIXES, SourceSpec, entry_names, file_kind, merged, read_entry
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def find_benchmark(spec: str | Mapping[str, Any] | Benchmark) -> Benchmark:
     """
     if isinstance(spec, Benchmark):
         return spec
-    if isinstance(spec, str) and spec.endswith((".yaml", ".yml")):
-        spec = _own(Path(spec).expanduser())
+    if isinstance(spec, str) and (spec := expanded(spec, "benchmark")).endswith((".yaml", ".yml")):
+        spec = _own(Path(spec))
     if isinstance(spec, str):
         name, values = (spec, read_entry(spec, KIND)) if spec in benchmark_names() else (_stem(spec), {"path": spec})
     else:
@@ -75,6 +75,7 @@ def find_benchmark(spec: str | Mapping[str, Any] | Benchmark) -> Benchmark:
         name = str(values.pop("name", None) or _stem(str(values.get("path", ""))))
     if not values.get("path"):
         raise SpecError(f"benchmark {name!r} has no `path`; {nearest(name, benchmark_names())}")
+    values["path"] = expanded(str(values["path"]), f"benchmark {name}")
     title = str(values.pop("title", name))
     keys = [field.name for field in fields(Sampling)]
     sampling = {key: values.pop(key) for key in keys if key in values}
@@ -135,8 +136,9 @@ def _own(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not values.get("path"):
         raise SpecError(f"{file}: expected a mapping with `path` (a data set or a file), and such keys as samples")
     values.pop("traps", None)  # notes for readers
-    near = file.parent / str(values["path"])
-    if not Path(str(values["path"])).exists() and near.exists():
+    values["path"] = expanded(str(values["path"]), str(file))
+    near = file.parent / values["path"]
+    if not Path(values["path"]).exists() and near.exists():
         values["path"] = str(near)
     return {"name": file.stem, **values}
 

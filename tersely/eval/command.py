@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tersely.checks import SpecError, require_range
+from tersely.checks import SpecError
 from tersely.eval.trained_prompt import asked, chosen_prompting, prompt_line
-from tersely.launch.options import Parser
+from tersely.launch.options import Parser, number, whole
 from tersely.places import path_option, place_option
 from tersely.rl.prompt_check import check_template
 from tersely.rl.prompting import variable_warnings
@@ -24,7 +24,9 @@ def parser() -> Parser:
         description="Sample a model on benchmarks and verify every answer. Appends to OUT/records.jsonl; a second start "
         "with the same --out goes on where the first stopped.",
     )
-    p.add_argument("model", nargs="?", help="hub id, folder (a run directory's final model too), or `testbed`")
+    p.add_argument(
+        "model", nargs="?", type=place_option, help="hub id, folder (a run directory's final model too), or `testbed`"
+    )
     p.add_argument("--list", action="store_true", help="list the ready-made benchmarks and stop")
     p.add_argument("--list-strategies", action="store_true", help="list the decoding strategies and stop")
     p.add_argument(
@@ -33,13 +35,13 @@ def parser() -> Parser:
     )
     p.add_argument("--out", type=path_option, help="run directory")
     p.add_argument("--name", help="the run's name in reports (default: the folder's)")
-    p.add_argument("--samples", type=int, help="samples a problem")
-    p.add_argument("--limit", type=int, help="problems a benchmark, drawn the same way every time")
-    p.add_argument("--max-new-tokens", type=int, help="cap of a sample, tokens")
-    p.add_argument("--temperature", type=float, help="0 decodes greedily")
-    p.add_argument("--top-p", type=float)
-    p.add_argument("--top-k", type=int, help="0 is off")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--samples", type=whole(1), help="samples a problem")
+    p.add_argument("--limit", type=whole(1), help="problems a benchmark, drawn the same way every time")
+    p.add_argument("--max-new-tokens", type=whole(1), help="cap of a sample, tokens")
+    p.add_argument("--temperature", type=number(at_least=0), help="0 decodes greedily")
+    p.add_argument("--top-p", type=number(above=0, at_most=1))
+    p.add_argument("--top-k", type=whole(0), help="0 is off")
+    p.add_argument("--seed", type=whole(0), default=0)
     p.add_argument(
         "--sampling",
         choices=("benchmark", "model"),
@@ -70,6 +72,7 @@ def parser() -> Parser:
     )
     p.add_argument(
         "--prompting",
+        type=place_option,
         metavar="FOLDER",
         help="prompt as this trained model was (default: as MODEL itself was, where it has a prompting.json); `none`: the "
         "benchmark's own prompt",
@@ -78,15 +81,18 @@ def parser() -> Parser:
         "--engine", default="transformers", help="transformers, vllm, or a server's address (http://host:8000)"
     )
     p.add_argument("--tokenizer", type=place_option, help="where the model's own is not meant")
-    p.add_argument("--batch-size", type=int, help="samples drawn at once")
+    p.add_argument("--batch-size", type=whole(1), help="samples drawn at once")
     p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="transformers engine")
     p.add_argument(
         "--max-model-len",
-        type=int,
+        type=whole(2),
         help="longest sequence of the vllm engine, tokens (default: the longest prompt and its answer)",
     )
     p.add_argument(
-        "--gpu-memory-utilization", type=float, default=0.9, help="the vllm engine's share of the GPU's memory"
+        "--gpu-memory-utilization",
+        type=number(above=0, at_most=1),
+        default=0.9,
+        help="the vllm engine's share of the GPU's memory",
     )
     return p
 
@@ -209,9 +215,6 @@ def refuse_early(options: argparse.Namespace, benchmarks: Sequence[Any]) -> None
     from tersely.rl.data.sources import read_rows
     from tersely.rl.data.spec import file_kind
 
-    require_range("--gpu-memory-utilization", options.gpu_memory_utilization, above=0, at_most=1)
-    if options.max_model_len is not None:
-        require_range("--max-model-len", options.max_model_len, at_least=2)
     for benchmark in benchmarks:
         replace(benchmark.sampling, **told_sampling(options))
         source = replace(benchmark.source, limit=options.limit) if options.limit is not None else benchmark.source
@@ -221,10 +224,11 @@ def refuse_early(options: argparse.Namespace, benchmarks: Sequence[Any]) -> None
 
 def refuse_unfitted(strategies: Sequence[Any]) -> None:
     """`SpecError` for a strategy whose fitted file is not there, before a model is loaded."""
+    from tersely.eval.strategies.spec import FILES
     from tersely.places import beside
 
     for chosen in strategies:
-        for key in ("vector", "probe"):
+        for key in FILES:
             path = getattr(chosen.strategy, key, None)
             if path and not Path(path).is_file():
                 hint = "; ".join(filter(None, (beside(path), f"make one with `tersely fit {chosen.name}`")))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tersely.launch.options import Parser
-from tersely.places import fault_of
+from tersely.places import fault_of, place_option
 
 if TYPE_CHECKING:
     from tersely.eval.runs import RunRecords
@@ -62,9 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="B against A on the same problems: tokens, accuracy, intervals, and a verdict.",
     )
     parser.add_argument(
-        "a", metavar="A", help="the run to compare with (a directory with records.jsonl; A1,A2 are seeds)"
+        "a",
+        type=place_option,
+        metavar="A",
+        help="the run to compare with (a directory with records.jsonl; A1,A2 are seeds)",
     )
-    parser.add_argument("b", metavar="B", help="the run in question")
+    parser.add_argument("b", type=place_option, metavar="B", help="the run in question")
     from tersely.eval.report import add_comparing
 
     add_comparing(parser)

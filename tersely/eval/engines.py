@@ -9,7 +9,7 @@ from typing import Any
 from tersely.checks import SpecError, nearest
 from tersely.eval.generate import Evaluator
 from tersely.eval.trained_prompt import saved_prompting
-from tersely.places import beside
+from tersely.places import beside, expanded
 
 ENGINES = ("transformers", "vllm")
 
@@ -36,7 +36,11 @@ def make_evaluator(
     kind = engine_kind(engine)
     if kind != "server":
         require_place(model)
-    if tokenizer and tokenizer.startswith(("/", ".", "~")) and not Path(tokenizer).expanduser().is_dir():
+    if (
+        tokenizer
+        and (tokenizer := expanded(tokenizer, "--tokenizer")).startswith(("/", "."))
+        and not Path(tokenizer).is_dir()
+    ):
         raise SpecError(
             f"--tokenizer: there is no folder {tokenizer}; {beside(tokenizer) or 'give a folder or a hub id'}"
         )
@@ -63,7 +67,7 @@ def engine_kind(engine: str) -> str:
 
 def trained_model(model: str) -> str:
     """`runs/x/final` for the run directory `runs/x`, printed; any other model as it is."""
-    folder = Path(model).expanduser()
+    folder = Path(expanded(model, "model"))
     final = folder / "final"
     if (folder / "config.json").is_file() or not (final / "config.json").is_file():
         return model
@@ -85,10 +89,11 @@ def faster_engine(engine: str) -> str | None:
 def require_place(model: str) -> None:
     """`SpecError` for a folder that is not there or holds no model, and for a hub id that cannot be had offline."""
     from tersely.launch.preflight_checks import model_place
+    from tersely.rl.models import model_location
 
     finding = model_place(model)
     if finding.level == "fail":
-        hint = "" if Path(model).expanduser().exists() else beside(Path(model).expanduser())
+        hint = "" if Path(model_location(model)).exists() else beside(model_location(model))
         raise SpecError(
             "; ".join(filter(None, (f"model: {finding.text}", hint, "give a folder, a hub id, or `testbed`")))
         )
@@ -237,7 +242,7 @@ def identity(model: str) -> str:
     """
     from tersely.rl.models import model_location
 
-    folder = Path(model_location(model)).expanduser()
+    folder = Path(model_location(model))
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     if not files:
         return model

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tersely.launch.options import Parser
+from tersely.launch.options import Parser, number, whole
 from tersely.places import fault_of, place_option
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=place_option, default="report", help="where to write (default: %(default)s)")
     parser.add_argument(
-        "--watch", type=int, metavar="SECONDS", help="write it again whenever a run has grown, until Ctrl-C"
+        "--watch", type=whole(1), metavar="SECONDS", help="write it again whenever a run has grown, until Ctrl-C"
     )
     add_comparing(parser)
     args = parser.parse_args(argv)
@@ -197,7 +197,7 @@ def add_comparing(parser: Parser) -> None:
     """The options of every comparison."""
     parser.add_argument(
         "--margin",
-        type=float,
+        type=number(at_least=0, at_most=100),
         default=1.0,
         metavar="POINTS",
         help='loss of accuracy that "not worse" allows for (default: 1 point)',

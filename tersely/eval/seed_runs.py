@@ -18,6 +18,7 @@ import numpy as np
 from tersely.checks import SpecError
 from tersely.eval.runs import ARRAYS, BenchmarkRecords, RunRecords
 from tersely.eval.same_settings import OTHER, differences
+from tersely.places import expanded
 
 OF_A_SEED = ("seed", "data_seed", "run_dir", "run_name", "output_dir", "logging_dir")
 """Keys of a training configuration in which the seeds of one method differ."""
@@ -25,12 +26,12 @@ OF_A_SEED = ("seed", "data_seed", "run_dir", "run_name", "output_dir", "logging_
 
 def split_places(text: str) -> tuple[str | None, list[str]]:
     """`NAME=A,B` -> (NAME, [A, B]); a path that exists is one place, whatever signs it holds."""
-    if Path(text).exists():
-        return None, [text]
+    if Path(whole := expanded(text, "run")).exists():
+        return None, [whole]
     name, equals, rest = text.partition("=")
     if not (equals and name) or "/" in name:
         name, rest = "", text
-    return name or None, [part.strip() for part in rest.split(",") if part.strip()]
+    return name or None, [expanded(part.strip(), "run") for part in rest.split(",") if part.strip()]
 
 
 def pool_alike(runs: Sequence[RunRecords]) -> list[RunRecords]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.places import expanded
 from tersely.rl.prompting import Prompting, read_prompting
 
 PLAN_STRATEGIES = ("plan", "budget_prompt")
@@ -17,7 +18,7 @@ PLAN_STRATEGIES = ("plan", "budget_prompt")
 def saved_prompting(*places: str | None) -> tuple[Prompting, str | None]:
     """The first prompting saved in one of the folders, and where; an empty one and None where there is none."""
     for place in places:
-        if place and Path(place).expanduser().exists() and (found := read_prompting(place)) is not None:
+        if place and Path(expanded(place)).exists() and (found := read_prompting(place)) is not None:
             return found, str(place)
     return Prompting(), None
 

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from tersely.checks import SpecError, nearest
 from tersely.launch import sweep
-from tersely.launch.options import Parser, check_keys, note
+from tersely.launch.options import Parser, check_keys, note, whole
 from tersely.launch.ranks import Devices, devices_of
 from tersely.places import place_option
 from tersely.rl.batch import PLANNED_WORLD_SIZE
@@ -49,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Train a recipe on this machine's GPUs (or CPU). Any key of the recipe can be given as an option.",
         allow_abbrev=False,
     )
-    parser.add_argument("recipe", help="a recipe file, or the name of a shipped one")
+    parser.add_argument("recipe", type=place_option, help="a recipe file, or the name of a shipped one")
     parser.add_argument(
-        "--processes", type=int, help="ranks; by default one per visible GPU, or the most that divide the batch"
+        "--processes", type=whole(1), help="ranks; by default one per visible GPU, or the most that divide the batch"
     )
     parser.add_argument(
         "--accelerate-config",
@@ -60,12 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--rollout-servers",
-        type=int,
+        type=whole(1),
         help="of engine: vllm_server, where it names none; by default the fewest with which the ranks divide the batch",
     )
-    parser.add_argument("--retries", type=int, default=0, help="restarts, with --resume, after a failure")
+    parser.add_argument("--retries", type=whole(0), default=0, help="restarts, with --resume, after a failure")
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
-    parser.add_argument("--grace", type=int, default=600, help="seconds for saving after Ctrl-C or SIGTERM")
+    parser.add_argument("--grace", type=whole(0), default=600, help="seconds for saving after Ctrl-C or SIGTERM")
     parser.add_argument("--dry-run", action="store_true", help="show the command and stop")
     sweep.add_options(parser)
     parser.add_argument("--eval", metavar="BENCHMARKS", help="evaluate each run on these after its training")
@@ -155,9 +155,6 @@ def serving_command(recipe: str, overrides: Sequence[str], devices: Devices, log
 
 def training_command(options: Any, overrides: Sequence[str], devices: Devices) -> list[str]:
     """The words of the accelerate command, without --resume."""
-    for name in ("retries", "grace"):
-        if getattr(options, name) < 0:
-            raise SpecError(f"--{name} is {getattr(options, name)}; it must be at least 0")
     config, processes = options.accelerate_config, devices.ranks
     if config is None and not devices.training and processes > 1:
         how = list(ON_CPU)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tersely.configs.load import SLOT_KEYS, list_methods, load_method
 from tersely.launch.options import Parser
+from tersely.places import place_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="tersely methods",
         description="List the shipped methods, or print the card of one: formula, parameters, traps.",
     )
-    parser.add_argument("method", nargs="?", help="a shipped method, or the YAML file of another")
+    parser.add_argument("method", nargs="?", type=place_option, help="a shipped method, or the YAML file of another")
     parser.add_argument("--names", action="store_true", help="only the names, one a line")
     options = parser.parse_args(argv)
     if options.names:

@@ -7,13 +7,15 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from tersely.checks import SpecError, nearest
+from tersely.checks import SpecError, nearest, require_range
 from tersely.configs.overrides import recipe_keys
 from tersely.rl.checkpointing import NEW_NAMES
 
+LARGEST = 2**32 - 1
+"""Of a whole number on a command line: the largest seed of NumPy."""
 CHOICE = re.compile(r"invalid choice: '?(.*?)'? \(choose from (.*)\)")
 
 
@@ -44,6 +46,28 @@ class Parser(argparse.ArgumentParser):
             valid = [word.strip(" '\"") for word in found[2].split(",")]
             message = f"{message[: found.start()]}{found[1]!r} is no choice; {nearest(found[1], valid)}"
         self.exit(2, f"{self.prog}: error: {message} (`{self.prog} --help` lists what there is)\n")
+
+
+def whole(at_least: int = 0, at_most: int = LARGEST) -> Callable[[str], int]:
+    """`type=` of an option that is a whole number."""
+    return lambda text: _number(text, int, "a whole number", at_least=at_least, at_most=at_most)
+
+
+def number(**bounds: float) -> Callable[[str], float]:
+    """`type=` of an option that is a number. `bounds`: those of `require_range`; at most 10^12 without another."""
+    return lambda text: _number(text, float, "a number", **{"at_most": 1e12, **bounds})
+
+
+def _number(text: str, kind: Callable[[str], Any], name: str, **bounds: float) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected {name}") from None
+    try:
+        require_range("it", value, **bounds)
+    except SpecError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return value
 
 
 def check_keys(recipe: Mapping[str, Any] | Iterable[str], parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tersely.checks import SpecError, require_range
+from tersely.checks import SpecError
 from tersely.launch import planning
 from tersely.launch.findings import Finding
 from tersely.launch.memory import checkpoint_bytes
@@ -32,7 +32,6 @@ def dry_run(recipe: dict[str, Any], options: Any) -> int:
     from tersely.rl.stages import stages_of
 
     split_recipe(recipe)
-    require_range("--mean-tokens", options.mean_tokens, above=0)
     there = planning.target(options, recipe, world_size())
     shown = redacted(recipe)
     print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")

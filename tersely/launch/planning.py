@@ -19,8 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tersely.checks import SpecError, require_range
+from tersely.checks import SpecError
 from tersely.launch.memory import Shape
+from tersely.launch.options import number, whole
 from tersely.rl.checkpointing import setting
 
 GIB = 1 << 30
@@ -74,16 +75,14 @@ class Target:
 
 
 def add_options(parser: Any) -> None:
-    parser.add_argument("--gpus", type=int, help="plan for this many GPUs, of another machine")
+    parser.add_argument("--gpus", type=whole(1), help="plan for this many GPUs, of another machine")
     parser.add_argument(
-        "--gpu-memory", type=float, metavar="GIB", help="of one GPU of that machine: 24, 40, 48, 80, 141"
+        "--gpu-memory", type=number(above=0), metavar="GIB", help="of one GPU of that machine: 24, 40, 48, 80, 141"
     )
 
 
 def target(options: Any, recipe: Mapping[str, Any], processes: int = 1) -> Target:
     """The machine that the options name, or this one with `processes` ranks."""
-    require_range("--gpus", options.gpus, at_least=1)
-    require_range("--gpu-memory", options.gpu_memory, above=0)
     if options.gpus is None and options.gpu_memory is None:
         return this_machine(recipe, processes)
     if options.gpu_memory is None:

@@ -18,7 +18,9 @@ from typing import Any
 from tersely.checks import SpecError
 from tersely.launch import planning
 from tersely.launch.findings import Finding, as_json, failed, show
-from tersely.launch.options import Parser, check_keys, note
+from tersely.launch.memory import SHARDING
+from tersely.launch.options import Parser, check_keys, note, number, whole
+from tersely.places import place_option
 
 PROMPTS = 32
 """Groups of real rollouts: fewer say little about the pass rate of a data set."""
@@ -35,20 +37,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Check a recipe and draw a few real rollouts. Any key of the recipe can be given as an option.",
         allow_abbrev=False,
     )
-    parser.add_argument("recipe", help="a recipe file, or the name of a shipped one")
+    parser.add_argument("recipe", type=place_option, help="a recipe file, or the name of a shipped one")
     parser.add_argument(
-        "--rollouts", type=int, help=f"real rollouts to draw, in whole groups ({PROMPTS} groups by default); 0 for none"
+        "--rollouts",
+        type=whole(0),
+        help=f"real rollouts to draw, in whole groups ({PROMPTS} groups by default); 0 for none",
     )
-    parser.add_argument("--processes", type=int, default=1, help="ranks that the run will have, on this machine")
+    parser.add_argument("--processes", type=whole(1), default=1, help="ranks that the run will have, on this machine")
     planning.add_options(parser)
-    parser.add_argument("--sharding", default=None, help="none, zero1, zero2, zero3 or fsdp2, for the memory estimate")
-    parser.add_argument("--price-per-hour", type=float, help="of the whole machine; prints the cost")
-    parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N rollouts")
+    parser.add_argument("--sharding", choices=sorted(SHARDING), help="for the memory estimate")
+    parser.add_argument("--price-per-hour", type=number(at_least=0), help="of the whole machine; prints the cost")
+    parser.add_argument("--show", type=whole(0), default=0, metavar="N", help="print the first N rollouts")
     parser.add_argument("--show-tokens", action="store_true", help="the first prompt as token ids too")
     parser.add_argument("--force", action="store_true", help="exit status 0 whatever was found")
     parser.add_argument("--json", action="store_true", help="findings and plan as JSON")
     options, rest = parser.parse_known_args(argv)
-    check_options(options)
     from tersely.configs.load import load_recipe
     from tersely.launch.local import needs_servers
     from tersely.launch.train import overrides_from
@@ -86,17 +89,6 @@ def with_a_server(recipe: str, overrides: Sequence[str], argv: Sequence[str]) ->
     with tempfile.TemporaryDirectory() as logs:
         start = serving_command(recipe, overrides, devices, Path(logs))
         return subprocess.call([*start, "--", sys.executable, "-m", "tersely", "preflight", *argv])
-
-
-def check_options(options: Any) -> None:
-    from tersely.checks import require_choice, require_range
-    from tersely.launch.memory import SHARDING
-
-    require_range("--rollouts", options.rollouts, at_least=0)
-    require_range("--processes", options.processes, at_least=1)
-    require_range("--price-per-hour", options.price_per_hour, at_least=0)
-    if options.sharding is not None:
-        require_choice("--sharding", options.sharding, SHARDING)
 
 
 def examine(recipe: dict[str, Any], options: Any) -> tuple[list[Finding], list[str]]:
@@ -178,7 +170,7 @@ def _with_model(
         for one in about.memory_findings(shape, plan.run, plan.args, room, how, there, plan):
             found.append(dataclasses.replace(one, text=f"stage {plan.name}: {one.text}"))
     args.max_steps = sum(stage_args.max_steps for _, (_, _, stage_args) in stages)
-    folder = Path(run.run_dir).expanduser().absolute()
+    folder = Path(run.run_dir).absolute()
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     found.append(about.disk_finding(shape, args, there.half, how, None if there.elsewhere else free))
     if options.rollouts != 0 and not failed(found):

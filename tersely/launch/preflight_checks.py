@@ -72,7 +72,7 @@ def model_place(name: str) -> Finding:
 
     if name == "testbed":
         return Finding("ok", "model", "testbed, the embedded one")
-    folder = Path(model_location(name)).expanduser()
+    folder = Path(model_location(name))
     if folder.is_dir():
         if text := folder_fault(folder):
             return Finding("fail", "model", f"{name}: {text}")
@@ -99,7 +99,7 @@ def data_places(spec: Any) -> Iterator[Finding]:
     from tersely.rl.data.spec import file_kind
 
     for source in parse_sources(spec):
-        path = Path(str(source.path)).expanduser()
+        path = Path(str(source.path))
         if file_kind(path) and not path.exists():
             yield Finding("fail", "data", f"dataset {source.label}: there is no file {path}", "mend its path")
         else:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from tersely.launch.options import number, whole
 from tersely.rl.http_json import ServerDown, wait_until_up
 
 
@@ -14,8 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0 once all have answered; 1, with the reason, where one did not in time or process PID has ended."""
     parser = argparse.ArgumentParser(prog="tersely.launch.probe")
     parser.add_argument("addresses", nargs="+")
-    parser.add_argument("--pid", type=int, required=True, help="ends when the servers end")
-    parser.add_argument("--deadline", type=float, default=600.0)
+    parser.add_argument("--pid", type=whole(1), required=True, help="ends when the servers end")
+    parser.add_argument("--deadline", type=number(above=0), default=600.0)
     options = parser.parse_args(argv)
 
     def alive() -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tersely.launch.options import Parser
+from tersely.launch.options import Parser, whole
 from tersely.places import path_option
 
 BENCHMARK = "testbed"
@@ -24,9 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--methods", default="alp", help="recipes of configs/recipes/testbed, comma separated (alp,grpo,dler,...)"
     )
-    parser.add_argument("--samples", default=4, type=int, help="samples a held-out problem")
-    parser.add_argument("--problems", default=256, type=int, help="held-out problems")
-    parser.add_argument("--seed", default=0, type=int)
+    parser.add_argument("--samples", default=4, type=whole(1), help="samples a held-out problem")
+    parser.add_argument("--problems", default=256, type=whole(1), help="held-out problems")
+    parser.add_argument("--seed", default=0, type=whole(0))
     options = parser.parse_args(argv)
     began, methods = time.perf_counter(), options.methods.split(",")
     for method in methods:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tersely.checks import SpecError
+from tersely.launch.options import whole
+from tersely.places import place_option
 
 LIMIT_S = 300
 NO_INSTALLATION = 3
@@ -35,8 +37,8 @@ def check_in_process(words: Sequence[str]) -> None:
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="tersely.launch.recipe_check", allow_abbrev=False)
-    parser.add_argument("recipes", nargs="+")
-    parser.add_argument("--ranks", type=int)
+    parser.add_argument("recipes", nargs="+", type=place_option)
+    parser.add_argument("--ranks", type=whole(1))
     options, rest = parser.parse_known_args(argv)
     from tersely.configs.load import load_recipe
     from tersely.launch.train import check_recipe, overrides_from

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tersely.checks import SpecError, require_range
-from tersely.launch.options import Parser, check_keys
+from tersely.launch.options import Parser, check_keys, whole
+from tersely.places import place_option
 
 SHARE = 0.9
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -22,12 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="tersely serve",
         description="Serve the model of a recipe for its rollouts. Any key of the recipe can be given as an option.",
     )
-    parser.add_argument("recipe", help="a recipe file, or the name of a shipped one")
+    parser.add_argument("recipe", type=place_option, help="a recipe file, or the name of a shipped one")
     parser.add_argument("--host", default="127.0.0.1", help="another address than this machine's own needs a key")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--port", type=whole(1, 65535), default=8000)
     parser.add_argument("--dry-run", action="store_true", help="show the command and stop")
     options, rest = parser.parse_known_args(argv)
-    require_range("--port", options.port, at_least=1, at_most=65535)
     from tersely.configs.load import load_recipe
     from tersely.launch.guard import DIE_WITH_PARENT, die_with_parent
     from tersely.launch.train import overrides_from

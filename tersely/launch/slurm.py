@@ -19,7 +19,7 @@ from typing import Any
 
 from tersely.checks import SpecError, nearest
 from tersely.launch import sweep
-from tersely.launch.options import Parser, check_keys, note
+from tersely.launch.options import Parser, check_keys, note, whole
 from tersely.launch.slurm_checks import (
     base_model,
     check_recipes,
@@ -86,16 +86,18 @@ def parser() -> Parser:
         description="Render and submit a training. Any key of the recipe can be given as an option too.",
         allow_abbrev=False,
     )
-    p.add_argument("recipe", help="a recipe file, or the name of a shipped one")
-    p.add_argument("--nodes", type=int, default=1)
-    p.add_argument("--gpus-per-node", type=int, required=True, help="0: one process a node, on its CPUs")
-    p.add_argument("--rollout-nodes", type=int, default=0, help="further nodes that serve the rollouts, a server a GPU")
+    p.add_argument("recipe", type=place_option, help="a recipe file, or the name of a shipped one")
+    p.add_argument("--nodes", type=whole(1), default=1)
+    p.add_argument("--gpus-per-node", type=whole(0), required=True, help="0: one process a node, on its CPUs")
+    p.add_argument(
+        "--rollout-nodes", type=whole(0), default=0, help="further nodes that serve the rollouts, a server a GPU"
+    )
     p.add_argument("--time", default="24:00:00", help="limit of one attempt, as sbatch takes it")
     p.add_argument("--partition")
     p.add_argument("--account")
     p.add_argument("--qos")
     p.add_argument("--constraint")
-    p.add_argument("--cpus-per-task", type=int, help="CPUs of a node's one task, shared by its ranks")
+    p.add_argument("--cpus-per-task", type=whole(1), help="CPUs of a node's one task, shared by its ranks")
     p.add_argument(
         "--sbatch",
         action="append",
@@ -111,12 +113,12 @@ def parser() -> Parser:
         help=f"one of {', '.join(ACCELERATE)}, or a file of your own (zero2; multi_gpu without GPUs)",
     )
     sweep.add_options(p)
-    p.add_argument("--array-limit", type=int, help="array tasks that run at once")
+    p.add_argument("--array-limit", type=whole(1), help="array tasks that run at once")
     p.add_argument("--venv", type=place_option, help="a virtual environment or conda prefix that the job activates")
     p.add_argument("--module", action="append", default=[], help="`module load` this; repeatable")
     p.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="exported in the job; repeatable")
-    p.add_argument("--lead", type=int, default=300, help="seconds before the limit that the job is told to save")
-    p.add_argument("--requeues", type=int, default=100, help="how often a job that saved in time goes on")
+    p.add_argument("--lead", type=whole(1), default=300, help="seconds before the limit that the job is told to save")
+    p.add_argument("--requeues", type=whole(0), default=100, help="how often a job that saved in time goes on")
     p.add_argument("--eval", metavar="BENCHMARKS", help="evaluate on these in a job of its own, behind the training")
     p.add_argument("--eval-options", default="", help="further options of `tersely eval`, as one text")
     p.add_argument("--dry-run", action="store_true", help="print what would be written, and submit nothing")
@@ -181,9 +183,6 @@ def render(
 
 
 def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
-    for name, least in (("nodes", 1), ("gpus_per_node", 0), ("rollout_nodes", 0), ("lead", 1), ("requeues", 0)):
-        if getattr(options, name) < least:
-            raise SpecError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}")
     if not TIME.fullmatch(options.time):
         raise SpecError(f"--time is {options.time!r}; sbatch takes minutes, H:MM:SS or D-HH:MM:SS")
     served = recipe.get("engine") == "vllm_server"

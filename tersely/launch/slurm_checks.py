@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
+from tersely.places import expanded
 
 GPU_COUNT = re.compile(r"(?<![\w:])(gpu(?::[^:,()\d][^:,()]*)?)(?::(\d+))?(?=[,(]|$)")
 """One GPU entry of --gres: gpu, gpu:4, gpu:a100:4."""
@@ -36,8 +37,7 @@ def check_recipes(tasks: Sequence[Mapping[str, Any]], options: argparse.Namespac
 
 def base_model(recipe: Mapping[str, Any]) -> str:
     """The model that the training starts from, as the job finds it."""
-    name = os.path.expandvars(str(recipe["model_name_or_path"]))
-    return str(Path(name).expanduser()) if name.startswith("~") else name
+    return expanded(str(recipe["model_name_or_path"]), "model_name_or_path")
 
 
 def no_secrets(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:

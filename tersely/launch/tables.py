@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tersely.places import path_option
+
 HEADER = ("term", "kind", "permutation", "prompts apart", "right >= wrong", "finite", "reads", "learns")
 BATCHES, GROUP, PROMPTS, CAP = 60, 4, 3, 4096
 
@@ -196,7 +198,9 @@ def write(path: Path) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tersely.launch.tables", description="Which component keeps what.")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between the markers of this page")
+    parser.add_argument(
+        "--write", type=path_option, metavar="PAGE", help="put the tables between the markers of this page"
+    )
     options = parser.parse_args(argv)
     if options.write is None:
         print("\n".join(make() for make in tables().values()), end="")

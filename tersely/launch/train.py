@@ -10,7 +10,8 @@ from typing import Any
 
 from tersely.checks import SpecError
 from tersely.launch import planning
-from tersely.launch.options import Parser, check_keys, note
+from tersely.launch.options import Parser, check_keys, note, number
+from tersely.places import place_option
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "the recipe can be given as an option (--learning_rate 2e-6), and a part of one too (--reward.beta 0.3)",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", metavar="RECIPE", help="the recipe under accelerate launch, in place of RECIPE")
+    parser.add_argument(
+        "--config", type=place_option, metavar="RECIPE", help="the recipe under accelerate launch, in place of RECIPE"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
     parser.add_argument(
         "--dry-run", action="store_true", help="print the resolved recipe, the batch table and the plan, and stop"
@@ -36,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--show-tokens", action="store_true", help="with --dry-run: the prompt as token ids too")
     planning.add_options(parser)
     parser.add_argument(
-        "--mean-tokens", type=float, metavar="N", help="of an answer, for the plan; half the cap otherwise"
+        "--mean-tokens", type=number(above=0), metavar="N", help="of an answer, for the plan; half the cap otherwise"
     )
     parser.add_argument("--skip-preflight", action="store_true", help="start without the checks that come first")
     options, rest = parser.parse_known_args(argv)

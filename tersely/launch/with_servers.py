@@ -22,6 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from tersely.launch.options import whole
+from tersely.places import path_option, place_option
 from tersely.rl.server_process import ServerProcess
 from tersely.rl.vllm_key import VARIABLE
 
@@ -33,9 +35,9 @@ def main(argv: Sequence[str]) -> int:
     """The command's exit status."""
     own, command = list(argv[: argv.index("--")]), list(argv[argv.index("--") + 1 :])
     parser = argparse.ArgumentParser(prog="tersely.launch.with_servers")
-    parser.add_argument("recipe")
-    parser.add_argument("--number", type=int, default=1)
-    parser.add_argument("--logs", type=Path, required=True)
+    parser.add_argument("recipe", type=place_option)
+    parser.add_argument("--number", type=whole(1), default=1)
+    parser.add_argument("--logs", type=path_option, required=True)
     parser.add_argument("--server-devices", action="append", default=[], help="CUDA_VISIBLE_DEVICES of one server")
     parser.add_argument("--training-devices")
     options, overrides = parser.parse_known_args(own)

@@ -150,7 +150,7 @@ def first_problem(source: Any, seed: int) -> str:
     from tersely.rl.data.rows import Reader
     from tersely.rl.data.sources import read_rows
 
-    if not source.procedural and not Path(str(source.path)).expanduser().exists():
+    if not source.procedural and not Path(str(source.path)).exists():
         return "{problem}"
     reader = Reader(source)
     for index, row in enumerate(read_rows(replace(source, limit=1) if source.procedural else source, seed)):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError, check_fields
+from tersely.places import expanded
 from tersely.rl.checkpoint import write_json
 
 FILE = "prompting.json"
@@ -110,7 +111,7 @@ class Prompting:
 
 def read_prompting(place: str | Path) -> Prompting | None:
     """The prompting saved in a model folder (or in the file itself), None where there is none."""
-    path = Path(place).expanduser()
+    path = Path(expanded(place))
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
         return None

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tersely.checks import SpecError
-from tersely.places import beside
+from tersely.places import beside, expanded
 
 FREE = frozenset(
     """
@@ -143,7 +143,7 @@ def _dataset(spec: Any) -> Any:
 
 
 def _place(name: str) -> str:
-    path = Path(name).expanduser()
+    path = Path(expanded(name))
     return str(path.resolve()) if path.exists() else name
 
 

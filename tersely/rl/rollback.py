@@ -135,8 +135,8 @@ def require_rollback(who: str, run: Any, args: Any) -> None:
     why = None
     if args.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true":
         why = "FSDP's shards cannot be restored inside a running process here; use DeepSpeed or plain data parallelism"
-    elif str(getattr(args.save_strategy, "value", args.save_strategy)) != "steps" or args.save_only_model:
-        why = "that takes whole checkpoints: save_strategy: steps, save_only_model: false"
+    elif str(getattr(args.save_strategy, "value", args.save_strategy)) != "steps":
+        why = "that takes checkpoints: save_strategy: steps"
     elif run.max_rollbacks < 1:
         why = "max_rollbacks is 0; it must be at least 1"
     if why:

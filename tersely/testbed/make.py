@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tersely.launch.options import Parser
+from tersely.launch.options import Parser, number, whole
 from tersely.places import place_option
 from tersely.testbed.neutral import draw_setting
 from tersely.testbed.tasks import stream
@@ -220,11 +220,15 @@ def _weights(pieces: list[Piece], offsets: list[tuple[int, int]]) -> list[float]
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="tersely testbed make", description="Make the testbed's model from nothing.")
     parser.add_argument("--out", type=place_option, required=True, help="folder for the model and the tokenizer")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tokens", type=float, default=TOKENS, help="tokens of training, padding included")
-    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
-    parser.add_argument("--start", help="go on from the weights in this folder, with a schedule of its own")
-    parser.add_argument("--threads", type=int, default=None, help="torch threads (default: torch's own choice)")
+    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument(
+        "--tokens", type=number(at_least=1), default=TOKENS, help="tokens of training, padding included"
+    )
+    parser.add_argument("--learning-rate", type=number(above=0), default=LEARNING_RATE)
+    parser.add_argument(
+        "--start", type=place_option, help="go on from the weights in this folder, with a schedule of its own"
+    )
+    parser.add_argument("--threads", type=whole(1), default=None, help="torch threads (default: torch's own choice)")
     options = parser.parse_args(argv)
     if options.threads:
         import torch

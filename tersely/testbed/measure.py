@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tersely.launch.options import Parser
+from tersely.launch.options import Parser, whole
+from tersely.places import place_option
 from tersely.testbed import model_path
 from tersely.testbed.tasks import LEVELS, problems
 
@@ -170,11 +171,13 @@ def show(table: list[list[str]]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="tersely testbed measure", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=str(model_path()), help="model folder (default: the shipped one)")
-    parser.add_argument("--problems", type=int, default=288)
-    parser.add_argument("--samples", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cap", type=int, default=CAP, help="most new tokens")
+    parser.add_argument(
+        "--model", type=place_option, default=str(model_path()), help="model folder (default: the shipped one)"
+    )
+    parser.add_argument("--problems", type=whole(1), default=288)
+    parser.add_argument("--samples", type=whole(1), default=16)
+    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument("--cap", type=whole(1), default=CAP, help="most new tokens")
     options = parser.parse_args(argv)
     found = attempts(options.model, options.problems, options.samples, options.seed, cap=options.cap)
     print(show(level_table(found)), show(style_table(found)), sep="\n\n")

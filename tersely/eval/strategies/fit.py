@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError
-from tersely.launch.options import Parser
-from tersely.places import path_option
+from tersely.launch.options import Parser, whole
+from tersely.places import path_option, place_option
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,16 @@ class Trace:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="tersely fit", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("strategy", choices=("seal", "diff_adapt"))
-    parser.add_argument("model", help="hub id, folder, or `testbed`")
+    parser.add_argument("model", type=place_option, help="hub id, folder, or `testbed`")
     parser.add_argument("run", type=path_option, help="evaluated run of this model, a directory with records.jsonl")
     parser.add_argument(
-        "--benchmark", help="ready-made name or file that the run was evaluated on (default: as recorded)"
+        "--benchmark",
+        type=place_option,
+        help="ready-made name or file that the run was evaluated on (default: as recorded)",
     )
     parser.add_argument("--out", type=path_option, required=True, help="file to write, .safetensors")
     parser.add_argument(
-        "--layer", type=int, help="seal: whose output is read and steered (default: about 0.7 of the depth)"
+        "--layer", type=whole(0), help="seal: whose output is read and steered (default: about 0.7 of the depth)"
     )
     parser.add_argument("--border", default="\n\n", help="seal: what ends a thought (default: an empty line)")
     options = parser.parse_args(argv)

@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tersely.checks import SpecError, check_fields, nearest
+from tersely.places import expanded
+
+FILES = ("vector", "probe")
+"""Parameters that are paths of fitted files."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,10 @@ def choose(name: str, given: Mapping[str, Any]) -> Chosen:
     if name not in STRATEGIES:
         raise SpecError(f"there is no decoding strategy {name!r}; {nearest(name, STRATEGIES)}")
     kind = STRATEGIES[name]
+    given = {
+        key: expanded(value, f"{name}.{key}") if key in FILES and isinstance(value, str) else value
+        for key, value in given.items()
+    }
     return Chosen(name, dict(given), kind(**check_fields(kind, given, f"strategy {name}")))
 
 

@@ -1,4 +1,4 @@
-"""`tersely verify FILE.jsonl`: verdicts on a file of answers, a summary, the throughput.
+"""`tersely verify FILE`: verdicts on a file of answers, a summary, the throughput.
 
 Exit status: 0 all rows verified, 1 some lines could not be read (they are named), 2 nothing to verify.
 """
@@ -10,12 +10,13 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from tersely.launch.options import Parser
+from tersely.checks import SpecError
+from tersely.launch.options import Parser, number, whole
 from tersely.places import path_option
 
 _SHOWN = 20
@@ -28,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     options = _parser().parse_args(argv)
     rows, bad = read_rows(options.file, options.gold, options.response)
-    for number, reason in bad[:_SHOWN]:
-        print(f"{options.file}:{number}: {reason}; skipped", file=sys.stderr)
+    for line, reason in bad[:_SHOWN]:
+        print(f"{options.file}:{line}: {reason}; skipped", file=sys.stderr)
     if len(bad) > _SHOWN:
         print(f"... and {len(bad) - _SHOWN} more lines", file=sys.stderr)
     if not rows:
@@ -56,9 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="tersely verify", description="Verdicts on a JSONL file of answers.")
+    parser = Parser(
+        prog="tersely verify",
+        description="Verdicts on a file of answers: JSON lines, JSON, CSV, TSV or parquet, also compressed.",
+    )
     parser.add_argument(
-        "file", type=path_option, help='one JSON object a line, e.g. {"answer": "18", "response": "... 18."}'
+        "file", type=path_option, help='one object or row per answer, e.g. {"answer": "18", "response": "... 18."}'
     )
     parser.add_argument("--gold", default="answer", help="the field of the reference answer (default: answer)")
     parser.add_argument("--response", default="response", help="the field of the model's text (default: response)")
@@ -67,12 +71,16 @@ def _parser() -> Parser:
     )
     parser.add_argument("--out", type=path_option, help="write the verdicts here, one JSON object a line")
     parser.add_argument(
-        "--audit", type=float, default=0.0, metavar="SHARE", help="share to show a second grader, 0 to 1"
+        "--audit",
+        type=number(at_least=0, at_most=1),
+        default=0.0,
+        metavar="SHARE",
+        help="share to show a second grader, 0 to 1",
     )
     parser.add_argument("--audit-out", type=path_option, help="write the disagreements here")
-    parser.add_argument("--workers", type=int, help="processes (default: the usable cores, at most 8)")
-    parser.add_argument("--timeout", type=float, default=5.0, help="seconds an item may take")
-    parser.add_argument("--memory-mb", type=int, default=1024, help="address space of a worker")
+    parser.add_argument("--workers", type=whole(1, 4096), help="processes (default: the usable cores, at most 8)")
+    parser.add_argument("--timeout", type=number(above=0, at_most=10**6), default=5.0, help="seconds an item may take")
+    parser.add_argument("--memory-mb", type=whole(64, 10**7), default=1024, help="address space of a worker")
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
@@ -82,21 +90,46 @@ def read_rows(path: Path, gold: str, response: str) -> tuple[list[dict[str, Any]
     """(rows of line, gold and response; bad lines of number and reason). Blank lines are neither."""
     rows: list[dict[str, Any]] = []
     bad: list[tuple[int, str]] = []
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                bad.append((number, f"no JSON ({error.args[0] if error.args else error})"))
-                continue
-            fault = _fault(record, gold, response)
-            if fault:
-                bad.append((number, fault))
-            else:
-                rows.append({"line": number, "gold": str(record[gold]), "response": record[response]})
+    for place, record in _records(path):
+        fault = str(record) if isinstance(record, ValueError) else _fault(record, gold, response)
+        if fault:
+            bad.append((place, fault))
+        else:
+            rows.append({"line": place, "gold": str(record[gold]), "response": record[response]})
     return rows, bad
+
+
+def _records(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line or number of a row, the row) as the data of a training is read; a line that is no JSON is a `ValueError`.
+
+    Raises `SpecError` for a file of another kind that cannot be read.
+    """
+    from tersely.rl.data.files import read_file, text_of
+    from tersely.rl.data.spec import file_kind
+
+    if file_kind(path) in (None, ".jsonl", ".ndjson"):
+        with text_of(path, errors="surrogateescape") as lines:
+            for place, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield place, _json(line)
+        return
+    try:
+        for place, row in enumerate(read_file(path, "verify"), start=1):
+            words = str(getattr(row, "place", "")).split()
+            yield (int(words[1]) if words[:1] == ["line"] else place), row
+    except SpecError:
+        raise
+    except (ValueError, EOFError) as error:
+        raise SpecError(
+            f"{path} cannot be read ({error}); a file that was cut while it was copied looks like that"
+        ) from error
+
+
+def _json(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return ValueError(f"no JSON ({error.args[0] if error.args else error})")
 
 
 def _fault(record: Any, gold: str, response: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tersely.checks import SpecError, nearest
@@ -97,14 +97,48 @@ def strip_boxed_instruction(text: str) -> str:
     return _BOXED_TAIL.sub("", text).strip()
 
 
+def chat_of(value: Any) -> list[Mapping[str, Any]] | None:
+    """The turns of a chat, a list or the JSON text of one; None for anything else."""
+    if isinstance(value, str) and value.lstrip().startswith("[") and ('"role"' in value or '"from"' in value):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if not isinstance(value, list | tuple) or not value:
+        return None
+    turns = [turn for turn in value if isinstance(turn, Mapping) and ("role" in turn or "from" in turn)]
+    return turns if len(turns) == len(value) else None
+
+
 def first_user_turn(value: Any) -> str:
     """The content of the first user message of a chat; text passes."""
-    if isinstance(value, str):
-        return value
-    for turn in value:
+    for turn in (turns := chat_of(value)) or ():
         if turn.get("role", turn.get("from")) in ("user", "human"):
-            return turn.get("content", turn.get("value"))
+            return _turn_text(turn)
+    if turns is None and isinstance(value, str):
+        return value
     raise ValueError("no user message in the chat")
+
+
+def last_assistant_turn(value: Any) -> str:
+    """The content of the last assistant message of a chat; text passes."""
+    for turn in reversed((turns := chat_of(value)) or ()):
+        if turn.get("role", turn.get("from")) in ("assistant", "gpt", "model"):
+            return _turn_text(turn)
+    if turns is None and isinstance(value, str):
+        return value
+    raise ValueError("no assistant message in the chat")
+
+
+def _turn_text(turn: Any) -> str:
+    """The text of a turn, whose content may be a list of parts."""
+    content = turn.get("content", turn.get("value"))
+    if not isinstance(content, list | tuple):
+        return content
+    kinds = [part.get("type", "text") if isinstance(part, dict) else "text" for part in content]
+    if other := [kind for kind in kinds if kind not in ("text", "input_text", "output_text")]:
+        raise ValueError(f"the turn holds a part of type {other[0]!r}; problems are text alone")
+    return "".join(str(part.get("text") or "") if isinstance(part, dict) else str(part) for part in content)
 
 
 def level_number(value: Any) -> str | None:
@@ -158,6 +192,7 @@ EXTRACTORS: dict[str, Callable[[Any], Any]] = {
     "strip_dapo": strip_dapo,
     "strip_boxed_instruction": strip_boxed_instruction,
     "first_user_turn": first_user_turn,
+    "last_assistant_turn": last_assistant_turn,
     "level_number": level_number,
     "integer": integer,
     "whole_as_integer": whole_as_integer,

@@ -38,17 +38,18 @@ def read_file(path: Path, where: str) -> Iterator[Mapping[str, Any]]:
     if kind is None:
         raise DataError(
             f"{where}: {path} is not a data file that can be read; expected one of {', '.join(LOCAL_SUFFIXES)}, "
-            f"text also with {', '.join(COMPRESSIONS)}. Convert it, for example to .jsonl"
+            f"also with {', '.join(COMPRESSIONS)}. Convert it, for example to .jsonl"
         )
-    if path.stat().st_size == 0 and kind in (".json", ".parquet"):
+    if path.stat().st_size == 0:
         raise DataError(f"{where}: {path} is an empty file")
     if kind == ".parquet":
         import pyarrow.parquet
 
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):
+        place: Any = io.BytesIO(_opened(path).read()) if path.suffix.lower() in COMPRESSIONS else path
+        for batch in pyarrow.parquet.ParquetFile(place).iter_batches(batch_size=1024):
             yield from batch.to_pylist()
         return
-    with _text_of(path) as text:
+    with text_of(path) as text:
         if kind in (".csv", ".tsv"):
             yield from _delimited(text, "\t" if kind == ".tsv" else ",", f"{where}: {path}")
         elif kind == ".json":
@@ -57,13 +58,13 @@ def read_file(path: Path, where: str) -> Iterator[Mapping[str, Any]]:
             yield from _json_lines(text, f"{where}: {path}")
 
 
-def _text_of(path: Path) -> TextIO:
+def text_of(path: Path, errors: str = "strict") -> TextIO:
     """The decompressed text, without a byte order mark; lines end at a line feed alone."""
     raw = _opened(path)
     start = raw.read(4)
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     raw.close()
-    return io.TextIOWrapper(_opened(path), encoding=encoding, newline="\n")
+    return io.TextIOWrapper(_opened(path), encoding=encoding, errors=errors, newline="\n")
 
 
 def _opened(path: Path) -> BinaryIO:

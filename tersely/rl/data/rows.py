@@ -9,7 +9,7 @@ from typing import Any
 
 from tersely.checks import nearest
 from tersely.rl.data.card import DataError
-from tersely.rl.data.extract import extractors
+from tersely.rl.data.extract import chat_of, extractors
 from tersely.rl.data.spec import SourceSpec
 from tersely.rl.seeds import stable_id
 
@@ -90,13 +90,11 @@ class Reader:
     def _checked(self, value: Any, name: str, where: str) -> str:
         """Text of the value. A chat is refused with the transform or path that reads it."""
         path = self.paths[name]
-        if is_chat(value):
-            roles = [str(turn.get("role", turn.get("from"))) for turn in value]
-            if name == "problem":
-                fix = "transform: {problem: first_user_turn}"
-            else:
-                key = "content" if "content" in value[-1] else "value"
-                fix = f"columns: {{answer: {path}.{len(value) - 1}.{key}}}"
+        if turns := chat_of(value):
+            roles = [str(turn.get("role", turn.get("from"))) for turn in turns]
+            fix = f"transform: {{{name}: {'first_user_turn' if name == 'problem' else 'last_assistant_turn'}}}"
+            if name == "problem" and "system" in roles:
+                fix += "; its system turn is left out then: state it as system_prompt"
             raise DataError(f"{where}: column {path!r} for {name} is a chat ({', '.join(roles)}); write {fix}")
         if isinstance(value, list | tuple):
             raise ValueError(
@@ -127,15 +125,6 @@ class Reader:
             except (AttributeError, TypeError, KeyError) as error:
                 raise ValueError(f"{name}: {step.__name__} cannot read {type(value).__name__}: {error}") from error
         return value
-
-
-def is_chat(value: Any) -> bool:
-    """A list of turns, each with a role."""
-    return (
-        isinstance(value, list | tuple)
-        and bool(value)
-        and all(isinstance(turn, Mapping) and ("role" in turn or "from" in turn) for turn in value)
-    )
 
 
 def with_options(question: str, right: str, wrong: list[str]) -> tuple[str, str]:

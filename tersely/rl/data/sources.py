@@ -28,16 +28,16 @@ def read_rows(source: SourceSpec, seed: int, columns: Sequence[str] = ()) -> Ite
         yield from _testbed(source, seed)
     elif path.startswith("reasoning_gym:"):
         yield from _reasoning_gym(source, seed)
-    elif file_kind(path) or Path(path).expanduser().is_file() or saved_folder(Path(path).expanduser()):
+    elif file_kind(path) or Path(path).is_file() or saved_folder(Path(path)):
         yield from _local_file(source)
-    elif path.startswith(("/", "./", "../", "~")) and not Path(path).expanduser().exists():
-        raise DataError(f"dataset {source.label}: there is no file or folder {path}; {beside(Path(path).expanduser())}")
+    elif path.startswith(("/", "./", "../")) and not Path(path).exists():
+        raise DataError(f"dataset {source.label}: there is no file or folder {path}; {beside(Path(path))}")
     else:
         yield from _hub(source, columns)
 
 
 def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
-    path = Path(str(source.path)).expanduser()
+    path = Path(str(source.path))
     where = f"dataset {source.label}"
     if path.is_dir() and not saved_folder(path):
         raise DataError(f"{where}: {path} is a folder; give a file, or a folder without a file's suffix in its name")

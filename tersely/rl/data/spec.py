@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.checks import SpecError, check_fields, nearest, require_choice, require_range
+from tersely.places import expanded
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 """What a problem is followed by unless the spec says otherwise: the sentence DeepSeek-R1 is used with."""
@@ -29,7 +30,7 @@ COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 def file_kind(path: str | Path) -> str | None:
     """The suffix that says how a file is read, a compression suffix left out; None for anything else."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
-    if len(suffixes) > 1 and suffixes[-1] in COMPRESSIONS and suffixes[-2] != ".parquet":
+    if len(suffixes) > 1 and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
     return suffixes[-1] if suffixes and suffixes[-1] in LOCAL_SUFFIXES else None
 
@@ -44,7 +45,7 @@ class SourceSpec:
     name: str | None = None
     """A ready-made entry; the other keys then override it."""
     path: str | None = None
-    """A hub id, a file (LOCAL_SUFFIXES, text also compressed), a folder, `testbed`, or `reasoning_gym:<task>`."""
+    """A hub id, a file (LOCAL_SUFFIXES, also compressed), a folder, `testbed`, or `reasoning_gym:<task>`."""
     config: str | list[str] | None = None
     """The hub configuration; a list is read one after the other."""
     split: str = "train"
@@ -160,7 +161,9 @@ def _parse_one(spec: Any, kind: str) -> SourceSpec:
         raise SpecError(
             f"dataset {dict(spec)!r} has neither `name` (a ready-made entry: {', '.join(entry_names(kind))}) nor `path`"
         )
-    return SourceSpec(**check_fields(SourceSpec, values, where=f"dataset {values.get('name') or values['path']}"))
+    where = f"dataset {values.get('name') or values['path']}"
+    fields = check_fields(SourceSpec, values, where=where)
+    return SourceSpec(**{**fields, "path": expanded(fields["path"], where)})
 
 
 def merged(entry: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

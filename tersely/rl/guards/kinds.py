@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tersely.checks import SpecError, check_fields, nearest
 from tersely.rl.guards.accuracy import AccuracyLoss, HeldOutLoss
@@ -41,57 +41,54 @@ class ZeroSignal(Share):
 
 
 @dataclass
-class Undecided(Share):
+class TooMany(Share):
+    """A share that must not exceed its threshold."""
+
+    of: ClassVar[str]
+    """What the share is of, with its verb."""
+    cause: ClassVar[str] = ""
+
+    def bad(self, *values: float) -> str | None:
+        if values[0] <= self.threshold:
+            return None
+        return f"{values[0]:.0%} of the {self.of}, more than {self.threshold:.0%}{self.cause}"
+
+
+@dataclass
+class Undecided(TooMany):
     """Verdicts that the verifier could not give."""
 
     name, statistics, actions = "undecided", ("verify/undecided",), ("warn", "stop")
+    of, cause = "verdicts are undecided", ": the verifier times out, runs out of memory or crashes"
     mend = "Raise verifier {timeout, memory_mb}, or look at the completions of this step"
 
     threshold: float = 0.2
     """Share of verdicts."""
     action: str = "stop"
 
-    def bad(self, *values: float) -> str | None:
-        if values[0] <= self.threshold:
-            return None
-        return (
-            f"{values[0]:.0%} of the verdicts are undecided, more than {self.threshold:.0%}: the verifier times out, runs "
-            "out of memory or crashes"
-        )
-
 
 @dataclass
-class Truncation(Share):
+class Truncation(TooMany):
     """Completions truncated at the cap, whatever their share was at the beginning."""
 
-    name, statistics = "truncation", ("efficiency/truncated",)
+    name, statistics, of = "truncation", ("efficiency/truncated",), "completions are truncated at the cap"
     mend = "Raise max_completion_length, take easier problems, or look at the completions"
 
     threshold: float = 0.5
     """Share of completions."""
     patience: int = 10
 
-    def bad(self, *values: float) -> str | None:
-        if values[0] <= self.threshold:
-            return None
-        return f"{values[0]:.0%} of the completions are truncated at the cap, more than {self.threshold:.0%}"
-
 
 @dataclass
-class Repetition(Share):
+class Repetition(TooMany):
     """Completions whose end repeats itself (see `tersely.rl.repetition`)."""
 
-    name, statistics = "repetition", ("efficiency/repetitive",)
+    name, statistics, of = "repetition", ("efficiency/repetitive",), "completions end in a loop"
     mend = "Look at the completions; lower learning_rate, or punish what does not end by reward: soft_overlong"
 
     threshold: float = 0.2
     """Share of completions."""
     patience: int = 3
-
-    def bad(self, *values: float) -> str | None:
-        if values[0] <= self.threshold:
-            return None
-        return f"{values[0]:.0%} of the completions end in a loop, more than {self.threshold:.0%}"
 
 
 @dataclass

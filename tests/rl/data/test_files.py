@@ -50,6 +50,47 @@ def test_zstd(tmp_path):
     assert len(load_problems({"path": str(path)}, seed=0)) == len(ROWS)
 
 
+@pytest.mark.parametrize("opener", [None, gzip.compress, bz2.compress, lzma.compress])
+def test_parquet_plain_and_compressed(tmp_path, opener):
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path, compression="zstd")
+    if opener is not None:
+        suffix = {"gzip": ".gz", "bz2": ".bz2", "lzma": ".xz"}[opener.__module__]
+        path = tmp_path / f"a.parquet{suffix}"
+        path.write_bytes(opener((tmp_path / "a.parquet").read_bytes()))
+    assert list(load_problems({"path": str(path)}, seed=0)["answer"]) == [row["answer"] for row in ROWS]
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DataError, match="cannot be read"):
+        load_problems({"path": str(path)}, seed=0)
+
+
+def test_chats_with_every_kind_of_turn(tmp_path):
+    """System and tool turns, contents in parts, and chats stored as JSON text: the user's and the assistant's words."""
+    parts = [{"type": "text", "text": "What is "}, {"type": "text", "text": "1 + 1?"}]
+    chat = [
+        {"role": "system", "content": "You are a calculator."},
+        {"role": "user", "content": parts},
+        {"role": "assistant", "content": [{"type": "text", "text": "2"}]},
+        {"role": "tool", "content": "3"},
+    ]
+    for number, value in enumerate((chat, json.dumps(chat))):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text(json.dumps({"chat": value}))
+        spec = {"path": str(path), "columns": {"problem": "chat", "answer": "chat"}}
+        with pytest.raises(DataError, match="first_user_turn}; its system turn is left out then: state it as system_p"):
+            load_problems(spec, seed=0)
+        transform = {"problem": "first_user_turn", "answer": "last_assistant_turn"}
+        row = load_problems({**spec, "transform": transform}, seed=0)[0]
+        assert (row["problem"], row["answer"]) == ("What is 1 + 1?", "2")
+    parts.append({"type": "image_url", "image_url": "x"})
+    path.write_text(json.dumps({"chat": chat}))
+    with pytest.raises(DataError, match="a part of type 'image_url'; problems are text alone"):
+        load_problems({**spec, "transform": transform}, seed=0)
+
+
 def test_saved_folders_and_slices(tmp_path):
     import datasets
 
@@ -88,7 +129,7 @@ def test_saved_folders_and_slices(tmp_path):
         ),
         (
             {"problem": "p", "answer": [{"from": "human", "value": "u"}, {"from": "gpt", "value": "4"}]},
-            "columns: {answer: answer.1.value}",
+            r"is a chat \(human, gpt\); write transform: {answer: last_assistant_turn}",
         ),
     ],
 )
@@ -138,3 +179,45 @@ def test_verify_reads_the_first_row_behind_a_byte_order_mark(tmp_path):
     path.write_bytes('{"gold": "1", "response": "1"}\n{"gold": NaN, "response": "1"}\n'.encode("utf-8-sig"))
     rows, bad = read_rows(path, "gold", "response")
     assert [row["line"] for row in rows] == [1] and [number for number, _ in bad] == [2]
+
+
+ANSWERS = [{"gold": "1", "response": "½ is \\boxed{1}"}, {"gold": "2", "response": ""}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", json.dumps(ANSWERS).encode("utf-8-sig")),
+        ("lines.json", "\n".join(map(json.dumps, ANSWERS)).encode()),
+        ("a.ndjson", "\n".join(map(json.dumps, ANSWERS)).encode("utf-16")),
+        ("a.jsonl.gz", gzip.compress("\n".join(map(json.dumps, ANSWERS)).encode())),
+        ("a.csv", "gold,response\n1,½ is \\boxed{1}\n2,\n".encode("utf-8-sig")),
+        ("a.tsv.xz", lzma.compress("gold\tresponse\n1\t½ is \\boxed{1}\n2\t\n".encode())),
+        ("answers", "\n".join(map(json.dumps, ANSWERS)).encode()),
+    ],
+)
+def test_verify_reads_what_training_reads(tmp_path, name, content):
+    from tersely.rewards.verify.command import read_rows
+
+    (tmp_path / name).write_bytes(content)
+    rows, bad = read_rows(tmp_path / name, "gold", "response")
+    assert [{key: row[key] for key in ("gold", "response")} for row in rows] == ANSWERS and not bad
+
+
+def test_verify_names_lines_and_refuses_a_broken_file(tmp_path):
+    from tersely.checks import SpecError
+    from tersely.rewards.verify.command import read_rows
+
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(
+        b'{"gold": "1", "response": "\\ud83d \\\\boxed{1}"}\n{"gold": "1", "response": "\xff"}\n[1]\n{"gold": "'
+    )
+    rows, bad = read_rows(path, "gold", "response")
+    assert [row["line"] for row in rows] == [1, 2] and [number for number, _ in bad] == [3, 4]
+    (tmp_path / "a.csv").write_text('gold,response\n1,"two\nlines"\n,x\n')
+    rows, bad = read_rows(tmp_path / "a.csv", "gold", "response")
+    assert [row["line"] for row in rows] == [3] and [number for number, _ in bad] == [4]
+    for name, content in (("a.json.gz", gzip.compress(b"[1, 2]" * 99)[:20]), ("b.json", b"[{"), ("a.parquet", b"PAR1")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SpecError, match=name):
+            read_rows(tmp_path / name, "gold", "response")

@@ -129,7 +129,7 @@ def test_a_loss_that_is_no_number_goes_back_where_it_is_told_to(make_trainer, tm
 )
 def test_a_way_back_that_cannot_be_is_refused_before_the_run(changes, message):
     run = SimpleNamespace(max_rollbacks=2, guards={"length_collapse": {"action": "roll_back"}})
-    args = SimpleNamespace(fsdp=None, save_strategy="steps", save_steps=2, max_steps=6, save_only_model=False)
+    args = SimpleNamespace(fsdp=None, save_strategy="steps", save_steps=2, max_steps=6)
     for key, value in changes.items():
         setattr(run if hasattr(run, key) else args, key, value)
     if message is None:
