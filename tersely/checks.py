@@ -8,6 +8,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 
@@ -31,7 +32,7 @@ def check_fields(cls: type, values: Mapping[str, Any], where: str) -> dict[str, 
     if not dataclasses.is_dataclass(cls):
         return dict(values)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     checked = {}
     for key, value in values.items():
         if key not in fields:
@@ -45,6 +46,11 @@ def check_fields(cls: type, values: Mapping[str, Any], where: str) -> dict[str, 
     if missing:
         raise SpecError(f"{where} needs {', '.join(missing)}")
     return checked
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def require_range(

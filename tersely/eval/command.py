@@ -13,7 +13,6 @@ from tersely.checks import SpecError
 from tersely.eval.trained_prompt import asked, chosen_prompting, prompt_line
 from tersely.launch.options import Parser, number, whole
 from tersely.places import path_option, place_option
-from tersely.rl.prompt_check import check_template
 from tersely.rl.prompting import variable_warnings
 
 
@@ -143,10 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         gpu_memory_utilization=options.gpu_memory_utilization,
         tokenizer=options.tokenizer,
         seed=options.seed,
+        prompting=prompting,
+        system_prompt=options.system_prompt,
     )
-    evaluator.prompting = prompting
-    system = prompting.system_prompt if options.system_prompt is None else options.system_prompt
-    check_template(evaluator.tokenizer, prompting.chat_template_kwargs, system)
     for line in variable_warnings(evaluator.tokenizer, prompting.chat_template_kwargs):
         print(f"warning: {line}", flush=True)
     try:

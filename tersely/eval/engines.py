@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tersely.checks import SpecError, nearest
 from tersely.eval.generate import Evaluator
 from tersely.eval.trained_prompt import saved_prompting
 from tersely.places import beside, expanded
+from tersely.rl.prompting import Prompting
 
 ENGINES = ("transformers", "vllm")
 
@@ -25,13 +27,18 @@ def make_evaluator(
     tokenizer: str | None = None,
     workers: int | None = None,
     seed: int = 0,
+    prompting: Prompting | None = None,
+    system_prompt: str | None = None,
 ) -> Evaluator:
     """The evaluator of a model by name or folder. `engine`: transformers, vllm, or the address of a server.
 
     `max_model_len` is the longest sequence in tokens (None: the model's context, which vLLM must hold once in its cache),
     `gpu_memory_utilization` vLLM's share of a GPU, which an evaluation has for itself.
 
-    Raises `SpecError` for an unknown engine, a model without chat template, and vLLM where it is not installed.
+    `prompting`: in place of the one saved with the model. `system_prompt`: of the evaluation, in place of the prompting's.
+
+    Raises `SpecError`, before any weights are read, for an unknown engine, vLLM where it is not installed, a damaged model
+    folder, a tokenizer or chat template that cannot be used, and a vocabulary larger than the model's.
     """
     kind = engine_kind(engine)
     if kind != "server":
@@ -44,14 +51,40 @@ def make_evaluator(
         raise SpecError(
             f"--tokenizer: there is no folder {tokenizer}; {beside(tokenizer) or 'give a folder or a hub id'}"
         )
+    from tersely.rl.models import model_location
+
+    if prompting is None:
+        prompting = saved_prompting(model_location(model), tokenizer)[0]
+    system = prompting.system_prompt if system_prompt is None else system_prompt
+    tokens = checked_tokenizer(model, tokenizer, prompting.chat_template_kwargs, system, weights=kind != "server")
     verifier = make_verifier(workers)
     if kind == "server":
-        return _served(model, engine, tokenizer or model, verifier, batch, max_model_len)
-    if kind == "vllm":
-        return _vllm(model, tokenizer or model, verifier, batch, seed, max_model_len, gpu_memory_utilization)
-    evaluator = transformers_evaluator(model, tokenizer, verifier=verifier, batch=batch, dtype=dtype)
-    evaluator.context = min(filter(None, (max_model_len, evaluator.context)), default=None)
-    return evaluator
+        made = _served(model, engine, tokens, tokenizer or model, verifier, batch, max_model_len)
+    elif kind == "vllm":
+        made = _vllm(model, tokens, verifier, batch, seed, max_model_len, gpu_memory_utilization)
+    else:
+        made = transformers_evaluator(model, tokens, verifier=verifier, batch=batch, dtype=dtype)
+        made.context = min(filter(None, (max_model_len, made.context)), default=None)
+    made.prompting = prompting
+    return made
+
+
+def checked_tokenizer(
+    model: str,
+    tokenizer: str | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    system_prompt: str | None = None,
+    weights: bool = True,
+) -> Any:
+    """The tokenizer, once its template and, with `weights`, its vocabulary have been checked against the model's."""
+    from tersely.rl.models import load_tokenizer
+    from tersely.rl.prompt_check import check_template, check_vocabulary, model_config
+
+    tokens = load_tokenizer(tokenizer or model, needs_pad=False)
+    check_template(tokens, chat_template_kwargs, system_prompt)
+    if weights:
+        check_vocabulary(model, tokens, model_config(model))
+    return tokens
 
 
 def engine_kind(engine: str) -> str:
@@ -118,6 +151,8 @@ def transformers_evaluator(
     from tersely.rl.models import load_tokenizer, model_location
     from tersely.rl.sampler import TransformersEngine
 
+    if isinstance(model, str) and not hasattr(tokenizer, "chat_template"):
+        tokenizer = checked_tokenizer(model, tokenizer)
     name = model if isinstance(model, str) else str(getattr(model.config, "_name_or_path", "") or "in memory")
     if tokenizer is None or isinstance(tokenizer, str):
         tokenizer = load_tokenizer(tokenizer or name, needs_pad=False)
@@ -171,17 +206,16 @@ def default_batch(model: Any) -> int:
 
 def _vllm(
     model: str,
-    tokenizer: str,
+    tokens: Any,
     verifier: Any,
     batch: int | None,
     seed: int,
     max_model_len: int | None,
     gpu_memory_utilization: float,
 ) -> Evaluator:
-    from tersely.rl.models import load_tokenizer, model_location
+    from tersely.rl.models import model_location
     from tersely.rl.vllm_engine import VLLMEngine
 
-    tokens = load_tokenizer(tokenizer, needs_pad=False)
     known = [length for length in (max_model_len, _context(model_location(model))) if length]
     length = min(known, default=None)
     sizes: dict[str, Any] = {"max_model_len": length, "gpu_memory_utilization": gpu_memory_utilization}
@@ -195,17 +229,14 @@ def _vllm(
         length,
         "vllm",
         maker_sampling=maker_sampling(_generation_config(model_location(model))),
-        prompting=saved_prompting(model_location(model), tokenizer)[0],
     )
 
 
 def _served(
-    model: str, address: str, tokenizer: str, verifier: Any, batch: int | None, length: int | None
+    model: str, address: str, tokens: Any, tokenizer: str, verifier: Any, batch: int | None, length: int | None
 ) -> Evaluator:
     from tersely.eval.server_engine import ServerEngine
-    from tersely.rl.models import load_tokenizer
 
-    tokens = load_tokenizer(tokenizer, needs_pad=False)
     engine = ServerEngine(address, tokens)
     return Evaluator(
         model,
@@ -216,7 +247,6 @@ def _served(
         length or engine.context,
         "server",
         maker_sampling=maker_sampling(_generation_config(tokenizer)),
-        prompting=saved_prompting(model, tokenizer)[0],
     )
 
 

@@ -67,7 +67,7 @@ def packages(run: Any) -> Iterator[Finding]:
 
 def model_place(name: str) -> Finding:
     """Is the model there: a folder with a config, or a hub id that can be had?"""
-    from tersely.rl.model_folder import folder_fault
+    from tersely.rl.model_folder import adapter_fault, folder_fault
     from tersely.rl.models import model_location
 
     if name == "testbed":
@@ -85,6 +85,8 @@ def model_place(name: str) -> Finding:
         return Finding("fail", "model", f"there is no folder {name}", "model_name_or_path: a folder or a hub id")
     from huggingface_hub import try_to_load_from_cache
 
+    if fault := adapter_fault(name):
+        return Finding("fail", "model", f"{name} {fault}")
     if isinstance(try_to_load_from_cache(name, "config.json"), str):
         return Finding("ok", "model", f"{name}, in the hub cache")
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):

@@ -114,15 +114,17 @@ def require_single_values(words: Sequence[str]) -> None:
 def preflight(recipe: dict[str, Any], skip: bool = False) -> None:
     """The checks that cost no model, on every rank; the first one says what should be known.
 
-    Without them it still says whose code will run.
+    Without them it still refuses an adapter, and says whose code will run.
     """
     from tersely.launch.preflight_checks import check_run, remote_code
     from tersely.rl.config import split_recipe
+    from tersely.rl.models import require_no_adapter
 
     tell = say if os.environ.get("RANK", "0") == "0" else lambda text: None
     if not skip and split_recipe(recipe)[0].preflight:
         check_run(recipe, tell)
         return
+    require_no_adapter(str(recipe.get("model_name_or_path")))
     for finding in remote_code(recipe):
         tell(f"warning: {finding.line}")
 

@@ -7,6 +7,7 @@ import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -318,7 +319,12 @@ def _nearest_key(key: str, valid: typing.Iterable[str]) -> str:
     return f"did you mean {' or '.join(map(repr, close))}?" if close else "see docs/concepts.md for the keys"
 
 
+@cache
+def _trl_hints() -> dict[str, Any]:
+    return typing.get_type_hints(GRPOConfig)
+
+
 def _typed_trl(values: dict[str, Any]) -> dict[str, Any]:
     """YAML reads `1e-6` as text: numbers that GRPOConfig declares as numbers become numbers, or an error."""
-    hints = typing.get_type_hints(GRPOConfig)
+    hints = _trl_hints()
     return {key: field_value(key, value, hints.get(key)) for key, value in values.items()}

@@ -4,24 +4,65 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
 
 POINTER = b"version https://git-lfs"
 
 
+ADAPTER = (
+    "is a LoRA adapter without its base model. Merge it into the base (peft: merge_and_unload) and give the folder that "
+    "this is saved to"
+)
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+"""Names of input embeddings, of the families that transformers has."""
+
+
 def folder_fault(folder: Path) -> str | None:
-    """One line about the first fault: an adapter, git-lfs pointers, cut or missing weights, no tokenizer."""
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        return "is a LoRA adapter without its base model. Merge it into the base (peft: merge_and_unload) and save that"
+    """One line about the first fault: an adapter, git-lfs pointers, cut or missing weights."""
+    if (folder / "adapter_config.json").is_file():
+        return ADAPTER
     if not (folder / "config.json").is_file():
         return None
-    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
-    for path in [*weights, *folder.glob("tokenizer*.json"), *folder.glob("tokenizer.model")]:
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
         if _starts(path, POINTER):
             return f"{path.name} is a git-lfs pointer, not the file itself. Run `git lfs pull` in the folder"
+    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
     for path in weights:
-        if path.suffix == ".safetensors" and (missing := cut_bytes(path)):
+        if missing := cut_bytes(path) if path.suffix == ".safetensors" else cut_archive(path):
             return f"{path.name} is incomplete: {missing}. Copy or download it again"
-    return _missing_shard(folder)
+    return _missing_shard(folder) or (None if weights else "has a config.json and no weights (model.safetensors)")
+
+
+def adapter_fault(location: str) -> str | None:
+    """What is wrong with a folder or hub id that is an adapter; None for any other, and where the hub cannot be asked."""
+    folder = Path(location)
+    if folder.is_dir():
+        return ADAPTER if (folder / "adapter_config.json").is_file() else None
+    if location.startswith((".", "/")) or location.count("/") > 1:
+        return None
+    import huggingface_hub
+
+    def cached(name: str) -> bool:
+        return isinstance(huggingface_hub.try_to_load_from_cache(location, name), str)
+
+    try:
+        if cached("adapter_config.json"):
+            return ADAPTER
+        if cached("config.json") or huggingface_hub.is_offline_mode():
+            return None
+        return ADAPTER if huggingface_hub.file_exists(location, "adapter_config.json") else None
+    except Exception:  # no such repository, no access, no network: what loads the model reports it
+        return None
+
+
+def embedding_rows(folder: Path) -> int | None:
+    """Rows of the input embedding by the headers of the weights; None where they do not tell."""
+    for path in sorted(folder.glob("*.safetensors")):
+        for name, entry in (_header(path) or {}).items():
+            if name.endswith(EMBEDDINGS) and isinstance(entry, dict) and entry.get("shape"):
+                return int(entry["shape"][0])
+    return None
 
 
 def _starts(path: Path, mark: bytes) -> bool:
@@ -34,19 +75,41 @@ def cut_bytes(path: Path) -> str | None:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = int.from_bytes(file.read(8), "little")
-        if size < 8 + head or not head:
-            return f"it has {size} bytes, less than its header needs"
+    if size < 8 + head or not head:
+        return f"it has {size} bytes, less than its header needs"
+    entries = _header(path)
+    try:
+        ends = [entry["data_offsets"][1] for name, entry in (entries or {}).items() if name != "__metadata__"]
+        needed = 8 + head + max(ends, default=0)
+    except (KeyError, IndexError, TypeError):
+        entries = None
+    if entries is None:
+        return "its header cannot be read"
+    return f"it has {size} of {needed} bytes" if size < needed else None
+
+
+def cut_archive(path: Path) -> str | None:
+    """Is a file of torch.save without its end? Its directory stands there."""
+    return "its end is missing" if not path.stat().st_size or (_starts(path, b"PK") and not is_zipfile(path)) else None
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    """The header of a safetensors file, None where it cannot be read."""
+    with path.open("rb") as file:
+        head = int.from_bytes(file.read(8), "little")
+        if head > path.stat().st_size:
+            return None
         try:
             entries = json.loads(file.read(head))
         except ValueError:
-            return "its header cannot be read"
-    ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
-    needed = 8 + head + max(ends, default=0)
-    return f"it has {size} of {needed} bytes" if size < needed else None
+            return None
+    return entries if isinstance(entries, dict) else None
 
 
 def _missing_shard(folder: Path) -> str | None:
     index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        index = folder / "pytorch_model.bin.index.json"
     if not index.is_file():
         return None
     try:

@@ -27,6 +27,14 @@ def model_location(name: str) -> str:
     return str(model_path())
 
 
+def require_no_adapter(name: str) -> None:
+    """`SpecError` for an adapter's folder or repository: transformers would load its base and train nothing of it."""
+    from tersely.rl.model_folder import adapter_fault
+
+    if name != "testbed" and (fault := adapter_fault(model_location(name))):
+        raise SpecError(f"model_name_or_path {name!r}: {fault}")
+
+
 def load_tokenizer(name: str, trust_remote_code: bool = False, needs_pad: bool = True) -> Any:
     """The tokenizer, left-padded, with a chat template and an EOS; a clear error where one is missing.
 
@@ -37,10 +45,16 @@ def load_tokenizer(name: str, trust_remote_code: bool = False, needs_pad: bool =
         tokenizer = _tokenizer_class(location).from_pretrained(
             location, padding_side="left", trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError) as error:
+        words = tokenizer.encode("1 + 1", add_special_tokens=False)
+    except Exception as error:  # a damaged file raises what the library that reads it raises, bare Exception too
         raise SpecError(
-            f"model_name_or_path {name!r}: its tokenizer cannot be loaded ({_first_line(error)})"
+            f"model_name_or_path {name!r}: its tokenizer cannot be loaded ({_first_line(error)}). Copy tokenizer.json and "
+            "tokenizer_config.json of the model again"
         ) from error
+    if not words:
+        raise SpecError(
+            f"model_name_or_path {name!r}: its tokenizer has no vocabulary. Copy tokenizer.json of the model into the folder"
+        )
     if tokenizer.chat_template is None:
         raise SpecError(
             f"model_name_or_path {name!r} has no chat template, so the prompts cannot be written; take the instruct "
@@ -72,6 +86,7 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM
 
     export_hub_token(args)
+    require_no_adapter(name)
     tokenizer = load_tokenizer(name, args.trust_remote_code)
     kwargs = dict(args.model_init_kwargs or {})
     args.model_init_kwargs = kwargs
@@ -91,7 +106,7 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
         kwargs["attn_implementation"] = chosen
     try:
         model = AutoModelForCausalLM.from_pretrained(location, **kwargs)
-    except (OSError, ValueError, TypeError, ImportError) as error:
+    except (OSError, ValueError, TypeError, ImportError, RuntimeError, KeyError, AttributeError) as error:
         raise SpecError(f"model_name_or_path {name!r} cannot be loaded ({_first_line(error)})") from error
     args.model_init_kwargs = None
     if model.config.get_text_config().vocab_size < len(tokenizer):

@@ -88,18 +88,27 @@ def model_config(name: str, trust_remote_code: bool = False) -> Any:
 
     try:
         return AutoConfig.from_pretrained(model_location(name), trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise SpecError(f"model_name_or_path {name!r}: no config ({error})") from error
+    except Exception as error:  # a damaged config raises what the class of its family raises
+        raise SpecError(f"model_name_or_path {name!r}: its config cannot be read ({one_line(error)})") from error
 
 
 def check_vocabulary(name: str, tokenizer: Any, config: Any) -> None:
     """`SpecError` where the tokenizer has ids that the model has no embedding for."""
-    size = getattr(config.get_text_config(), "vocab_size", None)
+    from tersely.rl.model_folder import embedding_rows
+    from tersely.rl.models import model_location
+
+    sizes = [getattr(config.get_text_config(), "vocab_size", None), embedding_rows(Path(model_location(name)))]
+    size = min((size for size in sizes if size is not None), default=None)
     if size is not None and size < len(tokenizer):
         raise SpecError(
             f"model_name_or_path {name!r}: the tokenizer has {len(tokenizer)} ids, the model only {size}. Resize its "
             "embeddings (model.resize_token_embeddings) and save it again, or use the model's own tokenizer"
         )
+
+
+def one_line(error: Exception) -> str:
+    """The error's text without line breaks, or its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def check_template(tokenizer: Any, kwargs: Mapping[str, Any] | None = None, system_prompt: str | None = None) -> None:
@@ -108,7 +117,9 @@ def check_template(tokenizer: Any, kwargs: Mapping[str, Any] | None = None, syst
     try:
         plain = prompt_text(tokenizer, [user], kwargs)
     except Exception as error:  # a template is a program of the model's makers: it can raise anything
-        raise SpecError(f"the model's chat template fails on a user message: {error}. Fix the template") from error
+        raise SpecError(
+            f"the model's chat template fails on a user message: {one_line(error)}. Fix the template"
+        ) from error
     if "1 + 1" not in plain:
         raise SpecError("the model's chat template leaves out the user's message. Fix the template")
     if not system_prompt:
@@ -118,7 +129,7 @@ def check_template(tokenizer: Any, kwargs: Mapping[str, Any] | None = None, syst
         text = prompt_text(tokenizer, [{"role": "system", "content": system_prompt}, user], kwargs)
     except Exception as error:
         raise SpecError(
-            f"system_prompt: the model's chat template refuses a system message ({error}). {fix}"
+            f"system_prompt: the model's chat template refuses a system message ({one_line(error)}). {fix}"
         ) from error
     if system_prompt.strip() not in text:
         raise SpecError(f"system_prompt: the model's chat template leaves the system message out. {fix}")
@@ -129,9 +140,13 @@ def example_prompt(run: Any, objective: Any, args: Any, tokens: bool = False) ->
     from tersely.launch.preflight_checks import model_place
     from tersely.rl.data.load import chat, own_instruction
     from tersely.rl.data.spec import parse_sources
-    from tersely.rl.models import load_tokenizer
+    from tersely.rl.model_folder import adapter_fault
+    from tersely.rl.models import load_tokenizer, model_location
 
     place = model_place(run.model_name_or_path)
+    location = model_location(run.model_name_or_path)
+    if place.level == "fail" and (Path(location).exists() or adapter_fault(location)):
+        raise SpecError(f"model_name_or_path: {place.text}")
     if place.level != "ok":
         return f"prompt: not shown, {place.text}"
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
