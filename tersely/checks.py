@@ -11,6 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+LARGEST_FLOAT = 1e38
+"""About the largest float32."""
+LARGEST_WHOLE = 2**53
+"""The largest whole number that a float64 holds exactly."""
+
 
 class SpecError(ValueError):
     """A configuration that cannot be meant; the message names the field, the value and the mend."""
@@ -91,20 +96,24 @@ def typed(value: Any, hint: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _typed_union(value, arguments, where)
     if origin is typing.Literal:
-        if value in arguments:
+        if any(type(value) is type(one) and value == one for one in arguments):
             return value
         raise SpecError(f"{where} is {value!r}; {nearest(str(value), map(str, arguments))}")
     if hint is float and not isinstance(value, bool):
-        if isinstance(value, int | float):
-            try:
-                return float(value)
-            except OverflowError:
-                raise SpecError(f"{where} is a whole number too large for a float") from None
-        if isinstance(value, str):
-            try:
-                return float(value)
-            except ValueError:
-                pass
+        try:
+            number = float(value) if isinstance(value, int | float | str) else None
+        except (ValueError, OverflowError):
+            number = math.inf if isinstance(value, int) else None
+        if number is not None and math.isfinite(number) and abs(number) > LARGEST_FLOAT:
+            number = math.inf
+        if number is not None:
+            if math.isinf(number):
+                raise SpecError(
+                    f"{where} is {str(value)[:40]}; it must be a finite number of at most {LARGEST_FLOAT:g}"
+                )
+            return number
+    if hint is int and type(value) is int and abs(value) > LARGEST_WHOLE:
+        raise SpecError(f"{where} is {str(value)[:40]}; it must be a whole number of at most {LARGEST_WHOLE}")
     if origin in (tuple, list, Sequence, Iterable) and isinstance(value, list | tuple):
         inner = arguments[0] if arguments else Any
         items = [typed(item, inner, f"{where}[{index}]") for index, item in enumerate(value)]

@@ -85,7 +85,10 @@ def _make(slot: str, name: str, parameters: dict[str, Any]) -> Any:
     cls = component_class(slot, name)
     if slot == "policy" and "base" in parameters and _has_field(cls, "base"):
         base = parameters["base"]
-        parameters["base"] = base if callable(base) else build(slot, base)
+        try:
+            parameters["base"] = base if callable(base) else build(slot, base)
+        except SpecError as error:
+            raise SpecError(f"{slot} {name}: base: {error}") from error
     made = cls(**check_fields(cls, parameters, where=f"{slot} {name}"))
     if hasattr(made, "needs"):
         from tersely.rl.types import require_known_needs
@@ -116,7 +119,7 @@ def _import_class(slot: str, path: str) -> type:
     module_name, _, attribute = path.replace(":", ".").rpartition(".")
     try:
         value = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
         raise SpecError(
             f"{slot} {path!r} cannot be imported ({error}); write package.module:ClassName and see that the package "
             "is installed or on PYTHONPATH"

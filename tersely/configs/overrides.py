@@ -16,6 +16,8 @@ from typing import Any
 from tersely.checks import SpecError, nearest
 
 OPEN, CLOSE = "[{(", "]})"
+PROSE = ("instruction", "system_prompt", "text", "opening", "closing", "space", "think_start")
+"""Texts of prompts: any word may stand there, and none is an empty text."""
 DEFAULTS = {
     **{"plan": "plain", "sampling": "fixed", "reward": "correctness", "advantage": "group_zscore"},
     **{"policy": "clip", "filter": "keep_all", "dataset": "testbed"},
@@ -36,17 +38,25 @@ def recipe_keys(section: str = "keys") -> list[str]:
 
 
 def parse_value(key: str, text: str) -> Any:
-    """The value that `text` states for `key`. `null` is no value for text too."""
+    """The value that `text` states for `key`. `null` is no value for a name or a choice too, and a word of a prompt."""
     import yaml
 
-    if key in recipe_keys("text"):
-        return None if text in ("null", "~", "") else text
+    if is_text(key):
+        return None if text in ("null", "~", "") and key.rpartition(".")[2] not in PROSE else text
     if text[:1] not in ("{", "[", '"', "'") and (" #" in text or (": " in text and "." in key)):
         return text  # YAML would cut it at the ` #`, or make it a mapping
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SpecError(f"{key}: got {text!r}, which is not a YAML value ({_reason(error)})") from None
+
+
+def is_text(key: str) -> bool:
+    """Is the value of the key text? Of a dotted one its last part tells: `plan.instruction`."""
+    head, _, last = key.rpartition(".")
+    if not head:
+        return key in recipe_keys("text")
+    return last in recipe_keys("text_parts") or last in recipe_keys("text") or head == "env"
 
 
 def _reason(error: Exception) -> str:
@@ -84,7 +94,7 @@ def _closed(text: str, index: int) -> bool:
 def unquoted(key: str, text: str) -> str:
     """A part of a list for a text key, without the quotes that kept its commas."""
     whole = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
-    return text[1:-1] if whole and key in recipe_keys("text") else text
+    return text[1:-1] if whole and is_text(key) else text
 
 
 def set_dotted(recipe: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ model, tokenizer, data       template, pad and EOS, lengths, memory, disk
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -55,13 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.configs.load import load_recipe
     from tersely.launch.local import needs_servers
     from tersely.launch.train import overrides_from
+    from tersely.rl.sections import export_env
 
     recipe = load_recipe(options.recipe, overrides_from(rest), note)
     if needs_servers(recipe):
         return with_a_server(options.recipe, rest, sys.argv[2:] if argv is None else argv)
-    for name, value in (recipe.get("env") or {}).items():
-        os.environ.setdefault(name, str(value))
     try:
+        export_env(recipe)
         check_keys(recipe, parser)
         findings, lines = examine(recipe, options)
     except SpecError as error:

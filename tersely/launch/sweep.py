@@ -17,7 +17,7 @@ from typing import Any
 
 from tersely.checks import SpecError
 from tersely.configs.load import SLOT_KEYS, with_overrides
-from tersely.configs.overrides import parse_value, recipe_keys, split_values, unquoted
+from tersely.configs.overrides import is_text, parse_value, split_values, unquoted
 
 NOT_SWEPT = ("run_dir", "run_name", "output_dir", "env")
 LONGEST_NAME = 80
@@ -68,7 +68,7 @@ def split_axes(words: Sequence[str]) -> tuple[list[str], list[Axis]]:
 
 
 def _list(key: str, text: str) -> list[str]:
-    if "," not in text or (key in recipe_keys("text") and key != "method"):
+    if "," not in text or (is_text(key) and key != "method"):
         return []
     try:
         parts = split_values(text)

@@ -47,13 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_single_values(rest)
     from tersely.configs.load import load_recipe
     from tersely.launch.guard import DIE_WITH_PARENT, die_with_parent
+    from tersely.rl.sections import export_env
 
     if os.environ.get(DIE_WITH_PARENT):
         die_with_parent()
     recipe = load_recipe(name, overrides_from(rest), note)
     check_keys(recipe, parser)
-    for name, value in (recipe.get("env") or {}).items():
-        os.environ.setdefault(name, str(value))
+    export_env(recipe)
     if options.dry_run:
         from tersely.launch.outline import dry_run
 
@@ -134,6 +134,15 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
 
     `ranks` are those that the run will have, where they are not those of this launch.
     """
+    try:
+        return _checked(stage, tell, ranks)
+    except SpecError as error:
+        if stage.name is None or str(error).startswith("stage "):
+            raise
+        raise SpecError(f"stage {stage.name}: {error}") from error
+
+
+def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
     from tersely.rl.build_check import check_build
     from tersely.rl.config import grpo_config, ratio_is_one, split_recipe, world_size
     from tersely.rl.data import parse_sources
@@ -142,6 +151,7 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
     from tersely.rl.planned_update import notice
     from tersely.rl.rehearsal import rehearse
     from tersely.rl.rollback import require_for_controllers
+    from tersely.rl.sections import check_sources
     from tersely.rl.validate import ignored_warmup, warnings_of
 
     if stage.kind == "sft":
@@ -154,6 +164,9 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
     batch = run.batch_plan(ranks or world_size())
     tell(batch_table(batch))
     args = grpo_config(run, trl_values, objective, world_size())
+    check_sources(run.dataset, "dataset", args.seed)
+    if run.evaluation:
+        check_sources(run.evaluation["dataset"], "evaluation", args.seed)
     row = first_values(parse_sources(run.dataset), objective.columns, args.seed)
     check_build(run, args)
     require_for_guards(run, args)

@@ -12,6 +12,7 @@ from typing import Any
 
 from tersely.checks import SpecError, nearest
 from tersely.rl.checkpointing import setting
+from tersely.rl.sections import check_loading, check_template_kwargs
 
 STEPS = 10
 """Steps of the schedule that is tried."""
@@ -19,6 +20,8 @@ STEPS = 10
 
 def check_build(run: Any, args: Any) -> None:
     """Raise `SpecError` for a setting that ends in an exception once the model is loaded. `args`: the run's GRPOConfig."""
+    if args.fp16 and args.device.type == "cpu":
+        raise SpecError("fp16 is true, and there is no GPU, which half precision needs; leave it out")
     optimizer = _optimizer(args)
     _schedule(args, optimizer)
     _reporters(args)
@@ -27,8 +30,8 @@ def check_build(run: Any, args: Any) -> None:
         from tersely.rewards.verify.build import make_verifier
 
         make_verifier(run.verifier).close()
-    if not all(isinstance(key, str) for key in args.chat_template_kwargs or {}):
-        raise SpecError(f"chat_template_kwargs is {args.chat_template_kwargs!r}; its keys must be text")
+    check_template_kwargs(args.chat_template_kwargs)
+    check_loading(run.model_name_or_path, args.model_init_kwargs)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,34 @@ from tersely.checks import SpecError, check_fields, nearest, require_range
 from tersely.rl.checkpoint import write_json
 from tersely.rl.deadlines import now
 from tersely.rl.examples import Attempt, Span
+from tersely.rl.field_values import field_value
 from tersely.rl.grading import verdicts_of
 from tersely.rl.prompting import prompt_ids
 from tersely.rl.resume import Start, from_main
 from tersely.rl.rewrites import build_rewrite
 from tersely.rl.seeds import sample_seed
+from tersely.rl.trl_fields import LEFT_OUT, NEVER_READ
 
 EXAMPLES, MEMORY = "examples.json", "memory.json"
 AT_ONCE = 4096
 """Samples drawn in one go: enough to keep an engine busy, few enough that the watch hears of it in between."""
+
+
+SET_HERE = {
+    "max_steps": "steps",
+    "num_train_epochs": "steps",
+    "per_device_train_batch_size": "batch_size",
+    "output_dir": "run_dir",
+    "model_init_kwargs": "model_init_kwargs of the recipe",
+    **dict.fromkeys(("max_length", "remove_unused_columns", "dataset_kwargs"), "nothing"),
+}
+"""Fields of SFTConfig that a stage states under other names."""
+UNREAD = (
+    *("packing", "packing_strategy", "padding_free", "eval_packing", "dataset_num_proc", "dataset_text_field"),
+    *("assistant_only_loss", "completion_only_loss", "chat_template_path", "eos_token", "pad_token", "loss_type"),
+    *("shuffle_dataset", "truncation_mode", "pad_to_multiple_of"),
+)
+"""Fields of SFTConfig that prepare a data set or choose a loss; the examples are prepared here."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +69,8 @@ class ColdStart:
 
     def __post_init__(self):
         for name in ("prompts", "samples", "batch_size"):
-            require_range(f"cold start {name}", getattr(self, name), at_least=1)
-        require_range("cold start temperature", self.temperature, above=0)
+            require_range(f"cold start {name}", getattr(self, name), at_least=1, at_most=2**30)
+        require_range("cold start temperature", self.temperature, above=0, at_most=100)
 
     @classmethod
     def of(cls, stage: Any) -> ColdStart:
@@ -64,11 +84,21 @@ class ColdStart:
         build_rewrite(spec.rewrite, where)
         if spec.sft_loss is not None:
             build("sft_loss", spec.sft_loss)
-        known = {f.name for f in dataclasses.fields(SFTConfig) if f.init}
-        for key in spec.settings:
+        hints = typing.get_type_hints(SFTConfig)
+        known = sorted({f.name for f in dataclasses.fields(SFTConfig) if f.init} - SET_HERE.keys() - {*UNREAD})
+        values = {}
+        for key, value in spec.settings.items():
+            if key in SET_HERE:
+                raise SpecError(f"{where}: settings: {key} is set here; state {SET_HERE[key]} instead")
+            if key in UNREAD or key in LEFT_OUT or key in NEVER_READ:
+                raise SpecError(f"{where}: settings: {key} is TRL's, and nothing here reads it; leave it out")
             if key not in known:
-                raise SpecError(f"{where}: settings has no key {key!r}; {nearest(str(key), sorted(known))}")
-        return spec
+                raise SpecError(f"{where}: settings has no key {key!r}; {nearest(str(key), known)}")
+            try:
+                values[key] = field_value(key, value, hints[key])
+            except SpecError as error:
+                raise SpecError(f"{where}: settings: {error}") from error
+        return dataclasses.replace(spec, settings=values)
 
     def table(self) -> str:
         return "\n".join(f"{name:>18} {value!s:>8}" for name, value in vars(self).items() if name != "settings")

@@ -174,9 +174,6 @@ def sft_config(stage: Any, spec: ColdStart, trl_values: dict[str, Any]) -> SFTCo
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "max_length": None,
     }
-    for key in ("learning_rate", "warmup_ratio", "weight_decay", "max_grad_norm"):
-        if isinstance(values.get(key), str):
-            values[key] = float(values[key])
     names = {field.name for field in fields(SFTConfig)}
     own: dict[str, Any] = {key: trl_values[key] for key in CHECKPOINTING if key in trl_values}
     stated = by_installed_names(own or {"gradient_checkpointing": True}, names)

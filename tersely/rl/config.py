@@ -20,6 +20,7 @@ from tersely.rl.field_values import check_together, field_value
 from tersely.rl.guards.kinds import guards_of
 from tersely.rl.model_card import recorded
 from tersely.rl.objective import SLOT_DEFAULTS, Objective
+from tersely.rl.sections import check_env
 from tersely.rl.trl_fields import require_read
 
 DERIVED = {
@@ -151,6 +152,7 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     require_range("max_resample_rounds", run.max_resample_rounds, at_least=0)
     require_range("max_num_seqs", run.max_num_seqs, at_least=1)
     guards_of(run.guards)
+    check_env(run.env)
     if run.engine not in ENGINES:
         raise SpecError(f"engine is {run.engine!r}; {nearest(run.engine, ENGINES)}")
     if (run.engine == "vllm_server") != bool(run.servers):
@@ -213,6 +215,7 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
     except (ValueError, TypeError, ImportError, RuntimeError, KeyError, AttributeError, OSError) as error:
         text = " ".join(str(error).split())
         named = [key for key in trl_values if key.replace("_", "") in text.lower().replace("_", "") and key not in text]
+        named += [key for key, value in trl_values.items() if value == getattr(error, "filename", "")]
         where = f" ({', '.join(named)})" if named else ""
         raise SpecError(f"TRL refuses the configuration{where}: {text}") from error
     args.run_record = recorded(run, trl_values)

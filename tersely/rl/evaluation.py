@@ -55,8 +55,8 @@ class EvaluationSpec:
 
     def __post_init__(self) -> None:
         for name in ("every", "samples", "max_new_tokens", "budget", "patience"):
-            require_range(f"evaluation.{name}", getattr(self, name), at_least=1)
-        require_range("evaluation.temperature", self.temperature, at_least=0)
+            require_range(f"evaluation.{name}", getattr(self, name), at_least=1, at_most=2**30)
+        require_range("evaluation.temperature", self.temperature, at_least=0, at_most=100)
         require_range("evaluation.floor", self.floor, at_least=0, at_most=1)
         if self.budget is not None and self.max_new_tokens is not None and self.budget > self.max_new_tokens:
             raise SpecError(

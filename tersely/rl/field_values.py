@@ -16,10 +16,13 @@ SEEDS = 2**32 - 1
 LARGEST = 1e38
 """About the largest float32."""
 RANGES: dict[str, dict[str, float]] = {
-    **dict.fromkeys(("learning_rate", "warmup_steps", "weight_decay", "max_grad_norm", "beta"), {"at_least": 0}),
+    "learning_rate": {"at_least": 0, "at_most": 100},
+    **dict.fromkeys(("weight_decay", "beta"), {"at_least": 0, "at_most": 10**4}),
+    "warmup_steps": {"at_least": 0, "at_most": 10**9},
+    "max_grad_norm": {"at_least": 0},
     **dict.fromkeys(("neftune_noise_alpha", "router_aux_loss_coef", "top_k"), {"at_least": 0}),
     **dict.fromkeys(("adam_beta1", "adam_beta2"), {"at_least": 0, "below": 1}),
-    **dict.fromkeys(("adam_epsilon", "num_train_epochs", "logging_steps"), {"above": 0}),
+    **dict.fromkeys(("adam_epsilon", "num_train_epochs", "logging_steps"), {"above": 0, "at_most": 10**9}),
     **dict.fromkeys(("max_completion_length", "num_iterations", "ddp_timeout", "ddp_bucket_cap_mb"), {"at_least": 1}),
     **dict.fromkeys(("torch_empty_cache_steps", "vllm_max_model_length", "ref_model_sync_steps"), {"at_least": 1}),
     "num_completions_to_print": {"at_least": 1},
@@ -60,6 +63,7 @@ def field_value(key: str, value: Any, hint: Any) -> Any:
     numbers = kinds & {int, float}
     if numbers and not (isinstance(value, str) and str in kinds):
         value = _number(key, value, whole=float not in kinds)
+        value = float(value) if kinds == {float} else value
     elif kinds == {bool}:
         if not isinstance(value, bool):
             raise SpecError(f"{key} is {value!r}; it must be true or false")

@@ -91,7 +91,7 @@ def _name_and_kind(spec: Any, number: int, taken: list[str | None]) -> tuple[str
     if not isinstance(spec, Mapping) or "name" not in spec:
         raise SpecError(f"stage {number} is {spec!r}; it must be a mapping with a name and steps or share")
     name, kind = str(spec["name"]), str(spec.get("kind", "rl"))
-    if not re.fullmatch(r"[\w.-]+", name) or name in taken:
+    if type(spec["name"]) not in (str, int) or not re.fullmatch(r"\w[\w.-]*", name) or name in taken:
         raise SpecError(f"stage {number}: name is {name!r}; a name is letters, digits, _ . - and stands once")
     if kind not in KINDS:
         raise SpecError(f"stage {name}: kind is {kind!r}; {nearest(kind, KINDS)}")
@@ -117,7 +117,7 @@ def _steps(spec: Mapping[str, Any], name: str, recipe: Mapping[str, Any]) -> int
 
 
 def _overrides(spec: Mapping[str, Any], name: str, kind: str) -> dict[str, Any]:
-    settings = spec.get("settings") or {}
+    settings = {} if spec.get("settings") is None else spec["settings"]
     if not isinstance(settings, Mapping):
         raise SpecError(f"stage {name}: settings is {settings!r}; it must be a mapping")
     own = {key: value for key, value in spec.items() if key not in OWN_KEYS}

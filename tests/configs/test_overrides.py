@@ -29,6 +29,64 @@ def test_the_text_keys_are_those_of_the_dataclasses():
     assert recipe_keys("text") == sorted(name for name in names if _is_text(hints[name]))
 
 
+def test_the_text_parts_are_those_of_components_and_sections():
+    from tersely.components import SLOTS, registry
+    from tersely.rewards.verify.judge import Judge
+    from tersely.rewards.verify.policy import Policy
+    from tersely.rl.coldstart import ColdStart
+    from tersely.rl.data.spec import SourceSpec
+    from tersely.rl.evaluation import EvaluationSpec
+
+    classes = [cls for slot in SLOTS for cls in registry(slot).values() if dataclasses.is_dataclass(cls)]
+    kinds: dict[str, set[bool]] = {}
+    for cls in [*classes, SourceSpec, EvaluationSpec, Judge, Policy, ColdStart]:
+        hints = typing.get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            if field.init:
+                kinds.setdefault(field.name, set()).add(_is_text(hints[field.name]))
+    assert recipe_keys("text_parts") == sorted(name for name, kind in kinds.items() if kind == {True})
+
+
+NOT_AS_YAML_HAS_IT = [
+    *(
+        "a # b",
+        "Think: then",
+        "- first",
+        "@x",
+        "!x",
+        "%x",
+        "&x",
+        "*x",
+        '"q"',
+        "'q'",
+        '"a" and "b"',
+        "yes",
+        "no",
+        "null",
+    ),
+    *("1e3", "0x10", "1_000", "12:30:45", "2020-01-01", "[a", "{a}", "{a: 1}", "true", "~", "on", "a: b # c", "> x"),
+    *("`x`", "?", "- ", "#x", " x ", "x:", "=", "<<", "\\n", "1.0", "007", "-1", "--"),
+]
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["instruction", "system_prompt", "plan.instruction", "stages.a.system_prompt", "evaluation.dataset.instruction"]
+    + ["dataset.instruction", "env.WORD"],
+)
+@pytest.mark.parametrize("words", NOT_AS_YAML_HAS_IT)
+def test_text_reaches_the_recipe_as_it_is(key, words):
+    from tersely.configs.load import with_overrides
+    from tersely.launch.train import overrides_from
+
+    sections = {"plan": "autothink", "stages": [{"name": "a", "steps": 5}], "dataset": {"path": "testbed"}, "env": {}}
+    recipe = {**sections, "evaluation": {"every": 5, "dataset": {"path": "testbed"}}}
+    found = with_overrides(recipe, overrides_from([f"--{key}={words}"]))
+    for part in key.split("."):
+        found = found[0] if part == "a" else found[part]
+    assert found == (None if key == "env.WORD" and words in ("null", "~") else words)
+
+
 def test_defaults_of_slots_are_the_objectives():
     from tersely.rl.objective import SLOT_DEFAULTS
 
@@ -47,10 +105,11 @@ def test_a_text_key_takes_the_words_as_they_are(key, words):
 def test_other_keys_are_yaml_but_no_words_are_lost():
     assert parse_value("reward", "{name: alp, beta: 0.3}") == {"name": "alp", "beta": 0.3}
     assert parse_value("servers", "[a, b]") == ["a", "b"]
-    assert parse_value("instruction", "null") is None and parse_value("seed", "-1") == -1
+    assert parse_value("run_name", "null") is None and parse_value("instruction", "null") == "null"
+    assert parse_value("instruction", "") == "" and parse_value("seed", "-1") == -1
     assert parse_value("dataset", "my file #3.jsonl") == "my file #3.jsonl"
     assert parse_value("plan.instruction", "Think: then # answer.") == "Think: then # answer."
-    assert parse_value("plan.instruction", '"a: b"') == "a: b"
+    assert parse_value("plan.instruction", '"a: b"') == '"a: b"'
     with pytest.raises(SpecError, match=r"servers: got '\[a', which is not a YAML value"):
         parse_value("servers", "[a")
 

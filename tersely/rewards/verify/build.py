@@ -35,7 +35,7 @@ def make_verifier(spec: Mapping[str, Any]) -> Verifier | JudgedVerifier:
     rule = {
         k: value if k == "policy" else typed(value, hints.get(k, Any), f"verifier: {k}") for k, value in rule.items()
     }
-    if not spec.get("judge"):
+    if spec.get("judge") is None:
         verifier = Verifier(**rule)
         verifier.ended = ended
         return verifier

@@ -61,6 +61,8 @@ class Judge:
         require_range("judge.retries", self.retries, at_least=0, at_most=20)
         require_range("judge.backoff", self.backoff, at_least=0)
         require_range("judge.cache", self.cache, at_least=0)
+        require_range("judge.price_in", self.price_in, at_least=0)
+        require_range("judge.price_out", self.price_out, at_least=0)
 
     def ask(self, questions: Sequence[Question]) -> list[bool | None]:
         """A verdict each, order kept; equal questions are asked once."""

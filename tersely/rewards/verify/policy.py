@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from tersely.checks import SpecError, nearest, require_choice, require_range
+from tersely.checks import SpecError, check_fields, require_choice, require_range
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Policy:
             return cls()
         if isinstance(value, Policy):
             return value
-        valid = {field.name for field in fields(cls)}
-        for key in value:
-            if key not in valid:
-                raise SpecError(f"verifier.policy has no parameter {key!r}; {nearest(str(key), valid)}")
-        return cls(**value)
+        if not isinstance(value, Mapping):
+            raise SpecError(
+                f"verifier.policy is {value!r}; it must be a mapping of {', '.join(f.name for f in fields(cls))}"
+            )
+        return cls(**check_fields(cls, value, "verifier.policy"))
 
     def as_dict(self) -> dict:
         return asdict(self)
