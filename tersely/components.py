@@ -89,11 +89,26 @@ def _make(slot: str, name: str, parameters: dict[str, Any]) -> Any:
             parameters["base"] = base if callable(base) else build(slot, base)
         except SpecError as error:
             raise SpecError(f"{slot} {name}: base: {error}") from error
-    made = cls(**check_fields(cls, parameters, where=f"{slot} {name}"))
+    where = f"{slot} {name}"
+    fields = check_fields(cls, parameters, where=where)
+    made = cls(**fields) if name in registry(slot) else _of_users(cls, fields, where, slot)
     if hasattr(made, "needs"):
         from tersely.rl.types import require_known_needs
 
-        require_known_needs(made, f"{slot} {name}")
+        require_known_needs(made, where)
+    return made
+
+
+def _of_users(cls: type, fields: dict[str, Any], where: str, slot: str) -> Any:
+    """A component from outside the package, whose code can raise anything."""
+    try:
+        made = cls(**fields)
+    except SpecError:
+        raise
+    except Exception as error:
+        raise SpecError(f"{where} cannot be made: {type(error).__name__}: {error}") from error
+    if slot != "controller" and not callable(made):
+        raise SpecError(f"{where}: {cls.__name__} has no __call__, which computes the {slot}")
     return made
 
 

@@ -10,13 +10,14 @@ weight times negative log-prob, or that of an `sft_loss` component.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tersely.checks import SpecError, check_fields, nearest, require_range
+from tersely.checks import SpecError, check_fields, require_range
 from tersely.rl.checkpoint import write_json
 from tersely.rl.deadlines import now
 from tersely.rl.examples import Attempt, Span
@@ -93,7 +94,9 @@ class ColdStart:
             if key in UNREAD or key in LEFT_OUT or key in NEVER_READ:
                 raise SpecError(f"{where}: settings: {key} is TRL's, and nothing here reads it; leave it out")
             if key not in known:
-                raise SpecError(f"{where}: settings has no key {key!r}; {nearest(str(key), known)}")
+                close = difflib.get_close_matches(str(key), known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else "the keys are TRL's, of SFTConfig"
+                raise SpecError(f"{where}: settings has no key {key!r}; {hint}")
             try:
                 values[key] = field_value(key, value, hints[key])
             except SpecError as error:

@@ -203,8 +203,10 @@ EXTRACTORS: dict[str, Callable[[Any], Any]] = {
 
 def extractors(names: str | list[str], where: str) -> list[Callable[[Any], Any]]:
     """The functions of one or several names. Raises `SpecError` for an unknown one."""
-    chosen = [names] if isinstance(names, str) else list(names)
+    chosen = [names] if isinstance(names, str) else names
+    if not isinstance(chosen, list | tuple):
+        raise SpecError(f"{where} is {names!r}; it must be an extractor or a list of them; {nearest('', EXTRACTORS)}")
     for name in chosen:
-        if name not in EXTRACTORS:
+        if not isinstance(name, str) or name not in EXTRACTORS:
             raise SpecError(f"{where}: there is no extractor {name!r}; {nearest(str(name), EXTRACTORS)}")
     return [EXTRACTORS[name] for name in chosen]

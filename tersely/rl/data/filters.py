@@ -13,12 +13,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tersely.checks import SpecError, nearest
+from tersely.checks import SpecError, nearest, require_range, typed
 
 
 def _number(value: Any, bound: Any, name: str) -> float:
     try:
-        return float(value)
+        return float(value)  # a column of CSV is text
     except (TypeError, ValueError) as error:
         raise ValueError(f"{value!r} is no number, and the filter says {name}: {bound}") from error
 
@@ -39,18 +39,26 @@ TESTS: dict[str, Callable[[Any, Any], bool]] = {
 def matches(value: Any, condition: Any) -> bool:
     """Whether one value meets one condition."""
     if isinstance(condition, Mapping):
-        return value is not None and all(TESTS[name](value, bound) for name, bound in condition.items())
+        try:
+            return value is not None and all(TESTS[name](value, bound) for name, bound in condition.items())
+        except TypeError as error:
+            raise ValueError(f"{value!r} cannot be compared by {dict(condition)!r} ({error})") from error
     if isinstance(condition, list):
         return value in condition
     return value == condition
 
 
 def check_conditions(conditions: Mapping[str, Any], where: str) -> None:
-    """Raise `SpecError` for a test that does not exist."""
+    """Raise `SpecError` for a test that does not exist, or whose bound is of the wrong type."""
     for column, condition in conditions.items():
-        for name in condition if isinstance(condition, Mapping) else ():
+        for name, bound in condition.items() if isinstance(condition, Mapping) else ():
+            there = f"{where}: filter on {column}"
             if name not in TESTS:
-                raise SpecError(f"{where}: filter on {column}: there is no test {name!r}; {nearest(str(name), TESTS)}")
+                raise SpecError(f"{there}: there is no test {name!r}; {nearest(str(name), TESTS)}")
+            if name in ("at_least", "at_most", "above", "below", "max_characters"):
+                require_range(f"{there}: {name}", typed(bound, float, f"{there}: {name}"))
+            elif name in ("contains", "lacks") and not isinstance(bound, str):
+                raise SpecError(f"{there}: {name} is {bound!r}; it must be text")
 
 
 _PROOF = re.compile(r"\b(prove|show) that\b|\bprove\b[^.?]*[.?]?\s*\Z", re.IGNORECASE)

@@ -98,7 +98,7 @@ def _load_source(
         where = f"dataset {source.label}, row {index}"
         if place := getattr(row, "place", ""):
             where += f" ({place})"
-        if not all(matches(column(row, path, path, where), test) for path, test in source.filter.items()):
+        if not _wanted(source, row, where):
             card.drop("filtered out", where)
             continue
         try:
@@ -147,6 +147,19 @@ def _load_source(
         card.dropped["over the limit"] += card.kept - len(kept)
         card.kept = len(kept)
     return kept
+
+
+def _wanted(source: SourceSpec, row: Any, where: str) -> bool:
+    """Does the row meet every condition?"""
+    for path, test in source.filter.items():
+        try:
+            if not matches(column(row, path, path, where), test):
+                return False
+        except DataError:
+            raise
+        except ValueError as error:
+            raise DataError(f"{where}: filter on {path}: {error}") from error
+    return True
 
 
 def _note_conflict(card: SourceCard, first: str, second: str, where: str) -> None:

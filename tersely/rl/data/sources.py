@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tersely.checks import nearest
+from tersely.checks import nearest, typed
 from tersely.places import beside
 from tersely.rl.data.card import DataError
 from tersely.rl.data.files import read_file, read_saved_folder, saved_folder, slice_of
@@ -114,13 +114,22 @@ def _load_hub(source: SourceSpec, config: str | None) -> Any:
 
 
 def _testbed(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
-    from tersely.testbed.tasks import problems
+    from tersely.testbed.tasks import LEVELS, problems
 
     known = {"levels"}
     for key in source.parameters:
         if key not in known:
-            raise DataError(f"dataset testbed: there is no parameter {key!r}; {nearest(key, known)}")
-    for item in problems(source.split, source.limit or DEFAULT_COUNT, seed, **source.parameters):
+            raise DataError(f"dataset testbed: parameters: there is no {key!r}; {nearest(key, known)}")
+    levels = source.parameters.get("levels")
+    if levels is not None:
+        levels = typed(levels, list[int], "dataset testbed: parameters: levels")
+        if not levels or not set(levels) <= {*LEVELS}:
+            raise DataError(f"dataset testbed: parameters: levels is {levels}; it must be a list of {LEVELS}")
+    try:
+        items = problems(source.split, source.limit or DEFAULT_COUNT, seed, levels)
+    except ValueError as error:
+        raise DataError(f"dataset testbed: split or limit: {error}") from error
+    for item in items:
         row = item if isinstance(item, Mapping) else vars(item)
         yield {"problem": row["problem"], "answer": row["answer"], "level": row.get("level")}
 
