@@ -9,6 +9,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -40,7 +41,7 @@ def read_file(path: Path, where: str) -> Iterator[Mapping[str, Any]]:
             f"{where}: {path} is not a data file that can be read; expected one of {', '.join(LOCAL_SUFFIXES)}, "
             f"also with {', '.join(COMPRESSIONS)}. Convert it, for example to .jsonl"
         )
-    if path.stat().st_size == 0:
+    if path.stat().st_size == 0 and kind in (".json", ".parquet"):
         raise DataError(f"{where}: {path} is an empty file")
     if kind == ".parquet":
         import pyarrow.parquet
@@ -135,6 +136,8 @@ def _delimited(text: TextIO, delimiter: str, where: str) -> Iterator[Row]:
     reader = csv.reader(itertools.chain([head], text), delimiter=delimiter)
     try:
         header = [name.strip() for name in next(reader, [])]
+        if twice := sorted({name for name in header if header.count(name) > 1}):
+            raise DataError(f"{where}: the header has the column {twice[0]!r} more than once. Rename one of them")
         for fields in reader:
             if not fields:
                 continue
@@ -167,13 +170,28 @@ def read_saved_folder(path: Path, split: str, where: str) -> Iterator[Mapping[st
         if name not in data:
             raise DataError(f"{where}: {path} has no split {name!r}; it has {', '.join(data)}")
         data = data[name]
+    else:
+        require_whole(path, split, where, str(data.split or "train"))
     first, last = slice_of(split, len(data), where)
     for table in data.select(range(first, last)).with_format("arrow").iter(batch_size=1024):
         yield from table.to_pylist()
 
 
+def require_whole(path: Path, split: str, where: str, own: str = "train") -> None:
+    """`DataError` for a split that is not `train`, its `own` name, or a part of the path's name."""
+    name = split.partition("[")[0]
+    if name not in ("train", own) and name not in re.split(r"[\W_]+", path.name):
+        raise DataError(
+            f"{where}: split: got {split!r}, and {path.name} has no splits: all its rows are 'train'. Leave split out, or "
+            "slice it, as train[:50%]"
+        )
+
+
 def slice_of(split: str, rows: int, where: str) -> tuple[int, int]:
-    """(first, last) row of a split such as `train[:50%]` or `train[100:200]`; all rows of a bare name."""
+    """(first, last) row of a split such as `train[:50%]` or `train[100:200]`; all rows of a bare name.
+
+    Local data that has no splits is `train`, as for the datasets library.
+    """
     if "[" not in split:
         return 0, rows
     import datasets

@@ -9,14 +9,16 @@ import logging
 import re
 from functools import lru_cache
 
-NO_VALUE = re.compile(r"[+-]?(nan|inf|infinity)|null|<na>|n/a|None", re.IGNORECASE)
+NO_VALUE = re.compile(
+    r"(\\text\{)?[+-]?(nan|inf|infinity|null|<na>|#?n/a|none|#(div/0|value|ref|num)!)\}?|[\s?.…_–—/-]+", re.IGNORECASE
+)
 """What a missing or broken number becomes as text. `\\infty` is an answer."""
 
 
 def gold_fault(gold: str) -> str | None:
     """What is wrong with a gold, None where the verifier can use it."""
     if NO_VALUE.fullmatch(gold.strip()):
-        return "it is a missing or infinite number written as text, not an answer"
+        return "it is a placeholder, or a missing or infinite number written as text, not an answer"
     return {"empty": "it is empty", "unreadable": "math-verify cannot parse it"}.get(reading(gold))
 
 

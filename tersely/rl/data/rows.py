@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from tersely.checks import nearest
@@ -138,7 +139,7 @@ def with_options(question: str, right: str, wrong: list[str]) -> tuple[str, str]
 def _text(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
+    if isinstance(value, str | int | float | Decimal) and not isinstance(value, bool):
         return str(value).strip()
     raise ValueError(
         f"the value is {type(value).__name__}, no text; map a path into it (`prompt.0.content`) or name an extractor"

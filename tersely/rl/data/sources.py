@@ -9,7 +9,7 @@ from typing import Any
 from tersely.checks import nearest, typed
 from tersely.places import beside
 from tersely.rl.data.card import DataError
-from tersely.rl.data.files import read_file, read_saved_folder, saved_folder, slice_of
+from tersely.rl.data.files import read_file, read_saved_folder, require_whole, saved_folder, slice_of
 from tersely.rl.data.spec import COMPRESSIONS, OWN, SourceSpec, file_kind
 
 DEFAULT_COUNT = 1000
@@ -47,6 +47,8 @@ def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
         hint = nearest(path.name, near) if near else f"the folder {path.parent} has no such file, or does not exist"
         raise DataError(f"dataset {source.label}: there is no file {path}; {hint}")
     try:
+        if not path.is_dir():
+            require_whole(path, source.split, where)
         if path.is_dir():
             yield from read_saved_folder(path, source.split, where)
         elif "[" in source.split:

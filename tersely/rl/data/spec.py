@@ -174,7 +174,7 @@ def merged(entry: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
         result[key] = {**result[key], **value} if both else value
     if given.get("path") not in (None, entry.get("path")):
         # A copy of one's own: the published count and version are the original's.
-        for key in ("expect_rows", "exact_rows", "revision"):
+        for key in ("expect_rows", "exact_rows", "revision", *(["split"] if file_kind(str(given["path"])) else [])):
             if key not in given:
                 result.pop(key, None)
     return result

@@ -7,10 +7,12 @@ import lzma
 
 import pytest
 
+from tersely.eval.benchmarks import load_benchmark
 from tersely.rl.data import DataError, load_problems
 
 ROWS = [{"problem": f"What is {n} + ½?", "answer": str(n)} for n in range(8)]
 LINES = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)
+COLUMNS = {"problem": "problem", "answer": "answer"}
 CSV = "problem,answer\n" + "\n".join(f'"{row["problem"]}",{row["answer"]}' for row in ROWS)
 
 
@@ -105,6 +107,14 @@ def test_saved_folders_and_slices(tmp_path):
         assert list(load_problems({"path": path, "split": "train[-2:]"}, seed=0)["answer"]) == ["6", "7"]
     with pytest.raises(DataError, match="no split 'test'; it has train"):
         load_problems({"path": str(tmp_path / "two"), "split": "test"}, seed=0)
+    for name in ("one", "a.jsonl"):
+        for split in ("test", "tset", "validation[:5]", ""):
+            with pytest.raises(DataError, match="has no splits: all its rows are 'train'"):
+                load_problems({"path": str(tmp_path / name), "split": split}, seed=0)
+    (tmp_path / "my-test.jsonl").write_text(LINES)
+    assert len(load_problems({"path": str(tmp_path / "my-test.jsonl"), "split": "test"}, seed=0)) == 8
+    benchmark = {"name": "gsm8k", "path": str(tmp_path / "a.jsonl"), "columns": COLUMNS}  # whose split is `test`
+    assert len(load_benchmark({**benchmark, "transform": {"answer": "whole_as_integer"}})[1]) == 8
     with pytest.raises(DataError, match="expected a name and a slice"):
         load_problems({"path": str(tmp_path / "a.jsonl"), "split": "train[:x]"}, seed=0)
 
@@ -116,6 +126,10 @@ def test_saved_folders_and_slices(tmp_path):
         ({"problem": "What?", "answer": float("inf")}, "missing or infinite number"),
         ({"problem": "What?", "answer": "NaN"}, "missing or infinite number"),
         ({"problem": "What?", "answer": " null "}, "missing or infinite number"),
+        *(
+            ({"problem": "What?", "answer": gold}, "placeholder")
+            for gold in ("?", "-", "...", "#N/A", "\\text{nan}", "#DIV/0!")
+        ),
         ({"problem": "What?", "answer": None}, "it is empty"),
         (
             {"problem": "What?", "answer": ["1", "2"]},
@@ -153,6 +167,7 @@ def test_infinity_as_mathematics_stays_an_answer(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
+        ("a.csv", "problem,answer,answer\np,1,2\n", "has the column 'answer' more than once"),
         ("a.csv", "problem,answer\np,1\nq,2,3\n", "line 3 has 3 fields, the header has 2"),
         ("a.txt", "x", "not a data file that can be read"),
         ("a.json", "", "is an empty file"),
