@@ -67,6 +67,15 @@ def split_axes(words: Sequence[str]) -> tuple[list[str], list[Axis]]:
     return rest, axes
 
 
+def require_single_values(words: Sequence[str]) -> None:
+    """Raise for a list of values, which a launcher takes apart."""
+    for axis in split_axes(words)[1]:
+        raise SpecError(
+            f"--{axis.key}: got {len(axis.texts)} values ({', '.join(axis.texts)}), and tersely train is one run. Use "
+            "tersely launch local or slurm, which make a run of each"
+        )
+
+
 def _list(key: str, text: str) -> list[str]:
     if "," not in text or (is_text(key) and key != "method"):
         return []

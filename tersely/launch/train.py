@@ -44,11 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--skip-preflight", action="store_true", help="start without the checks that come first")
     options, rest = parser.parse_known_args(argv)
     name, rest = recipe_and_overrides(options.config, rest)
-    require_single_values(rest)
     from tersely.configs.load import load_recipe
     from tersely.launch.guard import DIE_WITH_PARENT, die_with_parent
+    from tersely.launch.sweep import require_single_values
     from tersely.rl.sections import export_env
 
+    require_single_values(rest)
     if os.environ.get(DIE_WITH_PARENT):
         die_with_parent()
     recipe = load_recipe(name, overrides_from(rest), note)
@@ -100,17 +101,6 @@ def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def require_single_values(words: Sequence[str]) -> None:
-    """Raise for a list of values, which a launcher takes apart."""
-    from tersely.launch.sweep import split_axes
-
-    for axis in split_axes(words)[1]:
-        raise SpecError(
-            f"--{axis.key}: got {len(axis.texts)} values ({', '.join(axis.texts)}), and tersely train is one run. Use "
-            "tersely launch local or slurm, which make a run of each"
-        )
-
-
 def preflight(recipe: dict[str, Any], skip: bool = False) -> None:
     """The checks that cost no model, on every rank; the first one says what should be known.
 
@@ -145,13 +135,12 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
 def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
     from tersely.rl.build_check import check_build
     from tersely.rl.config import grpo_config, ratio_is_one, split_recipe, world_size
-    from tersely.rl.data import parse_sources
     from tersely.rl.data.columns import first_values
     from tersely.rl.guards.feed import require_for_guards
     from tersely.rl.planned_update import notice
     from tersely.rl.rehearsal import rehearse
     from tersely.rl.rollback import require_for_controllers
-    from tersely.rl.sections import check_sources
+    from tersely.rl.sections import check_data
     from tersely.rl.validate import ignored_warmup, warnings_of
 
     if stage.kind == "sft":
@@ -164,10 +153,7 @@ def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
     batch = run.batch_plan(ranks or world_size())
     tell(batch_table(batch))
     args = grpo_config(run, trl_values, objective, world_size())
-    check_sources(run.dataset, "dataset", args.seed)
-    if run.evaluation:
-        check_sources(run.evaluation["dataset"], "evaluation", args.seed)
-    row = first_values(parse_sources(run.dataset), objective.columns, args.seed)
+    row = first_values(check_data(run, args.seed), objective.columns, args.seed)
     check_build(run, args)
     require_for_guards(run, args)
     require_for_controllers(run, objective, args)

@@ -90,7 +90,14 @@ def check_template_kwargs(given: Mapping[str, Any] | None) -> None:
             raise SpecError(f"chat_template_kwargs: {key} is set here for every prompt; leave it out")
 
 
-def check_sources(spec: Any, where: str, seed: int = 0) -> None:
+def check_data(run: Any, seed: int) -> list[Any]:
+    """The sources of a run; those of its evaluation are checked too."""
+    if run.evaluation:
+        _check_sources(run.evaluation["dataset"], "evaluation: ", seed)
+    return _check_sources(run.dataset, "", seed)
+
+
+def _check_sources(spec: Any, where: str, seed: int) -> list[Any]:
     """A data set's spec, as far as no file need be read: keys, tests, extractors, and the first item of made-up problems."""
     from tersely.rl.data import parse_sources
     from tersely.rl.data.filters import check_conditions, check_drops
@@ -98,7 +105,8 @@ def check_sources(spec: Any, where: str, seed: int = 0) -> None:
     from tersely.rl.data.sources import read_rows
 
     try:
-        for source in parse_sources(spec):
+        sources = parse_sources(spec)
+        for source in sources:
             label = f"dataset {source.label}"
             check_conditions(source.filter, label)
             check_drops(source.drop, label)
@@ -106,4 +114,5 @@ def check_sources(spec: Any, where: str, seed: int = 0) -> None:
             if source.procedural:
                 next(iter(read_rows(replace(source, limit=1), seed)), None)
     except SpecError as error:
-        raise SpecError(f"{where}: {error}" if where != "dataset" else str(error)) from error
+        raise SpecError(f"{where}{error}") from error
+    return sources
