@@ -17,7 +17,7 @@ SCALE_OF = {"group_zscore": "group", "group_mean": "none", "rloo": "none", "batc
 
 def calling_trainer() -> Any:
     """The GRPOTrainer that this call comes from, also through functions between; None where there is none."""
-    frame = sys._getframe(1)
+    frame: Any = sys._getframe(1)
     while frame is not None:
         found = frame.f_locals.get("self")
         if hasattr(found, "scale_rewards") and hasattr(found, "reward_funcs"):
