@@ -101,13 +101,22 @@ def load_benchmark(
     `limit` problems are drawn the same way whatever the run's seed is. Two rows with one id are an error of the source
     and get `-2`, `-3` behind it.
     """
+    from tersely.rl.data.card import DataError
     from tersely.rl.data.load import load_problems_with_card
 
     benchmark = find_benchmark(spec)
     source = benchmark.source if limit is None else replace(benchmark.source, limit=limit)
-    data, card = load_problems_with_card(
-        source, seed=0, instruction=instruction, system_prompt=system_prompt, kind=KIND
-    )
+    try:
+        data, card = load_problems_with_card(
+            source, seed=0, instruction=instruction, system_prompt=system_prompt, kind=KIND
+        )
+    except DataError as error:
+        if isinstance(spec, str) and file_kind(spec) and ": no column " in str(error):
+            name = f"{_stem(spec)}.yaml"
+            raise DataError(
+                f"{error} in a benchmark file: save `path: {spec}` and that line as {name}, and give --benchmarks {name}"
+            ) from error
+        raise
     return benchmark, _with_unique_ids(data), card
 
 

@@ -10,7 +10,7 @@ from tersely.checks import SpecError
 from tersely.launch import planning
 from tersely.launch.findings import Finding
 from tersely.launch.memory import checkpoint_bytes
-from tersely.launch.planning import GIB, Gpu, Target, Workload, duration, known_rows, seconds
+from tersely.launch.planning import GIB, Gpu, Target, Workload, amount, duration, known_rows, seconds
 
 PROMPT_TOKENS = 200
 """Tokens of a prompt where none was read."""
@@ -82,7 +82,7 @@ def dry_run_lines(
         tokens += batches_of(run, args) * run.prompts_per_step * run.group_size * mean
     basis = f"{mean_tokens:g} tokens per answer" if mean_tokens else "answers of half the cap"
     hint = "" if mean_tokens else " (--mean-tokens N changes it, `tersely preflight` measures it)"
-    yield f"tokens: about {tokens / 1e6:,.0f}M sampled, at {basis}{hint}"
+    yield f"tokens: about {amount(tokens)} sampled, at {basis}{hint}"
     if there.memory is None:
         yield "memory, disk, hours: add --gpus 8 --gpu-memory 80 for a machine with GPUs"
         return

@@ -33,6 +33,8 @@ TAIL = 8
 """While the longest answers end, one in `TAIL` of the sequences is still running."""
 SERVER_SHARE = 0.9
 """Of a GPU that a server has to itself."""
+COUNTED_BYTES = 1 << 28
+"""Size of a data file up to which its rows are counted for a plan."""
 VLLM_FIXED = 2 * GIB
 """Bytes of vLLM's share that are neither weights nor cache: activations, CUDA graphs."""
 
@@ -228,16 +230,43 @@ def expected_draws(kept: float, rounds: int) -> float:
 
 
 def known_rows(spec: Any) -> int | None:
-    """Problems of a data set, without reading it: by its limits and the counts that its entries record."""
+    """Problems of a data set, without a download: by its limits, the counts that its entries record, and rows of files."""
     from tersely.rl.data import parse_sources
 
     counts: Sequence[int | None] = [
         min(
-            (n for n in (source.limit, *(source.expect_rows[:1] if source.split == "train" else ())) if n), default=None
+            (
+                n
+                for n in (
+                    source.limit,
+                    *(source.expect_rows[:1] if source.split == "train" else ()),
+                    rows_of_file(source),
+                )
+                if n
+            ),
+            default=None,
         )
         for source in parse_sources(spec)
     ]
     return None if None in counts else sum(n for n in counts if n)
+
+
+def rows_of_file(source: Any) -> int | None:
+    """Rows of a local file of moderate size; None of anything else."""
+    from pathlib import Path
+
+    from tersely.rl.data.sources import read_rows
+    from tersely.rl.data.spec import file_kind
+
+    path = Path(str(source.path)).expanduser()
+    if not file_kind(path) or not path.is_file() or path.stat().st_size > COUNTED_BYTES:
+        return None
+    return sum(1 for _ in read_rows(source, 0))
+
+
+def amount(tokens: float) -> str:
+    """`839M`, `2.4M`, `3,072`."""
+    return f"{tokens / 1e6:,.0f}M" if tokens >= 1e8 else f"{tokens / 1e6:.1f}M" if tokens >= 1e6 else f"{tokens:,.0f}"
 
 
 def duration(hours: float) -> str:

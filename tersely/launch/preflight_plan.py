@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tersely.launch.outline import batches_of, hours_of, steps_line, time_line
-from tersely.launch.planning import duration, expected_draws, pass_before_update
+from tersely.launch.planning import amount, duration, expected_draws, pass_before_update
 from tersely.launch.preflight_rollouts import Trial
 from tersely.rl.prompting import prompt_ids
 
@@ -105,7 +105,7 @@ def planned_lines(
 
 def tokens_line(trial: Trial, run: Any, args: Any, draws: float) -> str:
     tokens = batches_of(run, args) * run.prompts_per_step * run.group_size * draws * trial.mean_tokens
-    return f"tokens: about {tokens / 1e6:,.1f}M sampled, at {trial.mean_tokens:.0f} per answer{_resampled(draws)}"
+    return f"tokens: about {amount(tokens)} sampled, at {trial.mean_tokens:.0f} per answer{_resampled(draws)}"
 
 
 def _cold(seconds: float) -> str:

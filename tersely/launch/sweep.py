@@ -85,9 +85,12 @@ def _list(key: str, text: str) -> list[str]:
         return []  # a value of its own; YAML says what is wrong with it
     by_name = key in SLOT_KEYS or key == "method" or "." in key
     plain = [part for part in parts if part[:1] not in ("{", "[")]
-    if not all(parts) or any(re.search(r"\s", part) for part in plain) or re.search(r",\s", text) and plain:
+    outside = text
+    for part in set(parts).difference(plain):
+        outside = outside.replace(part, "")
+    if not all(parts) or any(re.search(r"\s", part) for part in plain) or re.search(r",\s", outside) and plain:
         return []
-    return parts if by_name or all(_is_number(part) for part in parts) else []
+    return parts if by_name or not plain or all(_is_number(part) for part in parts) else []
 
 
 def _is_number(text: str) -> bool:

@@ -151,3 +151,12 @@ def test_a_benchmark_file_of_ones_own(tmp_path):
     file.write_text("samples: 3\n")
     with pytest.raises(SpecError, match="`path`"):
         find_benchmark(str(file))
+
+
+def test_a_file_with_other_columns_is_told_how_to_map_them(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"question": "1 + 1", "gold": "2"}\n')
+    with pytest.raises(SpecError, match=r"Map it: columns: .* in a benchmark file: .*--benchmarks mine.yaml"):
+        load_benchmark(str(path))
+    (tmp_path / "mine.yaml").write_text("path: mine.jsonl\ncolumns: {problem: question, answer: gold}\n")
+    assert load_benchmark(str(tmp_path / "mine.yaml"))[1]["answer"] == ["2"]

@@ -54,8 +54,9 @@ def test_the_dry_run_counts_its_tokens_and_says_what_it_does():
     without = list(dry_run_lines(parts, there, "none", 100.0))
     plan = cold_plan(cold[0], 4096)
     assert lines[0] == plan.line() and f"{plan.rollouts:,} rollouts" in lines[0]
-    millions = [float(line.split()[2].rstrip("M").replace(",", "")) for line in (lines[2], without[1])]
-    assert millions[0] - millions[1] == pytest.approx(plan.rollouts * 100 / 1e6, abs=1)
+    tokens = [line.split()[2] for line in (lines[2], without[1])]
+    millions = [float(one.rstrip("M").replace(",", "")) * (1 if one.endswith("M") else 1e-6) for one in tokens]
+    assert millions[0] - millions[1] == pytest.approx(plan.rollouts * 100 / 1e6, abs=0.1)
 
 
 def test_what_the_model_does_before_its_cold_start_refuses_nothing():
@@ -63,3 +64,12 @@ def test_what_the_model_does_before_its_cold_start_refuses_nothing():
     assert before_cold_start(flat).level == "note" and "before the cold start" in before_cold_start(flat).text
     fine = Finding("ok", "tokens", "76 mean")
     assert before_cold_start(fine) is fine
+
+
+def test_rows_of_a_local_file_are_counted_and_tokens_are_never_zero_millions(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"problem": "1 + 1", "answer": "2"}\n' * 3)
+    assert planning.known_rows({"path": str(path)}) == 3
+    assert planning.known_rows([{"path": str(path)}, {"path": str(path), "limit": 2}]) == 5
+    assert planning.known_rows({"path": "someone/sums"}) is None
+    assert [planning.amount(tokens) for tokens in (3072, 2_400_000, 838_860_800)] == ["3,072", "2.4M", "839M"]

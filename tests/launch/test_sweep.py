@@ -77,6 +77,14 @@ def test_dotted_keys_lists_and_mappings():
     ]
 
 
+def test_commas_inside_brackets_do_not_keep_the_others_from_separating():
+    made = runs("--reward", "[correctness, {name: kimi, weight: 0.5}],correctness")
+    assert [found["reward"] for found in made.values()][1] == "correctness" and len(made) == 2
+    data = "{path: testbed, limit: 8, columns: {problem: a, answer: b}}"
+    made = runs("--dataset", f"{data}, {data.replace('8', '16')}")
+    assert [found["dataset"]["limit"] for found in made.values()] == [8, 16]
+
+
 def test_text_with_commas_is_no_sweep():
     assert list(runs("--instruction", "First, think, then answer.")) == [""]
     assert list(runs("--report_to", "[wandb,trackio]")) == [""]
