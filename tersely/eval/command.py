@@ -165,6 +165,7 @@ def prompting_of(options: argparse.Namespace) -> Any:
     import yaml
 
     from tersely.rl.models import model_location
+    from tersely.rl.sections import check_template_kwargs
 
     kwargs = options.chat_template_kwargs
     if kwargs is not None:
@@ -177,6 +178,7 @@ def prompting_of(options: argparse.Namespace) -> Any:
                 f"--chat-template-kwargs: got {options.chat_template_kwargs!r}; expected a mapping such as "
                 "'{enable_thinking: false}', or '{}' for none"
             )
+        check_template_kwargs(kwargs)
     found, where = chosen_prompting(model_location(options.model), options.tokenizer, options.prompting, kwargs)
     given = {key: getattr(options, key) for key in ("instruction", "system_prompt", "chat_template_kwargs")}
     if line := prompt_line(found, where, given):

@@ -43,6 +43,7 @@ def test_summary_line():
         (["--benchmarks", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
         (["--budgets", "0,5"], "--budgets is '0,5'"),
         (["--benchmarks", ","], "names none"),
+        (["--chat-template-kwargs", "{tokenize: true}"], "tokenize is set here for every prompt"),
         (["--strategy", "seal:vector=none.safetensors"], "there is no such file; make one with `tersely fit seal`"),
         (["--strategy", "diff_adapt:probe=none.safetensors,budget=8"], "make one with `tersely fit diff_adapt`"),
         (["--strategy", "plan:of=hbpo", "--samples", "2"], "multiple of its 4 budgets.*--samples, 2 here"),
