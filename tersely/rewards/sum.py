@@ -85,7 +85,11 @@ def checked(name: str, values: Any, rollouts: Rollouts) -> Tensor:
         if inspect.iscoroutine(values):
             values.close()
         raise SpecError(f"reward {name} returned {_kind(values)}; {wanted}")
-    if values.shape != (rows,) or not values.is_floating_point():
+    if values.layout != torch.strided or values.is_meta:
+        raise SpecError(
+            f"reward {name} returned a tensor without plain values ({values.layout}, {values.device}); {wanted}"
+        )
+    if values.shape != (rows,) or not values.is_floating_point() or values.element_size() < 2:
         raise SpecError(f"reward {name} returned a {values.dtype} tensor of shape {tuple(values.shape)}; {wanted}")
     if bool(values.isinf().any()):
         raise SpecError(
@@ -97,7 +101,7 @@ def checked(name: str, values: Any, rollouts: Rollouts) -> Tensor:
             f"reward {name} is nan for all {int(decided.sum())} rollouts with a verdict, so nothing would train; nan means "
             "undecided, and is for rollouts whose verdict is nan"
         )
-    return values
+    return values.detach()  # a reward is a number; a graph behind it would be kept for the whole batch
 
 
 def _kind(values: Any) -> str:

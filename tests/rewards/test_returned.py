@@ -34,6 +34,9 @@ RETURNED = {
     "column": (lambda r: r.correct[:, None], r"shape \(8, 1\)"),
     "ints": (lambda r: r.length, "torch.int64 tensor"),
     "bools": (lambda r: r.truncated, "torch.bool tensor"),
+    "sparse": (lambda r: r.correct.to_sparse(), "without plain values"),
+    "meta": (lambda r: r.correct.to("meta"), "without plain values"),
+    "eight bits": (lambda r: r.correct.to(torch.float8_e4m3fn), "float8_e4m3fn tensor"),
     "coroutine": (later, "a coroutine"),
     "infinite": (lambda r: r.correct / 0, "infinite"),
     "nan": (lambda r: r.correct * torch.nan, "nan for all 8 rollouts"),
@@ -47,6 +50,13 @@ def test_wrong_returns_are_refused_before_the_run(kind):
     object.__setattr__(objective, "reward", RewardSum(("mine",), (term,), (1.0,)))
     with pytest.raises(SpecError, match=f"reward mine .*{message}"):
         rehearse(objective, 4, 64)
+
+
+def test_a_graph_behind_a_reward_is_cut():
+    weight = torch.nn.Parameter(torch.ones(4))
+    group = made_up_group((1.0, 1.0, 0.0, 1.0), 64)
+    found = RewardSum(("mine",), (lambda r: weight * r.correct,), (1.0,))(group)
+    assert not found.requires_grad and found.tolist() == [1.0, 1.0, 0.0, 1.0]
 
 
 def test_a_term_that_drowns_the_outcome_is_refused_and_a_small_one_shown():
