@@ -81,3 +81,33 @@ def test_accuracy_that_is_lost_is_found_on_rollouts_and_on_held_out_problems(lau
     at = events["accuracy_loss"]["step"]
     assert (accuracy[at - 1] + accuracy[at]) / 2 < (accuracy[1] + accuracy[2]) / 2 - 0.15
     assert f"warning: step {at}: guard accuracy_loss" in done.stdout
+
+
+ENDLESS = '''
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Endless:
+    """Paid for every token, correct or not."""
+
+    def __call__(self, rollouts):
+        return rollouts.length.float() / rollouts.max_length
+'''
+
+
+def test_a_run_whose_completions_stop_ending_is_stopped_by_default(launcher, monkeypatch):
+    """Trained to go on for ever: no guard is named in the recipe, and the answers of truncated completions are counted."""
+    (launcher.folder / "endless.py").write_text(ENDLESS)
+    monkeypatch.setenv("PYTHONPATH", str(launcher.folder))
+    changes = {"reward": "endless:Endless", "learning_rate": 1e-3, "max_completion_length": 160}
+    done = launcher.run(
+        "endless", **{**RUINOUS, **changes, "max_steps": 40, "save_steps": 40}, verifier={"ended": False}
+    )
+    assert done.returncode == 3 and "guard unending: " in done.stderr, (done.stdout + done.stderr)[-3000:]
+    found = rows(launcher, "endless")
+    (event,) = [row for row in found if row.get("guard") == "unending"]
+    truncated = {row["step"]: row["efficiency/truncated"] for row in found if "efficiency/truncated" in row}
+    onset = next(step for step, share in truncated.items() if share > 0.5)
+    assert event["action"] == "stop" and event["step"] == max(truncated) <= onset + 10
+    assert truncated[1] < 0.4 and truncated[event["step"]] > 0.5
