@@ -294,13 +294,16 @@ def engine_vllm_server() -> dict[str, Any]:
     if gpus > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = "1"  # of the server; this process has its devices already
     share = ("--gpu-memory-utilization", "0.3") if gpus else ()
-    log = folder / "server.log"
+    log, began = folder / "server.log", time.perf_counter()
     with VLLMServer(str(model_path()), log, max_model_len=256, dtype="float32", options=share) as server:
+        started = {"start_s": time.perf_counter() - began}
 
         def make(model: Any, tokenizer: Any, _: str) -> Any:
             return ServerEngine(server.address, tokenizer, weights_dir=folder / "weights")
 
-        return _tried(make, sync=gpus != 1) | ({"weight_sync": "skipped: needs two GPUs"} if gpus == 1 else {})
+        return (
+            _tried(make, sync=gpus != 1) | started | ({"weight_sync": "skipped: needs two GPUs"} if gpus == 1 else {})
+        )
 
 
 def memory() -> dict[str, Any]:

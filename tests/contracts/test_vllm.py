@@ -95,8 +95,7 @@ def test_the_model_runner_is_the_one_that_our_processor_is_made_for(found, versi
     """A processor gives up runner V2 before 0.31; from then on the V2 class is loaded."""
     assert found["runner"]["defaults"] == {} and found["runner"]["generation_config_read"]
     assert found["runner"]["adaptive"] is (version in SpecifierSet(">=0.31"))
-    if version in SpecifierSet(">=0.28"):
-        assert found["runner"]["plain"], "a recipe with a fixed temperature gets model runner V2"
+    assert found["runner"]["plain"] is (version in SpecifierSet(">=0.25")), "of a recipe with a fixed temperature"
 
 
 def test_the_loaders_accept_our_processor_and_it_scales_as_it_should(found, version):
