@@ -34,15 +34,27 @@ def _passes(b: BenchmarkRecords) -> dict[str, Any]:
     counts = exists.sum(axis=1)
     largest = max((k for k in PASS if 2 * (counts >= k).sum() >= len(counts) and (counts >= k).any()), default=1)
     use = counts >= largest
-    exists, answers = exists[use], b.answers[use]
-    low, high = (np.where(exists, np.nan_to_num(b.correct[use], nan=fill), np.nan) for fill in (0.0, 1.0))
+    exists, correct, answers = exists[use], b.correct[use], b.answers[use]
+    low, high = (np.where(exists, np.nan_to_num(correct, nan=fill), np.nan) for fill in (0.0, 1.0))
+    votes = [(low, answers), (high, _voting_correct(answers, correct, exists))]
     nothing = float("nan")
     found: dict[str, Any] = {"pass_at_problems": int(use.sum())}
     for key, ks, measure in (
-        ("pass_at", PASS, metrics.pass_at_k_mean),
-        ("majority_at", MAJORITY, lambda correct, k: metrics.majority_at_k(answers, correct, k)),
+        ("pass_at", PASS, lambda vote, k: metrics.pass_at_k_mean(vote[0], k)),
+        ("majority_at", MAJORITY, lambda vote, k: metrics.majority_at_k(vote[1], vote[0], k)),
     ):
-        ends = {str(k): [measure(x, k) if k <= largest else nothing for x in (low, high)] for k in ks}
+        ends = {str(k): [measure(vote, k) if k <= largest else nothing for vote in votes] for k in ks}
         found[key] = {k: pair[0] for k, pair in ends.items()}
         found[f"{key}_bounds"] = {k: list(pair) for k, pair in ends.items()}
     return found
+
+
+def _voting_correct(answers: np.ndarray, correct: np.ndarray, exists: np.ndarray) -> np.ndarray:
+    """The answers with every undecided sample at the correct one: if it was correct, it voted for that."""
+    votes = answers.copy()
+    for row, (known, there) in enumerate(zip(correct, exists, strict=True)):
+        undecided = there & np.isnan(known)
+        if undecided.any():
+            found = [answer for answer in answers[row][known == 1] if answer is not None]
+            votes[row, undecided] = max(found, key=found.count) if found else "undecided"
+    return votes

@@ -25,6 +25,9 @@ def test_undecided_samples_are_incorrect_and_every_k_has_the_same_problems(tmp_p
     assert found["pass_at_bounds"]["16"] == pytest.approx([1 / 3, 1]) and found["majority_at"]["16"] == pytest.approx(
         1 / 3
     )
+    assert found["majority_at_bounds"]["16"] == pytest.approx([1 / 3, 2 / 3]), (
+        "undecided ones would vote if they were correct"
+    )
     assert found["pass_at_bounds"]["1"] == pytest.approx([1 / 3, (1 + 0.25 + 1) / 3])
     values = [found["pass_at"][k] for k in ("1", "4", "16")]
     assert values == sorted(values), "pass@k cannot fall with k"
