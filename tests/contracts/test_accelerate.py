@@ -184,4 +184,3 @@ def test_the_same_with_an_older_release(version, tmp_path):
     environment = {**os.environ, "PYTHONPATH": path, OTHER: version}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=550, cwd=FOLDER.parents[1])
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
-    assert " failed" not in done.stdout and " passed" in done.stdout
