@@ -99,7 +99,7 @@ def test_slots_and_defaults_of_the_concepts_are_those_of_the_code():
         "entropy is (nats a token)",
         "while tokens fell from",
         "of the groups are all right",
-        "of the completions end in a loop",
+        "completions end in a loop",
         "there is no guard",
         "A file that was cut while it was copied",
         "the loss of step",
