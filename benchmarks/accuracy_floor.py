@@ -35,9 +35,9 @@ CHANGE_KEYS = ("tokens_change", "tokens_change_ci", "accuracy_change", "accuracy
 def of_seed(out: Path, seed: int) -> dict[str, Any]:
     """Train and evaluate what is missing, and the figures of one seed."""
     from tersely.configs.load import load_recipe
-    from tersely.eval.report import write_report
-    from tersely.launch import quickstart
-    from tersely.launch.train import train
+    from tersely.eval.report.write import write_report
+    from tersely.launch.cli import quickstart
+    from tersely.rl.run import train
 
     folder = out / f"seed-{seed}"
     options = argparse.Namespace(out=folder, samples=4, problems=256, seed=seed)

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from tersely.eval.report_compare import changes
-from tersely.eval.runs import BenchmarkRecords
-from tersely.eval.verdict import conclude
+from tersely.eval.report.compare import changes
+from tersely.eval.report.conclusion import conclude
+from tersely.eval.run_arrays import BenchmarkRecords
 
 RESULTS = Path(__file__).parent / "results" / "conclusions.json"
 PROBLEMS = (2, 8, 30)

@@ -22,7 +22,7 @@ RESULTS = Path(__file__).parent / "results" / "engine.json"
 
 
 def prompts(tokenizer, count: int) -> list[tuple[int, ...]]:
-    from tersely.rl.data import load_problems
+    from tersely.data import load_problems
 
     rows = load_problems({"path": "testbed", "split": "train", "limit": count}, seed=0)
     texts = [tokenizer.apply_chat_template(r["prompt"], tokenize=False, add_generation_prompt=True) for r in rows]
@@ -37,9 +37,9 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS}")
     options = parser.parse_args()
 
-    from tersely.rl.engine import GenerationRequest
-    from tersely.rl.models import load_model, load_tokenizer, model_location
-    from tersely.rl.vllm_engine import VLLMEngine
+    from tersely.engines.base import GenerationRequest
+    from tersely.engines.models import load_model, load_tokenizer, model_location
+    from tersely.engines.vllm import VLLMEngine
 
     location = model_location("testbed")
     tokenizer = load_tokenizer("testbed")

@@ -28,8 +28,8 @@ LIMITS = {"overhead": 1.05, "report_over_reading": 12.0, "coverage": (0.93, 0.97
 
 def overhead(options: argparse.Namespace) -> dict[str, Any]:
     """Ratio of the wall times, median over rounds."""
+    from tersely.engines.base import GenerationRequest
     from tersely.eval.engines import make_evaluator
-    from tersely.rl.engine import GenerationRequest
 
     evaluator = make_evaluator("testbed", options.engine, batch=options.batch, max_model_len=512)
     requests: list[tuple[list[GenerationRequest], dict[str, Any]]] = []
@@ -80,7 +80,7 @@ def report(options: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     from tersely.eval.records import RecordReader, RecordWriter
-    from tersely.eval.report import write_report
+    from tersely.eval.report.write import write_report
 
     text = (
         "<think>\n"

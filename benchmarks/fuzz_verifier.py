@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 
 from tersely.rewards import Verifier
-from tersely.rewards.verify.bombs import bomb
-from tersely.rewards.verify.extract import CONTRACTS, find_answer
-from tersely.rewards.verify.fast import decide_fast
-from tersely.rewards.verify.guard import judge_guard
-from tersely.rewards.verify.policy import Policy
+from tersely.rewards.verify.compare.cost_limits import bomb
+from tersely.rewards.verify.compare.quick import decide_fast
+from tersely.rewards.verify.extract.find import CONTRACTS, find_answer
+from tersely.rewards.verify.judge.input_filter import judge_guard
+from tersely.rewards.verify.options import Policy
 
 PIECES = [
     "\\boxed{",

@@ -43,7 +43,7 @@ def hbpo(run_dir: Path, places: dict[str, Path]) -> dict[str, Any]:
 
 def selfbudgeter(run_dir: Path, places: dict[str, Path]) -> dict[str, Any]:
     """Does the announced budget follow the length and the level, before and after, and is an imposed one kept?"""
-    from tersely.algorithms.selfbudgeter import SelfBudgeter
+    from tersely.algorithms.prompting.selfbudgeter import SelfBudgeter
 
     found: dict[str, Any] = {}
     for name in ("selfbudgeter/warm", "selfbudgeter"):
@@ -64,7 +64,7 @@ def selfbudgeter(run_dir: Path, places: dict[str, Path]) -> dict[str, Any]:
 
 def autothink(run_dir: Path, places: dict[str, Path]) -> dict[str, Any]:
     """Share of answers without a thought, by level, and what each mode is worth: base and after every stage."""
-    from tersely.algorithms.autothink import AutoThink
+    from tersely.algorithms.prompting.autothink import AutoThink
 
     found: dict[str, Any] = {}
     for name in ("base", "autothink/balance", "autothink/accuracy", "autothink"):
@@ -80,7 +80,7 @@ def autothink(run_dir: Path, places: dict[str, Path]) -> dict[str, Any]:
 
 def arm(run_dir: Path, places: dict[str, Path]) -> dict[str, Any]:
     """Formats by level in adaptive mode, before and after; tokens and accuracy of every mode of inference."""
-    from tersely.algorithms.arm import ARM, TAGS
+    from tersely.algorithms.prompting.arm import ARM, TAGS
 
     found: dict[str, Any] = {}
     for name in ("arm/formats", "arm"):
@@ -111,7 +111,7 @@ def records(folder: Path) -> list[Record]:
 
 
 def by_strategy(rows: Iterable[Record]) -> dict[str, list[Record]]:
-    from tersely.eval.runs import strategy_label
+    from tersely.eval.run_arrays import strategy_label
 
     found: dict[str, list[Record]] = {}
     for row in rows:

@@ -80,7 +80,7 @@ BASE = Evaluation("base", "", ("vanilla", *ELLIPSIS))
 def trained(folder: Path, method: str, seed: int, steps: int, prompts: int) -> Path:
     """Train one recipe of the testbed through all its stages, or go on with it; returns its run directory."""
     from tersely.configs.load import load_recipe
-    from tersely.launch.train import say, train
+    from tersely.rl.run import say, train
 
     run_dir = folder / method
     if not (run_dir / "final" / "config.json").exists():
@@ -92,21 +92,21 @@ def trained(folder: Path, method: str, seed: int, steps: int, prompts: int) -> P
 
 def evaluated(folder: Path, model: str, one: Evaluation, options: argparse.Namespace, seed: int) -> Path:
     """Records of one model under each of its strategies, in one folder."""
-    from tersely.eval import generate
+    from tersely.launch.cli import eval as evaluation
 
     out = folder / "eval" / one.name.replace("/", "-")
     strategies = [part for text in one.strategies for part in ("--strategy", text)]
     size = ("--samples", str(options.samples), "--limit", str(options.problems), "--seed", str(seed))
     where = ("--benchmarks", "testbed", "--out", str(out), "--name", one.name)
-    if generate.main([model, *where, *size, *strategies]):
+    if evaluation.main([model, *where, *size, *strategies]):
         raise SystemExit(f"the evaluation of {one.name} failed")
     return out
 
 
 def of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Train and evaluate what is missing, and the figures of one seed."""
-    from tersely.eval.report import load_all
-    from tersely.eval.report_data import report_data
+    from tersely.eval.report.data import report_data
+    from tersely.eval.report.write import load_all
 
     folder = options.out / f"seed-{seed}"
     places = {"base": evaluated(folder, "testbed", BASE, options, seed)}

@@ -45,8 +45,8 @@ class Mixed:
 
 
 def make(folder: str, dataset, steps: int, share: float):
+    from tersely.engines.models import load_model
     from tersely.rl.config import grpo_config, split_recipe
-    from tersely.rl.models import load_model
     from tersely.rl.trainer import TerselyTrainer
 
     recipe = {
@@ -140,7 +140,7 @@ def measure(kind: str, dataset, steps: int, share: float) -> list[dict[str, floa
 def main() -> None:
     from datasets import Dataset
 
-    from tersely.rl.data import load_problems
+    from tersely.data import load_problems
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)

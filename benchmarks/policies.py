@@ -36,10 +36,10 @@ def make_trainer(folder: str, vocabulary: int | None, rows: int, **recipe: Any) 
     """Our trainer over the embedded model, or over a small one with this vocabulary; `rows` is its micro-batch."""
     from transformers import AutoModelForCausalLM, Qwen2Config
 
+    from tersely.data import load_problems
+    from tersely.engines.models import load_model
     from tersely.rewards import Verifier
     from tersely.rl.config import grpo_config, split_recipe
-    from tersely.rl.data import load_problems
-    from tersely.rl.models import load_model
     from tersely.rl.trainer import TerselyTrainer
 
     values = {"model_name_or_path": "testbed", "group_size": 4, "prompts_per_step": rows // 4, "micro_batch": rows}
@@ -135,7 +135,7 @@ def compared(sides: dict[str, Callable[[], None]], base: str, rounds: int) -> di
 def losses(options: argparse.Namespace) -> dict[str, Any]:
     from trl import GRPOTrainer
 
-    from tersely.components import build
+    from tersely.core.build import build
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(folder, 32_000, options.rows)
@@ -170,7 +170,7 @@ def planned(options: argparse.Namespace) -> dict[str, Any]:
     from trl import GRPOTrainer
     from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
 
-    from tersely.rl.planned_update import PlannedUpdate
+    from tersely.rl.update.micro_batches import PlannedUpdate
 
     rows, micro_batch, median, cap = 64, 8, 128, 2048
     draw = np.random.default_rng(0).lognormal(np.log(median), np.log(4) / 1.645, rows)
@@ -219,8 +219,8 @@ def planned(options: argparse.Namespace) -> dict[str, Any]:
 def ktae(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from tersely.components import build
-    from tersely.rl.types import Rollouts
+    from tersely.core.build import build
+    from tersely.core.types import Rollouts
 
     g, rows, width = torch.Generator().manual_seed(0), 16, 8192
     ids = (torch.rand(rows, width, generator=g) ** 4 * 32_000).long()
@@ -234,10 +234,10 @@ def ktae(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def temperature(options: argparse.Namespace) -> dict[str, Any]:
-    from tersely.components import build
-    from tersely.rl.engine import GenerationRequest
-    from tersely.rl.models import load_tokenizer, model_location
-    from tersely.rl.vllm_engine import VLLMEngine
+    from tersely.core.build import build
+    from tersely.engines.base import GenerationRequest
+    from tersely.engines.models import load_tokenizer, model_location
+    from tersely.engines.vllm import VLLMEngine
 
     engine = VLLMEngine(model_location("testbed"), load_tokenizer("testbed"), max_model_len=256)
     made = build("sampling", "hapo_temperature")

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from tersely.algorithms import ADVANTAGES
-from tersely.components import build
+from tersely.core.build import build
+from tersely.core.memory import PromptMemory
+from tersely.core.types import Rollouts
 from tersely.rewards import REWARDS
-from tersely.rl.memory import PromptMemory
-from tersely.rl.types import Rollouts
 
 ROWS, GROUP, CAP, LIMIT_MS = 8192, 16, 4096, 20.0
 MODES = {"thinkless": ("short", "think")}

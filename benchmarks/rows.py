@@ -19,10 +19,10 @@ RESULTS = Path(__file__).parent / "results" / "rows.json"
 
 
 def make_trainer(folder: str, rows: int, micro_batch: int):
-    from tersely.launch.train import check_stage
+    from tersely.data import load_problems
+    from tersely.engines.models import load_model
     from tersely.rewards.verify.build import make_verifier
-    from tersely.rl.data import load_problems
-    from tersely.rl.models import load_model
+    from tersely.rl.run import check_stage
     from tersely.rl.stages import stages_of
     from tersely.rl.trainer import TerselyTrainer
 

@@ -39,16 +39,16 @@ NAMES = ("engine/idle_share", "time/engine_idle", "time/draw", "groups/resampled
 
 def run(folder: Path, addresses: list[str], streaming: bool) -> list[dict]:
     from tersely.configs.load import load_recipe
-    from tersely.launch.train import train
-    from tersely.rl import resample_stream
+    from tersely.rl.rollouts import resample
+    from tersely.rl.run import train
 
-    real = resample_stream.can_stream
+    real = resample.can_stream
     if not streaming:
-        resample_stream.can_stream = lambda *_: False
+        resample.can_stream = lambda *_: False
     try:
         train(load_recipe("testbed/alp", {**RECIPE, "servers": addresses, "run_dir": str(folder)}))
     finally:
-        resample_stream.can_stream = real
+        resample.can_stream = real
     rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [row for row in rows if "engine/idle_share" in row]
 
@@ -57,8 +57,8 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--servers", type=int, default=2)
     options = parser.parse_args()
-    from tersely.launch.with_servers import servers
-    from tersely.rl.vllm_key import VARIABLE
+    from tersely.engines.server.auth import VARIABLE
+    from tersely.launch.servers import servers
 
     os.environ.setdefault(VARIABLE, secrets.token_hex(16))
     with contextlib.ExitStack() as stack:

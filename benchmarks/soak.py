@@ -25,7 +25,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tersely.rl import checkpoint
+from tersely.rl.checkpoints import manifest
 
 STEPS, SAVE_STEPS, TOLERANCE = 24, 2, 1e-5
 RECIPE: dict[str, Any] = {
@@ -84,7 +84,7 @@ class Run:
         """Is this attempt writing a checkpoint just now?"""
         for path in self.path.glob("checkpoint-*"):
             with contextlib.suppress(OSError):
-                if not (path / checkpoint.MANIFEST).exists():
+                if not (path / manifest.MANIFEST).exists():
                     return any(file.stat().st_mtime >= self.began for file in path.iterdir())
         return False
 
@@ -96,7 +96,7 @@ class Run:
 
     def check_kept(self) -> int:
         """Raise where a whole checkpoint has been lost; returns how many folders a resume would pass over."""
-        last, passed_over = checkpoint.latest_whole(self.path)
+        last, passed_over = manifest.latest_whole(self.path)
         step = int(last.name.rpartition("-")[2]) if last else 0
         if step < self.whole:
             raise SystemExit(f"LOST: checkpoint-{self.whole} was whole, now the newest is {last}; {passed_over}")
@@ -117,8 +117,8 @@ class Run:
             "losses": [row["loss"] for row in rows],
             "texts": list(zip(table.step, table.prompt_id, table.text, strict=True)),
             "weights": load_file(self.path / "final" / "model.safetensors"),
-            "state": checkpoint.component_state(self.path / "final"),
-            "whole": checkpoint.fault(self.path / "final"),
+            "state": manifest.component_state(self.path / "final"),
+            "whole": manifest.fault(self.path / "final"),
         }
 
 
@@ -150,7 +150,7 @@ def kill_at(run: Run, moment: str, draw: random.Random) -> str:
     finally:
         process.kill()
         process.wait()
-    if (run.path / "final").exists() and checkpoint.fault(run.path / "final"):
+    if (run.path / "final").exists() and manifest.fault(run.path / "final"):
         return "final"
     return "saving" if run.being_saved() else ("start" if moment == "start" else "step")
 

@@ -38,15 +38,15 @@ class RightWhenEven:
 def rows(count: int):
     from datasets import Dataset
 
-    from tersely.rl.data import load_problems
+    from tersely.data import load_problems
 
     data = load_problems({"path": "testbed", "split": "train", "limit": count}, seed=0)
     return Dataset.from_list([dict(row) for row in data])
 
 
 def ours(folder: str, dataset, steps: int):
+    from tersely.engines.models import load_model
     from tersely.rl.config import grpo_config, split_recipe
-    from tersely.rl.models import load_model
     from tersely.rl.trainer import TerselyTrainer
 
     recipe = {**settings(folder, steps), "model_name_or_path": "testbed", "aggregate": "token"}
@@ -70,9 +70,9 @@ def theirs(folder: str, dataset, steps: int, reference):
     """TRL's trainer, generating through the same engine so that both train on the same completions."""
     from trl import GRPOConfig, GRPOTrainer
 
-    from tersely.rl.models import load_model
-    from tersely.rl.rollout import RolloutRound
-    from tersely.rl.types import RolloutPlan
+    from tersely.core.types import RolloutPlan
+    from tersely.engines.models import load_model
+    from tersely.rl.rollouts.rollout import RolloutRound
 
     class SameRollouts(GRPOTrainer):
         def _generate_and_score_completions(self, inputs):

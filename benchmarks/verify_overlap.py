@@ -42,9 +42,9 @@ class Hard:
 
 def run(folder: Path, steps: int, hard: bool, overlap: bool) -> dict[str, float]:
     """Medians over the steps but the first two: seconds of verifying, of waiting for it, of a step, and the share."""
-    from tersely.launch import train as launch
     from tersely.rewards.verify import build
-    from tersely.rl import grading
+    from tersely.rl.rollouts import grading
+    from tersely.rl.run import train
 
     start, make = grading.Grader.start, build.make_verifier
 
@@ -57,7 +57,7 @@ def run(folder: Path, steps: int, hard: bool, overlap: bool) -> dict[str, float]
         build.make_verifier = lambda spec: Hard(make(spec)) if hard else make(spec)
         if not overlap:
             grading.Grader.start = start_and_wait
-        launch.train(
+        train(
             {
                 "model_name_or_path": "testbed",
                 "dataset": {"name": "testbed", "split": "train", "limit": 512},

@@ -186,8 +186,8 @@ def _short(value: Any) -> str:
 
 def report(done: list[dict[str, Any]]) -> str:
     """Markdown: a table, then figures and the last lines of each process, without secrets."""
-    from tersely.rl.redaction import secret_values, struck
-    from tersely.rl.run_dir import environment
+    from tersely.core.environment import environment
+    from tersely.core.redact import secret_values, struck
 
     lines = ["# Tersely on this machine\n", "```json", json.dumps(environment(), indent=1), "```\n"]
     lines += ["| check | status | seconds | |", "|---|---|---|---|"]
@@ -206,7 +206,7 @@ def _model_and_tokenizer() -> tuple[Any, Any, str]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tersely.rl.models import load_tokenizer
+    from tersely.engines.models import load_tokenizer
     from tersely.testbed import model_path
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -215,7 +215,7 @@ def _model_and_tokenizer() -> tuple[Any, Any, str]:
 
 
 def _requests(tokenizer: Any) -> list[Any]:
-    from tersely.rl.engine import GenerationRequest
+    from tersely.engines.base import GenerationRequest
 
     def ids(i: int) -> tuple[int, ...]:
         chat = [{"role": "user", "content": f"{i % 9} + {i % 7} - {i % 5} = ?"}]
@@ -269,13 +269,13 @@ def _tried(make: Any, sync: bool = True) -> dict[str, Any]:
 
 
 def engine_transformers() -> dict[str, Any]:
-    from tersely.rl.sampler import TransformersEngine
+    from tersely.engines.transformers import TransformersEngine
 
     return _tried(lambda model, tokenizer, folder: TransformersEngine(model, tokenizer))
 
 
 def engine_vllm() -> dict[str, Any]:
-    from tersely.rl.vllm_engine import VLLMEngine
+    from tersely.engines.vllm import VLLMEngine
 
     options = {"max_model_len": 256, "gpu_memory_utilization": 0.3, "enable_sleep_mode": True, "dtype": "float32"}
     return _tried(lambda model, tokenizer, folder: VLLMEngine(folder, tokenizer, **options))
@@ -285,8 +285,8 @@ def engine_vllm_server() -> dict[str, Any]:
     """On two GPUs, or a CPU, weights travel as well; NCCL does not work between two processes on one GPU."""
     import torch
 
-    from tersely.rl.vllm_launch import VLLMServer
-    from tersely.rl.vllm_server import ServerEngine
+    from tersely.engines.server.engine import ServerEngine
+    from tersely.engines.server.launch import VLLMServer
     from tersely.testbed import model_path
 
     gpus = torch.cuda.device_count()
@@ -312,12 +312,12 @@ def memory() -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, Qwen2Config
     from trl.trainer.utils import add_fused_lm_head
 
-    from tersely.launch.memory import Load, estimate
-    from tersely.launch.preflight_model import shape_of
+    from tersely.launch.preflight.memory_estimate import Load, estimate
+    from tersely.launch.preflight.model import shape_of
 
     if not torch.cuda.is_available():
         return {
-            "skipped": "the peak is torch's on a GPU; `pytest tests/launch/test_memory.py` checks activations on a CPU"
+            "skipped": "the peak is torch's on a GPU; tests/launch/preflight/test_memory_estimate.py checks activations"
         }
     config = Qwen2Config(
         hidden_size=1024, intermediate_size=4096, num_hidden_layers=16, num_attention_heads=16, num_key_value_heads=4,

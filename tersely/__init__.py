@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "Rollouts": "tersely.rl.types",
-    "RolloutPlan": "tersely.rl.types",
-    "TokenBatch": "tersely.rl.types",
-    "PromptMemory": "tersely.rl.memory",
-    "build": "tersely.components",
+    "Rollouts": "tersely.core.types",
+    "RolloutPlan": "tersely.core.types",
+    "TokenBatch": "tersely.core.types",
+    "PromptMemory": "tersely.core.memory",
+    "build": "tersely.core.build",
 }
 
 if TYPE_CHECKING:
-    from tersely.components import build as build
-    from tersely.rl.memory import PromptMemory as PromptMemory
-    from tersely.rl.types import RolloutPlan as RolloutPlan
-    from tersely.rl.types import Rollouts as Rollouts
-    from tersely.rl.types import TokenBatch as TokenBatch
+    from tersely.core.build import build as build
+    from tersely.core.memory import PromptMemory as PromptMemory
+    from tersely.core.types import RolloutPlan as RolloutPlan
+    from tersely.core.types import Rollouts as Rollouts
+    from tersely.core.types import TokenBatch as TokenBatch
 
 __all__ = ["PromptMemory", "RolloutPlan", "Rollouts", "TokenBatch", "__version__", "build"]
 

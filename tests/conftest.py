@@ -14,6 +14,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("tersely", derandomize=True, deadline=None)
 settings.load_profile("tersely")
 
+pytest_plugins = ["support.tiny", "support.runs", "support.rollouts"]
+
 ENGINES = ("vllm", "deepspeed", "browser", "slurm")
 """Marks of tests that may skip on a user's machine, and must run where TERSELY_CI=1."""
 ROOT = Path(__file__).parents[1]
@@ -57,7 +59,7 @@ def rollouts_of():
     def make(correct, *, group_size=None, length=None, truncated=None, max_length=64, **fields):
         import torch
 
-        from tersely.rl.types import Rollouts
+        from tersely.core.types import Rollouts
 
         size = group_size or len(correct)
         return Rollouts(

@@ -36,9 +36,11 @@ def test_passes():
 
 
 def outcome(folder: Path, ci: str, tests: str) -> tuple[int, str]:
-    shutil.copy(Path(__file__).parent / "conftest.py", folder)
+    here = Path(__file__).parent
+    shutil.copy(here / "conftest.py", folder)
+    shutil.copytree(here / "support", folder / "support", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "test_some.py").write_text(tests)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  vllm\n  deepspeed\n  browser\n")
+    (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\nmarkers =\n  vllm\n  deepspeed\n  browser\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
         env={**os.environ, "TERSELY_CI": ci},

@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from tersely.checks import SpecError, nearest
 from tersely.configs.overrides import set_dotted
 from tersely.configs.started import started
-from tersely.places import expanded, expanded_values, fault_of
+from tersely.core.errors import SpecError, nearest
+from tersely.core.paths import expanded, expanded_values, fault_of
 
 CARD_KEYS = ("title", "paper", "summary", "label", "published")
 SLOT_KEYS = ("plan", "sampling", "reward", "advantage", "policy", "filter", "aggregate", "controllers")

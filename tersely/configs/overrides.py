@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from tersely.checks import SpecError, nearest
+from tersely.core.errors import SpecError, nearest
 
 OPEN, CLOSE = "[{(", "]})"
 PROSE = ("instruction", "system_prompt", "text", "opening", "closing", "space", "think_start")
@@ -22,7 +22,7 @@ DEFAULTS = {
     **{"plan": "plain", "sampling": "fixed", "reward": "correctness", "advantage": "group_zscore"},
     **{"policy": "clip", "filter": "keep_all", "dataset": "testbed"},
 }
-"""What a slot holds where the recipe leaves it out, as in `tersely.rl.objective`; a parameter of it may be set alone."""
+"""What a slot holds where the recipe leaves it out, as in `algorithms/objective.py`; a parameter of it may be set alone."""
 
 
 @cache

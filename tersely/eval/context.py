@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tersely.eval.benchmarks import Benchmark, load_benchmark
+from tersely.data.benchmarks import Benchmark, load_benchmark
+from tersely.engines.chat import Prompting
 from tersely.eval.trained_prompt import asked
-from tersely.rl.prompting import Prompting
 
 STRATEGY_TOKENS = 1024
 """Room for what a decoding strategy adds to prompts and answers: instructions, forced answers, probes."""

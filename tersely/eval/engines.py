@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tersely.checks import SpecError, nearest
-from tersely.eval.generate import Evaluator
+from tersely.core.errors import SpecError, nearest
+from tersely.core.paths import beside, expanded
+from tersely.data.benchmarks import Benchmark
+from tersely.engines.chat import Prompting
+from tersely.eval.evaluator import Evaluator
 from tersely.eval.trained_prompt import saved_prompting
-from tersely.places import beside, expanded
-from tersely.rl.prompting import Prompting
 
 ENGINES = ("transformers", "vllm")
 
@@ -51,7 +52,7 @@ def make_evaluator(
         raise SpecError(
             f"--tokenizer: there is no folder {tokenizer}; {beside(tokenizer) or 'give a folder or a hub id'}"
         )
-    from tersely.rl.models import model_location
+    from tersely.engines.models import model_location
 
     if prompting is None:
         prompting = saved_prompting(model_location(model), tokenizer)[0]
@@ -77,8 +78,8 @@ def checked_tokenizer(
     weights: bool = True,
 ) -> Any:
     """The tokenizer, once its template and, with `weights`, its vocabulary have been checked against the model's."""
-    from tersely.rl.models import load_tokenizer
-    from tersely.rl.prompt_check import check_template, check_vocabulary, model_config
+    from tersely.engines.model_checks import check_template, check_vocabulary, model_config
+    from tersely.engines.models import load_tokenizer
 
     tokens = load_tokenizer(tokenizer or model, needs_pad=False)
     check_template(tokens, chat_template_kwargs, system_prompt)
@@ -121,8 +122,7 @@ def faster_engine(engine: str) -> str | None:
 
 def require_place(model: str) -> None:
     """`SpecError` for a folder that is not there or holds no model, and for a hub id that cannot be had offline."""
-    from tersely.launch.preflight_checks import model_place
-    from tersely.rl.models import model_location
+    from tersely.engines.models import model_location, model_place
 
     finding = model_place(model)
     if finding.level == "fail":
@@ -148,8 +148,8 @@ def transformers_evaluator(
     dtype: str | None = None,
 ) -> Evaluator:
     """The model in this process; `model` is one in memory, or a name or folder to load onto the best device there is."""
-    from tersely.rl.models import load_tokenizer, model_location
-    from tersely.rl.sampler import TransformersEngine
+    from tersely.engines.models import load_tokenizer, model_location
+    from tersely.engines.transformers import TransformersEngine
 
     if isinstance(model, str) and not hasattr(tokenizer, "chat_template"):
         tokenizer = checked_tokenizer(model, tokenizer)
@@ -184,7 +184,7 @@ def _load(name: str, dtype: str | None) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tersely.rl.models import model_location
+    from tersely.engines.models import model_location
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = dtype or ("bfloat16" if device == "cuda" else "float32")
@@ -213,8 +213,8 @@ def _vllm(
     max_model_len: int | None,
     gpu_memory_utilization: float,
 ) -> Evaluator:
-    from tersely.rl.models import model_location
-    from tersely.rl.vllm_engine import VLLMEngine
+    from tersely.engines.models import model_location
+    from tersely.engines.vllm import VLLMEngine
 
     known = [length for length in (max_model_len, _context(model_location(model))) if length]
     length = min(known, default=None)
@@ -235,7 +235,7 @@ def _vllm(
 def _served(
     model: str, address: str, tokens: Any, tokenizer: str, verifier: Any, batch: int | None, length: int | None
 ) -> Evaluator:
-    from tersely.eval.server_engine import ServerEngine
+    from tersely.engines.openai import ServerEngine
 
     engine = ServerEngine(address, tokens)
     return Evaluator(
@@ -270,7 +270,7 @@ def identity(model: str) -> str:
 
     The mark hashes sizes and three stretches of 64 kB of every weight file, enough to notice any training step.
     """
-    from tersely.rl.models import model_location
+    from tersely.engines.models import model_location
 
     folder = Path(model_location(model))
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
@@ -285,3 +285,31 @@ def identity(model: str) -> str:
                 file.seek(place)
                 digest.update(file.read(65536))
     return f"{model} [{digest.hexdigest()[:12]}]"
+
+
+def evaluate(
+    model: Any,
+    tokenizer: Any,
+    benchmark: str | Mapping[str, Any] | Benchmark,
+    samples: int | None = None,
+    *,
+    out: str | Path,
+    name: str | None = None,
+    verifier: Any = None,
+    batch: int | None = None,
+    **settings: Any,
+) -> dict[str, float]:
+    """Evaluate a model that is in memory (or a name or path) on one benchmark with the transformers engine.
+
+    tokenizer: None loads the model's own. settings: seed, limit, instruction, system_prompt, temperature, top_p, top_k,
+    max_new_tokens. Returns `summary`; the records are in `out`/records.jsonl.
+    """
+    from tersely.eval.engines import transformers_evaluator
+
+    evaluator = transformers_evaluator(model, tokenizer, verifier=verifier, batch=batch)
+    try:
+        return evaluator.run(benchmark, out, run=name, samples=samples, **settings)
+    finally:
+        evaluator.engine.close()
+        if verifier is None and hasattr(evaluator.verifier, "close"):
+            evaluator.verifier.close()

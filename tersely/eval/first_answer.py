@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tersely.eval.metrics_text import search_statement
+from tersely.eval.metrics.text import search_statement
 
 REACH = 64  # characters in front of an answer that can state it
 

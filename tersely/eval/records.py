@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from tersely.checks import SpecError
+from tersely.core.errors import SpecError
 
 KEYS = (
     "run",

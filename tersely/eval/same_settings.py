@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tersely.checks import SpecError
-from tersely.eval.runs import RunRecords
-from tersely.eval.settings import entry_of
+from tersely.core.errors import SpecError
+from tersely.eval.run_arrays import RunRecords
+from tersely.eval.run_card import entry_of
 
 OTHER = ("model", "samples", "budgets", "limit", "hash", "strategy", "engine")
 """Settings that may differ. A strategy is part of a run's name; the number of samples and problems changes no expectation."""
@@ -28,9 +28,9 @@ def settings_of(run: RunRecords, benchmark: str) -> dict[str, Any]:
 
 def _own_sentence(benchmark: str) -> str:
     """The closing sentence that a benchmark has without `--instruction`."""
-    from tersely.eval.benchmarks import benchmark_names, find_benchmark
-    from tersely.rl.data.load import own_instruction
-    from tersely.rl.data.spec import INSTRUCTION
+    from tersely.data.benchmarks import benchmark_names, find_benchmark
+    from tersely.data.load import own_instruction
+    from tersely.data.spec import INSTRUCTION
 
     if benchmark in benchmark_names():
         return own_instruction(find_benchmark(benchmark).source)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tersely.eval.decoding.base import Decoded, Prompt
 from tersely.eval.first_answer import first_right_position
 from tersely.eval.records import SCORES
-from tersely.eval.strategies.base import Decoded, Prompt
 
 FINISH = {"eos": "stop"}
 

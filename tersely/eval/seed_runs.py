@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from tersely.checks import SpecError
-from tersely.eval.runs import ARRAYS, BenchmarkRecords, RunRecords
+from tersely.core.errors import SpecError
+from tersely.core.paths import expanded
+from tersely.eval.run_arrays import ARRAYS, BenchmarkRecords, RunRecords
 from tersely.eval.same_settings import OTHER, differences
-from tersely.places import expanded
 
 OF_A_SEED = ("seed", "data_seed", "run_dir", "run_name", "output_dir", "logging_dir")
 """Keys of a training configuration in which the seeds of one method differ."""

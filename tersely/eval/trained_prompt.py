@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tersely.checks import SpecError
-from tersely.places import expanded
-from tersely.rl.prompting import Prompting, read_prompting
+from tersely.core.errors import SpecError
+from tersely.core.paths import expanded
+from tersely.engines.chat import Prompting, read_prompting
 
 PLAN_STRATEGIES = ("plan", "budget_prompt")
 """Decoding strategies that state an instruction of their own in place of the trained plan's."""

@@ -19,8 +19,8 @@ def check_evaluation(options: argparse.Namespace) -> None:
     """The evaluation runs hours later: its benchmarks and options are checked now."""
     if not options.eval:
         return
-    from tersely.eval import command
-    from tersely.eval.benchmarks import find_benchmark
+    from tersely.data.benchmarks import find_benchmark
+    from tersely.launch.cli import eval as command
 
     for name in filter(None, map(str.strip, options.eval.split(","))):
         find_benchmark(name)
@@ -33,7 +33,7 @@ def run_all(starts: Sequence[Start], options: argparse.Namespace, run_dir: Path)
     With `--resume` a sweep continues the runs that have begun, starts the others, and leaves finished ones alone.
     """
     from tersely.launch.local import Launch
-    from tersely.rl.resume import require_folder
+    from tersely.rl.checkpoints.resume import require_folder
 
     swept = len(starts) > 1
     if options.resume and not swept:
@@ -63,7 +63,7 @@ def evaluate(start: Start, options: argparse.Namespace, launch: Launch) -> int:
     """`tersely eval` of a run's last weights, into its folder."""
     name = start.name or start.run_dir.name
     words = [str(start.run_dir / "final"), "--benchmarks", options.eval, "--out", str(start.run_dir / "eval")]
-    command = [sys.executable, "-m", "tersely.launch.cli", "eval", *words, "--name", name]
+    command = [sys.executable, "-m", "tersely.launch.cli.main", "eval", *words, "--name", name]
     command += shlex.split(options.eval_options)
     print(f"launch: {shlex.join(command)}", flush=True)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
@@ -84,4 +84,4 @@ def report(starts: Sequence[Start], statuses: dict[str, int], run_dir: Path) -> 
     if begun:
         # methods may be trained with prompts of their own: the page lists what differs
         words = ["report", *begun, "--anyway", "--out", str(run_dir / "report")]
-        subprocess.run([sys.executable, "-m", "tersely.launch.cli", *words], stdin=subprocess.DEVNULL, check=False)
+        subprocess.run([sys.executable, "-m", "tersely.launch.cli.main", *words], stdin=subprocess.DEVNULL, check=False)

@@ -22,12 +22,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 
-from tersely.checks import SpecError, nearest
+from tersely.core.errors import SpecError, nearest
 from tersely.launch import sweep
-from tersely.launch.options import Parser, check_keys, note, whole
 from tersely.launch.ranks import Devices, devices_of
-from tersely.places import place_option
-from tersely.rl.batch import PLANNED_WORLD_SIZE
+from tersely.rl.update.batch_size import PLANNED_WORLD_SIZE
 
 SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD = 75, 2, 3
 NOT_MENDED = (SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD)
@@ -42,59 +40,10 @@ ON_CPU = ("--multi_gpu", "--num_machines", "1", "--dynamo_backend", "no")
 """`--cpu` would start a single process whatever `--num_processes` says; without a GPU the ranks take gloo."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: the training's; 75 for saved and stopped, 130 or 143 for ended by a signal without saving."""
-    parser = Parser(
-        prog="tersely launch local",
-        description="Train a recipe on this machine's GPUs (or CPU). Any key of the recipe can be given as an option.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("recipe", type=place_option, help="a recipe file, or the name of a shipped one")
-    parser.add_argument(
-        "--processes", type=whole(1), help="ranks; by default one per visible GPU, or the most that divide the batch"
-    )
-    parser.add_argument(
-        "--accelerate-config",
-        type=place_option,
-        help="zero2, zero3, fsdp2, multi_gpu, single_gpu, or a file of your own",
-    )
-    parser.add_argument(
-        "--rollout-servers",
-        type=whole(1),
-        help="of engine: vllm_server, where it names none; by default the fewest with which the ranks divide the batch",
-    )
-    parser.add_argument("--retries", type=whole(0), default=0, help="restarts, with --resume, after a failure")
-    parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
-    parser.add_argument("--grace", type=whole(0), default=600, help="seconds for saving after Ctrl-C or SIGTERM")
-    parser.add_argument("--dry-run", action="store_true", help="show the command and stop")
-    sweep.add_options(parser)
-    parser.add_argument("--eval", metavar="BENCHMARKS", help="evaluate each run on these after its training")
-    parser.add_argument("--eval-options", default="", help="further options of `tersely eval`, as one text")
-    options, rest = parser.parse_known_args(argv)
-    from tersely.configs.load import load_recipe
-    from tersely.launch.after import check_evaluation, run_all
-    from tersely.launch.train import overrides_from
-
-    rest, found = sweep.split_axes(rest)
-    overrides, axes = overrides_from(rest), sweep.axes_of(options, found)
-    recipe = load_recipe(options.recipe, overrides, note)
-    check_keys([*recipe, *(axis.key for axis in axes)], parser)
-    check_evaluation(options)
-    variants = sweep.variants(recipe, axes, overrides, note)
-    starts = [start_of(variant, options, rest) for variant in variants]
-    check_recipes(variants, starts)
-    for start in starts:
-        print(f"launch: {start.devices.line()}", file=sys.stderr, flush=True)
-        print(shlex.join(start.shown), flush=True)
-    if options.dry_run:
-        return 0
-    return run_all(starts, options, Path(str(recipe.get("run_dir") or "runs/run")))
-
-
 def start_of(variant: sweep.Variant, options: Any, rest: Sequence[str]) -> Start:
     """The command of one run; `rest` are the user's overrides."""
-    from tersely.launch.machine import gpu_names, visible_gpus
-    from tersely.rl.redaction import secret_values, struck
+    from tersely.core.redact import secret_values, struck
+    from tersely.launch.preflight.machine import gpu_names, visible_gpus
 
     recipe, words = variant.recipe, [*rest, *variant.words]
     run_dir = Path(str(recipe.get("run_dir") or "runs/run"))
@@ -131,7 +80,7 @@ def check_recipes(variants: Sequence[sweep.Variant], starts: Sequence[Start]) ->
     """What `train --dry-run` refuses is refused before anything starts, one run's error before all runs."""
     import yaml
 
-    from tersely.launch.recipe_check import check_in_process
+    from tersely.launch.preflight.recipe_check import check_in_process
 
     with tempfile.TemporaryDirectory() as folder:
         files: dict[int, list[str]] = {}
@@ -145,7 +94,7 @@ def check_recipes(variants: Sequence[sweep.Variant], starts: Sequence[Start]) ->
 
 def serving_command(recipe: str, overrides: Sequence[str], devices: Devices, logs: Path) -> list[str]:
     """The command that starts the servers, each on a GPU of its own where there are any, before the command after it."""
-    words = [sys.executable, "-m", "tersely.launch.with_servers", recipe, *overrides]
+    words = [sys.executable, "-m", "tersely.launch.servers", recipe, *overrides]
     words += ["--number", str(devices.servers), "--logs", str(logs)]
     if devices.training:
         words += ["--training-devices", ",".join(devices.training)]
@@ -246,7 +195,7 @@ class Launch:
             if self.devices is not None:
                 self.say(f"launch: {self.devices.line()}", file)
             self.guard = subprocess.Popen(
-                [sys.executable, "-m", "tersely.launch.guard", *command],
+                [sys.executable, "-m", "tersely.launch.supervisor", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -304,7 +253,7 @@ class Launch:
 
     def say(self, line: str, file: IO[str] | None = None) -> None:
         """To the terminal and the log, without secrets. Where one of the two is gone the other goes on."""
-        from tersely.rl.redaction import struck
+        from tersely.core.redact import struck
 
         line = struck(line, self.secrets)
         if self._terminal:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tersely.checks import SpecError, check_fields
-from tersely.rl.batch import BatchPlan
+from tersely.core.errors import SpecError, check_fields
+from tersely.rl.update.batch_size import BatchPlan
 
 DEFAULTS = {"prompts_per_step": 8, "group_size": 8, "micro_batch": 8, "updates_per_batch": 1}
 

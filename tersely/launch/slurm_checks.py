@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tersely.checks import SpecError
-from tersely.places import expanded
+from tersely.core.errors import SpecError
+from tersely.core.paths import expanded
 
 GPU_COUNT = re.compile(r"(?<![\w:])(gpu(?::[^:,()\d][^:,()]*)?)(?::(\d+))?(?=[,(]|$)")
 """One GPU entry of --gres: gpu, gpu:4, gpu:a100:4."""
@@ -22,7 +22,7 @@ def check_recipes(tasks: Sequence[Mapping[str, Any]], options: argparse.Namespac
     """The recipe of each array task, as `tersely train --dry-run` checks it: a job may wait for days before it starts."""
     import yaml
 
-    from tersely.launch.recipe_check import check_in_process
+    from tersely.launch.preflight.recipe_check import check_in_process
 
     with tempfile.TemporaryDirectory() as folder:
         files = []
@@ -42,7 +42,7 @@ def base_model(recipe: Mapping[str, Any]) -> str:
 
 def no_secrets(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
     """Scripts and recipes of jobs lie where others can read them, and stay."""
-    from tersely.rl.redaction import ENV_NAME, secrets_of
+    from tersely.core.redact import ENV_NAME, secrets_of
 
     held = [f"--env {name}" for pair in options.env if ENV_NAME.search(name := pair.partition("=")[0])]
     words = [part for text in (*options.sbatch, *shlex.split(options.eval_options)) for part in text.split(",")]
@@ -56,7 +56,7 @@ def no_secrets(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
 
 def no_secret_values(scripts: Mapping[str, str]) -> None:
     """No file may hold the value of a secret of this environment, whichever option or file it came from."""
-    from tersely.rl.redaction import ENV_NAME, SHORTEST
+    from tersely.core.redact import ENV_NAME, SHORTEST
 
     for name, value in os.environ.items():
         if len(value) >= SHORTEST and ENV_NAME.search(name):
@@ -95,7 +95,7 @@ def own_accelerate_file(path: Path, nodes: int) -> str:
     import yaml
 
     from tersely.configs.load import read_yaml
-    from tersely.rl.redaction import ENV_NAME
+    from tersely.core.redact import ENV_NAME
 
     text, values = path.read_text(), read_yaml(path)
     inner = [pair for value in values.values() if isinstance(value, Mapping) for pair in value.items()]

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tersely.checks import SpecError
 from tersely.configs.load import SLOT_KEYS, with_overrides
 from tersely.configs.overrides import is_text, parse_value, split_values, unquoted
+from tersely.core.errors import SpecError
 
 NOT_SWEPT = ("run_dir", "run_name", "output_dir", "env")
 LONGEST_NAME = 80

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tersely.places import path_option
+from tersely.core.paths import path_option
 
 HEADER = ("term", "kind", "permutation", "prompts apart", "right >= wrong", "finite", "reads", "learns")
 BATCHES, GROUP, PROMPTS, CAP = 60, 4, 3, 4096
@@ -27,7 +27,7 @@ def property_table(names: Sequence[str] | None = None) -> str:
 
 
 def _row(name: str) -> tuple[str, ...]:
-    from tersely.components import build
+    from tersely.core.build import build
 
     term = build("reward", name)
     batches = [_batch(name, seed) for seed in range(BATCHES)]
@@ -50,8 +50,8 @@ def _batch(name: str, seed: int) -> Any:
     """Three groups of four with undecided and truncated rows, ties, budgets, modes and a memory."""
     import torch
 
-    from tersely.rl.memory import PromptMemory
-    from tersely.rl.types import Rollouts
+    from tersely.core.memory import PromptMemory
+    from tersely.core.types import Rollouts
 
     draw, rows = torch.Generator().manual_seed(seed), GROUP * PROMPTS
 

@@ -50,12 +50,12 @@ def fields_table(cls: type) -> str:
 
 
 def rollouts_table() -> str:
-    from tersely.rl.types import Rollouts
+    from tersely.core.types import Rollouts
 
     return fields_table(Rollouts)
 
 
 def token_batch_table() -> str:
-    from tersely.rl.types import TokenBatch
+    from tersely.core.types import TokenBatch
 
     return fields_table(TokenBatch)

@@ -20,8 +20,8 @@ def pairs_table() -> str:
 def advantages_table() -> str:
     """Markdown: which advantages give every token its own credit, and what each reads."""
     from tersely.algorithms import ADVANTAGES
-    from tersely.components import build
-    from tersely.rl.validate import is_token_level
+    from tersely.algorithms.checks import is_token_level
+    from tersely.core.build import build
 
     lines = [("advantage", "credit", "reads"), ("---",) * 3]
     for name in sorted(ADVANTAGES):
@@ -33,8 +33,8 @@ def advantages_table() -> str:
 
 
 def _row(spec: Any) -> tuple[str, ...]:
-    from tersely.components import build
-    from tersely.rl.validate import averages_credit, equals_clip_at_ratio_one
+    from tersely.algorithms.checks import averages_credit, equals_clip_at_ratio_one
+    from tersely.core.build import build
 
     policy = build("policy", spec)
     name = (

@@ -14,8 +14,8 @@ _EXPORTS = {
     "Verdict": "tersely.rewards.verify",
     "Verifier": "tersely.rewards.verify",
     "verify": "tersely.rewards.verify",  # the package, which can be called
-    "for_trl": "tersely.rewards.trl_reward",
-    "with_plan": "tersely.rewards.trl_reward",
+    "for_trl": "tersely.rl.for_trl",
+    "with_plan": "tersely.rl.for_trl",
 }
 
 

@@ -21,9 +21,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tersely.checks import SpecError, require_range
-from tersely.rl.groups import as_reward, decided_rows, grouped, lengths, max_of, solve_rate
-from tersely.rl.types import Rollouts
+from tersely.core.errors import SpecError, require_range
+from tersely.core.group_stats import as_reward, decided_rows, grouped, lengths, max_of, solve_rate
+from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)

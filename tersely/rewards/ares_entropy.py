@@ -27,11 +27,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tersely.algorithms.tokenwise import prefilled
-from tersely.algorithms.windows import window_means
-from tersely.checks import SpecError, require_choice, require_range
-from tersely.rl.groups import as_reward, decided_rows, reaches, right_rows, solve_rate
-from tersely.rl.types import Rollouts
+from tersely.core.errors import SpecError, require_choice, require_range
+from tersely.core.group_stats import as_reward, decided_rows, reaches, right_rows, solve_rate
+from tersely.core.present_tokens import prefilled
+from tersely.core.types import Rollouts
+from tersely.core.windows import window_means
 
 BUCKETS = ("easy", "medium", "hard")
 

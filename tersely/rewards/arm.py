@@ -20,8 +20,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tersely.rl.groups import as_reward, decided_rows, formed_rows, right_rows, rows_of_same_mode
-from tersely.rl.types import Rollouts
+from tersely.core.group_stats import as_reward, decided_rows, formed_rows, right_rows, rows_of_same_mode
+from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tersely.checks import SpecError, require_range
-from tersely.rl.groups import (
+from tersely.core.errors import SpecError, require_range
+from tersely.core.group_stats import (
     as_reward,
     decided_rows,
     either,
@@ -36,7 +36,7 @@ from tersely.rl.groups import (
     wrong_rows,
     zscore_within,
 )
-from tersely.rl.types import Rollouts
+from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tersely.checks import require_range
-from tersely.rl.groups import as_reward, cap, lengths, mean_of, right_rows, solve_rate
-from tersely.rl.types import Rollouts
+from tersely.core.errors import require_range
+from tersely.core.group_stats import as_reward, cap, lengths, mean_of, right_rows, solve_rate
+from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tersely.checks import require_range
+from tersely.core.errors import require_range
+from tersely.core.group_stats import as_reward, lengths, reaches, right_rows, solve_rate
+from tersely.core.types import Rollouts
 from tersely.rewards.arora_zanette import discounted
-from tersely.rl.groups import as_reward, lengths, reaches, right_rows, solve_rate
-from tersely.rl.types import Rollouts
 
 
 @dataclass(frozen=True)

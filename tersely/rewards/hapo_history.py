@@ -22,9 +22,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tersely.checks import require_range
-from tersely.rl.groups import as_reward, lengths, min_of, remember, remembered, right_rows
-from tersely.rl.types import Rollouts
+from tersely.core.errors import require_range
+from tersely.core.group_stats import as_reward, lengths, min_of, remember, remembered, right_rows
+from tersely.core.types import Rollouts
 
 SHORTEST = "shortest"
 

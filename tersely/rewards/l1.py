@@ -19,9 +19,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tersely.checks import require_choice, require_range
-from tersely.rl.groups import as_reward, budgets, lengths, right_rows
-from tersely.rl.types import Rollouts
+from tersely.core.errors import require_choice, require_range
+from tersely.core.group_stats import as_reward, budgets, lengths, right_rows
+from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)

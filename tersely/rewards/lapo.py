@@ -25,8 +25,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tersely.checks import require_choice, require_range
-from tersely.rl.groups import (
+from tersely.core.errors import require_choice, require_range
+from tersely.core.group_stats import (
     as_reward,
     budgets,
     decided_rows,
@@ -36,7 +36,7 @@ from tersely.rl.groups import (
     remember,
     right_rows,
 )
-from tersely.rl.types import Rollouts
+from tersely.core.types import Rollouts
 
 TARGET = "target"
 """The field of the prompt memory that both stages share."""

@@ -26,8 +26,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tersely.checks import require_choice, require_range
-from tersely.rl.groups import (
+from tersely.core.errors import require_choice, require_range
+from tersely.core.group_stats import (
     as_reward,
     decided_rows,
     formed_rows,
@@ -37,7 +37,7 @@ from tersely.rl.groups import (
     solve_rate,
     truncated_rows,
 )
-from tersely.rl.types import Rollouts
+from tersely.core.types import Rollouts
 
 BANDS = ("easy", "medium", "hard")
 

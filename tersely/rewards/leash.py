@@ -18,9 +18,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from tersely.checks import require_range
-from tersely.rl.groups import as_reward, either, lengths, right_rows
-from tersely.rl.types import Rollouts
+from tersely.core.errors import require_range
+from tersely.core.group_stats import as_reward, either, lengths, right_rows
+from tersely.core.types import Rollouts
 
 
 @dataclass

@@ -23,9 +23,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tersely.checks import require_range
-from tersely.rl.groups import formed_rows
-from tersely.rl.types import Rollouts
+from tersely.core.errors import require_range
+from tersely.core.group_stats import formed_rows
+from tersely.core.types import Rollouts
 
 
 def mean_probability(logp: Tensor, mask: Tensor) -> Tensor:

@@ -18,9 +18,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from tersely.checks import SpecError, require_range
-from tersely.rl.groups import as_reward, lengths
-from tersely.rl.types import Rollouts
+from tersely.core.errors import SpecError, require_range
+from tersely.core.group_stats import as_reward, lengths
+from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)

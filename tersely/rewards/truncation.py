@@ -17,8 +17,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tersely.checks import require_range
-from tersely.rl.types import Rollouts
+from tersely.core.errors import require_range
+from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tersely.checks import SpecError, nearest
-from tersely.rl import checkpoint
+from tersely.core.errors import SpecError, nearest
+from tersely.rl.checkpoints import manifest
 
 KINDS = ("rl", "sft")
 OWN_KEYS = ("name", "kind", "steps", "share", "settings")
@@ -55,7 +55,7 @@ class Stage:
 
     def finished(self) -> bool:
         """Its last weights and state are on disk, whole."""
-        return self.name is not None and checkpoint.fault(self.final) is None
+        return self.name is not None and manifest.fault(self.final) is None
 
     def after(self, previous: Stage | None) -> Stage:
         """The same stage, starting from what `previous` left."""
@@ -172,13 +172,13 @@ def _check_shares(specs: list[Mapping[str, Any]]) -> None:
 
 def carried_state(previous: Stage | None) -> dict[str, Any]:
     """Memory and component state that the stage before left; empty where there is none."""
-    return checkpoint.component_state(previous.final) if previous is not None else {}
+    return manifest.component_state(previous.final) if previous is not None else {}
 
 
 def publish(stages: list[Stage], run_dir: str | Path) -> None:
     """The last stage's weights are the run's: run_dir/final."""
     last, target = stages[-1], Path(run_dir) / "final"
-    if last.name is None or checkpoint.fault(target) is None:
+    if last.name is None or manifest.fault(target) is None:
         return
     partial = target.with_name("final.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -25,36 +25,38 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from trl.models.utils import unwrap_model_for_generation
 
-from tersely.algorithms.aggregate import aggregate
-from tersely.rl import checkpointing, versions
+from tersely.algorithms.objective import Objective, Scores
+from tersely.core.aggregate import aggregate
+from tersely.core.heartbeat import beat, beat_at_each_pass
+from tersely.core.memory import PromptMemory
+from tersely.core.parse_completion import parse_completion
+from tersely.core.types import TokenBatch
+from tersely.engines import activation_checkpointing
+from tersely.engines.base import Generation, GenerationRequest
+from tersely.engines.chat import all_prompt_ids
+from tersely.engines.transformers import TransformersEngine
+from tersely.rl.checkpoints.rollback import RollBack, RollsBack
+from tersely.rl.checkpoints.save import Saving
 from tersely.rl.config import TRL_LOSSES, RunConfig
-from tersely.rl.control import ControllerFeed
-from tersely.rl.deadlines import beat, beat_at_each_pass
-from tersely.rl.drawing import Drawing
-from tersely.rl.empty_update import EmptyUpdate
-from tersely.rl.engine import Generation, GenerationRequest
-from tersely.rl.facts import completion_rows, group_metrics, rollouts_from_facts
-from tersely.rl.grading import Grader
-from tersely.rl.guards.feed import Guarded, GuardFeed
-from tersely.rl.memory import PromptMemory
-from tersely.rl.objective import Objective, Scores
-from tersely.rl.old_policy import OldPolicyPass
-from tersely.rl.padding import fit_columns, trimmed
-from tersely.rl.parsing import parse_completion
-from tersely.rl.planned_update import PlannedUpdate
-from tersely.rl.prompt_rows import PromptRows
-from tersely.rl.prompting import all_prompt_ids, trained_prompting
-from tersely.rl.reference_score import ReferenceScorer
-from tersely.rl.resample import draw_round, gathered_facts
-from tersely.rl.rollback import RollBack, RollsBack
-from tersely.rl.rollout import RolloutRound, Template
-from tersely.rl.sampler import TransformersEngine
-from tersely.rl.saving import Saving
-from tersely.rl.step_metrics import OF_TRAINED, StepMetrics, reward_columns
-from tersely.rl.trl_trainer import GRPOTrainer
-from tersely.rl.types import TokenBatch
+from tersely.rl.controllers import ControllerFeed
+from tersely.rl.guards.callback import Guarded, GuardFeed
+from tersely.rl.recording.metrics import OF_TRAINED, StepMetrics, reward_columns
+from tersely.rl.rollouts.grading import Grader
+from tersely.rl.rollouts.prompt_rows import PromptRows
+from tersely.rl.rollouts.record import completion_rows, group_metrics, rollouts_from_facts
+from tersely.rl.rollouts.reference_score import ReferenceScorer
+from tersely.rl.rollouts.resample import draw_round, gathered_facts
+from tersely.rl.rollouts.rollout import RolloutRound, Template
+from tersely.rl.rollouts.sampling_state import Drawing
+from tersely.rl.trained_prompting import trained_prompting
+from tersely.rl.trl.grpo import GRPOTrainer
+from tersely.rl.trl.window import check_window
+from tersely.rl.update.empty_update import EmptyUpdate
+from tersely.rl.update.micro_batches import PlannedUpdate
+from tersely.rl.update.old_logprobs import OldPolicyPass
+from tersely.rl.update.padding import fit_columns, trimmed
 
-versions.check_window()
+check_window()
 
 
 class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, RollsBack, GRPOTrainer):
@@ -104,7 +106,9 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
                 self.model_wrapped,
                 self.accelerator,
                 gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-                gradient_checkpointing_kwargs=checkpointing.setting(self.args, "gradient_checkpointing_kwargs"),
+                gradient_checkpointing_kwargs=activation_checkpointing.setting(
+                    self.args, "gradient_checkpointing_kwargs"
+                ),
             )
             # around all positions, so that float32 weights are cast once and not at each of them
             with plain as model, self.accelerator.autocast():
@@ -167,7 +171,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         return result
 
     def _prepare_inputs(self, generation_batch):
-        """TRL's, cut into micro-batches by `tersely.rl.planned_update`."""
+        """TRL's, cut into micro-batches by `tersely.rl.update.micro_batches`."""
         if not self.model.training:
             return super()._prepare_inputs(generation_batch)
         self.planned.prepare(generation_batch)

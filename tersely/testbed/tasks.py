@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from tersely.checks import require_choice
-from tersely.rl.seeds import stable_id
+from tersely.core.errors import require_choice
+from tersely.core.seeds import stable_id
 
 if TYPE_CHECKING:
     from datasets import Dataset

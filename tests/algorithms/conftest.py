@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from tersely.rl.memory import PromptMemory
-from tersely.rl.types import Rollouts, TokenBatch
+from tersely.core.memory import PromptMemory
+from tersely.core.types import Rollouts, TokenBatch
 
 
 def token_batch(rows=4, width=7, seed=0, dtype=torch.float64, spread=0.4, mask=None, token_credit=True, **changes):

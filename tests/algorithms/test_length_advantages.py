@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from tersely.algorithms import ADVANTAGES
-from tersely.checks import SpecError
-from tersely.components import build
-from tersely.rl.memory import PromptMemory
-from tersely.rl.types import Rollouts
+from tersely.core.build import build
+from tersely.core.errors import SpecError
+from tersely.core.memory import PromptMemory
+from tersely.core.types import Rollouts
 
 NAMES = [
     "group_zscore",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tersely.algorithms import PLANS
-from tersely.algorithms.budgetthinker import reminders
-from tersely.checks import SpecError
-from tersely.components import build
-from tersely.rl.memory import PromptMemory
-from tersely.rl.parsing import parse_completion
-from tersely.rl.types import RolloutPlan
+from tersely.algorithms.prompting.budgetthinker import reminders
+from tersely.core.build import build
+from tersely.core.errors import SpecError
+from tersely.core.memory import PromptMemory
+from tersely.core.parse_completion import parse_completion
+from tersely.core.types import RolloutPlan
 
 IDS = [f"p{i}" for i in range(50)]
 NAMES = [

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tersely.algorithms import POLICIES
-from tersely.checks import SpecError
-from tersely.components import build
+from tersely.core.build import build
+from tersely.core.errors import SpecError
 
 FORMS = [
     {"name": "clip", "dual_clip": 3.0},

@@ -8,9 +8,9 @@ import math
 import pytest
 import torch
 
-from tersely.algorithms.bapo import BAPO
-from tersely.algorithms.covariance import token_covariance
-from tersely.components import build
+from tersely.algorithms.losses.bapo import BAPO
+from tersely.algorithms.losses.covariance import token_covariance
+from tersely.core.build import build
 
 
 def one(make_batch, x, advantage, **changes):

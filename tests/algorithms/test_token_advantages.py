@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tersely import build
-from tersely.rl.memory import PromptMemory
+from tersely.core.memory import PromptMemory
 
 WIDTH = 12
 

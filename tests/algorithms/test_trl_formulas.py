@@ -10,8 +10,8 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from tersely.algorithms.aggregate import aggregate
-from tersely.components import build
+from tersely.core.aggregate import aggregate
+from tersely.core.build import build
 
 CASES = {
     "clip": ({"name": "clip"}, "grpo", {}),

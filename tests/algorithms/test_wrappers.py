@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from tersely.algorithms.covariance import token_covariance
-from tersely.components import build
+from tersely.algorithms.losses.covariance import token_covariance
+from tersely.core.build import build
 
 
 def loss_and_gradient(spec, batch, leaf="logp"):

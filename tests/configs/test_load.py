@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tersely.checks import SpecError
 from tersely.configs.load import SLOT_KEYS, list_methods, list_recipes, load_method, load_recipe, read_yaml
+from tersely.core.errors import SpecError
 
 ALP = {"name": "alp", "beta": 0.2, "normalizer": "max_length"}
 RECIPES = Path(str(files("tersely.configs"))) / "recipes"

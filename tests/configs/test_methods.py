@@ -9,11 +9,11 @@ import pytest
 import yaml
 from trl import GRPOConfig
 
-from tersely.algorithms.aggregate import AGGREGATES
-from tersely.components import build
 from tersely.configs.load import SLOT_KEYS, list_methods, load_method
-from tersely.rl.coldstart import ColdStart
+from tersely.core.aggregate import AGGREGATES
+from tersely.core.build import build
 from tersely.rl.config import RunConfig
+from tersely.rl.sft.spec import ColdStart
 from tersely.rl.stages import stages_of
 
 OF_THE_CARDS = [
@@ -45,6 +45,7 @@ def test_every_method_of_the_cards_has_a_preset():
 def test_a_preset_builds_in_every_stage(name):
     method = load_method(name)
     assert {"title", "paper", "summary", "reward", "advantage", "filter"} <= method.keys()
+    assert all(str(method[key]).strip() for key in ("title", "summary"))
     assert ("policy" in method) != ("loss_type" in method.get("settings", {})), "one of ours, or TRL's own loss"
     assert isinstance(method["paper"], str), "quote the number: YAML reads 2506.10 as 2506.1"
     for filled in stages(method):

@@ -9,8 +9,8 @@ import typing
 
 import pytest
 
-from tersely.checks import SpecError
 from tersely.configs.overrides import DEFAULTS, parse_value, recipe_keys, split_values
+from tersely.core.errors import SpecError
 
 
 def _is_text(hint) -> bool:
@@ -30,12 +30,12 @@ def test_the_text_keys_are_those_of_the_dataclasses():
 
 
 def test_the_text_parts_are_those_of_components_and_sections():
-    from tersely.components import SLOTS, registry
-    from tersely.rewards.verify.judge import Judge
-    from tersely.rewards.verify.policy import Policy
-    from tersely.rl.coldstart import ColdStart
-    from tersely.rl.data.spec import SourceSpec
-    from tersely.rl.evaluation import EvaluationSpec
+    from tersely.core.build import SLOTS, registry
+    from tersely.data.spec import SourceSpec
+    from tersely.rewards.verify.judge.client import Judge
+    from tersely.rewards.verify.options import Policy
+    from tersely.rl.held_out_evaluation import EvaluationSpec
+    from tersely.rl.sft.spec import ColdStart
 
     classes = [cls for slot in SLOTS for cls in registry(slot).values() if dataclasses.is_dataclass(cls)]
     kinds: dict[str, set[bool]] = {}
@@ -77,7 +77,7 @@ NOT_AS_YAML_HAS_IT = [
 @pytest.mark.parametrize("words", NOT_AS_YAML_HAS_IT)
 def test_text_reaches_the_recipe_as_it_is(key, words):
     from tersely.configs.load import with_overrides
-    from tersely.launch.train import overrides_from
+    from tersely.launch.cli.parser import overrides_from
 
     sections = {"plan": "autothink", "stages": [{"name": "a", "steps": 5}], "dataset": {"path": "testbed"}, "env": {}}
     recipe = {**sections, "evaluation": {"every": 5, "dataset": {"path": "testbed"}}}
@@ -88,7 +88,7 @@ def test_text_reaches_the_recipe_as_it_is(key, words):
 
 
 def test_defaults_of_slots_are_the_objectives():
-    from tersely.rl.objective import SLOT_DEFAULTS
+    from tersely.algorithms.objective import SLOT_DEFAULTS
 
     assert {**SLOT_DEFAULTS, **DEFAULTS} == {**SLOT_DEFAULTS, "dataset": "testbed"}
 

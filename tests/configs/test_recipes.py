@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 import tersely
-from tersely.components import build
 from tersely.configs.load import list_recipes, load_recipe
-from tersely.launch import planning
-from tersely.launch.memory import Shape
-from tersely.launch.outline import hours_of
-from tersely.launch.preflight_model import memory_findings
+from tersely.core.build import build
+from tersely.data import parse_sources
+from tersely.launch.preflight import time_estimate as planning
+from tersely.launch.preflight.memory_estimate import Shape
+from tersely.launch.preflight.model import memory_findings
+from tersely.launch.preflight.outline import hours_of
 from tersely.rl.config import grpo_config, split_recipe
-from tersely.rl.data import parse_sources
 
 RECIPES = list_recipes()
 GPU = [name for name in RECIPES if load_recipe(name).get("engine") == "vllm"]
@@ -52,7 +52,7 @@ def test_the_baseline_differs_in_its_slots_alone(model):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_no_shipped_recipe_warns_of_its_schedule(name):
-    from tersely.launch.train import check_stage
+    from tersely.rl.run import check_stage
     from tersely.rl.stages import stages_of
 
     said = []

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tersely.components import SLOTS
 from tersely.configs.load import SLOT_KEYS, list_methods, load_method, read_yaml
+from tersely.core.build import SLOTS
 
 CONFIGS = Path(str(files("tersely.configs")))
 ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))

@@ -14,9 +14,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from tersely.launch import doctor, local
+from tersely.launch import local
+from tersely.launch.cli.launch_slurm import parser
+from tersely.launch.preflight import doctor
 from tersely.launch.ranks import Devices
-from tersely.launch.slurm import ACCELERATE, parser, render
+from tersely.launch.slurm import ACCELERATE, render
 
 FOLDER = Path(__file__).parent
 spec = importlib.util.spec_from_file_location("contract_sources", FOLDER / "sources.py")

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tersely.launch import doctor
+from tersely.launch.preflight import doctor
 
 FOLDER = Path(__file__).parent
 spec = importlib.util.spec_from_file_location("contract_sources", FOLDER / "sources.py")
@@ -34,7 +34,7 @@ from types import SimpleNamespace
 import deepspeed, torch
 from accelerate.utils import DeepSpeedPlugin
 from deepspeed.utils import safe_get_full_grad
-from tersely.rl.models import accumulate_in_float32
+from tersely.engines.models import accumulate_in_float32
 
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # would be compiled, and one rank shares nothing
 torch.distributed.init_process_group("gloo", init_method="tcp://127.0.0.1:0", rank=0, world_size=1)
@@ -84,7 +84,7 @@ def test_micro_batches_are_added_in_float32(version):
 
 
 def test_a_users_own_choice_is_kept():
-    from tersely.rl.models import accumulate_in_float32
+    from tersely.engines.models import accumulate_in_float32
 
     plugin = SimpleNamespace(hf_ds_config=SimpleNamespace(config={"data_types": {"grad_accum_dtype": "bf16"}}))
     accumulate_in_float32(SimpleNamespace(deepspeed_plugin=plugin, bf16=True))

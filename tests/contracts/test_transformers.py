@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tersely.launch import doctor
+from tersely.launch.preflight import doctor
 
 FOLDER = Path(__file__).parent
 spec = importlib.util.spec_from_file_location("contract_sources", FOLDER / "sources.py")

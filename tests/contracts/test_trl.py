@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tersely.launch import doctor
-from tersely.rl.trl_contract import differences, measured, recorded
+from tersely.launch.preflight import doctor
+from tersely.rl.trl.contract import differences, measured, recorded
 
 FOLDER = Path(__file__).parent
 spec = importlib.util.spec_from_file_location("contract_sources", FOLDER / "sources.py")

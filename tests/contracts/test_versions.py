@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from tersely.launch import doctor
+from tersely.launch.preflight import doctor
 
 ROOT = Path(__file__).parents[2]
 TESTED = doctor.tested()

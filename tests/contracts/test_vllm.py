@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from tersely.launch import doctor
+from tersely.launch.preflight import doctor
 
 FOLDER = Path(__file__).parent
 spec = importlib.util.spec_from_file_location("contract_sources", FOLDER / "sources.py")
@@ -72,7 +72,7 @@ def test_the_server_takes_our_words(found):
     made = found["command"]
     assert made["words"] == ["-m", "vllm.entrypoints.openai.api_server"]
     assert made["generation_config"] == "vllm" and made["logprobs_mode"] == "processed_logprobs"
-    assert made["logits_processors"] == ["tersely.rl.vllm_logits:AdaptiveTemperature"] and made["port"] == 8000
+    assert made["logits_processors"] == ["tersely.engines.vllm_logits:AdaptiveTemperature"] and made["port"] == 8000
 
 
 def test_a_request_is_sampled_as_it_says(found):

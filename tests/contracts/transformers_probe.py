@@ -43,7 +43,7 @@ def checkpointing() -> dict[str, Any]:
     """Either name of activation checkpointing, on and off; and warnings that it is the old one."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from tersely.rl import checkpointing
+    from tersely.engines import activation_checkpointing as checkpointing
     from tersely.rl.config import grpo_config, split_recipe
 
     tiny = Qwen2Config(
@@ -73,10 +73,10 @@ def checkpointing() -> dict[str, Any]:
 
 def recipes() -> dict[str, str]:
     """Shipped recipes that this version refuses, with the reason: configuration, optimizer, schedule, model arguments."""
-    from tersely.checks import SpecError
     from tersely.configs.load import list_recipes, load_recipe
-    from tersely.rl.build_check import check_build
+    from tersely.core.errors import SpecError
     from tersely.rl.config import grpo_config, split_recipe
+    from tersely.rl.config.build_check import check_build
 
     found = {}
     for name in list_recipes():
@@ -105,7 +105,7 @@ def methods() -> dict[str, list[str]]:
     """Methods of transformers' trainer that our trainers override or call -> their parameters."""
     from transformers import Trainer
 
-    from tersely.rl import trl_contract
+    from tersely.rl.trl import contract as trl_contract
 
     names: set[str] = set()
     for path in (ROOT / "tersely").rglob("*.py"):
@@ -120,7 +120,7 @@ def methods() -> dict[str, list[str]]:
 
 def text() -> dict[str, Any]:
     """The embedded tokenizer's rendering of a chat, and back."""
-    from tersely.rl.models import load_tokenizer
+    from tersely.engines.models import load_tokenizer
 
     tokenizer = load_tokenizer("testbed")
     chat = [{"role": "user", "content": "3 + 4 - 2 = ?"}]
@@ -134,10 +134,10 @@ def sampled() -> dict[str, Any]:
     """Tokens of our engine with all warpers, and the recommended sampling of a generation config."""
     from transformers import AutoModelForCausalLM, GenerationConfig
 
+    from tersely.engines.base import GenerationRequest
+    from tersely.engines.models import load_tokenizer, model_location
+    from tersely.engines.transformers import TransformersEngine
     from tersely.eval.engines import maker_sampling
-    from tersely.rl.engine import GenerationRequest
-    from tersely.rl.models import load_tokenizer, model_location
-    from tersely.rl.sampler import TransformersEngine
 
     model = AutoModelForCausalLM.from_pretrained(model_location("testbed"), dtype="float32")
     asked = [GenerationRequest(tuple(text()["ids"]), seed, 12 + seed, logprobs=True) for seed in range(4)]
@@ -153,7 +153,7 @@ def attention() -> dict[str, Any]:
     import transformers.utils
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    from tersely.rl.models import attention, model_location
+    from tersely.engines.models import attention, model_location
 
     with (
         mock.patch.object(torch.cuda, "is_available", lambda: True),
@@ -169,7 +169,7 @@ def integrations() -> dict[str, bool]:
     import transformers
     from transformers.integrations import deepspeed
 
-    from tersely.rl.models import FIRST_RANK_LOADS
+    from tersely.engines.models import FIRST_RANK_LOADS
 
     folder = Path(transformers.__file__).parent
     files = [*(folder / "distributed").glob("*.py"), *(folder / "integrations").glob("*.py")]  # moved in 5.17
@@ -185,7 +185,7 @@ def integrations() -> dict[str, bool]:
 def training() -> dict[str, Any]:
     """A cold start and a step after it; a run with checkpoints, and one more step from the last of them."""
     from tersely.configs.load import load_recipe
-    from tersely.launch.train import train
+    from tersely.rl.run import train
 
     found = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -77,7 +77,7 @@ def running(arguments: Any, stand_in: Any) -> Iterator[str]:
     import uvicorn
     from vllm.entrypoints.openai import api_server
 
-    from tersely.rl.vllm_launch import free_port
+    from tersely.engines.server.launch import free_port
 
     app = api_server.build_app(arguments, ("generate",))
     asyncio.run(api_server.init_app_state(stand_in, app.state, arguments, ("generate",)))
@@ -123,21 +123,21 @@ def served(arguments: Any, config: Any) -> dict[str, Any]:
 
 
 def rl_engine(address: str, folder: Path) -> Any:
-    from tersely.rl.vllm_server import ServerEngine
+    from tersely.engines.server.engine import ServerEngine
 
     return ServerEngine(address, SimpleNamespace(eos_token_id=2), weights_dir=folder, start_s=20.0, silent_s=60.0)
 
 
 def requests() -> list[Any]:
-    from tersely.rl.engine import GenerationRequest
+    from tersely.engines.base import GenerationRequest
 
     return [GenerationRequest((1, 2), 2**62, 9, stop_ids=(7,), banned_ids=(5,))]
 
 
 def rl(address: str, folder: Path, asked: list[tuple[str, Any]]) -> dict[str, Any]:
     """A completion with log-probs, with the adaptive temperature, from a server that has our processor."""
-    from tersely.algorithms.hapo_temperature import HAPOTemperature
-    from tersely.rl.vllm_logits import KEY as ARGUMENT
+    from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
+    from tersely.engines.vllm_logits import KEY as ARGUMENT
 
     made = rl_engine(address, folder)
     hapo = HAPOTemperature(strength=0.4)
@@ -156,7 +156,7 @@ def rl(address: str, folder: Path, asked: list[tuple[str, Any]]) -> dict[str, An
 
 
 def evaluated(address: str, folder: Path, asked: list[tuple[str, Any]]) -> dict[str, Any]:
-    from tersely.eval.server_engine import ServerEngine
+    from tersely.engines.openai import ServerEngine
 
     with mock.patch.dict(os.environ, OPENAI_API_KEY=KEY):
         made = ServerEngine(address, SimpleNamespace(eos_token_id=2), attempts=1, timeout_s=20.0)
@@ -188,7 +188,7 @@ def through_group(address: str, folder: Path, asked: list[tuple[str, Any]]) -> l
     """A synchronisation over NCCL with a transport that sends nothing: the calls that reach the engine."""
     import torch
 
-    from tersely.rl.weight_group import WeightGroup
+    from tersely.engines.server.nccl import WeightGroup
 
     transport = mock.MagicMock(backend="nccl")
     group = WeightGroup(transport, rl_engine(address, folder)._call, 20.0)

@@ -53,7 +53,7 @@ def internals(package: Path) -> dict[str, Any]:
         missing += [f"reload_weights of {runner} uses self.{name}" for name in borrowed(root, runner)]
     if "__getattr__" not in members(root, "vllm/v1/worker/worker_base.py::WorkerWrapperBase"):
         missing.append("WorkerWrapperBase hands no attributes on")
-    extension = {name for name in dir(import_module("tersely.rl.vllm_worker").TerselyWorker) if name[:2] != "__"}
+    extension = {name for name in dir(import_module("tersely.engines.server.worker").TerselyWorker) if name[:2] != "__"}
     return {
         "missing": missing,
         "chains": sorted({chain for chain, _ in chains()}),
@@ -164,8 +164,8 @@ def generated() -> dict[str, Any]:
     from vllm.logprobs import FlatLogprobs
     from vllm.outputs import CompletionOutput
 
-    from tersely.rl.engine import GenerationRequest
-    from tersely.rl.vllm_engine import VLLMEngine
+    from tersely.engines.base import GenerationRequest
+    from tersely.engines.vllm import VLLMEngine
 
     given: dict[str, Any] = {}
 

@@ -59,7 +59,7 @@ def main() -> dict[str, Any]:
 
 def engine_arguments() -> dict[str, Any]:
     """What `VLLMEngine` hands to `LLM` on a GPU."""
-    from tersely.rl import vllm_engine
+    from tersely.engines import vllm as vllm_engine
 
     given: dict[str, Any] = {}
     platform = SimpleNamespace(is_cpu=lambda: False)
@@ -76,7 +76,7 @@ def engine_arguments() -> dict[str, Any]:
 
 
 def model_folder() -> str:
-    from tersely.rl.models import model_location
+    from tersely.engines.models import model_location
 
     return model_location("testbed")
 
@@ -99,7 +99,7 @@ def served() -> dict[str, Any]:
     """Our clients against the server's application; the weight transfer is the one that it would have on a GPU."""
     import vllm_http
 
-    from tersely.rl.engine import PROCESSOR
+    from tersely.engines.base import PROCESSOR
 
     with mock.patch.dict(os.environ, VLLM_SERVER_DEV_MODE="1", VLLM_API_KEY="a-key", TERSELY_SERVER_KEY="a-key"):
         words = parsed()[1]
@@ -112,8 +112,8 @@ def parsed() -> tuple[list[str], Any]:
     import torch
     from vllm.entrypoints.openai import api_server
 
-    from tersely.rl.engine import PROCESSOR
-    from tersely.rl.vllm_launch import server_command
+    from tersely.engines.base import PROCESSOR
+    from tersely.engines.server.launch import server_command
 
     with (
         mock.patch.object(torch.cuda, "is_available", lambda: True),
@@ -152,9 +152,9 @@ def parser(api_server: Any) -> Any:
 
 def sampling() -> dict[str, Any]:
     """The bodies of both of our HTTP engines, as sampling parameters of a server whose model recommends others."""
-    from tersely.eval import server_engine as eval_engine
-    from tersely.rl import vllm_server as rl_engine
-    from tersely.rl.engine import GenerationRequest
+    from tersely.engines import openai as eval_engine
+    from tersely.engines.base import GenerationRequest
+    from tersely.engines.server import engine as rl_engine
 
     try:
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -199,7 +199,7 @@ def runner() -> dict[str, Any]:
     """Model runner V2, with Triton there, without and with a logits processor; and the ends of a sequence that are kept."""
     import vllm.config.vllm as module
 
-    from tersely.rl.engine import PROCESSOR
+    from tersely.engines.base import PROCESSOR
 
     plain, adaptive = configuration(), configuration(logits_processors=[PROCESSOR])
     with mock.patch.object(module, "HAS_TRITON", True):
@@ -215,8 +215,8 @@ def processors(package: Path) -> dict[str, Any]:
     from vllm import SamplingParams
     from vllm.v1.sample.logits_processor import BatchUpdate, build_logitsprocs, validate_logits_processors_parameters
 
-    from tersely.algorithms.hapo_temperature import HAPOTemperature
-    from tersely.rl.engine import PROCESSOR
+    from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
+    from tersely.engines.base import PROCESSOR
 
     hapo = HAPOTemperature(strength=0.4)
     hapo.load_state_dict({"current": {"pivot": 0.3, "spread": 0.5, "upper": 1.2, "lower": 2.5}})
@@ -230,7 +230,7 @@ def processors(package: Path) -> dict[str, Any]:
     config = SimpleNamespace(speculative_config=None, scheduler_config=SimpleNamespace(max_num_seqs=4))
     config.reasoning_config = None
     loaded = build_logitsprocs(config, torch.device("cpu"), False, False, [PROCESSOR])
-    ours = [one for one in loaded.non_argmax_invariant if type(one).__module__ == "tersely.rl.vllm_logits"]
+    ours = [one for one in loaded.non_argmax_invariant if type(one).__module__ == "tersely.engines.vllm_logits"]
     rows = [(i, asked if i < 3 else SamplingParams(), None, []) for i in range(4)]
     ours[0].update_state(BatchUpdate(4, removed=[], added=rows, moved=[]))
     validate_logits_processors_parameters([PROCESSOR], asked)
@@ -283,7 +283,7 @@ def routes(folder: Path) -> list[str]:
 
 def transfer() -> dict[str, Any]:
     """Is this transfer one that we use, and does it take what `WeightGroup` sends?"""
-    from tersely.rl.weight_group import NCCL
+    from tersely.engines.server.nccl import NCCL
 
     usable = NCCL().usable(SimpleNamespace(type="cuda"))
     if not usable:
@@ -303,7 +303,7 @@ def sent_bodies() -> dict[str, Any]:
     """What `WeightGroup` posts for one tensor, by path."""
     import torch
 
-    from tersely.rl import weight_group
+    from tersely.engines.server import nccl as weight_group
 
     bodies: dict[str, Any] = {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tersely.rl.guards.kinds import guards_of
+from tersely.rl.guards.registry import guards_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "guards.md").read_text()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tersely.launch.cli import COMMANDS, TESTBED
+from tersely.launch.cli.main import COMMANDS, TESTBED
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tersely/**/*.md")])
@@ -48,8 +48,8 @@ def test_commands_and_targets_exist(name):
 @pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md"])
 def test_recipes_in_the_pages_are_recipes(name, tmp_path):
     from tersely.configs.load import load_recipe
+    from tersely.data import parse_sources
     from tersely.rl.config import grpo_config, split_recipe
-    from tersely.rl.data import parse_sources
 
     found = [block for block in blocks((ROOT / name).read_text(), "yaml") if "model_name_or_path" in block]
     assert found
@@ -62,14 +62,14 @@ def test_recipes_in_the_pages_are_recipes(name, tmp_path):
 
 
 def test_data_in_the_concepts_is_data():
-    from tersely.rl.data import parse_sources
+    from tersely.data import parse_sources
 
     for block in blocks((ROOT / "docs" / "concepts.md").read_text(), "yaml"):
         assert parse_sources(yaml.safe_load(block)["dataset"])
 
 
 def test_slots_and_defaults_of_the_concepts_are_those_of_the_code():
-    from tersely.rl.objective import SLOT_DEFAULTS
+    from tersely.algorithms.objective import SLOT_DEFAULTS
 
     rows = re.findall(
         r"^\| `(\w+)` \| [^|]*\? \| `(\w+)` \|$", (ROOT / "docs" / "concepts.md").read_text(), flags=re.MULTILINE

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from tersely.checks import SpecError
+from tersely.core.errors import SpecError
 from tersely.launch import tables
-from tersely.launch.train import check_recipe
+from tersely.rl.run import check_recipe
 from tests.e2e.conftest import Launcher
 from tests.e2e.test_adding_a_method import embedded_model
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tersely.rl import checkpoint
+from tersely.rl.checkpoints import manifest as checkpoint
 
 pytestmark = [
     pytest.mark.e2e,
@@ -264,7 +264,7 @@ server.serve_forever()
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_server_that_dies_or_stands_still_is_named(launcher, number):
-    """Real servers: tests/rl/test_vllm_server.py. This one holds its first answer back until it is hit."""
+    """Real servers: tests/engines/server/test_engine.py. This one holds its first answer back until it is hit."""
     server = subprocess.Popen([sys.executable, "-c", STUB], stdout=subprocess.PIPE, text=True)
     try:
         address = f"http://127.0.0.1:{int(server.stdout.readline())}"

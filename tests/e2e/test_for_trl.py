@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tersely.components import build
-from tersely.rl.memory import PromptMemory
-from tersely.rl.types import Rollouts
+from tersely.core.build import build
+from tersely.core.memory import PromptMemory
+from tersely.core.types import Rollouts
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
-from tersely.launch.ending import end_process
+from tersely.launch.clean_exit import end_process
 from tersely.rewards import for_trl
 
 folder, spec = sys.argv[1], json.loads(sys.argv[2])

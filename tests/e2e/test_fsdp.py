@@ -16,7 +16,7 @@ import torch
 import yaml
 
 import tersely.configs
-from tersely.rl import checkpoint
+from tersely.rl.checkpoints import manifest as checkpoint
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(torch.cuda.is_available(), reason="the ranks here are CPUs")]
 SHIPPED = Path(tersely.configs.__file__).parent / "accelerate" / "fsdp2.yaml"
@@ -37,9 +37,9 @@ def counted(*args, **kwargs):
     return shard(*args, **kwargs)
 
 fsdp.fully_shard = counted
-from tersely.launch.cli import run_command
-from tersely.launch.ending import end_process
-from tersely.launch.train import main
+from tersely.launch.cli.main import run_command
+from tersely.launch.clean_exit import end_process
+from tersely.launch.cli.train import main
 status = run_command(main, sys.argv[1:])
 print("modules sharded:", count)
 end_process(status)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
+from support import served
 
 pytestmark = [pytest.mark.gpu, pytest.mark.e2e]
 
-spec = importlib.util.spec_from_file_location("served_on_gpus", Path(__file__).parents[1] / "rl" / "served.py")
-served = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(served)
 
 GAP = 0.05
 """Mean difference of the log-probs of an engine and a trainer that both round to bfloat16; stale weights are far above."""
@@ -51,9 +47,9 @@ def test_weights_travel_over_nccl_between_two_gpus(tmp_path, monkeypatch):
     pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
     from transformers import AutoModelForCausalLM
 
-    from tersely.rl.models import load_tokenizer
-    from tersely.rl.vllm_launch import VLLMServer
-    from tersely.rl.vllm_server import ServerEngine
+    from tersely.engines.models import load_tokenizer
+    from tersely.engines.server.engine import ServerEngine
+    from tersely.engines.server.launch import VLLMServer
     from tersely.testbed import model_path
 
     with monkeypatch.context() as patch:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tersely.rl import checkpoint
+from tersely.rl.checkpoints import manifest as checkpoint
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 RUINOUS = {

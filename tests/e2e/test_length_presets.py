@@ -46,7 +46,7 @@ def stages(name: str) -> list[dict]:
 
 @pytest.mark.parametrize(("name", "stage"), [(name, i) for name in PRESETS for i in range(len(stages(name)))])
 def test_two_steps(name, stage, model, tmp_path):
-    from tersely.launch.train import train
+    from tersely.rl.run import train
 
     recipe = {
         **stages(name)[stage],

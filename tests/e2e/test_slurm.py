@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -11,10 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-spec = importlib.util.spec_from_file_location("slurm_cluster", Path(__file__).parent / "slurm_cluster.py")
-slurm_cluster = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(slurm_cluster)
+from support import slurm_cluster
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.slurm]
 

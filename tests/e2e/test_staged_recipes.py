@@ -43,8 +43,8 @@ def small(name: str, run_dir: Path) -> dict:
 
 def run(recipe: dict, stop_after: int | None, monkeypatch) -> None:
     """Train, or go on; end without any farewell once `stop_after` steps of all stages are done."""
-    from tersely.launch.train import train
-    from tersely.rl.callbacks import RunFiles
+    from tersely.rl.recording.callbacks import RunFiles
+    from tersely.rl.run import train
 
     def on_step_begin(self, args, state, control, **kwargs):
         if stop_after is not None and self.metrics.first_step + state.global_step >= stop_after:

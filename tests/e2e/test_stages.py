@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from tersely.rl import checkpoint
+from tersely.rl.checkpoints import manifest as checkpoint
 
 pytestmark = pytest.mark.e2e
 

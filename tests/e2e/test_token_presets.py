@@ -31,7 +31,7 @@ PRESETS = [
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.filterwarnings("ignore:gspo with form")
 def test_two_updates_of_two_batches(name, tmp_path):
-    from tersely.launch.train import train
+    from tersely.rl.run import train
 
     method = load_method(name)
     terms = method["reward"] if isinstance(method["reward"], list) else [{"name": method["reward"]}]

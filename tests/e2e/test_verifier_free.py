@@ -53,7 +53,7 @@ def test_the_reward_is_continuous_and_the_filter_keeps_some_groups(two_runs):
 
 
 def test_the_running_spread_and_the_scores_without_reasoning_are_in_the_checkpoint(two_runs):
-    from tersely.rl.checkpoint import component_state
+    from tersely.rl.checkpoints.manifest import component_state
 
     states = [component_state(two_runs.folder / name / "checkpoint-4") for name in ("one", "two")]
     filters = [state["objective"]["filter"] for state in states]

@@ -103,10 +103,10 @@ def tie(folder):
 
 STALE = """
 import sys
-from tersely.rl import vllm_weights
+from tersely.engines import vllm_weights
 vllm_weights.repack_tied_head = lambda model: False
-from tersely.launch.cli import run_command
-from tersely.launch.train import main
+from tersely.launch.cli.main import run_command
+from tersely.launch.cli.train import main
 sys.exit(run_command(main, sys.argv[1:]))
 """
 

@@ -1,18 +1,12 @@
 """Which engine, which model: names, marks of weights, batches, and errors before anything is loaded."""
 
 import importlib.util
-import sys
-from pathlib import Path
 
 import pytest
+from support import tiny
 
-from tersely.checks import SpecError
+from tersely.core.errors import SpecError
 from tersely.eval import engines
-
-spec = importlib.util.spec_from_file_location("tiny_engines", Path(__file__).parents[1] / "rl" / "conftest.py")
-tiny = importlib.util.module_from_spec(spec)
-sys.modules["tiny_engines"] = tiny
-spec.loader.exec_module(tiny)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +61,10 @@ def test_what_the_makers_recommend():
 
 def test_vllm_reserves_the_longest_prompt_and_its_answer(folder, tmp_path, monkeypatch):
     """Not the model's whole context; strategies get room for what they add. The GPU is the evaluation's alone."""
-    from tersely.eval.command import main
+    from tersely.engines import vllm as vllm_engine
+    from tersely.engines.models import load_tokenizer
     from tersely.eval.context import STRATEGY_TOKENS
-    from tersely.rl import vllm_engine
-    from tersely.rl.models import load_tokenizer
+    from tersely.launch.cli.eval import main
 
     asked = []
 
@@ -126,7 +120,6 @@ def test_the_final_model_of_a_run_directory(tmp_path, capsys):
     ],
 )
 def test_vllm_is_recommended_where_it_can_be_used(monkeypatch, engine, there, gpu, told):
-    import importlib.util
 
     import torch
 

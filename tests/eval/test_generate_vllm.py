@@ -1,19 +1,12 @@
 """`tersely eval --engine vllm` with the real engine: the same greedy samples as transformers, counted the same."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from support import tiny
 
 from tersely.eval.engines import make_evaluator
 from tersely.eval.records import RecordReader
-
-spec = importlib.util.spec_from_file_location("tiny_vllm", Path(__file__).parents[1] / "rl" / "conftest.py")
-tiny = importlib.util.module_from_spec(spec)
-sys.modules["tiny_vllm"] = tiny
-spec.loader.exec_module(tiny)
 
 
 def texts(out):

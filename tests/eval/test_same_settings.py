@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from tersely.checks import SpecError
-from tersely.eval.compare import compare
-from tersely.eval.compare import main as compare_main
-from tersely.eval.report import main as report_main
-from tersely.eval.report import write_report
+from tersely.core.errors import SpecError
+from tersely.eval.report.write import write_report
+from tersely.launch.cli.compare import compare
+from tersely.launch.cli.compare import main as compare_main
+from tersely.launch.cli.report import main as report_main
 
 SETTINGS = {
     "model": "m",

@@ -1,10 +1,10 @@
 import pytest
 
+from tersely.engines.models import load_tokenizer
+from tersely.eval.decoding.base import Decoded, Prompt
 from tersely.eval.first_answer import first_right_position
 from tersely.eval.sample_record import TokenLengths, sample_record, second_opinion
-from tersely.eval.strategies.base import Decoded, Prompt
 from tersely.rewards.verify.verdict import Verdict
-from tersely.rl.models import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import yaml
 
-from tersely.checks import SpecError
-from tersely.eval.compare import compare
-from tersely.eval.report import load_all, write_report
+from tersely.core.errors import SpecError
+from tersely.eval.report.write import load_all, write_report
+from tersely.launch.cli.compare import compare
 
 from .test_same_settings import with_card
 

@@ -7,14 +7,14 @@ from importlib import import_module
 
 import pytest
 
-from tersely.launch.cli import COMMANDS, LAUNCH, TESTBED
-from tersely.places import PATH_KEYS, path_option, place_option
+from tersely.core.paths import PATH_KEYS, path_option, place_option
+from tersely.launch.cli.main import COMMANDS, LAUNCH, TESTBED
 
 PROGRAMS = sorted(
     target
     for table in (COMMANDS, LAUNCH, TESTBED)
     for target, _ in table.values()
-    if target not in ("tersely.launch.cli:launch", "tersely.launch.cli:testbed")
+    if target not in ("tersely.launch.cli.main:launch", "tersely.launch.cli.main:testbed")
 )
 NO_PATH = {
     "names": {
@@ -122,7 +122,7 @@ def test_a_number_that_cannot_be_is_refused(program, monkeypatch):
     ],
 )
 def test_the_line_of_a_bad_value_names_option_value_and_range(line, words, capsys):
-    from tersely.launch.cli import main
+    from tersely.launch.cli.main import main
 
     with pytest.raises(SystemExit) as stop:
         main(line.split())
@@ -160,7 +160,7 @@ def test_every_path_field_of_trl_is_among_the_path_keys():
     from trl import GRPOConfig
 
     from tersely.rl.config import DERIVED
-    from tersely.rl.trl_fields import LEFT_OUT, NEVER_READ, OF_TRLS_LOSSES
+    from tersely.rl.trl.unused_fields import LEFT_OUT, NEVER_READ, OF_TRLS_LOSSES
 
     refused = {*DERIVED, *NEVER_READ, *OF_TRLS_LOSSES, *LEFT_OUT}
     named = {
@@ -172,13 +172,13 @@ def test_every_path_field_of_trl_is_among_the_path_keys():
 
 
 def test_functions_that_take_a_place_expand_it_too(tmp_path, monkeypatch):
-    from tersely.eval.benchmarks import load_benchmark
-    from tersely.eval.runs import find_records, load_runs
+    from tersely.data import load_problems
+    from tersely.data.benchmarks import load_benchmark
+    from tersely.engines.chat import read_prompting
+    from tersely.engines.models import model_location
+    from tersely.eval.decoding.spec import parse
+    from tersely.eval.run_arrays import find_records, load_runs
     from tersely.eval.seed_runs import split_places
-    from tersely.eval.strategies.spec import parse
-    from tersely.rl.data import load_problems
-    from tersely.rl.models import model_location
-    from tersely.rl.prompting import read_prompting
 
     monkeypatch.setenv("DATA", str(tmp_path))
     (tmp_path / "a.jsonl").write_text('{"problem": "1 + 1", "answer": "2"}\n')

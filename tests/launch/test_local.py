@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tersely.checks import SpecError
-from tersely.launch import local, machine
+from tersely.core.errors import SpecError
+from tersely.launch import local
+from tersely.launch.cli import launch_local
+from tersely.launch.preflight import machine
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
 ROOT = Path(__file__).parents[2]
@@ -35,7 +37,7 @@ def launched(run_dir: Path, rank: str, retries: int = 0) -> subprocess.Popen:
 
 
 def shown(capsys, *arguments: str) -> list[str]:
-    assert local.main([*arguments, "--dry-run"]) == 0
+    assert launch_local.main([*arguments, "--dry-run"]) == 0
     return shlex.split(capsys.readouterr().out)
 
 
@@ -102,13 +104,13 @@ def test_stages_count_in_the_division(capsys, gpus):
 def test_visible_devices_are_respected_and_shown(capsys, monkeypatch):
     monkeypatch.setattr(machine, "driver_gpus", lambda: 8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,2,5")
-    assert local.main(["testbed/alp", "--engine", "vllm_server", "--prompts_per_step", "8", "--dry-run"]) == 0
+    assert launch_local.main(["testbed/alp", "--engine", "vllm_server", "--prompts_per_step", "8", "--dry-run"]) == 0
     said = capsys.readouterr()
     words = shlex.split(said.out)
     assert words[words.index("--training-devices") + 1] == "6,2" and words[words.index("--server-devices") + 1] == "5"
     assert "CUDA_VISIBLE_DEVICES=6,2" in said.err
     with pytest.raises(SpecError, match="--processes: got 4; expected at most 3"):
-        local.main(["testbed/alp", "--processes", "4", "--dry-run"])
+        launch_local.main(["testbed/alp", "--processes", "4", "--dry-run"])
 
 
 def test_an_accelerate_file_of_ones_own_decides_neither_launcher_nor_gpus(capsys, gpus, tmp_path):
@@ -123,7 +125,7 @@ def test_a_recipe_that_is_refused_starts_no_server(gpus, tmp_path):
     gpus(0)
     options = ["--engine", "vllm_server", "--learning_rate", "abc", "--run_dir", str(tmp_path / "run")]
     with pytest.raises(SpecError, match="learning_rate is 'abc'; it must be a number"):
-        local.main(["testbed/alp", *options])
+        launch_local.main(["testbed/alp", *options])
     assert not (tmp_path / "run").exists()
 
 
@@ -144,7 +146,7 @@ def test_the_error_is_repeated_below_the_traceback(tmp_path):
 def test_values_are_data_in_what_is_shown(capsys, gpus):
     gpus(0)
     hostile = "runs/a; rm -rf ~ $(id) `id` 'x'"
-    assert local.main(["testbed/alp", "--dry-run", "--run_dir", hostile]) == 0
+    assert launch_local.main(["testbed/alp", "--dry-run", "--run_dir", hostile]) == 0
     line = capsys.readouterr().out
     assert shlex.split(line)[-1] == hostile and shlex.quote(hostile) in line
 
@@ -163,7 +165,7 @@ def test_a_dry_run_writes_nothing_and_shows_no_secret(capsys, tmp_path, monkeypa
 def test_a_dry_run_refuses_what_the_run_would_refuse(word, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SpecError, match=message):
-        local.main(["testbed/alp", "--dry-run", word])
+        launch_local.main(["testbed/alp", "--dry-run", word])
     assert not capsys.readouterr().out and not list(tmp_path.iterdir())
 
 
@@ -176,7 +178,7 @@ def test_a_dry_run_refuses_what_the_run_would_refuse(word, message, tmp_path, mo
 )
 def test_what_cannot_be_meant_is_said(options, message):
     with pytest.raises(SpecError, match=message):
-        local.main(["testbed/alp", "--dry-run", *options])
+        launch_local.main(["testbed/alp", "--dry-run", *options])
 
 
 def test_output_goes_to_terminal_and_log_and_secrets_to_neither(tmp_path):

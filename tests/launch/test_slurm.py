@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tersely.checks import SpecError
-from tersely.launch.slurm import main, parser, quoted, render, sbatch_word
+from tersely.core.errors import SpecError
+from tersely.launch.cli.launch_slurm import main, parser
+from tersely.launch.slurm import quoted, render, sbatch_word
 
 GOLDEN = Path(__file__).parent / "golden"
 RECIPE = {"model_name_or_path": "testbed", "dataset": "testbed", "run_dir": "/scratch/run", "prompts_per_step": 8}
@@ -201,8 +202,8 @@ def test_without_sbatch_the_message_says_so(tmp_path, monkeypatch):
 
 def test_the_module_that_the_eval_job_calls_is_a_command():
     text = scripts("--gpus-per-node 1 --eval testbed")["eval.sbatch"]
-    assert "python -m tersely.launch.cli eval" in text
-    done = subprocess.run([sys.executable, "-m", "tersely.launch.cli", "evil"], capture_output=True, text=True)
+    assert "python -m tersely.launch.cli.main eval" in text
+    done = subprocess.run([sys.executable, "-m", "tersely.launch.cli.main", "evil"], capture_output=True, text=True)
     assert done.returncode == 2 and "there is no command 'evil'" in done.stderr
 
 

@@ -7,10 +7,11 @@ import json
 import pytest
 import yaml
 
-from tersely.checks import SpecError
 from tersely.configs.load import SLOT_KEYS, load_method, load_recipe
-from tersely.launch import local, slurm, sweep
-from tersely.launch.train import overrides_from
+from tersely.core.errors import SpecError
+from tersely.launch import sweep
+from tersely.launch.cli import launch_local, launch_slurm
+from tersely.launch.cli.parser import overrides_from
 
 
 def runs(*words: str, recipe: str = "testbed/alp") -> dict[str, dict]:
@@ -130,7 +131,7 @@ def test_a_named_run_keeps_its_name_apart_in_services():
 
 
 def test_a_list_for_a_single_run_names_the_launchers(capsys):
-    from tersely.launch.cli import main
+    from tersely.launch.cli.main import main
 
     assert main(["train", "testbed/alp", "--dry-run", "--reward.beta", "0.1,0.2"]) == 2
     assert "tersely launch local" in capsys.readouterr().err
@@ -139,11 +140,11 @@ def test_a_list_for_a_single_run_names_the_launchers(capsys):
 def test_both_launchers_show_the_same_runs(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     words = ["testbed/alp", "--dry-run", "--sweep", "method=alp,grpo", "--seeds", "1,2"]
-    assert local.main(words) == 0
+    assert launch_local.main(words) == 0
     printed = capsys.readouterr()
     names = [f"seed_{seed}-method_{method}" for seed in (1, 2) for method in ("alp", "grpo")]
     assert [line.rpartition("/")[2] for line in printed.out.splitlines()] == names
-    assert slurm.main([*words, "--gpus-per-node", "0"]) == 0
+    assert launch_slurm.main([*words, "--gpus-per-node", "0"]) == 0
     assert all(f"/{name}" in capsys.readouterr().out for name in names[:1])
 
 
@@ -152,7 +153,10 @@ def test_a_local_sweep_trains_each_run_and_reports_over_all(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     tiny = "--max_steps 1 --group_size 2 --prompts_per_step 2 --micro_batch 2 --max_completion_length 8 --save_steps 1"
     words = ["testbed/alp", *tiny.split(), "--run_dir", str(tmp_path / "runs"), "--method", "alp,grpo"]
-    assert local.main([*words, "--eval", "testbed", "--eval-options", "--limit 2 --samples 1 --max-new-tokens 8"]) == 0
+    assert (
+        launch_local.main([*words, "--eval", "testbed", "--eval-options", "--limit 2 --samples 1 --max-new-tokens 8"])
+        == 0
+    )
     for method in ("alp", "grpo"):
         folder = tmp_path / "runs" / f"method_{method}"
         stored = yaml.safe_load((folder / "config.yaml").read_text())

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from tersely.checks import SpecError
-from tersely.components import build
+from tersely.core.build import build
+from tersely.core.errors import SpecError
 
 
 def alp(**parameters):

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tersely.components import build
+from tersely.core.build import build
 
 TERM = build("reward", "arm")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tersely.checks import SpecError
-from tersely.components import build
+from tersely.core.build import build
+from tersely.core.errors import SpecError
 
 
 def test_truncated_rows_leave_the_right_ones_before_the_statistics(make_rollouts):

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tersely.checks import SpecError
-from tersely.components import build
+from tersely.core.build import build
+from tersely.core.errors import SpecError
 
 
 def test_all_one_mode_moves_to_the_other_end(make_rollouts):

@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tersely.components import build
+from tersely.algorithms.objective import take_rows
+from tersely.core.build import build
+from tersely.core.memory import PromptMemory
+from tersely.core.types import Rollouts
 from tersely.rewards import REWARDS
-from tersely.rl.memory import PromptMemory
-from tersely.rl.objective import take_rows
-from tersely.rl.types import Rollouts
 
 CAP = 4096
 MODES = {"autothink": ("think", "no_think"), "adaptthink": ("think", "no_think"), "thinkless": ("short", "think")}

@@ -7,9 +7,9 @@ import math
 
 import pytest
 
-from tersely.checks import SpecError
-from tersely.components import build
-from tersely.rl.memory import PromptMemory
+from tersely.core.build import build
+from tersely.core.errors import SpecError
+from tersely.core.memory import PromptMemory
 
 
 def test_adlp_follows_the_batch_accuracy_and_stops_at_zero(make_rollouts):

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tersely.checks import SpecError
-from tersely.components import build
+from tersely.core.build import build
+from tersely.core.errors import SpecError
 
 
 def test_malformed_rows_right_or_wrong(make_rollouts):

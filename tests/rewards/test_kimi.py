@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tersely.checks import SpecError
-from tersely.components import build
+from tersely.core.build import build
+from tersely.core.errors import SpecError
 
 
 def test_nothing_before_the_warm_up_ends(make_rollouts):

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tersely.checks import SpecError
-from tersely.components import build
+from tersely.core.build import build
+from tersely.core.errors import SpecError
 
 
 def test_a_row_without_a_budget_is_worth_its_verdict(make_rollouts):

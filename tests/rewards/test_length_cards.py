@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from tersely.components import build
-from tersely.rl.memory import PromptMemory
-from tersely.rl.types import Rollouts
+from tersely.core.build import build
+from tersely.core.memory import PromptMemory
+from tersely.core.types import Rollouts
 
 L, C = [1000, 2000, 3000, 4000], [1, 1, 0, 1]
 

@@ -9,9 +9,9 @@ import statistics as st
 import pytest
 import torch
 
-from tersely.components import build
-from tersely.rl.memory import PromptMemory
-from tersely.rl.types import Rollouts
+from tersely.core.build import build
+from tersely.core.memory import PromptMemory
+from tersely.core.types import Rollouts
 
 NAN = math.nan
 MODES = {"autothink": ["think", "no_think"], "adaptthink": ["think", "no_think"], "thinkless": ["short", "think"]}

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from tersely.checks import SpecError
-from tersely.components import build
-from tersely.rl.memory import PromptMemory
+from tersely.core.build import build
+from tersely.core.errors import SpecError
+from tersely.core.memory import PromptMemory
 
 
 def test_da_dler_counts_what_is_inside_the_hard_limit(make_rollouts):

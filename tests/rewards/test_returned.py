@@ -9,14 +9,14 @@ from typing import ClassVar
 import pytest
 import torch
 
-from tersely.checks import SpecError
-from tersely.launch.preflight_rollouts import size_findings, term_sizes
+from tersely.algorithms.checks import made_up_group
+from tersely.algorithms.objective import Objective
+from tersely.algorithms.rehearsal import rehearse
+from tersely.core.errors import SpecError
+from tersely.core.reward_sum import RewardSum
+from tersely.launch.preflight.trial_rollouts import size_findings, term_sizes
 from tersely.rewards.alp import ALP
-from tersely.rewards.sum import RewardSum
-from tersely.rewards.trl_reward import for_trl
-from tersely.rl.objective import Objective
-from tersely.rl.rehearsal import rehearse
-from tersely.rl.validate import made_up_group
+from tersely.rl.for_trl import for_trl
 
 
 async def later(rollouts):

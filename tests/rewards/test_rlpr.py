@@ -8,9 +8,9 @@ import math
 import pytest
 import torch
 
-from tersely.components import build
+from tersely.core.build import build
+from tersely.core.types import Rollouts
 from tersely.rewards.rlpr import RLPR, mean_probability, repeats
-from tersely.rl.types import Rollouts
 
 
 def rollouts(score, base, formed, repeated, correct=None) -> Rollouts:

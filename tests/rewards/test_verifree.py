@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from tersely.components import build
+from tersely.core.build import build
+from tersely.core.types import Rollouts
 from tersely.rewards.verifree import VeriFree
-from tersely.rl.types import Rollouts
 
 
 def rollouts(probabilities, tokens) -> Rollouts:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from transformers import TrainerCallback
 
-from tersely.checks import SpecError
-from tersely.launch.train import check_stage
-from tersely.rl import checkpoint
+from tersely.core.errors import SpecError
+from tersely.rl.checkpoints import manifest as checkpoint
+from tersely.rl.run import check_stage
 from tersely.rl.stages import stages_of
 
 FLOOR = {"name": "accuracy_floor", "base": 1.0, "delta": 0.0, "window": 1, "step": 2.0, "collapse": None}

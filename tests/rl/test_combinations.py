@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tersely.algorithms import ADVANTAGES, POLICIES
-from tersely.algorithms.aggregate import AGGREGATES, aggregate
-from tersely.components import build
+from tersely.core.aggregate import AGGREGATES, aggregate
+from tersely.core.build import build
+from tersely.core.types import TokenBatch
 from tersely.launch.tables import _batch
 from tersely.rewards import REWARDS
-from tersely.rl.types import TokenBatch
 
 ROWS, TOKENS = 12, 24
 

@@ -11,11 +11,11 @@ from typing import ClassVar
 import pytest
 import torch
 
-from tersely.checks import SpecError
+from tersely.algorithms.objective import Objective
+from tersely.algorithms.rehearsal import rehearse
+from tersely.core.errors import SpecError
+from tersely.core.types import Rollouts, TokenBatch
 from tersely.launch.tables_fields import FieldText, field_texts
-from tersely.rl.objective import Objective
-from tersely.rl.rehearsal import rehearse
-from tersely.rl.types import Rollouts, TokenBatch
 
 SEEN: dict[str, object] = {}
 DTYPES = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from tersely.rl.engine import Generation
-from tersely.rl.resample_stream import can_stream
-from tersely.rl.vllm_stream import Stream
+from tersely.engines.base import Generation
+from tersely.engines.server.scheduler import Stream
+from tersely.rl.rollouts.resample import can_stream
 
 MIXED = {"filter": "mixed_groups", "group_size": 2, "prompts_per_step": 8, "reward": "correctness"}
 

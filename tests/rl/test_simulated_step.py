@@ -7,38 +7,35 @@ every rank. Sizes, caps and limits are those of the shipped GPU recipes.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import time
 import tracemalloc
 from collections import deque
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from support import simulated
 
 from tersely.configs.load import list_recipes, load_recipe
-from tersely.launch import planning
-from tersely.launch.memory import Shape
-from tersely.launch.outline import CALM
-from tersely.rl import deadlines, resample, vllm_stream
-from tersely.rl import facts as facts_module
+from tersely.core.memory import PromptMemory
+from tersely.core.types import RolloutPlan
+from tersely.engines.base import Generation
+from tersely.engines.server import scheduler as vllm_stream
+from tersely.engines.server.engine import ServerEngine
+from tersely.launch.preflight import time_estimate as planning
+from tersely.launch.preflight.memory_estimate import Shape
+from tersely.launch.preflight.outline import CALM
+from tersely.rl import watchdog
 from tersely.rl.config import grpo_config, split_recipe
-from tersely.rl.engine import Generation
-from tersely.rl.facts import rollouts_from_facts
-from tersely.rl.memory import PromptMemory
-from tersely.rl.planned_update import PlannedUpdate
-from tersely.rl.prompt_rows import PromptRows
-from tersely.rl.resample import gathered_facts
-from tersely.rl.rollout import RolloutRound, Template
-from tersely.rl.types import RolloutPlan
-from tersely.rl.vllm_server import ServerEngine
-
-spec = importlib.util.spec_from_file_location("simulated", Path(__file__).parent / "simulated.py")
-simulated = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(simulated)
+from tersely.rl.rollouts import record as facts_module
+from tersely.rl.rollouts import resample
+from tersely.rl.rollouts.prompt_rows import PromptRows
+from tersely.rl.rollouts.record import rollouts_from_facts
+from tersely.rl.rollouts.resample import gathered_facts
+from tersely.rl.rollouts.rollout import RolloutRound, Template
+from tersely.rl.update.micro_batches import PlannedUpdate
 
 ROWS, PROMPT = 8192, 200
 SHAPES = {
@@ -255,10 +252,10 @@ def test_every_gpu_recipe_makes_progress_within_its_deadline(name, monkeypatch, 
 def given_up(step, deadline, folder, monkeypatch):
     """Does the watch of a rank end this run? Its real rule, fed with the beats of all ranks."""
     clock, ranks = SimpleNamespace(now=0.0), step.simulation.ranks
-    monkeypatch.setattr(deadlines, "time", SimpleNamespace(monotonic=lambda: clock.now, time=lambda: clock.now))
-    monkeypatch.setattr(deadlines, "write_json", lambda path, value: path.write_text(json.dumps(value)))
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: clock.now, time=lambda: clock.now))
+    monkeypatch.setattr(watchdog, "write_json", lambda path, value: path.write_text(json.dumps(value)))
     folder.mkdir()
-    watches = [deadlines.Watch(folder, deadline, rank, ranks) for rank in range(ranks)]
+    watches = [watchdog.Watch(folder, deadline, rank, ranks) for rank in range(ranks)]
     slowest = max(range(ranks), key=lambda rank: step.longest_gap({rank}))
     mine, left, ended = watches[slowest], [deque(beats) for beats in step.simulation.beats], []
 

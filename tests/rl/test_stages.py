@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tersely.checks import SpecError
-from tersely.rl import checkpoint
-from tersely.rl.objective import Objective
-from tersely.rl.run_dir import MetricsFile
+from tersely.algorithms.objective import Objective
+from tersely.core.errors import SpecError
+from tersely.rl.checkpoints import manifest as checkpoint
+from tersely.rl.recording.run_files import MetricsFile
 from tersely.rl.stages import carried_state, publish, stages_of
 
 TWO = [

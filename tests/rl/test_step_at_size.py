@@ -11,11 +11,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tersely.rl.facts import RowFacts, group_metrics, rollouts_from_facts
-from tersely.rl.memory import PromptMemory
-from tersely.rl.objective import Objective
-from tersely.rl.order import PromptStream
-from tersely.rl.planned_update import cut, windows_of
+from tersely.algorithms.objective import Objective
+from tersely.core.memory import PromptMemory
+from tersely.rl.rollouts.prompt_sampler import PromptStream
+from tersely.rl.rollouts.record import RowFacts, group_metrics, rollouts_from_facts
+from tersely.rl.update.micro_batches import cut, windows_of
 
 GROUP, CAP, UPDATES = 16, 8192, 4
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tersely.rl.types import RolloutPlan
+from tersely.core.types import RolloutPlan
 
 
 def one_batch(trainer):
@@ -201,8 +201,8 @@ def reporting(make_trainer):
 
 
 def test_the_gap_that_stops_a_run_is_that_of_all_ranks(reporting, monkeypatch):
-    from tersely.rl import old_policy as module
-    from tersely.rl.engine_gap import StaleEngineError
+    from tersely.engines.base import StaleEngineError
+    from tersely.rl.update import old_logprobs as module
 
     gather = module.gather_object
 

@@ -76,7 +76,8 @@ def test_a_training_is_judged_by_its_own_records(tmp_path, rows, problem):
 @pytest.mark.parametrize("name", [name for name in gpu.checks() if name.startswith("train_")])
 def test_every_training_is_one_that_its_recipe_allows(name, tmp_path):
     from tersely.configs.load import load_recipe
-    from tersely.launch.train import check_recipe, overrides_from
+    from tersely.launch.cli.parser import overrides_from
+    from tersely.rl.run import check_recipe
 
     _, _, recipe, *options = gpu.checks()[name]
     check_recipe(load_recipe(recipe, overrides_from([*options, "--run_dir", str(tmp_path / "run")])), 1)

@@ -5,8 +5,9 @@ import re
 import pytest
 import torch
 
+from tersely.launch.cli.testbed_make import main
 from tersely.testbed import make as making
-from tersely.testbed.make import LONGEST, batches, examples, main, make
+from tersely.testbed.make import LONGEST, batches, examples, make
 from tersely.testbed.tasks import split_of
 from tersely.testbed.tokenizer import build_tokenizer
 from tersely.testbed.traces import MIXTURE

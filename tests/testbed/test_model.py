@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from tersely.rl.models import load_tokenizer
+from tersely.engines.models import load_tokenizer
 from tersely.testbed import model_path
 from tersely.testbed.measure import attempts, boxed
 from tersely.testbed.neutral import CLOSED, PREFILLS

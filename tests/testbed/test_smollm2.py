@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from tersely.checks import SpecError
+from tersely.core.errors import SpecError
 from tersely.testbed import smollm2
 
 
@@ -82,7 +82,7 @@ def test_the_converted_model_answers_and_stops():
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tersely.rl.models import load_tokenizer
+    from tersely.engines.models import load_tokenizer
 
     tokenizer = load_tokenizer(str(folder))
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")

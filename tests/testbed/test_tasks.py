@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tersely.checks import SpecError
+from tersely.core.errors import SpecError
 from tersely.testbed.tasks import LEVELS, SPLITS, problem_at, problems, split_of, stream, terms_of, testbed_dataset
 
 testbed_dataset.__test__ = False  # its name begins with "test"; it is none

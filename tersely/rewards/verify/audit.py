@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tersely.checks import require_range
+from tersely.core.errors import require_range
 from tersely.rewards.verify.verdict import Verdict
 
 Grader = Callable[[str, str], bool | None]

@@ -13,9 +13,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from tersely.checks import SpecError, check_fields, nearest, typed
-from tersely.rewards.verify.hybrid import JudgedVerifier
-from tersely.rewards.verify.judge import Judge
+from tersely.core.errors import SpecError, check_fields, nearest, typed
+from tersely.rewards.verify.judge.client import Judge
+from tersely.rewards.verify.judge.judged_verifier import JudgedVerifier
 from tersely.rewards.verify.verifier import Verifier
 
 _HYBRID = ("require_boxed", "extra_keys")

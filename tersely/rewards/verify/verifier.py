@@ -9,14 +9,14 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from tersely.checks import require_choice, require_range
-from tersely.rewards.verify.bombs import bomb
+from tersely.core.errors import require_choice, require_range
 from tersely.rewards.verify.cache import Cache
-from tersely.rewards.verify.extract import CONTRACTS, find_answer
-from tersely.rewards.verify.fast import decide_fast, gold_text, restated
-from tersely.rewards.verify.policy import Policy
-from tersely.rewards.verify.pool import Pool
+from tersely.rewards.verify.compare.cost_limits import bomb
+from tersely.rewards.verify.compare.quick import decide_fast, gold_text, restated
+from tersely.rewards.verify.extract.find import CONTRACTS, find_answer
+from tersely.rewards.verify.options import Policy
 from tersely.rewards.verify.verdict import Verdict
+from tersely.rewards.verify.workers.pool import Pool
 
 _MEGABYTE = 1 << 20
 _TRANSIENT = ("crash", "budget", "no_worker")  # not remembered: another try may decide

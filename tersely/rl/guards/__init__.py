@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tersely.rl.guards.stopped import RunStopped
+from tersely.rl.errors import RunStopped
 
 __all__ = ["RunStopped"]

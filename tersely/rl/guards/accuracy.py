@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, ClassVar
 
-from tersely.checks import require_range
-from tersely.rl.guards.guard import Share
+from tersely.core.errors import require_range
+from tersely.rl.guards.base import Share
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, isfinite
 
-from tersely.rl.guards.stopped import RunStopped
+from tersely.rl.errors import RunStopped
 
 
 def check_loss(loss: Tensor, step: int) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, ClassVar
 
-from tersely.checks import require_range
-from tersely.rl.guards.guard import Counting
+from tersely.core.errors import require_range
+from tersely.rl.guards.base import Counting
 
 TOKENS = "efficiency/tokens_mean"
 CAP_SHARE = "efficiency/cap_share"

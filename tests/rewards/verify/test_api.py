@@ -15,7 +15,7 @@ ORDERS = [
     "import tersely.rewards\nverify = tersely.rewards.verify",
     "from tersely.rewards.verify.verifier import Verifier as V\nfrom tersely.rewards import verify",
     "from tersely.rewards.verify import verify",
-    "import tersely.rewards.verify.extract\nimport tersely.rewards\nverify = tersely.rewards.verify",
+    "import tersely.rewards.verify.extract.find\nimport tersely.rewards\nverify = tersely.rewards.verify",
 ]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tersely.rewards import Verifier
 from tersely.rewards.verify.build import make_verifier
-from tersely.rewards.verify.hybrid import JudgedVerifier
+from tersely.rewards.verify.judge.judged_verifier import JudgedVerifier
 
 JUDGE = {"url": "http://127.0.0.1:9/v1", "model": "tiny", "format": "compass"}
 

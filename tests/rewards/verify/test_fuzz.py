@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tersely.rewards.verify.bombs import bomb
-from tersely.rewards.verify.extract import CONTRACTS, find_answer
-from tersely.rewards.verify.fast import decide_fast
-from tersely.rewards.verify.policy import Policy
+from tersely.rewards.verify.compare.cost_limits import bomb
+from tersely.rewards.verify.compare.quick import decide_fast
+from tersely.rewards.verify.extract.find import CONTRACTS, find_answer
+from tersely.rewards.verify.options import Policy
 
 PIECES = [
     *(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tersely.rewards.verify.guard import MASTER_KEYS
-from tersely.rewards.verify.hybrid import JudgedVerifier
-from tersely.rewards.verify.judge import Judge
+from tersely.rewards.verify.judge.client import Judge
+from tersely.rewards.verify.judge.input_filter import MASTER_KEYS
+from tersely.rewards.verify.judge.judged_verifier import JudgedVerifier
 
 pytestmark = pytest.mark.vllm
 GOLDS = ("x^2+1", "\\frac{2}{3}", "\\text{blue}")
@@ -17,7 +17,7 @@ QUESTION = "What is it?"
 def server(tmp_path_factory):
     """The embedded model. It was not made to judge, so most of what it says is no verdict."""
     pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
-    from tersely.rl.vllm_launch import VLLMServer
+    from tersely.engines.server.launch import VLLMServer
     from tersely.testbed import model_path
 
     with VLLMServer(str(model_path()), tmp_path_factory.mktemp("judge") / "server.log", deadline_s=300) as server:
@@ -30,7 +30,7 @@ def judge(server, **options) -> Judge:
 
 
 def server_model(server) -> str:
-    from tersely.rl.http_json import call
+    from tersely.core.http import call
 
     return call(server.address, "/v1/models", timeout_s=30)["data"][0]["id"]
 

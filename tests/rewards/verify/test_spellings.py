@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tersely.rewards import Verifier
-from tersely.rewards.verify.extract import find_answer
-from tersely.rewards.verify.probe import probe
-from tersely.rewards.verify.text import tidy
+from tersely.rewards.verify.compare.numeric import probe
+from tersely.rewards.verify.extract.find import find_answer
+from tersely.rewards.verify.normalize.latex import tidy
 
 TABLE = json.loads((Path(__file__).parent / "spellings.json").read_text())
 

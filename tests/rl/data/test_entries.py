@@ -2,7 +2,7 @@
 
 import pytest
 
-from tersely.rl.data import DataError, entry_names, load_problems_with_card, parse_sources
+from tersely.data import DataError, entry_names, load_problems_with_card, parse_sources
 
 DAPO = (
     "Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer "

@@ -1,0 +1,47 @@
+"""Batch whitening: rewards centred on their group, then standardised over the whole generation batch.
+
+Paper: arXiv 2501.03262 (REINFORCE++-baseline), as used by DLER, arXiv 2510.15110.
+    a_i = r_i - group mean;   A_i = (a_i - m) / (s + epsilon)
+    m = sum q a / sum q,   s^2 = sum q (a - m)^2 / (sum q - 1)      over all decided rows of the batch
+Symbols: q_i = 1 (`weighting: sequence`) or L_i, sampled tokens (`token`, which is what the released code does: it
+    whitens over response tokens); epsilon (no unit).
+Against GRPO: one spread for the batch in place of one a prompt, so a nearly homogeneous group is not blown up.
+Degenerate: fewer than two decided rows, or no spread in the batch -> 0. Groups of K = 1 centre to 0 and stay in.
+    Undecided -> 0.
+Traps: m and s are those of the gathered batch; computed on one rank they are another method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from tersely.algorithms.advantages.common import EQUAL, centred, flat
+from tersely.core.errors import require_choice, require_range
+from tersely.core.group_stats import lengths
+from tersely.core.types import Rollouts
+
+
+@dataclass(frozen=True)
+class BatchWhitened:
+    scope: ClassVar[str] = "batch"
+
+    epsilon: float = 1e-4
+    weighting: Literal["sequence", "token"] = "sequence"
+
+    def __post_init__(self):
+        require_range("batch_whitened.epsilon", self.epsilon, at_least=0)
+        require_choice("batch_whitened.weighting", self.weighting, ("sequence", "token"))
+
+    def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
+        gap, known = centred(rewards, rollouts.group_size)
+        weight = torch.where(known, lengths(rollouts) if self.weighting == "token" else 1.0, 0.0)
+        total = weight.sum()
+        if known.sum() < 2 or total <= 1 or gap.amax() - gap.amin() <= EQUAL:
+            return torch.zeros_like(rewards, dtype=torch.float32)
+        gap = gap - (weight * gap).sum() / total
+        std = ((weight * gap.square()).sum() / (total - 1)).sqrt()
+        return flat(torch.where(known, gap / (std + self.epsilon), 0.0))

@@ -1,0 +1,46 @@
+"""What the group advantages share: rewards centred on their group, and their spread.
+
+Shapes: rewards (N,), N = P * K -> (P, K) float64. nan rewards (undecided) enter no statistic and come out as 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tersely.core.group_stats import grouped, mean_of, std_of
+
+EQUAL = 1e-8
+"""Rewards closer together than this are equal: what is left is rounding, and no signal."""
+
+
+def centred(rewards: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
+    """(P, K) reward minus group mean, 0 where unknown or where the group carries no signal; and the known rows."""
+    r = grouped(rewards, group_size)
+    known = ~r.isnan()
+    gap = torch.where(known, r - mean_of(r, known), 0.0)
+    signal = (known.sum(1, keepdim=True) > 1) & (gap.amax(1, keepdim=True) - gap.amin(1, keepdim=True) > EQUAL)
+    return torch.where(signal, gap, 0.0), known
+
+
+def spread(gap: Tensor, known: Tensor, *, sample: bool = True) -> Tensor:
+    """(P, 1) standard deviation of centred rewards over the known rows, 0 where the group carries no signal."""
+    return std_of(gap, known, sample=sample).nan_to_num(0.0)
+
+
+def flat(values: Tensor) -> Tensor:
+    """(P, K) float64 -> (N,) float32."""
+    return values.flatten().float()
+
+
+def group_zscores(rewards: Tensor, group_size: int, epsilon: float, *, sample: bool = True) -> Tensor:
+    """(P, K) float64 (R - mean) / (std + epsilon); 0 for nan, for one row and for equal rewards."""
+    gap, known = centred(rewards, group_size)
+    std = spread(gap, known, sample=sample)
+    return torch.where(std > 0, gap / (std + epsilon).clamp(min=1e-30), 0.0)
+
+
+def carries_signal(rewards: Tensor, group_size: int) -> Tensor:
+    """(P, 1) bool: at least two finite rewards, and they differ."""
+    gap, _ = centred(rewards, group_size)
+    return (gap != 0).any(1, keepdim=True)

@@ -1,0 +1,50 @@
+"""GRPO-LEAD, the advantage: hard prompts count more for what went right, easy ones for what went wrong.
+
+Paper: arXiv 2504.09696. From secondary sources; the constants: verify before calling them the paper's.
+    w(x) = low + (high - low) / (1 + exp(steepness (x - midpoint)))
+    A = group z-score ;   A w(p) where A > 0 ,   A w(1 - p) elsewhere
+Symbols: p solve rate of the raw verdicts; sample std; low, high, steepness (no unit); midpoint a share.
+Against GRPO: the z-score, weighted by difficulty.
+Degenerate: as `group_zscore`: all right, all wrong with equal rewards, K = 1, zero spread -> 0. One right: w(1/K).
+    All truncated: by the verdicts. Undecided -> 0.
+Traps: an all-right group under the reward of the same name still has spread, with weight w(1) = 0.48.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tersely.algorithms.advantages.common import centred, flat, spread
+from tersely.core.errors import require_range
+from tersely.core.group_stats import solve_rate
+from tersely.core.types import Rollouts
+
+
+@dataclass(frozen=True)
+class GRPOLead:
+    low: float = 0.4
+    high: float = 1.5
+    midpoint: float = 0.75
+    steepness: float = 10.0
+    epsilon: float = 1e-4
+
+    def __post_init__(self):
+        require_range("grpo_lead.low", self.low, at_least=0)
+        require_range("grpo_lead.high", self.high, at_least=self.low)
+        require_range("grpo_lead.midpoint", self.midpoint, at_least=0, at_most=1)
+        require_range("grpo_lead.steepness", self.steepness, at_least=0)
+        require_range("grpo_lead.epsilon", self.epsilon, at_least=0)
+
+    def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
+        gap, known = centred(rewards, rollouts.group_size)
+        std = spread(gap, known)
+        score = torch.where(std > 0, gap / (std + self.epsilon).clamp(min=1e-30), 0.0)
+        rate = solve_rate(rollouts)
+        weight = torch.where(score > 0, self._weight(rate), self._weight(1 - rate))
+        return flat(torch.where(known & (score != 0), score * weight, 0.0))
+
+    def _weight(self, x: Tensor) -> Tensor:
+        return self.low + (self.high - self.low) * torch.sigmoid(-self.steepness * (x - self.midpoint))

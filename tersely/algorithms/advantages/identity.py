@@ -1,0 +1,23 @@
+"""Identity: a rollout's reward is its advantage.
+
+Paper: none; REINFORCE without a baseline.
+    A_i = r_i ,   0 where the reward is nan
+Symbols: r_i reward (no unit).
+Against GRPO: no comparison within the group; for rewards that carry their own baseline.
+Degenerate: all right, all wrong, K = 1, zero spread: the reward itself. Undecided -> 0.
+Traps: with a 0/1 reward nothing ever pushes down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tersely.core.types import Rollouts
+
+
+@dataclass(frozen=True)
+class Identity:
+    def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
+        return rewards.nan_to_num(0.0).float()

@@ -1,0 +1,47 @@
+"""Reference baseline: a rollout's reward against a number that the prompt brought along.
+
+Paper: arXiv 2505.13417 (AdaptThink), whose number is the mean of 16 samples drawn before training.
+    A_i = r_i - memory[prompt][field]
+Symbols: r_i reward (no unit); the record `field` of the prompt, on the reward's scale.
+Against GRPO: the baseline does not move with the policy, and the group plays no part.
+Degenerate: all right, all wrong, K = 1, zero spread: the difference to the reference. No record: the mean of the group's
+    decided rows (`missing: group_mean`), or an error (`missing: error`). No decided row -> 0. Undecided -> 0.
+Traps: as the policy improves nearly every advantage is positive; records must cover the prompts of the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tersely.algorithms.advantages.common import centred, flat
+from tersely.core.errors import SpecError, require_choice
+from tersely.core.group_stats import group_ids, grouped, remembered
+from tersely.core.types import Rollouts
+
+
+@dataclass(frozen=True)
+class ReferenceBaseline:
+    field: str = "reference_accuracy"
+    missing: Literal["group_mean", "error"] = "group_mean"
+
+    def __post_init__(self):
+        if not self.field:
+            raise SpecError("reference_baseline.field is empty; name the record of the prompt memory that holds it")
+        require_choice("reference_baseline.missing", self.missing, ("group_mean", "error"))
+
+    def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
+        gap, known = centred(rewards, rollouts.group_size)
+        reference = remembered(rollouts, self.field)
+        lost = (reference.isnan() & known.any(1, keepdim=True)).flatten()
+        if self.missing == "error" and lost.any():
+            prompt = group_ids(rollouts)[int(lost.nonzero()[0])]
+            raise ValueError(
+                f"reference_baseline: {int(lost.sum())} prompts of the batch have no {self.field!r} in memory, the first "
+                f"is {prompt}; load the records before training, or set missing: group_mean"
+            )
+        r = grouped(rewards, rollouts.group_size)
+        return flat(torch.where(known, torch.where(reference.isnan(), gap, r - reference), 0.0))

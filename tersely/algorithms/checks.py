@@ -1,0 +1,287 @@
+"""Pairs that make no sense, said before the run starts: what cannot work is an error, what does nothing a warning.
+
+What a component does is found by trying it on a few made-up tokens, so that components from outside the package are judged
+by the same rules.
+"""
+
+from __future__ import annotations
+
+import collections
+import copy
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersely.algorithms.losses.wrapper import policy_chain
+from tersely.algorithms.objective import Objective
+from tersely.core.errors import SpecError
+from tersely.core.types import Rollouts, TokenBatch
+
+MIXED = (1.0, 0.0, 1.0, 0.0)
+
+
+def warnings_of(
+    objective: Objective,
+    *,
+    ratio_is_one: bool = False,
+    engine: str = "transformers",
+    top_p: float = 1.0,
+    group_size: int = 8,
+) -> list[str]:
+    """What the user should know of this combination. Raises `SpecError` for one that cannot run.
+
+    `ratio_is_one`: the recipe takes one optimizer step per generation batch without stating so. `group_size`: rollouts of a
+    prompt.
+    """
+    check_sampler_correction(objective, engine)
+    return [
+        *_schedule(objective.policy, ratio_is_one),
+        *_credit(objective.advantage, objective.policy),
+        *_wrappers(objective.policy),
+        *_filter(objective, group_size),
+        *_sampling(objective, top_p),
+        *_floor(objective),
+        *_normalised_twice(objective, group_size),
+        *_controllers(objective),
+    ]
+
+
+def check_sampler_correction(objective: Objective, engine: str) -> None:
+    """It divides by the engine's log-probs: an engine without any leaves it nothing to divide by."""
+    if engine == "transformers" and _find(objective.policy, "SamplerCorrection"):
+        raise SpecError(
+            "policy sampler_correction needs the log-probs of the rollout engine, and engine transformers samples from "
+            "the trained model itself and reports none; take the wrapper away, or use engine: vllm"
+        )
+
+
+def _floor(objective: Objective) -> list[str]:
+    """A weight on the length term that the advantage divides out again."""
+    hidden = type(objective.advantage).__name__ == "GroupZScore"
+    if not hidden or not any(hasattr(controller, "apply_reward") for controller in objective.controllers):
+        return []
+    return [
+        "a group z-score does not see a weight on the length term where a group is all right or all wrong, so a controller of "
+        "that weight acts in mixed groups alone; use advantage group_mean, rloo or batch_whitened"
+    ]
+
+
+def _normalised_twice(objective: Objective, group_size: int) -> list[str]:
+    """A reward that forgets how far lengths are apart, under an advantage that forgets how far rewards are."""
+    if getattr(objective.advantage, "scope", "group") == "batch":
+        return []
+    near = dataclasses.replace(made_up_group((1.0,) * group_size, 1_000_000), progress=1.0)
+    far = dataclasses.replace(near, length=1000 + 50 * near.length)
+    turned = dataclasses.replace(near, length=near.length.flip(0))
+    try:
+        reward, stretched, other = (copy.deepcopy(objective.reward)(group) for group in (near, far, turned))
+        small, large = (copy.deepcopy(objective.advantage)(factor * reward, near) for factor in (1, 2))
+    except Exception:  # a user's code can raise anything
+        return []
+    reads_lengths = not torch.allclose(reward, other, atol=1e-6) and bool(small.any())
+    forgets = torch.allclose(reward, stretched, atol=1e-4) and torch.allclose(small, large, rtol=0.02, atol=1e-4)
+    if not (reads_lengths and forgets):
+        return []
+    names = "+".join(objective.reward.names), type(objective.advantage).__name__
+    return [
+        "reward {} divides lengths by their spread, and advantage {} divides rewards by theirs: among right answers a "
+        "difference of one token counts as much as one of a thousand. Use advantage group_mean, rloo or batch_whitened".format(
+            *names
+        )
+    ]
+
+
+def _controllers(objective: Objective) -> list[str]:
+    """Controllers whose value acts on nothing in this policy."""
+    found = []
+    for controller in objective.controllers:
+        if not hasattr(controller, "apply"):
+            continue
+        moved = copy.deepcopy(controller)
+        moved.value = controller.value + 1
+        if moved.apply(objective.policy) == objective.policy:
+            names = type(controller).__name__, type(objective.policy).__name__
+            found.append(
+                "controller {} acts on nothing in policy {}: entropy_clip moves the bounds of clip and clip_cov, ares_kl the "
+                "beta of window_kl".format(*names)
+            )
+    return found
+
+
+def _schedule(policy: Any, ratio_is_one: bool) -> list[str]:
+    if not ratio_is_one or not bounds_the_ratio(policy):
+        return []
+    name = type(policy).__name__
+    same = " (it is then the same as clip)" if name != "Clip" and equals_clip_at_ratio_one(policy) else ""
+    return [
+        "updates_per_batch is 1 by default: old and current policy are the same at the only optimizer step of a batch, every "
+        f"ratio is 1, and the bounds of the policy do nothing{same}. Set updates_per_batch or num_iterations above 1 to use "
+        "them, or write updates_per_batch: 1 to confirm it"
+    ]
+
+
+def bounds_the_ratio(policy: Any) -> bool:
+    """Does the loss limit how far the ratio moves: is its gradient neither the plain one nor that times the ratio?
+
+    Asked of the innermost policy: a wrapper adds terms of its own.
+    """
+    inner = list(policy_chain(policy))[-1]
+    for sign in (1.0, -1.0):
+        advantage = torch.full((4, 64), sign)
+        plain = _gradients(inner, advantage, moved=0.0)[0]
+        for moved in (3.0, -3.0):
+            found = _gradients(inner, advantage, moved=moved)[0]
+            free = (plain, plain * math.exp(moved))
+            if not any(torch.allclose(found, expected, rtol=1e-3, atol=1e-5) for expected in free):
+                return True
+    return False
+
+
+def ignored_warmup(values: Mapping[str, Any]) -> list[str]:
+    """A schedule that has no warmup, given one. `values`: TRL's keys of a recipe."""
+    import inspect
+
+    from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
+
+    name, steps = str(values.get("lr_scheduler_type", "linear")), values.get("warmup_steps") or 0
+    makers = {kind.value: make for kind, make in TYPE_TO_SCHEDULER_FUNCTION.items()}
+    if not steps or name not in makers or "num_warmup_steps" in inspect.signature(makers[name]).parameters:
+        return []
+    return [
+        f"warmup_steps: got {steps}, and lr_scheduler_type {name} has no warmup: the learning rate starts at its full value. "
+        "Use lr_scheduler_type: constant_with_warmup, or leave warmup_steps out"
+    ]
+
+
+def _credit(advantage: Any, policy: Any) -> list[str]:
+    part = next((part for part in policy_chain(policy) if averages_credit(part)), None)
+    if part is None or not is_token_level(advantage):
+        return []
+    return [
+        f"advantage {type(advantage).__name__} gives every token its own credit, and policy {type(part).__name__} has one "
+        "ratio a sequence: the credit is averaged away. Use {name: gspo, form: token}, or a policy with token ratios"
+    ]
+
+
+def _wrappers(policy: Any) -> list[str]:
+    """A wrapper that acts twice, or a KL that the mask around it takes away."""
+    names = [type(part).__name__ for part in policy_chain(policy)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    found = [f"policy {name} stands twice in the chain of wrappers, so it acts twice; take one away" for name in twice]
+    if "HighEntropyMask" in names and "KLPenalty" in names[names.index("HighEntropyMask") :]:
+        found.append(
+            "kl_penalty inside high_entropy_mask holds the kept tokens alone; put it around the mask to hold every token"
+        )
+    return found
+
+
+def _filter(objective: Objective, group_size: int) -> list[str]:
+    """A filter that keeps no group, or only groups whose advantage is 0 everywhere."""
+    name = type(objective.filter).__name__
+    verdicts = ((1.0,) * right + (0.0,) * (group_size - right) for right in range(group_size + 1))
+    kept = [group for group in map(made_up_group, verdicts) if bool(objective.filter(group).any())]
+    if not kept:
+        return [
+            f"filter {name} keeps no group of {group_size} rollouts, whatever the share of right ones: nothing would train"
+        ]
+    if any(_carries_signal(objective, group) for group in kept):
+        return []
+    return [
+        f"filter {name} keeps only groups in which advantage {type(objective.advantage).__name__} is 0 for every rollout: "
+        "nothing would train. Use filter mixed_groups, or a reward that tells the rollouts of such a group apart"
+    ]
+
+
+def _carries_signal(objective: Objective, group: Rollouts) -> bool:
+    """Has some rollout of this group an advantage? Taken for granted where a component needs more than a made-up group."""
+    try:
+        return bool(copy.deepcopy(objective).score(group).advantage.any())
+    except Exception:  # a user's code can raise anything
+        return True
+
+
+def _sampling(objective: Objective, top_p: float) -> list[str]:
+    if type(objective.sampling).__name__ == "FixedSampling":
+        return []
+    found = []
+    correction = _find(objective.policy, "SamplerCorrection")
+    if correction is not None and correction.mode.startswith("sequence"):
+        found.append(
+            f"sampler_correction {correction.mode} with an adaptive temperature: the token corrections add up over a "
+            "sequence, and long answers are dropped. Use mode: token_truncate"
+        )
+    if top_p < 1:
+        found.append(
+            f"top_p is {top_p} with a temperature that follows entropy: the cut hides what the temperature opens"
+        )
+    return found
+
+
+def _find(policy: Any, name: str) -> Any:
+    return next((part for part in policy_chain(policy) if type(part).__name__ == name), None)
+
+
+def made_up_group(correct: tuple[float, ...], max_length: int = 64) -> Rollouts:
+    """One group of made-up rollouts, with everything that a component may ask for."""
+    rows, draw = len(correct), torch.Generator().manual_seed(0)
+    return Rollouts(
+        group_size=rows,
+        prompt_id=["probe"] * rows,
+        correct=torch.tensor(correct),
+        length=torch.arange(3, 3 + rows),
+        truncated=torch.zeros(rows, dtype=torch.bool),
+        max_length=max_length,
+        thinking_length=torch.arange(2, 2 + rows),
+        well_formed=torch.ones(rows, dtype=torch.bool),
+        token_ids=torch.randint(0, 9, (rows, 3 + rows), generator=draw),
+        entropy=torch.rand(rows, 3 + rows, generator=draw),
+        reference_score=torch.rand(rows, generator=draw),
+        reference_base=torch.zeros(rows),
+        reference_logp=-torch.rand(rows, generator=draw),
+        reference_tokens=torch.ones(rows, dtype=torch.int64),
+        repeated=torch.zeros(rows, dtype=torch.bool),
+        completion_text=["so \\boxed{1}"] * rows,
+        columns=collections.defaultdict(lambda: ["1"] * rows),
+    )
+
+
+def is_token_level(advantage: Any) -> bool:
+    """Does it give (N, T)? One that needs a field which only its plan provides is taken for (N,)."""
+    rollouts = made_up_group(MIXED)
+    try:
+        return advantage(rollouts.correct.clone(), rollouts).dim() == 2
+    except Exception:  # likewise
+        return False
+
+
+def averages_credit(policy: Any) -> bool:
+    """Is the gradient of a row the same wherever in the row its credit lies?"""
+    spread = torch.ones(1, 4)
+    on_one = torch.tensor([[4.0, 0.0, 0.0, 0.0]])
+    # so small a move that even GSPO's bounds do not bite
+    one, other = (_gradients(policy, advantage, moved=1e-4)[0] for advantage in (on_one, spread))
+    return torch.allclose(one, other, atol=1e-6)
+
+
+def equals_clip_at_ratio_one(policy: Any) -> bool:
+    """Is it plain policy gradient when nothing has moved? Rows long enough for a share of a thousandth of the tokens."""
+    advantage = torch.tensor([[1.0], [-0.5], [0.8], [-1.2]]).expand(4, 4096)
+    of_logp, of_entropy = _gradients(policy, advantage, moved=0.0)
+    return torch.allclose(of_logp, -advantage, atol=1e-5) and not of_entropy.any()
+
+
+def _gradients(policy: Any, advantage: Tensor, moved: float) -> tuple[Tensor, Tensor]:
+    """Of the summed loss, by the log-probs and by the live entropy."""
+    draw = torch.Generator().manual_seed(0)
+    old = -3 * torch.rand(advantage.shape, generator=draw)
+    logp, entropy = (old + moved).requires_grad_(), 2 * torch.rand(advantage.shape, generator=draw)
+    live = entropy.clone().requires_grad_()
+    mask = torch.ones_like(old)
+    batch = TokenBatch(logp, old, entropy, mask, advantage, ref_logp=old - 0.5, sampler_logp=old, live_entropy=live)
+    loss, _ = policy(batch)
+    of_logp, of_entropy = torch.autograd.grad(loss.sum(), (logp, live), allow_unused=True)
+    return of_logp, torch.zeros_like(live) if of_entropy is None else of_entropy

@@ -1,0 +1,149 @@
+"""Accuracy floor: the weight of the length terms follows what accuracy allows.
+
+Source: ours; dual ascent on "shorten, subject to accuracy >= (1 - delta) base", as constrained RL does it (1805.11074).
+    A, T = means of accuracy and tokens over the last `window` batches            (the rolling reference)
+    base = given, or A over the first `window` batches, in which w = 0
+    g    = 1 - delta - A / base ;   m <- clip(m + step g, 0, maximum), m as it is where -dead_zone <= g <= 0
+    w    = 1 / (1 + m) ;   a term with the outcome in it becomes  w r + (1 - w) c,  an additive one  w r
+    alarm: g > collapse and T below the T of the last batch with g <= 0 ;  after going back  m <- 2 max(m, m then) + 1
+Symbols: accuracy by the raw verdict, of unfiltered batches; T tokens; m multiplier, w weight, g shortfall (no units).
+Against GRPO: a reward that gives up its length part, as far as needed, while accuracy is below the floor.
+Degenerate: a batch without a verdict is no observation. base 0: no constraint can hold, w stays 0. `collapse: null`: no alarm.
+Traps: a group z-score does not see w in groups all right or all wrong: pair with `group_mean`, `rloo` or `batch_whitened`.
+    A of P prompts in all has a standard error near 0.25 / sqrt(P): delta below that of a window is noise. Training itself moves
+    A: the floor is the base's, so what correctness gains may be spent on shortness.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from tersely.core.errors import SpecError, nearest, require_range
+from tersely.core.types import Rollouts
+
+OTHER_TERMS = ("correctness", "format", "ares_entropy", "rlpr", "verifree")
+"""Terms that say nothing about length."""
+
+
+@dataclass
+class AccuracyFloor:
+    statistic: ClassVar[tuple[str, ...]] = ("verify/accuracy", "efficiency/tokens_mean")
+    """The step metrics to feed."""
+
+    delta: float = 0.02
+    base: float | None = None
+    window: int = 20
+    step: float = 5.0
+    dead_zone: float = 0.01
+    maximum: float = 100.0
+    collapse: float | None = 0.05
+    terms: tuple[str, ...] | None = None
+    """The reward terms whose weight is w; null for all that concern length."""
+    value: float = field(init=False, default=0.0)
+    """w."""
+    multiplier: float = field(init=False, default=0.0)
+    """m."""
+    reference: float | None = field(init=False)
+    """The base in force."""
+    recent: list[list[float]] = field(init=False, default_factory=list)
+    good_tokens: float = field(init=False, default=0.0)
+    good: bool = field(init=False, default=True)
+    alarm: str | None = field(init=False, default=None)
+
+    def __post_init__(self):
+        require_range("accuracy_floor.delta", self.delta, at_least=0, below=1)
+        require_range("accuracy_floor.base", self.base, above=0, at_most=1)
+        require_range("accuracy_floor.window", self.window, at_least=1)
+        require_range("accuracy_floor.step", self.step, above=0)
+        require_range("accuracy_floor.dead_zone", self.dead_zone, at_least=0)
+        require_range("accuracy_floor.maximum", self.maximum, above=0)
+        require_range("accuracy_floor.collapse", self.collapse, at_least=0)
+        self.reference = self.base
+        self.value = 0.0 if self.base is None else 1.0
+
+    def check_objective(self, objective: Any) -> None:
+        """Raise unless there is a term to weigh, and an advantage that can do with a weighed one."""
+        names = objective.reward.names
+        for name in self.terms or ():
+            if name not in names:
+                raise SpecError(f"accuracy_floor.terms: the reward has no term {name!r}; {nearest(name, names)}")
+        if not any(map(self._weighs, names)):
+            raise SpecError(f"accuracy_floor weighs length terms, and the reward is {', '.join(names)}; add one")
+        if type(objective.advantage).__name__ == "HBPO":
+            raise SpecError("accuracy_floor cannot weigh the reward under advantage hbpo, which knows its best value")
+
+    def update(self, accuracy: float, tokens: float) -> float:
+        self.alarm = None
+        if not (math.isfinite(accuracy) and math.isfinite(tokens)):
+            return self.value
+        self.recent = [*self.recent, [float(accuracy), float(tokens)]][-self.window :]
+        known, length = (fmean(column) for column in zip(*self.recent, strict=True))
+        if self.reference is None:
+            if len(self.recent) < self.window:
+                return self.value
+            self.reference = known
+        if self.reference <= 0:
+            return self.value
+        short = 1 - self.delta - known / self.reference
+        if not -self.dead_zone <= short <= 0:
+            self.multiplier = min(max(self.multiplier + self.step * short, 0.0), self.maximum)
+        self.value = 1 / (1 + self.multiplier)
+        self.good = short <= 0
+        if self.good:
+            self.good_tokens = length
+        elif self.collapse is not None and short > self.collapse and length < self.good_tokens:
+            self.alarm = (
+                f"accuracy is {known:.3f}, below the floor of {(1 - self.delta) * self.reference:.3f}, and tokens fell from "
+                f"{self.good_tokens:.0f} to {length:.0f}"
+            )
+        return self.value
+
+    def rolled_back(self, before: dict[str, Any]) -> None:
+        """After a roll-back: what the controller is now was restored, `before` is its state from before that."""
+        self.multiplier = min(2 * max(self.multiplier, before["multiplier"]) + 1, self.maximum)
+        if self.reference is None:
+            self.reference = before["reference"]
+        self.value = 1 / (1 + self.multiplier)
+
+    def apply_reward(self, reward: Any) -> Any:
+        """The sum with every length term weighed."""
+        if self.value == 1:
+            return reward
+        pairs = zip(reward.names, reward.terms, strict=True)
+        return replace(
+            reward, terms=tuple(Weighed(term, self.value) if self._weighs(name) else term for name, term in pairs)
+        )
+
+    def _weighs(self, name: str) -> bool:
+        return name in self.terms if self.terms is not None else name not in OTHER_TERMS
+
+    def state_dict(self) -> dict[str, Any]:
+        names = ("value", "multiplier", "reference", "recent", "good_tokens", "good")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, saved in state.items():
+            setattr(self, name, saved)
+        self.alarm = None
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A reward term with `weight` on its length part."""
+
+    term: Callable[[Rollouts], Tensor]
+    weight: float
+
+    @property
+    def includes_outcome(self) -> bool:
+        return bool(getattr(self.term, "includes_outcome", False))
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        whole = self.weight * self.term(rollouts)
+        return whole + (1 - self.weight) * rollouts.correct if self.includes_outcome else whole

@@ -1,0 +1,1 @@
+"""Which groups train at all."""

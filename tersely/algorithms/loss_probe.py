@@ -1,0 +1,92 @@
+"""What a policy's loss depends on, found by asking the policy: a few seeded random micro-batches, whole and cut.
+
+Asking works for a policy from outside as for ours, and it cannot go stale as a declaration can.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersely.algorithms.losses.wrapper import policy_chain
+from tersely.core.types import TokenBatch
+
+ROWS, WIDTH, SEEDS = 6, 24, 3
+CLOSE = 1e-9
+
+
+def depends_on_cut(policy: Any) -> bool:
+    """Does the loss of a token depend on which other rows share its micro-batch?"""
+    for batch in _batches():
+        loss, gradient = _loss_and_gradient(policy, batch)
+        parts = [_loss_and_gradient(policy, _rows(batch, part)) for part in (slice(0, 3), slice(3, ROWS))]
+        if not (_same(loss, [p[0] for p in parts]) and _same(gradient, [p[1] for p in parts])):
+            return True
+    return False
+
+
+def silent_without_advantage(policy: Any) -> bool:
+    """Are value and gradient exactly 0 where the advantage is: no KL, no entropy term, no penalty of its own?"""
+    for batch in _batches():
+        loss, gradient = _loss_and_gradient(
+            policy, dataclasses.replace(batch, advantage=torch.zeros_like(batch.advantage))
+        )
+        if loss.abs().max() > 0 or gradient.abs().max() > 0:
+            return False
+    return True
+
+
+def _batches() -> Iterator[TokenBatch]:
+    """Rows whose halves differ in entropy, sign of the advantage and size of the ratio; some padding."""
+    for seed in range(SEEDS):
+        g = torch.Generator().manual_seed(seed)
+
+        def normal(scale: float, g=g) -> Tensor:
+            return scale * torch.randn(ROWS, WIDTH, generator=g, dtype=torch.float64)
+
+        half = (torch.arange(ROWS) >= ROWS // 2).double().unsqueeze(1)
+        mask = torch.ones(ROWS, WIDTH)
+        mask[1, WIDTH // 2 :] = 0
+        logp = -0.05 - normal(1.0).abs() - half
+        yield TokenBatch(
+            logp=logp,
+            old_logp=logp - normal(0.4),
+            entropy=0.01 + normal(0.5).abs() + half,
+            mask=mask,
+            advantage=(1.0 - 2.0 * half) * (0.2 + normal(1.0).abs()),
+            ref_logp=logp - normal(0.3),
+            sampler_logp=logp - normal(0.1),
+        )
+
+
+def _loss_and_gradient(policy: Any, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+    """(B, T) per-token loss, and the gradient of its sum on logp and on the live entropy, side by side added."""
+    policy = copy.deepcopy(policy)
+    for part in policy_chain(policy):
+        if getattr(part, "needs_step_entropy", False):
+            whole = next(_batches())
+            part.observe_step(whole.entropy, whole.mask)
+    leaf, live = batch.logp.clone().requires_grad_(), batch.entropy.clone().requires_grad_()
+    loss, _ = policy(dataclasses.replace(batch, logp=leaf, live_entropy=live))
+    if not loss.requires_grad:
+        return loss.detach(), torch.zeros_like(leaf)
+    found = torch.autograd.grad(loss.sum(), (leaf, live), allow_unused=True)
+    return loss.detach(), sum((g for g in found if g is not None), torch.zeros_like(leaf))
+
+
+def _rows(batch: TokenBatch, part: slice) -> TokenBatch:
+    cut: dict[str, Any] = {
+        field.name: value[part]
+        for field in dataclasses.fields(batch)
+        if isinstance(value := getattr(batch, field.name), Tensor)
+    }
+    return dataclasses.replace(batch, **cut)
+
+
+def _same(whole: Tensor, parts: list[Tensor]) -> bool:
+    return torch.allclose(whole, torch.cat(parts), atol=CLOSE, rtol=CLOSE)

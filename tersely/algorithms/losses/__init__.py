@@ -1,0 +1,1 @@
+"""The per-token losses, one method a file."""

@@ -1,0 +1,195 @@
+"""An objective: the six slots filled, and what they make of a batch of rollouts.
+
+filter -> reward -> advantage on whole groups (`score`), then policy -> aggregate on micro-batches (the trainer)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersely.algorithms.losses.wrapper import policy_chain
+from tersely.core.aggregate import AGGREGATES
+from tersely.core.build import build
+from tersely.core.errors import SpecError, nearest, require_choice
+from tersely.core.present_tokens import present_tokens
+from tersely.core.reward_sum import RewardSum
+from tersely.core.types import Rollouts, columns_in
+
+SLOT_DEFAULTS: dict[str, Any] = {
+    "plan": "plain",
+    "sampling": "fixed",
+    "reward": "correctness",
+    "advantage": "group_zscore",
+    "policy": "clip",
+    "filter": "keep_all",
+    "aggregate": "token",
+    "controllers": [],
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a batch of rollouts is worth."""
+
+    columns: Tensor
+    """(N, R) unweighted, one column a reward term."""
+    weights: Tensor
+    """(R,)."""
+    reward: Tensor
+    """(N,) the weighted sum, nan where undecided."""
+    advantage: Tensor
+    """(N,) or (N, T), 0 on rows that do not train."""
+    keep: Tensor
+    """(P,) bool, the groups that train."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    plan: Any
+    sampling: Any
+    reward: RewardSum
+    advantage: Any
+    policy: Any
+    filter: Any
+    aggregate: str
+    controllers: tuple[Any, ...] = ()
+
+    @classmethod
+    def from_specs(cls, specs: Mapping[str, Any]) -> Objective:
+        """Build every slot; a missing one has its default."""
+        for key in specs:
+            if key not in SLOT_DEFAULTS:
+                raise SpecError(f"an objective has no slot {key!r}; {nearest(key, SLOT_DEFAULTS)}")
+        filled = {**SLOT_DEFAULTS, **{key: value for key, value in specs.items() if value is not None}}
+        require_choice("aggregate", filled["aggregate"], AGGREGATES)
+        terms = filled["reward"]
+        return cls(
+            plan=build("plan", filled["plan"]),
+            sampling=build("sampling", filled["sampling"]),
+            reward=build("reward", list(terms) if isinstance(terms, list | tuple) else [terms]),
+            advantage=build("advantage", filled["advantage"]),
+            policy=build("policy", filled["policy"]),
+            filter=build("filter", filled["filter"]),
+            aggregate=filled["aggregate"],
+            controllers=tuple(build("controller", spec) for spec in filled["controllers"]),
+        )
+
+    def __post_init__(self):
+        for part in (self.advantage, *self.controllers):
+            if hasattr(part, "check_objective"):
+                part.check_objective(self)
+
+    @property
+    def _components(self) -> dict[str, Any]:
+        names = ("plan", "sampling", "reward", "advantage", "policy", "filter")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def needs(self) -> set[str]:
+        """Optional fields of `Rollouts` that some component asks for."""
+        components = [*self._components.values(), *policy_chain(self.policy)]
+        return {need for component in components for need in getattr(component, "needs", ())}
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the data set that some component asks for."""
+        return columns_in(self.needs)
+
+    def policy_in_force(self) -> Any:
+        """The policy with what the controllers have made of its parameters."""
+        policy = self.policy
+        for controller in self.controllers:
+            if hasattr(controller, "apply"):
+                policy = controller.apply(policy)
+        return policy
+
+    def reward_in_force(self) -> RewardSum:
+        """The reward likewise."""
+        reward = self.reward
+        for controller in self.controllers:
+            if hasattr(controller, "apply_reward"):
+                reward = controller.apply_reward(reward)
+        return reward
+
+    def score(self, rollouts: Rollouts) -> Scores:
+        """Filter, reward and advantage of whole groups. The advantage sees only the groups that train."""
+        keep = self.filter(rollouts)
+        self._show_entropies(rollouts, keep)
+        terms = self.reward_in_force()
+        columns = terms.unweighted(rollouts)
+        weights = torch.tensor(terms.weights)
+        reward = (columns * weights).sum(1)
+        values = columns * weights if getattr(self.advantage, "per_term", False) else reward
+        if bool(keep.all()):
+            advantage = self.advantage(values, rollouts)
+        else:
+            advantage = self._advantage_of_kept(values, rollouts, keep)
+        return Scores(columns, weights, reward, advantage, keep)
+
+    def _show_entropies(self, rollouts: Rollouts, keep: Tensor) -> None:
+        """A policy with statistics of the whole step gets them here: of the tokens that train, from every rank."""
+        for policy in policy_chain(self.policy):
+            if getattr(policy, "needs_step_entropy", False):
+                entropy = rollouts.require("entropy", type(policy).__name__)
+                rows = keep.repeat_interleave(rollouts.group_size).unsqueeze(1)
+                policy.observe_step(entropy, present_tokens(rollouts, entropy.shape[1]) & rows)
+
+    def _advantage_of_kept(self, values: Tensor, rollouts: Rollouts, keep: Tensor) -> Tensor:
+        rows = keep.repeat_interleave(rollouts.group_size)
+        if not rows.any():
+            return torch.zeros(len(rows))
+        kept = self.advantage(values[rows], take_rows(rollouts, rows))
+        advantage = kept.new_zeros((len(rows), *kept.shape[1:]))
+        advantage[rows] = kept
+        return advantage
+
+    def update(self, rollouts: Rollouts, everything: Rollouts | None = None) -> None:
+        """Once per generation batch, after `score`: the components that learn see the unfiltered groups.
+
+        everything: also the groups that fresh prompts replaced. They never went through the trainer and have none of the
+        fields that a component may need, so one that `needs` some learns from `rollouts`.
+        """
+        others = [component for name, component in self._components.items() if name != "reward"]
+        for component in (*others, *self.reward.terms):
+            if hasattr(component, "update"):
+                known = rollouts if getattr(component, "needs", ()) or everything is None else everything
+                component.update(known)
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {name: c.state_dict() for name, c in self._components.items() if hasattr(c, "state_dict")}
+        state["kinds"] = self._kinds()
+        state["controllers"] = [controller.state_dict() for controller in self.controllers]
+        return state
+
+    def _kinds(self) -> dict[str, Any]:
+        """Which component fills each slot: state is carried into a later stage where they agree."""
+        kinds: dict[str, Any] = {name: type(component).__name__ for name, component in self._components.items()}
+        kinds["reward"] = [type(term).__name__ for term in self.reward.terms]
+        return {**kinds, "controllers": [type(controller).__name__ for controller in self.controllers]}
+
+    def carry_over(self, state: Mapping[str, Any]) -> None:
+        """Take the state that an earlier stage left, for every component that is still the same kind."""
+        left, kinds = state.get("kinds", {}), self._kinds()
+        for name, component in self._components.items():
+            if hasattr(component, "load_state_dict") and name in state and left.get(name) == kinds[name]:
+                component.load_state_dict(state[name])
+        if left.get("controllers") == kinds["controllers"]:
+            for controller, saved in zip(self.controllers, state["controllers"], strict=True):
+                controller.load_state_dict(saved)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, component in self._components.items():
+            if hasattr(component, "load_state_dict"):
+                component.load_state_dict(state[name])
+        for controller, saved in zip(self.controllers, state["controllers"], strict=True):
+            controller.load_state_dict(saved)
+
+
+def take_rows(rollouts: Rollouts, rows: Tensor) -> Rollouts:
+    """The rollouts of whole groups chosen by (N,) bool `rows`."""
+    return rollouts.at(rows.nonzero().flatten().tolist())

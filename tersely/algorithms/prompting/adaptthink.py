@@ -1,0 +1,41 @@
+"""AdaptThink's plan: half of a group must skip thinking, half must think.
+
+Paper: arXiv 2505.13417, from the released code. Adapted: published with the behaviour log-prob of the forced first token
+set to log 0.5; here the forced token is a trained prefill at its own log-prob. The reward is `rewards/adaptthink.py`.
+    first half of a group: begins "</think>", mode no_think, at most no_think_tokens
+    second half:           begins `think_start`, mode think
+Symbols: no_think_tokens tokens.
+Against GRPO: exploration of both modes is forced, so that neither dies out.
+Degenerate: an odd K is an error. Nothing depends on memory or seed.
+Traps: for evaluation use the plain plan. The chat template has to open `<think>` for "</think>" to close anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tersely.core.errors import require_range
+from tersely.core.memory import PromptMemory
+from tersely.core.types import RolloutPlan
+
+
+@dataclass(frozen=True)
+class AdaptThink:
+    label: ClassVar[str] = "adapted: the forced first token is trained at its own log-prob, not at log 0.5"
+
+    no_think_tokens: int = 4096
+    think_start: str = "Alright"
+
+    def __post_init__(self):
+        require_range("adaptthink.no_think_tokens", self.no_think_tokens, above=0)
+
+    def __call__(
+        self, prompt_ids: Sequence[str], group_size: int, memory: PromptMemory | None = None, seed: int = 0
+    ) -> list[RolloutPlan]:
+        if group_size % 2:
+            raise ValueError(f"plan adaptthink: group_size is {group_size}; it must be even, half of it skips thinking")
+        skip = RolloutPlan(prefill="</think>", max_new_tokens=self.no_think_tokens, mode="no_think", train_prefill=True)
+        think = RolloutPlan(prefill=self.think_start, mode="think", train_prefill=True)
+        return ([skip] * (group_size // 2) + [think] * (group_size // 2)) * len(prompt_ids)

@@ -1,0 +1,52 @@
+r"""AutoThink's plan: a prefill that leaves it open whether to think.
+
+Paper: arXiv 2505.10832; texts from the paper. The reward is `rewards/autothink.py`.
+    ellipsis  "<think>\n...\n"       (the model closes at once, or goes on thinking)
+    standard  "<think>\n"            no_think  "<think>\nOkay, I think I have finished thinking.\n</think>\n\n"
+Symbols: none. Mode of a completion: `no_think` where the thinking part holds nothing, or only what was prefilled.
+Against GRPO: the assistant's turn begins with the prefill, in training and at inference.
+Degenerate: K = 1 is fine; nothing depends on memory or seed.
+Traps: thinking that never closes is mode `think`, and not well formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tersely.core.errors import require_choice
+from tersely.core.memory import PromptMemory
+from tersely.core.parse_completion import ParsedCompletion, parse_completion, thinking_part
+from tersely.core.types import RolloutPlan
+
+FINISHED = "Okay, I think I have finished thinking."
+PREFILLS = {
+    "ellipsis": "<think>\n...\n",
+    "standard": "<think>\n",
+    "no_think": f"<think>\n{FINISHED}\n</think>\n\n",
+}
+
+
+@dataclass(frozen=True)
+class AutoThink:
+    variant: Literal["ellipsis", "standard", "no_think"] = "ellipsis"
+    instruction: str | None = "Let's think step by step and output the final answer within \\boxed{}."
+    """How the user's text ends; null where the dataset says it already."""
+
+    def __post_init__(self):
+        require_choice("autothink.variant", self.variant, tuple(PREFILLS))
+
+    def __call__(
+        self, prompt_ids: Sequence[str], group_size: int, memory: PromptMemory | None = None, seed: int = 0
+    ) -> list[RolloutPlan]:
+        mode = "no_think" if self.variant == "no_think" else None
+        plan = RolloutPlan(instruction=self.instruction, prefill=PREFILLS[self.variant], mode=mode)
+        return [plan] * (len(prompt_ids) * group_size)
+
+    @staticmethod
+    def parse(turn: str) -> ParsedCompletion:
+        """The assistant's whole turn; mode `think` or `no_think`."""
+        thinking = thinking_part(turn)
+        skipped = thinking is not None and thinking.strip() in ("", "...", FINISHED)
+        return ParsedCompletion(well_formed=parse_completion(turn).well_formed, mode="no_think" if skipped else "think")

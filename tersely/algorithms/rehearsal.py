@@ -1,0 +1,97 @@
+"""Two made-up groups before the first real one: what a component refuses of this run's size or cap is said at once."""
+
+from __future__ import annotations
+
+import copy
+import math
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from tersely.algorithms.checks import MIXED, made_up_group
+from tersely.algorithms.objective import Objective
+from tersely.core.build import registry
+from tersely.core.errors import SpecError
+from tersely.core.memory import PromptMemory
+from tersely.core.reward_sum import checked
+from tersely.core.types import Rollouts
+
+
+def rehearse(objective: Objective, group_size: int, max_length: int, row: Mapping[str, Any] | None = None) -> None:
+    """Raise `SpecError` for what plan, reward or advantage cannot do with groups of this size under this cap (tokens).
+
+    A shipped component that needs more than made-up groups have is taken for fit. `row`: values of the columns that the
+    objective asks for, of one row of the data, as far as they are known.
+    """
+    objective = copy.deepcopy(objective)
+    try:
+        plans = objective.plan(["one", "two"], group_size, PromptMemory(), 0)
+    except ValueError as error:
+        raise SpecError(str(error)) from error
+    known = row or {}
+    rows = 2 * group_size
+    budgets = [math.nan if plan.budget is None else float(plan.budget) for plan in plans]
+    rollouts = replace(
+        made_up_group(tuple(MIXED[i % len(MIXED)] for i in range(rows)), max_length),
+        group_size=group_size,
+        prompt_id=["one"] * group_size + ["two"] * group_size,
+        budget=torch.tensor(budgets),
+        mode=[plan.mode or "think" for plan in plans],
+        memory=PromptMemory(),
+        columns={name: [known.get(name, "1")] * rows for name in objective.columns},
+    )
+    if set(objective.columns) <= set(known):
+        for name, term in zip(objective.reward.names, objective.reward.terms, strict=True):
+            if not type(term).__module__.startswith("tersely."):
+                _try(name, term, rollouts)
+    try:
+        objective.score(rollouts)
+    except SpecError:
+        raise
+    except Exception:  # a column of the hub is not known yet, and a user's code can raise anything
+        return
+
+
+def _try(name: str, term: Any, rollouts: Rollouts) -> None:
+    """A reward from outside the package, on made-up rollouts that have what the run's will have."""
+    try:
+        checked(name, term(rollouts), rollouts)
+    except SpecError:
+        raise
+    except Exception as error:  # a user's code can raise anything
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = " ".join(str(error).split())
+        raise SpecError(
+            f"reward {name} fails on {len(rollouts.correct)} made-up rollouts in groups of {rollouts.group_size}: "
+            f"{type(error).__name__}: {text} ({last.filename}, line {last.lineno}). "
+            "docs/reference.md has the fields and their shapes"
+        ) from error
+
+
+def unread_memory(objective: Objective, visits: float, remembers: bool) -> list[str]:
+    """What to say of components that learn from a prompt's earlier visits, where there are none.
+
+    visits: how often the run comes to a prompt, on average. remembers: an earlier stage left records.
+    """
+    if remembers or visits >= 2:
+        return []
+    named: list[tuple[str, Any]] = [("reward", term) for term in objective.reward.terms]
+    learning = [(slot, part) for slot, part in [*named, ("advantage", objective.advantage)] if _revisits(part)]
+    names = [_name(slot, part) for slot, part in learning]
+    return [
+        f"{name} compares a prompt with its earlier visits, and this run comes to each prompt {visits:.1f} times; it takes at "
+        "least 2: raise max_steps or num_train_epochs, or use fewer prompts"
+        for name in names
+    ]
+
+
+def _revisits(part: Any) -> bool:
+    return bool(getattr(part, "memory_fields", ())) and (hasattr(part, "update") or getattr(part, "commits", False))
+
+
+def _name(slot: str, part: Any) -> str:
+    found = (name for name, cls in registry(slot).items() if cls is type(part))
+    return f"{slot} {next(found, type(part).__name__)}"

@@ -1,0 +1,28 @@
+"""Fixed sampling: one temperature for every token.
+
+Paper: none; temperature 1 keeps the sampled distribution equal to the trained one.
+    logits'_v = logits_v / temperature
+Symbols: logits (R, V); temperature (no unit).
+Against GRPO: this is GRPO.
+Degenerate: none. A temperature of 0 is an error: groups need variation.
+Traps: top-k and top-p truncate the behaviour policy and open a gap to the trained one; they stay off here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tersely.core.errors import require_range
+
+
+@dataclass(frozen=True)
+class FixedSampling:
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        require_range("fixed.temperature", self.temperature, above=0)
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        return logits / self.temperature

@@ -1,0 +1,1 @@
+"""The losses of supervised training, one method a file."""

@@ -1,0 +1,144 @@
+"""One function makes any component from its YAML: `build(slot, spec)`.
+
+A spec is a name, or a mapping with `name` and the component's parameters, or for the reward slot a list of those,
+which becomes a sum. A name with a colon or a dot (`my_package.my_module:MyReward`) is imported, so that a component
+can live outside this package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from tersely.core.errors import SpecError, check_fields, nearest
+
+SLOTS = {
+    "plan": "PLANS",
+    "sampling": "SAMPLINGS",
+    "reward": "REWARDS",
+    "advantage": "ADVANTAGES",
+    "policy": "POLICIES",
+    "filter": "FILTERS",
+    "controller": "CONTROLLERS",
+    "sft_loss": "SFT_LOSSES",
+}
+
+Spec = str | Mapping[str, Any] | Sequence[Any]
+
+
+def registry(slot: str) -> dict[str, type]:
+    """The literal dict name -> class of one slot."""
+    if slot not in SLOTS:
+        raise SpecError(f"there is no slot {slot!r}; {nearest(slot, SLOTS)}")
+    module = import_module("tersely.rewards" if slot == "reward" else "tersely.algorithms")
+    return getattr(module, SLOTS[slot])
+
+
+def build(slot: str, spec: Spec) -> Any:
+    """Make the component that `spec` describes.
+
+    Raises `SpecError` (a ValueError) for an unknown slot, name or parameter, with the valid ones and the nearest, and
+    for a value of the wrong type or out of its range.
+    """
+    if isinstance(spec, Sequence) and not isinstance(spec, str):
+        if slot != "reward":
+            raise SpecError(f"{slot} is a list; only the reward slot takes a list (a sum of terms)")
+        return _reward_sum(spec)
+    name, parameters = _split(slot, spec)
+    if slot == "reward" and "weight" in parameters and not _has_field(component_class(slot, name), "weight"):
+        return _reward_sum([spec])
+    return _make(slot, name, parameters)
+
+
+def component_class(slot: str, name: str) -> type:
+    """The class behind a name, or behind an import path outside the package."""
+    known = registry(slot)
+    if name in known:
+        return known[name]
+    if ":" in name or "." in name:
+        return _import_class(slot, name)
+    raise SpecError(f"{slot} {name!r} does not exist; {nearest(name, known)}")
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """The names, each one that stands a second time with its place behind it."""
+    return [name if names.index(name) == i else f"{name}_{i}" for i, name in enumerate(names)]
+
+
+def _split(slot: str, spec: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(spec, str):
+        return spec, {}
+    if not isinstance(spec, Mapping):
+        raise SpecError(f"{slot} is {spec!r}; write a name or a mapping such as {{name: {next(iter(registry(slot)))}}}")
+    if "name" not in spec:
+        raise SpecError(f"{slot} {dict(spec)!r} has no `name`; {nearest('', registry(slot))}")
+    return str(spec["name"]), {str(key): value for key, value in spec.items() if key != "name"}
+
+
+def _has_field(cls: type, name: str) -> bool:
+    return dataclasses.is_dataclass(cls) and any(field.name == name for field in dataclasses.fields(cls))
+
+
+def _make(slot: str, name: str, parameters: dict[str, Any]) -> Any:
+    cls = component_class(slot, name)
+    if slot == "policy" and "base" in parameters and _has_field(cls, "base"):
+        base = parameters["base"]
+        try:
+            parameters["base"] = base if callable(base) else build(slot, base)
+        except SpecError as error:
+            raise SpecError(f"{slot} {name}: base: {error}") from error
+    where = f"{slot} {name}"
+    fields = check_fields(cls, parameters, where=where)
+    made = cls(**fields) if name in registry(slot) else _of_users(cls, fields, where, slot)
+    if hasattr(made, "needs"):
+        from tersely.core.types import require_known_needs
+
+        require_known_needs(made, where)
+    return made
+
+
+def _of_users(cls: type, fields: dict[str, Any], where: str, slot: str) -> Any:
+    """A component from outside the package, whose code can raise anything."""
+    try:
+        made = cls(**fields)
+    except SpecError:
+        raise
+    except Exception as error:
+        raise SpecError(f"{where} cannot be made: {type(error).__name__}: {error}") from error
+    if slot != "controller" and not callable(made):
+        raise SpecError(f"{where}: {cls.__name__} has no __call__, which computes the {slot}")
+    return made
+
+
+def _reward_sum(specs: Sequence[Any]) -> Any:
+    from tersely.core.reward_sum import RewardSum
+
+    if not specs:
+        raise SpecError("reward is an empty list; at least one term is needed, for example {name: correctness}")
+    names, terms, weights = [], [], []
+    for spec in specs:
+        name, parameters = _split("reward", spec)
+        own_weight = _has_field(component_class("reward", name), "weight")
+        weight = 1.0 if own_weight else parameters.pop("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise SpecError(f"reward {name}: weight is {weight!r}; it must be a number")
+        names.append(name)
+        terms.append(_make("reward", name, parameters))
+        weights.append(float(weight))
+    return RewardSum(tuple(names), tuple(terms), tuple(weights))
+
+
+def _import_class(slot: str, path: str) -> type:
+    module_name, _, attribute = path.replace(":", ".").rpartition(".")
+    try:
+        value = getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+        raise SpecError(
+            f"{slot} {path!r} cannot be imported ({error}); write package.module:ClassName and see that the package "
+            "is installed or on PYTHONPATH"
+        ) from error
+    if not isinstance(value, type):
+        raise SpecError(f"{slot} {path!r} is no class")
+    return value

@@ -1,0 +1,109 @@
+"""Words about paths in messages: what a path is, where something else was meant, and what lies near one that is not there."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tersely.core.errors import SpecError
+
+PATH_KEYS = (
+    *("run_dir", "model_name_or_path", "method"),
+    *("deepspeed", "fsdp_config", "accelerator_config", "cache_dir"),
+)
+"""Keys of a recipe whose text is a path, or may be one."""
+SECTIONS = ("evaluation", "stages", "settings", "model_init_kwargs")
+"""Keys of a recipe that hold others of `PATH_KEYS`."""
+
+
+def beside(path: str | Path) -> str:
+    """Why there is nothing at `path`: `did you mean runs/base?`, or the first folder on the way that is missing; else ""."""
+    path = Path(path)
+    missing = [folder for folder in path.absolute().parents if not folder.exists()]
+    if missing:
+        return f"the folder {missing[-1]} does not exist"
+    try:
+        names = sorted(os.listdir(path.absolute().parent))
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+    return f"did you mean {path.with_name(close[0])}?" if close else ""
+
+
+def fault_of(error: OSError) -> str:
+    """The error in words that name the path, what it is, and what was needed; its own text where it has no path."""
+    name = error.filename
+    if not isinstance(name, str):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "; ".join(filter(None, (f"there is no file or folder {name}", beside(name))))
+    if isinstance(error, IsADirectoryError):
+        return f"{name} is a folder; a file is needed here"
+    if isinstance(error, (NotADirectoryError, FileExistsError)):
+        return f"{name} is, or lies below, a file; a folder is needed here"
+    if isinstance(error, PermissionError):
+        return f"{name}: permission denied; another place, or other rights (`ls -ld {name}`)"
+    return str(error)
+
+
+def expanded(path: str | Path, where: str = "path") -> str:
+    """The path with `~` and `$VARIABLES` replaced; `SpecError` for a variable that is not set, or empty."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if not os.environ.get(name):
+            raise SpecError(f"{where}: got {str(path)!r}, and the environment has no variable {name}; export it")
+        return os.environ[name]
+
+    text = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", value, str(path))
+    text = os.path.expanduser(text)
+    if re.match(r"~[\w.-]*(/|$)", text):
+        raise SpecError(f"{where}: got {str(path)!r}, and there is no home folder of that user; write the whole path")
+    return text
+
+
+def expanded_values(values: Any, where: str = "path") -> Any:
+    """Values of a YAML section with the paths under `PATH_KEYS` expanded, at any depth."""
+    if isinstance(values, Mapping):
+        return {key: _expanded_value(str(key), value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [expanded_values(item, where) for item in values]
+    return values
+
+
+def _expanded_value(key: str, value: Any) -> Any:
+    if key in PATH_KEYS and isinstance(value, str):
+        return expanded(value, key)
+    if key == "dataset":
+        return [_data(item) for item in value] if isinstance(value, list) else _data(value)
+    return expanded_values(value, key) if key in SECTIONS else value
+
+
+def _data(spec: Any) -> Any:
+    """A data set's spec: its name or path alone, or a mapping."""
+    if isinstance(spec, str):
+        return expanded(spec, "dataset")
+    if isinstance(spec, Mapping):
+        return {
+            key: expanded(value, f"dataset.{key}") if key in ("name", "path") and isinstance(value, str) else value
+            for key, value in spec.items()
+        }
+    return spec
+
+
+def path_option(text: str) -> Path:
+    """`type=` of an option that is a path."""
+    return Path(place_option(text))
+
+
+def place_option(text: str) -> str:
+    """`type=` of an option that is a path or a name: a hub id stays as it is."""
+    try:
+        return expanded(text)
+    except SpecError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,30 @@
+"""What the token-level advantages share: which tokens are there, and the z-score of their row.
+
+Shapes: N = P * K rows, T padded tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tersely.core.types import Rollouts
+
+
+def present_tokens(rollouts: Rollouts, width: int) -> Tensor:
+    """(N, T) bool: position t of row i holds a sampled token. A prefill that is trained stands before those in `token_ids`
+    and was not sampled, so it is left out."""
+    places, length = torch.arange(width, device=rollouts.length.device), rollouts.length.unsqueeze(1)
+    first = prefilled(rollouts)
+    present = (places >= first) & (places < first + length)
+    if rollouts.token_ids is not None and rollouts.token_ids.shape[1] == width:
+        present = present & (rollouts.token_ids != -1)
+    return present
+
+
+def prefilled(rollouts: Rollouts) -> Tensor:
+    """(N, 1) int64: tokens of a trained prefill, which a row of `token_ids` begins with; 0 where ids are not known."""
+    length = rollouts.length.unsqueeze(1)
+    if rollouts.token_ids is None:
+        return torch.zeros_like(length)
+    return ((rollouts.token_ids != -1).sum(1, keepdim=True) - length).clamp(min=0)

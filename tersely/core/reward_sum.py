@@ -1,0 +1,116 @@
+"""The reward of a run: a weighted sum of terms.
+
+    r_i = sum over terms of weight_term * term(rollouts)_i
+
+Symbols: weights have no unit. nan (undecided) in any term is nan in the sum. A sum in which two terms contain the
+outcome counts it twice; that is allowed, and warned about.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersely.core.errors import SpecError
+from tersely.core.types import Rollouts
+
+
+@dataclass(frozen=True)
+class RewardSum:
+    names: tuple[str, ...]
+    terms: tuple[Callable[[Rollouts], Tensor], ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self):
+        whole = [name for name, term in zip(self.names, self.terms, strict=True) if _includes_outcome(term)]
+        if len(whole) > 1:
+            warnings.warn(
+                f"reward terms {', '.join(whole)} each contain the outcome, so the sum counts it {len(whole)} times; "
+                "drop all but one, or keep the additive terms only",
+                stacklevel=3,
+            )
+
+    @property
+    def includes_outcome(self) -> bool:
+        return any(_includes_outcome(term) for term in self.terms)
+
+    @property
+    def scope(self) -> str:
+        return "batch" if any(getattr(term, "scope", "group") == "batch" for term in self.terms) else "group"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(need for term in self.terms for need in getattr(term, "needs", ())))
+
+    def unweighted(self, rollouts: Rollouts) -> Tensor:
+        """(N, R), one column a term."""
+        return torch.stack(
+            [checked(name, term(rollouts), rollouts) for name, term in zip(self.names, self.terms, strict=True)], dim=1
+        )
+
+    def columns(self, rollouts: Rollouts) -> Tensor:
+        """(N, R), one column a term, weighted."""
+        return self.unweighted(rollouts) * torch.tensor(self.weights)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        return self.columns(rollouts).sum(1)
+
+    def update(self, rollouts: Rollouts) -> None:
+        for term in self.terms:
+            if hasattr(term, "update"):
+                term.update(rollouts)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {str(i): term.state_dict() for i, term in enumerate(self.terms) if hasattr(term, "state_dict")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for i, term in enumerate(self.terms):
+            if hasattr(term, "load_state_dict"):
+                term.load_state_dict(state[str(i)])
+
+
+def checked(name: str, values: Any, rollouts: Rollouts) -> Tensor:
+    """What a term returned; `SpecError` where it is not one finite number for each decided rollout."""
+    rows = len(rollouts.correct)
+    wanted = (
+        f"it must return a float tensor of shape ({rows},), one value per rollout, such as rollouts.correct - penalty"
+    )
+    if not isinstance(values, Tensor):
+        if inspect.iscoroutine(values):
+            values.close()
+        raise SpecError(f"reward {name} returned {_kind(values)}; {wanted}")
+    if values.layout != torch.strided or values.is_meta:
+        raise SpecError(
+            f"reward {name} returned a tensor without plain values ({values.layout}, {values.device}); {wanted}"
+        )
+    if values.shape != (rows,) or not values.is_floating_point() or values.element_size() < 2:
+        raise SpecError(f"reward {name} returned a {values.dtype} tensor of shape {tuple(values.shape)}; {wanted}")
+    if bool(values.isinf().any()):
+        raise SpecError(
+            f"reward {name} is infinite for {int(values.isinf().sum())} of {rows} rollouts; it must be finite"
+        )
+    decided = rollouts.decided.to(values.device)
+    if bool(decided.any()) and bool(values[decided].isnan().all()):
+        raise SpecError(
+            f"reward {name} is nan for all {int(decided.sum())} rollouts with a verdict, so nothing would train; nan means "
+            "undecided, and is for rollouts whose verdict is nan"
+        )
+    return values.detach()  # a reward is a number; a graph behind it would be kept for the whole batch
+
+
+def _kind(values: Any) -> str:
+    if inspect.iscoroutine(values):
+        return "a coroutine (its __call__ is `async`)"
+    if values is None or isinstance(values, bool | int | float):
+        return f"{type(values).__name__} {values}" if values is not None else "None"
+    return f"a {type(values).__name__}" + (f" of {len(values)} values" if isinstance(values, list | tuple) else "")
+
+
+def _includes_outcome(term: Any) -> bool:
+    return bool(getattr(term, "includes_outcome", False))

@@ -1,0 +1,56 @@
+"""The entropy statistics of heterogeneous HAPO: where a token's log-entropy stands between the extremes of a batch.
+
+Paper: arXiv 2509.16591, from the released code.
+    l = log(max(H, floor));  pivot = nearest quantile of l;  upper = max l - pivot;  lower = pivot - min l
+    spread = sqrt(mean (l - pivot)^2)
+    position = (l - pivot) / max(upper, 1e-6) where l > pivot, else (l - pivot) / max(lower, 1e-6)
+Symbols: H entropy, nats; l, pivot, upper, lower, spread log nats; position in [-1, 1], negative for low entropy.
+Degenerate: no valid token -> no statistics (None). Constant entropy -> upper = lower = 0 and position 0.
+Traps: float64 here, so that scaling all H leaves the position where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tersely.core.quantiles import nearest_quantile
+
+SMALLEST_SPAN = 1e-6
+"""log nats; a shorter span is divided by this instead."""
+
+
+def log_entropy(entropy: Tensor, floor: float) -> Tensor:
+    """float64 log of the entropy, not below log(floor)."""
+    return entropy.detach().double().clamp(min=floor).log()
+
+
+def entropy_statistics(entropy: Tensor, mask: Tensor, quantile: float, floor: float) -> dict[str, float] | None:
+    """pivot, spread, upper, lower over the tokens whose mask is 1; None where there is none."""
+    tensors = statistics_of(log_entropy(entropy[mask.to(torch.bool)], floor), quantile)
+    return None if tensors is None else {name: value.item() for name, value in tensors.items()}
+
+
+def statistics_of(log_entropies: Tensor, quantile: float) -> dict[str, Tensor] | None:
+    """The same from a 1-d tensor of log-entropies, as tensors that stay on its device."""
+    if log_entropies.numel() == 0:
+        return None
+    pivot = nearest_quantile(log_entropies, quantile)
+    return {
+        "pivot": pivot,
+        "spread": (log_entropies - pivot).square().mean().sqrt(),
+        "upper": log_entropies.max() - pivot,
+        "lower": pivot - log_entropies.min(),
+    }
+
+
+def position(log_entropies: Tensor, statistics: Mapping[str, Tensor | float]) -> Tensor:
+    """Any shape, float64 in [-1, 1]; beyond the extremes that the statistics saw it is clamped."""
+    upper, lower = (
+        torch.as_tensor(statistics[side], dtype=torch.float64, device=log_entropies.device).clamp(min=SMALLEST_SPAN)
+        for side in ("upper", "lower")
+    )
+    gap = log_entropies - statistics["pivot"]
+    return torch.where(gap > 0, gap / upper, gap / lower).clamp(-1.0, 1.0)

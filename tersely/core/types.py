@@ -1,0 +1,208 @@
+"""The data that flows through a step. Pure torch: importable without TRL, vLLM or transformers.
+
+Symbols used everywhere: P prompts, K rollouts a prompt (the group), N = P * K rows, T padded tokens, B rows of a
+micro-batch. Lengths are tokens, entropies are nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersely.core.errors import SpecError, nearest
+from tersely.core.memory import PromptMemory
+
+COLUMN = "columns:"
+"""`needs = ("columns:level",)` asks for the data set's column `level`."""
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Whole groups, gathered over every rank. N = P * K rows, the K rows of one prompt adjacent. On the CPU.
+
+    A field's text is `shape and type: meaning, who fills it. When it is None.` docs/reference.md is made from these texts.
+    """
+
+    group_size: int
+    """int: K, rows of one prompt. The recipe's group_size."""
+    prompt_id: Sequence[str]
+    """(N,) str: a hash of the data set's row, stable over steps, ranks and restarts."""
+    correct: Tensor
+    """(N,) float32: 1 correct, 0 incorrect, nan undecided. The verifier."""
+    length: Tensor
+    """(N,) int64 tokens: sampled completion tokens; EOS counts, a prefill does not."""
+    truncated: Tensor
+    """(N,) bool: stopped by the cap."""
+    max_length: int
+    """int tokens: the cap. The stage's max_completion_length."""
+    progress: float = 0.0
+    """float in [0, 1]: optimizer steps done / planned, of this stage."""
+    thinking_length: Tensor | None = None
+    """(N,) int64 tokens: up to and including the first `</think>`, all sampled tokens where there is none, 0 where a prefill
+    closed the thinking. None only in rollouts made by hand."""
+    well_formed: Tensor | None = None
+    """(N,) bool: the output contract was met: the plan's own, otherwise at most one thinking block with an answer after it.
+    None only in rollouts made by hand."""
+    budget: Tensor | None = None
+    """(N,) float32 tokens: what the plan states, otherwise what the completion announces; nan where neither does. None only
+    in rollouts made by hand."""
+    mode: Sequence[str] | None = None
+    """(N,) str: the plan's, such as "long_cot"; otherwise "think", "no_think" or "short", read from the completion. None where
+    a plan gives some row no mode."""
+    token_ids: Tensor | None = None
+    """(N, T) int64 token ids: the completion, a trained prefill included; -1 is padding. None unless in `needs`."""
+    entropy: Tensor | None = None
+    """(N, T) float32 nats: entropy of each token's distribution, by a pass of the policy that sampled; 0 on padding. None
+    unless in `needs`; it costs a forward pass where the trainer makes none."""
+    reference_score: Tensor | None = None
+    """(N,) float32 probability: mean over the reference answer's tokens, after the rollout's reasoning. None unless in
+    `needs`; it costs a forward pass."""
+    reference_base: Tensor | None = None
+    """(N,) float32 probability: the same with no reasoning, by the initial policy. None unless in `needs`."""
+    reference_logp: Tensor | None = None
+    """(N,) float32 nats: summed log-probability of the reference answer, -inf where the rollout begins no answer. None unless
+    in `needs`; it costs a forward pass."""
+    reference_tokens: Tensor | None = None
+    """(N,) int64 tokens: of the reference answer. None unless in `needs`."""
+    repeated: Tensor | None = None
+    """(N,) bool: a phrase of ten words occurs ten times or more. None unless in `needs`."""
+    completion_text: Sequence[str] | None = None
+    """(N,) str: what the model wrote, without special tokens; a prefill is part of it. None only in rollouts made by hand."""
+    columns: Mapping[str, Sequence[Any]] | None = None
+    """name -> (N,): values of the data set's columns, null is None; read them with `rollouts.column(name)`. None unless
+    `needs` has "columns:<name>"."""
+    memory: PromptMemory | None = None
+    """PromptMemory: small records by prompt id, equal on every rank and saved with the checkpoint. None only in rollouts made
+    by hand."""
+
+    def __post_init__(self):
+        rows = self.correct.shape[0]
+        if self.group_size < 1 or rows % self.group_size:
+            raise ValueError(
+                f"rollouts: {rows} rows are no whole number of groups of {self.group_size}; "
+                "gather over every rank before computing anything on groups"
+            )
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor) and value.shape[0] != rows:
+                raise ValueError(f"rollouts.{name} has {value.shape[0]} rows, correct has {rows}")
+        for name in LISTS:
+            value = getattr(self, name)
+            if value is not None and len(value) != rows:
+                raise ValueError(f"rollouts.{name} has {len(value)} entries, correct has {rows} rows")
+        for name, column in (self.columns or {}).items():
+            if len(column) != rows:
+                raise ValueError(f"rollouts column {name!r} has {len(column)} entries, correct has {rows} rows")
+
+    def column(self, name: str) -> Sequence[Any]:
+        """(N,) values of a column of the data set, for a class with `needs = ("columns:<name>",)`."""
+        try:
+            return (self.columns or {})[name]
+        except KeyError:
+            raise SpecError(
+                f'rollouts have no column {name!r}: nobody asked for it. Add needs = ("{COLUMN}{name}",) to the class that '
+                "reads it"
+            ) from None
+
+    def at(self, rows: Sequence[int]) -> Rollouts:
+        """The rows with these numbers, in this order: whole groups."""
+        changes: dict[str, Any] = {
+            name: value[list(rows)] for name, value in vars(self).items() if isinstance(value, Tensor) and value.dim()
+        }
+        changes |= {name: [value[i] for i in rows] for name in LISTS if (value := getattr(self, name)) is not None}
+        if self.columns is not None:
+            changes["columns"] = {name: [column[i] for i in rows] for name, column in self.columns.items()}
+        return replace(self, **changes)
+
+    def grouped(self, values: Tensor) -> Tensor:
+        """(N, ...) -> (P, K, ...)."""
+        return values.view(-1, self.group_size, *values.shape[1:])
+
+    @property
+    def decided(self) -> Tensor:
+        """(N,) bool: the verifier reached a verdict."""
+        return ~self.correct.isnan()
+
+    def require(self, field: str, component: str):
+        """The field, or an error that names it and who needs it."""
+        value = getattr(self, field)
+        if value is None:
+            raise ValueError(f"{component} needs rollouts.{field}, and it is None; the plan or the trainer provides it")
+        return value
+
+
+LISTS = ("prompt_id", "mode", "completion_text")
+"""Fields of `Rollouts` that are a list with one entry per row."""
+FIELDS = tuple(field.name for field in fields(Rollouts) if field.name != "columns")
+"""What a component may need; columns are asked for by name."""
+
+
+def require_known_needs(component: Any, where: str) -> None:
+    """`SpecError` for an entry of `needs` that nothing provides."""
+    needs = getattr(component, "needs", ())
+    if not isinstance(needs, list | tuple | set) or not all(isinstance(need, str) for need in needs):
+        raise SpecError(f'{where}: needs is {needs!r}; it must be a tuple of names, such as ("completion_text",)')
+    for need in needs:
+        if need not in FIELDS and not (need.startswith(COLUMN) and len(need) > len(COLUMN)):
+            raise SpecError(f"{where} needs {need!r}; {nearest(need, [*FIELDS, f'{COLUMN}<name>'])}")
+
+
+def columns_in(needs: Iterable[str]) -> list[str]:
+    """The data-set columns among `needs`, sorted."""
+    return sorted({need.removeprefix(COLUMN) for need in needs if need.startswith(COLUMN)})
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """One micro-batch of B completions padded to T tokens, at loss time, on the rank's device."""
+
+    logp: Tensor
+    """(B, T) float nats: log-probability of each token under the current policy, with gradient."""
+    old_logp: Tensor
+    """(B, T) float nats: the same under the policy that sampled the batch, recomputed by the trainer."""
+    entropy: Tensor
+    """(B, T) float nats: of the current policy's distribution, without gradient."""
+    mask: Tensor
+    """(B, T) int64: 1 on trained tokens, 0 on padding and on rows of filtered groups."""
+    advantage: Tensor
+    """(B, T) float: of the advantage slot; one value per row is repeated over its tokens."""
+    ref_logp: Tensor | None = None
+    """(B, T) float nats: log-probability under the reference model. None unless the loss has
+    `needs_ref_logp = True` or the recipe `beta` above 0."""
+    sampler_logp: Tensor | None = None
+    """(B, T) float nats: as the rollout engine reported it, nan on a trained prefill. None with engine: transformers."""
+    live_entropy: Tensor | None = None
+    """(B, T) float nats: entropy with gradient. None unless the policy has `needs_live_entropy = True`."""
+    progress: float = 0.0
+    """float in [0, 1]: optimizer steps done / planned, of this stage."""
+
+    def require(self, field: str, component: str) -> Tensor:
+        """The field, or an error that names it and who needs it."""
+        value = getattr(self, field)
+        if value is None:
+            raise ValueError(f"{component} needs token_batch.{field}, and it is None")
+        return value
+
+    @property
+    def valid(self) -> Tensor:
+        """(B, T) bool, the trained tokens."""
+        return self.mask.to(torch.bool)
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """What one rollout is asked to do."""
+
+    instruction: str | None = None
+    """Appended to the user's message."""
+    prefill: str | None = None
+    """The assistant's turn begins with this; never trained on unless `train_prefill`."""
+    budget: int | None = None
+    """Tokens the rollout is told or expected to spend."""
+    max_new_tokens: int | None = None
+    """A cap below the run's own."""
+    mode: str | None = None
+    train_prefill: bool = False

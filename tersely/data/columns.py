@@ -1,0 +1,76 @@
+"""Columns of the data that a component asks for by `needs = ("columns:<name>",)`, carried as JSON beside each problem.
+
+`problem`, `answer`, `level` and `source` are the values as the run uses them; any other name, or dotted path, is that of
+the source's own row.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tersely.core.errors import nearest
+from tersely.data.load_report import DataError
+from tersely.data.rows import MISSING, Reader, lookup
+from tersely.data.sources import read_rows
+from tersely.data.spec import OWN, SourceSpec
+
+LOOKED_AT = 100
+"""Rows of a local source in which a dry run looks for a column."""
+
+
+def values_of(names: Sequence[str], row: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Name -> value for one row; a column that the row lacks is left out. `own`: the values under the names of OWN."""
+    found = {name: own[name] if name in OWN else lookup(row, name) for name in names}
+    return {
+        name: value for name, value in found.items() if value is not MISSING and (name not in OWN or value is not None)
+    }
+
+
+def coded(names: Sequence[str], values: Mapping[str, Any]) -> str:
+    """JSON of all names; null where the row lacks one. What JSON has no type for becomes text."""
+    return json.dumps({name: values.get(name) for name in names}, default=str)
+
+
+def require_columns(names: Sequence[str], found: Iterable[str], there: Iterable[str], source: SourceSpec) -> None:
+    """`DataError` for a name that no row of the source has. `there`: the columns of its rows."""
+    found = set(found)
+    for name in names:
+        if name not in found:
+            raise DataError(
+                f"dataset {source.label}: no column {name!r}, which a component needs (columns:{name}); "
+                f"{nearest(name, {*OWN[:2], 'source', *there})}"
+            )
+
+
+def first_values(sources: Iterable[SourceSpec], names: Sequence[str], seed: int) -> dict[str, Any]:
+    """The first value of each column that is not null, from the first rows of sources that need no download.
+
+    Raises `DataError` where such a source lacks a column.
+    """
+    values: dict[str, Any] = {}
+    for source in sources if names else ():
+        if not source.procedural and not Path(str(source.path)).expanduser().exists():
+            continue
+        reader = Reader(source)
+        found: dict[str, Any] = {}
+        there: set[str] = set()
+        short = replace(source, limit=1) if source.procedural else source
+        for index, row in enumerate(itertools.islice(read_rows(short, seed), LOOKED_AT)):
+            there |= {str(key) for key in row}
+            try:
+                problem, answer, level = reader.read(row, f"dataset {source.label}, row {index}")
+            except DataError:
+                raise
+            except ValueError:
+                continue
+            own = {"problem": problem, "answer": answer, "level": level, "source": source.label}
+            for name, value in values_of(names, row, own).items():
+                found[name] = value if found.get(name) is None else found[name]
+        require_columns(names, found, there, source)
+        values = {**found, **values}
+    return {name: json.loads(coded([name], {name: value}))[name] for name, value in values.items()}

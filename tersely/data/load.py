@@ -1,0 +1,249 @@
+"""`load_problems`: spec -> one dataset with stable ids, without duplicates, every gold parseable, everything counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tersely.data.columns import coded, require_columns, values_of
+from tersely.data.filters import DROPS, check_conditions, check_drops, matches
+from tersely.data.ids import fingerprint, normalise, prompt_id
+from tersely.data.load_report import DataCard, DataError, SourceCard
+from tersely.data.mixing import draw, interleave
+from tersely.data.reference_answers import gold_fault, text_only
+from tersely.data.rows import Reader, column
+from tersely.data.sources import read_rows
+from tersely.data.spec import INSTRUCTION, SourceSpec, parse_sources
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One usable problem and where it came from."""
+
+    problem: str
+    answer: str
+    level: str | None
+    prompt_id: str
+    source: SourceSpec
+    row: int
+    columns: str = ""
+    """JSON of the columns that a component asks for."""
+
+
+def load_problems(
+    spec: Any,
+    *,
+    seed: int,
+    instruction: str | None = None,
+    system_prompt: str | None = None,
+) -> datasets.Dataset:
+    """The problems of a dataset spec, with a line a source printed about what was read, kept and dropped.
+
+    spec: a name, a mapping or a list of mappings (`SourceSpec`'s fields). seed: the run's; it decides draws and mixes.
+    instruction: replaces the sources' own closing sentence; "" adds none. system_prompt: a first message, None for none.
+    Columns: prompt (list of {role, content}), problem, answer, prompt_id, source, level (text or null).
+    Raises `SpecError` for a spec that cannot be meant, `DataError` (a `SpecError`) for data that is not as described.
+    """
+    data, card = load_problems_with_card(spec, seed=seed, instruction=instruction, system_prompt=system_prompt)
+    if os.environ.get("RANK", "0") == "0":
+        print(card.text(), flush=True)
+    return data
+
+
+def load_problems_with_card(
+    spec: Any,
+    *,
+    seed: int,
+    instruction: str | None = None,
+    system_prompt: str | None = None,
+    kind: str = "datasets",
+    columns: Sequence[str] = (),
+) -> tuple[datasets.Dataset, DataCard]:
+    """Like `load_problems`, without printing, and with the counts. `kind` "benchmarks" reads those entries instead.
+
+    columns: names of the sources' columns to carry along, see columns.py; the data set then has a column `columns`.
+    """
+    sources = parse_sources(spec, kind)
+    for source in sources:
+        check_conditions(source.filter, f"dataset {source.label}")
+        check_drops(source.drop, f"dataset {source.label}")
+    cards = [SourceCard(source.label) for source in sources]
+    seen: dict[str, str] = {}
+    kept = [_load_source(source, card, seen, seed, columns) for source, card in zip(sources, cards, strict=True)]
+    for rows, source, card in zip(kept, sources, cards, strict=True):
+        _check_outcome(rows, source, card)
+    problems = _mix(kept, sources, seed)
+    for card, source in zip(cards, sources, strict=True):
+        card.used = sum(problem.source is source for problem in problems)
+    mark = fingerprint(problem.prompt_id + problem.columns for problem in problems)
+    whole = DataCard(cards, len(problems), mark, instruction, system_prompt)
+    return _as_dataset(problems, instruction, system_prompt), whole
+
+
+def _load_source(
+    source: SourceSpec, card: SourceCard, seen: dict[str, str], run_seed: int, columns: Sequence[str] = ()
+) -> list[Loaded]:
+    seed = run_seed if source.seed is None else source.seed
+    reader = Reader(source)
+    kept = []
+    found: set[str] = set()
+    there: set[str] = set()
+    for index, row in enumerate(read_rows(source, seed, columns)):
+        card.read += 1
+        where = f"dataset {source.label}, row {index}"
+        if place := getattr(row, "place", ""):
+            where += f" ({place})"
+        if not _wanted(source, row, where):
+            card.drop("filtered out", where)
+            continue
+        try:
+            read = False
+            problem, answer, level = reader.read(row, where)
+            read = True
+            reason = next((name for name in source.drop if DROPS[name](problem, answer, row)), None)
+            fault = None if problem else "the problem is empty"
+        except DataError:
+            raise
+        except ValueError as error:
+            problem, answer, level, reason, fault = "", "", None, None, str(error)
+        if reason:
+            card.drop(reason, f"{where}: {problem[:80]!r}")
+            continue
+        text = normalise(problem)
+        if not fault and text in seen and not source.keep_duplicates:
+            card.drop("duplicates", f"{where}: {problem[:80]!r}")
+            _note_conflict(card, seen[text], answer, where)
+            continue
+        fault = fault or gold_fault(answer)
+        if fault:
+            _bad_row(source, card, where, problem, answer if read else None, fault)
+            continue
+        seen[text] = answer
+        identity = prompt_id(problem, answer, source.identity)
+        text = ""
+        if columns:
+            own = {"problem": problem, "answer": answer, "level": level, "source": source.label}
+            values = values_of(columns, row, own)
+            text, found, there = coded(columns, values), found | set(values), there | {str(key) for key in row}
+        kept.append(Loaded(problem, answer, level, identity, source, index, text))
+    if kept:
+        require_columns(columns, found, there, source)
+    card.kept = len(kept)
+    hard = [item for item in kept if text_only(item.answer)]
+    if hard:
+        card.notes.append(f"{len(hard)} golds are compared as text alone, for example {hard[0].answer[:60]!r}")
+    if source.limit is not None and len(kept) > source.limit:
+        whole, kept = kept, draw(kept, source.limit, seed, source.label)
+        if not source.keep_duplicates:
+            used = {item.row for item in kept}
+            for item in whole:  # a later source may have what is not used of this one
+                if item.row not in used:
+                    del seen[normalise(item.problem)]
+        card.dropped["over the limit"] += card.kept - len(kept)
+        card.kept = len(kept)
+    return kept
+
+
+def _wanted(source: SourceSpec, row: Any, where: str) -> bool:
+    """Does the row meet every condition?"""
+    for path, test in source.filter.items():
+        try:
+            if not matches(column(row, path, path, where), test):
+                return False
+        except DataError:
+            raise
+        except ValueError as error:
+            raise DataError(f"{where}: filter on {path}: {error}") from error
+    return True
+
+
+def _note_conflict(card: SourceCard, first: str, second: str, where: str) -> None:
+    if normalise(first) != normalise(second):
+        card.examples.setdefault("duplicates with another answer", f"{where}: {second[:40]!r} against {first[:40]!r}")
+        note = "some duplicates carry different answers; the first one is kept: see the card's examples"
+        if note not in card.notes:
+            card.notes.append(note)
+
+
+def _bad_row(source: SourceSpec, card: SourceCard, where: str, problem: str, answer: str | None, fault: str) -> None:
+    message = f"{where}: {fault}"
+    if answer is not None and problem:
+        message = f"{where}: the gold {answer[:80]!r} cannot be used: {fault}. Problem: {problem[:80]!r}"
+    if source.bad_golds == "error":
+        raise DataError(f"{message}. Mend the row, or write `bad_golds: drop` to drop such rows and count them")
+    card.drop("bad golds", message)
+
+
+def _check_outcome(rows: list[Loaded], source: SourceSpec, card: SourceCard) -> None:
+    where = f"dataset {source.label} (split {source.split})"
+    if card.read == 0:
+        raise DataError(f"{where}: the split is empty; check `split`, `config` and the file")
+    bad = card.dropped["bad golds"]
+    if bad > source.max_bad_golds * card.read:
+        raise DataError(
+            f"{where}: {bad} of {card.read} golds cannot be used, more than max_bad_golds {source.max_bad_golds:g}; "
+            f"the first: {card.examples['bad golds']}"
+        )
+    if not rows:
+        raise DataError(f"{where}: no row is left of {card.read}: {card.line()}")
+    if source.expect_rows and card.read not in source.expect_rows:
+        message = f"{card.read} rows, known versions have {' or '.join(map(str, source.expect_rows))}"
+        if source.exact_rows:
+            raise DataError(f"{where}: {message}; pin `revision`, or write `expect_rows: []` to take what is there")
+        card.notes.append(message)
+
+
+def _mix(kept: list[list[Loaded]], sources: list[SourceSpec], seed: int) -> list[Loaded]:
+    if all(source.weight is None for source in sources):
+        return [problem for rows in kept for problem in rows]
+    weights = [1.0 if source.weight is None else source.weight for source in sources]
+    return [problem for _, problem in interleave(kept, weights, seed)]
+
+
+def chat(problem: str, instruction: str, system_prompt: str | None) -> list[dict[str, str]]:
+    """The chat of one problem: an optional system message, and the problem with the instruction on a line of its own."""
+    content = f"{problem}\n{instruction}" if instruction else problem
+    system = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    return [*system, {"role": "user", "content": content}]
+
+
+def own_instruction(source: SourceSpec) -> str:
+    """The closing sentence of a source where the run names none."""
+    if source.instruction is not None:
+        return source.instruction
+    return "" if source.path == "testbed" else INSTRUCTION
+
+
+def _as_dataset(problems: Sequence[Loaded], instruction: str | None, system_prompt: str | None) -> datasets.Dataset:
+    import datasets
+
+    text = datasets.Value("string")
+    features = datasets.Features(
+        {
+            "prompt": [{"role": text, "content": text}],
+            **dict.fromkeys(("problem", "answer", "prompt_id", "source", "level"), text),
+        }
+    )
+    carried = any(item.columns for item in problems)
+    if carried:
+        features["columns"] = text
+    rows = [
+        {
+            "prompt": chat(
+                item.problem, own_instruction(item.source) if instruction is None else instruction, system_prompt
+            ),
+            "problem": item.problem,
+            "answer": item.answer,
+            "prompt_id": item.prompt_id,
+            "source": item.source.label,
+            "level": item.level,
+            **({"columns": item.columns} if carried else {}),
+        }
+        for item in problems
+    ]
+    return datasets.Dataset.from_list(rows, features=features)

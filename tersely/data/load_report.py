@@ -1,0 +1,62 @@
+"""What a load did: how many rows were read, kept and dropped, and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tersely.core.errors import SpecError
+
+
+class DataError(SpecError):
+    """Data that is not what the spec says it is; the message names the source, the row or column, and the mend."""
+
+
+@dataclass
+class SourceCard:
+    """The counts of one source. `read == kept + sum(dropped)` before mixing; `used` is what the mix took."""
+
+    source: str
+    read: int = 0
+    kept: int = 0
+    used: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    """Reason -> the first row dropped for it, for the reader who wonders."""
+    notes: list[str] = field(default_factory=list)
+
+    def drop(self, reason: str, example: str) -> None:
+        self.dropped[reason] += 1
+        self.examples.setdefault(reason, example)
+
+    def line(self) -> str:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items()))
+        used = "" if self.used == self.kept else f", {self.used} used in the mix"
+        return f"{self.source}: {self.read} read, {self.kept} kept{used}" + (f"; dropped: {reasons}" if reasons else "")
+
+
+@dataclass
+class DataCard:
+    """The counts of a whole load, and the fingerprint of what came out of it."""
+
+    sources: list[SourceCard]
+    rows: int = 0
+    fingerprint: str = ""
+    instruction: str | None = None
+    """The run's own closing sentence, None where each source keeps its own."""
+    system_prompt: str | None = None
+    prompt: str | None = None
+    """The first prompt as the model sees it: template, system prompt, instruction and prefill included."""
+    longest_prompt: int | None = None
+    """Tokens, over the whole data set."""
+
+    def text(self) -> str:
+        """One line a source, its notes, and a line for the whole."""
+        lines = [f"data: {source.line()}" for source in self.sources]
+        lines += [f"data: note: {source.source}: {note}" for source in self.sources for note in source.notes]
+        return "\n".join([*lines, f"data: {self.rows} problems, fingerprint {self.fingerprint}"])
+
+    def to_json(self) -> str:
+        sources = [{**vars(source), "dropped": dict(source.dropped)} for source in self.sources]
+        return json.dumps({**vars(self), "sources": sources}, ensure_ascii=False)

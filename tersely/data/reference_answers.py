@@ -1,0 +1,60 @@
+"""Whether a reference answer can be verified against at all: read here as the verifier will read it.
+
+A gold that does not parse makes every rollout wrong or undecided, silently; it is found before training.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from functools import lru_cache
+
+NO_VALUE = re.compile(
+    r"(\\text\{)?[+-]?(nan|inf|infinity|null|<na>|#?n/a|none|#(div/0|value|ref|num)!)\}?|[\s?.…_–—/-]+", re.IGNORECASE
+)
+"""What a missing or broken number becomes as text. `\\infty` is an answer."""
+
+
+def gold_fault(gold: str) -> str | None:
+    """What is wrong with a gold, None where the verifier can use it."""
+    if NO_VALUE.fullmatch(gold.strip()):
+        return "it is a placeholder, or a missing or infinite number written as text, not an answer"
+    return {"empty": "it is empty", "unreadable": "math-verify cannot parse it"}.get(reading(gold))
+
+
+def text_only(gold: str) -> bool:
+    """The verifier can only compare this gold as text: an answer that is written another way is never right.
+
+    That is so for what it would not evaluate (a factorial of an expression, a huge power) and for what math-verify
+    reads as a string.
+    """
+    return reading(gold) == "text"
+
+
+@lru_cache(maxsize=65536)
+def reading(gold: str) -> str:
+    """`number` (decided without sympy), `expression`, `text`, `unreadable` or `empty`."""
+    from tersely.rewards.verify.compare.cost_limits import bomb
+    from tersely.rewards.verify.compare.quick import gold_text, prepare
+
+    text = gold_text(gold)
+    if not text:
+        return "empty"
+    tidied, number = prepare(text)
+    if number is not None:
+        return "number"
+    if bomb(text):
+        return "text"
+    found = _parsed(tidied)
+    if not found:
+        return "unreadable"
+    return "text" if all(isinstance(item, str) for item in found) else "expression"
+
+
+def _parsed(text: str) -> list[object]:
+    """math-verify's reading of a boxed gold, without its alarm: that resets whatever timer the process has set."""
+    from math_verify import LatexExtractionConfig, parse
+
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns of every call without an alarm
+    boxed = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]
+    return parse(f"\\boxed{{{text}}}", boxed, parsing_timeout=None)

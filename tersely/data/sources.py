@@ -1,0 +1,167 @@
+"""Rows of a source as plain mappings: hub, local file or folder, testbed, reasoning-gym."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tersely.core.errors import nearest, typed
+from tersely.core.paths import beside
+from tersely.data.files import read_file, read_saved_folder, require_whole, saved_folder, slice_of
+from tersely.data.load_report import DataError
+from tersely.data.spec import COMPRESSIONS, OWN, SourceSpec, file_kind
+
+DEFAULT_COUNT = 1000
+"""Problems a procedural source makes when no `limit` is given."""
+
+_SPLIT_OFFSET = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
+
+
+def read_rows(source: SourceSpec, seed: int, columns: Sequence[str] = ()) -> Iterator[Mapping[str, Any]]:
+    """The rows of a source in their own order; `seed` matters to procedural sources alone. `columns`: read these too.
+
+    Raises `DataError` where the file, the hub id, the configuration or the split does not exist.
+    """
+    path = str(source.path)
+    if path == "testbed":
+        yield from _testbed(source, seed)
+    elif path.startswith("reasoning_gym:"):
+        yield from _reasoning_gym(source, seed)
+    elif file_kind(path) or Path(path).is_file() or saved_folder(Path(path)):
+        yield from _local_file(source)
+    elif path.startswith(("/", "./", "../")) and not Path(path).exists():
+        raise DataError(f"dataset {source.label}: there is no file or folder {path}; {beside(Path(path))}")
+    else:
+        yield from _hub(source, columns)
+
+
+def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
+    path = Path(str(source.path))
+    where = f"dataset {source.label}"
+    if path.is_dir() and not saved_folder(path):
+        raise DataError(f"{where}: {path} is a folder; give a file, or a folder without a file's suffix in its name")
+    if not path.exists():
+        found = path.parent.glob("*") if path.parent.is_dir() else ()
+        near = [item.name for item in found if file_kind(item)][:50]
+        hint = nearest(path.name, near) if near else f"the folder {path.parent} has no such file, or does not exist"
+        raise DataError(f"dataset {source.label}: there is no file {path}; {hint}")
+    try:
+        if not path.is_dir():
+            require_whole(path, source.split, where)
+        if path.is_dir():
+            yield from read_saved_folder(path, source.split, where)
+        elif "[" in source.split:
+            rows = list(read_file(path, where))
+            yield from rows[slice(*slice_of(source.split, len(rows), where))]
+        else:
+            yield from read_file(path, where)
+    except DataError:
+        raise
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1 if path.suffix not in COMPRESSIONS else "?"
+        raise DataError(
+            f"{where}: {path} cannot be read as UTF-8, about line {line} ({error.reason}). Save the file as UTF-8; a file "
+            "that was cut while it was copied looks like that too: compare its size with the original's"
+        ) from error
+    except (ValueError, OSError, EOFError) as error:  # Arrow's, JSON's and Unicode's are of these kinds
+        raise DataError(
+            f"dataset {source.label}: {path} cannot be read ({error}). A file that was cut while it was copied looks like "
+            "that: compare its size with the original's"
+        ) from error
+
+
+def _hub(source: SourceSpec, columns: Sequence[str] = ()) -> Iterator[Mapping[str, Any]]:
+    configs = source.config if isinstance(source.config, list) else [source.config]
+    for config in configs:
+        data = _load_hub(source, config)
+        data = data.select_columns(_columns_read(source, data.column_names, columns)).with_format("arrow")
+        for table in data.iter(batch_size=1024):  # row by row costs twice as much, and DAPO has 1.8 million rows
+            yield from table.to_pylist()
+
+
+def _columns_read(source: SourceSpec, there: list[str], columns: Sequence[str] = ()) -> list[str]:
+    """The top-level columns that matter: traces of 16k tokens a row are not decoded to be thrown away.
+
+    All of them where a named drop reads the whole row, or where one is missing: the error then lists what there is.
+    """
+    mapped = {"problem": "problem", "answer": "answer", **source.columns}.values()
+    paths = [piece for path in mapped for piece in (path if isinstance(path, list) else [path])]
+    paths = [str(path) for path in [*paths, *source.filter, *source.choices, *set(columns).difference(OWN)]]
+    wanted = {path if path in there else path.split(".", 1)[0] for path in paths}
+    if source.drop or not wanted <= set(there):
+        return there
+    return [name for name in there if name in wanted or name == "level"]
+
+
+def _load_hub(source: SourceSpec, config: str | None) -> Any:
+    import datasets
+
+    where = f"dataset {source.label} ({source.path}{', ' + config if config else ''}, split {source.split})"
+    try:
+        return datasets.load_dataset(str(source.path), config, split=source.split, revision=source.revision)
+    except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError) as error:
+        raise DataError(
+            f"{where}: not found on the hub and no local folder ({error}). Check the id; a gated set needs "
+            "`huggingface-cli login` and its terms accepted; a local file needs its suffix (.jsonl, .parquet)"
+        ) from error
+    except ValueError as error:
+        # Unknown configurations and splits: datasets' own message lists what there is.
+        raise DataError(f"{where}: {error}") from error
+    except (ConnectionError, OSError) as error:
+        raise DataError(
+            f"{where}: the hub cannot be reached ({type(error).__name__}: {error}). On a machine without a network, "
+            f"save the set beforehand and override `path`: {{name: {source.label}, path: copy.parquet}}"
+        ) from error
+
+
+def _testbed(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
+    from tersely.testbed.tasks import LEVELS, problems
+
+    known = {"levels"}
+    for key in source.parameters:
+        if key not in known:
+            raise DataError(f"dataset testbed: parameters: there is no {key!r}; {nearest(key, known)}")
+    levels = source.parameters.get("levels")
+    if levels is not None:
+        levels = typed(levels, list[int], "dataset testbed: parameters: levels")
+        if not levels or not set(levels) <= {*LEVELS}:
+            raise DataError(f"dataset testbed: parameters: levels is {levels}; it must be a list of {LEVELS}")
+    try:
+        items = problems(source.split, source.limit or DEFAULT_COUNT, seed, levels)
+    except ValueError as error:
+        raise DataError(f"dataset testbed: split or limit: {error}") from error
+    for item in items:
+        row = item if isinstance(item, Mapping) else vars(item)
+        yield {"problem": row["problem"], "answer": row["answer"], "level": row.get("level")}
+
+
+def _reasoning_gym(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
+    """An item is a function of (seed + index), so splits take seeds that lie a thousand million apart."""
+    try:
+        import reasoning_gym
+        from reasoning_gym.factory import DATASETS
+    except ImportError as error:
+        raise DataError(f"dataset {source.label} needs reasoning-gym: pip install reasoning-gym ({error})") from error
+    task = str(source.path).partition(":")[2]
+    if task not in DATASETS:
+        raise DataError(f"dataset {source.label}: reasoning-gym has no task {task!r}; {nearest(task, DATASETS)}")
+    if source.split not in _SPLIT_OFFSET:
+        raise DataError(f"dataset {source.label}: split is {source.split!r}; {nearest(source.split, _SPLIT_OFFSET)}")
+    count = source.limit or DEFAULT_COUNT
+    start = _SPLIT_OFFSET[source.split] + (seed % 1000) * 1_000_000
+    if count > 1_000_000:
+        raise DataError(f"dataset {source.label}: limit is {count}; a split holds at most 1000000 problems a seed")
+    try:
+        data = reasoning_gym.create_dataset(task, seed=start, size=count, **source.parameters)
+    except (TypeError, AssertionError) as error:
+        raise DataError(f"dataset {source.label}: parameters {source.parameters}: {error}") from error
+    for item in data:
+        difficulty = (item.get("metadata") or {}).get("difficulty")
+        if isinstance(difficulty, Mapping):
+            difficulty = next(iter(difficulty.values())) if len(difficulty) == 1 else None
+        yield {
+            "problem": item["question"],
+            "answer": item["answer"],
+            "level": difficulty if isinstance(difficulty, int | float | str) else None,
+        }

@@ -1,0 +1,44 @@
+"""Activation checkpointing by the name that the installed transformers has.
+
+transformers renames `gradient_checkpointing` to `activation_checkpointing` and drops the old name in version 6. A recipe may
+state either, whatever is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from tersely.core.errors import SpecError
+
+NEW_NAMES = {
+    "gradient_checkpointing": "activation_checkpointing",
+    "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
+}
+
+
+def by_installed_names(values: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """`values` with each setting under the name that is among `fields`, those of the installed config class."""
+    found = dict(values)
+    for old, new in NEW_NAMES.items():
+        name, other = (new, old) if new in fields else (old, new)
+        if other not in found:
+            continue
+        if name in found and found[name] != found[other]:
+            raise SpecError(
+                f"{new}: got {found[new]!r}, and {old}: {found[old]!r}; they are one setting, state one of them"
+            )
+        found[name] = found.pop(other)
+    return found
+
+
+def setting(args: Any, name: str) -> Any:
+    """The value of a setting, by its old name, in a config of either kind."""
+    new = getattr(args, NEW_NAMES[name], None)
+    return new if new is not None else getattr(args, name, None)
+
+
+def enable(model: Any, args: Any) -> None:
+    """Turn it on in `model`, as `args` state it."""
+    turn_on = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    turn_on(setting(args, "gradient_checkpointing_kwargs"))

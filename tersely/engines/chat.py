@@ -1,0 +1,164 @@
+"""How a model is prompted: the one function that renders a chat, and the prompting that a trained model carries.
+
+Training, evaluation while training, `tersely eval` and `tersely preflight` all render through `prompt_ids`. Each saved
+model has a `prompting.json` next to its weights; `tersely eval` uses it unless the command line overrides it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tersely.core.errors import SpecError, check_fields
+from tersely.core.files import write_json
+from tersely.core.paths import expanded
+
+FILE = "prompting.json"
+Chat = Sequence[Mapping[str, str]]
+
+
+def prompt_ids(tokenizer: Any, chat: Chat, chat_template_kwargs: Mapping[str, Any] | None = None) -> list[int]:
+    """Token ids of one chat, up to the opened assistant turn."""
+    return all_prompt_ids(tokenizer, [chat], chat_template_kwargs)[0]
+
+
+def all_prompt_ids(
+    tokenizer: Any, chats: Sequence[Chat], chat_template_kwargs: Mapping[str, Any] | None = None
+) -> list[list[int]]:
+    """The same for many chats, tokenised together."""
+    if not chats:
+        return []
+    found = tokenizer.apply_chat_template(
+        [list(chat) for chat in chats],
+        add_generation_prompt=True,
+        return_dict=False,
+        **dict(chat_template_kwargs or {}),
+    )
+    return [list(ids) for ids in found]
+
+
+def prompt_text(tokenizer: Any, chat: Chat, chat_template_kwargs: Mapping[str, Any] | None = None) -> str:
+    """The text that `prompt_ids` tokenises."""
+    return tokenizer.apply_chat_template(
+        list(chat), add_generation_prompt=True, tokenize=False, **dict(chat_template_kwargs or {})
+    )
+
+
+def with_instruction(messages: Chat, instruction: str | None) -> list[dict[str, str]]:
+    """The chat with `instruction` appended to the last message, on a line of its own."""
+    chat = [dict(message) for message in messages]
+    if instruction:
+        chat[-1]["content"] = f"{chat[-1]['content']}\n{instruction}"
+    return chat
+
+
+def opened_by(prefill: str | None, tail: str) -> str:
+    """The prefill as it stands after the template's opening: a `<think>` that is there already is not doubled."""
+    text = prefill or ""
+    if text.startswith("<think>") and tail.rstrip().endswith("<think>"):
+        return text.removeprefix("<think>").lstrip()
+    return text
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """What surrounds a problem. An empty one leaves the data's own instruction and the template's defaults."""
+
+    system_prompt: str | None = None
+    instruction: str | None = None
+    """Appended to every problem. None: the data set's or benchmark's own sentence; "": no sentence."""
+    chat_template_kwargs: dict = field(default_factory=dict)
+    """Variables of the chat template, for example {enable_thinking: false}."""
+    plan_instruction: str | None = None
+    """A second closing sentence: the one of the method's plan, where it is the same for every rollout."""
+    prefill: str | None = None
+    """The assistant's turn begins with this, by the method's plan."""
+
+    def without_plan(self) -> Prompting:
+        """For a decoding strategy that states its own instruction or prefill."""
+        return replace(self, plan_instruction=None, prefill=None)
+
+    def ids(self, tokenizer: Any, chat: Chat) -> list[int]:
+        """Token ids of a chat that already holds system prompt and instruction, with what the plan adds."""
+        ids = prompt_ids(tokenizer, with_instruction(chat, self.plan_instruction), self.chat_template_kwargs)
+        if self.prefill:
+            opening = opened_by(self.prefill, tokenizer.decode(ids[-16:]))
+            ids += tokenizer.encode(opening, add_special_tokens=False)
+        return ids
+
+    def text(self, tokenizer: Any, chat: Chat) -> str:
+        """The whole prompt as text, for a reader."""
+        text = prompt_text(tokenizer, with_instruction(chat, self.plan_instruction), self.chat_template_kwargs)
+        return text + opened_by(self.prefill, text)
+
+    def words(self) -> str:
+        """`instruction 'Be brief.', enable_thinking=False`; for one line on a screen."""
+        said = [f"system prompt {self.system_prompt!r}" if self.system_prompt else ""]
+        if self.instruction is not None:
+            said.append(f"instruction {self.instruction!r}" if self.instruction else "no instruction")
+        said.append(f"the plan's instruction {self.plan_instruction!r}" if self.plan_instruction else "")
+        said.append(f"prefill {self.prefill!r}" if self.prefill else "")
+        said += [f"{key}={value!r}" for key, value in self.chat_template_kwargs.items()]
+        return ", ".join(filter(None, said)) or "the data's own instruction and the template's defaults"
+
+    def save(self, folder: str | Path) -> None:
+        write_json(Path(folder) / FILE, asdict(self))
+
+
+def read_prompting(place: str | Path) -> Prompting | None:
+    """The prompting saved in a model folder (or in the file itself), None where there is none."""
+    path = Path(expanded(place))
+    path = path / FILE if path.is_dir() else path
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SpecError(f"{path}: not valid JSON ({error}). Fix or delete the file") from error
+    if not isinstance(values, dict):
+        raise SpecError(f"{path}: got {type(values).__name__}; expected an object with {_names()}")
+    return Prompting(**check_fields(Prompting, values, str(path)))
+
+
+def _names() -> str:
+    return ", ".join(f.name for f in fields(Prompting))
+
+
+def unread_variables(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None) -> list[str]:
+    """Names in `chat_template_kwargs` that the chat template never reads, so that they change nothing."""
+    known = template_variables(str(getattr(tokenizer, "chat_template", None) or ""))
+    return [name for name in chat_template_kwargs or {} if name not in known]
+
+
+def template_variables(template: str) -> set[str]:
+    """Variables that a chat template takes from outside; every word of it where it cannot be parsed."""
+    import jinja2
+    from jinja2 import meta
+
+    environment = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"])
+    plain = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", template)  # a tag that transformers adds to the language
+    try:
+        return meta.find_undeclared_variables(environment.parse(plain))
+    except jinja2.TemplateError:
+        return set(re.findall(r"[A-Za-z_]\w*", template))
+
+
+def variable_warnings(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None) -> list[str]:
+    """One warning for variables that do nothing, with the nearest one that does."""
+    from tersely.core.errors import nearest
+
+    names = unread_variables(tokenizer, chat_template_kwargs)
+    if not names:
+        return []
+    standard = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now"}
+    known = template_variables(str(tokenizer.chat_template or "")) - standard - _special_tokens(tokenizer)
+    hint = nearest(names[0], known) if known else "this template takes no variables"
+    return [f"chat_template_kwargs: the chat template does not read {', '.join(map(repr, names))}; {hint}"]
+
+
+def _special_tokens(tokenizer: Any) -> set[str]:
+    return set(getattr(tokenizer, "special_tokens_map", {}))

@@ -1,0 +1,65 @@
+"""Checks of a model that need no weights loaded: its config, its vocabulary, its chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.engines.chat import prompt_text
+
+
+def model_config(name: str, trust_remote_code: bool = False) -> Any:
+    """The model's config alone."""
+    from transformers import AutoConfig
+
+    from tersely.engines.models import model_location
+
+    try:
+        return AutoConfig.from_pretrained(model_location(name), trust_remote_code=trust_remote_code)
+    except Exception as error:  # a damaged config raises what the class of its family raises
+        raise SpecError(f"model_name_or_path {name!r}: its config cannot be read ({one_line(error)})") from error
+
+
+def check_vocabulary(name: str, tokenizer: Any, config: Any) -> None:
+    """`SpecError` where the tokenizer has ids that the model has no embedding for."""
+    from tersely.engines.model_folder import embedding_rows
+    from tersely.engines.models import model_location
+
+    sizes = [getattr(config.get_text_config(), "vocab_size", None), embedding_rows(Path(model_location(name)))]
+    size = min((size for size in sizes if size is not None), default=None)
+    if size is not None and size < len(tokenizer):
+        raise SpecError(
+            f"model_name_or_path {name!r}: the tokenizer has {len(tokenizer)} ids, the model only {size}. Resize its "
+            "embeddings (model.resize_token_embeddings) and save it again, or use the model's own tokenizer"
+        )
+
+
+def one_line(error: Exception) -> str:
+    """The error's text without line breaks, or its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_template(tokenizer: Any, kwargs: Mapping[str, Any] | None = None, system_prompt: str | None = None) -> None:
+    """`SpecError` for a chat template that fails, or that has no place for the system prompt."""
+    user = {"role": "user", "content": "1 + 1"}
+    try:
+        plain = prompt_text(tokenizer, [user], kwargs)
+    except Exception as error:  # a template is a program of the model's makers: it can raise anything
+        raise SpecError(
+            f"the model's chat template fails on a user message: {one_line(error)}. Fix the template"
+        ) from error
+    if "1 + 1" not in plain:
+        raise SpecError("the model's chat template leaves out the user's message. Fix the template")
+    if not system_prompt:
+        return
+    fix = "Leave system_prompt out and write the text as `instruction`, or use a model with a system role"
+    try:
+        text = prompt_text(tokenizer, [{"role": "system", "content": system_prompt}, user], kwargs)
+    except Exception as error:
+        raise SpecError(
+            f"system_prompt: the model's chat template refuses a system message ({one_line(error)}). {fix}"
+        ) from error
+    if system_prompt.strip() not in text:
+        raise SpecError(f"system_prompt: the model's chat template leaves the system message out. {fix}")

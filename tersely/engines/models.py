@@ -1,0 +1,251 @@
+"""Loading the model and its tokenizer, with the checks that save a GPU-hour."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.core.findings import Finding
+from tersely.core.paths import expanded
+from tersely.core.redact import export_hub_token
+
+FIRST_RANK_LOADS = "FSDP_CPU_RAM_EFFICIENT_LOADING"
+"""accelerate's word to transformers, in the environment."""
+
+
+def model_location(name: str) -> str:
+    """`testbed` is the embedded model; anything else is a hub id or a folder, as it stands."""
+    if name != "testbed":
+        return expanded(name, "model")
+    from tersely.testbed import model_path
+
+    return str(model_path())
+
+
+def require_no_adapter(name: str) -> None:
+    """`SpecError` for an adapter's folder or repository: transformers would load its base and train nothing of it."""
+    from tersely.engines.model_folder import adapter_fault
+
+    if name != "testbed" and (fault := adapter_fault(model_location(name))):
+        raise SpecError(f"model_name_or_path {name!r}: {fault}")
+
+
+def load_tokenizer(name: str, trust_remote_code: bool = False, needs_pad: bool = True) -> Any:
+    """The tokenizer, left-padded, with a chat template and an EOS; a clear error where one is missing.
+
+    Without `needs_pad` (evaluating and counting) the EOS pads where there is no pad token.
+    """
+    location = model_location(name)
+    try:
+        tokenizer = _tokenizer_class(location).from_pretrained(
+            location, padding_side="left", trust_remote_code=trust_remote_code
+        )
+        words = tokenizer.encode("1 + 1", add_special_tokens=False)
+    except Exception as error:  # a damaged file raises what the library that reads it raises, bare Exception too
+        raise SpecError(
+            f"model_name_or_path {name!r}: its tokenizer cannot be loaded ({_first_line(error)}). Copy tokenizer.json and "
+            "tokenizer_config.json of the model again"
+        ) from error
+    if not words:
+        raise SpecError(
+            f"model_name_or_path {name!r}: its tokenizer has no vocabulary. Copy tokenizer.json of the model into the folder"
+        )
+    if tokenizer.chat_template is None:
+        raise SpecError(
+            f"model_name_or_path {name!r} has no chat template, so the prompts cannot be written; take the instruct "
+            "version of the model, or save a chat_template.jinja beside its tokenizer"
+        )
+    if tokenizer.eos_token_id is None:
+        raise SpecError(f"model_name_or_path {name!r}: the tokenizer has no eos_token, so no completion would ever end")
+    if tokenizer.pad_token_id is None and not needs_pad:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None:
+        raise SpecError(
+            f"model_name_or_path {name!r}: the tokenizer has no pad_token; set one that is not the eos_token and save "
+            "the tokenizer again (an unused special token will do)"
+        )
+    return tokenizer
+
+
+def _tokenizer_class(location: str) -> Any:
+    """A folder that names no family is read as it stands: AutoTokenizer would rebuild it by the rules of the model's family."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    config = Path(location) / "tokenizer_config.json"
+    named = json.loads(config.read_text()).get("tokenizer_class") if config.is_file() else None
+    return PreTrainedTokenizerFast if named in ("TokenizersBackend", "PreTrainedTokenizerFast") else AutoTokenizer
+
+
+def load_model(name: str, args: Any) -> tuple[Any, Any]:
+    """(model, tokenizer) for training with `args`, a GRPOConfig."""
+    from transformers import AutoModelForCausalLM
+
+    export_hub_token(args)
+    require_no_adapter(name)
+    tokenizer = load_tokenizer(name, args.trust_remote_code)
+    kwargs = dict(args.model_init_kwargs or {})
+    args.model_init_kwargs = kwargs
+    kwargs.setdefault("dtype", weights_dtype(args))
+    if str(kwargs["dtype"]).removeprefix("torch.") in ("bfloat16", "float16") and not keeps_float32(args):
+        warnings.warn(
+            f"model_init_kwargs: dtype is {kwargs['dtype']}, and nothing keeps these weights in float32: an update that is "
+            "small beside its weight is rounded away, so the model hardly learns. Leave dtype out and set bf16: true, "
+            "which computes in bfloat16 over float32 weights, or use DeepSpeed"
+        )
+    kwargs.setdefault("trust_remote_code", args.trust_remote_code)
+    accumulate_in_float32(args)
+    if getattr(args, "beta", 0.0):
+        os.environ[FIRST_RANK_LOADS] = "false"  # TRL loads the reference, and shards what each rank has of it
+    location = model_location(name)
+    if "attn_implementation" not in kwargs and (chosen := attention(location, kwargs["dtype"])) is not None:
+        kwargs["attn_implementation"] = chosen
+    try:
+        model = AutoModelForCausalLM.from_pretrained(location, **kwargs)
+    except (OSError, ValueError, TypeError, ImportError, RuntimeError, KeyError, AttributeError) as error:
+        raise SpecError(f"model_name_or_path {name!r} cannot be loaded ({_first_line(error)})") from error
+    args.model_init_kwargs = None
+    if model.config.get_text_config().vocab_size < len(tokenizer):
+        raise SpecError(
+            f"model_name_or_path {name!r}: the tokenizer has {len(tokenizer)} ids, the model only "
+            f"{model.config.vocab_size}"
+        )
+    return model, tokenizer
+
+
+def weights_dtype(args: Any) -> str:
+    """What weights are loaded in: float32, for AdamW's steps at 1e-6 are below what bfloat16 can add to a weight.
+
+    `bf16` computes in bfloat16 all the same, by autocast. DeepSpeed keeps float32 copies itself, so there the weights are
+    bfloat16 where the arithmetic is.
+    """
+    import torch
+
+    return "bfloat16" if args.bf16 and torch.cuda.is_available() and args.deepspeed_plugin is not None else "float32"
+
+
+def accumulate_in_float32(args: Any) -> None:
+    """Let DeepSpeed add up the gradients of the micro-batches in float32 under bf16, unless its configuration says otherwise.
+
+    Its default is the weights' own type: 256 micro-batches added in bfloat16 are 1.6 % off
+    (`pytest tests/contracts/test_deepspeed.py`).
+    """
+    settings = getattr(args.deepspeed_plugin, "hf_ds_config", None)
+    if settings is not None and args.bf16:
+        settings.config.setdefault("data_types", {}).setdefault("grad_accum_dtype", "fp32")
+
+
+def attention(location: str, dtype: Any) -> str | None:
+    """`flash_attention_2` where it is installed, the model has it and its weights are in half precision; None otherwise.
+
+    transformers then takes SDPA. FlashAttention computes nothing in float32, and float32 weights reach it outside autocast.
+    """
+    import torch
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    from transformers.utils import is_flash_attn_2_available
+
+    half = str(dtype).removeprefix("torch.") in ("bfloat16", "float16")
+    if not (half and torch.cuda.is_available() and is_flash_attn_2_available()):
+        return None
+    try:
+        model = MODEL_FOR_CAUSAL_LM_MAPPING[type(AutoConfig.from_pretrained(location))]
+    except (KeyError, OSError, ValueError):  # a model with code of its own, or one that loading reports
+        return None
+    return "flash_attention_2" if getattr(model, "_supports_flash_attn", False) else None
+
+
+def arithmetic(args: Any) -> Any:
+    """A context in which a model outside a trainer computes as inside one: in bfloat16 under `bf16`."""
+    import torch
+
+    return torch.autocast(args.device.type, torch.bfloat16, enabled=bool(args.bf16))
+
+
+def own_engine(model: Any, tokenizer: Any, args: Any, rows_at_once: int | None = None) -> Any:
+    """The model as its own engine outside a trainer, on its device and in its arithmetic."""
+    from tersely.engines.transformers import TransformersEngine
+
+    model = model.to(args.device)
+
+    @contextmanager
+    def computing() -> Iterator[Any]:
+        with arithmetic(args):
+            yield model
+
+    return TransformersEngine(model, tokenizer, unwrapped=computing, rows_at_once=rows_at_once)
+
+
+def keeps_float32(args: Any) -> bool:
+    """Does the launch hold float32 copies of weights that are loaded in less? FSDP widens them under mixed precision."""
+    sharded = os.environ.get("ACCELERATE_USE_FSDP") == "true" and (args.bf16 or args.fp16)
+    return args.deepspeed_plugin is not None or bool(sharded)
+
+
+def load_whole_model(name: str, args: Any) -> tuple[Any, Any]:
+    """The same on one rank's own, for sampling outside a trainer: not cut over the ranks, nor read on the first alone."""
+    from transformers.integrations import deepspeed
+
+    plugin = args.deepspeed_plugin
+    with every_rank_loads():
+        if plugin is None:
+            return load_model(name, args)
+        deepspeed.unset_hf_deepspeed_config()
+        try:
+            return load_model(name, args)
+        finally:
+            deepspeed.set_hf_deepspeed_config(getattr(args, "hf_deepspeed_config", None) or plugin.dschf)
+
+
+@contextmanager
+def every_rank_loads() -> Iterator[None]:
+    """Under FSDP transformers may read weights on the first rank and leave the others empty, for accelerate to fill as it
+    shards the trained model. A model that accelerate does not shard is loaded inside.
+    """
+    before = os.environ.get(FIRST_RANK_LOADS)
+    os.environ[FIRST_RANK_LOADS] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FIRST_RANK_LOADS]
+        else:
+            os.environ[FIRST_RANK_LOADS] = before
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def model_place(name: str) -> Finding:
+    """Is the model there: a folder with a config, or a hub id that can be had?"""
+    from tersely.engines.model_folder import adapter_fault, folder_fault
+    from tersely.engines.models import model_location
+
+    if name == "testbed":
+        return Finding("ok", "model", "testbed, the embedded one")
+    folder = Path(model_location(name))
+    if folder.is_dir():
+        if text := folder_fault(folder):
+            return Finding("fail", "model", f"{name}: {text}")
+        if (folder / "config.json").is_file():
+            return Finding("ok", "model", f"{name}, a folder")
+        return Finding(
+            "fail", "model", f"the folder {name} has no config.json", "give the folder that holds the weights"
+        )
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        return Finding("fail", "model", f"there is no folder {name}", "model_name_or_path: a folder or a hub id")
+    from huggingface_hub import try_to_load_from_cache
+
+    if fault := adapter_fault(name):
+        return Finding("fail", "model", f"{name} {fault}")
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return Finding("ok", "model", f"{name}, in the hub cache")
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        mend = "unset it for the first run, or copy the model to a folder"
+        return Finding("fail", "model", f"{name} is not in the hub cache, and HF_HUB_OFFLINE is set", mend)
+    return Finding("note", "model", f"{name} will be downloaded")

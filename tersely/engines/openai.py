@@ -1,0 +1,139 @@
+"""A rollout engine behind an OpenAI-compatible server: prompts go as token ids to `/v1/completions`, one seed a sample.
+
+The address may hold several servers, comma separated; requests go to them in turn. A request that fails for want of a
+connection or with a 5xx status is tried again with growing pauses; a 4xx status is an error that shows what the server said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.engines.base import NEUTRAL, Generation, GenerationRequest
+
+
+class ServerEngine:
+    """Generates over HTTP. `concurrency` requests are under way at once on each server."""
+
+    reports_logprobs = False
+
+    def __init__(
+        self,
+        address: str,
+        tokenizer: Any,
+        *,
+        model: str | None = None,
+        concurrency: int = 64,
+        timeout_s: float = 3600.0,
+        attempts: int = 5,
+        first_pause_s: float = 1.0,
+    ):
+        self.addresses = [one.strip().rstrip("/").removesuffix("/v1") for one in address.split(",") if one.strip()]
+        self.tokenizer, self.timeout_s = tokenizer, timeout_s
+        self.attempts, self.first_pause_s = attempts, first_pause_s
+        self._pool = ThreadPoolExecutor(concurrency * len(self.addresses), thread_name_prefix="server")
+        listed = self._call(self.addresses[0], "/v1/models", None)["data"][0]
+        self.model = model or listed["id"]
+        self.context: int | None = listed.get("max_model_len")
+
+    def generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        *,
+        temperature: Any = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        extra_args: dict | None = None,
+    ) -> list[Generation]:
+        """One generation a request, in order. Raises `SpecError` where a server refuses or stays silent."""
+        if callable(temperature):
+            raise SpecError("a server draws at a fixed temperature; this sampling needs the transformers engine")
+        common = {**NEUTRAL, "model": self.model, "temperature": temperature, "top_p": top_p, "return_token_ids": True}
+        if top_k > 0:
+            common["top_k"] = top_k
+        if extra_args:
+            common["vllm_xargs"] = extra_args
+        waiting = [
+            self._pool.submit(self._one, self.addresses[index % len(self.addresses)], request, common)
+            for index, request in enumerate(requests)
+        ]
+        try:
+            return [future.result() for future in waiting]
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+
+    def _one(self, address: str, request: GenerationRequest, common: dict[str, Any]) -> Generation:
+        body = {
+            **common,
+            "prompt": list(request.prompt_ids),
+            "max_tokens": request.max_new_tokens,
+            "seed": request.seed,
+            "skip_special_tokens": False,
+        }
+        if request.stop_ids:
+            body["stop_token_ids"] = list(request.stop_ids)
+        if request.banned_ids:
+            body["logit_bias"] = {str(token): -100 for token in request.banned_ids}
+        answer = self._call(address, "/v1/completions", body)
+        choice = answer["choices"][0]
+        ids = choice.get("token_ids")
+        if ids is None and request.stop_ids:
+            raise SpecError(
+                f"{address} gives no token ids, and this strategy stops at token ids: serve the model with vLLM, or take "
+                "--engine transformers or vllm"
+            )
+        if ids is None:
+            ids = self._ids_of(choice["text"], int(answer["usage"]["completion_tokens"]), choice["finish_reason"])
+        ended = "stop" if ids and ids[-1] in request.stop_ids else "eos"
+        return Generation(tuple(ids), None, "length" if choice["finish_reason"] == "length" else ended)
+
+    def _ids_of(self, text: str, count: int, finish: str) -> list[int]:
+        """Token ids of a server that gives text alone. The count must be the server's own: lengths are what we measure."""
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        if finish != "length" and (not ids or ids[-1] != self.tokenizer.eos_token_id):
+            ids.append(self.tokenizer.eos_token_id)
+        if abs(len(ids) - count) > max(2, count // 100):
+            raise SpecError(
+                f"the server counts {count} tokens, the tokenizer here {len(ids)}: name the served model's own tokenizer "
+                "with --tokenizer"
+            )
+        return ids[:count] + [self.tokenizer.eos_token_id] * (count - len(ids))
+
+    def _call(self, address: str, path: str, body: dict[str, Any] | None) -> Any:
+        headers = {"Content-Type": "application/json"}
+        if os.environ.get("OPENAI_API_KEY"):
+            headers["Authorization"] = f"Bearer {os.environ['OPENAI_API_KEY']}"
+        data = None if body is None else json.dumps(body).encode()
+        for attempt in range(self.attempts):
+            request = urllib.request.Request(address + path, data=data, headers=headers)
+            try:
+                with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code < 500 and error.code != 429:
+                    said = error.read(500).decode("utf-8", "replace")
+                    raise SpecError(f"{address}{path} answered {error.code}: {said}") from error
+                reason = f"{error.code} {error.reason}"
+            except OSError as error:
+                reason = str(error)
+            if attempt + 1 < self.attempts:
+                time.sleep(self.first_pause_s * 2**attempt)
+        raise SpecError(f"{address}{path}: no answer after {self.attempts} attempts ({reason}); is the server up?")
+
+    def sync_weights(self, model: Any, version: int) -> None:
+        """A served model is evaluated as it is."""
+
+    def facts(self) -> dict[str, Any]:
+        return {"engine": "server", "addresses": self.addresses, "model": self.model}
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)

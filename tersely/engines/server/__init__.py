@@ -1,0 +1,1 @@
+"""Rollouts from vLLM servers: requests, weights, and the processes themselves."""

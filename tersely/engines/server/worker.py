@@ -1,0 +1,21 @@
+"""What a vLLM server's worker can do beside vLLM's own, given to it by `--worker-extension-cls`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class TerselyWorker:
+    """Mixed into vLLM's worker; its methods are called through `/collective_rpc`."""
+
+    model_runner: Any
+
+    def repack_tied_head(self) -> dict[str, bool]:
+        """After weights came in on a CPU; see `vllm_weights.repack_tied_head`. {"packed": whether the head is the new one}."""
+        from vllm.platforms import current_platform
+
+        from tersely.engines.vllm_weights import repack_tied_head
+
+        if not current_platform.is_cpu():
+            return {"packed": True}
+        return {"packed": repack_tied_head(self.model_runner.get_model())}

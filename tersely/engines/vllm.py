@@ -1,0 +1,209 @@
+"""Rollouts from vLLM in the trainer's own process: token ids in and out, one seed a request, weights synchronised.
+
+vLLM is imported only when an engine is made, and leaves the process as it found it (see `vllm_import.py`). Weights go
+in under the names vLLM expects (see `vllm_weights.py`). Sampled tokens do not depend on the batch they were sampled in,
+on one machine; other kernels (another GPU, another batch's matrix shapes in bfloat16) may round a near tie the other way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.core.heartbeat import beat
+from tersely.engines.base import Generation, GenerationRequest, fixed_and_extra, processors_for
+from tersely.engines.vllm_import import in_process, require_vllm
+from tersely.engines.vllm_weights import load_weights
+
+
+class VLLMEngine:
+    """One vLLM engine of this rank's own, tensor parallel 1. Every rank of a launch must make one, at the same place.
+
+    `model` is a folder or hub id whose weights it starts from; `sync_weights` replaces them. `max_model_len` tokens of
+    prompt and completion (None: the model's own). `dtype` "auto" is the checkpoint's on a GPU and float32 on a CPU, where
+    the trainer trains in float32. `gpu_memory_utilization` is the share of a GPU's memory; on a CPU the cache has
+    VLLM_CPU_KVCACHE_SPACE GiB (1 unless set). `enable_sleep_mode` frees the GPU between rollouts (the weights wait in host
+    memory); a CPU has no such mode. `sampling` is the one that the engine will draw with: an adaptive temperature needs a
+    logits processor of ours. Raises `SpecError` where vLLM is not installed.
+    """
+
+    reports_logprobs = True
+
+    def __init__(
+        self,
+        model: str,
+        tokenizer: Any,
+        *,
+        max_model_len: int | None = None,
+        max_num_seqs: int = 256,
+        gpu_memory_utilization: float = 0.3,
+        dtype: str = "auto",
+        enable_sleep_mode: bool = False,
+        seed: int = 0,
+        trust_remote_code: bool = False,
+        sampling: Any = None,
+    ):
+        require_vllm()
+        self.processors = processors_for(sampling)
+        self.tokenizer = tokenizer
+        with in_process() as platform:
+            from vllm import LLM
+
+            self.on_cpu = platform.is_cpu()
+            self.sleeps = enable_sleep_mode and not self.on_cpu
+            # a prompt cut over two steps takes back a seeded draw, which vLLM's generators on a CPU cannot do
+            on_cpu = {"enforce_eager": True, "enable_chunked_prefill": False}
+            device: dict[str, Any] = on_cpu if self.on_cpu else {"max_num_batched_tokens": 4096}
+            ranks = int(os.environ.get("WORLD_SIZE", "1"))
+            self.llm = LLM(
+                model=model,
+                dtype="float32" if self.on_cpu and dtype == "auto" else dtype,
+                seed=seed,
+                max_model_len=max_model_len,
+                max_num_seqs=max_num_seqs,
+                gpu_memory_utilization=gpu_memory_utilization,
+                enable_sleep_mode=self.sleeps,
+                logprobs_mode="processed_logprobs",
+                trust_remote_code=trust_remote_code,
+                disable_log_stats=True,
+                generation_config="vllm",
+                logits_processors=self.processors or None,
+                **device,
+                **({"distributed_executor_backend": "external_launcher"} if ranks > 1 else {}),
+            )
+        _beat_with(self.llm.llm_engine)
+        self.config = self.llm.llm_engine.model_config
+        self.version: int | None = None
+        self.stale_head = self.truncated_sampling = False
+        self._asleep: set[str] = set()
+
+    def generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        *,
+        temperature: Any = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        extra_args: dict | None = None,
+    ) -> list[Generation]:
+        """One generation a request, in order. `extra_args` reach the engine's logits processors.
+
+        Raises `SpecError` where a prompt and its cap do not fit `max_model_len`: vLLM would cut the completion short.
+        """
+        from vllm import SamplingParams
+
+        if processors_for(temperature) and not self.processors:
+            raise SpecError(
+                "this engine was made for a fixed temperature; an adaptive one needs a logits processor, which is loaded "
+                "only where VLLMEngine gets that `sampling`"
+            )
+        temperature, extra_args = fixed_and_extra(temperature, extra_args)
+        if not requests:
+            return []
+        self._check_lengths(requests)
+        self._wake("weights", "kv_cache")
+        self.truncated_sampling = top_p < 1.0 or top_k > 0
+        sampling = [
+            SamplingParams(
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                seed=request.seed,
+                max_tokens=request.max_new_tokens,
+                # vLLM adds those of the model's generation config
+                stop_token_ids=[self.tokenizer.eos_token_id, *request.stop_ids],
+                logit_bias=dict.fromkeys(request.banned_ids, -100.0) or None,
+                logprobs=0,
+                flat_logprobs=True,
+                detokenize=False,
+                extra_args=extra_args,
+            )
+            for request in requests
+        ]
+        prompts = [{"prompt_token_ids": list(request.prompt_ids)} for request in requests]
+        outputs = self.llm.generate(prompts, sampling_params=sampling, use_tqdm=False)
+        if self.sleeps:
+            self.llm.sleep(level=1)
+            self._asleep = {"weights", "kv_cache"}
+        return [
+            _generation(output.outputs[0], request.stop_ids) for output, request in zip(outputs, requests, strict=True)
+        ]
+
+    def _check_lengths(self, requests: Sequence[GenerationRequest]) -> None:
+        longest = max(requests, key=lambda request: len(request.prompt_ids) + request.max_new_tokens)
+        needed = len(longest.prompt_ids) + longest.max_new_tokens
+        if needed > self.config.max_model_len:
+            raise SpecError(
+                f"a prompt of {len(longest.prompt_ids)} tokens and a completion of up to {longest.max_new_tokens} need "
+                f"{needed}, and the engine's context is {self.config.max_model_len} tokens: raise vllm_max_model_length, "
+                "or lower max_completion_length"
+            )
+
+    def sync_weights(self, model: Any, version: int) -> None:
+        """Push the weights of the (possibly wrapped or sharded) trained model; then forget cached prefixes.
+
+        Gathering a sharded parameter is a collective, so every rank must call this.
+        """
+        self._wake("weights")
+        runner = self.llm.llm_engine.model_executor.driver_worker.model_runner
+        self.stale_head = not load_weights(runner, model, self.on_cpu, self.tied)
+        self.llm.reset_prefix_cache()
+        self.version = version
+
+    @property
+    def tied(self) -> bool:
+        """Do the input and output embeddings share one matrix?"""
+        return bool(getattr(self.config.hf_text_config, "tie_word_embeddings", False))
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "engine": "vllm",
+            "device": "cpu" if self.on_cpu else "gpu",
+            "dtype": str(self.config.dtype).removeprefix("torch."),
+            "version": self.version,
+            "tied": self.tied,
+            "stale_head": self.stale_head,
+            "truncated_sampling": self.truncated_sampling,
+        }
+
+    def close(self) -> None:
+        """Release the engine's memory. Calling it twice does no harm."""
+        from accelerate.utils.memory import clear_device_cache
+
+        if self.llm is None:
+            return
+        self.llm.llm_engine.engine_core.shutdown()
+        self.llm = self.config = None
+        clear_device_cache(garbage_collection=True)
+
+    def _wake(self, *parts: str) -> None:
+        from accelerate.utils.memory import clear_device_cache
+
+        if self._asleep.intersection(parts):
+            clear_device_cache()  # what the update has freed is still torch's, and vLLM cannot have it
+        for part in self._asleep.intersection(parts):
+            self.llm.wake_up(tags=[part])
+            self._asleep.discard(part)
+
+
+def _generation(output: Any, stop_ids: Sequence[int] = ()) -> Generation:
+    ended = "stop" if output.token_ids and output.token_ids[-1] in stop_ids else "eos"
+    return Generation(
+        tuple(output.token_ids),
+        tuple(output.logprobs.logprobs),  # flat: one log-prob a position, the sampled token's
+        "length" if output.finish_reason == "length" else ended,
+    )
+
+
+def _beat_with(engine: Any) -> None:
+    """Each step of the engine is progress of this rank."""
+    step = engine.step
+
+    def stepped(*args: Any, **kwargs: Any) -> Any:
+        outputs = step(*args, **kwargs)
+        beat()
+        return outputs
+
+    engine.step = stepped

@@ -1,0 +1,63 @@
+"""ARM's consensus-guided mode (2505.20258): three cheap formats first, the long chain only where they disagree.
+
+The result is the direct answer's text where direct answer, short chain and code give one and the same answer, and the long
+chain's otherwise. Its cost is everything that was drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tersely.algorithms.prompting.arm import ARM, TAGS
+from tersely.core.types import RolloutPlan
+from tersely.data.benchmarks import Sampling
+from tersely.eval.decoding.answer_convergence import same_answer
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
+from tersely.eval.decoding.plan import planned_row
+
+CHEAP = ("direct", "short_cot", "code")
+
+
+@dataclass(frozen=True)
+class ArmConsensus:
+    needs_marker: ClassVar[bool] = False
+    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+
+    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+        session = Session(engine, sampling, seed)
+        cheap = [[self._row(session, prompt, mode) for mode in CHEAP] for prompt in prompts]
+        self._draw(session, [row for rows in cheap for row in rows])
+        agreed = [self._agreed(session, rows) for rows in cheap]
+        long = [self._row(session, p, "long_cot") for p, done in zip(prompts, agreed, strict=True) if not done]
+        self._draw(session, long)
+        rest = iter(long)
+        return [
+            self._paid(session, rows[0] if done else next(rest), rows) for rows, done in zip(cheap, agreed, strict=True)
+        ]
+
+    def _row(self, session: Session, prompt: Prompt, mode: Any) -> Row:
+        plan: RolloutPlan = ARM(mode)([prompt.prompt_id], 1)[0]
+        row = planned_row(session, prompt, plan)
+        row.rounds = list(TAGS).index(mode)  # a seed of its own
+        return row
+
+    def _draw(self, session: Session, rows: list[Row]) -> None:
+        session.advance(rows, [row.left for row in rows], "sample")
+
+    def _agreed(self, session: Session, rows: list[Row]) -> bool:
+        first, *others = [answer_of(session.text(row.ids)) for row in rows]
+        return bool(first) and all(other and same_answer(first, other) for other in others)
+
+    def _paid(self, session: Session, row: Row, cheap: list[Row]) -> Decoded:
+        row.pay(sum(len(other.ids) for other in cheap if other is not row), "other formats")
+        return session.decoded(row)
+
+
+def answer_of(text: str) -> str:
+    """What the answer tags hold, the box around it taken off; empty where they are not there."""
+    from tersely.rewards.verify.extract.boxes import last_box
+
+    body = text.rpartition("<ANSWER>")[2].partition("</ANSWER>")[0].strip()
+    return last_box(body) or body

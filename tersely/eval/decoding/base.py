@@ -1,0 +1,259 @@
+"""What decoding strategies share: prompts, what comes out, and one sequence under way, always as token ids.
+
+A continuation is prompt ids + generated ids + injected ids. Decoded text serves graders and patterns only; it is never
+tokenised again, because that would change ids at the seams. An injected string is tokenised alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from tersely.core.errors import SpecError
+from tersely.core.seeds import sample_seed
+from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Generation, GenerationRequest
+from tersely.engines.chat import with_instruction
+
+END = "</think>"
+ANSWER_CAP = 4096
+"""Tokens of a free answer behind an injected end of thinking."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One sample to be decoded. `max_new_tokens` is the cap of a plain sample, already shrunk to the context."""
+
+    prompt_id: str
+    sample: int
+    prompt_ids: tuple[int, ...]
+    max_new_tokens: int
+    messages: Sequence[dict[str, str]] = ()
+    render: Callable[[Sequence[dict[str, str]]], tuple[int, ...]] | None = None
+    """The chat template: messages -> prompt ids."""
+    context: int | None = None
+    """The model's longest sequence, tokens."""
+
+    def instructed(self, instruction: str, separator: str = "\n") -> tuple[int, ...]:
+        """Prompt ids with `instruction` at the end of the user's turn."""
+        if not instruction:
+            return self.prompt_ids
+        if self.render is None:
+            raise SpecError("this strategy changes the prompt and needs the chat, not only its ids")
+        if separator == "\n":
+            return self.render(with_instruction(self.messages, instruction))
+        last = self.messages[-1]
+        return self.render([*self.messages[:-1], {**last, "content": f"{last['content']}{separator}{instruction}"}])
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A finished sequence. Its cost is `len(token_ids) + extra_tokens`."""
+
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    """Everything after the prompt, injected ids included, in order."""
+    injected: tuple[bool, ...]
+    """Parallel to token_ids: True where the strategy wrote the token."""
+    thinking_length: int
+    """Tokens up to and including the end-of-thinking marker; all if it never came."""
+    extra_tokens: int
+    """Probes, discarded branches: paid for, not in token_ids."""
+    finish: str
+    """eos, length, forced or stopped_early."""
+    truncated: bool = False
+    """The last phase was cut by its cap."""
+    budget: float | None = None
+    """The number of tokens that was asked for, where one was."""
+    phases: tuple[tuple[str, int], ...] = ()
+    """(what, tokens) in the order of the work, injections and probes included."""
+
+    @property
+    def cost(self) -> int:
+        return len(self.token_ids) + self.extra_tokens
+
+
+@dataclass
+class Row:
+    """One sequence under way. `finish` is None while it goes on; `cut` says that its last phase met its cap."""
+
+    prompt: Prompt
+    prompt_ids: tuple[int, ...]
+    ids: list[int] = field(default_factory=list)
+    injected: list[bool] = field(default_factory=list)
+    extra: int = 0
+    finish: str | None = None
+    cut: bool = False
+    rounds: int = 0
+    written: int = 0
+    """Injected tokens among the ids."""
+    phases: list[tuple[str, int]] = field(default_factory=list)
+
+    def add(self, ids: Sequence[int], what: str, injected: bool = False) -> None:
+        if ids:
+            self.ids += ids
+            self.injected += [injected] * len(ids)
+            self.written += injected * len(ids)
+            self.phases.append((what, len(ids)))
+
+    def pay(self, tokens: int, what: str) -> None:
+        """Tokens that cost and are not kept."""
+        if tokens:
+            self.extra += tokens
+            self.phases.append((what, tokens))
+
+    @property
+    def left(self) -> int:
+        """Tokens until the cap of a plain sample, which is on what the model writes itself, or the end of the context."""
+        return min(self.prompt.max_new_tokens - len(self.ids) + self.written, self.room)
+
+    @property
+    def room(self) -> int:
+        """Tokens until the model's context ends."""
+        if self.prompt.context is None:
+            return 1 << 30
+        return self.prompt.context - len(self.prompt_ids) - len(self.ids)
+
+
+@dataclass
+class Session:
+    """One batch of rows on one engine. All phases of all strategies generate through `draw`."""
+
+    engine: Any
+    sampling: Sampling
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.tokenizer = self.engine.tokenizer
+        self.end = tuple(self.encode(END))
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False) if text else []
+
+    def text(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    @property
+    def stop_at_end(self) -> tuple[int, ...]:
+        """The stop id of the end marker, where it is one token; else thinking is found ended afterwards."""
+        return self.end if len(self.end) == 1 else ()
+
+    def ended_thinking(self, row: Row) -> bool:
+        return closed_at(row.ids, self.end) is not None
+
+    def draw(
+        self,
+        rows: Sequence[Row],
+        caps: Sequence[int],
+        *,
+        tail: Sequence[int] = (),
+        stop_ids: tuple[int, ...] = (),
+        banned_ids: tuple[int, ...] = (),
+        greedy: bool = False,
+        temperatures: Sequence[float] | None = None,
+        logprobs: bool = False,
+    ) -> list[Generation]:
+        """One generation a row, behind its ids and `tail`. The seed derives from the row's coordinates and its round.
+
+        A cap below 1 generates nothing. Temperatures, where given, are one a row; temperature 0 stays greedy.
+        """
+        found: list[Generation] = [Generation((), () if logprobs else None, "length") for _ in rows]
+        groups: dict[float, list[int]] = {}
+        for i, cap in enumerate(caps):
+            if cap > 0:
+                own = (
+                    self.sampling.temperature
+                    if temperatures is None or not self.sampling.temperature
+                    else temperatures[i]
+                )
+                groups.setdefault(0.0 if greedy else own, []).append(i)
+        for temperature, members in groups.items():
+            requests = [
+                GenerationRequest(
+                    (*rows[i].prompt_ids, *rows[i].ids, *tail),
+                    sample_seed(
+                        self.seed, rows[i].rounds, rows[i].prompt.prompt_id, rows[i].prompt.sample, salt="eval"
+                    ),
+                    caps[i],
+                    stop_ids,
+                    banned_ids,
+                    logprobs,
+                )
+                for i in members
+            ]
+            plain = temperature == 0
+            generations = self.engine.generate(
+                requests,
+                temperature=temperature,
+                top_p=1.0 if plain else self.sampling.top_p,
+                top_k=0 if plain else self.sampling.top_k,
+            )
+            for i, generation in zip(members, generations, strict=True):
+                found[i] = generation
+        for row in rows:
+            row.rounds += 1
+        return found
+
+    def advance(self, rows: Sequence[Row], caps: Sequence[int], what: str, **how: Any) -> None:
+        """Draw and append. A row that met EOS is finished; one that met its cap is `cut`, one at a stop id is neither."""
+        for row, generation in zip(rows, self.draw(rows, caps, **how), strict=True):
+            row.add(generation.token_ids, what)
+            row.cut = generation.finish == "length"
+            if generation.finish == "eos":
+                row.finish = "eos"
+
+    def answer(self, rows: Sequence[Row], cap: int | None = None, **how: Any) -> None:
+        """The last phase of these rows: up to `cap` tokens, or (None) to the cap of a plain sample."""
+        rows = [row for row in rows if row.finish is None]
+        self.advance(rows, [min(cap, row.room) if cap is not None else row.left for row in rows], "answer", **how)
+        for row in rows:
+            row.finish = row.finish or "length"
+
+    def decoded(self, row: Row, finish: str | None = None, budget: float | None = None) -> Decoded:
+        """The row as a result; `finish` replaces what ended its last phase."""
+        ended = row.finish or "length"
+        return Decoded(
+            prompt_ids=tuple(row.prompt_ids),
+            token_ids=tuple(row.ids),
+            injected=tuple(row.injected),
+            thinking_length=closed_at(row.ids, self.end) or len(row.ids),
+            extra_tokens=row.extra,
+            finish=finish or ended,
+            truncated=ended == "length",
+            budget=budget,
+            phases=tuple(row.phases),
+        )
+
+
+def closed_at(ids: Sequence[int], end: Sequence[int]) -> int | None:
+    """Place just behind the first end marker, or None."""
+    ids, end = tuple(ids), tuple(end)
+    place = -1
+    while end:
+        try:
+            place = ids.index(end[0], place + 1)
+        except ValueError:
+            break
+        if ids[place : place + len(end)] == end:
+            return place + len(end)
+    return None
+
+
+class Strategy(Protocol):
+    """A frozen dataclass of parameters. `needs_marker`: it refuses a model without an end-of-thinking marker."""
+
+    needs_marker: ClassVar[bool]
+    engines: ClassVar[tuple[str, ...]]
+
+    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]: ...
+
+
+def start(prompts: Sequence[Prompt]) -> list[Row]:
+    return [Row(prompt, prompt.prompt_ids) for prompt in prompts]
+
+
+def has_marker(tokenizer: Any) -> bool:
+    """Does the model end its thinking by `</think>`: one token of the vocabulary, or a word of the chat template?"""
+    template = str(getattr(tokenizer, "chat_template", None) or "")
+    return "think>" in template or len(tokenizer.encode(END, add_special_tokens=False)) == 1

@@ -1,0 +1,24 @@
+"""One instruction behind the problem (2401.05618, 2407.19825; wording ours). Another wording: "Don't overthink."."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tersely.data.benchmarks import Sampling
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
+
+
+@dataclass(frozen=True)
+class Concise:
+    needs_marker: ClassVar[bool] = False
+    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+
+    instruction: str = "Be concise."
+
+    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+        session = Session(engine, sampling, seed)
+        rows = [Row(prompt, prompt.instructed(self.instruction)) for prompt in prompts]
+        session.advance(rows, [row.left for row in rows], "sample")
+        return [session.decoded(row) for row in rows]

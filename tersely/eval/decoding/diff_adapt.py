@@ -1,0 +1,117 @@
+"""DiffAdapt (2510.19669; instructions ours): a probe of the prompt picks one of three fixed ways to decode.
+
+    easy    temperature 0.5, cap 0.4 x budget, solve directly
+    normal  temperature 0.8, cap 1.0 x budget, step by step
+    hard    temperature 0.4, cap 0.5 x budget, the key insight or stop
+
+The probe, two layers on the last hidden state of the neutral prompt's last token, comes from `tersely fit diff_adapt`. Set it
+beside `forced_answer` at the same caps: part of what it saves is the cap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tersely.core.errors import SpecError, require_range
+from tersely.data.benchmarks import Sampling
+from tersely.engines.transformers import TransformersEngine
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
+
+CLASSES = ("easy", "normal", "hard")
+WAYS = {
+    "easy": (0.5, 0.4, "Solve this directly and verify briefly."),
+    "normal": (0.8, 1.0, "Solve this step by step."),
+    "hard": (0.4, 0.5, "Find the key insight, and stop if it does not come."),
+}
+
+
+@dataclass(frozen=True)
+class DiffAdapt:
+    needs_marker: ClassVar[bool] = False
+    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm")
+
+    probe: str
+    """File of the probe, as `tersely fit diff_adapt` writes it."""
+    budget: int
+    """Tokens of the class `normal`."""
+    instructions: bool = True
+
+    def __post_init__(self) -> None:
+        require_range("diff_adapt.budget", self.budget, at_least=1)
+
+    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+        session = Session(engine, sampling, seed)
+        names = self.classes(engine, [prompt.prompt_ids for prompt in prompts])
+        rows = [
+            Row(prompt, prompt.instructed(WAYS[name][2] if self.instructions else ""))
+            for prompt, name in zip(prompts, names, strict=True)
+        ]
+        caps = [max(1, int(WAYS[name][1] * self.budget)) for name in names]
+        session.advance(
+            rows,
+            [min(row.left, cap) for row, cap in zip(rows, caps, strict=True)],
+            "sample",
+            temperatures=[WAYS[name][0] for name in names],
+        )
+        return [session.decoded(row, budget=float(cap)) for row, cap in zip(rows, caps, strict=True)]
+
+    def classes(self, engine: Any, prompts: Sequence[Sequence[int]]) -> list[str]:
+        """The class of every prompt, by the probe."""
+        weights = load_probe(self.probe)
+        with torch.no_grad():
+            states = (
+                torch.stack([last_state(model_behind(engine), ids) for ids in prompts]) if prompts else torch.empty(0)
+            )
+            if len(states) and states.shape[1] != weights["w1"].shape[1]:
+                raise SpecError(
+                    f"diff_adapt.probe {self.probe} reads {weights['w1'].shape[1]} units, the model has {states.shape[1]}"
+                )
+            return [CLASSES[i] for i in probe_logits(weights, states).argmax(1).tolist()] if len(states) else []
+
+
+def probe_logits(weights: dict[str, Tensor], states: Tensor) -> Tensor:
+    """(N, H) -> (N, 3)."""
+    x = (states - weights["mean"]) / weights["scale"]
+    return torch.relu(x @ weights["w1"].T + weights["b1"]) @ weights["w2"].T + weights["b2"]
+
+
+def last_state(model: Any, ids: Sequence[int]) -> Tensor:
+    """(H,) float32 on the CPU: last layer, last token."""
+    device = next(model.parameters()).device
+    output = model(torch.tensor([list(ids)], device=device), output_hidden_states=True, logits_to_keep=1)
+    return output.hidden_states[-1][0, -1].float().cpu()
+
+
+def model_behind(engine: Any) -> Any:
+    """The engine's own model, or the same weights loaded beside vLLM, which shows no hidden states."""
+    if isinstance(engine, TransformersEngine):
+        return engine.model
+    config = getattr(engine, "config", None)
+    if config is None:
+        raise SpecError("strategy diff_adapt reads hidden states and needs --engine transformers or vllm")
+    return _loaded(str(config.model))
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+
+
+def load_probe(path: str) -> dict[str, Tensor]:
+    """mean, scale (H,), w1 (D, H), b1 (D,), w2 (3, D), b2 (3,)."""
+    from safetensors.torch import load_file
+
+    if not Path(path).is_file():
+        raise SpecError(
+            f"diff_adapt.probe is {path!r}, and there is no such file; make one with `tersely fit diff_adapt`"
+        )
+    return load_file(path)

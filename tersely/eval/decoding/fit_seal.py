@@ -1,0 +1,102 @@
+"""The steering vector of SEAL from traces: S = mean(execution) - mean(reflection and transition together).
+
+A thought is what stands between two borders of the thinking; its state is the layer's output at the token that ends the border
+before it. Keywords on the lower-cased thought make it a transition or a reflection; any other thought is execution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersely.core.errors import SpecError
+from tersely.eval.decoding.base import END
+from tersely.eval.decoding.seal import layers_of
+from tersely.eval.decoding.traces import Trace
+
+TRANSITION = ("alternatively", "think differently", *(
+    f"another {word}" for word in ("way", "approach", "method", "solution", "strategy", "technique")
+))  # fmt: skip
+REFLECTION = (
+    "wait", "verify", "make sure", "hold on", "think again", "'s correct", "'s incorrect", "let me check", "seems right",
+)  # fmt: skip
+DEPTH = 0.7  # layer 20 of the 28 of a 1.5B or 7B Qwen2
+
+
+def kind_of(thought: str) -> str:
+    """transition, reflection or execution."""
+    text = thought.lower()
+    if any(word in text for word in TRANSITION):
+        return "transition"
+    return "reflection" if any(word in text for word in REFLECTION) else "execution"
+
+
+def thoughts(text: str, border: str) -> list[tuple[int, str]]:
+    """(character just behind the border that opens it, thought) of the thinking part, the first thought left out."""
+    thinking = text.partition(END)[0]
+    found, start = [], thinking.find(border)
+    while start >= 0:
+        opened = start + len(border)
+        close = thinking.find(border, opened)
+        thought = thinking[opened : close if close >= 0 else len(thinking)]
+        if thought.strip():
+            found.append((opened, thought))
+        start = close
+    return found
+
+
+def fit_seal(engine: Any, traces: Sequence[Trace], out: Path, layer: int | None = None, border: str = "\n\n") -> dict:
+    """Write the vector to `out`; returns layer and counts. `SpecError` for a layer or a class that is not there."""
+    from safetensors.torch import save_file
+
+    layers = layers_of(engine.model)
+    layer = round(DEPTH * (len(layers) - 1)) if layer is None else layer
+    if not 0 <= layer < len(layers):
+        raise SpecError(f"--layer is {layer}; the model has layers 0 to {len(layers) - 1}")
+    sums: dict[str, Tensor] = {}
+    counts = dict.fromkeys(("execution", "reflection", "transition"), 0)
+    for trace in traces:
+        places = thoughts(trace.text, border)
+        if not places:
+            continue
+        states, ends = _states(engine, trace, layer)
+        for opened, thought in places:
+            token = next((i for i, end in enumerate(ends) if end >= opened), None)
+            if token is not None:
+                kind = kind_of(thought)
+                counts[kind] += 1
+                sums[kind] = sums.get(kind, torch.zeros_like(states[0])) + states[token]
+    others = counts["reflection"] + counts["transition"]
+    if not counts["execution"] or not others:
+        raise SpecError(
+            f"the traces hold {counts['execution']} thoughts of execution and {others} of reflection or transition; both are "
+            "needed: take more traces, or another --border"
+        )
+    aside = sum(sums[kind] for kind in ("reflection", "transition") if kind in sums)
+    vector = sums["execution"] / counts["execution"] - aside / others
+    save_file({"vector": vector.contiguous()}, out, metadata={"layer": str(layer), "border": border})
+    return {"layer": layer, **counts, "norm": round(float(vector.norm()), 3)}
+
+
+@torch.no_grad()
+def _states(engine: Any, trace: Trace, layer: int) -> tuple[Tensor, list[int]]:
+    """(T, H) outputs of the layer on the tokens of the text, and the character where each token ends."""
+    ids = engine.tokenizer.encode(trace.text, add_special_tokens=False)
+    ends, total = [], 0
+    for token in ids:
+        total += len(engine.tokenizer.decode([token]))
+        ends.append(total)
+    kept: list[Tensor] = []
+    handle = layers_of(engine.model)[layer].register_forward_hook(
+        lambda module, inputs, output: kept.append(output[0] if isinstance(output, tuple) else output)
+    )
+    try:
+        device = next(engine.model.parameters()).device
+        engine.model(torch.tensor([[*trace.prompt_ids, *ids]], device=device), logits_to_keep=1)
+    finally:
+        handle.remove()
+    return kept[0][0, len(trace.prompt_ids) :].float().cpu(), ends

@@ -1,0 +1,40 @@
+"""NoThinking (2504.09858): the turn begins with a finished thought, and the model answers at once.
+
+For templates with a switch of their own (Qwen3) `prefill=""` is their empty block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tersely.data.benchmarks import Sampling
+from tersely.eval.decoding.base import ANSWER_CAP, Decoded, Prompt, Session, start
+
+
+@dataclass(frozen=True)
+class NoThinking:
+    needs_marker: ClassVar[bool] = True
+    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+
+    prefill: str = "Okay, I think I have finished thinking."
+
+    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+        session, rows = Session(engine, sampling, seed), start(prompts)
+        for row in rows:
+            row.add(closed_thought(session, row.prompt_ids, self.prefill), "prefill", injected=True)
+        session.advance(rows, [min(ANSWER_CAP, row.left) for row in rows], "answer")
+        return [session.decoded(row) for row in rows]
+
+
+def opens_thinking(session: Session, prompt_ids: Sequence[int]) -> bool:
+    """Does the prompt end inside a thought that the template opened?"""
+    tail = session.tokenizer.decode(list(prompt_ids[-16:]))
+    return tail.rstrip().endswith("<think>")
+
+
+def closed_thought(session: Session, prompt_ids: Sequence[int], prefill: str) -> list[int]:
+    """Ids of `<think>`, the prefill and `</think>`; the opening only where the template has not written it."""
+    opening = "" if opens_thinking(session, prompt_ids) else "<think>\n"
+    return session.encode(f"{opening}{prefill}\n</think>\n\n")

@@ -1,0 +1,58 @@
+"""A method's own prompting at inference: the plan that it trained with, or a variant meant for evaluation.
+
+    --strategy "plan:of={name: hbpo, prompting: efficient}"      --strategy "plan:of={name: arm, mode: short_cot}"
+    --strategy "plan:of={name: selfbudgeter, budget: 60}"        --strategy plan:of=autothink
+
+What is prefilled is part of the text that is graded, and of its tokens (`injected_tokens` of a record), as everywhere here.
+Sample j of a problem gets row j of the plan's group. A plan that reads the prompt memory finds it empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tersely.core.build import build
+from tersely.core.errors import SpecError
+from tersely.core.types import RolloutPlan
+from tersely.data.benchmarks import Sampling
+from tersely.engines.chat import opened_by
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
+
+
+@dataclass(frozen=True)
+class PlanPrompting:
+    needs_marker: ClassVar[bool] = False
+    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+
+    of: Any = "plain"
+    """A plan: a name, or a mapping of a name and parameters."""
+
+    def __post_init__(self) -> None:
+        build("plan", self.of)
+
+    def require_samples(self, samples: int) -> None:
+        """`SpecError` for a number of samples that the plan cannot share out, such as budgets that do not divide it."""
+        try:
+            build("plan", self.of)(["-"], samples, None, 0)
+        except ValueError as error:
+            raise SpecError(
+                f"strategy plan: {error}. The group of an evaluation is --samples, {samples} here"
+            ) from error
+
+    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+        session, plan = Session(engine, sampling, seed), build("plan", self.of)
+        plans = [plan([p.prompt_id], max(sampling.samples, p.sample + 1), None, seed)[p.sample] for p in prompts]
+        rows = [planned_row(session, prompt, one) for prompt, one in zip(prompts, plans, strict=True)]
+        caps = [min(one.max_new_tokens or row.left, row.left) for row, one in zip(rows, plans, strict=True)]
+        session.advance(rows, caps, "sample")
+        return [session.decoded(row, budget=one.budget) for row, one in zip(rows, plans, strict=True)]
+
+
+def planned_row(session: Session, prompt: Prompt, plan: RolloutPlan) -> Row:
+    """A row that begins as the plan says."""
+    row = Row(prompt, prompt.instructed(plan.instruction or ""))
+    opening = session.tokenizer.decode(list(row.prompt_ids[-16:]))
+    row.add(session.encode(opened_by(plan.prefill, opening)), "prefill", injected=True)
+    return row

@@ -1,0 +1,121 @@
+"""`NAME[:key=value,...]` -> a strategy. Values are YAML; commas inside brackets, braces and quotes belong to the value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tersely.core.errors import SpecError, check_fields, nearest
+from tersely.core.paths import expanded
+
+FILES = ("vector", "probe")
+"""Parameters that are paths of fitted files."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A strategy and what it was asked for by."""
+
+    name: str
+    given: dict[str, Any]
+    strategy: Any
+
+    @property
+    def label(self) -> str | None:
+        """`forced_answer(budget=64)`; None for plain sampling. Reports and folders tell strategies apart by it."""
+        from tersely.eval.run_arrays import strategy_label
+
+        return strategy_label(self.record)
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """What the records carry."""
+        return None if self.name == "vanilla" else {"name": self.name, **self.given}
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All parameters, the defaults too."""
+        return asdict(self.strategy)
+
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """What decides the samples."""
+        return None if self.label is None else {"name": self.name, **self.parameters}
+
+    def variants(self) -> list[Chosen]:
+        """One a record: `budgets` of forced_answer are several strategies on one trace."""
+        if not hasattr(self.strategy, "variants"):
+            return [self]
+        rest = {key: value for key, value in self.given.items() if key not in ("budget", "budgets")}
+        return [Chosen(self.name, {"budget": one.budget, **rest}, one) for one in self.strategy.variants()]
+
+
+def parse(text: str) -> Chosen:
+    """A strategy as the command line names it. `SpecError` names what is wrong with it."""
+    name, _, rest = text.partition(":")
+    return choose(name.strip(), _parameters(name.strip(), rest))
+
+
+def choose(name: str, given: Mapping[str, Any]) -> Chosen:
+    """A strategy by name and parameters."""
+    from tersely.eval.decoding.registry import STRATEGIES
+
+    if name not in STRATEGIES:
+        raise SpecError(f"there is no decoding strategy {name!r}; {nearest(name, STRATEGIES)}")
+    kind = STRATEGIES[name]
+    given = {
+        key: expanded(value, f"{name}.{key}") if key in FILES and isinstance(value, str) else value
+        for key, value in given.items()
+    }
+    return Chosen(name, dict(given), kind(**check_fields(kind, given, f"strategy {name}")))
+
+
+def check(chosen: Chosen, tokenizer: Any, engine: str) -> None:
+    """Refuse an engine or a model that the strategy cannot work on, before anything is generated."""
+    from tersely.eval.decoding.base import END, has_marker
+
+    if engine not in chosen.strategy.engines:
+        raise SpecError(
+            f"strategy {chosen.name} works on the engine {' or '.join(chosen.strategy.engines)}, not on {engine}"
+        )
+    if chosen.strategy.needs_marker and not has_marker(tokenizer):
+        raise SpecError(
+            f"strategy {chosen.name} needs a model that ends its thinking by {END}, and this one has no such token, nor does "
+            "its chat template name it"
+        )
+
+
+def _parameters(name: str, text: str) -> dict[str, Any]:
+    import yaml
+
+    found = {}
+    for part in _split(text):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise SpecError(f"strategy {name}: {part.strip()!r} stands alone; parameters look like budget=512")
+        try:
+            found[key.strip()] = yaml.safe_load(value) if value.strip() else ""
+        except yaml.YAMLError as error:
+            raise SpecError(
+                f"strategy {name}: {key.strip()} is {value!r}, which is no YAML value; "
+                "put quotes around a text that holds any of : # , [ ] { } ?"
+            ) from error
+    return found
+
+
+def _split(text: str) -> list[str]:
+    """At commas outside brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for char in text:
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        else:
+            depth += (char in "[{(") - (char in "]})")
+        if char == "," and depth == 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part for part in parts if part.strip()]

@@ -1,0 +1,73 @@
+"""A transformers model a token at a time, for strategies that need what an engine does not show: embeddings, states, forks.
+
+R rows share one left-padded cache. Rows may be picked, dropped or repeated; a row that is not live in a step leaves a masked
+place in the cache, so rows of different lengths stay together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersely.core.errors import SpecError
+from tersely.engines.base import GenerationRequest
+from tersely.engines.transformers import TransformersEngine, _left_padded
+
+
+def transformers_model(engine: Any, name: str) -> Any:
+    """The model behind the engine; `SpecError` for an engine that hides it."""
+    if not isinstance(engine, TransformersEngine):
+        raise SpecError(f"strategy {name} reads the model's inside and needs --engine transformers")
+    return engine.model
+
+
+class Stepper:
+    """`logits` (R, V) belong to the next token of every row."""
+
+    def __init__(self, engine: TransformersEngine, prompts: Sequence[Sequence[int]]):
+        from transformers import DynamicCache
+
+        self.model, self.engine = engine.model, engine
+        self.device = next(self.model.parameters()).device
+        requests = [GenerationRequest(tuple(ids), 0, 1) for ids in prompts]
+        ids, self.mask = (x.to(self.device) for x in _left_padded(requests, engine._pad_id()))
+        self.cache = DynamicCache(config=self.model.config)
+        self.places = (self.mask.cumsum(1) - 1).clamp(min=0)
+        self.stops = set(engine.stop_ids(self.model))
+        self.logits = self._forward(input_ids=ids)
+        self.places = self.places[:, -1:]
+
+    @property
+    def embedding(self) -> Tensor:
+        """(V, H) input embeddings."""
+        return self.model.get_input_embeddings().weight
+
+    def step(self, ids: Tensor | None = None, *, embeds: Tensor | None = None, live: Tensor | None = None) -> None:
+        """Feed one token (R,) or one embedding (R, H) a row; rows that are not `live` keep their logits and place."""
+        live = torch.ones(len(self.mask), dtype=torch.bool, device=self.device) if live is None else live
+        before = self.logits
+        self.mask = torch.cat([self.mask, live.long().unsqueeze(1)], dim=1)
+        self.places = self.places + live.long().unsqueeze(1)
+        fed = {"input_ids": ids.unsqueeze(1)} if ids is not None else {"inputs_embeds": embeds.unsqueeze(1)}  # type: ignore[union-attr]
+        after = self._forward(**fed)
+        self.logits = torch.where(live.unsqueeze(1), after, before)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order; one may be named more than once."""
+        self.cache.batch_select_indices(rows)
+        self.mask, self.places, self.logits = self.mask[rows], self.places[rows], self.logits[rows]
+
+    @torch.no_grad()
+    def _forward(self, **fed: Tensor) -> Tensor:
+        output = self.model(
+            **fed,
+            attention_mask=self.mask,
+            position_ids=self.places,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1].float()

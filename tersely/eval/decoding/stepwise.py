@@ -1,0 +1,38 @@
+"""Small pieces that the token-by-token strategies share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersely.core.seeds import sample_seed
+from tersely.eval.decoding.base import Row, Session
+
+
+def row_seeds(session: Session, rows: Sequence[Row], device: Any, branch: int = 0) -> Tensor:
+    """(R,) int64, of each row's coordinates; branch 0 draws what plain sampling draws."""
+    salt = "eval" if branch == 0 else f"eval|{branch}"
+    seeds = [sample_seed(session.seed, 0, row.prompt.prompt_id, row.prompt.sample, salt=salt) for row in rows]
+    return torch.tensor(seeds, dtype=torch.int64, device=device)
+
+
+def finish_rows(session: Session, rows: Sequence[Row], drawn: Sequence[Sequence[int]], what: str) -> None:
+    """Put the drawn tokens into the rows and say what ended them."""
+    stops = set(session.engine.stop_ids(session.engine.model))
+    for row, ids in zip(rows, drawn, strict=True):
+        row.add(ids, what)
+        row.finish = row.finish or ("eos" if ids and ids[-1] in stops else "length")
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """(R, V) -> (R,) nats; 0 log 0 is 0."""
+    return -(probabilities * probabilities.clamp(min=1e-30).log()).sum(1)
+
+
+def top_renormalised(probabilities: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """(R, n) probabilities that sum to 1, and their ids."""
+    values, ids = probabilities.topk(min(n, probabilities.shape[1]), dim=1)
+    return values / values.sum(1, keepdim=True), ids

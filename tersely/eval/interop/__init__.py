@@ -1,0 +1,1 @@
+"""Per-sample files of other harnesses, in and out."""

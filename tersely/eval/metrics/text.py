@@ -1,0 +1,74 @@
+"""What can be read off one response text without a judge: where the answer is first stated, loops, marker words.
+
+The statement rule is our own: an answer counts as stated after `\\boxed{`, `=`, `is` or `answer`, not when a number is merely
+mentioned on the way; 12 is not found in `= 123`, `= 12.5`, `= 12,000` or `= -12`.
+Trap: three neighbouring `\\s*` make a plain regex cubic in a run of spaces, and model text is hostile input. The lookahead
+with a back reference takes each run whole (an atomic group, in a spelling that Python 3.10 knows); what matches is the same,
+because an answer never begins with a space.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from tersely.eval.metrics.arrays import NAN
+
+_KEY = r"(?:\\boxed\{|=|\bis\b|\banswer\b)"
+_STATED = _KEY + r"(?=(?P<a>\s*))(?P=a):?(?=(?P<b>\s*))(?P=b)(?:\$|\*\*|\\\()?(?=(?P<c>\s*))(?P=c)"
+
+
+def first_answer_position(text: str, answer: str) -> int | None:
+    """Character index just past the first place of `text` where `answer` is stated; None when it is not, or is empty."""
+    return search_statement(text, answer, 0)
+
+
+def search_statement(text: str, answer: str, start: int) -> int | None:
+    """The same, for statements that begin at character `start` or later."""
+    answer = answer.strip()
+    if not answer:
+        return None
+    found = _statement(answer).search(text, start)
+    return found.end() if found else None
+
+
+@lru_cache(maxsize=8192)
+def _statement(answer: str) -> re.Pattern[str]:
+    return re.compile(_STATED + re.escape(answer) + r"(?![A-Za-z0-9])(?![.,]\d)", re.IGNORECASE)
+
+
+def tokens_until(end: int, token_ends: Sequence[int]) -> int:
+    """Tokens needed to reach character `end`: the smallest t with token_ends[t-1] >= end, all of them if there is none.
+
+    token_ends[i] is the character end of token i, non-decreasing (ValueError otherwise).
+    """
+    ends = np.asarray(token_ends).reshape(-1)
+    if np.any(ends[1:] < ends[:-1]):
+        raise ValueError("token_ends decreases; it must hold the running character end of each token")
+    return min(int(np.searchsorted(ends, end, side="left")) + 1, len(ends))
+
+
+def has_loop(text: str, n: int = 10, times: int = 10) -> bool:
+    """True if some n-gram of whitespace-separated words starts at `times` or more positions."""
+    if n < 1 or times < 1:
+        raise ValueError(f"n is {n} and times is {times}; both must be 1 or more")
+    words = text.split()
+    grams = Counter(zip(*(words[i:] for i in range(n)), strict=False))
+    return bool(grams) and max(grams.values()) >= times
+
+
+def marker_rate(text: str, token_count: int, markers: Iterable[str]) -> float:
+    """Marker words per 1000 tokens: whole words, any case, non-overlapping, longest first. token_count 0 -> nan."""
+    if token_count < 0:
+        raise ValueError(f"token_count is {token_count}; it must be 0 or more")
+    if token_count == 0:
+        return NAN
+    words = sorted({m for m in ([markers] if isinstance(markers, str) else markers) if m}, key=len, reverse=True)
+    if not words:
+        return 0.0
+    pattern = r"(?<!\w)(?:" + "|".join(re.escape(word) for word in words) + r")(?!\w)"
+    return 1000.0 * sum(1 for _ in re.finditer(pattern, text, re.IGNORECASE)) / token_count

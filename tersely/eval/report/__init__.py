@@ -1,0 +1,1 @@
+"""report.json, report.md and report.html, and the figures in them."""

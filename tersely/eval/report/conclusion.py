@@ -1,0 +1,158 @@
+"""The conclusion of a comparison, in words, and the rules for it.
+
+Every conclusion needs p < 0.05 after Holm's correction over all comparisons of the report:
+- tokens "fewer" or "more": the paired permutation test, and the interval excludes 0. A permutation test of fewer than 6
+  problems that differ cannot reach p < 0.05, so it gives no conclusion.
+- accuracy "better" or "worse": the paired permutation test, and the sign must not depend on undecided samples.
+- accuracy "not worse by more than the margin": a non-inferiority test (stats_margin.py) that counts undecided samples
+  against the run. "No significant loss" alone would be absence of evidence.
+- otherwise "undecided", with the number of further problems that would give a conclusion if mean and spread stay.
+With several seeds of a run, the same must hold over seeds and problems (stats_seeds.py).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tersely.core.errors import SpecError
+from tersely.eval import stats
+
+ALPHA = 0.05
+MARGIN = 0.01  # one point
+LEAST = 6  # differing problems: 2 / 2^6 < 0.05
+
+
+def margin_of(points: float) -> float:
+    """`--margin`, in points, as a fraction. `SpecError` outside (0, 100)."""
+    if not 0 < points < 100:
+        raise SpecError(f"--margin: got {points:g}; expected points of accuracy above 0 and below 100, for example 1")
+    return points / 100
+
+
+def conclude(comparisons: list[dict[str, Any]], margin: float = MARGIN) -> None:
+    """Sets the Holm-adjusted p-values over all these comparisons, the conclusions, and the sentence of each.
+
+    A comparison comes with accuracy_p, tokens_p, not_worse_p, the intervals, accuracy_change_bounds (undecided samples
+    counted against and for the run) and `gaps`, its per-problem differences of accuracy, which are taken out.
+    """
+    for kind in ("accuracy_p", "tokens_p", "not_worse_p"):
+        for comparison, p in zip(comparisons, stats.holm([c[kind] for c in comparisons]), strict=True):
+            comparison[f"{kind}_holm"] = float(p)
+    for c in comparisons:
+        gaps = c.pop("gaps")
+        c["margin"], c["more_problems"], c["more_seeds"] = margin, None, False
+        c["accuracy_verdict"], c["tokens_verdict"] = accuracy_conclusion(c), tokens_conclusion(c)
+        if c["accuracy_verdict"] == "undecided":
+            c["more_problems"] = _more(gaps, margin, ALPHA / len(comparisons))
+            c["more_seeds"] = c["more_problems"] == 0 and max(c.get("seeds_run", 1), c.get("seeds_base", 1)) > 1
+        c["verdict"] = sentence(c)
+
+
+def accuracy_conclusion(c: dict[str, Any]) -> str:
+    """better | worse | not_worse | undecided | unknown."""
+    change, p = c["accuracy_change"], c["accuracy_p_holm"]
+    worst, best = c["accuracy_change_bounds"]
+    if math.isnan(change) or c["problems"] < 2:
+        return "unknown"
+    if p < ALPHA and change < 0 and best < 0:
+        return "worse"
+    if p < ALPHA and change > 0 and worst > 0:
+        return "better"
+    return "not_worse" if c["not_worse_p_holm"] < ALPHA else "undecided"
+
+
+def tokens_conclusion(c: dict[str, Any]) -> str:
+    """fewer | more | none | too_few | unknown."""
+    low, high = c["tokens_change_ci"]
+    if math.isnan(low):
+        return "unknown"
+    if c["tokens_p_holm"] < ALPHA and (high < 0 or low > 0):
+        return "fewer" if high < 0 else "more"
+    return "too_few" if 0 < c["tokens_differing"] < LEAST else "none"
+
+
+def _more(gaps: np.ndarray, margin: float, level: float) -> int | None:
+    """Further problems, rounded up to two digits; 0 where problems alone are not what is missing."""
+    wanted = stats.problems_to_decide(gaps, margin, level)
+    if wanted is None:
+        return None
+    more = max(0, wanted - int((~np.isnan(gaps)).sum()))
+    unit = 10 ** max(0, len(str(more)) - 2)
+    return -(-more // unit) * unit
+
+
+def sentence(c: dict[str, Any]) -> str:
+    """ "-43 % tokens [-47, -39], accuracy -0.2 pt [-0.6, +0.2], not worse by more than 1 pt (95 %)"."""
+    tokens = interval_text(c["tokens_change"], c["tokens_change_ci"], " % tokens", 0)
+    accuracy = interval_text(c["accuracy_change"], c["accuracy_change_ci"], " pt", 1)
+    doubt = {
+        "none": ", no significant change of tokens",
+        "too_few": f", too few problems for a conclusion on tokens (at least {LEAST})",
+    }.get(c["tokens_verdict"], "")
+    return f"{tokens}, accuracy {accuracy}, {accuracy_text(c)}{doubt}"
+
+
+def accuracy_text(c: dict[str, Any]) -> str:
+    """The conclusion on accuracy in words."""
+    margin = f"{100 * c['margin']:g} pt"
+    if c["accuracy_verdict"] == "worse":
+        return "worse" + (f", by no more than {margin} (95 %)" if c["not_worse_p_holm"] < ALPHA else "")
+    if c["accuracy_verdict"] == "undecided":
+        if c["more_seeds"]:
+            return "undecided: the seeds differ too much, more of them would decide"
+        if c["more_problems"] is None:
+            return "undecided: at this difference and spread, more problems alone would not decide"
+        more = str(c["more_problems"] or "a few")  # 0: the estimate of this many is on the edge
+        return f"undecided: {more} more problem{'s' * (more != '1')} would decide"
+    alone = ", from one problem, which has no interval" if c["problems"] == 1 else ""
+    return {
+        "better": "better",
+        "not_worse": f"not worse by more than {margin} (95 %)",
+        "unknown": f"accuracy not comparable{alone}",
+    }[c["accuracy_verdict"]]
+
+
+def settings_notes(c: dict[str, Any]) -> list[str]:
+    """What a reader must know about the settings of both sides; empty where they are recorded and equal."""
+    notes = [f"sampled with different settings: {said}" for said in c["different_settings"]]
+    if sides := c["settings_unrecorded"]:
+        whose = "either" if len(sides) == 2 else f"the {sides[0]}"
+        notes.append(f"settings not compared: no run.json records those of {whose}")
+    return notes
+
+
+def problems_text(comparison: dict[str, Any]) -> str:
+    """`500 problems`, or how many of each run's are shared."""
+    shared, own, base = (comparison[key] for key in ("problems", "problems_run", "problems_base"))
+    return (
+        f"{shared} problems" if shared == own == base else f"{shared} problems shared, of {own} and the base's {base}"
+    )
+
+
+def ended_text(c: dict[str, Any]) -> str:
+    """How answers in truncated completions count here, and the change where they do not; "" where there are none."""
+    run, base = c["not_ended"]
+    if not run and not base:
+        return ""
+    return (
+        f"{100 * (run or 0):.1f} % of the samples of {c['run']} and {100 * (base or 0):.1f} % of {c['base']} are correct but "
+        f"truncated; they count here, and accuracy changes by {signed(c['accuracy_ended_change'], 1)} pt where they do not"
+    )
+
+
+def interval_text(value: float | None, ends: list[float | None], unit: str, digits: int) -> str:
+    """Fractions as signed percents: `-43 % tokens [-47, -39]`."""
+    if value is None or math.isnan(value):
+        return f"unknown{unit}"
+    low, high = (signed(end, digits) for end in ends)
+    return f"{signed(value, digits)}{unit} [{low}, {high}]"
+
+
+def signed(value: float | None, digits: int) -> str:
+    if value is None or math.isnan(value):
+        return "?"
+    text = f"{100 * value:+.{digits}f}"
+    return text if float(text) != 0 else "+" + text[1:]

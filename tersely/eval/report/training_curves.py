@@ -1,0 +1,124 @@
+"""Learning curves: what metrics.jsonl of the training runs says, one figure a quantity, all runs in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tersely.eval.report.svg import Figure, color, dash, short
+
+Curves = list[tuple[int, str, list[dict[str, Any]]]]  # (number and name of the run, lines of its metrics.jsonl)
+CURVES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Accuracy of the rollouts", "share right", ("verify/accuracy", "rewards/correctness/mean")),
+    ("Tokens of the rollouts", "mean tokens", ("completions/mean_length",)),
+    ("Held-out accuracy", "share right at the budget", ("eval/accuracy_at_budget", "eval/accuracy")),
+    ("Held-out tokens", "mean tokens", ("eval/tokens_mean",)),
+    ("Reward", "mean reward", ("reward",)),
+    ("Entropy", "nats a token", ("entropy", "entropy/of_trained")),
+    ("Clipped tokens", "share clipped", ("clip_ratio/region_mean", "clip_ratio/clipped", "policy/clipped")),
+    ("Tokens clipped at the low bound", "share clipped", ("clip_ratio/low_mean",)),
+    ("Tokens clipped at the high bound", "share clipped", ("clip_ratio/high_mean",)),
+    ("Largest log-ratio", "nats", ("ratio/max_log",)),
+    ("Ratios above 2", "share of tokens", ("ratio/share_above_2",)),
+    ("Ratios below 0.5", "share of tokens", ("ratio/share_below_0.5",)),
+    ("Entropy of the first quarter", "nats a token", ("entropy/part_1",)),
+    ("Entropy of the last quarter", "nats a token", ("entropy/part_4",)),
+    ("Entropy of right rollouts", "nats a token", ("entropy/right",)),
+    ("Entropy of wrong rollouts", "nats a token", ("entropy/wrong",)),
+    ("Tokens treated as high entropy", "share", ("hapo/high_entropy_share", "high_entropy_mask/kept_share")),
+    ("Tokens without credit or blame", "share", ("tokens/neutral_share",)),
+    ("Effective temperature", "temperature", ("temperature/mean",)),
+    ("Tokens that the sampler correction masks", "share", ("sampler/masked_share",)),
+    ("Padded tokens saved", "share", ("update/tokens_saved",)),
+    ("Truncated rollouts", "share truncated", ("completions/clipped_ratio",)),
+    ("Groups with right and wrong rollouts", "share mixed", ("groups/mixed",)),
+    (
+        "Sampler against trainer",
+        "log-prob gap",
+        ("sampling/sampling_logp_difference/mean", "engine/logp_gap", "guards/logp_gap"),
+    ),
+    ("Gradient norm", "norm", ("grad_norm",)),
+)
+POINTS = 300  # points drawn of a curve, however long it is
+
+
+def read_metrics(folder: Path | None) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl, unreadable ones left out (a run in progress may be half-way through its last)."""
+    path = folder / "metrics.jsonl" if folder else None
+    if path is None or not path.is_file():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), (int, float)):
+            lines.append(row)
+    return lines
+
+
+def series(lines: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(steps, values) of the first of these names that the run logged, thinned by means over equal stretches."""
+    for name in names:
+        points = [(row["step"], row[name]) for row in lines if isinstance(row.get(name), (int, float))]
+        if points:
+            x, y = np.array(points, dtype=float).T
+            if len(x) > POINTS:
+                cuts = np.array_split(np.arange(len(x)), POINTS)
+                x, y = (np.array([v[cut].mean() for cut in cuts]) for v in (x, y))
+            return x, y
+    return np.array([]), np.array([])
+
+
+def learning_curve(key: str, title: str, unit: str, names: tuple[str, ...], runs: Curves) -> Figure | None:
+    """One quantity over optimiser steps; None when no run logged it."""
+    found = [(i, name, *series(lines, names)) for i, name, lines in runs]
+    drawn = [(i, name, x, y) for i, name, x, y in found if len(x)]
+    if not drawn:
+        return None
+
+    def draw(ax: Any) -> None:
+        for i, _, x, y in drawn:
+            window = max(1, len(y) // 20)
+            smooth = np.convolve(
+                np.pad(y, (window // 2, window - 1 - window // 2), mode="edge"), np.ones(window) / window, "valid"
+            )
+            ax.plot(x, y, color=color(i), linewidth=0.8, alpha=0.35)
+            ax.plot(x, smooth, color=color(i), linestyle=dash(i))
+        if all(np.ptp(y) == 0 for _, _, _, y in drawn):  # a flat line in the middle of nothing says less
+            ax.set_ylim(min(0.0, *(y[0] for _, _, _, y in drawn)), max(1.0, *(2 * y[0] for _, _, _, y in drawn)))
+        ax.set_xlabel("step")
+        ax.set_ylabel(unit)
+
+    rows = [
+        [name, f"{x[j]:g}", f"{y[j]:.4g}"]
+        for _, name, x, y in drawn
+        for j in np.unique(np.linspace(0, len(x) - 1, min(12, len(x))).astype(int))
+    ]
+    said = "; ".join(f"{short(name)}: from {y[0]:.3g} to {y[-1]:.3g} in {x[-1]:g} steps" for _, name, x, y in drawn)
+    return Figure(
+        key,
+        title,
+        f"{title} over training. {said}.",
+        ["run", "step", unit],
+        rows,
+        draw,
+        [(i, name) for i, name, _ in runs],
+    )
+
+
+def training_figures(runs: Curves) -> list[Figure]:
+    """All quantities that at least one run logged as other than 0; the order of runs fixes the colours."""
+    left_out = zero_throughout(runs)
+    made = (learning_curve(f"train-{i}", *curve, runs) for i, curve in enumerate(CURVES) if curve[0] not in left_out)
+    return [figure for figure in made if figure is not None]
+
+
+def zero_throughout(runs: Curves) -> list[str]:
+    """Titles of the quantities that were logged and are 0 in every step of every run: a picture would show nothing."""
+    values = {title: [series(lines, names)[1] for _, _, lines in runs] for title, _, names in CURVES}
+    return [title for title, found in values.items() if any(map(len, found)) and not any(y.any() for y in found)]

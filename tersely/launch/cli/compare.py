@@ -1,0 +1,118 @@
+"""`tersely compare A B`: is B, on the same problems, shorter than A, and at what price? A table and a sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tersely.core.paths import fault_of, place_option
+from tersely.launch.cli.parser import Parser
+
+if TYPE_CHECKING:
+    from tersely.eval.run_arrays import RunRecords
+
+
+def compare(
+    a: RunRecords | str | Path, b: RunRecords | str | Path, *, margin: float = 0.01, anyway: bool = False
+) -> list[dict[str, Any]]:
+    """Comparisons of every run in b with the (first) run in a, as in report.json; `A,B` are seeds of one run.
+
+    margin: of non-inferiority, as a fraction. ValueError: nothing shared, or different settings, unless `anyway`.
+    """
+    from tersely.eval.report.compare import compare_all
+    from tersely.eval.report.data import clean
+    from tersely.eval.report.write import load_all
+    from tersely.eval.same_settings import check_same, unrecorded
+
+    first = load_all([a])
+    runs = load_all([*first, b])
+    others = runs[len(first) :]
+    by_name = {run.name: run for run in runs}
+    unlike = check_same(others, runs[0], anyway)
+    found = [
+        clean(
+            c
+            | {
+                "different_settings": unlike.get((c["run"], c["benchmark"]), []),
+                "settings_unrecorded": unrecorded(by_name[c["run"]], runs[0], c["benchmark"]),
+            }
+        )
+        for c in compare_all(others, runs[0], margin)
+    ]
+    if not found:
+        raise ValueError(
+            f"{runs[0].name} and {runs[-1].name} share no benchmark: "
+            f"{', '.join(runs[0].benchmarks)} against {', '.join(runs[-1].benchmarks)}"
+        )
+    if not any(c["problems"] for c in found):
+        name = found[0]["benchmark"]
+        ids = [", ".join(run.benchmarks[name].problem_ids[:3]) for run in (runs[0], runs[-1])]
+        raise ValueError(
+            f"{runs[0].name} and {runs[-1].name} share no problem of {name}: problem_id is {ids[0]}, ... against {ids[1]}, "
+            "...; a comparison needs the same problems under the same ids"
+        )
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(
+        prog="tersely compare",
+        description="B against A on the same problems: tokens, accuracy, intervals, and a verdict.",
+    )
+    parser.add_argument(
+        "a",
+        type=place_option,
+        metavar="A",
+        help="the run to compare with (a directory with records.jsonl; A1,A2 are seeds)",
+    )
+    parser.add_argument("b", type=place_option, metavar="B", help="the run in question")
+    from tersely.launch.cli.report import add_comparing
+
+    add_comparing(parser)
+    args = parser.parse_args(argv)
+    from tersely.eval.report.conclusion import ended_text, margin_of, problems_text, settings_notes
+
+    try:
+        found = compare(args.a, args.b, margin=margin_of(args.margin), anyway=args.anyway)
+    except (ValueError, OSError) as error:
+        print(f"error: {fault_of(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+        return 2
+    print_table(found)
+    for c in found:
+        print(f"{c['run']} against {c['base']} on {c['benchmark']} ({problems_text(c)}): {c['verdict']}")
+        if text := ended_text(c):
+            print(f"  {text}")
+        for line in settings_notes(c):
+            print(f"  {line}")
+    return 0
+
+
+def print_table(found: list[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from tersely.eval.report.conclusion import interval_text
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name in ("benchmark", "problems", "tokens", "accuracy", "p (Holm)", "AES(1,3,5)", "P(dominates)"):
+        table.add_column(name, justify="left" if name == "benchmark" else "right")
+    for c in found:
+        table.add_row(
+            Text(c["benchmark"]),
+            str(c["problems"]),
+            Text(interval_text(c["tokens_change"], c["tokens_change_ci"], " %", 0)),
+            Text(interval_text(c["accuracy_change"], c["accuracy_change_ci"], " pt", 1)),
+            *(
+                "-" if x is None else f"{x:.{d}f}"
+                for x, d in ((c["accuracy_p_holm"], 3), (c["aes"]["score"], 2), (c["dominance_probability"], 2))
+            ),
+        )
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,30 @@
+"""`tersely doctor`: what is installed against what was tested, and what the machine gives. A line a finding, with its mend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tersely.core.findings import as_json, failed, show
+from tersely.launch.cli.parser import Parser
+from tersely.launch.preflight.doctor import examine
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 1 where something cannot work."""
+    parser = Parser(
+        prog="tersely doctor",
+        description="Check the installation and the machine: versions, GPUs, NCCL, vLLM, DeepSpeed, hub, limits, disk.",
+    )
+    parser.add_argument("--json", action="store_true", help="findings as JSON")
+    parser.add_argument(
+        "--deep", action="store_true", help="also import vLLM and DeepSpeed, and sum over NCCL (up to a minute each)"
+    )
+    options = parser.parse_args(argv)
+    found = examine(options.deep)
+    bad = failed(found)
+    if options.json:
+        print(as_json(found))
+    else:
+        warned = sum(finding.level == "warn" for finding in found)
+        show(found, f"{len(bad)} cannot work, {warned} may not, {len(found) - len(bad) - warned} fine")
+    return 1 if bad else 0

@@ -1,0 +1,339 @@
+"""The options of `tersely eval`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.core.paths import path_option, place_option
+from tersely.engines.chat import variable_warnings
+from tersely.eval.trained_prompt import asked, chosen_prompting, prompt_line
+from tersely.launch.cli.parser import Parser, number, whole
+
+
+def parser() -> Parser:
+    """Options whose default is None take the benchmark's own setting."""
+    p = Parser(
+        prog="tersely eval",
+        description="Sample a model on benchmarks and verify every answer. Appends to OUT/records.jsonl; a second start "
+        "with the same --out goes on where the first stopped.",
+    )
+    p.add_argument(
+        "model", nargs="?", type=place_option, help="hub id, folder (a run directory's final model too), or `testbed`"
+    )
+    p.add_argument("--list", action="store_true", help="list the ready-made benchmarks and stop")
+    p.add_argument("--list-strategies", action="store_true", help="list the decoding strategies and stop")
+    p.add_argument(
+        "--benchmarks",
+        help="ready-made names, data files (.jsonl, .csv, ...) or .yaml files like the ready-made ones, comma separated",
+    )
+    p.add_argument("--out", type=path_option, help="run directory")
+    p.add_argument("--name", help="the run's name in reports (default: the folder's)")
+    p.add_argument("--samples", type=whole(1), help="samples a problem")
+    p.add_argument("--limit", type=whole(1), help="problems a benchmark, drawn the same way every time")
+    p.add_argument("--max-new-tokens", type=whole(1), help="cap of a sample, tokens")
+    p.add_argument("--temperature", type=number(at_least=0), help="0 decodes greedily")
+    p.add_argument("--top-p", type=number(above=0, at_most=1))
+    p.add_argument("--top-k", type=whole(0), help="0 is off")
+    p.add_argument("--seed", type=whole(0), default=0)
+    p.add_argument(
+        "--sampling",
+        choices=("benchmark", "model"),
+        default="benchmark",
+        help="temperature, top-p and top-k of the benchmark (default), or of the model's generation config",
+    )
+    p.add_argument(
+        "--strategy",
+        action="append",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="decoding strategy, for example forced_answer:budget=512; may be given several times (default: vanilla)",
+    )
+    p.add_argument(
+        "--frontier",
+        nargs="?",
+        const="",
+        metavar="KEY=VALUE,...",
+        help="plain sampling and the free frontier: forced answers at several budgets, no thinking, banned reflection. "
+        "The value is parameters of forced_answer",
+    )
+    p.add_argument("--budgets", help="token budgets to report accuracy at, comma separated, from the same rollouts")
+    p.add_argument("--instruction", help="closing sentence of every problem, in place of the benchmark's; '' for none")
+    p.add_argument("--system-prompt", help="first message of every chat, in place of the trained one; '' for none")
+    p.add_argument(
+        "--chat-template-kwargs",
+        metavar="YAML",
+        help="variables of the chat template, for example '{enable_thinking: false}', in place of the trained ones",
+    )
+    p.add_argument(
+        "--prompting",
+        type=place_option,
+        metavar="FOLDER",
+        help="prompt as this trained model was (default: as MODEL itself was, where it has a prompting.json); `none`: the "
+        "benchmark's own prompt",
+    )
+    p.add_argument(
+        "--engine", default="transformers", help="transformers, vllm, or a server's address (http://host:8000)"
+    )
+    p.add_argument("--tokenizer", type=place_option, help="where the model's own is not meant")
+    p.add_argument("--batch-size", type=whole(1), help="samples drawn at once")
+    p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="transformers engine")
+    p.add_argument(
+        "--max-model-len",
+        type=whole(2),
+        help="longest sequence of the vllm engine, tokens (default: the longest prompt and its answer)",
+    )
+    p.add_argument(
+        "--gpu-memory-utilization",
+        type=number(above=0, at_most=1),
+        default=0.9,
+        help="the vllm engine's share of the GPU's memory",
+    )
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate on each benchmark in turn, print a line for each."""
+    options = parser().parse_args(argv)
+    from tersely.data.benchmarks import benchmark_names, find_benchmark
+
+    if options.list:
+        for benchmark in map(find_benchmark, benchmark_names()):
+            print(f"{benchmark.name:<22} {benchmark.title} (n = {benchmark.sampling.samples})")
+        return 0
+    if options.list_strategies:
+        print_strategies()
+        return 0
+    missing = [name for name in ("model", "benchmarks", "out") if not getattr(options, name)]
+    if missing:
+        raise SpecError(f"tersely eval needs {', '.join('--' * (name != 'model') + name for name in missing)}")
+    names = [name.strip() for name in options.benchmarks.split(",") if name.strip()]
+    if not names:
+        raise SpecError(f"--benchmarks is {options.benchmarks!r}, which names none; `tersely eval --list` has them")
+    benchmarks = [find_benchmark(name) for name in names]  # a typing error costs no loading of a model
+    refuse_early(options, benchmarks)
+    plans = {benchmark.name: strategies_of(options, benchmark) for benchmark in benchmarks}
+    refuse_unfitted([chosen for chosens in plans.values() for chosen in chosens])
+    for benchmark in benchmarks:
+        samples = options.samples or benchmark.sampling.samples
+        for chosen in plans[benchmark.name]:
+            getattr(chosen.strategy, "require_samples", lambda number: None)(samples)
+    budgets = parse_budgets(options.budgets)
+    from tersely.eval.engines import faster_engine, trained_model
+
+    options.model = trained_model(options.model)
+    if hint := faster_engine(options.engine):
+        print(hint, flush=True)
+    prompting = prompting_of(options)
+    refuse_other_settings(options, benchmarks, plans, prompting)
+    from tersely.eval.decoding.spec import check
+    from tersely.eval.engines import make_evaluator
+
+    evaluator = make_evaluator(
+        options.model,
+        options.engine,
+        batch=options.batch_size,
+        dtype=options.dtype,
+        max_model_len=options.max_model_len or longest_sequence(options, benchmarks, plans, prompting),
+        gpu_memory_utilization=options.gpu_memory_utilization,
+        tokenizer=options.tokenizer,
+        seed=options.seed,
+        prompting=prompting,
+        system_prompt=options.system_prompt,
+    )
+    for line in variable_warnings(evaluator.tokenizer, prompting.chat_template_kwargs):
+        print(f"warning: {line}", flush=True)
+    try:
+        for chosen in (chosen for chosens in plans.values() for chosen in chosens):
+            check(chosen, evaluator.tokenizer, evaluator.engine_name)  # before the first of them has drawn for hours
+        for benchmark in benchmarks:
+            for chosen in plans[benchmark.name]:
+                evaluate_one(evaluator, benchmark, chosen, budgets, options)
+    finally:
+        evaluator.engine.close()
+        getattr(evaluator.verifier, "close", lambda: None)()
+    print(f"records: {options.out / 'records.jsonl'}; next: tersely report {options.out}")
+    return 0
+
+
+def prompting_of(options: argparse.Namespace) -> Any:
+    """The prompting of this evaluation, printed in one line where it is not the benchmark's own."""
+    import yaml
+
+    from tersely.engines.models import model_location
+    from tersely.rl.config.sections import check_template_kwargs
+
+    kwargs = options.chat_template_kwargs
+    if kwargs is not None:
+        try:
+            kwargs = yaml.safe_load(kwargs)
+        except yaml.YAMLError:
+            kwargs = ""
+        if not isinstance(kwargs, dict):
+            raise SpecError(
+                f"--chat-template-kwargs: got {options.chat_template_kwargs!r}; expected a mapping such as "
+                "'{enable_thinking: false}', or '{}' for none"
+            )
+        check_template_kwargs(kwargs)
+    found, where = chosen_prompting(model_location(options.model), options.tokenizer, options.prompting, kwargs)
+    given = {key: getattr(options, key) for key in ("instruction", "system_prompt", "chat_template_kwargs")}
+    if line := prompt_line(found, where, given):
+        print(line, flush=True)
+    return found
+
+
+def told_sampling(options: argparse.Namespace) -> dict[str, Any]:
+    """The sampling that the command line asks for."""
+    keys = ("samples", "temperature", "top_p", "top_k", "max_new_tokens")
+    return {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
+
+
+def longest_sequence(
+    options: argparse.Namespace, benchmarks: Sequence[Any], plans: Mapping[str, list[Any]], prompting: Any
+) -> int | None:
+    """What the vllm engine must hold; None for other engines."""
+    from tersely.eval.engines import engine_kind, require_place
+
+    if engine_kind(options.engine) != "vllm":
+        return None
+    from tersely.engines.models import load_tokenizer
+    from tersely.eval.context import needed_context
+
+    if not options.tokenizer:
+        require_place(options.model)
+    how = {key: getattr(options, key) for key in ("limit", "instruction", "system_prompt")}
+    tokenizer = load_tokenizer(options.tokenizer or options.model, needs_pad=False)
+    return needed_context(tokenizer, benchmarks, plans, options.max_new_tokens, prompting, **how)
+
+
+def refuse_early(options: argparse.Namespace, benchmarks: Sequence[Any]) -> None:
+    """What can be known to be wrong without the model: numbers out of range, files that are not there."""
+    from tersely.data.sources import read_rows
+    from tersely.data.spec import file_kind
+
+    for benchmark in benchmarks:
+        replace(benchmark.sampling, **told_sampling(options))
+        source = replace(benchmark.source, limit=options.limit) if options.limit is not None else benchmark.source
+        if file_kind(str(source.path)):
+            next(iter(read_rows(source, 0)), None)
+
+
+def refuse_unfitted(strategies: Sequence[Any]) -> None:
+    """`SpecError` for a strategy whose fitted file is not there, before a model is loaded."""
+    from tersely.core.paths import beside
+    from tersely.eval.decoding.spec import FILES
+
+    for chosen in strategies:
+        for key in FILES:
+            path = getattr(chosen.strategy, key, None)
+            if path and not Path(path).is_file():
+                hint = "; ".join(filter(None, (beside(path), f"make one with `tersely fit {chosen.name}`")))
+                raise SpecError(f"{chosen.name}.{key} is {path!r}, and there is no such file; {hint}")
+
+
+def refuse_other_settings(
+    options: argparse.Namespace, benchmarks: Sequence[Any], plans: Mapping[str, list[Any]], prompting: Any
+) -> None:
+    """`SpecError` for records that are there under other settings, of any benchmark, as far as that is known without the
+    model: the last benchmark is not found out after the first was drawn."""
+    from tersely.eval.engines import engine_kind, identity, require_place
+    from tersely.eval.run_card import read_card, refuse_changed
+
+    card = read_card(options.out)
+    if not card:
+        return
+    kind = engine_kind(options.engine)
+    if kind != "server":
+        require_place(options.model)  # or a model that is not there would be said to be another one
+    told = {
+        "model": options.model if kind == "server" else identity(options.model),
+        "engine": kind,
+        "seed": options.seed,
+        "limit": options.limit,
+    }
+    run = options.name or options.out.resolve().name
+    for benchmark in benchmarks:
+        sampling = {**(asdict(benchmark.sampling) if options.sampling == "benchmark" else {}), **told_sampling(options)}
+        sentence, system = asked(prompting, benchmark, options.instruction, options.system_prompt)
+        phrased = {"instruction": sentence, "system_prompt": system}
+        for chosen in plans[benchmark.name]:
+            for variant in chosen.variants():
+                known = {**told, **phrased, **sampling, "strategy": variant.settings}
+                refuse_changed(card, options.out, run, benchmark.name, known, variant.label)
+
+
+def strategies_of(options: argparse.Namespace, benchmark: Any) -> list[Any]:
+    """The strategies of a benchmark, in order; a frontier depends on its cap."""
+    from tersely.eval.decoding.spec import parse
+    from tersely.eval.report.frontier import free_strategies
+
+    texts = list(options.strategy or [])
+    if options.frontier is not None:
+        cap = options.max_new_tokens or benchmark.sampling.max_new_tokens
+        texts = ["vanilla", *free_strategies(cap, options.frontier), *texts]
+    return [parse(text) for text in texts or ["vanilla"]]
+
+
+def parse_budgets(text: str | None) -> list[int] | None:
+    """`64,128,256`, strictly increasing."""
+    if text is None:
+        return None
+    try:
+        budgets = [int(part) for part in text.split(",")]
+    except ValueError:
+        budgets = []
+    if not budgets or min(budgets) < 1 or sorted(set(budgets)) != budgets:
+        raise SpecError(f"--budgets is {text!r}; it must be increasing whole numbers of tokens such as 512,1024,2048")
+    return budgets
+
+
+def evaluate_one(evaluator: Any, benchmark: Any, chosen: Any, budgets: list[int] | None, options: Any) -> None:
+    """One benchmark under one strategy, and a line about each variant."""
+    from tersely.eval.evaluator import budget_summary, summary
+
+    sampling = (dict(evaluator.maker_sampling) if options.sampling == "model" else {}) | told_sampling(options)
+    evaluator.run(
+        benchmark,
+        options.out,
+        run=options.name,
+        seed=options.seed,
+        limit=options.limit,
+        instruction=options.instruction,
+        system_prompt=options.system_prompt,
+        strategy=chosen,
+        budgets=budgets,
+        **sampling,
+    )
+    path = options.out / "records.jsonl"
+    for variant in chosen.variants():
+        name = benchmark.name + (f", {variant.label}" if variant.label else "")
+        print(summary_line(name, summary(path, benchmark.name, variant.label)), flush=True)
+        if budgets and variant.label is None:
+            curve, area = budget_summary(path, benchmark.name, None, budgets)
+            points = ", ".join(f"{100 * a:.1f} % at {b}" for a, b in zip(curve, budgets, strict=True))
+            print(f"{name}: right within the budget {points}; area {area:.3f}", flush=True)
+
+
+def print_strategies() -> None:
+    from tersely.eval.decoding.registry import STRATEGIES
+
+    for name, kind in STRATEGIES.items():
+        module = sys.modules[kind.__module__].__doc__ or ""
+        print(f"{name:<20} {', '.join(getattr(kind, 'engines', ())):<28} {module.splitlines()[0]}")
+
+
+def summary_line(name: str, facts: dict[str, float]) -> str:
+    """`testbed: accuracy 82.1 % (81.9 % where only completions that ended count), 61.3 tokens, truncated 0.4 %, ...`.
+
+    Both accuracies where they differ.
+    """
+    both = f" ({100 * facts['accuracy_ended']:.1f} % where only completions that ended count)"
+    both = both if facts["accuracy_ended"] < facts["accuracy"] else ""
+    return (
+        f"{name}: accuracy {100 * facts['accuracy']:.1f} %{both}, {facts['tokens_mean']:.1f} tokens, truncated "
+        f"{100 * facts['truncated']:.1f} %, undecided {100 * facts['undecided']:.1f} % ({facts['samples']:.0f} samples)"
+    )

@@ -1,0 +1,109 @@
+"""`tersely quickstart`: the main job on the embedded model. Evaluate, train with ALP, evaluate again, report.
+
+Everything it does can be typed by hand; it prints the commands. A second start goes on where the first was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tersely.core.paths import path_option
+from tersely.launch.cli.parser import Parser, whole
+
+BENCHMARK = "testbed"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="tersely quickstart", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", default="runs/quickstart", type=path_option, help="where runs and report go")
+    parser.add_argument(
+        "--methods", default="alp", help="recipes of configs/recipes/testbed, comma separated (alp,grpo,dler,...)"
+    )
+    parser.add_argument("--samples", default=4, type=whole(1), help="samples a held-out problem")
+    parser.add_argument("--problems", default=256, type=whole(1), help="held-out problems")
+    parser.add_argument("--seed", default=0, type=whole(0))
+    options = parser.parse_args(argv)
+    began, methods = time.perf_counter(), options.methods.split(",")
+    for method in methods:
+        recipe_of(options, method)
+    runs = [evaluated(options, "base", "testbed")]
+    for method in methods:
+        folder = trained(options, method)
+        runs.append(evaluated(options, method, str(folder / "final")))
+    from tersely.eval.report.write import write_report
+
+    report = write_report(
+        runs, runs[0], options.out, anyway=True
+    )  # some methods are trained with a prompt of their own
+    summarise(json.loads(report.read_text()), report, time.perf_counter() - began)
+    return 0
+
+
+def recipe_of(options: argparse.Namespace, method: str) -> dict[str, Any]:
+    from tersely.configs.load import load_recipe
+
+    return load_recipe(f"testbed/{method}", {"run_dir": str(options.out / method), "seed": options.seed})
+
+
+def trained(options: argparse.Namespace, method: str) -> Path:
+    """Train one recipe of the testbed, or go on with it; returns its run directory."""
+    from tersely.rl.run import say, train
+
+    folder = options.out / method
+    if (folder / "final" / "config.json").exists():
+        say(f"{method}: trained already, in {folder}")
+        return folder
+    say(f"\n== tersely train --config testbed/{method} --run_dir {folder} --seed {options.seed} --resume")
+    train(recipe_of(options, method), resume=folder.exists())
+    return folder
+
+
+def evaluated(options: argparse.Namespace, name: str, model: str) -> Path:
+    """Evaluate one model on the held-out problems; records that are there already are kept."""
+    from tersely.launch.cli import eval as evaluation
+    from tersely.rl.run import say
+
+    folder = options.out / "eval" / name
+    arguments = [
+        model,
+        *("--benchmarks", BENCHMARK),
+        *("--samples", str(options.samples)),
+        *("--limit", str(options.problems)),
+        *("--seed", str(options.seed)),
+        *("--out", str(folder)),
+        *("--name", name),
+    ]
+    say(f"\n== tersely eval {' '.join(arguments)}")
+    status = evaluation.main(arguments)
+    if status:
+        raise SystemExit(status)
+    return folder
+
+
+def summarise(data: dict[str, Any], report: Path, seconds: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title="held-out problems")
+    for column in ("run", "accuracy", "tokens", "truncated"):
+        table.add_column(column, justify="left" if column == "run" else "right")
+    for run in data["runs"]:
+        facts = run["benchmarks"][BENCHMARK]
+        low, high = facts["accuracy_ci"]
+        table.add_row(
+            run["name"],
+            f"{facts['accuracy']:.1%} [{low:.1%}, {high:.1%}]",
+            f"{facts['tokens_mean']:.1f} [{facts['tokens_ci'][0]:.1f}, {facts['tokens_ci'][1]:.1f}]",
+            f"{facts['truncated']:.1%}",
+        )
+    console.print(table)
+    for comparison in data["comparisons"]:
+        console.print(f"[bold]{comparison['run']} against {comparison['base']}: {comparison['verdict']}[/bold]")
+    page = report.with_suffix(".html")
+    console.print(f"report: {page} (report.md and report.json beside it), {seconds:.0f} s in all", soft_wrap=True)

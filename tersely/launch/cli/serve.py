@@ -1,0 +1,106 @@
+"""`tersely serve RECIPE`: a vLLM server that the recipe's training can take its rollouts from, in the foreground.
+
+vLLM takes this process's place, so that signals and the exit status are the server's own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tersely.core.errors import SpecError, require_range
+from tersely.core.paths import place_option
+from tersely.launch.cli.parser import Parser, check_keys, whole
+
+SHARE = 0.9
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(
+        prog="tersely serve",
+        description="Serve the model of a recipe for its rollouts. Any key of the recipe can be given as an option.",
+    )
+    parser.add_argument("recipe", type=place_option, help="a recipe file, or the name of a shipped one")
+    parser.add_argument("--host", default="127.0.0.1", help="another address than this machine's own needs a key")
+    parser.add_argument("--port", type=whole(1, 65535), default=8000)
+    parser.add_argument("--dry-run", action="store_true", help="show the command and stop")
+    options, rest = parser.parse_known_args(argv)
+    from tersely.configs.load import load_recipe
+    from tersely.engines.server.auth import VARIABLE
+    from tersely.engines.server.launch import server_environment
+    from tersely.engines.vllm_import import require_vllm
+    from tersely.launch.cli.parser import overrides_from
+    from tersely.launch.supervisor import DIE_WITH_PARENT, die_with_parent
+
+    if os.environ.get(DIE_WITH_PARENT):
+        die_with_parent(signal.SIGTERM)  # outlasts the exec below
+    if options.host not in LOOPBACK and not os.environ.get(VARIABLE):
+        raise SpecError(
+            f"--host is {options.host}, and whoever reaches a server can run code through it: export {VARIABLE}, a secret of "
+            "yours, here and where the training runs"
+        )
+    overrides = overrides_from(rest)
+    recipe = load_recipe(options.recipe, overrides)
+    check_keys(recipe, parser)
+    share = memory_share(load_recipe(options.recipe), overrides)
+    command = command_of(recipe, options.host, options.port, share)
+    if options.dry_run:
+        import shlex
+
+        print(shlex.join(command))
+        return 0
+    require_vllm()
+    os.execve(command[0], command, server_environment())
+
+
+def memory_share(stated: Mapping[str, Any], overrides: Mapping[str, Any]) -> float:
+    """The share of its GPU that a server takes: `SHARE`, for the GPU is its own.
+
+    A recipe that samples in the trainer's process states the share that training leaves; a server does not inherit it.
+    """
+    key = "vllm_gpu_memory_utilization"
+    share = overrides.get(key, stated.get(key, SHARE) if stated.get("engine") == "vllm_server" else SHARE)
+    require_range(key, share, above=0, at_most=1)
+    return float(share)
+
+
+def command_of(recipe: Mapping[str, Any], host: str, port: int, share: float = SHARE) -> list[str]:
+    """vLLM's API server for the model and the lengths of a recipe."""
+    from tersely.engines.models import model_location
+    from tersely.engines.server.launch import server_command
+
+    if not recipe.get("model_name_or_path"):
+        raise SpecError("recipe needs model_name_or_path; a server serves that model")
+    trusted = recipe.get("trust_remote_code") or (recipe.get("model_init_kwargs") or {}).get("trust_remote_code")
+    return server_command(
+        model_location(str(recipe["model_name_or_path"])),
+        host=host,
+        port=port,
+        max_model_len=recipe.get("vllm_max_model_length"),
+        max_num_seqs=int(recipe.get("max_num_seqs") or 256),
+        gpu_memory_utilization=share,
+        seed=int(recipe.get("seed", 0)),
+        trust_remote_code=bool(trusted),
+        processors=_processors(recipe),
+    )
+
+
+def _processors(recipe: Mapping[str, Any]) -> list[str]:
+    """The logits processors that some stage of the recipe samples with."""
+    from tersely import build
+    from tersely.engines.base import processors_for
+    from tersely.rl.stages import stages_of
+
+    samplings = [build("sampling", stage.recipe.get("sampling") or "fixed") for stage in stages_of(recipe)]
+    return list(dict.fromkeys(name for sampling in samplings for name in processors_for(sampling)))
+
+
+if __name__ == "__main__":
+    import sys
+
+    from tersely.launch.cli.main import run_command
+
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,0 +1,87 @@
+"""`tersely train RECIPE`, or `accelerate launch -m tersely.launch.train --config RECIPE`: one training run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.core.paths import place_option
+from tersely.launch.cli.parser import Parser, check_keys, note, number, overrides_from, recipe_and_overrides
+from tersely.launch.preflight import time_estimate
+from tersely.rl.run import say, train
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, check, train. Every key of a recipe is also an option; the command line wins.
+
+    Exit status: 75 for a run that saved and stopped because it was asked to (`tersely.rl.checkpoints.stopping`).
+    """
+    from tersely.rl.checkpoints import stopping
+
+    stopping.block()
+    parser = Parser(
+        prog="tersely train",
+        usage="tersely train RECIPE [options] [--any_key_of_a_recipe VALUE ...]",
+        description="Train RECIPE, a recipe file or the name of a shipped one (`tersely recipes` lists them). Any key of "
+        "the recipe can be given as an option (--learning_rate 2e-6), and a part of one too (--reward.beta 0.3)",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", type=place_option, metavar="RECIPE", help="the recipe under accelerate launch, in place of RECIPE"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the resolved recipe, the batch table and the plan, and stop"
+    )
+    parser.add_argument("--show-tokens", action="store_true", help="with --dry-run: the prompt as token ids too")
+    time_estimate.add_options(parser)
+    parser.add_argument(
+        "--mean-tokens", type=number(above=0), metavar="N", help="of an answer, for the plan; half the cap otherwise"
+    )
+    parser.add_argument("--skip-preflight", action="store_true", help="start without the checks that come first")
+    options, rest = parser.parse_known_args(argv)
+    name, rest = recipe_and_overrides(options.config, rest)
+    from tersely.configs.load import load_recipe
+    from tersely.launch.supervisor import DIE_WITH_PARENT, die_with_parent
+    from tersely.launch.sweep import require_single_values
+    from tersely.rl.config.sections import export_env
+
+    require_single_values(rest)
+    if os.environ.get(DIE_WITH_PARENT):
+        die_with_parent()
+    recipe = load_recipe(name, overrides_from(rest), note)
+    check_keys(recipe, parser)
+    export_env(recipe)
+    if options.dry_run:
+        from tersely.launch.preflight.outline import dry_run
+
+        return dry_run(recipe, options)
+    if given := [name for name in ("gpus", "gpu_memory", "mean_tokens") if getattr(options, name) is not None]:
+        raise SpecError(f"--{given[0].replace('_', '-')}: it only changes the plan of --dry-run; add --dry-run")
+    preflight(recipe, options.skip_preflight)
+    try:
+        train(recipe, resume=options.resume)
+    except stopping.SavedAndStopped as stopped:
+        say(str(stopped))
+        return stopped.exit_code
+    return 0
+
+
+def preflight(recipe: dict[str, Any], skip: bool = False) -> None:
+    """The checks that cost no model, on every rank; the first one says what should be known.
+
+    Without them it still refuses an adapter, and says whose code will run.
+    """
+    from tersely.engines.models import require_no_adapter
+    from tersely.launch.preflight.static import check_run, remote_code
+    from tersely.rl.config import split_recipe
+
+    tell = say if os.environ.get("RANK", "0") == "0" else lambda text: None
+    if not skip and split_recipe(recipe)[0].preflight:
+        check_run(recipe, tell)
+        return
+    require_no_adapter(str(recipe.get("model_name_or_path")))
+    for finding in remote_code(recipe):
+        tell(f"warning: {finding.line}")

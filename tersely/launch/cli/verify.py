@@ -1,0 +1,206 @@
+"""`tersely verify FILE`: verdicts on a file of answers, a summary, the throughput.
+
+Exit status: 0 all rows verified, 1 some lines could not be read (they are named), 2 nothing to verify.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.core.paths import path_option
+from tersely.launch.cli.parser import Parser, number, whole
+
+_SHOWN = 20
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    from tersely.rewards.verify.audit import Audit
+    from tersely.rewards.verify.verifier import Verifier
+
+    options = _parser().parse_args(argv)
+    rows, bad = read_rows(options.file, options.gold, options.response)
+    for line, reason in bad[:_SHOWN]:
+        print(f"{options.file}:{line}: {reason}; skipped", file=sys.stderr)
+    if len(bad) > _SHOWN:
+        print(f"... and {len(bad) - _SHOWN} more lines", file=sys.stderr)
+    if not rows:
+        print(f"error: no row of {options.file} can be verified", file=sys.stderr)
+        return 2
+    golds, responses = [row["gold"] for row in rows], [row["response"] for row in rows]
+    with Verifier(
+        workers=options.workers, timeout=options.timeout, memory_mb=options.memory_mb, contract=options.contract
+    ) as verifier:
+        began = time.perf_counter()
+        with _progress(len(rows), options.quiet) as advance:
+            verdicts = verifier.verify(golds, responses, progress=advance)
+        seconds = time.perf_counter() - began
+        stats = verifier.stats()
+    if options.out is not None:
+        _write(options.out, rows, verdicts)
+    audit = None
+    if options.audit:
+        audit = Audit(share=options.audit, path=options.audit_out)
+        audit.look(golds, verdicts)
+    summary = summarise(rows, verdicts, seconds, stats, len(bad), audit)
+    print(json.dumps(summary, indent=1) if options.json else _text(summary))
+    return 1 if bad else 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="tersely verify",
+        description="Verdicts on a file of answers: JSON lines, JSON, CSV, TSV or parquet, also compressed.",
+    )
+    parser.add_argument(
+        "file", type=path_option, help='one object or row per answer, e.g. {"answer": "18", "response": "... 18."}'
+    )
+    parser.add_argument("--gold", default="answer", help="the field of the reference answer (default: answer)")
+    parser.add_argument("--response", default="response", help="the field of the model's text (default: response)")
+    parser.add_argument(
+        "--contract", choices=("boxed", "answer", "lenient"), default="answer", help="what states an answer"
+    )
+    parser.add_argument("--out", type=path_option, help="write the verdicts here, one JSON object a line")
+    parser.add_argument(
+        "--audit",
+        type=number(at_least=0, at_most=1),
+        default=0.0,
+        metavar="SHARE",
+        help="share to show a second grader, 0 to 1",
+    )
+    parser.add_argument("--audit-out", type=path_option, help="write the disagreements here")
+    parser.add_argument("--workers", type=whole(1, 4096), help="processes (default: the usable cores, at most 8)")
+    parser.add_argument("--timeout", type=number(above=0, at_most=10**6), default=5.0, help="seconds an item may take")
+    parser.add_argument("--memory-mb", type=whole(64, 10**7), default=1024, help="address space of a worker")
+    parser.add_argument("--json", action="store_true", help="the summary as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+def read_rows(path: Path, gold: str, response: str) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
+    """(rows of line, gold and response; bad lines of number and reason). Blank lines are neither."""
+    rows: list[dict[str, Any]] = []
+    bad: list[tuple[int, str]] = []
+    for place, record in _records(path):
+        fault = str(record) if isinstance(record, ValueError) else _fault(record, gold, response)
+        if fault:
+            bad.append((place, fault))
+        else:
+            rows.append({"line": place, "gold": str(record[gold]), "response": record[response]})
+    return rows, bad
+
+
+def _records(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line or number of a row, the row) as the data of a training is read; a line that is no JSON is a `ValueError`.
+
+    Raises `SpecError` for a file of another kind that cannot be read.
+    """
+    from tersely.data.files import read_file, text_of
+    from tersely.data.spec import file_kind
+
+    if file_kind(path) in (None, ".jsonl", ".ndjson"):
+        with text_of(path, errors="surrogateescape") as lines:
+            for place, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield place, _json(line)
+        return
+    try:
+        for place, row in enumerate(read_file(path, "verify"), start=1):
+            words = str(getattr(row, "place", "")).split()
+            yield (int(words[1]) if words[:1] == ["line"] else place), row
+    except SpecError:
+        raise
+    except (ValueError, EOFError) as error:
+        raise SpecError(
+            f"{path} cannot be read ({error}); a file that was cut while it was copied looks like that"
+        ) from error
+
+
+def _json(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return ValueError(f"no JSON ({error.args[0] if error.args else error})")
+
+
+def _fault(record: Any, gold: str, response: str) -> str | None:
+    if not isinstance(record, dict):
+        return "no JSON object"
+    for name in (gold, response):
+        if name not in record:
+            return f"no field {name!r} (it has {', '.join(map(repr, list(record)[:6])) or 'none'})"
+    if (
+        isinstance(record[gold], bool)
+        or not isinstance(record[gold], str | int | float)
+        or not str(record[gold]).strip()
+        or (isinstance(record[gold], float) and not math.isfinite(record[gold]))
+    ):
+        return f"field {gold!r} is {record[gold]!r:.40}, no answer"
+    return None if isinstance(record[response], str) else f"field {response!r} is no text"
+
+
+def summarise(rows: list, verdicts: list, seconds: float, stats: dict, bad: int, audit: Any) -> dict[str, Any]:
+    """Counts, shares and throughput. Accuracy is over decided rows: undecided is not wrong."""
+    status = Counter(verdict.status for verdict in verdicts)
+    decided = len(rows) - status["undecided"]
+    summary: dict[str, Any] = {
+        "rows": len(rows),
+        "bad lines": bad,
+        **{name: status[name] for name in ("right", "wrong", "no_answer", "undecided")},
+        "accuracy": status["right"] / decided if decided else None,
+        "seconds": round(seconds, 6),
+        "rows per second": round(len(rows) / seconds, 1) if seconds else None,
+        "paths": dict(Counter(verdict.path for verdict in verdicts).most_common()),
+        "cache hit rate": round(stats["cache/hit_rate"], 4),
+        "worker restarts": stats["restarts"],
+    }
+    return summary if audit is None else {**summary, "audit": audit.counts()}
+
+
+def _text(summary: dict[str, Any]) -> str:
+    lines = []
+    for name, value in summary.items():
+        if isinstance(value, dict):
+            value = "  ".join(f"{key} {count:g}" for key, count in value.items())
+        elif isinstance(value, float):
+            value = f"{value:.4g}" if name != "accuracy" else f"{value:.4f}"
+        lines.append(f"{name:<16} {value}")
+    return "\n".join(lines)
+
+
+def _write(path: Path, rows: list[dict[str, Any]], verdicts: list) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for row, verdict in zip(rows, verdicts, strict=True):
+            record = {"line": row["line"], "status": verdict.status, "answer": verdict.answer, "path": verdict.path}
+            file.write(json.dumps({**record, "gold": row["gold"], "seconds": round(verdict.seconds, 6)}) + "\n")
+
+
+def _progress(total: int, quiet: bool) -> Any:
+    """A context that gives a function to call with the number of rows just done."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext(None)
+    from tqdm import tqdm
+
+    class _Bar:
+        def __enter__(self):
+            self.bar = tqdm(total=total, unit="row", smoothing=0.05)
+            return self.bar.update
+
+        def __exit__(self, *_: object) -> None:
+            self.bar.close()
+
+    return _Bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

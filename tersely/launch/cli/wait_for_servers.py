@@ -1,0 +1,46 @@
+"""Are these servers up? A job script asks before its training.
+
+`python -m tersely.launch.cli.wait_for_servers --pid PID ADDRESS...`
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from tersely.core.http import ServerDown, wait_until_up
+from tersely.launch.cli.parser import number, whole
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 once all have answered; 1, with the reason, where one did not in time or process PID has ended."""
+    parser = argparse.ArgumentParser(prog="tersely.launch.cli.wait_for_servers")
+    parser.add_argument("addresses", nargs="+")
+    parser.add_argument("--pid", type=whole(1), required=True, help="ends when the servers end")
+    parser.add_argument("--deadline", type=number(above=0), default=600.0)
+    options = parser.parse_args(argv)
+
+    def alive() -> bool:
+        try:
+            os.kill(options.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    for address in options.addresses:
+        try:
+            wait_until_up(address, "/health", deadline_s=options.deadline, alive=alive, tell=_tell)
+        except ServerDown as error:
+            _tell(str(error))
+            return 1
+    return 0
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

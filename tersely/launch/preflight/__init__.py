@@ -1,0 +1,1 @@
+"""What a run would stumble over, said before it is paid for."""

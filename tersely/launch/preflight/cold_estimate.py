@@ -1,0 +1,86 @@
+"""What a cold start adds to the plan of a run: the rollouts it samples and the supervised steps it takes.
+
+    sampling    prompts x samples rollouts (and one of every problem where the rewrite keeps lengths), as in time_estimate.py
+    training    steps x batch_size sequences on each rank, each as long as a prompt and an answer
+
+An upper bound: incorrect and truncated attempts are not trained on, and rewrites are often shorter than answers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from tersely.launch.preflight.memory_estimate import Shape
+from tersely.launch.preflight.time_estimate import FLOPS_SHARE, Gpu, Target, Workload, forward_flops, seconds
+
+
+@dataclass(frozen=True)
+class ColdPlan:
+    name: str
+    steps: int
+    batch_size: int
+    """Examples of an optimizer step on one rank."""
+    micro_rows: int
+    rollouts: int
+    """Sampled over all ranks."""
+    run: Any
+    args: Any
+    """TRL's config of the sampling."""
+    checkpointing: bool
+
+    def line(self) -> str:
+        return (
+            f"plan: stage {self.name}: {self.rollouts:,} rollouts are sampled, then {self.steps} supervised steps of "
+            f"{self.batch_size} examples on each rank"
+        )
+
+    def hours(self, shape: Shape, there: Target, mean: float, prompt: float) -> dict[str, float]:
+        """GPU name -> hours of sampling and training."""
+        base = Workload.of(self.run, self.args, there, mean, prompt)
+        rows = math.ceil(self.rollouts / there.gpus)
+        servers = len(self.run.servers) if self.run.engine == "vllm_server" else there.gpus
+        work = Workload(
+            **{**vars(base), "rows": rows, "engine_rows": math.ceil(self.rollouts / max(1, servers)), "draws": 1.0}
+        )
+        return {
+            gpu.name: (seconds(shape, work, gpu)["generate"] + self._training(shape, gpu, mean + prompt)) / 3600
+            for gpu in there.kinds
+        }
+
+    def seconds_here(self, trial: Any, update_s: float, micro_batch: int, ranks: int) -> float:
+        """On this machine: sampling at the measured rate, training at the measured time of a micro-batch."""
+        sampling = self.rollouts / ranks * trial.mean_tokens / trial.tokens_per_s
+        return sampling + self.steps * self.batch_size / micro_batch * update_s
+
+    def _training(self, shape: Shape, gpu: Gpu, length: float) -> float:
+        tokens = self.steps * self.batch_size * length
+        return (
+            tokens * forward_flops(shape, length) * (4 if self.checkpointing else 3) / (FLOPS_SHARE * gpu.tflops * 1e12)
+        )
+
+
+def cold_plan(stage: Any, rows: int | None) -> ColdPlan:
+    """Of a checked stage of kind `sft`. `rows`: problems of the data set, where known."""
+    from tersely.rl.config import grpo_config, split_recipe, world_size
+    from tersely.rl.sft.rewrites import build_rewrite
+    from tersely.rl.sft.spec import ColdStart
+    from tersely.rl.sft.trainer import sft_config
+
+    spec = ColdStart.of(stage)
+    run, values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
+    args = grpo_config(run, values, run.objective(values), world_size())
+    prompts = min(spec.prompts, rows or spec.prompts)
+    lengths = (rows or 0) if getattr(build_rewrite(spec.rewrite, f"stage {stage.name}"), "memory_field", None) else 0
+    config = sft_config(stage, spec, values)
+    return ColdPlan(
+        str(stage.name),
+        stage.steps,
+        spec.batch_size * config.gradient_accumulation_steps,
+        spec.batch_size,
+        prompts * spec.samples + lengths,
+        run,
+        args,
+        bool(config.gradient_checkpointing),
+    )

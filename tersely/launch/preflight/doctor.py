@@ -1,0 +1,127 @@
+"""`tersely doctor`: what is installed against what was tested, and what the machine gives. A line a finding, with its mend."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any
+
+from tersely.core.findings import Finding
+
+
+def examine(deep: bool = False) -> list[Finding]:
+    """All findings. A check that breaks is a finding too."""
+    from tersely.launch.preflight import machine
+
+    checks: list[Any] = [versions, conflicts, trl_seams, machine.devices, machine.engines, machine.hub, machine.limits]
+    checks += [machine.memory, machine.disk]
+    if deep:
+        checks.append(machine.deep)
+    found: list[Finding] = []
+    for check in checks:
+        try:
+            found += check()
+        except Exception as error:  # a doctor that dies tells nothing
+            found.append(Finding("warn", check.__name__, f"could not be checked ({type(error).__name__}: {error})"))
+    return found
+
+
+def tested() -> dict[str, dict[str, Any]]:
+    """Package -> {tested, supported, needed, ...}, from configs/tested.yaml."""
+    from importlib.resources import files
+    from pathlib import Path
+
+    from tersely.configs.load import read_yaml
+
+    return read_yaml(Path(str(files("tersely.configs"))) / "tested.yaml")
+
+
+def versions() -> Iterator[Finding]:
+    """Every package of the tested set: absent, outside what is supported, or another than the tested one."""
+    for name, row in tested().items():
+        found, package = installed(name, row)
+        yield judged(package, found, row)
+
+
+def installed(name: str, row: Mapping[str, Any]) -> tuple[str | None, str]:
+    """(version or None, the name it is installed under)."""
+    if name == "python":
+        return platform.python_version(), name
+    for package in filter(None, (name, row.get("also"))):
+        try:
+            return version(package), package
+        except PackageNotFoundError:
+            continue
+    return None, name
+
+
+def judged(name: str, found: str | None, row: Mapping[str, Any]) -> Finding:
+    """One package as a finding."""
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
+
+    supported, best = SpecifierSet(row["supported"]), row.get("tested")
+    wanted = f"{name}=={best}" if best else f"{name}{row['supported']}"
+    if found is None:
+        if row["needed"]:
+            return Finding("fail", name, "is not installed", f"pip install '{wanted}'")
+        return Finding("note", name, f"is not installed: no {row['for']}", f"pip install '{row['install']}'")
+    if Version(found).public not in supported:
+        mend = "another Python (3.11 is the tested one)" if name == "python" else f"pip install '{wanted}'"
+        return Finding("fail", name, f"{found} is outside the supported range {row['supported']}", mend)
+    if best and not _matches(found, str(best)):
+        return Finding("note", name, f"{found}, tested with {best}")
+    return Finding("ok", name, found if not best else f"{found}, as tested")
+
+
+def trl_seams() -> Iterator[Finding]:
+    """TRL's methods that this package overrides or calls, against those of the tested release. TRL is not imported."""
+    from tersely.rl.trl.contract import differences, measured, recorded, trl_folder
+
+    if trl_folder() is None:
+        return
+    contract = recorded()
+    before = contract["seams"]
+    found = differences(before, measured(set(before)))
+    mend = f"pip install 'trl=={contract['trl']}', or run the tests of tests/rl with this one"
+    for name, text in found:
+        yield Finding("fail" if text == "is gone" else "warn", "trl", f"changed since tested: {name} {text}", mend)
+    if not found:
+        yield Finding("ok", "trl", f"{len(before)} methods and functions that we override or call are as tested")
+
+
+def _matches(found: str, best: str) -> bool:
+    return found.partition("+")[0] == best or found.startswith(best + ".")
+
+
+def conflicts() -> Iterator[Finding]:
+    """What the installed packages ask of each other: the pairs that do not agree, the first of them named first."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.version import Version
+
+    names = [package for name, row in tested().items() for found, package in [installed(name, row)] if found]
+    pairs = 0
+    for package in names:
+        if package == "python":
+            continue
+        for text in requires(package) or ():
+            try:
+                wish = Requirement(text)
+                there = version(wish.name)
+            except (InvalidRequirement, PackageNotFoundError):
+                continue
+            if wish.marker is not None and not wish.marker.evaluate({"extra": ""}):
+                continue
+            pairs += 1
+            # a local label (+cpu) that was asked for is matched, another one does not matter
+            if not wish.specifier.contains(Version(there), prereleases=True):
+                clean = re.sub(r"\s", "", str(wish.specifier))
+                yield Finding(
+                    "warn",
+                    package,
+                    f"{version(package)} wants {wish.name}{clean}, and {there} is installed",
+                    f"pip install '{wish.name}{clean}'",
+                )
+    yield Finding("ok", "requirements", f"{pairs} requirements among the installed packages were compared")

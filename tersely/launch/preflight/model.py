@@ -1,0 +1,144 @@
+"""What preflight knows of a model before its weights are loaded, and of the prompts before anything is drawn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from tersely.core.findings import Finding
+from tersely.engines.activation_checkpointing import setting
+from tersely.launch.preflight.cold_estimate import ColdPlan
+from tersely.launch.preflight.memory_estimate import SHARDING, Load, Shape, checkpoint_bytes, estimate
+from tersely.launch.preflight.time_estimate import VLLM_FIXED, Target, cache_per_token
+
+GIB = 1 << 30
+ROOM = 0.92
+"""Share of a GPU that the estimate may fill: the rest is fragmentation and buffers."""
+
+
+def shape_of(config: Any) -> Shape:
+    """Of a transformers config. Parameters are counted on the meta device: no weight is read."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    return Shape(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        heads=heads,
+        kv_heads=getattr(text, "num_key_value_heads", None) or heads,
+        head_size=getattr(text, "head_dim", None) or text.hidden_size // heads,
+        vocabulary=text.vocab_size,
+    )
+
+
+def sharding() -> str:
+    """How this launch shards, from accelerate's environment; `none` outside one."""
+    stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and stage:
+        return f"zero{stage}" if f"zero{stage}" in SHARDING else "none"
+    return "fsdp2" if os.environ.get("ACCELERATE_USE_FSDP") == "true" else "none"
+
+
+def tokenizer_findings(tokenizer: Any, template: Any) -> Iterator[Finding]:
+    """Chat template, pad and EOS."""
+    tail = template.tail.strip()
+    if template.opens_thinking:
+        text = f"the template opens <think> itself (it ends with {tail!r}); a completion begins inside the thinking"
+        yield Finding("note", "template", text)
+    else:
+        yield Finding("ok", "template", f"the assistant's turn begins with {tail!r}")
+    pad, end = tokenizer.pad_token, tokenizer.eos_token
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        mend = "set pad_token to an unused special token and save the tokenizer"
+        yield Finding("warn", "tokens", f"pad and EOS are the same ({end!r}): padding and endings look alike", mend)
+    else:
+        yield Finding("ok", "tokens", f"pad {pad!r}, EOS {end!r}")
+
+
+def length_findings(longest: int, args: Any, config: Any) -> Iterator[Finding]:
+    """Do the longest prompt (tokens) and the cap fit the model's context and vLLM's?"""
+    cap = args.max_completion_length
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    text = f"prompts up to {longest} tokens, cap {cap}"
+    for name, room in (("the model's context", context), ("vllm_max_model_length", args.vllm_max_model_length)):
+        if room is not None and longest + cap > room:
+            mend = f"max_completion_length of at most {max(0, room - longest)}, or a filter on long problems"
+            yield Finding("fail", "lengths", f"{text}: more than {name} of {room}", mend)
+            return
+    yield Finding("ok", "lengths", f"{text}, context {context}")
+
+
+def memory_findings(
+    shape: Shape, run: Any, args: Any, tokens: int, how: str, there: Target, cold: ColdPlan | None = None
+) -> Iterator[Finding]:
+    """The estimate in words, against the GPU where there is one. `tokens`: the longest prompt and the cap.
+
+    cold: a stage of supervised training, whose engine is closed before it trains.
+    """
+    vllm = int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0)) if run.engine == "vllm" else 0
+    plan = run.batch_plan(there.gpus)
+    load = Load(
+        micro_rows=cold.micro_rows if cold else plan.micro_batch,
+        rows=plan.rows_per_rank,
+        tokens=tokens,
+        half=there.half,
+        checkpointing=cold.checkpointing if cold else bool(setting(args, "gradient_checkpointing")),
+        sharding=how,
+        ranks=there.gpus,
+        reference=bool(args.beta) and not cold,
+        vllm_bytes=vllm,
+        vllm_sleeps=bool(args.vllm_enable_sleep_mode) or bool(cold),
+    )
+    found = estimate(shape, load)
+    peak = found.pop("peak")
+    parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in found.items() if size > GIB / 200)
+    text = f"about {peak / GIB:.2f} GiB at the peak on each rank ({shape.parameters / 1e6:.1f}M parameters, {how}"
+    text += f"; {parts})" if parts else ")"
+    if there.memory is None:
+        kind = "bfloat16" if there.half else "float32"
+        hint = f"for this CPU in {kind}; --gpus 8 --gpu-memory 80 plans for a machine with GPUs"
+        yield Finding("note", "memory", f"{text}, {hint}")
+        return
+    text = f"{text}; the GPU has {there.memory / GIB:.0f}"
+    if peak > there.memory:
+        mend = "a smaller micro_batch, gradient_checkpointing: true, zero3, a lower vllm_gpu_memory_utilization, sleep mode"
+        yield Finding("fail", "memory", text, mend)
+    elif peak > ROOM * there.memory:
+        yield Finding("warn", "memory", text, "a smaller micro_batch")
+    else:
+        yield Finding("ok", "memory", text)
+    if vllm and not cold:
+        yield _cache(shape, run, args, vllm, tokens)
+
+
+def _cache(shape: Shape, run: Any, args: Any, vllm: int, tokens: int) -> Finding:
+    """vLLM's share without weights and buffers, in sequences of full length. It does not start without room for one."""
+    room = vllm - 2 * shape.parameters - VLLM_FIXED
+    longest = args.vllm_max_model_length or tokens
+    fit = room / (cache_per_token(shape) * longest)
+    text = (
+        f"vLLM's share leaves {max(0, room) / GIB:.1f} GiB of cache: {max(0.0, fit):.0f} sequences of {longest} tokens"
+    )
+    if fit < 1:
+        return Finding("fail", "vllm", text, "a larger vllm_gpu_memory_utilization, or a lower vllm_max_model_length")
+    return Finding("ok", "vllm", f"{text}, max_num_seqs {run.max_num_seqs}")
+
+
+def disk_finding(shape: Shape, args: Any, half: bool, how: str, free: int | None) -> Finding:
+    """Checkpoints that lie side by side, one being written, and the final weights. `free` None: of another machine."""
+    kept = (args.save_total_limit or max(1, int(args.max_steps // max(1, args.save_steps)))) + 1
+    needed = kept * checkpoint_bytes(shape, half, how) + shape.parameters * 4
+    text = f"{kept} checkpoints and the final weights take {needed / GIB:.2f} GiB"
+    if free is None:
+        return Finding("note", "disk", text)
+    text = f"{text}, {free / GIB:.1f} are free"
+    if needed > free:
+        return Finding("fail", "disk", text, "another --run_dir, or a lower save_total_limit")
+    return Finding("ok", "disk", text)

@@ -1,0 +1,199 @@
+"""The plan of a run in a few lines, before anything is loaded: steps, epochs, tokens, memory, disk, hours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.core.findings import Finding
+from tersely.launch.preflight import time_estimate
+from tersely.launch.preflight.memory_estimate import checkpoint_bytes
+from tersely.launch.preflight.time_estimate import GIB, Gpu, Target, Workload, amount, duration, known_rows, seconds
+
+PROMPT_TOKENS = 200
+"""Tokens of a prompt where none was read."""
+CALM = 0.5
+"""Share of deadline_seconds that a wait may take without a warning."""
+DISK_RATE = 0.2e9
+"""Bytes per second that a shared file system is taken to write or read."""
+
+
+def dry_run(recipe: dict[str, Any], options: Any) -> int:
+    """Everything that can be checked without loading a model, and the plan of the run, printed."""
+    import yaml
+
+    from tersely.core.redact import redacted
+    from tersely.launch.preflight.model import sharding
+    from tersely.rl.config import split_recipe, world_size
+    from tersely.rl.config.prompt_check import example_prompt
+    from tersely.rl.run import check_stage
+    from tersely.rl.stages import stages_of
+
+    split_recipe(recipe)
+    there = time_estimate.target(options, recipe, world_size())
+    shown = redacted(recipe)
+    print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
+    parts = []
+    stages = stages_of(recipe)
+    for stage in stages:
+        if stage.name:
+            print(f"\n# {stage.title}")
+            print(yaml.safe_dump(stage.changes(shown), sort_keys=False, allow_unicode=True), end="")
+        parts.append(check_stage(stage, print, there.gpus))
+    how = ("zero2" if there.gpus > 1 else "none") if there.elsewhere else sharding()
+    for line in dry_run_lines(parts, there, how, options.mean_tokens, [one for one in stages if one.kind == "sft"]):
+        print(line)
+    if shown_parts := [one for one in parts if one[0] is not None]:
+        print(example_prompt(*shown_parts[0], tokens=options.show_tokens))
+    return 0
+
+
+def dry_run_lines(
+    parts: Sequence[tuple[Any, Any, Any]],
+    there: Target,
+    how: str,
+    mean_tokens: float | None = None,
+    cold: Sequence[Any] = (),
+) -> Iterator[str]:
+    """Of all stages together. `parts`: (run, objective, TRL's config) of each, None for one of supervised training.
+
+    cold: the stages of supervised training.
+    """
+    from tersely.launch.preflight.cold_estimate import cold_plan
+    from tersely.rl.run import planned_steps
+
+    stages = [(run, args) for run, _, args in parts if run is not None]
+    hours: dict[str, float] = {}
+    tokens = 0.0
+    warm = [cold_plan(stage, known_rows(stage.recipe["dataset"])) for stage in cold]
+    for plan in warm:
+        yield plan.line()
+        tokens += plan.rollouts * (mean_tokens or plan.args.max_completion_length / 2)
+    for run, args in stages:
+        rows = known_rows(run.dataset)
+        if args.max_steps <= 0 and rows is None:
+            yield "plan: max_steps is not given, and the size of the data set is known only once it is read"
+            return
+        planned_steps(args, rows or 0, run)
+        mean = mean_tokens or args.max_completion_length / 2
+        yield steps_line(run, args, there.gpus, rows, read=False)
+        tokens += batches_of(run, args) * run.prompts_per_step * run.group_size * mean
+    basis = f"{mean_tokens:g} tokens per answer" if mean_tokens else "answers of half the cap"
+    hint = "" if mean_tokens else " (--mean-tokens N changes it, `tersely preflight` measures it)"
+    yield f"tokens: about {amount(tokens)} sampled, at {basis}{hint}"
+    if there.memory is None:
+        yield "memory, disk, hours: add --gpus 8 --gpu-memory 80 for a machine with GPUs"
+        return
+    try:
+        shape = read_shape(stages[0][0], stages[0][1])
+    except SpecError as error:
+        yield f"memory, disk, hours: not estimated ({error})"
+        return
+    from tersely.launch.preflight.model import disk_finding, memory_findings
+
+    for run, args in stages:
+        mean = mean_tokens or args.max_completion_length / 2
+        length = PROMPT_TOKENS + args.max_completion_length
+        for finding in memory_findings(shape, run, args, length, how, there):
+            yield ("" if finding.level in ("ok", "note") else f"{finding.level}: ") + finding.line
+        work = Workload.of(run, args, there, mean, PROMPT_TOKENS)
+        for name, value in hours_of(run, args, shape, work, there).items():
+            hours[name] = hours.get(name, 0) + value
+    for plan in warm:
+        length = PROMPT_TOKENS + plan.args.max_completion_length
+        for finding in memory_findings(shape, plan.run, plan.args, length, how, there, plan):
+            yield (
+                "" if finding.level in ("ok", "note") else f"{finding.level}: "
+            ) + f"stage {plan.name}: {finding.line}"
+        mean = mean_tokens or plan.args.max_completion_length / 2
+        for name, value in plan.hours(shape, there, mean, PROMPT_TOKENS).items():
+            hours[name] = hours.get(name, 0) + value
+    yield disk_finding(shape, stages[-1][1], there.half, how, None).line
+    yield time_line(hours, there, basis)
+
+
+def read_shape(run: Any, args: Any) -> Any:
+    """The model's shape from its config file: no weight is read."""
+    from transformers import AutoConfig
+
+    from tersely.engines.models import model_location
+    from tersely.launch.preflight.model import shape_of
+
+    name = run.model_name_or_path
+    try:
+        config = AutoConfig.from_pretrained(model_location(name), trust_remote_code=args.trust_remote_code)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise SpecError(f"model_name_or_path: the config of {name!r} cannot be read; {first}") from None
+    return shape_of(config)
+
+
+def batches_of(run: Any, args: Any) -> int:
+    """Generation batches."""
+    return math.ceil(args.max_steps / (run.updates_per_batch * args.num_iterations))
+
+
+def steps_line(run: Any, args: Any, ranks: int, rows: int | None, read: bool = True) -> str:
+    """`rows`: problems of the data set; an upper bound where it was not `read`, as duplicates are dropped then."""
+    batches, prompts = batches_of(run, args), run.prompts_per_step
+    least, most = ("", "") if read else ("at least ", "at most ")
+    epochs = (
+        f"{least}{batches * prompts / rows:.2f} epochs of {most}{rows} problems" if rows else "data set of unknown size"
+    )
+    return (
+        f"plan: {args.max_steps} steps in {batches} generation batches of {prompts * run.group_size} rollouts "
+        f"({prompts} prompts x {run.group_size}) on {ranks} rank{'s' * (ranks > 1)}; {epochs}"
+    )
+
+
+def hours_of(run: Any, args: Any, shape: Any, work: Workload, there: Target) -> dict[str, float]:
+    """GPU name -> hours of the stage."""
+    batches = batches_of(run, args)
+    return {gpu.name: batches * batch_seconds(seconds(shape, work, gpu)) / 3600 for gpu in there.kinds}
+
+
+def batch_seconds(parts: Mapping[str, float]) -> float:
+    return parts["generate"] + parts["old_logps"] + parts["update"]
+
+
+def time_line(hours: Mapping[str, float], there: Target, basis: str) -> str:
+    each = ", ".join(f"{duration(value)} on {there.gpus} x {name}" for name, value in hours.items())
+    return f"time: about {each} (arithmetic at {basis}, within a factor of two; saving and evaluating not counted)"
+
+
+def waits_without_progress(run: Any, shape: Any, half: bool, how: str, backward_s: float) -> dict[str, float]:
+    """What is no progress while it lasts -> seconds.
+
+    A forward pass, of the update or of a log-prob pass, is progress when it ends, and shorter than the backward pass. So is
+    each decoding step, on a server too, so that answers may take as long as they take.
+    """
+    saved = checkpoint_bytes(shape, half, how)
+    waits = {
+        "the backward pass of a micro-batch at the cap": backward_s,
+        f"a checkpoint of {saved / GIB:.1f} GiB at {DISK_RATE / 1e9:g} GB/s": saved / DISK_RATE,
+    }
+    if run.engine == "vllm_server":
+        waits[f"weights that reach the servers through files at {DISK_RATE / 1e9:g} GB/s"] = (
+            4 * shape.parameters / DISK_RATE
+        )
+    return waits
+
+
+def deadline_findings(deadline_s: float, waits: Mapping[str, float], machine: str) -> Iterator[Finding]:
+    """The longest time without progress against deadline_seconds."""
+    what = max(waits, key=lambda name: waits[name])
+    wait = waits[what]
+    text = f"{what} takes about {wait:.0f} s{machine}, the longest without progress; deadline_seconds is {deadline_s:g}"
+    if wait > deadline_s:
+        yield Finding("fail", "deadline", text, f"deadline_seconds of at least {math.ceil(2 * wait)}")
+    elif wait > CALM * deadline_s:
+        yield Finding("warn", "deadline", text, f"deadline_seconds of {math.ceil(2 * wait)}")
+    else:
+        yield Finding("ok", "deadline", text)
+
+
+def slowest(shape: Any, work: Workload, kinds: Sequence[Gpu]) -> dict[str, float]:
+    """Seconds of one batch on the slowest of the kinds, which a limit must allow for."""
+    return max((seconds(shape, work, gpu) for gpu in kinds), key=batch_seconds)

@@ -1,0 +1,116 @@
+"""The plan of a run from preflight's rollouts: tokens, hours and cost, on this machine or on another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from tersely.engines.chat import prompt_ids
+from tersely.launch.preflight.outline import batches_of, hours_of, steps_line, time_line
+from tersely.launch.preflight.time_estimate import amount, duration, expected_draws, pass_before_update
+from tersely.launch.preflight.trial_rollouts import Trial
+
+
+def update_seconds(model: Any, trial: Trial, run: Any, args: Any, tokenizer: Any, dataset: Any) -> float:
+    """Seconds of one forward and backward pass of a micro-batch as long as the trial's rollouts, measured.
+
+    With the head, the arithmetic and the checkpointing that the training has: logits are laid out in tiles.
+    """
+    import torch
+    from trl.trainer.utils import add_fused_lm_head
+
+    from tersely.engines import activation_checkpointing
+    from tersely.engines.models import arithmetic
+
+    add_fused_lm_head(model)
+    if activation_checkpointing.setting(args, "gradient_checkpointing"):
+        activation_checkpointing.enable(model, args)
+    prompt = prompt_ids(tokenizer, dataset[0]["prompt"], args.chat_template_kwargs)
+    device = next(model.parameters()).device
+    tokens = max(2, int(len(prompt) + trial.mean_tokens))
+    ids = torch.full((run.micro_batch, tokens), int(prompt[0]), device=device)
+    times = []
+    for _ in range(2):  # the first warms up
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        with arithmetic(args):
+            logps = model(input_ids=ids, labels=ids, fused_lm_head=True).log_probs
+        logps.mean().neg().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+        model.zero_grad(set_to_none=True)
+    return times[-1]
+
+
+def measured_lines(
+    trial: Trial,
+    update_s: float,
+    run: Any,
+    args: Any,
+    ranks: int,
+    rows: int,
+    price: float | None,
+    more_s: float = 0.0,
+) -> tuple[list[str], float]:
+    """The plan in words, and its hours. Generation at the rate just measured, updates at the time just measured.
+
+    more_s: seconds of the cold starts.
+    """
+    plan = run.batch_plan(ranks)
+    draws = expected_draws(trial.kept, run.max_resample_rounds)
+    generate = plan.rows_per_rank * draws * trial.mean_tokens / trial.tokens_per_s
+    # a forward pass more is about a third of an update
+    passes = args.num_iterations + (1 / 3 if pass_before_update(run, args) else 0)
+    train = plan.micro_batches * passes * update_s
+    hours = (batches_of(run, args) * (generate + train) + more_s) / 3600
+    time_text = (
+        f"time: about {duration(hours)} ({generate:.1f} s generating and {train:.1f} s training a batch, measured here "
+        f"on {trial.rollouts} rollouts{_resampled(draws)}{_cold(more_s)}; saving and evaluating not "
+        "counted, and answers get shorter)"
+    )
+    lines = [steps_line(run, args, ranks, rows), tokens_line(trial, run, args, draws), time_text]
+    if price is not None:
+        lines.append(f"cost: about {hours * price:.2f} at {price:g} an hour")
+    return lines, hours
+
+
+def planned_lines(
+    trial: Trial,
+    shape: Any,
+    work: Any,
+    run: Any,
+    args: Any,
+    there: Any,
+    rows: int,
+    price: float | None,
+    more: Mapping[str, float] = MappingProxyType({}),
+) -> list[str]:
+    """The same for a machine that is not here: its speed by arithmetic, at the lengths that were measured here.
+
+    more: hours of the cold starts, by GPU.
+    """
+    hours = {name: value + more.get(name, 0.0) for name, value in hours_of(run, args, shape, work, there).items()}
+    basis = f"{trial.mean_tokens:.0f} tokens per answer, from {trial.rollouts} rollouts{_resampled(work.draws)}"
+    lines = [steps_line(run, args, there.gpus, rows), tokens_line(trial, run, args, work.draws)]
+    lines.append(time_line(hours, there, basis))
+    if price is not None:
+        costs = ", ".join(f"{value * price:.2f} on {name}" for name, value in hours.items())
+        lines.append(f"cost: about {costs} at {price:g} an hour")
+    return lines
+
+
+def tokens_line(trial: Trial, run: Any, args: Any, draws: float) -> str:
+    tokens = batches_of(run, args) * run.prompts_per_step * run.group_size * draws * trial.mean_tokens
+    return f"tokens: about {amount(tokens)} sampled, at {trial.mean_tokens:.0f} per answer{_resampled(draws)}"
+
+
+def _cold(seconds: float) -> str:
+    return f", {duration(seconds / 3600)} for the cold start" if seconds else ""
+
+
+def _resampled(draws: float) -> str:
+    return f", {draws:.2f} rollouts drawn for each one kept in the batch" if draws > 1 else ""

@@ -1,0 +1,189 @@
+"""`tersely preflight RECIPE`: everything that a run would stumble over, before it is paid for.
+
+recipe, versions, places     as at the start of every run
+model, tokenizer, data       template, pad and EOS, lengths, memory, disk
+--rollouts real rollouts     truncation, pass rate, groups, reward terms, verifier; time and cost from what was measured
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.core.findings import Finding, failed
+from tersely.launch.preflight import time_estimate
+
+PROMPTS = 32
+"""Groups of real rollouts: fewer say little about the pass rate of a data set."""
+
+
+FEW = 4
+"""Groups of each later stage."""
+
+
+def examine(recipe: dict[str, Any], options: Any) -> tuple[list[Finding], list[str]]:
+    """(findings, lines of the plan). What cannot be meant is a finding, and ends the examination."""
+    from tersely.launch.preflight.static import cheap
+    from tersely.rl.run import check_stage
+    from tersely.rl.stages import stages_of
+
+    found: list[Finding] = []
+    shown: list[str] = []
+    try:
+        stages = stages_of(recipe)
+        there = time_estimate.target(options, recipe, options.processes)
+        checked = [check_stage(stage, shown.append, there.gpus) for stage in stages]
+        found += [
+            finding for finding in cheap(recipe, there.gpus) if not (there.elsewhere and finding.subject == "gpu")
+        ]
+        table = " ".join(" ".join(line.split()[:2]) for line in shown[0].splitlines()[:6])
+        found.append(Finding("ok", "recipe", f"{len(stages)} stage(s); {table}"))
+        found += [
+            Finding("warn", "recipe", text.removeprefix("warning: ")) for text in shown if text.startswith("warning")
+        ]
+        if failed(found):
+            return found, []
+        named = [(stage.name, parts) for stage, parts in zip(stages, checked, strict=True) if parts[0] is not None]
+        lines = _with_model(named, [stage for stage in stages if stage.kind == "sft"], options, found, there)
+    except SpecError as error:
+        return [*found, Finding("fail", "recipe", str(error))], []
+    return found, lines
+
+
+def _with_model(
+    stages: list[tuple[str | None, Any]],
+    cold: list[Any],
+    options: Any,
+    found: list[Finding],
+    there: time_estimate.Target,
+) -> list[str]:
+    """Model, data, lengths, memory, disk of every stage; then the rollouts. `cold`: stages of supervised training."""
+    from tersely.data import load_problems_with_card
+    from tersely.engines.chat import variable_warnings
+    from tersely.engines.model_checks import check_template, check_vocabulary, model_config
+    from tersely.engines.models import load_tokenizer
+    from tersely.launch.preflight import model as about
+    from tersely.launch.preflight.cold_estimate import cold_plan
+    from tersely.rl.config.prompt_check import prompt_lengths
+    from tersely.rl.rollouts.rollout import Template
+    from tersely.rl.run import planned_steps
+    from tersely.rl.trained_prompting import trained_prompting
+
+    parts = stages[0][1]
+    run, _, args = parts
+    tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
+    config = model_config(run.model_name_or_path, args.trust_remote_code)
+    dataset, card = load_problems_with_card(
+        run.dataset,
+        seed=args.seed,
+        instruction=run.instruction,
+        system_prompt=run.system_prompt,
+        columns=sorted({name for _, (_, objective, _) in stages for name in objective.columns}),
+    )
+    planned_steps(args, len(dataset), run)
+    found.append(Finding("ok", "data", f"{card.rows} problems, fingerprint {card.fingerprint}"))
+    found += [Finding("warn", "template", line) for line in variable_warnings(tokenizer, args.chat_template_kwargs)]
+    found += about.tokenizer_findings(tokenizer, Template.of(tokenizer, args.chat_template_kwargs))
+    prompting = trained_prompting(run, args, parts[1].plan)
+    check_template(tokenizer, args.chat_template_kwargs, run.system_prompt)
+    check_vocabulary(run.model_name_or_path, tokenizer, config)
+    longest = max(prompt_lengths(tokenizer, dataset, prompting))
+    first = dataset[0]["prompt"]
+    found.append(Finding("note", "prompt", repr(prompting.text(tokenizer, first))))
+    if options.show_tokens:
+        found.append(Finding("note", "prompt", f"as tokens: {prompting.ids(tokenizer, first)}"))
+    shape = about.shape_of(config)
+    how = options.sharding or (("zero2" if there.gpus > 1 else "none") if there.elsewhere else about.sharding())
+    for name, (stage_run, _, stage_args) in stages:
+        judged = [*about.length_findings(longest, stage_args, config)]
+        judged += about.memory_findings(
+            shape, stage_run, stage_args, longest + stage_args.max_completion_length, how, there
+        )
+        found += [dataclasses.replace(one, text=f"stage {name}: {one.text}") if name else one for one in judged]
+    warm = [cold_plan(stage, len(dataset)) for stage in cold]
+    for plan in warm:
+        room = longest + plan.args.max_completion_length
+        for one in about.memory_findings(shape, plan.run, plan.args, room, how, there, plan):
+            found.append(dataclasses.replace(one, text=f"stage {plan.name}: {one.text}"))
+    args.max_steps = sum(stage_args.max_steps for _, (_, _, stage_args) in stages)
+    folder = Path(run.run_dir).absolute()
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    found.append(about.disk_finding(shape, args, there.half, how, None if there.elsewhere else free))
+    if options.rollouts != 0 and not failed(found):
+        return _with_rollouts(stages, warm, options, tokenizer, dataset, found, there, shape, how)
+    return [plan.line() for plan in warm]
+
+
+def _with_rollouts(
+    stages: list[tuple[str | None, Any]],
+    warm: list[Any],
+    options: Any,
+    tokenizer: Any,
+    dataset: Any,
+    found: list[Finding],
+    there: time_estimate.Target,
+    shape: Any,
+    how: str,
+) -> list[str]:
+    """Rollouts of the first stage, for the steps of all; a few of every other, for the size of its reward."""
+    from tersely.engines.factory import make_engine
+    from tersely.engines.models import load_model, own_engine
+    from tersely.launch.preflight.outline import deadline_findings, slowest, waits_without_progress
+    from tersely.launch.preflight.plan import measured_lines, planned_lines, update_seconds
+    from tersely.launch.preflight.trial_rollouts import judge, size_findings, try_rollouts
+
+    run, objective, args = stages[0][1]
+    own = run.engine == "transformers"
+    model: Any = _loaded(load_model, run, args) if own else None
+    engine = own_engine(model, tokenizer, args) if own else make_engine(run, args, tokenizer, objective.sampling)
+    number = PROMPTS * run.group_size if options.rollouts is None else options.rollouts
+    try:
+        trial = try_rollouts(run, objective, args, tokenizer, dataset, engine, number)
+        judged = judge(trial, run, args.max_completion_length)
+        found += [before_cold_start(one) for one in judged] if warm else judged
+        for name, (stage_run, stage_objective, stage_args) in stages[1:]:
+            few = min(number, FEW * stage_run.group_size)
+            sizes = try_rollouts(stage_run, stage_objective, stage_args, tokenizer, dataset, engine, few)
+            for one in size_findings(sizes.sizes, sizes.divides):
+                found.append(
+                    dataclasses.replace(one, text=f"stage {name}, {few} rollouts of the untrained model: {one.text}")
+                )
+    finally:
+        engine.close()
+    for fact in trial.facts[: options.show]:
+        print(f"--- {fact.status}, {fact.length} tokens\n{fact.problem}\n> {fact.text}\n", file=sys.stderr)
+    rows = len(dataset)
+    if there.elsewhere:
+        work = time_estimate.Workload.of(run, args, there, trial.mean_tokens, trial.prompt_tokens, trial.kept)
+        backward_s = slowest(shape, work, there.kinds)["backward"]
+        waits = waits_without_progress(run, shape, there.half, how, backward_s)
+        found += deadline_findings(run.deadline_seconds, waits, " there")
+        colds = [plan.hours(shape, there, trial.mean_tokens, trial.prompt_tokens) for plan in warm]
+        more = {name: sum(hours[name] for hours in colds) for name in (colds[0] if colds else ())}
+        lines = planned_lines(trial, shape, work, run, args, there, rows, options.price_per_hour, more)
+        return [*(plan.line() for plan in warm), *lines]
+    model = model if own else _loaded(load_model, run, args)
+    update_s = update_seconds(model.train(), trial, run, args, tokenizer, dataset)
+    to_the_cap = (trial.prompt_tokens + args.max_completion_length) / (trial.prompt_tokens + trial.mean_tokens)
+    waits = waits_without_progress(run, shape, there.half, how, update_s * to_the_cap)
+    found += deadline_findings(run.deadline_seconds, waits, "")
+    more_s = sum(plan.seconds_here(trial, update_s, run.micro_batch, there.gpus) for plan in warm)
+    lines, _ = measured_lines(trial, update_s, run, args, there.gpus, rows, options.price_per_hour, more_s)
+    return [*(plan.line() for plan in warm), *lines]
+
+
+def before_cold_start(one: Finding) -> Finding:
+    """What the model does before its cold start refuses nothing: the cold start is there to change it."""
+    if one.level not in ("fail", "warn"):
+        return one
+    text = f"{one.text} (before the cold start, which changes the model)"
+    return dataclasses.replace(one, level="note", text=text, mend="")
+
+
+def _loaded(load_model: Any, run: Any, args: Any) -> Any:
+    model, _ = load_model(run.model_name_or_path, args)
+    return model.to(args.device)

@@ -1,0 +1,156 @@
+"""What can be refused without loading anything: the first half second of every run, and of `tersely preflight`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.core.findings import Finding, failed
+from tersely.engines.models import model_place
+
+GIB = 1 << 30
+LEAST_DISK = GIB // 2
+"""Bytes without which no run can keep a checkpoint and its records."""
+
+
+PROBE_S = 10.0
+"""Seconds that a server may take to say that it is there."""
+
+
+def check_run(recipe: Mapping[str, Any], say: Any) -> None:
+    """Say what a run should know, and raise `SpecError` for what cannot work."""
+    found = list(cheap(recipe))
+    for finding in found:
+        if finding.level == "warn":
+            say(f"warning: {finding.line}")
+    if bad := failed(found):
+        lines = "; ".join(finding.line for finding in bad)
+        raise SpecError(f"preflight: {lines} (to start all the same: --skip-preflight)")
+
+
+def cheap(recipe: Mapping[str, Any], ranks: int | None = None) -> Iterator[Finding]:
+    """Findings of a checked recipe, all stages; nothing is loaded and nothing is downloaded. `ranks`: of this launch."""
+    from tersely.rl.config import split_recipe, world_size
+    from tersely.rl.stages import stages_of
+
+    run, values = split_recipe(recipe)
+    yield from packages(run)
+    yield model_place(run.model_name_or_path)
+    yield from data_places(run.dataset)
+    yield room(run.run_dir)
+    yield from remote_code(values)
+    yield from device(values, ranks or world_size())
+    for stage in stages_of(recipe):
+        if stage.kind != "sft":
+            stage_run, stage_values = split_recipe(stage.recipe)
+            yield from engine(stage_run, stage_values, f"stage {stage.name}" if stage.name else "engine")
+    yield from servers(run, values.get("max_completion_length"))
+
+
+def packages(run: Any) -> Iterator[Finding]:
+    """Versions outside what is supported; the engine that the recipe asks for."""
+    from tersely.launch.preflight.doctor import installed, judged, tested
+
+    fine = 0
+    for name, row in tested().items():
+        found, package = installed(name, row)
+        needed = row["needed"] or (name == "vllm" and run.engine == "vllm")
+        finding = judged(package, found, {**row, "needed": needed})
+        if needed and finding.level == "fail":
+            yield finding
+        fine += finding.level in ("ok", "note")
+    yield Finding("ok", "versions", f"{fine} packages are within what is supported; `tersely doctor` lists them")
+
+
+def data_places(spec: Any) -> Iterator[Finding]:
+    """Files that a dataset names and that are not there."""
+    from tersely.data import parse_sources
+    from tersely.data.spec import file_kind
+
+    for source in parse_sources(spec):
+        path = Path(str(source.path))
+        if file_kind(path) and not path.exists():
+            yield Finding("fail", "data", f"dataset {source.label}: there is no file {path}", "mend its path")
+        else:
+            yield Finding("ok", "data", source.label)
+
+
+def room(run_dir: str) -> Finding:
+    """Free space where the run writes."""
+    folder = Path(run_dir).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < LEAST_DISK:
+        return Finding("fail", "disk", f"{free / GIB:.2f} GiB free in {there}", "make room, or another --run_dir")
+    return Finding("ok", "disk", f"{free / GIB:.1f} GiB free in {there}")
+
+
+def remote_code(values: Mapping[str, Any]) -> Iterator[Finding]:
+    """Off unless asked for; then said aloud."""
+    asked = values.get("trust_remote_code") or (values.get("model_init_kwargs") or {}).get("trust_remote_code")
+    if asked:
+        text = "trust_remote_code is on: Python files from the model's repository will run as you, with your files and keys"
+        yield Finding("warn", "security", text, "leave it out unless the model cannot be loaded without it")
+
+
+def device(values: Mapping[str, Any], ranks: int) -> Iterator[Finding]:
+    """GPUs that stay idle, precision that the machine has not."""
+    from tersely.launch.preflight.machine import visible_gpus
+
+    gpus = visible_gpus()
+    if gpus > 1 and ranks == 1:
+        mend = "tersely launch local takes them all"
+        yield Finding("note", "gpu", f"one process, and {gpus} GPUs are visible", mend)
+    if values.get("bf16") and not gpus:
+        yield Finding("warn", "gpu", "bf16: true without a GPU: the CPU trains slowly in it", "leave bf16 out")
+
+
+def engine(run: Any, values: Mapping[str, Any], where: str) -> Iterator[Finding]:
+    """The rollout engine against launch and lengths."""
+    from tersely.launch.preflight.model import sharding
+
+    cap, room_for = values.get("max_completion_length"), values.get("vllm_max_model_length")
+    if run.engine == "vllm" and cap and room_for and cap >= room_for:
+        text = f"max_completion_length {cap} leaves no room for a prompt in vllm_max_model_length {room_for}"
+        yield Finding("fail", where, text, f"vllm_max_model_length of at least {cap} and the longest prompt")
+    elif run.engine == "transformers" and sharding() == "zero3":
+        text = "generates with a ZeRO-3 model: every step gathers the whole weights on every rank"
+        yield Finding("warn", where, text, "zero2 where the weights fit, or engine: vllm")
+    else:
+        yield Finding("ok", where, f"{run.engine}, cap {cap or 'by default'}")
+
+
+def servers(run: Any, cap: int | None) -> Iterator[Finding]:
+    """Do the servers that the recipe names answer, take our key, exchange weights, and have room for the answers?"""
+    from tersely.core.http import ServerDown, ServerRefused, call
+    from tersely.engines.server.auth import VARIABLE
+
+    key = os.environ.get(VARIABLE) or None
+    for address in map(str, run.servers):
+        where = address.rstrip("/").removesuffix("/v1")
+        try:
+            call(where, "/health", timeout_s=PROBE_S, key=key)
+            model = call(where, "/v1/models", timeout_s=PROBE_S, key=key)["data"][0]
+            call(where, "/weight_info", timeout_s=PROBE_S, key=key)
+        except ServerDown as error:
+            mend = "start it with `tersely serve`, or leave servers out and let `tersely launch local` start them"
+            yield Finding("fail", "server", f"it does not answer: {error}", mend)
+        except ServerRefused as error:
+            if " 401" in str(error):
+                mend = f"export the {VARIABLE} that it was started with"
+            else:
+                mend = "start it with `tersely serve`, which opens what weights are exchanged through"
+            yield Finding("fail", "server", str(error), mend)
+        except (KeyError, IndexError, TypeError):
+            yield Finding("fail", "server", f"{where} is no vLLM server", "servers: addresses of `tersely serve`")
+        else:
+            room_for = model.get("max_model_len") or 0
+            text = f"{where}, {model.get('id')}, {room_for} tokens"
+            if cap and room_for <= cap:
+                yield Finding("fail", "server", f"{text}: no room for a prompt and {cap}", "a longer --max-model-len")
+            else:
+                yield Finding("ok", "server", text)

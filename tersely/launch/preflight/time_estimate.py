@@ -1,0 +1,273 @@
+"""Estimates the hours of a run on GPUs that are not in this machine, by arithmetic on published hardware figures.
+
+    generation  R m / S decode steps of t(S), then (cap - m) steps of t(S / 8) for the longest answers, and the prefill
+    t(s)        max((2 P + s k (p + m / 2)) / (E_b bandwidth), 2 P s / (E_f flops)) + o
+    S           min(R, max_num_seqs, vLLM's cache / (k (p + m)))
+    training    R (p + m) tokens; 2 P + 2 L h_q d (p + m) FLOPs per token of a forward pass, three times that with the
+                backward pass, four times with gradient checkpointing; one more forward pass where the old policy's
+                log-probs or entropies have to be known before the update
+
+Symbols: R rows of one rank in a generation batch, m mean tokens of an answer, p of a prompt, P parameters, L layers, h_q
+and h_kv heads, d head size, k = 4 L h_kv d bytes of cache per token, o seconds that one decode step costs besides.
+Not counted: communication, weight sync, saving, evaluation, verification that generation does not hide.
+Expect a factor of two in either direction. `tersely preflight` on the machine itself measures instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.engines.activation_checkpointing import setting
+from tersely.launch.cli.parser import number, whole
+from tersely.launch.preflight.memory_estimate import Shape
+
+GIB = 1 << 30
+FLOPS_SHARE, DECODE_FLOPS_SHARE, BANDWIDTH_SHARE = 0.25, 0.4, 0.5
+"""Shares of the peak that training, decoding and memory reads are taken to reach (E_f of training, of decoding; E_b)."""
+STEP_S = {"vllm": 0.006, "transformers": 0.03}
+"""o: seconds of scheduling, sampling and kernel starts in one decode step."""
+TAIL = 8
+"""While the longest answers end, one in `TAIL` of the sequences is still running."""
+SERVER_SHARE = 0.9
+"""Of a GPU that a server has to itself."""
+COUNTED_BYTES = 1 << 28
+"""Size of a data file up to which its rows are counted for a plan."""
+VLLM_FIXED = 2 * GIB
+"""Bytes of vLLM's share that are neither weights nor cache: activations, CUDA graphs."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    name: str
+    gib: float
+    tflops: float
+    """Dense bfloat16."""
+    tb_per_s: float
+
+
+GPUS = (
+    Gpu("L4", 24, 121, 0.30),
+    Gpu("RTX 4090", 24, 165, 1.01),
+    Gpu("A100-40GB", 40, 312, 1.55),
+    Gpu("L40S", 48, 362, 0.86),
+    Gpu("A100", 80, 312, 2.04),
+    Gpu("H100", 80, 989, 3.35),
+    Gpu("H200", 141, 989, 4.8),
+    Gpu("B200", 180, 2250, 8.0),
+)
+"""From the vendor's data sheets."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The machine that a plan is for."""
+
+    gpus: int
+    """Processes of the training; on a CPU as well."""
+    memory: int | None
+    """Bytes of one GPU; None on a CPU."""
+    kinds: tuple[Gpu, ...] = ()
+    half: bool = False
+    """bfloat16 arithmetic."""
+    elsewhere: bool = False
+    """Is it another machine than this one?"""
+
+
+def add_options(parser: Any) -> None:
+    parser.add_argument("--gpus", type=whole(1), help="plan for this many GPUs, of another machine")
+    parser.add_argument(
+        "--gpu-memory", type=number(above=0), metavar="GIB", help="of one GPU of that machine: 24, 40, 48, 80, 141"
+    )
+
+
+def target(options: Any, recipe: Mapping[str, Any], processes: int = 1) -> Target:
+    """The machine that the options name, or this one with `processes` ranks."""
+    if options.gpus is None and options.gpu_memory is None:
+        return this_machine(recipe, processes)
+    if options.gpu_memory is None:
+        here = this_machine(recipe, options.gpus)
+        if here.memory is None:
+            sizes = ", ".join(f"{size:g}" for size in sorted({gpu.gib for gpu in GPUS}))
+            raise SpecError(f"--gpus: needs --gpu-memory, the GiB of one GPU ({sizes}), as this machine has no GPU")
+        return here
+    nearest_size = min({gpu.gib for gpu in GPUS}, key=lambda size: abs(size - options.gpu_memory))
+    kinds = tuple(gpu for gpu in GPUS if gpu.gib == nearest_size)
+    return Target(options.gpus or 1, int(options.gpu_memory * GIB), kinds, _half(recipe), elsewhere=True)
+
+
+def this_machine(recipe: Mapping[str, Any], processes: int) -> Target:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Target(processes, None, half=recipe.get("bf16") is True)
+    name, memory = torch.cuda.get_device_name(0), torch.cuda.mem_get_info(0)[1]
+    kinds = [gpu for gpu in GPUS if gpu.name.split("-")[0] in name]
+    kinds.sort(key=lambda gpu: abs(gpu.gib * GIB - memory))
+    return Target(processes, memory, tuple(kinds[:1]), _half(recipe))
+
+
+def _half(recipe: Mapping[str, Any]) -> bool:
+    """On a GPU TRL trains in bfloat16 unless the recipe says otherwise."""
+    asked = recipe.get("bf16")
+    return not recipe.get("fp16") if asked is None else bool(asked)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One generation batch on one rank."""
+
+    rows: int
+    engine_rows: int
+    """Rows that one engine generates: a rank's, or a server's."""
+    mean: float
+    """Tokens of an answer."""
+    cap: int
+    prompt: float
+    """Tokens of a prompt."""
+    group_size: int
+    draws: float = 1.0
+    """Rollouts per trained row: above 1 where refused groups are sampled again."""
+    max_num_seqs: int = 256
+    vllm_bytes: int = 0
+    """vLLM's share of the GPU; 0 for engine: transformers."""
+    pass_before: bool = False
+    """Is there a forward pass more, before the update?"""
+    iterations: int = 1
+    checkpointing: bool = False
+    micro_batch: int = 1
+
+    @classmethod
+    def of(cls, run: Any, args: Any, there: Target, mean: float, prompt: float, kept: float = 1.0) -> Workload:
+        """Of a run on `there`. `kept`: share of groups that the filter keeps."""
+        batch = run.batch_plan(there.gpus)
+        engine_rows, vllm = batch.rows_per_rank, 0
+        if run.engine == "vllm":
+            vllm = int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0))
+        elif run.engine == "vllm_server":  # GPUs of their own, which share the rows of all ranks
+            vllm = int(SERVER_SHARE * (there.memory or 0))
+            engine_rows = batch.rows // max(1, len(run.servers))
+        return cls(
+            rows=batch.rows_per_rank,
+            engine_rows=engine_rows,
+            mean=min(mean, args.max_completion_length),
+            cap=args.max_completion_length,
+            prompt=prompt,
+            group_size=run.group_size,
+            draws=expected_draws(kept, run.max_resample_rounds),
+            max_num_seqs=run.max_num_seqs,
+            vllm_bytes=vllm,
+            pass_before=pass_before_update(run, args),
+            iterations=args.num_iterations,
+            checkpointing=bool(setting(args, "gradient_checkpointing")),
+            micro_batch=run.micro_batch,
+        )
+
+
+def pass_before_update(run: Any, args: Any) -> bool:
+    """Does `rl/update/old_logprobs.py` make a pass over all rows? With several optimizer steps a batch, or where a component
+    needs entropies."""
+    return run.updates_per_batch * args.num_iterations > 1 or "entropy" in run.objective().needs
+
+
+def cache_per_token(shape: Shape, width: int = 2) -> int:
+    """Bytes."""
+    return 2 * width * shape.layers * shape.kv_heads * shape.head_size
+
+
+def sequences_at_once(shape: Shape, work: Workload) -> int:
+    """Rows that a rank decodes side by side; 0 where vLLM's share has no room for a single one."""
+    if not work.vllm_bytes:
+        return work.engine_rows
+    room = work.vllm_bytes - 2 * shape.parameters - VLLM_FIXED
+    fit = int(room / (cache_per_token(shape) * (work.prompt + work.mean)))
+    return max(0, min(work.engine_rows, work.max_num_seqs, fit))
+
+
+def seconds(shape: Shape, work: Workload, gpu: Gpu) -> dict[str, float]:
+    """Seconds of `generate`, `old_logps` and `update` of one generation batch; of one `decode_step`; and `backward`, of a
+    micro-batch in which every answer has the cap's length."""
+    together = sequences_at_once(shape, work)
+    if not together:
+        raise SpecError("vllm_gpu_memory_utilization: vLLM's share leaves no room for its cache; a larger share")
+    flops, bandwidth = gpu.tflops * 1e12, gpu.tb_per_s * 1e12
+    fixed = STEP_S["vllm" if work.vllm_bytes else "transformers"]
+
+    def step(running: float) -> float:
+        read = 2 * shape.parameters + running * cache_per_token(shape) * (work.prompt + work.mean / 2)
+        return (
+            max(read / (BANDWIDTH_SHARE * bandwidth), 2 * shape.parameters * running / (DECODE_FLOPS_SHARE * flops))
+            + fixed
+        )
+
+    drawn = work.engine_rows * work.draws
+    prefill = drawn / work.group_size * work.prompt * 2 * shape.parameters / (DECODE_FLOPS_SHARE * flops)
+    tail = (work.cap - work.mean) * step(max(1, together / TAIL))
+
+    def forward(rows: int, length: float) -> float:
+        return rows * length * forward_flops(shape, length) / (FLOPS_SHARE * flops)
+
+    one = forward(work.rows, work.prompt + work.mean)
+    return {
+        "generate": drawn * work.mean / together * step(together) + tail + prefill,
+        "old_logps": one if work.pass_before else 0.0,
+        "update": one * (4 if work.checkpointing else 3) * work.iterations,
+        "decode_step": step(together),
+        "backward": forward(work.micro_batch, work.prompt + work.cap) * (3 if work.checkpointing else 2),
+    }
+
+
+def forward_flops(shape: Shape, length: float) -> float:
+    """Per token of a sequence of so many tokens."""
+    return 2 * shape.parameters + 2 * shape.layers * shape.heads * shape.head_size * length
+
+
+def expected_draws(kept: float, rounds: int) -> float:
+    """Rollouts per row of the batch where refused groups are sampled again, at most `rounds` times."""
+    return sum((1 - kept) ** n for n in range(rounds + 1))
+
+
+def known_rows(spec: Any) -> int | None:
+    """Problems of a data set, without a download: by its limits, the counts that its entries record, and rows of files."""
+    from tersely.data import parse_sources
+
+    counts: Sequence[int | None] = [
+        min(
+            (
+                n
+                for n in (
+                    source.limit,
+                    *(source.expect_rows[:1] if source.split == "train" else ()),
+                    rows_of_file(source),
+                )
+                if n
+            ),
+            default=None,
+        )
+        for source in parse_sources(spec)
+    ]
+    return None if None in counts else sum(n for n in counts if n)
+
+
+def rows_of_file(source: Any) -> int | None:
+    """Rows of a local file of moderate size; None of anything else."""
+    from pathlib import Path
+
+    from tersely.data.sources import read_rows
+    from tersely.data.spec import file_kind
+
+    path = Path(str(source.path)).expanduser()
+    if not file_kind(path) or not path.is_file() or path.stat().st_size > COUNTED_BYTES:
+        return None
+    return sum(1 for _ in read_rows(source, 0))
+
+
+def amount(tokens: float) -> str:
+    """`839M`, `2.4M`, `3,072`."""
+    return f"{tokens / 1e6:,.0f}M" if tokens >= 1e8 else f"{tokens / 1e6:.1f}M" if tokens >= 1e6 else f"{tokens:,.0f}"
+
+
+def duration(hours: float) -> str:
+    return f"{hours * 3600:.0f} s" if hours < 0.05 else f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h"

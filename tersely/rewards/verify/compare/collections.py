@@ -1,0 +1,189 @@
+"""Answers compared by shape: lists element by element, intervals end by end, labels by name.
+
+Repairs of what math-verify misses (an inequality against an interval, labelled values, lists with plus-minus), and the
+refusals of what it lets pass (an open interval for a set). The elements are decided by whoever decides scalars.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from tersely.rewards.verify.compare.shapes import Shape
+from tersely.rewards.verify.normalize.latex import squeeze
+from tersely.rewards.verify.options import Policy
+
+Same = Callable[[str, str], bool]
+_ITEMS = 40
+_UNORDERED = 12
+
+
+class Structure:
+    """Compares two shapes under the policy. `same(gold, answer)` decides two atoms."""
+
+    def __init__(self, policy: Policy, same: Same):
+        self.policy, self.same = policy, same
+
+    def equal(self, gold: Shape, answer: Shape) -> bool:
+        """Whether the answer is the gold, as far as shape and elements tell. False means: not known to be."""
+        if not labels_agree(gold.label, answer.label):
+            return False
+        gold, answer = _single(gold), _single(answer)
+        if gold.kind == "atom" and answer.kind == "atom":
+            if gold.label and not answer.label and _about_another(gold.label, answer.text):
+                return False
+            said = _with_argument(gold.label, answer.label, answer.text)
+            return bool(gold.text and said) and self.same(gold.text, said)
+        if gold.kind == "interval" or answer.kind == "interval":
+            return self._interval(gold, answer)
+        if gold.kind == "union" or answer.kind == "union":
+            return gold.kind == answer.kind and self._matched(gold.parts, answer.parts)
+        if not self.kinds_agree(gold, answer) or len(gold.parts) != len(answer.parts):
+            return False
+        if len(gold.parts) > _ITEMS:
+            return False
+        if "tuple" in (gold.kind, answer.kind):
+            return self._in_order(_by_name(gold), _by_name(answer))
+        if self.policy.list_order == "kept" and "list" in (gold.kind, answer.kind):
+            return self._in_order(gold.parts, answer.parts)
+        return self._labelled(gold.parts, answer.parts) and self._matched(gold.parts, answer.parts)
+
+    def kinds_agree(self, gold: Shape, answer: Shape) -> bool:
+        """Tuple against set is refused unless the policy says otherwise; a bare list may stand for either."""
+        kinds = {gold.kind, answer.kind}
+        if "atom" in kinds:
+            return False
+        if kinds == {"tuple", "set"}:
+            return self.policy.interval_as_set
+        if kinds == {"tuple"}:
+            return gold.brackets == answer.brackets or len(gold.parts) != 2
+        return True
+
+    def refuses(self, gold: Shape, answer: Shape) -> bool:
+        """Whether a yes of math-verify must not stand."""
+        gold, answer = _single(gold), _single(answer)
+        kinds = {gold.kind, answer.kind}
+        if kinds == {"tuple", "set"} and not self.policy.interval_as_set:
+            return True
+        if "interval" in kinds and kinds & {"set", "list"} and not self.policy.interval_as_set:
+            return True
+        if "list" in kinds and kinds <= {"list", "set"}:
+            if len(gold.parts) != len(answer.parts) and not _has_pm(gold, answer):
+                return True
+            if self.policy.list_order == "kept" and len(gold.parts) == len(answer.parts):
+                return not self._in_order(gold.parts, answer.parts)
+        return False
+
+    def _interval(self, gold: Shape, answer: Shape) -> bool:
+        if {gold.kind, answer.kind} <= {"interval", "tuple"} and len(gold.parts) == len(answer.parts) == 2:
+            if gold.kind != answer.kind and not (
+                gold.relation or answer.relation or _infinite(gold) or _infinite(answer)
+            ):
+                return False
+            return gold.brackets == answer.brackets and self._in_order(gold.parts, answer.parts)
+        return False
+
+    def _in_order(self, gold: tuple[Shape, ...], answer: tuple[Shape, ...]) -> bool:
+        return all(self.equal(left, right) for left, right in zip(gold, answer, strict=True))
+
+    def _matched(self, gold: tuple[Shape, ...], answer: tuple[Shape, ...]) -> bool:
+        """As multisets. Long lists in their order only: the cost of matching is quadratic."""
+        if len(gold) != len(answer):
+            return False
+        if len(gold) > _UNORDERED:
+            return self._in_order(gold, answer)
+        left = list(answer)
+        for item in gold:
+            found = next((other for other in left if self.equal(item, other)), None)
+            if found is None:
+                return False
+            left.remove(found)
+        return True
+
+    def _labelled(self, gold: tuple[Shape, ...], answer: tuple[Shape, ...]) -> bool:
+        """Two lists that both name all their values must name the same things."""
+        names = [sorted(name_of(item.label) for item in items) for items in (gold, answer)]
+        bases = [{_base(name) for name in side} for side in names]
+        bare = [set(side) <= bases[0] | bases[1] for side in names]  # "x = 3, x = -2": one unknown, its values
+        return (
+            not all(map(all, names))
+            or names[0] == names[1]
+            or (bases[0] == bases[1] and any(bare) and len(bases[0]) == 1)
+        )
+
+
+def both_collections(gold: Shape, answer: Shape) -> bool:
+    """Whether both are lists, tuples or sets of more than one thing, or both intervals."""
+    kinds = {_single(gold).kind, _single(answer).kind}
+    return kinds <= {"list", "tuple", "set"} or kinds == {"interval"}
+
+
+def labels_agree(gold: str, answer: str) -> bool:
+    """A name may be missing on one side; two names must be one."""
+    left, right = name_of(gold), name_of(answer)
+    function = "y" in (left, right) and _ARGUMENT.fullmatch(left if right == "y" else right)
+    if (function and function.group(2) == "x") or _same_function(left, right):
+        return True
+    return not left or not right or left == right or _base(left) == right or left == _base(right)
+
+
+def _same_function(left: str, right: str) -> bool:
+    names = [_ARGUMENT.fullmatch(name) for name in (left, right)]
+    return all(name and name.group(2).isalpha() for name in names) and names[0].group(1) == names[1].group(1)  # type: ignore
+
+
+def _by_name(shape: Shape) -> tuple[Shape, ...]:
+    """ "y = 3, x = 2" is the point (2, 3): named values stand for a tuple in the order of the alphabet."""
+    names = [part.label for part in shape.parts]
+    if shape.kind != "list" or not all(len(name) == 1 and name.isalpha() for name in names):
+        return shape.parts
+    return tuple(sorted(shape.parts, key=lambda part: part.label))
+
+
+def _about_another(label: str, text: str) -> bool:
+    """ "2x = 4" says what 2x is, not what x is."""
+    first, sign, _ = text.partition("=")
+    return bool(sign) and name_of(label) != name_of(first.strip()) and bool(re.search(r"[A-Za-z]", first))
+
+
+_ARGUMENT = re.compile(r"(\w+(?:\^-1)?)\((\w)\)")
+
+
+def _with_argument(gold: str, answer: str, text: str) -> str:
+    """ "f(t) = t^2" in the letter of "f(x) = x^2"."""
+    left, right = (_ARGUMENT.fullmatch(re.sub(r"[\s{}]", "", label)) for label in (gold, answer))
+    if not left or not right or left.group(1) != right.group(1) or left.group(2) == right.group(2):
+        return text
+    old, new = (rf"(?<![A-Za-z\\]){match.group(2)}(?![A-Za-z])" for match in (right, left))
+    return text if re.search(new, text) else re.sub(old, left.group(2), text)
+
+
+def _base(name: str) -> str:
+    """x of x1."""
+    return name.rstrip("0123456789")
+
+
+_DERIVATIVE = re.compile(r"(?:\\frac)?(?:d|\\partial)([a-z])/?(?:d|\\partial)[a-z]")
+
+
+def name_of(label: str) -> str:
+    return _DERIVATIVE.sub(r"\1'", _bare_name(label))
+
+
+def _bare_name(label: str) -> str:
+    return re.sub(r"[\s{}_]|\\(?:text|left|right)", "", squeeze(label)).casefold() if len(label) > 1 else label
+
+
+def _single(shape: Shape) -> Shape:
+    """A list, set or union of one thing is that thing."""
+    while shape.kind in ("list", "set", "union") and len(shape.parts) == 1:
+        shape = shape.parts[0]
+    return shape
+
+
+def _infinite(shape: Shape) -> bool:
+    return any("\\infty" in part.text for part in shape.parts)
+
+
+def _has_pm(*shapes: Shape) -> bool:
+    return any("\\pm" in shape.text or "\\mp" in shape.text for shape in shapes)

@@ -1,0 +1,137 @@
+"""math-verify inside a worker, its verdict held against the policy, and the repairs of what it misses."""
+
+from __future__ import annotations
+
+import logging
+
+from tersely.rewards.verify.compare import rules
+from tersely.rewards.verify.compare.collections import Structure, both_collections
+from tersely.rewards.verify.compare.quick import decide_fast, prepare
+from tersely.rewards.verify.compare.shapes import shape_of
+from tersely.rewards.verify.compare.symbolic import closed_value, equals_as_equation, math_verify_says
+from tersely.rewards.verify.options import Policy
+
+_ATOMS = 400  # comparisons of elements that one item may cost
+_UNIONS = 8  # sympy needs seconds for more
+
+
+class Engine:
+    """Decides what the fast path could not. Only ever lives in a process that may be killed."""
+
+    def __init__(self, policy: Policy | dict | None = None):
+        self.policy = Policy.of(policy)
+        self._left = 0
+        logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+
+    def compare(self, gold: str, answer: str) -> tuple[str, str]:
+        """(status, path)."""
+        fast = decide_fast(gold, answer, self.policy)
+        if fast is not None:
+            return ("right" if fast[0] else "wrong"), fast[1]
+        self._left = _ATOMS
+        if self._hopeless(prepare(gold), prepare(answer)) and not rules.compound(
+            prepare(gold)[0], prepare(answer)[0], self.policy
+        ):
+            return "wrong", "structure"
+        for spelled in rules.gold_spellings(prepare(gold)[0], prepare(answer)[1] is not None):
+            path = self._decide(spelled, prepare(answer)[0])
+            if path is not None:
+                return "right", path
+        return "wrong", "engine"
+
+    def _hopeless(self, gold: tuple, answer: tuple) -> bool:
+        """A number against a collection of several things."""
+        for (_, number), (other, none) in ((gold, answer), (answer, gold)):
+            if number is not None and none is None:
+                shape = shape_of(other)
+                return shape.kind in ("list", "tuple", "set", "interval", "union") and len(shape.parts) > 1
+        return False
+
+    def _decide(self, gold: str, answer: str) -> str | None:
+        """What says that the answer is the gold; None where nothing does."""
+        if rules.refused(gold, answer, self.policy) is not None:
+            return None
+        gold, gold_set = rules.split_condition(gold)
+        answer, answer_set = rules.split_condition(answer)
+        if gold_set and answer_set and gold_set != answer_set:
+            return None
+        gold_shape, answer_shape = shape_of(gold), shape_of(answer)
+        structure = Structure(self.policy, self.same)
+        if both_collections(gold_shape, answer_shape):
+            # math-verify loses labels, duplicates and brackets of collections: their elements are compared one by one.
+            return "structure" if structure.equal(gold_shape, answer_shape) else self._repair(gold, answer)
+        unions = max(gold.count("\\cup"), answer.count("\\cup"))
+        if unions <= _UNIONS and math_verify_says(gold, answer) and not structure.refuses(gold_shape, answer_shape):
+            return "engine"
+        trivial = (
+            gold_shape.kind == answer_shape.kind == "atom" and gold_shape.text == gold and answer_shape.text == answer
+        )
+        if not trivial and structure.equal(gold_shape, answer_shape):
+            return "structure"
+        name = self._repair(gold, answer)
+        if name is not None:
+            return name
+        if self._rounded(gold, answer):
+            return "rounded"
+        if "=" not in gold and "=" in answer:
+            last = rules.last_member(answer)
+            if last and self.same(gold, last):
+                return "last_member"
+        return "equation" if equals_as_equation(gold, answer) else None
+
+    def _repair(self, gold: str, answer: str) -> str | None:
+        return next((name for name, repair in rules.REPAIRS.items() if repair(gold, answer, self.policy)), None)
+
+    def same(self, gold: str, answer: str) -> bool:
+        """Two elements of a list, two ends of an interval."""
+        self._left -= 1
+        if self._left < 0:
+            return False
+        fast = decide_fast(gold, answer, self.policy)
+        if fast is not None:
+            return fast[0]
+        if rules.refused(gold, answer, self.policy) is not None:
+            return False
+        return math_verify_says(gold, answer) or self._rounded(gold, answer)
+
+    def _rounded(self, gold: str, answer: str) -> bool:
+        """A decimal that rounds the other side's closed form correctly."""
+        gold_number, answer_number = prepare(gold)[1], prepare(answer)[1]
+        if not self.policy.rounded or (gold_number is None) == (answer_number is None):
+            return False
+        number, other, least = (
+            (gold_number, answer, self.policy.rounded - 1)
+            if gold_number
+            else (answer_number, gold, self.policy.rounded)
+        )
+        if not number.decimals or number.significant < least:  # type: ignore[union-attr]
+            return False
+        value = closed_value(other)
+        if value is None or value.denominator == 1:
+            return False
+        return abs(value - number.value) * 2 * 10**number.decimals <= 1  # type: ignore[union-attr]
+
+
+_WARM = (
+    (r"\frac{1}{2}+\sqrt{3}", r"x^2+2x+1"),
+    (r"(1,2)", r"\{1,2\}"),
+    (r"[0,1) \cup (2,\infty)", r"x \le 3"),
+    (r"x=\frac{\pi}{6}", r"\begin{pmatrix}1 & 2 \\ 3 & 4\end{pmatrix}"),
+    (r"2\sin(x)\cos(x)", r"\sin(2x)"),
+    (r"1 \pm \sqrt{19}", r"\log_2 8 + e^{x}"),
+    (r"[-1,-\frac12) \cup (-\frac12,0) \cup (1,\infty)", r"\lfloor\frac{2n}{3}\rfloor+1"),
+    (r"x(t) = -\frac{1}{18} e^{-t} + \frac{25}{54} e^{5t}", r"(4\sqrt{2}, 4\sqrt{2}, \sqrt{3})"),
+    (r"\frac{s+\sigma}{(s+\sigma)^{2}+\omega_{d}^{2}}", r"-\sin (3 t) / 5+ C_{1} \sin (2 t)"),
+    (r"\sqrt{4 \pi G \rho_{0} r_{0}^{2}}", r"90^\circ"),
+    (r"-3 + 8i", r"|x-2| \ge 3"),
+    (r"\binom{n}{2} + n!", r"( \frac{4}{3}, -\frac{7}{3} )"),
+    (r"\arctan(\frac{x}{2})", r"2^{n+1}-\ln(x)"),
+    (r"f(n)=n^2", r"x \ne 0"),
+    (r"-1 < a \le \frac{1}{2}", r"\log_{10} x"),
+)
+
+
+def warm_up(engine: Engine) -> None:
+    """Fill the parser's tables once, before the workers are forked: they are the slow part of the first parses."""
+    for gold, answer in _WARM:
+        engine.compare(gold, answer)

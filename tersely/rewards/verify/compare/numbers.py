@@ -1,0 +1,201 @@
+r"""Plain numbers, read exactly: integers, decimals, fractions, mixed numbers, powers of ten, percent, currency, units.
+
+A quantity is what a tidied answer says when it is a number and at most a sign of what is counted. Two quantities are
+decided here, as fractions, without sympy; anything else is none of this file's business.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tersely.rewards.verify.extract.number_words import SMALL, part_of, scale_of, value_of
+from tersely.rewards.verify.normalize.units import KNOWN, currency, split_unit, units_agree
+from tersely.rewards.verify.options import Policy
+
+_INTEGER = r"[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d{0,2}(?:[ ]\d{3})+|\d+"
+_DECIMAL = rf"(?:(?:{_INTEGER})(?:\.\d*)?|\.\d+)"
+_NUMBER = re.compile(
+    rf"""(?P<sign>[-+]?)\s*(?:(?:(?:US|USD|EUR|GBP|Rs\.?|INR)\s*)?(?P<money>\\?[$€£¥₹])\s*|(?:USD?|EUR|GBP|Rs\.?|INR)\s*)?(?P<sign2>-?)
+    (?:
+      (?:(?P<whole>\d+)[ ]?)?\\frac\s*\{{\s*(?P<a>-?\d+)\s*\}}\s*\{{\s*(?P<b>-?\d+)\s*\}}
+    | (?P<mixed>\d+)[ ](?:and[ ])?(?P<c>\d+)\s*/\s*(?P<d>\d+)
+    | (?P<e>{_DECIMAL})\s*(?:/|out[ ]of(?=[ ])|\\text\s*\{{\s*out[ ]of\s*\}})\s*(?P<f>{_DECIMAL})
+    | (?P<number>{_DECIMAL})
+      (?:\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{{\s*(?P<p>[-+]?\d{{1,4}})\s*\}}|\((?P<p2>[-+]?\d{{1,4}})\)|(?P<p3>[-+]?\d{{1,3}}))
+        |[eE](?P<p4>[-+]?\d{{1,3}}))?
+    )
+    (?P<rest>.*)""",
+    re.VERBOSE | re.DOTALL,
+)
+_PERCENT = re.compile(r"\s*(?:\\?%|(?:\\text\s*\{)?\s*(?:percent|pct|percentage)(?![A-Za-z])\s*\}?)")
+_BASE = re.compile(r"\s*_\s*(?:\{\s*(?:\\text\s*\{)?\s*(\w{1,12})\s*\}?\s*\}|(\d))\s*$")
+_GLUED = re.compile(r"(-?\d[\d.,]*)([A-Za-z])")
+_DIGITS = 2000  # of an integer that is read at all; more digits are compared as text
+_BASES = {**SMALL, "decimal": 10, "binary": 2, "octal": 8}
+_REPEATING = re.compile(
+    r"(?P<sign>-?)(?P<whole>\d*)\.(?P<fixed>\d*)(?:\((?P<bracket>\d+)\)|\\(?:overline|bar|dot)\s*\{?(?P<period>\d+)\}?|(?:(?P<digit>\d)(?P=digit){2,}|(?P<cycle>\d{2,8}?)(?P=cycle)+)\\[lc]?dots)"
+)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    value: Fraction
+    decimals: int | None
+    """Digits after the point where it was written as a decimal."""
+    significant: int
+    """Significant digits written, for decimals."""
+    percent: bool
+    unit: str
+    """The canonical unit, "" where there is none or it is not known."""
+    base: str
+    """The number base written as an index, "" where none."""
+
+
+def read_quantity(tidied: str) -> Quantity | None:
+    """The number that a tidied answer is, None where it is something else."""
+    if not tidied or len(tidied) > _DIGITS + 200:
+        return None
+    repeating = _REPEATING.fullmatch(tidied)
+    if repeating:
+        return Quantity(_repeating(repeating), None, 0, False, "", "")
+    base = ""
+    based = _BASE.search(tidied)
+    if based:
+        base = based.group(1) or based.group(2)
+        tidied = tidied[: based.start()]
+        if tidied.startswith("(") and tidied.endswith(")"):
+            tidied = tidied[1:-1]
+        if not re.fullmatch(r"-?\d[\d ]*", tidied):
+            return None
+    match = _NUMBER.fullmatch(tidied)
+    if match is None:
+        return _in_words(re.sub(r"^\\text\s*\{([^{}]*)\}$", r"\1", tidied).strip().lower())
+    value, decimals, significant = _value(match)
+    if value is None:
+        return None
+    scale, rest = scale_of(match.group("rest"))
+    part = part_of(rest)
+    if scale > 1 or part > 1:
+        value, decimals, significant, rest = value * scale / part, None, 0, "" if part > 1 else rest
+    percent = _PERCENT.match(rest)
+    if percent:
+        rest = rest[percent.end() :]
+    unit = split_unit(rest)
+    if unit is None:
+        return None
+    unit = unit or (currency(match.group("money")) if match.group("money") else "")
+    if (match.group("sign") == "-") != (match.group("sign2") == "-"):
+        value = -value
+    return Quantity(value, decimals, significant, bool(percent), unit, base)
+
+
+def read_beside(text: str, other: Quantity | None) -> Quantity | None:
+    """ "100m", a product by itself, is a length beside a number of metres."""
+    glued = _GLUED.fullmatch(text) if other is not None else None
+    if other is None or glued is None or KNOWN.get(glued.group(2)) != other.unit:
+        return None
+    return read_quantity(f"{glued.group(1)} {glued.group(2)}")
+
+
+def _in_words(text: str) -> Quantity | None:
+    """ "twelve", "two hours", "one half"."""
+    found = value_of(text)
+    if found is None:
+        return None
+    number, counted = found
+    unit = split_unit(f" {counted}")
+    return None if unit is None else Quantity(number, None, 0, False, unit, "")
+
+
+def _repeating(match: re.Match) -> Fraction:
+    r"""0.1\overline{6} is 1/6."""
+    fixed = match.group("fixed")
+    period = next(filter(None, map(match.group, ("bracket", "period", "digit", "cycle"))))
+    scale = 10 ** len(fixed)
+    value = Fraction(int(match.group("whole") + fixed or 0), scale)
+    value += Fraction(int(period), (10 ** len(period) - 1) * scale)
+    return -value if match.group("sign") else value
+
+
+def _value(match: re.Match) -> tuple[Fraction | None, int | None, int]:
+    get = match.group
+    if get("a") is not None:
+        if int(get("b")) == 0:
+            return None, None, 0
+        whole = Fraction(int(get("whole") or 0))
+        return whole + Fraction(int(get("a")), int(get("b"))), None, 0
+    if get("c") is not None:
+        return (
+            (Fraction(int(get("mixed"))) + Fraction(int(get("c")), int(get("d"))) if int(get("d")) else None),
+            None,
+            0,
+        )
+    if get("e") is not None:
+        below = _decimal(get("f"))
+        return (_decimal(get("e")) / below if below else None), None, 0
+    text = get("number").replace(",", "").replace(" ", "")
+    value = _decimal(text)
+    power = get("p") or get("p2") or get("p3") or get("p4")
+    decimals = len(text.partition(".")[2]) if "." in text else None
+    significant = len(text.replace(".", "").lstrip("0")) if "." in text else 0
+    if power is not None:
+        exponent = int(power)
+        if abs(exponent) > 400:
+            return None, None, 0
+        value *= Fraction(10) ** exponent
+        decimals = None if decimals is None else max(0, decimals - exponent)
+    return value, decimals, significant
+
+
+def _decimal(text: str) -> Fraction:
+    return Fraction(text.replace(",", "").replace(" ", ""))
+
+
+def same_quantity(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
+    """Whether two numbers are the same answer under the policy."""
+    if not _bases_agree(gold, answer, policy) or not units_agree(gold.unit, answer.unit, policy.units):
+        return False
+    for scale in _scales(gold, answer, policy):
+        value = answer.value * scale
+        if value == gold.value or _rounds(gold, answer, value, scale, policy):
+            return True
+    return False
+
+
+def _scales(gold: Quantity, answer: Quantity, policy: Policy) -> tuple[Fraction, ...]:
+    if gold.percent == answer.percent:
+        return (Fraction(1),)
+    share = Fraction(1, 100) if answer.percent else Fraction(100)
+    return {"either": (Fraction(1), share), "ratio": (share,), "sign": ()}[policy.percent]
+
+
+def _bases_agree(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
+    if gold.base == answer.base or policy.bases == "drop":
+        return True
+    left, right = (str(_BASES.get(side.base, side.base)) for side in (gold, answer))
+    if left == right or (policy.bases == "optional" and not right):
+        return True
+    return not left and right == "10"
+
+
+def _rounds(gold: Quantity, answer: Quantity, value: Fraction, scale: Fraction, policy: Policy) -> bool:
+    """Whether one side is the other, correctly rounded at its last digit, and says enough digits."""
+    if not policy.rounded:
+        return False
+    if (
+        gold.decimals
+        and gold.significant >= policy.rounded - 1
+        and (answer.decimals is None or answer.decimals > gold.decimals)
+    ):
+        return abs(gold.value - value) <= Fraction(1, 2 * 10**gold.decimals) and not _is_short(value, answer)
+    if answer.decimals and answer.significant >= policy.rounded and gold.decimals is None:
+        exact = gold.value / scale
+        return abs(answer.value - exact) <= Fraction(1, 2 * 10**answer.decimals) and not _is_short(exact, gold)
+    return False
+
+
+def _is_short(value: Fraction, written: Quantity) -> bool:
+    """Whether the exact side is an integer: 18 is not 18.04, whatever the digits."""
+    return value.denominator == 1

@@ -1,0 +1,140 @@
+"""What needs no sympy: the same text, two plain numbers, or two formulas that a probe tells together or apart."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from tersely.rewards.verify.compare.collections import Structure, both_collections
+from tersely.rewards.verify.compare.numbers import Quantity, read_beside, read_quantity, same_quantity
+from tersely.rewards.verify.compare.numeric import probe, same_equation
+from tersely.rewards.verify.compare.rules import refused
+from tersely.rewards.verify.compare.shapes import shape_of
+from tersely.rewards.verify.extract.boxes import has_box, last_box
+from tersely.rewards.verify.extract.find import find_answer
+from tersely.rewards.verify.normalize.latex import LIMIT, same_text, squeeze, tidy, unescaped
+from tersely.rewards.verify.options import Policy
+
+_SHORT = 500
+_SOLUTION = 200  # characters from which a gold is taken for a solution rather than an answer
+
+
+def prepare(text: str) -> tuple[str, Quantity | None]:
+    """(tidied, the number it is or None); short ones are remembered: golds recur once a rollout."""
+    return _remembered(text) if len(text) <= _SHORT else _prepare(text)
+
+
+def _prepare(text: str) -> tuple[str, Quantity | None]:
+    tidied = tidy(text)
+    return tidied, read_quantity(tidied)
+
+
+_remembered = lru_cache(maxsize=8192)(_prepare)
+
+
+def gold_text(gold: str) -> str:
+    """The answer that a gold states: its last box where it has one, what a whole solution says its answer is."""
+    gold = unescaped(gold)
+    if has_box(gold):
+        found = last_box(gold)
+        if found:
+            return found
+    if len(gold) > _SOLUTION:
+        found = find_answer(gold, "answer")
+        if found:
+            return found
+    return gold.strip(" \n")  # a tab may be what is left of a backslash and a t
+
+
+def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
+    """(right, path) where text or numbers decide, None where the engine has to."""
+    if len(answer) > LIMIT:
+        return None
+    gold_tidy, gold_number = prepare(gold)
+    tidied, number = prepare(answer)
+    if policy.units != "required" and same_text(gold_tidy, tidied, policy.case):
+        return True, "exact"
+    number, gold_number = number or read_beside(tidied, gold_number), gold_number or read_beside(gold_tidy, number)
+    if gold_number is not None and number is not None:
+        return same_quantity(gold_number, number, policy), "number"
+    digits = _HEXADECIMAL.fullmatch(gold_tidy)
+    if digits and policy.bases == "optional" and tidied.lower().removeprefix("0x") == digits.group(1).lower():
+        return True, "exact"
+    if policy.decimal_comma and _comma_twins(gold_tidy, tidied):
+        return True, "decimal_comma"
+    tidied = with_constant(gold_tidy, tidied)
+    if same_equation(gold_tidy, tidied):
+        return True, "probe"
+    same = probe(gold_tidy, tidied)
+    return _by_shape(gold_tidy, tidied, policy) if same is None else (same, "probe")
+
+
+_HEXADECIMAL = re.compile(r"(?:\\text\s*\{\s*)?([\dA-F]*[A-F][\dA-F]*)\s*\}?_\{?1[1-6]\}?")
+_CONSTANT = re.compile(r"\+\s*(?:([A-Za-z])|\\text\s*\{\s*(?:const(?:ant)?\.?|C)\s*\})$")
+
+
+def with_constant(gold: str, answer: str) -> str:
+    """The constant of integration called as the gold calls it: C."""
+    left, right = _CONSTANT.search(gold[-_SHORT:]), _CONSTANT.search(answer[-_SHORT:])
+    if not left or not right or left.group(1) != "C" or right.group(1) not in (None, "c", "K", "k"):
+        return answer
+    heads = gold[: -len(left.group())], answer[: -len(right.group())]
+    letters = {char for head in heads for char in re.sub(r"\\[A-Za-z]+", "", head)}
+    return answer if {"C", right.group(1)} & letters or not heads[1].strip() else f"{heads[1]}+ C"
+
+
+class _Open(Exception):
+    """An element that only the engine can decide."""
+
+
+def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
+    """Collections and labelled values whose elements are all decided here."""
+    if max(len(gold), len(answer)) > _SHORT:
+        return None  # a text, no answer: label after label would be taken from it
+    shapes = _shape(gold), _shape(answer)
+    whole = all(found.kind == "atom" and found.text == text for found, text in zip(shapes, (gold, answer), strict=True))
+    if whole or refused(gold, answer, policy) is not None:
+        return None
+
+    def same(left: str, right: str) -> bool:
+        if len(left) + len(right) >= len(gold) + len(answer):
+            raise _Open  # no element of the two, and the same question again
+        decided = decide_fast(left, right, policy)
+        if decided is None:
+            raise _Open
+        return decided[0]
+
+    try:
+        equal = Structure(policy, same).equal(*shapes)
+    except (_Open, RecursionError):
+        return None
+    if equal:
+        return True, "structure"
+    final = both_collections(*shapes) and not any(mark in text for mark in ("\\pm", ":") for text in (gold, answer))
+    return (False, "structure") if final else None
+
+
+_shape = lru_cache(maxsize=2048)(shape_of)
+
+
+def restated(answer: str, prompt: str) -> bool:
+    """Whether the answer is a formula that the prompt holds as it is: "3 + 4" for "What is 3 + 4?" A number is none."""
+    tidied, number = prepare(answer)
+    formula = squeeze(tidied)
+    if number is not None or len(formula) < 3 or not re.search(r"[-+*/^\\=]", formula):
+        return False
+    return formula in _squeezed(prompt)
+
+
+@lru_cache(maxsize=1024)
+def _squeezed(prompt: str) -> str:
+    return squeeze(tidy(prompt[-LIMIT:]))
+
+
+def _comma_twins(gold: str, answer: str) -> bool:
+    """1,22 and 1.22: the same digits, the mark alone differs."""
+    if gold.count(",") == answer.count(","):
+        return False
+    with_comma, with_point = (gold, answer) if "," in gold else (answer, gold)
+    digits = with_comma.replace(",", "", 1).lstrip("-")
+    return digits.isdigit() and with_comma.replace(",", ".", 1) == with_point

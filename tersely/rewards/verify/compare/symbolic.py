@@ -1,0 +1,220 @@
+"""The only file that talks to math-verify and sympy. It runs in worker processes."""
+
+from __future__ import annotations
+
+import random
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from tersely.rewards.verify.normalize.units import without_unit
+
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?")
+_PROBES = 2
+_FAR = 1e-4
+
+
+def math_verify_says(gold: str, answer: str) -> bool:
+    """math-verify's verdict, in this order: it is not symmetric.
+
+    sympy simplifies with random numbers of its own: they begin anew each time, so that what a worker did before is no matter.
+    """
+    from math_verify import verify
+    from sympy.core.random import seed
+
+    seed(0)
+    golds, answers = parsed(gold), parsed(answer)
+    if not golds or not answers:
+        return False
+    differ = (_one_infinite, _far_apart, _far_equations, _other_statements)
+    if any(look(golds[0], answers[0]) for look in differ):
+        return _same_complex(golds[0], answers[0])
+    return bool(verify(list(golds), list(answers), timeout_seconds=None)) or _same_complex(golds[0], answers[0])
+
+
+def _same_complex(gold: Any, answer: Any) -> bool:
+    """Two complex numbers: math-verify reads i as a letter, and 2e^{i\\pi/3} is then not 1 + i\\sqrt{3}."""
+    from sympy import Expr, I
+
+    if not (isinstance(gold, Expr) and isinstance(answer, Expr)):
+        return False
+    if (
+        {symbol.name for symbol in gold.free_symbols | answer.free_symbols} - {"i"}
+        or _unusual(gold)
+        or _unusual(answer)
+    ):
+        return False
+    try:
+        numbers = [side.xreplace(dict.fromkeys(side.free_symbols, I)).evalf(40) for side in (gold, answer)]
+        complex_ = any(number.has(I) for number in numbers) or bool(gold.free_symbols | answer.free_symbols)  # i^2 = -1
+        return complex_ and bool(abs(numbers[0] - numbers[1]) <= 1e-30 * max(1, abs(numbers[0])))
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return False
+
+
+@lru_cache(maxsize=512)
+def parsed(text: str) -> tuple[Any, ...]:
+    """math-verify's reading of one boxed answer: the expression and its text; empty where it cannot be read."""
+    from math_verify import parse
+
+    if "\\circ" in text and _TRIGONOMETRIC.search(text):
+        text = _DEGREES.sub(r"{(\\frac{\1 \\pi}{180})}", text)
+    found = parse(
+        f"\\boxed{{{without_unit(text)}}}", [_extraction()], extraction_mode="first_match", parsing_timeout=None
+    )
+    return tuple(_one_letter(part) for part in found)
+
+
+def _one_letter(part: Any) -> Any:
+    """One symbol a name: the i of "-4 i" comes out as not real, that of "4i" as real, and the two never cancel."""
+    from sympy import Expr, Symbol
+
+    if not isinstance(part, Expr):
+        return part
+    return part.xreplace({s: Symbol(s.name, real=True) for s in part.free_symbols if s.is_real is False})
+
+
+@lru_cache(maxsize=1)
+def _extraction() -> Any:
+    """Boxed LaTeX, normalised, but without math-verify's units: it takes the c of a + b + c for one."""
+    from latex2sympy2_extended import NormalizationConfig
+    from math_verify import LatexExtractionConfig
+
+    config = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all")
+    return LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False, normalization_config=config)
+
+
+def _one_infinite(gold: Any, answer: Any) -> bool:
+    """A finite expression and one that computes with infinity, whose difference simplifies to 0 by chance."""
+    from sympy import Expr, nan, oo, zoo
+
+    if not (isinstance(gold, Expr) and isinstance(answer, Expr)):
+        return False
+    return gold.has(oo, -oo, zoo, nan) != answer.has(oo, -oo, zoo, nan)
+
+
+def _far_apart(gold: Any, answer: Any) -> bool:
+    """Whether two expressions certainly differ: their values at random points are far from each other.
+
+    This only saves `simplify` on wrong answers; a yes is always math-verify's.
+    """
+    from sympy import Expr, Symbol
+
+    if not (isinstance(gold, Expr) and isinstance(answer, Expr)):
+        return False
+    if isinstance(gold, Symbol) or isinstance(answer, Symbol) or _unusual(gold) or _unusual(answer):
+        return False
+    symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
+    source = random.Random(len(symbols))
+    far = 0
+    for _ in range(_PROBES if symbols else 1):
+        point = {symbol: Fraction(source.randint(11, 97), 53) for symbol in symbols}
+        values = [_value(expression, point) for expression in (gold, answer)]
+        if values[0] is None or values[1] is None:
+            return False
+        scale = max(abs(values[0]), abs(values[1]))
+        floor = 0.0 if values[0] and values[1] else 1e-2  # math-verify takes 2^-98 and 6^-98 both for 0
+        if not abs(values[0] - values[1]) > _FAR * max(scale, floor):
+            return False
+        far += 1
+    return far > 0
+
+
+def _far_equations(gold: Any, answer: Any) -> bool:
+    """Two equations with transcendental functions, neither a multiple of the other: solving them is hopeless."""
+    from sympy import Eq
+    from sympy.functions.elementary.trigonometric import TrigonometricFunction
+
+    if not all(isinstance(side, Eq) and side.has(TrigonometricFunction) for side in (gold, answer)):
+        return False
+    if gold.free_symbols != answer.free_symbols:
+        return False
+    try:
+        sides = [equation.lhs - equation.rhs for equation in (gold, answer)]
+    except TypeError:
+        return False
+    symbols, source = sorted(gold.free_symbols, key=str), random.Random(7)
+    factors = []
+    for _ in range(3):
+        point = {symbol: Fraction(source.randint(11, 97), 53) for symbol in symbols}
+        values = [_value(side, point) for side in sides]
+        if not values[0] or not values[1]:
+            return False
+        factors.append(values[0] / values[1])
+    return max(abs(factor - factors[0]) for factor in factors) > _FAR * abs(factors[0])
+
+
+def _other_statements(gold: Any, answer: Any) -> bool:
+    """Two equations without letters, of other numbers: to math-verify "2 + 2 = 4" is "5 = 7". Or with derivatives, which
+    are 0 to it: dy/dx = x is dy/dx = 2x.
+    """
+    from sympy import Derivative, Eq
+
+    if all(isinstance(side, Eq) and side.has(Derivative) for side in (gold, answer)):
+        return gold != answer
+    if not all(isinstance(side, Eq) and not side.free_symbols for side in (gold, answer)):
+        return False
+    try:
+        pairs = [[complex(side.evalf(15)) for side in equation.args] for equation in (gold, answer)]
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return gold != answer
+    close = [abs(a - b) <= 1e-9 * max(1.0, abs(a)) for a, b in zip(pairs[0], pairs[1], strict=True)]
+    return not all(close)
+
+
+def _unusual(expression: Any) -> bool:
+    """Percentages, undefined functions and operators with work in them: math-verify has its own ways with those."""
+    from sympy import Integral, Limit, Product, Sum, UnevaluatedExpr
+    from sympy.core.function import AppliedUndef
+
+    return bool(expression.has(UnevaluatedExpr, AppliedUndef, Integral, Limit, Product, Sum))
+
+
+def _value(expression: Any, point: dict) -> complex | None:
+    from sympy import Rational
+
+    try:
+        numbers = {symbol: Rational(value.numerator, value.denominator) for symbol, value in point.items()}
+        value = complex(expression.doit().evalf(12, subs=numbers))
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return None
+    return value if value == value and abs(value) < 1e300 and (not value or abs(value) > 1e-200) else None
+
+
+def closed_value(text: str) -> Fraction | None:
+    """The real value of an expression without variables, to 30 digits."""
+    from sympy import Expr
+
+    found = parsed(text)
+    if not found or not isinstance(found[0], Expr) or found[0].free_symbols or _unusual(found[0]):
+        return None
+    try:
+        value = found[0].doit().evalf(30)
+        return Fraction(str(value)) if value.is_Float or value.is_Rational else None
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return None
+
+
+def equals_as_equation(gold: str, answer: str) -> bool:
+    """A gold that is an equation for one letter, against what that letter is: y + 1 = -(2x-1)^2 and -4x^2 + 4x - 2.
+
+    The letter stands alone on one side, shifted by a constant at most, and the answer holds exactly the others.
+    """
+    from sympy import Eq, Expr, Symbol, simplify
+
+    if "=" in answer or gold.count("=") != 1:
+        return False
+    golds, answers = parsed(gold), parsed(answer)
+    if not golds or not answers or not isinstance(golds[0], Eq) or not isinstance(answers[0], Expr):
+        return False
+    left, right = golds[0].lhs, golds[0].rhs
+    letters = [symbol for symbol in left.free_symbols if symbol not in right.free_symbols]
+    if len(letters) != 1 or left.free_symbols != set(letters) or not right.free_symbols:
+        return False
+    shift = left - letters[0]
+    if not isinstance(letters[0], Symbol) or shift.free_symbols or answers[0].free_symbols != right.free_symbols:
+        return False
+    target = right - shift
+    return not _far_apart(target, answers[0]) and bool(simplify(target - answers[0]) == 0)

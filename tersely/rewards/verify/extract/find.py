@@ -1,0 +1,110 @@
+"""Finding the answer: from the end of the text, in time linear in its length, by the contract of the benchmark.
+
+boxed     the last balanced box, and nothing else
+answer    the last box, else the last `<answer>` element, `####` line or answer phrase, else a response that is
+          nothing but an answer
+lenient   as answer, else the last formula or number
+
+Everything is looked for after the last `</think>` where there is one. Contentless finds (the "master keys", an
+empty box) are no answer.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tersely.rewards.verify.extract.boxes import has_box, last_box
+from tersely.rewards.verify.extract.prose import bare_answer, clean_find, last_formula, sentence_answer
+from tersely.rewards.verify.judge.input_filter import judge_guard
+
+CONTRACTS = ("boxed", "answer", "lenient")
+_END_OF_THINKING = "</think>"
+_PHRASE = re.compile(
+    r"(?:the\s+)?(?:(?:final|correct|right|resulting)\s+)?(?:answer|result|(?<=correct )(?:option|choice))s?"
+    r"(?:\s+(?:to|for|of)\s[^.:\n]{1,80}?)?"
+    r"(?:\s*\([^()\n]{0,40}\))?[*_\s]*(?:(?:is|are|was|equals|becomes)\b|[:=：]|(?=[$\\]))[*_\s]*(?:[:=：][*_\s]*)?"
+    r"(?:(?:therefore|thus|simply|indeed|given by|equal to|then|also)\b[,:\s]*)*",
+    re.IGNORECASE,
+)
+_NEGATION = re.compile(r"\s*(?:not|n't|never|neither|no\s+longer|unknown|unclear|incorrect|wrong)\b", re.IGNORECASE)
+_SUPPOSED = re.compile(r"\b(?:if|suppose|unless|whether)\s+$", re.IGNORECASE)
+_ANSWER_LINE = re.compile(r"(?:^|\n)[ \t>*_#]*A(?:ns)?[ \t]*[*_]*[:.][*_]*[ \t]+([^\n]+)\s*$")
+_ANSWER_WORDS = ("answer", "result", "correct option", "correct choice")
+_HEADING = re.compile(
+    r"(?:^|\n)[ \t]*(?:[#*_]+[ \t]*(?:final[ \t]+)?|final[ \t]+)answer[ \t]*[#*_: \t]*\n\s*(?P<rest>\S.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_MINERVA = re.compile(r"The final answer is (?P<rest>.{1,400}?)\.? I hope it is correct", re.DOTALL)
+_ATTEMPTS = 40
+_PHRASE_REACH = 4000
+
+
+def find_answer(text: str, contract: str = "answer") -> str | None:
+    """The answer that a response gives under the contract, None where it gives none. Never raises on any string."""
+    cut = text.rfind(_END_OF_THINKING)
+    if cut >= 0:
+        text = text[cut + len(_END_OF_THINKING) :]
+    found = last_box(text)
+    if found is None and contract != "boxed":
+        found = _explicit(text)
+        if found is None and contract == "lenient":
+            found = last_formula(text)
+    elif contract != "boxed":
+        found = _overruled(text) or found
+    if found is None:
+        return None
+    found = clean_find(found)
+    if has_box(found):
+        return None  # a box that never closes
+    return None if judge_guard(found) else found
+
+
+def _explicit(text: str) -> str | None:
+    close = text.rfind("</answer>")
+    if close >= 0:
+        begin = text.rfind("<answer>", 0, close)
+        if begin >= 0:
+            return sentence_answer(text[begin + len("<answer>") : close])
+    hashes = text.rfind("####")
+    if hashes >= 0:
+        line = text[hashes + 4 :].lstrip(" \t#")
+        return sentence_answer(line.split("\n", 1)[0])
+    line_answer = _ANSWER_LINE.search(text, max(0, len(text) - 400))
+    if line_answer:
+        return sentence_answer(line_answer.group(1))
+    heading = _HEADING.search(text, max(0, len(text) - 600))
+    if heading:
+        return sentence_answer(heading.group("rest"))
+    phrase = _after_phrase(text)
+    return phrase if phrase is not None else bare_answer(text)
+
+
+def _overruled(text: str) -> str | None:
+    """The closing formula of few-shot prompts ("The final answer is $7$. I hope it is correct.") after the last box."""
+    at = text.rfind("The final answer is ", max(0, len(text) - 500))
+    if at < 0 or has_box(text[at:]):
+        return None
+    said = _MINERVA.match(text, at)
+    return sentence_answer(said.group("rest")) if said else None
+
+
+def _after_phrase(text: str) -> str | None:
+    """What follows the last answer phrase that asserts something: "the answer is not 70" asserts nothing."""
+    lowered = text.lower() if len(text.lower()) == len(text) else text
+    end = len(lowered)
+    for _ in range(_ATTEMPTS):
+        at = max(lowered.rfind(word, 0, end) for word in _ANSWER_WORDS)
+        if at < 0:
+            return None
+        end = at
+        begin = max(0, at - 20)
+        for match in _PHRASE.finditer(text, begin, min(len(text), at + 160)):
+            if match.start() <= at < match.end():
+                rest = text[match.end() : match.end() + _PHRASE_REACH]
+                if _NEGATION.match(rest) or _SUPPOSED.search(text, max(0, match.start() - 12), match.start()):
+                    break
+                found = sentence_answer(rest)
+                if found:
+                    return found
+                break
+    return None

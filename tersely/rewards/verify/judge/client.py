@@ -1,0 +1,158 @@
+"""A judge behind an OpenAI-compatible endpoint: bounded in time, concurrency and cost, and never an exception.
+
+A judge that times out, fails or writes nothing that can be read gives no verdict (None): not a yes, and not a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from tersely.core.errors import require_choice, require_range
+from tersely.rewards.verify.judge.prompts import FORMATS, messages
+from tersely.rewards.verify.normalize.latex import squeeze, tidy
+
+Question = tuple[str, str, str, str | None]
+"""(question, gold, prediction, whole response or None)."""
+_RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
+_ANSWER_BYTES = 1 << 20
+
+
+@dataclass
+class Judge:
+    """Asks `model` at `url` (".../v1"); `format` is one of `judge_prompts.FORMATS`.
+
+    timeout: seconds of one request; deadline: seconds of one batch, what is open then has no verdict
+    price_in, price_out: per million tokens, for `stats()["judge/cost"]`
+    key_variable: the environment variable that holds the key, where the endpoint wants one
+    """
+
+    url: str
+    model: str
+    format: str = "word"
+    concurrency: int = 8
+    timeout: float = 30.0
+    deadline: float = 300.0
+    retries: int = 3
+    backoff: float = 0.5
+    cache: int = 65536
+    price_in: float = 0.0
+    price_out: float = 0.0
+    key_variable: str = "OPENAI_API_KEY"
+    _known: dict[tuple[str, str, str], bool] = field(default_factory=dict, init=False, repr=False)
+    _counts: dict[str, float] = field(default_factory=lambda: defaultdict(float), init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self):
+        require_choice("judge.format", self.format, tuple(FORMATS))
+        require_range("judge.concurrency", self.concurrency, at_least=1, at_most=1024)
+        require_range("judge.timeout", self.timeout, above=0)
+        require_range("judge.deadline", self.deadline, above=0)
+        require_range("judge.retries", self.retries, at_least=0, at_most=20)
+        require_range("judge.backoff", self.backoff, at_least=0)
+        require_range("judge.cache", self.cache, at_least=0)
+        require_range("judge.price_in", self.price_in, at_least=0)
+        require_range("judge.price_out", self.price_out, at_least=0)
+
+    def ask(self, questions: Sequence[Question]) -> list[bool | None]:
+        """A verdict each, order kept; equal questions are asked once."""
+        keys = [_key(question) for question in questions]
+        fresh: dict[tuple[str, str, str], Question] = {}
+        for key, question in zip(keys, questions, strict=True):
+            if key in self._known or key in fresh:
+                self._counts["judge/cache_hits"] += 1
+            else:
+                fresh[key] = question
+        answers = dict(zip(fresh, self._ask_all(list(fresh.values())), strict=True))
+        found = [self._known.get(key, answers.get(key)) for key in keys]
+        for key, answer in answers.items():
+            if answer is not None and self.cache:
+                self._known[key] = answer
+                if len(self._known) > self.cache:
+                    self._known.pop(next(iter(self._known)))
+        return found
+
+    def _ask_all(self, questions: list[Question]) -> list[bool | None]:
+        if not questions:
+            return []
+        end = time.monotonic() + self.deadline
+        with ThreadPoolExecutor(min(self.concurrency, len(questions)), thread_name_prefix="judge") as threads:
+            return list(threads.map(lambda question: self._ask_one(question, end), questions))
+
+    def _ask_one(self, question: Question, end: float) -> bool | None:
+        style = FORMATS[self.format]
+        body = {
+            "model": self.model,
+            "messages": messages(style, f"=== {secrets.token_hex(8)} ===", *question),
+            "temperature": 0,
+            "max_tokens": style.max_tokens,
+        }
+        for attempt in range(self.retries + 1):
+            left = end - time.monotonic()
+            if left <= 0:
+                self._count("judge/deadline")
+                return None
+            began = time.monotonic()
+            text, again = self._request(body, min(self.timeout, left))
+            self._count("judge/seconds", time.monotonic() - began)
+            if text is not None:
+                verdict = style.read(text)
+                if verdict is None:
+                    self._count("judge/unreadable")
+                return verdict
+            if not again or attempt == self.retries:
+                break
+            self._count("judge/retries")
+            pause = self.backoff * 2**attempt * (0.5 + random.random())
+            time.sleep(max(0.0, min(pause, end - time.monotonic())))
+        self._count("judge/failed")
+        return None
+
+    def _request(self, body: dict, timeout: float) -> tuple[str | None, bool]:
+        """(the judge's text or None, whether another try may help)."""
+        headers = {"Content-Type": "application/json"}
+        key = os.environ.get(self.key_variable)
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        address = f"{self.url.rstrip('/')}/chat/completions"
+        self._count("judge/requests")
+        try:
+            request = urllib.request.Request(address, json.dumps(body).encode(), headers)
+            with urllib.request.urlopen(request, timeout=timeout) as reply:
+                answer = json.loads(reply.read(_ANSWER_BYTES))
+            text = answer["choices"][0]["message"]["content"]
+            usage = answer.get("usage") or {}
+            self._count("judge/tokens_in", int(usage.get("prompt_tokens") or 0))
+            self._count("judge/tokens_out", int(usage.get("completion_tokens") or 0))
+            return (text, False) if isinstance(text, str) else (None, False)
+        except urllib.error.HTTPError as error:
+            self._count(f"judge/http_{error.code}")
+            return None, error.code in _RETRIED
+        except (OSError, TimeoutError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            self._count(f"judge/{type(error).__name__}")
+            return None, isinstance(error, OSError)
+
+    def _count(self, name: str, by: float = 1) -> None:
+        with self._lock:
+            self._counts[name] += by
+
+    def stats(self) -> dict[str, float]:
+        """Requests, retries, failures, tokens and their price so far."""
+        with self._lock:
+            counts = dict(self._counts)
+        spent = counts.get("judge/tokens_in", 0) * self.price_in + counts.get("judge/tokens_out", 0) * self.price_out
+        return {"judge/requests": 0, **counts, "judge/cost": spent / 1e6}
+
+
+def _key(question: Question) -> tuple[str, str, str]:
+    return question[0], question[1], squeeze(tidy(question[2]))

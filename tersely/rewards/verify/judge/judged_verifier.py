@@ -1,0 +1,99 @@
+"""Rule first, then the guard, then a judge: the order in which a judge cannot do much harm.
+
+    right by the rule                 right, nobody is asked
+    refused by the guard              the rule's verdict stands, nobody is asked
+    the judge says yes or no          that
+    the judge says nothing            the rule's verdict stands, counted
+
+So a judge can only rescue a no or an undecided. Never pair an unguarded judge with a reward for brevity: the shortest
+text that fools a judge is also the best-paid one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from tersely.rewards.verify.judge.client import Judge
+from tersely.rewards.verify.judge.input_filter import judge_guard
+from tersely.rewards.verify.verdict import Verdict
+from tersely.rewards.verify.verifier import Verifier
+
+
+class JudgedVerifier:
+    """A verifier with a judge behind it; `verify` as `Verifier.verify`, with the prompts as the judge's questions.
+
+    require_boxed, extra_keys: see `judge_guard`
+    """
+
+    ended: bool = False
+    """As `Verifier.ended`."""
+
+    def __init__(
+        self, verifier: Verifier, judge: Judge, *, require_boxed: bool = False, extra_keys: Iterable[str] = ()
+    ):
+        self.verifier, self.judge = verifier, judge
+        self.require_boxed, self.extra_keys = require_boxed, tuple(extra_keys)
+        self._counts: Counter[str] = Counter()
+
+    def __enter__(self) -> JudgedVerifier:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def verify(
+        self,
+        golds: Sequence[str],
+        responses: Sequence[str],
+        prompts: Sequence[str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Verdict]:
+        """One verdict a response, order kept."""
+        verdicts = self.verifier.verify(golds, responses, prompts, progress)
+        asked = []
+        for index, verdict in enumerate(verdicts):
+            if verdict.status == "right":
+                continue
+            self._counts["judge/rule_no"] += 1
+            if judge_guard(verdict.answer, self.require_boxed, responses[index], self.extra_keys) is not None:
+                self._counts["judge/guard_refused"] += 1
+            elif verdict.path == "restated":
+                self._counts["judge/restated"] += 1
+            else:
+                asked.append(index)
+        self._counts["judge/calls"] += len(asked)
+        questions = [
+            (
+                "" if prompts is None else prompts[index],
+                str(golds[index]),
+                verdicts[index].answer or "",
+                responses[index],
+            )
+            for index in asked
+        ]
+        for index, answer in zip(asked, self.judge.ask(questions), strict=True):
+            if answer is None:
+                self._counts["judge/invalid"] += 1
+                continue
+            self._counts["judge/rescued"] += answer
+            verdicts[index] = replace(verdicts[index], status="right" if answer else "wrong", path="judge")
+        return verdicts
+
+    def stats(self) -> dict[str, float]:
+        """The verifier's and the judge's counters, and the two shares to watch: rescued of the rule's no, and refused."""
+        no, calls = self._counts["judge/rule_no"], self._counts["judge/calls"]
+        return {
+            **self.verifier.stats(),
+            **self.judge.stats(),
+            **self._counts,
+            "judge/rescued_share": self._counts["judge/rescued"] / no if no else 0.0,
+            "judge/refused_per_call": self._counts["judge/guard_refused"] / calls if calls else 0.0,
+        }
+
+    def pids(self) -> list[int]:
+        return self.verifier.pids()
+
+    def close(self) -> None:
+        self.verifier.close()

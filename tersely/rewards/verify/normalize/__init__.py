@@ -1,0 +1,1 @@
+"""One spelling for what can be typed in many ways."""

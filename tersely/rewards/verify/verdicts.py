@@ -1,0 +1,19 @@
+"""Verdicts on the rows of a data set, whichever verifier gives them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from tersely.core.heartbeat import beat
+
+
+def verdicts_of(verifier: Any, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> list[Any]:
+    """One verdict a row, from its `answer`; a verifier that takes prompts, as a judge does, reads its `problem` too."""
+    golds, prompts = [row["answer"] for row in rows], [row["problem"] for row in rows]
+    takes = inspect.signature(verifier.verify).parameters
+    options: dict[str, Any] = {"progress": lambda decided: beat()} if "progress" in takes else {}
+    if "prompts" in takes:
+        options["prompts"] = prompts
+    return verifier.verify(golds, list(texts), **options)

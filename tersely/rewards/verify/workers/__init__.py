@@ -1,0 +1,1 @@
+"""The processes in which sympy runs, with a deadline for each answer."""

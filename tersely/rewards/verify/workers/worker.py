@@ -1,0 +1,118 @@
+"""The worker processes: a nursery that has math-verify loaded, and the workers it forks.
+
+Loading sympy costs more than a second, a fork of a process that has it a few milliseconds: so a worker that had to
+be killed is replaced at once. The nursery is a fresh interpreter (never a fork of the owner, whose threads and
+devices it must not inherit), has one thread, and owns its workers' process group: when the owner's socket closes, or
+the owner is gone, it kills the group and itself. Nobody outlives the owner, whatever killed it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+
+from tersely.rewards.verify.workers.wire import Buffer, pack, receive
+
+_WATCH_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+def nursery(arguments: str) -> None:
+    """Serve forks over the socket named in `arguments` (JSON: fd, memory, recycle, policy, parent)."""
+    options = json.loads(arguments)
+    os.setsid()
+    control = socket.socket(fileno=options["fd"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        from tersely.rewards.verify.compare.math_verify import Engine, warm_up
+
+        engine = Engine(options["policy"])
+        warm_up(engine)
+    except BaseException as error:
+        control.sendall(pack({"error": f"{type(error).__name__}: {error}"}))
+        os._exit(1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    control.sendall(pack({"ready": True}))
+    try:
+        while True:
+            readable, _, _ = select.select([control], [], [], _WATCH_SECONDS)
+            if os.getppid() != options["parent"]:
+                break
+            if not readable:
+                continue
+            data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+            if not data:
+                break
+            pid = os.fork()
+            if pid == 0:
+                control.close()
+                _work(socket.socket(fileno=descriptors[0]), engine, options)
+                os._exit(0)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            control.sendall(pack({"pid": pid}))
+    except OSError:
+        pass
+    finally:
+        os.killpg(0, signal.SIGKILL)
+
+
+def _work(connection: socket.socket, engine, options: dict) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _die_with_parent()
+    _limit_memory(options["memory"])
+    buffer = Buffer()
+    high_water = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + options["memory"] * 0.4
+    while True:
+        try:
+            message = receive(connection, buffer)
+            if message is None:
+                return
+            reply = _answer(engine, message["gold"], message["answer"])
+            full = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > high_water
+            if full and reply["status"] == "wrong":
+                # An allocation that failed deep inside is swallowed as "not equal": that is no verdict.
+                reply.update(status="undecided", path="memory")
+            reply["last"] = full or reply["path"] == "memory"
+            connection.sendall(pack(reply))
+            if reply["last"]:
+                return
+        except MemoryError:
+            os._exit(3)
+
+
+def _answer(engine, gold: str, answer: str) -> dict:
+    began = time.perf_counter()
+    try:
+        status, path = engine.compare(gold, answer)
+    except MemoryError:
+        status, path = "undecided", "memory"
+    except RecursionError:
+        status, path = "undecided", "recursion"
+    except Exception as error:
+        status, path = "undecided", f"error:{type(error).__name__}"
+    return {"status": status, "path": path, "seconds": time.perf_counter() - began}
+
+
+def _die_with_parent() -> None:
+    with contextlib.suppress(OSError, AttributeError):  # not Linux: the nursery's process group is what is left
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _limit_memory(limit: int) -> None:
+    for name in ("RLIMIT_AS", "RLIMIT_CORE"):
+        value = 0 if name == "RLIMIT_CORE" else limit
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            resource.setrlimit(getattr(resource, name), (value, value))
+
+
+if __name__ == "__main__":
+    nursery(sys.argv[1])

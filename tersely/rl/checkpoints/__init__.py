@@ -1,0 +1,1 @@
+"""Whole checkpoints: written, checked, resumed from, rolled back to."""

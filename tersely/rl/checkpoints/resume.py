@@ -1,0 +1,256 @@
+"""What a run may be resumed with: which changes of its recipe are free, which are reported, which are refused.
+
+    free       how the run is carried out, and what is tuned while it goes: learning rate, limits, logging, saving
+    refused    what makes it another run: model, data, seed, batch, slots; another number of ranks of what is sharded over them
+    reported   everything else: it changes results, so the run prints it
+
+Free and reported changes are recorded in `metrics.jsonl` with the step from which they hold. Two spellings of one value
+(`1e-4` and `0.0001`, `alp` and `{name: alp}`, a folder by another path, a default written out) are no change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tersely.core.errors import SpecError
+from tersely.core.paths import beside, expanded
+
+FREE = frozenset(
+    """
+    learning_rate max_grad_norm max_steps num_train_epochs deadline_seconds ddp_timeout micro_batch
+    planned_update gradient_checkpointing gradient_checkpointing_kwargs activation_checkpointing
+    activation_checkpointing_kwargs run_name project report_to
+    disable_tqdm log_completions num_completions_to_print push_to_hub eval_steps torch_empty_cache_steps env
+    preflight evaluation guards servers max_num_seqs max_rollbacks verifier.timeout verifier.memory_mb
+    verifier.workers verifier.cache verifier.recycle skip_memory_metrics ranks
+    """.split()  # noqa: SIM905
+)
+FREE_PREFIXES = ("logging_", "log_", "save_", "hub_", "vllm_", "dataloader_", "trackio_")
+REFUSED = frozenset(
+    """
+    model_name_or_path model_revision dataset seed group_size prompts_per_step updates_per_batch
+    num_iterations instruction system_prompt chat_template_kwargs plan sampling reward advantage policy filter
+    aggregate controllers stages beta loss_type optim shuffle_dataset
+    """.split()  # noqa: SIM905
+)
+IGNORED = frozenset({"run_dir", "method"})
+"""The folder is where the run was found; a method is recorded by its slots."""
+
+Change = tuple[Any, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run begins: from nothing, or from what its folder holds."""
+
+    resume: bool
+    changes: dict[str, Change] = field(default_factory=dict)
+    """key -> (value there, value now), of the recipe that the folder was made with."""
+
+    def lines(self) -> list[str]:
+        """What the user should know of the changes."""
+        return [
+            f"{'note' if is_free(key) else 'warning'}: {key} was {old!r} and is {new!r} from here on"
+            + ("" if is_free(key) else "; results before and after are not of one setting")
+            for key, (old, new) in self.changes.items()
+        ]
+
+    def event(self) -> dict[str, Any]:
+        """The line of `metrics.jsonl` that records them."""
+        changes = {key: {"from": old, "to": new, "free": is_free(key)} for key, (old, new) in self.changes.items()}
+        return {"event": "recipe_changed", "changes": changes}
+
+
+def is_free(key: str) -> bool:
+    return key in FREE or key.startswith(FREE_PREFIXES)
+
+
+def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Change]:
+    """The keys that mean something else in the second recipe, with both values as they were written.
+
+    Where one of them no longer parses (another version wrote it), both are compared as they are.
+    """
+    try:
+        old, new = canonical(before), canonical(after)
+    except (SpecError, TypeError, ValueError):
+        old, new = _plain(_compared(before)), _plain(_compared(after))
+    found = {}
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            found[key] = (_written(before, key), _written(after, key))
+    return found
+
+
+def refused(changes: Mapping[str, Change], staged: bool) -> dict[str, Change]:
+    """Those that make another run. A share of `max_steps` is a stage's length, so with stages it counts as one."""
+    return {key: value for key, value in changes.items() if key in REFUSED or (staged and key == "max_steps")}
+
+
+def canonical(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Comparable values by key, defaults left out. Raises `SpecError` for what is no recipe."""
+    import warnings
+
+    from trl import GRPOConfig
+
+    from tersely.algorithms.objective import SLOT_DEFAULTS
+    from tersely.rl.config import RunConfig, split_recipe
+
+    run, trl = split_recipe(_compared(recipe))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the run itself shows them
+        objective = run.objective()
+    defaults = {f.name: f.default for f in (*dataclasses.fields(GRPOConfig), *dataclasses.fields(RunConfig))}
+    values = {f.name: getattr(run, f.name) for f in dataclasses.fields(run)} | trl
+    values = {key: value for key, value in values.items() if value not in ({}, []) and value != defaults.get(key)}
+    found = {key: _plain(value) for key, value in values.items() if key not in IGNORED}
+    found |= {f"verifier.{key}": value for key, value in found.pop("verifier", {}).items()}
+    found["dataset"] = _dataset(run.dataset)
+    found["model_name_or_path"] = _place(str(run.model_name_or_path))
+    return found | {slot: _component(getattr(objective, slot)) for slot in SLOT_DEFAULTS}
+
+
+def _compared(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if value is not None and key not in IGNORED}
+
+
+def _component(part: Any) -> Any:
+    """What a component is: its class and its parameters."""
+    if isinstance(part, str):
+        return part
+    if isinstance(part, list | tuple):
+        return [_component(one) for one in part]
+    if hasattr(part, "terms"):
+        return [_component(part.terms), list(part.weights)]
+    if dataclasses.is_dataclass(part):
+        return repr(part)
+    kind = part if hasattr(part, "__qualname__") else type(part)
+    return [f"{kind.__module__}.{kind.__qualname__}", _plain(getattr(part, "__dict__", {}))]
+
+
+def _dataset(spec: Any) -> Any:
+    from tersely.data import parse_sources
+
+    sources = [dataclasses.asdict(source) for source in parse_sources(spec)]  # a ready-made entry is resolved
+    told = dict.fromkeys(("name", "about", "traps"))
+    return [_plain({**source, **told, "path": _place(str(source["path"]))}) for source in sources]
+
+
+def _place(name: str) -> str:
+    path = Path(expanded(name))
+    return str(path.resolve()) if path.exists() else name
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as numbers, however they were written."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _written(recipe: Mapping[str, Any], key: str) -> Any:
+    head, _, rest = key.partition(".")
+    value = recipe.get(head)
+    return value.get(rest) if rest and isinstance(value, Mapping) else value
+
+
+def begun(run_dir: Path) -> bool:
+    """Did a run in this folder get through a step, or leave a checkpoint or weights?"""
+    if any(run_dir.glob("**/checkpoint-*/tersely_manifest.json")) or (run_dir / "final").exists():
+        return True
+    metrics = run_dir / "metrics.jsonl"
+    for line in metrics.read_text().splitlines() if metrics.exists() else ():
+        try:
+            if json.loads(line).get("step", 0) >= 1:
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def require_folder(run_dir: str | Path) -> None:
+    """`SpecError` where there is no such folder to resume in."""
+    path = Path(run_dir)
+    if path.is_dir():
+        return
+    hint = f" {found}." if (found := beside(path)) else ""
+    raise SpecError(f"run_dir: got {str(path)!r}; nothing to resume there.{hint} Leave out --resume to start a run")
+
+
+def require_same_data(state: Mapping[str, Any], fingerprint: str, rows: int) -> None:
+    """`SpecError` where the checkpoint was made on other problems: its place in them means nothing any more."""
+    then = state.get("data")
+    if then and then["fingerprint"] != fingerprint:
+        raise SpecError(
+            f"dataset: got {rows} problems with fingerprint {fingerprint}; the checkpoint was made on {then['rows']} with "
+            f"{then['fingerprint']}, so its place in the data is lost. Restore the data, or start another run_dir from the "
+            "checkpoint with --model_name_or_path"
+        )
+
+
+def launch_facts(args: Any) -> dict[str, Any]:
+    """On how many ranks a checkpoint is saved, and what shards the optimizer over them ("" where each has all of it)."""
+    from accelerate import PartialState
+
+    kinds = {"deepspeed": getattr(args, "deepspeed", None), "fsdp": getattr(args, "fsdp", None)}
+    sharded = [k for k, on in kinds.items() if on or os.environ.get(f"ACCELERATE_USE_{k.upper()}") == "true"]
+    return {"ranks": PartialState().num_processes, "sharding": sharded[0] if sharded else ""}
+
+
+def changed_ranks(state: Mapping[str, Any], now: Mapping[str, Any], per_rank: str = "") -> dict[str, Change]:
+    """The number of ranks where it is another than the checkpoint's: rollouts, batches and updates are the same on any.
+
+    `SpecError` where that cannot be exact: for an optimizer in shards, and for `per_rank`, a key that counts for each rank.
+    """
+    then = state.get("launch") or now
+    change, kind = (then["ranks"], now["ranks"]), then["sharding"]
+    again = (
+        f"Resume on {change[0]} ranks{f' with {kind}' if kind else ''}, or start another run_dir from its weights with "
+    )
+    if kind != now["sharding"]:
+        raise SpecError(
+            f"launcher: got {now['sharding'] or 'plain data parallelism'}; the checkpoint was saved under "
+            f"{kind or 'plain data parallelism'}, and its optimizer state would be lost. {again}--model_name_or_path"
+        )
+    if change[0] == change[1]:
+        return {}
+    if kind or per_rank:
+        why = f"its optimizer is sharded over them by {kind}" if kind else f"{per_rank} counts for each of them"
+        raise SpecError(
+            f"ranks: got {change[1]}; the checkpoint was saved on {change[0]}, and {why}. {again}--model_name_or_path"
+        )
+    return {"ranks": change}
+
+
+def from_main(compute: Callable[[], T]) -> T:
+    """What the main process computes, on every rank. A `SpecError` there is raised on all of them."""
+    import torch
+
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return compute()
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    found: list[Any] = [None, None]
+    if PartialState().is_main_process:
+        try:
+            found = [compute(), None]
+        except SpecError as error:
+            found = [None, error]
+    value, refusal = broadcast_object_list(found)
+    if refusal is not None:
+        raise refusal
+    return value

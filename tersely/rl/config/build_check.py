@@ -1,0 +1,155 @@
+"""Builds what a run needs and no model: optimizer, schedule, reporters, verifier. What fails here would fail after loading."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from tersely.core.errors import SpecError, nearest
+from tersely.engines.activation_checkpointing import setting
+from tersely.rl.config.sections import check_loading, check_template_kwargs
+
+STEPS = 10
+"""Steps of the schedule that is tried."""
+
+
+def check_build(run: Any, args: Any) -> None:
+    """Raise `SpecError` for a setting that ends in an exception once the model is loaded. `args`: the run's GRPOConfig."""
+    if args.fp16 and args.device.type == "cpu":
+        raise SpecError("fp16 is true, and there is no GPU, which half precision needs; leave it out")
+    optimizer = _optimizer(args)
+    _schedule(args, optimizer)
+    _reporters(args)
+    _model_arguments(args)
+    with _said("verifier"):
+        from tersely.rewards.verify.build import make_verifier
+
+        make_verifier(run.verifier).close()
+    check_template_kwargs(args.chat_template_kwargs)
+    check_loading(run.model_name_or_path, args.model_init_kwargs)
+
+
+@contextmanager
+def _said(what: str) -> Iterator[None]:
+    """Whatever goes wrong inside, as one line that begins with `what`."""
+    try:
+        yield
+    except SpecError:
+        raise
+    except Exception as error:  # other people's code, given a user's values
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise SpecError(f"{what}: {text}") from error
+
+
+def _optimizer(args: Any) -> Any:
+    """The optimizer on a dummy parameter."""
+    import torch
+    from transformers import Trainer
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
+    told = f" with optim_args {args.optim_args!r}" if args.optim_args else ""
+    with _said(f"optim {getattr(args.optim, 'value', args.optim)}{told}"):
+        make, values = Trainer.get_optimizer_cls_and_kwargs(args, model)
+        if args.optim_args:
+            plain = copy.copy(args)
+            plain.optim_args = None
+            if repr(Trainer.get_optimizer_cls_and_kwargs(plain, model)[1]) == repr(values):
+                raise SpecError(
+                    f"optim_args is {args.optim_args!r}, which changes nothing in optim {args.optim}; leave it out"
+                )
+        if values.keys() & {"params", "model", "optimizer_dict"}:
+            return torch.optim.SGD(model.parameters(), lr=args.learning_rate)  # made of the real model's layers
+        return make(model.parameters(), **{"weight_decay": args.weight_decay, **values})
+
+
+def _schedule(args: Any, optimizer: Any) -> None:
+    """The learning rates of a short run."""
+    from transformers.optimization import get_scheduler
+
+    name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+    if name in ("reduce_lr_on_plateau", "greedy"):
+        raise SpecError(
+            f"lr_scheduler_type is {name!r}; it follows an evaluation loss, and there is none here. Use linear, cosine"
+        )
+    told = f" with lr_scheduler_kwargs {args.lr_scheduler_kwargs}" if args.lr_scheduler_kwargs else ""
+    with _said(f"lr_scheduler_type {name}{told}"):
+        steps = max(STEPS, args.max_steps)
+        scheduler = get_scheduler(
+            args.lr_scheduler_type,
+            optimizer=optimizer,
+            num_warmup_steps=args.get_warmup_steps(steps),
+            num_training_steps=steps,
+            scheduler_specific_kwargs=args.lr_scheduler_kwargs,
+        )
+        for rates in getattr(scheduler, "lr_lambdas", []):
+            for step in sorted({0, 1, steps // 2, steps - 1, steps}):
+                if not math.isfinite(factor := rates(step)) or factor < -1e-9:
+                    raise SpecError(
+                        f"lr_scheduler_type {name}{told}: the factor of the learning rate at step {step} is {factor}"
+                    )
+
+
+def _reporters(args: Any) -> None:
+    """Each service's callback, which looks for its package."""
+    from transformers.integrations import integration_utils
+
+    known: Mapping[str, Callable[[], Any]] = integration_utils.INTEGRATION_TO_CALLBACK
+    for name in args.report_to or []:
+        if name not in known:
+            raise SpecError(f"report_to is {name!r}; {nearest(str(name), [*known, 'none', 'all'])}")
+        with _said(f"report_to {name}"):
+            known[name]()
+
+
+def _model_arguments(args: Any) -> None:
+    """What goes to `from_pretrained` and to checkpointing, as far as it can be known."""
+    import torch
+
+    given = args.model_init_kwargs if isinstance(args.model_init_kwargs, Mapping) else {}
+    for key in ("dtype", "torch_dtype"):
+        name = given.get(key)
+        if name not in (None, "auto") and not isinstance(
+            getattr(torch, str(name).removeprefix("torch."), None), torch.dtype
+        ):
+            raise SpecError(
+                f"model_init_kwargs: {key} is {name!r}; {nearest(str(name), ('auto', 'bfloat16', 'float16', 'float32'))}"
+            )
+    attention = given.get("attn_implementation")
+    package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}.get(str(attention))
+    if package and find_spec(package) is None:
+        raise SpecError(
+            f"model_init_kwargs: attn_implementation is {attention!r}, and the package {package} is not installed; "
+            "use sdpa, or install it"
+        )
+    if isinstance(attention, str) and "/" not in attention:
+        from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+        valid = sorted({"eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()})
+        if attention not in valid and not package:
+            raise SpecError(f"model_init_kwargs: attn_implementation is {attention!r}; {nearest(attention, valid)}")
+    valid = [*list(inspect.signature(torch.utils.checkpoint.checkpoint).parameters)[2:-1], "use_reentrant"]
+    for key in setting(args, "gradient_checkpointing_kwargs") or {}:
+        if key not in (*valid, "preserve_rng_state", "context_fn", "determinism_check", "debug", "early_stop"):
+            raise SpecError(f"gradient_checkpointing_kwargs has no key {key!r}; {nearest(str(key), valid)}")
+    if args.use_liger_kernel and find_spec("liger_kernel") is None:
+        raise SpecError(
+            "use_liger_kernel is true, and the package liger_kernel is not installed; leave it out, or install it"
+        )
+    if (backend := args.torch_compile_backend) is not None:
+        from accelerate.utils import DynamoBackend
+
+        backends = [member.value.lower() for member in DynamoBackend]
+        if backend.lower() not in backends:
+            raise SpecError(f"torch_compile_backend is {backend!r}; {nearest(backend, backends)}")
+    if args.push_to_hub and not args.hub_token:
+        from huggingface_hub import get_token
+
+        if get_token() is None:
+            raise SpecError(
+                "push_to_hub is true, and there is no token for the hub; run `hf auth login`, or export HF_TOKEN"
+            )

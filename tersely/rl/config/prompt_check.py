@@ -1,0 +1,117 @@
+"""Checks of the prompts of a run before the model is loaded: the template, the length of each prompt, and one to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.data.load_report import DataCard, DataError
+from tersely.engines.chat import Prompting, all_prompt_ids, variable_warnings, with_instruction
+from tersely.engines.model_checks import check_template, check_vocabulary, model_config
+from tersely.rl.trained_prompting import trained_prompting
+
+AT_ONCE = 1024
+
+
+def check_prompts(
+    card: DataCard, dataset: Any, tokenizer: Any, run: Any, objective: Any, args: Any, tell: Callable | None = None
+) -> None:
+    """Measure every prompt, note the longest and the first in the card, and refuse those that leave no room.
+
+    Warnings go to `tell`.
+    Raises `SpecError` for a chat template that cannot be used, and for prompts that do not fit with the cap.
+    """
+    prompting = trained_prompting(run, args, objective.plan)
+    check_template(tokenizer, prompting.chat_template_kwargs, prompting.system_prompt)
+    if tell is not None:
+        for line in variable_warnings(tokenizer, prompting.chat_template_kwargs):
+            tell(f"warning: {line}")
+    lengths = prompt_lengths(tokenizer, dataset, prompting)
+    card.longest_prompt, card.prompt = max(lengths), prompting.text(tokenizer, dataset[0]["prompt"])
+    config = model_config(run.model_name_or_path, args.trust_remote_code)
+    check_vocabulary(run.model_name_or_path, tokenizer, config)
+    refuse_long(lengths, dataset, args, config)
+
+
+def prompt_lengths(tokenizer: Any, dataset: Any, prompting: Prompting) -> list[int]:
+    """Tokens of every prompt of a data set, template and the plan's fixed parts included."""
+    extra = len(tokenizer.encode(prompting.prefill, add_special_tokens=False)) if prompting.prefill else 0
+    lengths: list[int] = []
+    for start in range(0, len(dataset), AT_ONCE):
+        chats = dataset[start : start + AT_ONCE]["prompt"]
+        chats = [with_instruction(chat, prompting.plan_instruction) for chat in chats]
+        ids = all_prompt_ids(tokenizer, chats, prompting.chat_template_kwargs)
+        lengths += [len(one) + extra for one in ids]
+    return lengths
+
+
+def rooms(args: Any, config: Any) -> dict[str, int]:
+    """Limits on prompt and answer together, tokens."""
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    found = {"the model's context": context, "vllm_max_model_length": getattr(args, "vllm_max_model_length", None)}
+    return {name: room for name, room in found.items() if room is not None}
+
+
+def refuse_long(lengths: list[int], dataset: Any, args: Any, config: Any) -> None:
+    """`SpecError` where a prompt and the cap together exceed the model's context or vLLM's."""
+    cap = args.max_completion_length
+    for name, room in rooms(args, config).items():
+        long = [index for index, length in enumerate(lengths) if length + cap > room]
+        if long:
+            worst = max(long, key=lambda index: lengths[index])
+            fit = [len(dataset[i]["problem"]) for i, length in enumerate(lengths) if length + cap <= room]
+            fixes = [f"max_completion_length of at most {room - lengths[worst]}"] if room > lengths[worst] else []
+            if fit:
+                fixes.append(
+                    f"a filter on the problem's column such as {{problem: {{max_characters: {min(max(fit), 10**6)}}}}}"
+                )
+            raise SpecError(
+                f"dataset: {len(long)} of {len(lengths)} prompts are too long. The longest has {lengths[worst]} tokens; with "
+                f"max_completion_length {cap} it exceeds {name} of {room}. It begins "
+                f"{dataset[worst]['problem'][:60]!r}. Fix: {' or '.join(fixes) or 'shorter problems or another model'}"
+            )
+
+
+def example_prompt(run: Any, objective: Any, args: Any, tokens: bool = False) -> str:
+    """One whole prompt of a run, rendered, for a dry run: the first problem of a local source, `{problem}` of the hub's."""
+    from tersely.data.load import chat, own_instruction
+    from tersely.data.spec import parse_sources
+    from tersely.engines.model_folder import adapter_fault
+    from tersely.engines.models import load_tokenizer, model_location, model_place
+
+    place = model_place(run.model_name_or_path)
+    location = model_location(run.model_name_or_path)
+    if place.level == "fail" and (Path(location).exists() or adapter_fault(location)):
+        raise SpecError(f"model_name_or_path: {place.text}")
+    if place.level != "ok":
+        return f"prompt: not shown, {place.text}"
+    tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
+    prompting = trained_prompting(run, args, objective.plan)
+    check_template(tokenizer, prompting.chat_template_kwargs, prompting.system_prompt)
+    source = parse_sources(run.dataset)[0]
+    sentence = own_instruction(source) if run.instruction is None else run.instruction
+    messages = chat(first_problem(source, args.seed), sentence, run.system_prompt)
+    ids = prompting.ids(tokenizer, messages)
+    lines = [f"prompt ({len(ids)} tokens, first problem of {source.label}):", prompting.text(tokenizer, messages)]
+    return "\n".join([*lines, f"as tokens: {ids}"] if tokens else lines)
+
+
+def first_problem(source: Any, seed: int) -> str:
+    """The first usable problem of a procedural or local source; `{problem}` where it would have to be downloaded."""
+    from tersely.data.rows import Reader
+    from tersely.data.sources import read_rows
+
+    if not source.procedural and not Path(str(source.path)).exists():
+        return "{problem}"
+    reader = Reader(source)
+    for index, row in enumerate(read_rows(replace(source, limit=1) if source.procedural else source, seed)):
+        try:
+            return reader.read(row, f"dataset {source.label}, row {index}")[0]
+        except DataError:
+            raise
+        except ValueError:
+            continue
+    return "{problem}"

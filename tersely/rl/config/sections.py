@@ -1,0 +1,118 @@
+"""Checks of the recipe's mappings that others read: `env`, `model_init_kwargs`, `chat_template_kwargs`, `dataset`.
+
+A key that nothing reads, or a value of the wrong type, would end in an exception once the model is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from tersely.core.errors import SpecError, nearest, typed
+
+LOADING: dict[str, Any] = {
+    **dict.fromkeys(("dtype", "torch_dtype", "attn_implementation", "experts_implementation"), str),
+    **dict.fromkeys(("revision", "code_revision", "subfolder", "variant", "cache_dir"), str),
+    **dict.fromkeys(("trust_remote_code", "local_files_only", "force_download", "low_cpu_mem_usage"), bool),
+    **dict.fromkeys(("use_safetensors", "weights_only", "ignore_mismatched_sizes", "offload_buffers"), bool),
+    **dict.fromkeys(("device_map", "tp_plan"), str | dict),
+    **dict.fromkeys(("quantization_config", "max_memory", "proxies", "key_mapping", "config"), dict),
+    **dict.fromkeys(("offload_folder", "gguf_file"), str),
+    "tp_size": int,
+    "token": str | bool,
+    "use_kernels": bool,
+}
+"""Arguments of `from_pretrained` and their types. Any other key must be one of the model's config."""
+
+
+def check_env(env: Any) -> dict[str, str]:
+    """The recipe's environment variables as text; `SpecError` for what cannot be one."""
+    if env is None:
+        return {}
+    if not isinstance(env, Mapping):
+        raise SpecError(f"env is {env!r}; it must be a mapping, {{NAME: value}}")
+    for name, value in env.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise SpecError(f"env: got the name {name!r}; expected letters, digits and _ that begin with no digit")
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not (number or isinstance(value, str)) or "\0" in str(value):
+            raise SpecError(
+                f"env: {name} is {value!r}; it must be text or a number. Quote yes, no, on, off: YAML makes them true or false"
+            )
+    return {name: str(value) for name, value in env.items()}
+
+
+def export_env(recipe: Mapping[str, Any]) -> None:
+    """Set the recipe's variables where the environment does not have them."""
+    for name, value in check_env(recipe.get("env")).items():
+        os.environ.setdefault(name, value)
+
+
+def check_loading(name: str, given: Mapping[str, Any] | None) -> None:
+    """`model_init_kwargs`: arguments of `from_pretrained`, or keys of the model's config as far as that is on this disk."""
+    for key, value in (given or {}).items():
+        if key in LOADING:
+            if value is not None:
+                typed(value, LOADING[key], f"model_init_kwargs: {key}")
+            continue
+        config = _config_on_disk(name)
+        close = difflib.get_close_matches(str(key), LOADING, n=1, cutoff=0.8)
+        if not isinstance(key, str) or close or (config is not None and not hasattr(config, key)):
+            raise SpecError(
+                f"model_init_kwargs has no key {key!r}, and neither has the model's config; {nearest(str(key), LOADING)}"
+            )
+
+
+def _config_on_disk(name: str) -> Any:
+    """The model's config where it need not be downloaded."""
+    from tersely.engines.model_checks import model_config
+    from tersely.engines.models import model_place
+
+    return model_config(name) if model_place(name).level == "ok" else None
+
+
+def check_template_kwargs(given: Mapping[str, Any] | None) -> None:
+    """`chat_template_kwargs`: variables of a template; arguments of the function that renders it are set here."""
+    from transformers import PreTrainedTokenizerBase
+
+    taken = set(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters)
+    taken -= {"self", "kwargs", "tools", "documents"}
+    for key in given or {}:
+        if not isinstance(key, str) or not key.isidentifier():
+            raise SpecError(f"chat_template_kwargs: got the key {key!r}; expected the name of a template variable")
+        if key in taken:
+            raise SpecError(f"chat_template_kwargs: {key} is set here for every prompt; leave it out")
+
+
+def check_data(run: Any, seed: int) -> list[Any]:
+    """The sources of a run; those of its evaluation are checked too."""
+    if run.evaluation:
+        _check_sources(run.evaluation["dataset"], "evaluation: ", seed)
+    return _check_sources(run.dataset, "", seed)
+
+
+def _check_sources(spec: Any, where: str, seed: int) -> list[Any]:
+    """A data set's spec, as far as no file need be read: keys, tests, extractors, and the first item of made-up problems."""
+    from tersely.data import parse_sources
+    from tersely.data.filters import check_conditions, check_drops
+    from tersely.data.rows import Reader
+    from tersely.data.sources import read_rows
+
+    try:
+        sources = parse_sources(spec)
+        for source in sources:
+            label = f"dataset {source.label}"
+            check_conditions(source.filter, label)
+            check_drops(source.drop, label)
+            Reader(source)
+            if source.procedural:
+                next(iter(read_rows(replace(source, limit=1), seed)), None)
+    except SpecError as error:
+        raise SpecError(f"{where}{error}") from error
+    return sources

@@ -1,0 +1,77 @@
+"""Controllers in the loop: each is fed once an optimiser step with the step metrics that it names.
+
+The contract of a controller: a class variable `statistic`, the name of one step metric or a tuple of names;
+`update(*values) -> value`; `value`; `state_dict` and `load_state_dict`; and where its value acts, one of
+`apply(policy) -> policy` and `apply_reward(reward) -> reward`, which return copies (see `Objective.policy_in_force`).
+A metric recorded several times in a step (once a micro-batch) is fed as its mean; one that is recorded once a generation
+batch feeds its controller once a generation batch. A controller with `alarm`, text after an update that calls for it and
+None otherwise, sends the run back to a checkpoint (`rl/checkpoints/rollback.py`), one from a step at which its `good` was
+true.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import TrainerCallback
+
+from tersely.core.build import numbered, registry
+from tersely.core.errors import SpecError, nearest
+
+
+class ControllerFeed(TrainerCallback):
+    """Hears every recorded metric by `observe`, and feeds the controllers of `trainer.objective` at the step's end."""
+
+    def __init__(self, trainer: Any):
+        self.trainer = trainer
+        self.seen: dict[str, list[float]] = {}
+        self.known: set[str] = set()
+        self.good: dict[str, int] = {}
+        self.began = 0
+
+    def observe(self, name: str, value: float) -> None:
+        self.known.add(name)
+        self.seen.setdefault(name, []).append(float(value))
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.began = state.global_step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        means = {name: statistics.fmean(values) for name, values in self.seen.items()}
+        self.seen.clear()
+        controllers = self.trainer.objective.controllers
+        for name, controller in zip(controller_names(controllers), controllers, strict=True):
+            wanted = statistics_of(controller)
+            self._require(name, wanted)
+            if all(metric in means for metric in wanted):
+                self.trainer._record(f"controllers/{name}", float(controller.update(*(means[m] for m in wanted))))
+                if hasattr(controller, "alarm"):
+                    self._heed(name, controller, state.global_step)
+
+    def _heed(self, name: str, controller: Any, step: int) -> None:
+        if getattr(controller, "good", True):
+            self.good[name] = step
+        if controller.alarm:
+            self.trainer.rollback.ask(f"{name}: {controller.alarm}", good_until=self.good.get(name, self.began))
+
+    def _require(self, name: str, wanted: Sequence[str]) -> None:
+        for metric in wanted:
+            if metric not in self.known:
+                raise SpecError(
+                    f"controller {name} follows the step metric {metric!r}, which this run does not record; "
+                    f"{nearest(metric, sorted(self.known))}. A metric of a policy needs that policy in the policy slot"
+                )
+
+
+def statistics_of(controller: Any) -> tuple[str, ...]:
+    """The step metrics that a controller is fed with, in the order of `update`'s arguments."""
+    names = controller.statistic
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def controller_names(controllers: Sequence[Any]) -> list[str]:
+    """Registry names (the class's own name for one from outside), numbered where one stands twice."""
+    by_class = {cls: name for name, cls in registry("controller").items()}
+    return numbered([by_class.get(type(controller), type(controller).__name__) for controller in controllers])

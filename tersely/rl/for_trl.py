@@ -1,0 +1,290 @@
+"""Any reward of ours as an ordinary reward function of TRL, for users of plain `GRPOTrainer` or `trl grpo`.
+
+    GRPOTrainer(model, reward_funcs=for_trl({"name": "alp", "beta": 0.2, "normalizer": "max_length"}, tokenizer=tok,
+                max_completion_length=1024), args=..., train_dataset=rows with `prompt` and `answer`)
+
+TRL hands a reward function one rank's rows, and a group may straddle ranks: the facts of all rows are gathered here, the
+reward is computed on whole groups on every rank, and this rank's slice is returned.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from tersely.core.build import Spec, build
+from tersely.core.errors import SpecError, nearest
+from tersely.core.memory import PromptMemory
+from tersely.core.parse_completion import parse_completion
+from tersely.core.seeds import stable_id
+from tersely.core.types import COLUMN, Rollouts, columns_in
+from tersely.rewards.verify.verdicts import verdicts_of
+from tersely.rl.for_trl_scaling import calling_trainer, require_scale
+from tersely.rl.rollouts.record import RowFacts, counted, rollouts_from_facts, thinking_length
+
+TAIL = 200
+"""Characters of a text prompt that can hold what opens the assistant's turn."""
+
+
+def for_trl(spec: Spec, tokenizer: Any = None, **options: Any) -> TRLReward:
+    """The reward that `spec` describes, as a TRL reward function. `options` are those of `TRLReward`."""
+    return TRLReward(spec, tokenizer, **options)
+
+
+BUDGETED = ("l1_exact", "l1_max", "budgetthinker", "hbpo")
+"""Terms that compare the length with a budget which the prompt states."""
+
+
+HERE = ("length", "truncated", "thinking_length", "well_formed", "budget", "mode", "completion_text", "memory")
+"""Fields of `Rollouts` that a term may need."""
+
+
+class TRLReward:
+    """Callable as TRL calls a reward function; one object a run, for it holds what the terms learn.
+
+    tokenizer: has EOS and the chat template. Without it and without `stop_ids` no row counts as truncated.
+    max_completion_length: the cap, tokens, as in GRPOConfig; needed by the terms that read it.
+    ended: an answer counts only if its completion ended by itself, as in tersely's trainer; TRL tells by the last token.
+    answer_column: the dataset's column with the gold answer.
+    plan: the plan whose `parse` reads mode and budget from a completion (`arm`, `selfbudgeter`, `autothink`).
+    stop_ids: every token id that ends a completion; the tokenizer's EOS and pad by default, as TRL's own metrics have it.
+        A model whose generation config has further ones needs them here.
+    group_size: rollouts of a prompt; read from the runs of equal prompts by default.
+    verifier: an object with `verify(golds, texts)`; ours by default.
+
+    The columns `budget`, `mode` and `prompt_id` of the dataset are used where they exist. An undecided row has no reward
+    (None), and TRL gives it no advantage; beside other reward functions TRL counts it as 0 in their sum. A term that
+    learns does so at every call, also of an evaluation.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        tokenizer: Any = None,
+        *,
+        max_completion_length: int | None = None,
+        ended: bool = True,
+        answer_column: str = "answer",
+        plan: Spec | None = None,
+        stop_ids: Sequence[int] | None = None,
+        group_size: int | None = None,
+        verifier: Any = None,
+    ):
+        terms = list(spec) if isinstance(spec, list | tuple) else [spec]
+        self.reward = build("reward", terms)
+        missing = {need for need in self.reward.needs if need not in HERE and not need.startswith(COLUMN)}
+        self.columns = columns_in(self.reward.needs)
+        if missing:
+            raise SpecError(f"{', '.join(self.reward.names)} needs {', '.join(sorted(missing))}: use tersely's trainer")
+        self.__name__ = "+".join(self.reward.names)
+        self.tokenizer, self.cap, self.answer_column = tokenizer, max_completion_length, answer_column
+        self.parse = getattr(build("plan", plan), "parse", parse_completion) if plan else parse_completion
+        known = [getattr(tokenizer, name, None) for name in ("eos_token_id", "pad_token_id")]
+        self.stop_ids = set(known if stop_ids is None else stop_ids) - {None}
+        self.ended = ended
+        if ended and not self.stop_ids:
+            raise SpecError(
+                "for_trl: ended is True, and nothing tells which completions ended; pass tokenizer= or stop_ids=, or "
+                "ended=False to count the answers of truncated completions"
+            )
+        self.group_size = group_size
+        self.memory = PromptMemory()
+        self._verifier = verifier
+        self._warned = self._checked_scale = False
+
+    def __call__(
+        self, prompts: list, completions: list, completion_ids: list, trainer_state: Any = None, **columns: Any
+    ) -> list[float | None]:
+        facts = self._facts(prompts, completions, completion_ids, columns)
+        self._check_stops(completion_ids, facts)
+        everyone, first = gathered(facts)
+        if not self._checked_scale and (trainer := calling_trainer()) is not None:
+            require_scale(self.reward, str(trainer.scale_rewards))
+            self._checked_scale = True
+        budgeted = [name for name in self.reward.names if name in BUDGETED]
+        if budgeted and all(math.isnan(fact.budget) for fact in everyone):
+            raise SpecError(
+                f"reward {budgeted[0]} compares lengths with a budget, and no row has one: add a column `budget` to the "
+                "dataset, or take the one that with_plan(dataset, plan) returns"
+            )
+        size = self.group_size or group_size_of([fact.prompt_id for fact in everyone])
+        steps = max(getattr(trainer_state, "max_steps", 0) or 0, 1)
+        progress = min(getattr(trainer_state, "global_step", 0) / steps, 1.0)
+        rollouts = rollouts_from_facts(everyone, size, self.cap or 0, progress, self.memory)
+        if self.cap is None:
+            rollouts = WithoutCap(**vars(rollouts))
+        values = self.reward(rollouts)[first : first + len(facts)].tolist()
+        self.reward.update(rollouts)
+        self._log(columns.get("log_metric"), rollouts, everyone)
+        return [None if math.isnan(value) else value for value in values]
+
+    def _facts(self, prompts: list, completions: list, completion_ids: list, columns: dict) -> list[RowFacts]:
+        if self.answer_column not in columns:
+            names = ", ".join(key for key, value in columns.items() if isinstance(value, list))
+            raise SpecError(f"the dataset has no column {self.answer_column!r}; set answer_column to one of: {names}")
+        for name in self.columns:
+            if name not in columns:
+                there = [key for key, value in columns.items() if isinstance(value, list)]
+                raise SpecError(f"the dataset has no column {name!r}, which the reward needs; {nearest(name, there)}")
+        golds = [str(gold) for gold in columns[self.answer_column]]
+        texts = [text_of(completion) for completion in completions]
+        ids = columns.get("prompt_id") or [stable_id(json.dumps(p), g) for p, g in zip(prompts, golds, strict=True)]
+        budgets, modes = columns.get("budget") or [None] * len(ids), columns.get("mode") or [None] * len(ids)
+        rows = [{"answer": gold, "problem": problem_of(prompt)} for gold, prompt in zip(golds, prompts, strict=True)]
+        verdicts = verdicts_of(self.verifier, rows, texts)
+        facts = []
+        for i, (text, tokens, verdict) in enumerate(zip(texts, completion_ids, verdicts, strict=True)):
+            parsed = self.parse(self._tail(prompts[i]) + text)
+            budget = budgets[i] if budgets[i] is not None else parsed.budget
+            truncated = bool(self.stop_ids) and (not len(tokens) or int(tokens[-1]) not in self.stop_ids)
+            correct, status = counted(verdict, truncated, self.ended)
+            facts.append(
+                RowFacts(
+                    prompt_id=str(ids[i]),
+                    correct=correct,
+                    status=status,
+                    answer=verdict.answer,
+                    length=len(tokens),
+                    thinking_length=thinking_length([int(token) for token in tokens], self._end_of_thinking),
+                    truncated=truncated,
+                    well_formed=parsed.well_formed,
+                    budget=math.nan if budget is None else float(budget),
+                    mode=modes[i] if modes[i] is not None else parsed.mode,
+                    text=text,
+                    columns=json.dumps({name: columns[name][i] for name in self.columns}, default=str)
+                    if self.columns
+                    else "",
+                )
+            )
+        return facts
+
+    @cached_property
+    def verifier(self) -> Any:
+        if self._verifier is None:
+            from tersely.rewards import Verifier
+
+            self._verifier = Verifier()
+        return self._verifier
+
+    def close(self) -> None:
+        """End the verifier's processes."""
+        close = getattr(self._verifier, "close", None)
+        if close is not None:
+            close()
+
+    @cached_property
+    def _template_tail(self) -> str:
+        from tersely.rl.rollouts.rollout import Template
+
+        return Template.of(self.tokenizer).tail if getattr(self.tokenizer, "chat_template", None) else ""
+
+    @cached_property
+    def _end_of_thinking(self) -> tuple[int, ...]:
+        """The ids of `</think>`; empty without a tokenizer, and then all of a completion is thinking."""
+        encode = getattr(self.tokenizer, "encode", None)
+        return () if encode is None else tuple(encode("</think>", add_special_tokens=False))
+
+    def _tail(self, prompt: Any) -> str:
+        """What opened the assistant's turn."""
+        return prompt[-TAIL:] if isinstance(prompt, str) else self._template_tail
+
+    def _check_stops(self, completion_ids: list, facts: list[RowFacts]) -> None:
+        """Warn once of completions that end before the cap with a token that is not among the stop ids."""
+        early = [ids for ids, fact in zip(completion_ids, facts, strict=True) if fact.truncated and len(ids)]
+        unknown = sorted({int(ids[-1]) for ids in early if len(ids) < (self.cap or 0)})
+        if unknown and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"for_trl: completions end before max_completion_length = {self.cap} with token ids {unknown[:8]}, which are "
+                "not among stop_ids: they count as truncated. Pass every id that ends a completion as stop_ids=",
+                stacklevel=3,
+            )
+
+    def _log(self, log_metric: Any, rollouts: Rollouts, facts: Sequence[RowFacts]) -> None:
+        if log_metric is not None:
+            log_metric("verify/not_ended", sum(fact.status == "not_ended" for fact in facts) / len(facts))
+            decided = rollouts.decided
+            log_metric("verify/undecided", 1.0 - decided.double().mean().item())
+            if decided.any():
+                log_metric("verify/accuracy", rollouts.correct[decided].double().mean().item())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the terms learnt, for a checkpoint; equal on every rank."""
+        return {"memory": self.memory.state_dict(), "reward": self.reward.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.memory.load_state_dict(state["memory"])
+        self.reward.load_state_dict(state["reward"])
+
+
+class WithoutCap(Rollouts):
+    """Rollouts of a run whose cap was not stated: reading it is an error that says how to state it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "max_length":
+            raise SpecError("this reward reads the cap: pass for_trl(..., max_completion_length=) as in GRPOConfig")
+        return super().__getattribute__(name)
+
+
+def with_plan(dataset: Any, plan: Spec, *, answer_column: str = "answer", seed: int = 0) -> Any:
+    """The rows with the plan's instruction in their prompts, and the columns `budget` and `prompt_id`.
+
+    For plans that ask the same of every rollout of a group, prefill nothing and cap nothing (`l1`, `budgetthinker`):
+    plain TRL repeats one prompt for the whole group.
+    """
+    from tersely.engines.chat import with_instruction
+
+    component = build("plan", plan)
+
+    def planned(row: dict[str, Any]) -> dict[str, Any]:
+        prompt_id = str(row.get("prompt_id") or stable_id(json.dumps(row["prompt"]), str(row[answer_column])))
+        rows = component([prompt_id], 2, None, seed)
+        if rows[0] != rows[1] or rows[0].prefill or rows[0].max_new_tokens:
+            raise SpecError(f"plan {plan!r} prefills, caps or differs inside a group: it needs tersely's trainer")
+        text, asked = row["prompt"], rows[0].instruction
+        prompt = f"{text}\n{asked}" if isinstance(text, str) and asked else with_instruction(text, asked)
+        return {"prompt": prompt, "budget": rows[0].budget, "prompt_id": prompt_id}
+
+    return dataset.map(planned)
+
+
+def gathered(facts: list[RowFacts]) -> tuple[list[RowFacts], int]:
+    """The rows of every rank in global order, and where this rank's begin. The process group's timeout applies."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+        return facts, 0
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, [replace(fact, text="", problem="", gold="") for fact in facts])
+    rank = distributed.get_rank()
+    return [fact for part in parts for fact in part], sum(len(part) for part in parts[:rank])
+
+
+def group_size_of(prompt_ids: Sequence[str]) -> int:
+    """K, from the runs of equal ids: their greatest common divisor, for a prompt may follow itself."""
+    runs, last = [], None
+    for prompt_id in prompt_ids:
+        if prompt_id == last:
+            runs[-1] += 1
+        else:
+            runs.append(1)
+        last = prompt_id
+    return math.gcd(*runs)
+
+
+def problem_of(prompt: Any) -> str:
+    """What was asked: the prompt's text, or a chat's last message."""
+    return prompt if isinstance(prompt, str) else text_of(prompt[-1:])
+
+
+def text_of(completion: Any) -> str:
+    """The assistant's words: TRL gives text for text prompts, and a list of messages for chats."""
+    if isinstance(completion, str):
+        return completion
+    return "".join(str(message.get("content") or "") for message in completion)

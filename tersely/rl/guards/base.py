@@ -1,0 +1,91 @@
+"""What all guards share: an action, and the count of bad observations in a row."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from tersely.core.errors import SpecError, require_choice, require_range
+
+ACTIONS = ("warn", "stop", "roll_back")
+WHY_NOT = {
+    "warn": "nothing of use comes after it",
+    "roll_back": "going back to older weights does not mend it",
+}
+
+
+@dataclass
+class Guard:
+    """`name` is its key in the recipe; `actions` are those that make sense for it."""
+
+    name: ClassVar[str]
+    actions: ClassVar[tuple[str, ...]] = ACTIONS
+
+    action: str = "warn"
+
+    def __post_init__(self) -> None:
+        require_choice(f"guards.{self.name}.action", self.action, ACTIONS)
+        if self.action not in self.actions:
+            valid = " or ".join(self.actions)
+            raise SpecError(
+                f"guards.{self.name}.action is {self.action!r}; it must be {valid}: {WHY_NOT.get(self.action, '')}"
+            )
+
+
+@dataclass
+class Counting(Guard):
+    """Watches `statistics`, means over an optimiser step; a step that does not record one is no observation, nor is nan.
+
+    `seen(step, *values)` counts, and returns what to say once `patience` observations in a row were bad; again only after
+    one that was not. What it has seen is saved with the checkpoints.
+    """
+
+    statistics: ClassVar[tuple[str, ...]] = ()
+    mend: ClassVar[str] = ""
+
+    threshold: float = 1.0
+    patience: int = 1
+    """Bad observations in a row before anything happens."""
+    streak: int = field(init=False, default=0)
+    since: int = field(init=False, default=0)
+    """Step of the first bad one of the streak."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(f"guards.{self.name}.threshold", self.threshold, above=0)
+        require_range(f"guards.{self.name}.patience", self.patience, at_least=1)
+
+    def bad(self, *values: float) -> str | None:
+        """What is wrong with these values, as a clause; None where nothing is."""
+        raise NotImplementedError
+
+    def seen(self, step: int, *values: float) -> str | None:
+        """One observation of every statistic."""
+        if any(math.isnan(value) for value in values):
+            return None
+        wrong = self.bad(*values)
+        if wrong is None:
+            self.streak = 0
+            return None
+        self.since = step if self.streak == 0 else self.since
+        self.streak += 1
+        if self.streak != self.patience:
+            return None
+        how_often = f", {self.patience} times in a row" if self.patience > 1 else ""
+        return f"guard {self.name}: {wrong}{how_often}. {self.mend}"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"streak": self.streak, "since": self.since}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.streak, self.since = int(state["streak"]), int(state["since"])
+
+
+@dataclass
+class Share(Counting):
+    """A counting guard whose threshold is a share, from 0 to 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(f"guards.{self.name}.threshold", self.threshold, at_most=1)

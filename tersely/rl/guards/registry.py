@@ -1,0 +1,157 @@
+"""The guards, and the recipe's `guards:` section.
+
+guards:
+  length_collapse: {threshold: 0.2, patience: 5, action: roll_back}
+  repetition: false                # off; what is not named is on, at its defaults
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tersely.core.errors import SpecError, check_fields, nearest
+from tersely.rl.guards.accuracy import AccuracyLoss, HeldOutLoss
+from tersely.rl.guards.base import Counting, Guard, Share
+from tersely.rl.guards.hollow import HollowReward
+from tersely.rl.guards.relative import EntropyCollapse, EntropyExplosion, LengthCollapse, LengthExplosion, Unending
+
+
+@dataclass
+class ZeroSignal(Share):
+    """Groups that are all right or all wrong, by the raw verdict: nothing but the length terms speaks."""
+
+    name = "zero_signal"
+    statistics = ("groups/mixed", "groups/all_right", "groups/all_wrong", "efficiency/truncated")
+    mend = "Other problems, or a larger group_size; filter: mixed_groups with max_resample_rounds replaces them"
+
+    threshold: float = 0.9
+    """Share of groups."""
+    patience: int = 10
+
+    def bad(self, *values: float) -> str | None:
+        mixed, right, wrong, cut = values
+        if 1.0 - mixed < self.threshold:
+            return None
+        cause = "the problems are too easy" if right >= wrong else "the problems are too hard"
+        if wrong > right and cut > 0.5:
+            cause = f"{cut:.0%} of the completions are cut by max_completion_length"
+        return f"{1.0 - mixed:.0%} of the groups are all right ({right:.0%}) or all wrong ({wrong:.0%}): {cause}"
+
+
+@dataclass
+class TooMany(Share):
+    """A share that must not exceed its threshold."""
+
+    of: ClassVar[str]
+    """What the share is of, with its verb."""
+    cause: ClassVar[str] = ""
+
+    def bad(self, *values: float) -> str | None:
+        if values[0] <= self.threshold:
+            return None
+        return f"{values[0]:.0%} of the {self.of}, more than {self.threshold:.0%}{self.cause}"
+
+
+@dataclass
+class Undecided(TooMany):
+    """Verdicts that the verifier could not give."""
+
+    name, statistics, actions = "undecided", ("verify/undecided",), ("warn", "stop")
+    of, cause = "verdicts are undecided", ": the verifier times out, runs out of memory or crashes"
+    mend = "Raise verifier {timeout, memory_mb}, or look at the completions of this step"
+
+    threshold: float = 0.2
+    """Share of verdicts."""
+    action: str = "stop"
+
+
+@dataclass
+class Truncation(TooMany):
+    """Completions truncated at the cap, whatever their share was at the beginning."""
+
+    name, statistics, of = "truncation", ("efficiency/truncated",), "completions are truncated at the cap"
+    mend = "Raise max_completion_length, take easier problems, or look at the completions"
+
+    threshold: float = 0.5
+    """Share of completions."""
+    patience: int = 10
+
+
+@dataclass
+class Repetition(TooMany):
+    """Completions whose end repeats itself (see `tersely.rl.rollouts.repetition`)."""
+
+    name, statistics, of = "repetition", ("efficiency/repetitive",), "completions end in a loop"
+    mend = "Look at the completions; lower learning_rate, or punish what does not end by reward: soft_overlong"
+
+    threshold: float = 0.2
+    """Share of completions."""
+    patience: int = 3
+
+
+@dataclass
+class EngineGap(Counting):
+    """Log-probs of engine and trainer that differ; measured in `tersely.rl.guards.mismatch`, which knows the likely cause."""
+
+    name, actions = "engine_gap", ("warn", "stop")
+
+    threshold: float = 0.05
+    """Mean absolute difference, nats a token; a nan exceeds it too."""
+    action: str = "stop"
+
+
+@dataclass
+class NotFinite(Guard):
+    """A loss that is nan or infinite; checked behind every backward pass, before the optimiser steps."""
+
+    name, actions = "not_finite", ("stop", "roll_back")
+
+    action: str = "stop"
+
+
+GUARDS: dict[str, type[Guard]] = {
+    cls.name: cls
+    for cls in (
+        LengthCollapse,
+        LengthExplosion,
+        EntropyCollapse,
+        EntropyExplosion,
+        HollowReward,
+        AccuracyLoss,
+        HeldOutLoss,
+        ZeroSignal,
+        Undecided,
+        Truncation,
+        Unending,
+        Repetition,
+        EngineGap,
+        NotFinite,
+    )
+}
+ALWAYS_ON = ("engine_gap", "not_finite")
+"""Without them a run would go on on numbers that mean nothing."""
+
+
+def guards_of(section: Any) -> dict[str, Guard]:
+    """Every guard that is on, by name. `SpecError` for what cannot be meant."""
+    if not isinstance(section, Mapping):
+        raise SpecError(
+            f"guards is {section!r}; it must be a mapping of guards, such as {{repetition: {{action: stop}}}}"
+        )
+    for name, values in section.items():
+        if name not in GUARDS:
+            raise SpecError(f"there is no guard {name!r}; {nearest(str(name), GUARDS)}")
+        if values is False and name in ALWAYS_ON:
+            raise SpecError(f"guards.{name} is false; it cannot be turned off, only given another threshold or action")
+        if values is not False and not isinstance(values, Mapping):
+            raise SpecError(
+                f"guards.{name} is {values!r}; it must be false, or a mapping of threshold, patience, action"
+            )
+    on = {name: section.get(name, {}) for name in GUARDS}
+    return {
+        name: GUARDS[name](**check_fields(GUARDS[name], values, where=f"guards.{name}"))
+        for name, values in on.items()
+        if values is not False
+    }

@@ -1,0 +1,293 @@
+"""Evaluation while training: a few held-out problems at set steps, the best model by accuracy at a budget, a floor.
+
+The trainer's own engine draws the samples, each from a seed of its own that no step changes, so nothing that training draws
+is moved and two evaluations differ by the weights alone. Results are lines of metrics.jsonl (`eval/...`); what has to be known
+after a restart is read back from there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from tersely.core.errors import SpecError, check_fields, require_range
+from tersely.core.files import write_json
+from tersely.core.heartbeat import now
+from tersely.core.seeds import sample_seed
+from tersely.engines.base import GenerationRequest
+from tersely.rewards.verify.verdicts import verdicts_of
+from tersely.rl.recording.run_files import MetricsFile
+
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """The recipe's `evaluation:` section."""
+
+    every: int
+    """Optimiser steps between two evaluations; there is one before the first step and one after the last."""
+    dataset: Any
+    """A dataset spec, as for training; its problems should not be among those that are trained on."""
+    samples: int = 4
+    """A problem."""
+    temperature: float | None = None
+    """None is the training temperature; 0 decodes greedily."""
+    max_new_tokens: int | None = None
+    """None is max_completion_length."""
+    budget: int | None = None
+    """Tokens within which an answer counts for the best model and the floor; None is max_new_tokens. Under
+    `verifier: {ended: true}` an answer in a truncated completion does not count there."""
+    keep_best: bool = True
+    """Keep the weights of the best evaluation in run_dir/best."""
+    floor: float | None = None
+    """Stop the run when accuracy at the budget has been below this ..."""
+    patience: int = 1
+    """... so many evaluations in a row."""
+
+    def __post_init__(self) -> None:
+        for name in ("every", "samples", "max_new_tokens", "budget", "patience"):
+            require_range(f"evaluation.{name}", getattr(self, name), at_least=1, at_most=2**30)
+        require_range("evaluation.temperature", self.temperature, at_least=0, at_most=100)
+        require_range("evaluation.floor", self.floor, at_least=0, at_most=1)
+        if self.budget is not None and self.max_new_tokens is not None and self.budget > self.max_new_tokens:
+            raise SpecError(
+                f"evaluation.budget is {self.budget}; it must be at most max_new_tokens = {self.max_new_tokens}, which cuts "
+                "every sample"
+            )
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any]) -> EvaluationSpec | None:
+        """The checked section of a recipe; None for an empty one."""
+        return cls(**check_fields(cls, section, "evaluation")) if section else None
+
+
+class HeldOutEvaluation(TrainerCallback):
+    """`rows` have the columns of `load_problems`. `metrics` is the main process's file, None on other ranks."""
+
+    def __init__(self, spec: EvaluationSpec, trainer: Any, rows: Sequence[dict[str, Any]], metrics: MetricsFile | None):
+        if not len(rows):
+            raise SpecError("evaluation.dataset holds no problem; give it a split or a filter that leaves some")
+        self.spec, self.trainer, self.metrics = spec, trainer, metrics
+        self.rows = list(rows)
+        self.cap = spec.max_new_tokens or trainer.max_completion_length
+        self.budget = min(spec.budget or self.cap, self.cap)
+        self.best: tuple[float, int] | None = None  # (accuracy at the budget, step)
+        self.below = 0
+        self.evaluated: set[int] = set()
+        self.counted: list[
+            tuple[int, float, float]
+        ] = []  # (step, accuracy at the budget, accuracy by the run's contract)
+        self._stopped = False
+
+    # ---- when ----
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._remember(state.global_step)
+        if state.global_step == 0 and 0 not in self.evaluated:
+            self._evaluate(args, state, control)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        due = state.global_step % self.spec.every == 0 or state.global_step >= state.max_steps
+        if due and state.global_step not in self.evaluated:
+            self._evaluate(args, state, control)
+
+    def _remember(self, step: int) -> None:
+        """What earlier attempts measured up to this step; the main process tells the others."""
+        from accelerate.utils import broadcast_object_list
+
+        lines = read_evaluations(self.metrics, step) if self.metrics is not None else []
+        told: list[Any] = [lines]
+        broadcast_object_list(told)
+        for line in told[0]:
+            if line.get("event") == "roll_back":
+                self._forget(line["to_step"])
+            else:
+                self._note(line["step"], line["eval/accuracy_at_budget"], self._accuracy(line))
+        self.trainer.guards.held_out_before([(step, accuracy) for step, _, accuracy in self.counted])
+
+    def on_roll_back(self, args, state, control, to_step: int) -> None:
+        """What was measured after `to_step` was measured on weights that are given up: it counts for nothing, and the
+        weights that the run went back to are evaluated in its place."""
+        if not any(step > to_step for step in self.evaluated):
+            return
+        self._forget(to_step)
+        if self._stopped:
+            control.should_training_stop = self._stopped = False
+        self._evaluate(args, state, control)
+
+    def _forget(self, to_step: int) -> None:
+        kept = [line for line in self.counted if line[0] <= to_step]
+        lost_best = self.best is not None and self.best[1] > to_step  # its folder holds weights that were given up
+        best = None if lost_best else self.best
+        self.evaluated, self.below, self.counted = set(), 0, []
+        for line in kept:
+            self._note(*line)
+        self.best = best
+
+    def _note(self, step: int, at_budget: float, accuracy: float) -> bool:
+        """Count an evaluation; True where it is the best so far, ties going to the earlier one."""
+        self.evaluated.add(step)
+        self.counted.append((step, at_budget, accuracy))
+        low = self.spec.floor is not None and not at_budget >= self.spec.floor
+        self.below = self.below + 1 if low else 0
+        better = self.best is None or at_budget > self.best[0]
+        if better and not math.isnan(at_budget):
+            self.best = (at_budget, step)
+            return True
+        return False
+
+    def _accuracy(self, found: Mapping[str, float]) -> float:
+        """By the contract of the run: of completions that ended, where an answer counts in those alone."""
+        of_all = found.get("eval/accuracy", math.nan)
+        return found.get("eval/accuracy_ended", of_all) if self.trainer.grader.ended else of_all
+
+    # ---- what ----
+
+    def _evaluate(self, args, state, control) -> None:
+        began = time.perf_counter()
+        step = state.global_step
+        now(f"evaluating at step {step}")
+        found = self._measured(args.seed, step)
+        accuracy = self._accuracy(found)
+        best = self._note(step, found["eval/accuracy_at_budget"], accuracy)
+        self.trainer.guards.held_out(step, accuracy)
+        if best and self.spec.keep_best:
+            self._keep(args, step, found)
+        now(f"behind the evaluation at step {step}")
+        stop = self.below >= self.spec.patience
+        found["eval/seconds"] = time.perf_counter() - began
+        if self.metrics is not None:
+            self.metrics.write(step, {**found, "eval/best": float(best)})
+            print(line(step, state.max_steps, found, self.budget, best), flush=True)
+        if stop and self.spec.floor is not None:
+            control.should_training_stop = self._stopped = True
+            if self.metrics is not None:
+                print(
+                    f"stopped at step {step}: accuracy at {self.budget} tokens on the held-out problems has been below "
+                    f"evaluation.floor = {self.spec.floor:g} {self.below} times in a row; the best model, of step "
+                    f"{self.best[1] if self.best else '-'}, is in {Path(args.output_dir) / BEST}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+    def _measured(self, seed: int, step: int) -> dict[str, float]:
+        """Every rank draws its share; all of them get the same numbers."""
+        from accelerate.utils import gather_object
+
+        trainer = self.trainer
+        tasks = [(q, j) for q in range(len(self.rows)) for j in range(self.spec.samples)]
+        rank, ranks = trainer.accelerator.process_index, trainer.accelerator.num_processes
+        mine = tasks[rank::ranks] or tasks[:1]  # generating is collective: every rank has something to do
+        if trainer.engine.reports_logprobs and trainer._synced_step != step:
+            trainer.engine.sync_weights(trainer.model_wrapped, step)
+            trainer._synced_step = step
+        generations = trainer.engine.generate(
+            [self._request(q, j, seed) for q, j in mine], temperature=self._temperature()
+        )
+        texts = trainer._tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
+        verdicts = verdicts_of(trainer.grader.verifier, [self.rows[q] for q, _ in mine], texts)
+        facts = [
+            (q, j, verdict.correct, len(generation.token_ids), generation.finish == "length")
+            for (q, j), generation, verdict in zip(mine, generations, verdicts, strict=True)
+        ]
+        ended = trainer.grader.ended
+        return held_out_metrics(gather_object(facts), len(self.rows), self.spec.samples, self.budget, ended)
+
+    def _request(self, q: int, j: int, seed: int) -> GenerationRequest:
+        trainer, row = self.trainer, self.rows[q]
+        ids = trainer.prompting.ids(trainer._tokenizer, row["prompt"])
+        return GenerationRequest(tuple(ids), sample_seed(seed, 0, row["prompt_id"], j, salt="held-out"), self.cap)
+
+    def _temperature(self) -> float:
+        return self.trainer.temperature if self.spec.temperature is None else self.spec.temperature
+
+    def _keep(self, args: Any, step: int, found: dict[str, float]) -> None:
+        folder = Path(args.output_dir) / BEST
+        self.trainer.save_model(str(folder), _internal_call=True)  # otherwise it would go to the hub each time
+        if self.metrics is not None:
+            self.trainer._tokenizer.save_pretrained(str(folder))
+            write_json(folder / "best.json", {"step": step, "budget": self.budget, **found})
+
+
+def held_out_metrics(
+    facts: Sequence[tuple[int, int, float, int, bool]], problems: int, samples: int, budget: int, ended: bool = False
+) -> dict[str, float]:
+    """(problem, sample, correct, tokens, cut) of all ranks -> `eval/` metrics, by the definitions of the reports.
+
+    ended: at the budget, an answer counts only if its completion ended by itself.
+    """
+    import numpy as np
+
+    from tersely.eval import metrics, stats
+
+    correct, tokens, cut = (np.full((problems, samples), np.nan) for _ in range(3))
+    for q, j, right, length, truncated in facts:
+        correct[q, j], tokens[q, j], cut[q, j] = right, length, truncated
+    summary, correct_ended = metrics.token_summary(tokens, cut), metrics.where_ended(correct, cut)
+    within = correct_ended if ended else correct
+    return {
+        "eval/accuracy": metrics.mean_at_n(correct),
+        "eval/accuracy_ended": metrics.mean_at_n(correct_ended),
+        "eval/accuracy_se": stats.standard_error(correct),
+        "eval/accuracy_at_budget": float(metrics.accuracy_at_budget(within, tokens, [budget])[0]),
+        "eval/tokens_mean": summary["mean"],
+        "eval/tokens_p95": summary["p95"],
+        "eval/truncated": summary["truncated"],
+        "eval/undecided": metrics.undecided_rate(correct),
+        "eval/budget": float(budget),
+    }
+
+
+def read_evaluations(metrics: MetricsFile, step: int) -> list[dict[str, Any]]:
+    """Held-out evaluations and roll-backs of this stage up to its step `step`, as they happened; steps are the stage's."""
+    found: list[dict[str, Any]] = []
+    path = metrics.path
+    for text in path.read_text().splitlines() if path.exists() else ():
+        try:
+            row = json.loads(text)
+        except ValueError:
+            continue
+        if row.get("stage") != metrics.stage:
+            continue
+        row["step"] = row.get("step", math.inf) - metrics.first_step
+        if row["step"] > step:
+            continue
+        if row.get("event") == "roll_back":
+            found.append({**row, "to_step": row["to_step"] - metrics.first_step})
+        elif isinstance(row.get("eval/accuracy_at_budget"), float):
+            found = [one for one in found if one["step"] != row["step"] or one.get("event")] + [row]
+    return found
+
+
+def line(step: int, steps: int, found: Mapping[str, float], budget: int, best: bool) -> str:
+    """`eval 20/120  acc 0.812 (0.790 at 96)  tokens 61/141 (mean/p95)  trunc 0.4%  3.1 s  best`."""
+    return (
+        f"eval {step}/{steps}  acc {found['eval/accuracy']:.3f} ({found['eval/accuracy_at_budget']:.3f} at {budget})  "
+        f"tokens {found['eval/tokens_mean']:.0f}/{found['eval/tokens_p95']:.0f} (mean/p95)  "
+        f"trunc {found['eval/truncated']:.1%}  {found['eval/seconds']:.1f} s{'  best' if best else ''}"
+    )
+
+
+def held_out_evaluation(run: Any, trainer: Any, seed: int, metrics: MetricsFile | None) -> HeldOutEvaluation | None:
+    """The callback that a recipe asks for, or None. Problems that are trained on too are said so."""
+    from tersely.data import load_problems_with_card
+
+    spec = EvaluationSpec.of(run.evaluation)
+    if spec is None:
+        return None
+    data, _ = load_problems_with_card(
+        spec.dataset, seed=seed, instruction=run.instruction, system_prompt=run.system_prompt
+    )
+    shared = set(data["prompt_id"]) & set(trainer.train_dataset["prompt_id"])
+    if shared and metrics is not None:
+        print(f"warning: {len(shared)} of {len(data)} problems of evaluation.dataset are trained on too", flush=True)
+    return HeldOutEvaluation(spec, trainer, data.to_list(), metrics)

@@ -1,0 +1,1 @@
+"""From prompts to scored rollouts: prompts, requests, grading, resampling, the record of each row."""

@@ -1,0 +1,63 @@
+"""Verdicts beside the log-prob work: verification starts when completions arrive and is collected when needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from tersely.rewards.verify.verdicts import verdicts_of
+
+
+class Grader:
+    """One rank's verifier behind a thread. The heavy work is in the verifier's own processes."""
+
+    def __init__(self, verifier: Any):
+        self.verifier = verifier
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verify")
+        self._pending: Future | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Does an answer count only if its completion ended by itself? The recipe's `verifier: {ended: ...}`."""
+        return bool(getattr(self.verifier, "ended", False))
+
+    def start(self, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> None:
+        self._pending = self.submit(rows, texts)
+
+    def submit(self, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> Future:
+        """(verdicts, seconds) to come, beside what `start` and `result` keep."""
+        return self._thread.submit(self._verify, list(rows), list(texts))
+
+    def _verify(self, rows: list[dict[str, Any]], texts: list[str]) -> tuple[list[Any], float]:
+        began = time.perf_counter()
+        return verdicts_of(self.verifier, rows, texts), time.perf_counter() - began
+
+    def result(self) -> tuple[list[Any], float, float]:
+        """(verdicts, seconds of verifying, seconds waited for here)."""
+        if self._pending is None:
+            raise RuntimeError("no verification was started")
+        began = time.perf_counter()
+        verdicts, seconds = self._pending.result()
+        self._pending = None
+        return verdicts, seconds, time.perf_counter() - began
+
+    def settle(self, verdicts: list[Any], seconds: float) -> None:
+        """Put back what `result` gave, completed: the next `result` gives it again."""
+        done: Future = Future()
+        done.set_result((verdicts, seconds))
+        self._pending = done
+
+    def metrics(self) -> dict[str, float]:
+        """What the verifier counted since the start: its cache, its workers, its judge."""
+        stats: dict[str, float] = getattr(self.verifier, "stats", dict)()
+        named = {"verify/cache_hit_rate": "cache/hit_rate", "verify/restarts": "restarts"}
+        judged = {key: value for key, value in stats.items() if key.startswith("judge/")}
+        return {name: stats[key] for name, key in named.items() if key in stats} | judged
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        close = getattr(self.verifier, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,46 @@
+"""The order of prompts over a whole run, as one sampler: nothing replayed, nothing skipped after a resume.
+
+transformers reseeds nothing when it resumes in a later epoch, and TRL's sampler would start again with the first
+epoch's permutation. Here the permutation of epoch e depends on (seed, e) alone and the run is one long stream, so that
+skipping n batches lands where the killed run stood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Sampler
+
+from tersely.core.errors import SpecError
+
+
+class PromptStream(Sampler[int]):
+    """Row indices: each prompt `group_size` times, each generation batch `repeats` times, `batches` batches in all."""
+
+    def __init__(self, rows: int, prompts: int, group_size: int, repeats: int, batches: int, seed: int, shuffle: bool):
+        if rows < prompts:
+            raise SpecError(
+                f"the dataset has {rows} prompts and prompts_per_step is {prompts}; lower prompts_per_step or add data"
+            )
+        self.rows, self.prompts, self.group_size = rows, prompts, group_size
+        self.repeats, self.batches, self.seed, self.shuffle = repeats, batches, seed, shuffle
+
+    def batch(self, number: int) -> list[int]:
+        """The prompts of one generation batch. The rest of an epoch that fills no batch is left out."""
+        per_epoch = self.rows // self.prompts
+        epoch, place = divmod(number, per_epoch)
+        if not self.shuffle:
+            return list(range(place * self.prompts, (place + 1) * self.prompts))
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
+        order = torch.randperm(self.rows, generator=generator)
+        return order[place * self.prompts : (place + 1) * self.prompts].tolist()
+
+    def __iter__(self) -> Iterator[int]:
+        for number in range(self.batches):
+            rows = [index for index in self.batch(number) for _ in range(self.group_size)]
+            for _ in range(self.repeats):
+                yield from rows
+
+    def __len__(self) -> int:
+        return self.batches * self.repeats * self.prompts * self.group_size

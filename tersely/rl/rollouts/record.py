@@ -1,0 +1,198 @@
+"""From one rank's completions to whole groups: the facts of a row, gathered, become `Rollouts`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersely.algorithms.objective import Scores
+from tersely.core.build import numbered
+from tersely.core.memory import PromptMemory
+from tersely.core.types import RolloutPlan, Rollouts
+from tersely.rl.rollouts.repetition import repetitive
+
+
+@dataclass
+class RowFacts:
+    """What is known of one rollout once it was generated and verified. Small and picklable: it crosses ranks."""
+
+    prompt_id: str
+    correct: float
+    status: str
+    answer: str | None
+    length: int
+    thinking_length: int
+    truncated: bool
+    well_formed: bool
+    budget: float
+    mode: str | None
+    text: str = ""
+    problem: str = ""
+    gold: str = ""
+    level: str | None = None
+    plan: str = ""
+    repetitive: bool = False
+    columns: str = ""
+    """JSON of the data set's columns that a component asks for."""
+
+
+def row_facts(
+    row: dict,
+    plan: RolloutPlan,
+    parsed: Any,
+    verdict: Any,
+    *,
+    text: str,
+    tokens: Sequence[int],
+    thinking: int,
+    truncated: bool,
+    ended: bool = False,
+) -> RowFacts:
+    """The facts of one row. What the completion announced wins over what the plan said only where the plan is silent.
+
+    ended: an answer counts only if its completion ended by itself (see `counted`).
+    """
+    budget = plan.budget if plan.budget is not None else parsed.budget
+    correct, status = counted(verdict, truncated, ended)
+    return RowFacts(
+        prompt_id=row["prompt_id"],
+        correct=correct,
+        status=status,
+        answer=verdict.answer,
+        length=len(tokens),
+        thinking_length=thinking,
+        truncated=truncated,
+        well_formed=bool(parsed.well_formed),
+        budget=math.nan if budget is None else float(budget),
+        mode=plan.mode if plan.mode is not None else parsed.mode,
+        text=text,
+        problem=row["problem"],
+        gold=row["answer"],
+        level=row.get("level"),
+        plan=" | ".join(part for part in (plan.instruction, plan.prefill) if part),
+        repetitive=repetitive(text, tokens, ended=not truncated),
+        columns=row.get("columns", ""),
+    )
+
+
+def counted(verdict: Any, truncated: bool, ended: bool) -> tuple[float, str]:
+    """(correct, status). Under `ended` a correct answer in a truncated completion is incorrect, with status `not_ended`."""
+    if ended and truncated and verdict.correct == 1:
+        return 0.0, "not_ended"
+    return verdict.correct, verdict.status
+
+
+def thinking_length(token_ids: Sequence[int], end: Sequence[int]) -> int:
+    """Tokens up to and including the first end-of-thinking marker; all of them where it never comes."""
+    start, size, marker = 0, len(end), tuple(end)
+    while size:
+        try:  # thousands of tokens a row: `index` and not a loop over them
+            start = token_ids.index(marker[0], start)
+        except ValueError:
+            break
+        if tuple(token_ids[start : start + size]) == marker:
+            return start + size
+        start += 1
+    return len(token_ids)
+
+
+def rollouts_from_facts(
+    facts: Sequence[RowFacts],
+    group_size: int,
+    max_length: int,
+    progress: float,
+    memory: PromptMemory,
+    token_ids: Tensor | None = None,
+    entropy: Tensor | None = None,
+) -> Rollouts:
+    """Gathered facts, in global order, as tensors on the CPU."""
+    modes = [fact.mode for fact in facts if fact.mode is not None]
+    return Rollouts(
+        group_size=group_size,
+        prompt_id=[fact.prompt_id for fact in facts],
+        correct=torch.tensor([fact.correct for fact in facts], dtype=torch.float32),
+        length=torch.tensor([fact.length for fact in facts], dtype=torch.int64),
+        truncated=torch.tensor([fact.truncated for fact in facts], dtype=torch.bool),
+        max_length=max_length,
+        progress=progress,
+        thinking_length=torch.tensor([fact.thinking_length for fact in facts], dtype=torch.int64),
+        well_formed=torch.tensor([fact.well_formed for fact in facts], dtype=torch.bool),
+        budget=torch.tensor([fact.budget for fact in facts], dtype=torch.float32),
+        mode=modes if len(modes) == len(facts) else None,
+        token_ids=token_ids,
+        entropy=entropy,
+        completion_text=[fact.text for fact in facts],
+        columns=columns_of(facts),
+        memory=memory,
+    )
+
+
+def columns_of(facts: Sequence[RowFacts]) -> dict[str, list[Any]] | None:
+    """Name -> one value per row; None where no component asked for a column."""
+    if not facts or not facts[0].columns:
+        return None
+    rows = [json.loads(fact.columns) for fact in facts]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def group_metrics(rollouts: Rollouts, facts: Sequence[RowFacts], keep: Tensor) -> dict[str, float]:
+    """What a step's rollouts look like, from the raw verdicts and true lengths. Keys: groups/ efficiency/ verify/."""
+    right = (rollouts.correct == 1).view(-1, rollouts.group_size)
+    wrong = (rollouts.correct == 0).view(-1, rollouts.group_size)
+    length = rollouts.length.double()
+    mixed = right.any(1) & wrong.any(1)
+    decided = rollouts.decided
+    total = len(facts)
+    metrics = {
+        "verify/accuracy": _mean(rollouts.correct[decided].double()),
+        "verify/undecided": 1.0 - decided.double().mean().item(),
+        "verify/not_ended": sum(fact.status == "not_ended" for fact in facts) / total,
+        "verify/no_answer": sum(fact.status == "no_answer" for fact in facts) / total,
+        "groups/mixed": mixed.double().mean().item(),
+        "groups/all_right": (right.any(1) & ~wrong.any(1)).double().mean().item(),
+        "groups/all_wrong": (wrong.any(1) & ~right.any(1)).double().mean().item(),
+        "groups/kept": keep.double().mean().item(),
+        "efficiency/tokens_mean": length.mean().item(),
+        "efficiency/tokens_p95": length.quantile(0.95).item(),
+        "efficiency/cap_share": length.mean().item() / max(rollouts.max_length, 1),
+        "efficiency/tail_ratio": (length.max() / length.mean().clamp(min=1)).item(),
+        "efficiency/tokens_right": _mean(length[rollouts.correct == 1]),
+        "efficiency/tokens_wrong": _mean(length[rollouts.correct == 0]),
+        "efficiency/tokens_per_solved": (length.sum() / right.sum().clamp(min=1)).item() if right.any() else math.nan,
+        "efficiency/repetitive": sum(fact.repetitive for fact in facts) / total,
+        "efficiency/truncated": rollouts.truncated.double().mean().item(),
+        "efficiency/well_formed": sum(fact.well_formed for fact in facts) / total,
+    }
+    if rollouts.thinking_length is not None:
+        metrics["efficiency/thinking_tokens"] = rollouts.thinking_length.double().mean().item()
+    return metrics
+
+
+def _mean(values: Tensor) -> float:
+    return values.mean().item() if values.numel() else math.nan
+
+
+def completion_rows(facts: list[RowFacts], scores: Scores, names: Sequence[str], group_size: int) -> list[dict]:
+    """One record a rollout for the completions table: facts, each term before and after its weight, advantage."""
+    kept = scores.keep.repeat_interleave(group_size).tolist()
+    advantage = scores.advantage
+    if advantage.dim() == 2:  # the mean over the row's own tokens
+        advantage = advantage.sum(1) / torch.tensor([max(fact.length, 1) for fact in facts])
+    columns, weighted, names = scores.columns, scores.columns * scores.weights, numbered(names)
+    return [
+        {
+            **{name: value for name, value in vars(fact).items() if name != "columns" or value},
+            "reward": scores.reward[i].item(),
+            **{f"reward/{name}": columns[i, j].item() for j, name in enumerate(names)},
+            **{f"weighted/{name}": weighted[i, j].item() for j, name in enumerate(names)},
+            "advantage": advantage[i].item(),
+            "trained": kept[i],
+        }
+        for i, fact in enumerate(facts)
+    ]

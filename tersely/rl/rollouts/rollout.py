@@ -1,0 +1,137 @@
+"""One generation batch on one rank: from rows and plans to requests, and from generations to facts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tersely.core.seeds import sample_seed
+from tersely.core.types import RolloutPlan
+from tersely.engines.base import Generation, GenerationRequest
+from tersely.engines.chat import opened_by, with_instruction
+from tersely.rl.rollouts.record import RowFacts, row_facts, thinking_length
+
+
+@dataclass(frozen=True)
+class Template:
+    """What the chat template does at the start and the end of the assistant's turn."""
+
+    tail: str
+    """The text it opens the turn with, for example `<|im_start|>assistant\\n<think>\\n`."""
+    end_of_thinking: tuple[int, ...]
+    """The ids of `</think>`."""
+
+    @classmethod
+    def of(cls, tokenizer: Any, chat_template_kwargs: dict | None = None) -> Template:
+        messages = [{"role": "user", "content": "x"}]
+        kwargs = chat_template_kwargs or {}
+        closed = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=False, **kwargs)
+        opened = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **kwargs)
+        tail = opened[len(closed) :] if opened.startswith(closed) else opened
+        return cls(tail, tuple(tokenizer.encode("</think>", add_special_tokens=False)))
+
+    @property
+    def opens_thinking(self) -> bool:
+        return self.tail.rstrip().endswith("<think>")
+
+
+@dataclass
+class RolloutRound:
+    """The rows of this rank, in order, and what has become of them so far."""
+
+    rows: Sequence[dict[str, Any]]
+    plans: Sequence[RolloutPlan]
+    tokenizer: Any
+    template: Template
+    generations: list[Generation] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    prompt_ids: list[list[int]] = field(default_factory=list)
+    completion_ids: list[list[int]] = field(default_factory=list)
+
+    def messages(self) -> list[list[dict[str, str]]]:
+        """The chat of every row, with its plan's instruction at the end of the last user message."""
+        return [
+            with_instruction(row["prompt"], plan.instruction) for row, plan in zip(self.rows, self.plans, strict=True)
+        ]
+
+    def with_prefills(self, prompt_ids: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Prompt tokens followed by the prefill, where it is not trained on (then it belongs to the completion)."""
+        return [
+            list(ids) + ([] if plan.train_prefill else self._prefill(plan))
+            for ids, plan in zip(prompt_ids, self.plans, strict=True)
+        ]
+
+    def requests(
+        self, prompt_ids: Sequence[Sequence[int]], *, seed: int, step: int, first_row: int, group_size: int, cap: int
+    ) -> list[GenerationRequest]:
+        """One request a row. `first_row` is the row's place in the global batch, so that sample indices are global."""
+        return [
+            GenerationRequest(
+                prompt_ids=tuple(ids) + tuple(self._trained_prefill(plan)),
+                seed=sample_seed(seed, step, row["prompt_id"], (first_row + i) % group_size),
+                max_new_tokens=min(plan.max_new_tokens or cap, cap),
+            )
+            for i, (ids, row, plan) in enumerate(zip(prompt_ids, self.rows, self.plans, strict=True))
+        ]
+
+    def finish(self, generations: list[Generation]) -> None:
+        """Keep the generations; the text of a row is its prefill and what was sampled."""
+        self.generations = generations
+        # of an empty list transformers makes one empty text
+        ids = [generation.token_ids for generation in generations]
+        sampled = self.tokenizer.batch_decode(ids, skip_special_tokens=True) if ids else []
+        self.texts = [self._prefill_text(plan) + text for plan, text in zip(self.plans, sampled, strict=True)]
+
+    def trained_completions(self) -> list[list[int]]:
+        return [
+            self._trained_prefill(plan) + list(g.token_ids)
+            for plan, g in zip(self.plans, self.generations, strict=True)
+        ]
+
+    def sampler_logprobs(self) -> list[list[float]]:
+        """The engine's log-probs, nan on trained prefill tokens: those were not sampled."""
+        return [
+            [math.nan] * len(self._trained_prefill(plan)) + list(g.logprobs or ())
+            for plan, g in zip(self.plans, self.generations, strict=True)
+        ]
+
+    def facts(self, verdicts: Sequence[Any], parse: Callable[[str], Any], ended: bool = False) -> list[RowFacts]:
+        """`parse` reads the whole assistant's turn: what the template opened, the prefill, the completion.
+
+        ended: an answer counts only if its completion ended by itself.
+        """
+        return [
+            row_facts(
+                row,
+                plan,
+                parse(self.template.tail + text),
+                verdict,
+                text=text,
+                tokens=generation.token_ids,
+                thinking=self._thinking(plan, generation),
+                truncated=generation.finish == "length",
+                ended=ended,
+            )
+            for row, plan, generation, text, verdict in zip(
+                self.rows, self.plans, self.generations, self.texts, verdicts, strict=True
+            )
+        ]
+
+    def _thinking(self, plan: RolloutPlan, generation: Generation) -> int:
+        """Sampled tokens of thinking: none where the prefill closed it."""
+        if "</think>" in (plan.prefill or ""):
+            return 0
+        return thinking_length(generation.token_ids, self.template.end_of_thinking)
+
+    def _prefill_text(self, plan: RolloutPlan) -> str:
+        return opened_by(plan.prefill, self.template.tail)
+
+    def _prefill(self, plan: RolloutPlan) -> list[int]:
+        """The prefill's ids, tokenised alone so that they do not depend on the prompt."""
+        text = self._prefill_text(plan)
+        return self.tokenizer.encode(text, add_special_tokens=False) if text else []
+
+    def _trained_prefill(self, plan: RolloutPlan) -> list[int]:
+        return self._prefill(plan) if plan.train_prefill else []

@@ -1,0 +1,170 @@
+"""The cold start: a stage of supervised training on the model's own right answers, rewritten into a method's form.
+
+    - {name: warm, kind: sft, steps: 60, rewrite: selfbudgeter, prompts: 256, samples: 4, settings: {learning_rate: 1e-3}}
+
+Rollouts by our engines, one seed a sample; verified; kept if right and whole; rewritten (`rewrites.py`); stored in the
+stage's folder, so that a restart samples nothing again; then TRL's SFTTrainer. The loss is the mean over tokens of
+weight times negative log-prob, or that of an `sft_loss` component.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tersely.core.errors import SpecError
+from tersely.core.files import write_json
+from tersely.core.heartbeat import now
+from tersely.core.seeds import sample_seed
+from tersely.rewards.verify.verdicts import verdicts_of
+from tersely.rl.checkpoints.resume import Start, from_main
+from tersely.rl.sft.examples import Attempt, turn_ids
+from tersely.rl.sft.rewrites import build_rewrite
+from tersely.rl.sft.spec import ColdStart
+
+EXAMPLES, MEMORY = "examples.json", "memory.json"
+AT_ONCE = 4096
+"""Samples drawn in one go: enough to keep an engine busy, few enough that the watch hears of it in between."""
+
+
+def train_cold_start(stage: Any, previous: Any, run_dir: Path, start: Start) -> Any:
+    """Collect once, then train to `stage.final`. Returns the trainer.
+
+    Raises `SavedAndStopped` where it was asked to save and stop.
+    """
+    from accelerate import PartialState
+
+    from tersely.rl.checkpoints.save_on_signal import SaveOnSignal
+    from tersely.rl.sft.trainer import sft_trainer
+    from tersely.rl.stages import carried_state
+
+    spec = ColdStart.of(stage)
+    collected = stage.folder / EXAMPLES
+    if not from_main(lambda: start.resume and collected.is_file()):
+        _collect(stage, spec, previous)
+    PartialState().wait_for_everyone()
+    examples = json.loads(collected.read_text())
+    state = {"memory": json.loads((stage.folder / MEMORY).read_text())}
+    state["objective"] = carried_state(previous).get("objective") or {}
+    trainer, last = sft_trainer(stage, spec, examples, run_dir, start)
+    saver = SaveOnSignal()
+    trainer.add_callback(saver)
+    trainer.train(resume_from_checkpoint=last)
+    saver.raise_if_stopped(stage.folder)
+    trainer.save_final(stage.final, state)
+    return trainer
+
+
+def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
+    """Sample, verify, rewrite, store. Every rank takes its share of the prompts."""
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    from tersely.core.redact import export_hub_token
+    from tersely.data import load_problems
+    from tersely.engines.factory import make_engine
+    from tersely.engines.models import load_tokenizer, load_whole_model, own_engine
+    from tersely.rewards.verify.build import make_verifier
+    from tersely.rl.config import grpo_config, split_recipe, world_size
+    from tersely.rl.stages import carried_state
+
+    run, trl_values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
+    args = grpo_config(run, trl_values, run.objective(trl_values), world_size())
+    export_hub_token(args)
+    tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
+    rows = load_problems(run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt)
+    engine = make_engine(run, args, tokenizer)
+    if run.engine != "vllm":  # which has loaded the weights itself
+        model, _ = load_whole_model(run.model_name_or_path, args)
+        if engine is None:
+            engine = own_engine(model, tokenizer, args, rows_at_once=256)
+        else:
+            engine.sync_weights(model, 0)  # servers may hold those of another stage, or of another run
+    verifier = make_verifier(run.verifier)
+    ranks = PartialState()
+    mine = [row for i, row in enumerate(rows) if i % ranks.num_processes == ranks.process_index]
+    template = args.chat_template_kwargs or {}
+    sampler = Sampler(engine, tokenizer, verifier, args.seed, args.max_completion_length, template)
+    rewrite = build_rewrite(spec.rewrite, f"stage {stage.name}")
+    try:
+        share = [row for i, row in enumerate(mine) if i * ranks.num_processes + ranks.process_index < spec.prompts]
+        found = sampler.attempts(share, spec.samples, spec.temperature)
+        memory_field = getattr(rewrite, "memory_field", None)
+        greedy = sampler.attempts(mine, 1, 0.0) if memory_field else []
+    finally:
+        engine.close()
+        verifier.close()
+    count = lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+    written = [
+        {"prompt_id": row["prompt_id"], "prompt": row["prompt"], "kind": example.kind, "spans": example.spans}
+        for row, attempts in zip(share, found, strict=True)
+        if attempts
+        for example in rewrite(attempts, count)
+    ]
+    lengths = [(r["prompt_id"], a[0].length) for r, a in zip(mine, greedy, strict=bool(greedy)) if a]
+    written, lengths = gather_object(written), gather_object(lengths)
+    _store(stage, spec, written, lengths, memory_field, carried_state(previous).get("memory") or {})
+
+
+def _store(stage: Any, spec: ColdStart, written: list, lengths: list, memory_field: str | None, memory: dict) -> None:
+    from accelerate import PartialState
+
+    ranks = PartialState()
+    if len(written) < spec.batch_size * ranks.num_processes:
+        raise SpecError(
+            f"stage {stage.name}: {len(written)} examples came of {spec.prompts} prompts, fewer than one batch of "
+            f"{spec.batch_size * ranks.num_processes}; raise prompts or samples, or lower batch_size"
+        )
+    if not ranks.is_main_process:
+        return
+    for prompt_id, length in lengths:
+        memory.setdefault(prompt_id, {})[memory_field] = float(length)
+    stage.folder.mkdir(parents=True, exist_ok=True)
+    write_json(stage.folder / MEMORY, memory)
+    write_json(stage.folder / EXAMPLES, sorted(written, key=lambda e: (e["prompt_id"], e["kind"], e["spans"])))
+    print(f"{len(written)} examples of {len({e['prompt_id'] for e in written})} prompts", flush=True)
+
+
+@dataclass
+class Sampler:
+    """Right and whole attempts of a list of prompts."""
+
+    engine: Any
+    tokenizer: Any
+    verifier: Any
+    seed: int
+    cap: int
+    template: dict[str, Any] = field(default_factory=dict)
+    """chat_template_kwargs."""
+
+    def attempts(self, rows: list[dict[str, Any]], samples: int, temperature: float) -> list[list[Attempt]]:
+        """One list a row, in order; empty where no sample was right."""
+        found: list[list[Attempt]] = []
+        step = max(1, AT_ONCE // samples)
+        for first in range(0, len(rows), step):
+            now(f"cold start: sampling prompt {first + 1} of {len(rows)}")
+            found += self._attempts(rows[first : first + step], samples, temperature)
+        return found
+
+    def _attempts(self, rows: list[dict[str, Any]], samples: int, temperature: float) -> list[list[Attempt]]:
+        from tersely.engines.base import GenerationRequest
+        from tersely.rl.rollouts.rollout import Template
+
+        tail = Template.of(self.tokenizer, self.template).tail
+        requests, owners = [], []
+        for place, row in enumerate(rows):
+            ids = turn_ids(self.tokenizer, row["prompt"], self.template)
+            for j in range(samples):
+                seed = sample_seed(self.seed, 0, row["prompt_id"], j, salt="cold start")
+                requests.append(GenerationRequest(tuple(ids), seed, self.cap))
+                owners.append(place)
+        drawn = self.engine.generate(requests, temperature=temperature)
+        texts = self.tokenizer.batch_decode([g.token_ids for g in drawn], skip_special_tokens=True)
+        verdicts = verdicts_of(self.verifier, [rows[place] for place in owners], texts)
+        found: list[list[Attempt]] = [[] for _ in rows]
+        for place, generation, text, verdict in zip(owners, drawn, texts, verdicts, strict=True):
+            if verdict.correct == 1 and generation.finish == "eos":
+                found[place].append(Attempt(tail + text, text, len(generation.token_ids)))
+        return found

@@ -1,0 +1,132 @@
+"""What a cold start teaches: a model's own right answers, rewritten into the form that a method asks for.
+
+A rewrite is called with the right attempts of one prompt and returns examples: lists of spans, text and weight. The prompt
+is no span (it has weight 0), and the end of the turn is added by the caller. Parsers of the same forms: the plans of
+`tersely/algorithms/{selfbudgeter,arm}.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from tersely.algorithms.prompting import arm
+from tersely.core.errors import SpecError, check_fields, nearest, require_choice
+from tersely.core.parse_completion import thinking_part
+from tersely.eval.metrics.text import first_answer_position
+from tersely.rewards.verify.extract.boxes import last_box
+from tersely.rl.sft.examples import Attempt, Count, Example, Span
+from tersely.rl.sft.self_braking import SBT
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The answers as they are: rejection sampling. `keep: shortest` takes one a prompt."""
+
+    keep: Literal["all", "shortest"] = "all"
+    memory_field: ClassVar[str | None] = None
+
+    def __post_init__(self):
+        require_choice("rewrite plain.keep", self.keep, ("all", "shortest"))
+
+    def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
+        chosen = attempts if self.keep == "all" else [min(attempts, key=lambda a: a.length)]
+        return [Example("plain", [Span(attempt.text)]) for attempt in chosen]
+
+
+@dataclass(frozen=True)
+class SelfBudgeter:
+    """arXiv 2505.11274: the answer announces its own length, tags counted. The length of one greedy run, where it was
+    right, becomes the prompt's `budget_max`."""
+
+    memory_field: ClassVar[str | None] = "budget_max"
+
+    def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
+        return [Example("budget", self._spans(attempt, count)) for attempt in attempts]
+
+    def _spans(self, attempt: Attempt, count: Count) -> list[Span]:
+        budget = attempt.length
+        for _ in range(3):  # the number's own digits are tokens too
+            budget = attempt.length + count(f"<budget>{budget}</budget><solution>") + count("</solution>")
+        return [Span(f"<budget>{budget}</budget><solution>"), Span(attempt.text + "</solution>")]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """arXiv 2505.20258: every prompt in four formats. The long chain is the longest right attempt, the short one the
+    shortest up to the line that first states the answer, the code its equations up to there as assignments, the direct one
+    the answer alone. (The paper's formats were written by a larger model; these are the model's own, and code is left out
+    where a chain holds no equation.)
+    """
+
+    memory_field: ClassVar[str | None] = None
+
+    def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
+        ordered = sorted(attempts, key=lambda a: a.length)
+        thoughts = [thinking_part(a.turn) or "" for a in ordered]
+        worked = [thought.strip() for thought in thoughts if thought.strip()]
+        answer = ordered[0].text.rpartition("</think>")[2].strip()
+        bodies = {"direct": ""}
+        if worked:
+            short = until_stated(worked[0], last_box(answer) or answer)
+            bodies |= {"short_cot": short, "code": code(short), "long_cot": worked[-1]}
+        written = {mode: body for mode, body in bodies.items() if body or mode == "direct"}
+        return [Example(mode, [Span(_formatted(mode, body, answer))]) for mode, body in written.items()]
+
+
+def _formatted(mode: str, body: str, answer: str) -> str:
+    part = f"<{arm.TAGS[mode]}>\n{body}\n</{arm.TAGS[mode]}>\n" if mode != "direct" else ""
+    return f"{part}<ANSWER>\n{answer}\n</ANSWER>"
+
+
+def until_stated(thought: str, answer: str) -> str:
+    """The thought up to the end of the line that first states the answer; all of it where none does."""
+    end = first_answer_position(thought, answer)
+    return thought if end is None else thought[:end] + thought[end:].partition("\n")[0]
+
+
+def code(thought: str) -> str:
+    """The chain's equations, each once, as assignments with their value in a comment; empty where there is none."""
+    found = re.findall(r"(\d+(?: [-+*/] \d+)+) = (-?\d+)", thought)
+    return "\n".join(f"x = {left} # {right}" for left, right in dict.fromkeys(found))
+
+
+@dataclass(frozen=True)
+class Thinkless:
+    """arXiv 2505.13379: a control token first, `<short>` before the shortest right attempt without its thought's marks,
+    `<think>` before the longest. (The paper's answers were written by two other models; these are the model's own.) For chat
+    templates that do not open `<think>` themselves."""
+
+    memory_field: ClassVar[str | None] = None
+
+    def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
+        ordered = sorted(attempts, key=lambda a: a.length)
+        if ordered[0].turn.removesuffix(ordered[0].text).rstrip().endswith("<think>"):
+            raise SpecError(
+                "rewrite thinkless: the chat template opens <think>, so that no completion can begin with <short>; take a "
+                "template that leaves the turn open"
+            )
+        short = ordered[0].text.replace("<think>", "").replace("</think>", "").strip()
+        long = ordered[-1].text if ordered[-1].text.startswith("<think>") else f"<think>\n{ordered[-1].text}"
+        return [Example("short", [Span("<short>", exempt=True), Span(f"\n{short}")]), Example("think", [Span(long)])]
+
+
+REWRITES: dict[str, type] = {
+    "arm": Arm,
+    "plain": Plain,
+    "sbt": SBT,
+    "selfbudgeter": SelfBudgeter,
+    "thinkless": Thinkless,
+}
+
+
+def build_rewrite(spec: object, where: str) -> Callable[[Sequence[Attempt], Count], list[Example]]:
+    """A rewrite from its name, or a mapping with `name` and parameters."""
+    values = dict(spec) if isinstance(spec, dict) else {"name": spec}
+    name = str(values.pop("name", ""))
+    if name not in REWRITES:
+        raise SpecError(f"{where}: rewrite is {name!r}; {nearest(name, REWRITES)}")
+    cls = REWRITES[name]
+    return cls(**check_fields(cls, values, where=f"{where}: rewrite {name}"))

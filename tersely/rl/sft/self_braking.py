@@ -1,0 +1,84 @@
+"""Self-Braking Tuning as a rewrite: a model's own traces, cut where re-checking stops paying, ended by a braking sentence.
+
+Paper: arXiv 2505.14604; metrics and cuts are in `self_braking_formulas.py`. Where the paper asks a language model for the
+step in which the answer first stands, the statements of the attempt's own, right answer are looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from tersely.core.errors import SpecError, require_choice, require_range
+from tersely.eval.metrics.text import first_answer_position
+from tersely.rewards.verify.extract.boxes import last_box
+from tersely.rl.sft import self_braking_formulas as formulas
+from tersely.rl.sft.examples import Attempt, Count, Example, Span
+
+
+@dataclass(frozen=True)
+class SBT:
+    form: Literal["exact", "dynamic"] = "exact"
+    order: Literal["kept_masked_brake", "kept_brake_masked"] = "kept_masked_brake"
+    """`kept_brake_masked` is the paper's text; the default lets the model see redundancy begin, and teaches it to stop."""
+    beta: float = 0.1
+    tau1: float = 0.2
+    tau2: float = 0.25
+    separator: str = "\n\n"
+    """What parts two steps; the rule of blank lines is from secondary sources: verify."""
+    memory_field: ClassVar[str | None] = None
+
+    def __post_init__(self):
+        require_choice("rewrite sbt.form", self.form, ("exact", "dynamic"))
+        require_choice("rewrite sbt.order", self.order, ("kept_masked_brake", "kept_brake_masked"))
+        require_range("rewrite sbt.beta", self.beta, at_least=0, at_most=1)
+        require_range("rewrite sbt.tau1", self.tau1, at_least=0)
+        require_range("rewrite sbt.tau2", self.tau2, at_least=self.tau1)
+        if not self.separator:
+            raise SpecError("rewrite sbt.separator is ''; it must be the text between two steps")
+
+    def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
+        """An example a trace; traces whose answer is never stated in the thought are left out."""
+        found = [self._example(attempt, count) for attempt in attempts]
+        return [example for example in found if example is not None]
+
+    def _example(self, attempt: Attempt, count: Count) -> Example | None:
+        thought, closed, rest = attempt.text.partition("</think>")
+        answer = last_box(rest) or rest.strip()
+        steps = thought.rstrip().split(self.separator)
+        stating = [i for i, step in enumerate(steps, start=1) if first_answer_position(step, answer) is not None]
+        if not closed or not answer or not stating:
+            return None
+        markers = {marker: count(marker) for marker in formulas.MARKERS}
+        ratio = formulas.overthinking_marker_ratio(thought, count(thought), markers)
+        efficiency = stating[0] / len(steps)
+        if formulas.overthink_score(ratio, efficiency, self.beta) <= formulas.OVERTHINKING:
+            return Example("whole", [Span(attempt.text)])
+        kept, masked, brake = self._cut(steps, stating, markers, count)
+        if not brake:
+            return Example("whole", [Span(attempt.text)])
+        sentence = formulas.BRAKE_EXACT if self.form == "exact" else formulas.BRAKE_DYNAMIC
+        parts = [Span(masked, 0.0)] if masked else []
+        told = [Span(f"\n\n{sentence}", exempt=True)]
+        middle = parts + told if self.order == "kept_masked_brake" else told + parts
+        end = [Span("\n</think>\n\n", exempt=True), Span(rest.lstrip("\n"))]
+        return Example("cut", [Span(self.separator.join(steps[:kept])), *middle, *end])
+
+    def _cut(
+        self, steps: list[str], stating: list[int], markers: dict[str, int], count: Count
+    ) -> tuple[int, str, bool]:
+        """(steps kept, masked text, whether it was cut)."""
+        if self.form == "exact":
+            kept, brake = formulas.exact_cut(stating, len(steps))
+            third = steps[kept : stating[2]] if len(stating) > 2 else []
+            return kept, self._behind([formulas.first_sentences(self.separator.join(third))] if third else []), brake
+        tokens = [count(step) for step in steps]
+        marked = [
+            sum(markers[m] * n for m, n in formulas.count_markers(step, formulas.MARKERS).items()) for step in steps
+        ]
+        kept, masked, brake = formulas.dynamic_cut(stating[0], tokens, marked, self.beta, self.tau1, self.tau2)
+        return kept, self._behind(steps[kept:masked]), brake
+
+    def _behind(self, steps: list[str]) -> str:
+        return self.separator + self.separator.join(steps) if steps else ""

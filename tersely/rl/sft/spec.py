@@ -1,0 +1,88 @@
+"""What a recipe says of a cold start."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from tersely.core.errors import SpecError, check_fields, require_range
+from tersely.rl.config.field_values import field_value
+from tersely.rl.sft.rewrites import build_rewrite
+from tersely.rl.trl.unused_fields import LEFT_OUT, NEVER_READ
+
+SET_HERE = {
+    "max_steps": "steps",
+    "num_train_epochs": "steps",
+    "per_device_train_batch_size": "batch_size",
+    "output_dir": "run_dir",
+    "model_init_kwargs": "model_init_kwargs of the recipe",
+    **dict.fromkeys(("max_length", "remove_unused_columns", "dataset_kwargs"), "nothing"),
+}
+"""Fields of SFTConfig that a stage states under other names."""
+
+
+UNREAD = (
+    *("packing", "packing_strategy", "padding_free", "eval_packing", "dataset_num_proc", "dataset_text_field"),
+    *("assistant_only_loss", "completion_only_loss", "chat_template_path", "eos_token", "pad_token", "loss_type"),
+    *("shuffle_dataset", "truncation_mode", "pad_to_multiple_of"),
+)
+"""Fields of SFTConfig that prepare a data set or choose a loss; the examples are prepared here."""
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """What a stage of kind `sft` says beside name and steps."""
+
+    rewrite: Any = "plain"
+    prompts: int = 256
+    """How many of the dataset's prompts are sampled, from the first."""
+    samples: int = 4
+    """A prompt."""
+    temperature: float = 1.0
+    batch_size: int = 16
+    """Examples a step on each rank."""
+    sft_loss: Any = None
+    """A component of `SFT_LOSSES`; null for the weighted mean over tokens."""
+    settings: dict = field(default_factory=dict)
+    """Fields of TRL's SFTConfig by their names."""
+
+    def __post_init__(self):
+        for name in ("prompts", "samples", "batch_size"):
+            require_range(f"cold start {name}", getattr(self, name), at_least=1, at_most=2**30)
+        require_range("cold start temperature", self.temperature, above=0, at_most=100)
+
+    @classmethod
+    def of(cls, stage: Any) -> ColdStart:
+        """The checked keys of a stage."""
+        from trl import SFTConfig
+
+        from tersely.core.build import build
+
+        where = f"stage {stage.name}"
+        spec = cls(**check_fields(cls, stage.recipe["cold_start"], where=where))
+        build_rewrite(spec.rewrite, where)
+        if spec.sft_loss is not None:
+            build("sft_loss", spec.sft_loss)
+        hints = typing.get_type_hints(SFTConfig)
+        known = sorted({f.name for f in dataclasses.fields(SFTConfig) if f.init} - SET_HERE.keys() - {*UNREAD})
+        values = {}
+        for key, value in spec.settings.items():
+            if key in SET_HERE:
+                raise SpecError(f"{where}: settings: {key} is set here; state {SET_HERE[key]} instead")
+            if key in UNREAD or key in LEFT_OUT or key in NEVER_READ:
+                raise SpecError(f"{where}: settings: {key} is TRL's, and nothing here reads it; leave it out")
+            if key not in known:
+                close = difflib.get_close_matches(str(key), known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else "the keys are TRL's, of SFTConfig"
+                raise SpecError(f"{where}: settings has no key {key!r}; {hint}")
+            try:
+                values[key] = field_value(key, value, hints[key])
+            except SpecError as error:
+                raise SpecError(f"{where}: settings: {error}") from error
+        return dataclasses.replace(spec, settings=values)
+
+    def table(self) -> str:
+        return "\n".join(f"{name:>18} {value!s:>8}" for name, value in vars(self).items() if name != "settings")

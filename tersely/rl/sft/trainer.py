@@ -1,0 +1,195 @@
+"""TRL's SFTTrainer with a weight a token, in an order that is exact under resume, with sealed checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from tersely.algorithms.sft_losses.talr import mean_row_losses
+from tersely.core.build import build
+from tersely.engines.activation_checkpointing import by_installed_names
+from tersely.rl.checkpoints import manifest
+from tersely.rl.checkpoints.resume import Start, changed_ranks, from_main, launch_facts
+from tersely.rl.checkpoints.save import Sealing
+from tersely.rl.guards.loss import check_loss
+from tersely.rl.recording.callbacks import Phases, RunFiles
+from tersely.rl.rollouts.prompt_sampler import PromptStream
+from tersely.rl.sft.examples import tokens_and_weights
+from tersely.rl.sft.spec import ColdStart
+from tersely.rl.trained_prompting import trained_prompting
+
+COLUMNS = ("input_ids", "weights", "exempt")
+
+
+class ColdStartTrainer(Sealing, SFTTrainer):
+    """`sft_loss(nll, entropy, mask) -> (weights, loss)`, or None for the examples' own weights.
+
+    Log-probs and entropies come from TRL's fused head, so that the logits of a batch are never laid out.
+    """
+
+    _step: tuple[Tensor, Tensor] | None = None
+    """(mean losses of the step's rows, sum of its weights), for a loss with `reads_step`."""
+
+    def __init__(self, *, sft_loss: Any = None, **arguments: Any):
+        self.sft_loss = sft_loss
+        super().__init__(**arguments)
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if getattr(self.sft_loss, "reads_step", False):
+            self._step = self._look_ahead(batches)
+        return batches, items
+
+    def _look_ahead(self, batches: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+        """`_step`, over the micro-batches and ranks of an optimiser step: one forward pass more."""
+        parts = []
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for inputs in map(self._prepare_inputs, batches):
+                outputs = self._outputs(self.model_wrapped, inputs)
+                parts.append((-outputs.log_probs, outputs.label_mask, inputs["exempt"][:, 1:]))
+        own = [mean for nll, valid, _ in parts for mean in mean_row_losses(nll, valid).tolist()]
+        means = torch.tensor(gather_object(own), device=self.args.device)
+        weight = sum(
+            self.sft_loss(nll, None, valid, exempt=exempt, row_means=means)[0].sum() for nll, valid, exempt in parts
+        )
+        return means, self.accelerator.reduce(weight, reduction="sum")
+
+    def _outputs(self, model: Any, inputs: dict[str, Any]) -> Any:
+        """`log_probs`, `entropy` and `label_mask`, all (B, T - 1)."""
+        named = {name: inputs[name] for name in ("input_ids", "attention_mask", "labels")}
+        return model(**named, fused_lm_head=True)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = self._outputs(model, inputs)
+        weights, exempt = inputs["weights"][:, 1:], inputs["exempt"][:, 1:]
+        loss = self._loss(outputs, weights, num_items_in_batch, exempt)
+        return (loss, outputs) if return_outputs else loss
+
+    def _loss(self, outputs: Any, weights: Tensor, items: Any, exempt: Tensor) -> Tensor:
+        """The sum over this micro-batch, divided by the tokens of the whole step."""
+        nll, valid = -outputs.log_probs, outputs.label_mask
+        count = valid.sum() if items is None else torch.as_tensor(items)
+        if self.sft_loss is not None:
+            more: dict[str, Any] = {"exempt": exempt} if getattr(self.sft_loss, "reads_exempt", False) else {}
+            if self._step is not None:
+                more["row_means"] = self._step[0]
+            weights, _ = self.sft_loss(nll, outputs.entropy.detach(), valid, **more)
+            if hasattr(self.sft_loss, "kept_count"):
+                count = torch.as_tensor(self.sft_loss.kept_count(int(count)))
+            if self._step is not None and self.sft_loss.normalize:
+                count = self._step[1]
+        ranks = self.accelerator.num_processes if items is not None and self.args.average_tokens_across_devices else 1
+        return torch.where(valid, weights * nll, 0.0).sum() / count.clamp(min=1e-30).to(nll.device) * ranks
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        check_loss(loss, self.state.global_step)
+        return loss
+
+    def _get_train_sampler(self, dataset=None):
+        batch = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        prompts = batch * self.accelerator.num_processes
+        return PromptStream(len(self.train_dataset), prompts, 1, 1, self.args.max_steps, self.args.seed, shuffle=True)
+
+    def save_final(self, folder: Path, state: dict[str, Any]) -> None:
+        self.save_model(str(folder))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.processing_class.save_pretrained(str(folder))
+            manifest.seal(folder, self.state.global_step, state)
+        self.accelerator.wait_for_everyone()
+
+
+class Line(TrainerCallback):
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_world_process_zero and logs and "loss" in logs:
+            print(f"step {state.global_step}/{state.max_steps}  sft loss {logs['loss']:.4f}", flush=True)
+
+
+def sft_trainer(
+    stage: Any, spec: ColdStart, examples: list[dict], run_dir: Path, start: Start
+) -> tuple[ColdStartTrainer, str | None]:
+    """The trainer over the stored examples, and the checkpoint to go on from."""
+    from datasets import Dataset
+
+    from tersely.engines.models import load_model
+    from tersely.rl.config import split_recipe
+
+    run, trl_values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
+    args = sft_config(stage, spec, trl_values)
+    model, tokenizer = load_model(run.model_name_or_path, args)
+    template = trl_values.get("chat_template_kwargs")
+    rows = [tokens_and_weights(tokenizer, example["prompt"], example["spans"], template) for example in examples]
+    last, passed_over = from_main(lambda: manifest.latest_whole(stage.folder)) if start.resume else (None, [])
+    if last:
+        changed_ranks(manifest.component_state(last), launch_facts(args), f"batch_size of stage {stage.name}")
+    trainer = ColdStartTrainer(
+        sft_loss=None if spec.sft_loss is None else build("sft_loss", spec.sft_loss),
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_list([dict(zip(COLUMNS, row, strict=True)) for row in rows]),
+        processing_class=tokenizer,
+        data_collator=lambda rows: collate(rows, tokenizer.pad_token_id),
+    )
+    trainer.prompting = replace(trained_prompting(run, args), chat_template_kwargs=dict(template or {}))
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    trainer.add_callback(Line())
+    trainer.add_callback(Phases())
+    if trainer.accelerator.is_main_process:
+        for line in (*passed_over, *([f"going on from {last.name}"] if last else [])):
+            print(line, flush=True)
+        step = int(last.name.rpartition("-")[2]) if last else 0
+        files = RunFiles(run_dir, trainer, step, stage.name, stage.first_step)
+        if start.changes:
+            files.metrics.write(step, start.event())
+        trainer.add_callback(files)
+    return trainer, str(last) if last else None
+
+
+CHECKPOINTING: tuple[str, ...] = ("gradient_checkpointing", "activation_checkpointing")
+
+
+def sft_config(stage: Any, spec: ColdStart, trl_values: dict[str, Any]) -> SFTConfig:
+    """The stage's settings over what the run says of the machine."""
+    values: dict[str, Any] = {
+        "logging_steps": 1,
+        "save_steps": 50,
+        "save_total_limit": 3,
+        "report_to": "none",
+        "bf16": torch.cuda.is_available(),
+        "use_cpu": not torch.cuda.is_available(),
+        **{key: trl_values[key] for key in ("seed", "save_steps", "max_grad_norm", "bf16") if key in trl_values},
+        **spec.settings,
+        "max_steps": stage.steps,
+        "per_device_train_batch_size": spec.batch_size,
+        "output_dir": str(stage.folder),
+        "remove_unused_columns": False,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "max_length": None,
+    }
+    names = {field.name for field in fields(SFTConfig)}
+    own: dict[str, Any] = {key: trl_values[key] for key in CHECKPOINTING if key in trl_values}
+    stated = by_installed_names(own or {"gradient_checkpointing": True}, names)
+    return SFTConfig(**{**stated, **by_installed_names(values, names)})
+
+
+def collate(rows: list[dict], pad: int) -> dict[str, Tensor]:
+    """Right-padded ids, mask, labels (-100 where the weight is 0), weights and exempt tokens."""
+    longest = max(len(row["input_ids"]) for row in rows)
+    ids = torch.full((len(rows), longest), pad)
+    weights, mask = torch.zeros(len(rows), longest), torch.zeros(len(rows), longest, dtype=torch.long)
+    exempt = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        size = len(row["input_ids"])
+        ids[i, :size], mask[i, :size] = torch.tensor(row["input_ids"]), 1
+        weights[i, :size], exempt[i, :size] = torch.tensor(row["weights"]), torch.tensor(row["exempt"])
+    labels = ids.masked_fill(weights == 0, -100)
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "weights": weights, "exempt": exempt}

@@ -1,8 +1,0 @@
-"""TRL's GRPO trainer, imported without the vLLM that TRL would import beside it: our engines import theirs when asked for."""
-
-from tersely.rl.vllm_process import hidden_from_trl
-
-with hidden_from_trl():
-    from trl import GRPOTrainer
-
-__all__ = ["GRPOTrainer"]

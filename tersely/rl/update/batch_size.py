@@ -1,0 +1,99 @@
+"""Batch arithmetic: stated once by the user, everything else derived, and shown.
+
+rows = prompts_per_step * group_size            one generation batch, over all ranks
+rows per rank = rows / ranks
+micro-batches per rank = rows per rank / micro_batch        (TRL's steps_per_generation)
+accumulation = micro-batches per rank / updates_per_batch   (gradient_accumulation_steps)
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tersely.core.errors import SpecError
+
+PLANNED_WORLD_SIZE = "TERSELY_WORLD_SIZE"
+"""Environment variable: the ranks that a launcher planned the batch for."""
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    prompts_per_step: int
+    group_size: int
+    micro_batch: int
+    updates_per_batch: int = 1
+    ranks: int = 1
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise SpecError(f"{name} is {value}; it must be at least 1")
+        if self.group_size < 2:
+            raise SpecError(f"group_size is {self.group_size}; an advantage needs at least 2 rollouts of a prompt")
+        if self.rows % self.ranks:
+            raise SpecError(
+                f"prompts_per_step * group_size = {self.prompts_per_step} * {self.group_size} = {self.rows} rows do not "
+                f"divide over {self.ranks} ranks; make it a multiple of {self.ranks}"
+            )
+        if self.rows_per_rank % self.micro_batch:
+            raise SpecError(
+                f"micro_batch is {self.micro_batch}; it must divide the {self.rows_per_rank} rows of a rank: "
+                f"{_divisors(self.rows_per_rank)}"
+            )
+        if self.micro_batches % self.updates_per_batch:
+            raise SpecError(
+                f"updates_per_batch is {self.updates_per_batch}; it must divide the {self.micro_batches} micro-batches "
+                f"of a rank: {_divisors(self.micro_batches)} (a smaller micro_batch gives more)"
+            )
+
+    @property
+    def rows(self) -> int:
+        return self.prompts_per_step * self.group_size
+
+    @property
+    def rows_per_rank(self) -> int:
+        return self.rows // self.ranks
+
+    @property
+    def micro_batches(self) -> int:
+        return self.rows_per_rank // self.micro_batch
+
+    @property
+    def accumulation(self) -> int:
+        return self.micro_batches // self.updates_per_batch
+
+    def trl_arguments(self) -> dict[str, int]:
+        """The same numbers under the names of TRL's GRPOConfig."""
+        return {
+            "num_generations": self.group_size,
+            "per_device_train_batch_size": self.micro_batch,
+            "gradient_accumulation_steps": self.accumulation,
+            "steps_per_generation": self.micro_batches,
+        }
+
+    def table(self) -> list[tuple[str, int, str]]:
+        """(name, value, where it comes from), in reading order."""
+        return [
+            ("prompts_per_step", self.prompts_per_step, "stated"),
+            ("group_size", self.group_size, "stated"),
+            ("micro_batch", self.micro_batch, "stated: rows of one forward pass on one rank"),
+            ("updates_per_batch", self.updates_per_batch, "stated: optimiser steps per generation batch"),
+            ("ranks", self.ranks, "from the launcher"),
+            ("rows", self.rows, "prompts_per_step * group_size"),
+            ("rows_per_rank", self.rows_per_rank, "rows / ranks"),
+            ("micro_batches", self.micro_batches, "rows_per_rank / micro_batch"),
+            ("accumulation", self.accumulation, "micro_batches / updates_per_batch"),
+        ]
+
+
+def updates_of_a_batch(args: Any) -> int:
+    """Optimiser steps that one generation batch makes, by a GRPOConfig; 1 where nothing is generated (an SFTConfig)."""
+    generated = getattr(args, "steps_per_generation", None)
+    if generated is None:
+        return 1
+    return max(1, generated * args.num_iterations // args.gradient_accumulation_steps)
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)

@@ -1,0 +1,266 @@
+"""The planned update: micro-batches that cost what their tokens cost.
+
+TRL shuffles the rows of a generation batch, cuts them into micro-batches of equal row counts and pads every one to the
+longest row of all. Here the rows that train are dealt evenly to the optimiser steps of a generation batch (`windows_of`), by
+(run seed, step, global row), so that the number of ranks changes no step. A step in which no row trains, on any rank, is
+skipped (`tersely.rl.update.empty_update`). Inside each step's rows:
+
+    rows without any signal are left out (advantage 0 everywhere, or masked, under a policy that is 0 there)
+    the others are sorted by length and cut where padding is least; no micro-batch costs more padded tokens than the
+        largest of TRL's, so that peak memory is no higher
+    every rank has as many micro-batches as the busiest; the missing ones are a row without loss
+    what is left of the accumulation steps is skipped, on every rank alike
+
+The loss of an optimiser step is a sum over tokens divided by counts of the whole batch, so no cut changes it. A policy
+whose loss depends on who shares the micro-batch (see `core/loss_probe.py`) keeps TRL's cut, unless `planned_update: always`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
+
+from tersely.algorithms.loss_probe import depends_on_cut, silent_without_advantage
+from tersely.algorithms.losses.wrapper import policy_chain
+from tersely.core.seeds import sample_seed
+from tersely.rl.config import TRL_LOSSES, RunConfig
+
+START_COST = 256
+"""tokens; what beginning one more micro-batch is worth, so that a batch of short rows is not cut to slivers."""
+
+
+def why_not(planned: bool | str, policy: Any, *, trl_loss: bool = False, aux_loss: bool = False) -> str | None:
+    """Why the update keeps TRL's cut; None where it is planned."""
+    if planned is False:
+        return "planned_update is false"
+    if trl_loss:
+        return "TRL's own loss takes means over the micro-batch"
+    if aux_loss:
+        return "the router's auxiliary loss is a mean over the micro-batch"
+    if planned != "always" and depends_on_cut(policy):
+        return (
+            f"the statistics of policy {type(policy).__name__} are those of the micro-batch, so its size and cut are part "
+            "of the method; `planned_update: always` plans it all the same"
+        )
+    return None
+
+
+def notice(run: RunConfig, trl_values: dict[str, Any], policy: Any) -> str | None:
+    """What to say before a run that asked for a planned update and does not get it."""
+    reason = why_not(run.planned_update, policy, trl_loss=trl_values.get("loss_type") in TRL_LOSSES)
+    return None if run.planned_update is False or reason is None else f"the update is not planned: {reason}"
+
+
+def cut(completion: Sequence[int], prompt: Sequence[int], budget: int, at_most: int) -> list[list[int]]:
+    """Row numbers of each micro-batch, longest rows first.
+
+    Lengths in tokens. The cut of the sorted rows with the least padded tokens (a micro-batch more counts as `START_COST`),
+    none above `budget` padded tokens unless one row alone is, and no more than `at_most` of them.
+    """
+    if not completion:
+        return []
+    order = np.argsort(-np.asarray(completion), kind="stable")
+    lengths, prompts = np.asarray(completion)[order], np.asarray(prompt)[order]
+    start_cost = float(START_COST)
+    while True:
+        starts = _cheapest(lengths, prompts, budget, start_cost)
+        if len(starts) <= at_most or start_cost > 1e12:
+            ends = [*starts[1:], len(order)]
+            return [order[a:b].tolist() for a, b in zip(starts, ends, strict=True)]
+        start_cost *= 2
+
+
+def _cheapest(lengths: np.ndarray, prompts: np.ndarray, budget: int, start_cost: float) -> list[int]:
+    """Where each part of the sorted rows begins, by dynamic programming over the ends.
+
+    A part that is longer at either end has more padded tokens, so one that is above the budget is not looked at again.
+    """
+    count, first = len(lengths), 0
+    best, came = np.zeros(count + 1), np.zeros(count + 1, dtype=int)
+    for end in range(1, count + 1):
+        widest = np.maximum.accumulate(prompts[first:end][::-1])[::-1]
+        tokens = np.arange(end - first, 0, -1) * (lengths[first:end] + widest)
+        above = int(np.searchsorted(-tokens, -budget))
+        first = min(first + above, end - 1)
+        total = best[first:end] + tokens[first - end :] + start_cost
+        came[end] = first + int(total.argmin())
+        best[end] = total[came[end] - first]
+    starts, end = [], count
+    while end:
+        end = int(came[end])
+        starts.append(end)
+    return starts[::-1]
+
+
+def take(batch: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
+    """These rows of a generation batch; what has no row dimension is kept."""
+    count = batch["completion_ids"].shape[0]
+    index = torch.tensor(list(rows), device=batch["completion_ids"].device)
+
+    def rows_of(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value[index] if value.dim() and value.shape[0] == count else value
+        return [value[i] for i in rows] if isinstance(value, list) and len(value) == count else value
+
+    return {key: rows_of(value) for key, value in batch.items()}
+
+
+def without_loss(batch: dict[str, Any]) -> dict[str, Any]:
+    """The shortest row, masked: a micro-batch that takes part in every collective and adds nothing."""
+    row = take(batch, [int(batch["completion_mask"].sum(1).argmin())])
+    return row | {key: torch.zeros_like(row[key]) for key in ("train_mask", "advantages")} | {"spare": True}
+
+
+def windows_of(trains: Sequence[bool], windows: int, seed: int) -> list[int]:
+    """The update window of each row of a whole generation batch.
+
+    Of every `windows` adjacent rows one goes to each window, so that windows are equally large on any number of ranks.
+    Those that train go to the windows with the fewest so far, ties by `seed`: their numbers differ by at most one.
+    """
+    rows = np.asarray(trains, dtype=bool)
+    order = np.random.default_rng(seed).permuted(np.tile(np.arange(windows), (len(rows) // windows, 1)), axis=1)
+    counts, found = np.zeros(windows, dtype=int), np.empty(len(rows), dtype=int)
+    for number, shuffled in enumerate(order):
+        block = slice(number * windows, (number + 1) * windows)
+        fewest = shuffled[np.argsort(counts[shuffled], kind="stable")]
+        training = rows[block]
+        found[block] = fewest[np.argsort(np.argsort(~training, kind="stable"), kind="stable")]
+        counts[found[block][training]] += 1
+    return found.tolist()
+
+
+class PlannedUpdate:
+    """Makes the micro-batches of `trainer`, and knows which accumulation steps are left with nothing to do."""
+
+    def __init__(self, trainer: Any):
+        self.trainer = trainer
+        self.reason: str | None = None
+        self._asked = self._silent = False
+        self._made_at = -1
+        self._idle: list[bool] = []
+        self._trained: list[int] = []
+
+    def prepare(self, generation_batch: Any) -> None:
+        """Make the micro-batches where a generation batch is due."""
+        trainer, args = self.trainer, self.trainer.args
+        due = trainer._step % (args.steps_per_generation * trainer.num_iterations) == 0
+        if (not due and trainer._buffered_inputs is not None) or self._made_at == trainer._step:
+            return
+        batch = shuffle_sequence_dict(trainer._generate_and_score_completions(trainer.rows_of(generation_batch)))
+        self._made_at = trainer._step
+        self._ask()
+        signal, rows = self._signal(batch), batch.pop("row")
+        kept = self._kept(self._shares(signal, rows), signal.tolist())
+        make = self._plan if self.reason is None else self._cut_as_trl
+        trainer._buffered_inputs, self._idle = make(batch, kept)
+        trainer._observe_left_out(batch, sorted(set(range(len(rows))) - {row for share in kept for row in share}))
+
+    @property
+    def place(self) -> int:
+        return self.trainer._step % self.trainer.args.steps_per_generation
+
+    @property
+    def idle(self) -> bool:
+        """Has this accumulation step nothing to do, on any rank?"""
+        return self._idle[self.place]
+
+    @property
+    def trained(self) -> int:
+        """Rows of all ranks that can move the weights in this optimiser step."""
+        return self._trained[self.place // self.trainer.args.gradient_accumulation_steps]
+
+    def inputs(self) -> dict[str, Any]:
+        return self.trainer._buffered_inputs[self.place]
+
+    def _ask(self) -> None:
+        """Once: what the policy is like."""
+        if self._asked:
+            return
+        trainer = self.trainer
+        self._asked, policy = True, trainer.objective.policy
+        self.reason = why_not(
+            trainer.run_config.planned_update,
+            policy,
+            trl_loss=trainer.loss_type in TRL_LOSSES,
+            aux_loss=trainer.aux_loss_enabled,
+        )
+        silent = trainer.beta == 0 if trainer.loss_type in TRL_LOSSES else silent_without_advantage(policy)
+        self._silent = silent and not trainer.aux_loss_enabled  # the router is trained by every row
+        for part in policy_chain(policy):
+            if getattr(part, "all_reduce", 0) is None:  # sums of a micro-batch over ranks, as BAPO's search wants them
+                part.all_reduce = lambda sums: trainer.accelerator.reduce(sums, reduction="sum")
+
+    def _shares(self, signal: Tensor, rows: Tensor) -> list[list[int]]:
+        """This rank's rows of each update window, in the batch's order. Collective."""
+        trainer, args = self.trainer, self.trainer.args
+        windows = args.steps_per_generation // args.gradient_accumulation_steps
+        everywhere = trainer.accelerator.gather(torch.stack([rows, signal.to(rows.dtype)], dim=1)).cpu()
+        trains = torch.empty(len(everywhere), dtype=torch.bool)
+        trains[everywhere[:, 0]] = everywhere[:, 1].bool()
+        step = trainer.first_step + trainer.state.global_step
+        window = windows_of(trains.tolist(), windows, sample_seed(args.seed, step, "", 0, salt="update windows"))
+        self._trained = [sum(t for t, w in zip(trains.tolist(), window, strict=True) if w == n) for n in range(windows)]
+        trainer._record("update/steps_without_rows", float(self._trained.count(0)))
+        mine = [window[row] for row in rows.tolist()]
+        return [[i for i, w in enumerate(mine) if w == number] for number in range(windows)]
+
+    def _kept(self, shares: list[list[int]], signal: list[bool]) -> list[list[int]]:
+        """This rank's rows of each update window that go through the model: with TRL's cut all, unless none trains."""
+        if self.reason is None:
+            return [[row for row in share if signal[row]] for share in shares]
+        return [share if trained else [] for share, trained in zip(shares, self._trained, strict=True)]
+
+    def _cut_as_trl(self, batch: dict[str, Any], kept: list[list[int]]) -> tuple[list[dict[str, Any]], list[bool]]:
+        """Micro-batches of equal row counts; of a window in which nothing trains one row without loss is left."""
+        steps, spare = self.trainer.args.gradient_accumulation_steps, without_loss(batch)
+        parts: list[dict[str, Any]] = []
+        idle: list[bool] = []
+        for share in kept:
+            parts += split_tensor_dict(take(batch, share), steps) if share else [spare] * steps
+            idle += [not share] * (steps - 1) + [False]
+        return parts, idle
+
+    def _plan(self, batch: dict[str, Any], kept: list[list[int]]) -> tuple[list[dict[str, Any]], list[bool]]:
+        args, accelerator = self.trainer.args, self.trainer.accelerator
+        steps, rows = args.gradient_accumulation_steps, args.per_device_train_batch_size
+        completion, prompt = (batch[f"{part}_mask"].sum(1).tolist() for part in ("completion", "prompt"))
+        width = batch["completion_ids"].shape[1] + batch["prompt_ids"].shape[1]
+        cuts = []
+        for share in kept:
+            parts = cut([completion[r] for r in share], [prompt[r] for r in share], rows * width, steps)
+            cuts.append([[share[i] for i in part] for part in parts])
+        mine = torch.tensor([len(parts) for parts in cuts], device=accelerator.device)
+        everywhere = accelerator.gather(mine).view(-1, len(cuts)).amax(0).clamp(min=1).tolist()
+        spare = without_loss(batch)
+        planned: list[dict[str, Any]] = []
+        idle: list[bool] = []
+        for parts, count in zip(cuts, everywhere, strict=True):
+            empty = steps - len(parts)
+            planned += [spare] * empty + [take(batch, part) for part in parts]
+            idle += [True] * (steps - count) + [False] * count
+        tokens = sum(len(p) * (max(completion[r] for r in p) + max(prompt[r] for r in p)) for ps in cuts for p in ps)
+        self._record(tokens / (len(completion) * width), sum(map(len, kept)) / len(completion), sum(everywhere))
+        return planned, idle
+
+    def _signal(self, batch: dict[str, Any]) -> Tensor:
+        """(n,) bool: may this row move anything?"""
+        trained = batch["train_mask"].bool()
+        if not self._silent or getattr(self.trainer.objective.policy_in_force(), "needs_live_entropy", False):
+            return trained.any(1)
+        advantage = batch["advantages"]
+        return (trained & ((advantage if advantage.dim() == 2 else advantage.unsqueeze(1)) != 0)).any(1)
+
+    def _record(self, tokens: float, rows: float, micro_batches: int) -> None:
+        shares = torch.tensor([tokens, rows], dtype=torch.float64, device=self.trainer.accelerator.device).float()
+        tokens, rows = self.trainer.accelerator.reduce(shares, reduction="mean").tolist()
+        for name, value in {
+            "tokens_saved": 1 - tokens,
+            "rows_left_out": 1 - rows,
+            "micro_batches": micro_batches,
+        }.items():
+            self.trainer._record(f"update/{name}", float(value))

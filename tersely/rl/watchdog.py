@@ -1,0 +1,217 @@
+"""No wait without an end: each rank says what it is doing, and a run that makes no progress is stopped by name.
+
+Progress is a new phase (`now`) or a heartbeat inside one (`beat`): a decoding step of an engine (tokens that a server
+counts), a finished request, a micro-batch, a part of the log-prob pass. `deadline_seconds` bounds the time without any,
+however long a step takes. A rank that waits for others makes no progress of its own, so it also looks at theirs: it
+ends the run where no rank has moved for `deadline_seconds`, counted anew from half of it, when it begins to look.
+`ddp_timeout` (a day unless stated) only bounds waits that this misses.
+
+Every rank keeps `run_dir/ranks/rank-<n>.json`: its process, host, phase, heartbeats, and when it was last alive. A thread
+of its own writes it, so that a rank that waits is told from one that is gone. Where the time is up, or a collective
+operation breaks, the files of the others say who was waited for.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tersely.core import heartbeat
+from tersely.core.errors import SpecError
+from tersely.core.files import write_json
+from tersely.core.heartbeat import now
+from tersely.rl.checkpoints.stopping import SavedAndStopped
+
+TEARDOWN_S = 30
+"""Seconds that a process may take to end after a broken collective, whose threads can hang in their destructors."""
+NEW_FOLDER_S = 30.0
+"""Seconds after which the files are written where the run has no folder yet: a recipe that is refused leaves none."""
+COLLECTIVE_WORDS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "timed out waiting")
+
+
+class Watch:
+    """This rank's phase, its heartbeats, and the end of a run that makes no progress for `deadline_s`."""
+
+    def __init__(self, run_dir: str | Path, deadline_s: float, rank: int = 0, ranks: int = 1):
+        if not deadline_s > 0:
+            raise SpecError(f"deadline_seconds is {deadline_s}; it must be above 0")
+        self.folder, self.deadline_s, self.rank, self.ranks = Path(run_dir) / "ranks", deadline_s, rank, ranks
+        self.interval = min(5.0, deadline_s / 8)
+        self.beats = 0
+        self._began = time.monotonic()
+        self._moved: dict[int, tuple[int, float]] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
+        self.now("starting")
+
+    def now(self, phase: str) -> None:
+        """This rank gets on: it does `phase` from here."""
+        self.phase = phase
+        self.beat()
+
+    def beat(self) -> None:
+        """This rank gets on with the phase it is in."""
+        self.beats, self._since = self.beats + 1, time.monotonic()
+
+    def start(self) -> None:
+        self._write()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+
+    def others(self) -> str:
+        """One clause for each other rank: gone, silent, or alive and where."""
+        return "; ".join(self._about(rank) for rank in range(self.ranks) if rank != self.rank)
+
+    def _about(self, rank: int) -> str:
+        try:
+            found = json.loads((self.folder / f"rank-{rank}.json").read_text())
+        except (OSError, ValueError):
+            return f"rank {rank} has never been heard of"
+        who = f"rank {rank} (process {found['pid']} on {found['host']}, in: {found['phase']})"
+        silent = time.time() - found["alive"]
+        if found["host"] == socket.gethostname() and not Path(f"/proc/{found['pid']}").exists():
+            return f"{who} is gone; its own output says why, unless it was killed"
+        if silent > 3 * self.interval + 1:
+            return f"{who} has not been heard of for {silent:.0f} s: killed, stopped, or its host is out of reach"
+        return f"{who} is alive"
+
+    def _write(self) -> None:
+        facts = {"pid": os.getpid(), "host": socket.gethostname(), "phase": self.phase, "alive": time.time()}
+        facts["beats"] = self.beats
+        if not self.folder.parent.exists() and time.monotonic() - self._began < NEW_FOLDER_S:
+            return
+        with suppress(OSError):  # a full disk is noticed by whoever needs what it writes
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / f"rank-{self.rank}.json", facts)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self.interval):
+            self._write()
+            waited = time.monotonic() - self._since
+            if waited <= self.deadline_s / 2:
+                self._moved.clear()
+            elif not self._others_move() and waited > self.deadline_s:
+                self._give_up(waited)
+
+    def _others_move(self) -> bool:
+        """Has another rank made progress within the deadline? By its count, so that clocks of other hosts do not matter."""
+        at = time.monotonic()
+        for rank in range(self.ranks):
+            if rank == self.rank:
+                continue
+            try:
+                beats = int(json.loads((self.folder / f"rank-{rank}.json").read_text())["beats"])
+            except (OSError, ValueError, KeyError):
+                continue
+            if self._moved.get(rank, (-1, at))[0] != beats:
+                self._moved[rank] = (beats, at)
+        return any(at - moved <= self.deadline_s for _, moved in self._moved.values())
+
+    def _give_up(self, waited: float) -> None:
+        others = f" The others: {self.others()}." if self.ranks > 1 else ""
+        print(
+            f"error: rank {self.rank} has been in '{self.phase}' for {waited:.0f} s without progress, past deadline_seconds "
+            f"{self.deadline_s:.0f}.{_lock_waited_for()}{others} Where it stands follows. The last whole checkpoint stays; "
+            "`--resume` goes on from it. Raise deadline_seconds where one micro-batch or one checkpoint may take longer",
+            file=sys.stderr,
+            flush=True,
+        )
+        faulthandler.dump_traceback(sys.stderr, all_threads=True)
+        os._exit(1)
+
+
+def _lock_waited_for() -> str:
+    """A clause on the lock of a torch extension build, where the main thread waits for one: a killed build leaves it."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None:
+        if frame.f_code.co_filename.endswith("file_baton.py") and "self" in frame.f_locals:
+            path = Path(frame.f_locals["self"].lock_file_path)
+            age = f", {time.time() - path.stat().st_mtime:.0f} s old" if path.exists() else ""
+            return f" It waits for the build lock {path}{age}: where no process builds there, a killed one left it; remove it."
+        frame = frame.f_back
+    return ""
+
+
+@contextmanager
+def watched(run_dir: str | Path, deadline_s: float) -> Iterator[None]:
+    """Watch this rank inside the block; a broken collective is said with who was waited for, a full disk as such."""
+    watch = Watch(run_dir, deadline_s, int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    watch.start()
+    heartbeat.listener = watch
+    try:
+        yield
+        leave_group()
+    except SavedAndStopped:
+        leave_group()
+        raise
+    except Exception as error:
+        from tersely.rl.guards import RunStopped
+
+        if disk_full(error, run_dir):
+            raise RunStopped(
+                f"the disk of {run_dir} is full (in: {watch.phase}). The last whole checkpoint stays; make room and "
+                "--resume, or keep fewer by save_total_limit"
+            ) from error
+        if watch.ranks > 1 and broken_collective(error):
+            time.sleep(2 * watch.interval if watch.interval < 1 else 1)  # whoever broke it may be ending just now
+            faulthandler.dump_traceback_later(TEARDOWN_S, exit=True)
+            reason = " ".join(str(error).split())[:200]
+            raise RunStopped(
+                f"rank {watch.rank} lost the others in '{watch.phase}': {watch.others()}. The last whole checkpoint "
+                f"stays; `--resume` goes on from it ({reason})"
+            ) from error
+        raise
+    finally:
+        watch.stop()
+        heartbeat.listener = None
+
+
+def leave_group() -> None:
+    """Wait for the other ranks and end the process group, so that none breaks a collective of another by its end.
+
+    Only where all ranks come here: after a failure the others may be gone, and nobody waits for them.
+    """
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        from accelerate import PartialState
+
+        now("leaving the other ranks")
+        PartialState().wait_for_everyone()
+        PartialState().destroy_process_group()
+
+
+def broken_collective(error: BaseException) -> bool:
+    """Did a collective operation fail, on gloo or NCCL?"""
+    import torch
+
+    kinds = (torch.distributed.DistError,) if torch.distributed.is_available() else ()
+    text = str(error).lower()
+    return isinstance(error, kinds) or (
+        isinstance(error, RuntimeError) and any(words in text for words in COLLECTIVE_WORDS)
+    )
+
+
+def disk_full(error: BaseException, folder: str | Path) -> bool:
+    """Is this error, or one that caused it, a full disk? Writers wrap it in errors of their own."""
+    import errno
+    import shutil
+
+    seen: Any = error
+    while seen is not None:
+        if getattr(seen, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    writer = any(words in str(error) for words in ("PytorchStreamWriter", "unexpected pos", "inline_container"))
+    return writer and shutil.disk_usage(folder).free < 1 << 20

@@ -1,0 +1,138 @@
+"""Combinations that make no sense are said; those that do pass in silence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tersely.algorithms.checks import (
+    averages_credit,
+    equals_clip_at_ratio_one,
+    ignored_warmup,
+    is_token_level,
+    warnings_of,
+)
+from tersely.algorithms.objective import Objective
+from tersely.core.errors import SpecError
+
+
+def warned(ratio_is_one=False, engine="transformers", top_p=1.0, group_size=8, **specs) -> str:
+    objective = Objective.from_specs(specs)
+    found = warnings_of(objective, ratio_is_one=ratio_is_one, engine=engine, top_p=top_p, group_size=group_size)
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    ["gspo", "gmpo", {"name": "clip", "importance": "sequence"}]
+    + [{"name": name, "base": "gmpo"} for name in ("kl_penalty", "high_entropy_mask")],
+)
+def test_token_credit_with_one_ratio_a_sequence(policy):
+    assert "the credit is averaged away" in warned(advantage="ktae", policy=policy)
+    assert warned(advantage="group_zscore", policy=policy) == ""
+
+
+@pytest.mark.parametrize("policy", ["clip", "sapo", "cispo", "hapo", "dcpo", {"name": "gspo", "form": "token"}])
+def test_token_credit_with_token_ratios_is_fine(policy):
+    assert warned(advantage="ktae", policy=policy) == ""
+
+
+@pytest.mark.parametrize(("policy", "same"), [("sapo", True), ("cispo", True), ("hapo", False), ("tea_rl", False)])
+def test_a_schedule_where_every_ratio_is_one(policy, same):
+    text = warned(ratio_is_one=True, policy=policy)
+    assert "every ratio is 1" in text and ("the same as clip" in text) == same
+
+
+class Unbounded:
+    """Importance-weighted policy gradient: nothing that a ratio of 1 could disable."""
+
+    def __init__(self, weighted):
+        self.weighted = weighted
+
+    def __call__(self, batch):
+        ratio = (batch.logp - batch.old_logp).exp() if self.weighted else batch.logp
+        return -(ratio * batch.advantage), {}
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_loss_without_bounds_loses_nothing_at_ratio_one(weighted):
+    objective = Objective.from_specs({})
+    object.__setattr__(objective, "policy", Unbounded(weighted))
+    assert not any("ratio" in line for line in warnings_of(objective, ratio_is_one=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "warns"),
+    [
+        *[(name, 5, True) for name in ("constant", "reduce_lr_on_plateau", "greedy")],
+        *[(name, 5, False) for name in ("constant_with_warmup", "linear", "cosine", "inverse_sqrt", "nosuch")],
+        ("constant", 0, False),
+        ("constant", 0.1, True),
+    ],
+)
+def test_a_schedule_without_warmup_that_is_given_one(name, steps, warns):
+    found = ignored_warmup({"lr_scheduler_type": name, "warmup_steps": steps})
+    assert bool(found) == warns and all("constant_with_warmup" in line for line in found)
+
+
+def test_sampler_correction_needs_an_engine_with_log_probs():
+    with pytest.raises(SpecError, match="sampler_correction needs the log-probs"):
+        warned(policy={"name": "kl_penalty", "base": "sampler_correction"})
+    assert warned(policy="sampler_correction", engine="vllm") == ""
+
+
+def test_an_adaptive_temperature_and_what_spoils_it():
+    sequence = {"name": "sampler_correction", "mode": "sequence_mask"}
+    assert "long answers are dropped" in warned(sampling="hapo_temperature", policy=sequence, engine="vllm")
+    assert "top_p is 0.9" in warned(sampling="hapo_temperature", top_p=0.9)
+    assert warned(top_p=0.9) == ""
+
+
+def test_a_filter_that_keeps_nothing():
+    narrow = {"name": "accuracy_range", "low": 0.9, "high": 0.95}
+    assert "keeps no group of 8 rollouts" in warned(filter=narrow)
+    assert warned(filter=narrow, group_size=16) == "", "15 of 16 lies in between"
+
+
+def test_a_filter_that_keeps_only_groups_without_signal():
+    only_right = {"name": "accuracy_range", "low": 1.0, "high": 1.0}
+    assert "is 0 for every rollout: nothing would train" in warned(filter=only_right)
+    assert warned(filter=only_right, reward=["correctness", {"name": "alp"}]) == ""
+    assert warned(filter=only_right, advantage="group_mean", reward="kimi") == ""
+    assert warned(filter="any_right") == ""
+
+
+@pytest.mark.parametrize(
+    ("controller", "idle", "moved"),
+    [("entropy_clip", "sapo", {"name": "kl_penalty", "base": "clip"}), ("ares_kl", "clip", "window_kl")],
+)
+def test_a_controller_without_anything_to_move(controller, idle, moved):
+    assert "acts on nothing in policy" in warned(controllers=[controller], policy=idle)
+    assert warned(controllers=[controller], policy=moved) == ""
+    assert warned(controllers=["entropy_target"], policy=idle) == ""
+
+
+def test_wrappers_that_act_twice_or_on_too_little():
+    assert "KLPenalty stands twice" in warned(policy={"name": "kl_penalty", "base": {"name": "kl_penalty"}})
+    assert "around the mask" in warned(policy={"name": "high_entropy_mask", "base": "kl_penalty"})
+    assert warned(policy={"name": "kl_penalty", "base": "high_entropy_mask"}) == ""
+
+
+def test_a_users_own_policy_is_judged_by_what_it_does():
+    def sequence_ratio(batch):
+        ratio = (batch.logp - batch.old_logp).mean(1, keepdim=True).exp()
+        return -ratio * batch.advantage.mean(1, keepdim=True) * torch.ones_like(batch.logp), {}
+
+    assert averages_credit(sequence_ratio) and equals_clip_at_ratio_one(sequence_ratio)
+    assert not is_token_level(lambda rewards, rollouts: rewards)
+
+
+def test_two_components_that_both_divide_by_a_spread():
+    said = "divides lengths by their spread"
+    assert said in warned(reward="arora_zanette", advantage="group_zscore")
+    assert said in warned(reward=["correctness", "kimi"], advantage="group_zscore")
+    for advantage in ("rloo", "group_mean", "batch_whitened"):
+        assert warned(reward="arora_zanette", advantage=advantage) == ""
+    assert said in warned(reward=["correctness", {"name": "kimi", "warmup": 0.5}], advantage="group_zscore")
+    for reward in ("gr3", "correctness", "rlpr", {"name": "alp", "normalizer": "group_max"}):
+        assert warned(reward=reward, advantage="group_zscore") == ""

@@ -1,0 +1,80 @@
+"""What plan and reward refuse of a run's size and cap, they refuse before the first rollout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from tersely.algorithms.objective import Objective
+from tersely.algorithms.rehearsal import rehearse, unread_memory
+from tersely.core.errors import SpecError
+
+
+@pytest.mark.parametrize(
+    ("specs", "group_size", "message"),
+    [
+        ({"plan": {"name": "hbpo", "budgets": [16, 32, 64]}}, 8, "plan hbpo: group_size is 8; it must be a multiple"),
+        ({"plan": "adaptthink"}, 5, "plan adaptthink: group_size is 5; it must be even"),
+        ({"reward": ["correctness", "soft_overlong"]}, 8, "soft_overlong.cache is 4096 tokens; it must be at most"),
+    ],
+)
+def test_what_does_not_fit_is_refused(specs, group_size, message):
+    with pytest.raises(SpecError, match=message):
+        rehearse(Objective.from_specs(specs), group_size, 512)
+
+
+@pytest.mark.parametrize("reward", ["alp", "l1_exact", "arm", "laser_d", "verifree", "ares_entropy"])
+def test_what_needs_a_plan_or_the_trainer_passes(reward):
+    objective = Objective.from_specs({"reward": reward})
+    before = objective.state_dict()
+    rehearse(objective, 8, 512)
+    assert objective.state_dict() == before
+
+
+def test_a_memory_that_is_never_read_is_said():
+    objective = Objective.from_specs({"reward": ["correctness", "hapo_history"]})
+    (said,) = unread_memory(objective, visits=1.0, remembers=False)
+    assert "hapo_history" in said and "1.0 times" in said and "at least 2" in said
+    assert unread_memory(objective, visits=2.0, remembers=False) == []
+    assert unread_memory(objective, visits=1.0, remembers=True) == [], "an earlier stage left records"
+    assert unread_memory(Objective.from_specs({"advantage": "dcpo_smooth"}), 1.0, False)
+    assert unread_memory(Objective.from_specs({"reward": "alp"}), 1.0, False) == []
+
+
+@dataclass(frozen=True)
+class Own:
+    """A user's reward whose mistake is named by `fault`."""
+
+    includes_outcome: ClassVar[bool] = True
+
+    fault: str = ""
+
+    def __call__(self, rollouts):
+        one_per_group = rollouts.grouped(rollouts.length).double().mean(1)
+        if self.fault == "shape":
+            return rollouts.correct - one_per_group
+        if self.fault == "name":
+            return rollouts.correct - rollouts.lengths
+        if self.fault == "index":
+            return rollouts.correct - [[1.0]][3][0]
+        assert (
+            rollouts.memory.get("one", "target") is None
+            and rollouts.budget.isnan().all()
+            and rollouts.mode[0] == "think"
+        )
+        return rollouts.correct - one_per_group.repeat_interleave(rollouts.group_size).float() / rollouts.max_length
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("shape", "RuntimeError: The size"), ("name", "AttributeError: .*lengths"), ("index", "IndexError: list index")],
+)
+def test_a_users_reward_that_fails_is_refused_with_its_line(fault, message):
+    spec = {"name": f"{__name__}:Own", "fault": fault}
+    with pytest.raises(
+        SpecError, match=rf"reward {__name__}:Own fails on 8 .*: {message}.*test_rehearsal.py, line \d+"
+    ):
+        rehearse(Objective.from_specs({"reward": spec}), 4, 64)
+    rehearse(Objective.from_specs({"reward": f"{__name__}:Own"}), 4, 64)

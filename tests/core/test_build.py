@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import sys
+import types
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from tersely.core.build import SLOTS, build, component_class, registry
+from tersely.core.errors import SpecError
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+def test_every_registry_is_a_literal_dict_of_classes(slot):
+    known = registry(slot)
+    assert known and all(isinstance(cls, type) for cls in known.values())
+
+
+def test_a_name_alone_has_the_papers_defaults():
+    assert build("advantage", "group_zscore") == build("advantage", {"name": "group_zscore"})
+
+
+def test_a_list_of_terms_is_a_weighted_sum(rollouts_of):
+    reward = build("reward", [{"name": "correctness"}, {"name": "format", "weight": 0.5}])
+    assert reward.names == ("correctness", "format") and reward.weights == (1.0, 0.5)
+    rollouts = rollouts_of(correct=[1.0, 0.0], well_formed=torch.tensor([True, False]))
+    columns = reward.unweighted(rollouts)
+    torch.testing.assert_close(reward(rollouts), columns[:, 0] + 0.5 * columns[:, 1])
+
+
+def test_a_single_weighted_term_is_a_sum_too():
+    assert build("reward", {"name": "correctness", "weight": 2.0}).weights == (2.0,)
+
+
+def test_a_policy_wraps_another():
+    policy = build("policy", {"name": "kl_penalty", "beta": 0.1, "base": {"name": "clip", "clip_high": 0.3}})
+    assert policy.base.clip_high == 0.3
+
+
+@pytest.mark.parametrize(
+    ("slot", "spec", "message"),
+    [
+        ("rewards", "alp", "no slot 'rewards'; did you mean 'reward'"),
+        ("reward", "alpp", "reward 'alpp' does not exist; did you mean 'alp'"),
+        ("reward", {"name": "alp", "betta": 1}, "no parameter 'betta'; did you mean 'beta'"),
+        ("reward", {"name": "alp", "beta": "much"}, r"alp: beta is 'much' \(str\); it must be a number"),
+        ("reward", {"name": "alp", "beta": -1}, r"beta is -1.* at least 0"),
+        ("reward", {"beta": 1}, "has no `name`"),
+        ("reward", [], "empty list"),
+        ("reward", [{"name": "correctness", "weight": "x"}], "weight is 'x'; it must be a number"),
+        ("policy", ["clip"], "only the reward slot takes a list"),
+        ("policy", 3, "policy is 3; write a name or a mapping"),
+        ("policy", {"name": "kl_penalty", "base": None}, "policy is None; write a name or a mapping"),
+        ("policy", {"name": "kl_penalty", "base": ["clip"]}, "only the reward slot takes a list"),
+        ("policy", {"name": "kl_penalty", "base": "ktae"}, "policy 'ktae' does not exist"),
+        ("filter", {"name": "keep_all", "x": 1}, "it takes none"),
+        ("plan", "nowhere.module:Plan", "cannot be imported"),
+        ("plan", "math:pi", "is no class"),
+    ],
+)
+def test_what_cannot_be_meant_is_named(slot, spec, message):
+    with pytest.raises(SpecError, match=message):
+        build(slot, spec)
+
+
+def test_a_component_outside_the_package_by_import_path(monkeypatch, rollouts_of):
+    module = types.ModuleType("lab_rewards")
+
+    @dataclass(frozen=True)
+    class Short:
+        scale: float = 0.5
+
+        def __call__(self, rollouts):
+            return rollouts.correct - self.scale * rollouts.length / rollouts.max_length
+
+    Short.__module__, module.Short = "lab_rewards", Short
+    monkeypatch.setitem(sys.modules, "lab_rewards", module)
+    assert component_class("reward", "lab_rewards:Short") is component_class("reward", "lab_rewards.Short") is Short
+    reward = build("reward", {"name": "lab_rewards:Short", "scale": "1e-1"})
+    assert reward(rollouts_of(correct=[1.0, 0.0], length=[10, 20], max_length=100)).tolist() == pytest.approx(
+        [0.99, -0.02]
+    )
+
+
+def test_build_stays_a_function_once_everything_is_imported():
+    """A submodule of the same name would take its place as soon as somebody imports it."""
+    import tersely
+    import tersely.algorithms.objective  # noqa: F401
+
+    assert tersely.build is build

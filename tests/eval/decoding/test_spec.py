@@ -1,0 +1,51 @@
+import pytest
+
+from tersely.core.errors import SpecError
+from tersely.eval.decoding.spec import parse
+from tersely.eval.run_arrays import strategy_label
+
+
+def test_names_and_parameters():
+    chosen = parse('forced_answer:budgets=[0, 64,128],answer_prefix="\\n</think>, so: \\\\boxed{"')
+    assert chosen.strategy.budgets == (0, 64, 128) and chosen.strategy.answer_prefix == "\n</think>, so: \\boxed{"
+    first, *rest = chosen.variants()
+    assert len(rest) == 2 and first.strategy.budget == 0 and first.strategy.budgets == ()
+    assert first.label.startswith("forced_answer(budget=0, answer_prefix=")
+    assert parse("vanilla").label is None and parse("vanilla").record is None
+
+
+@pytest.mark.parametrize("text", ["no_thinking", "forced_answer:budget=64", "reflection_ban:keywords=[wait, hmm]"])
+def test_the_label_is_what_reports_make_of_the_record(text):
+    assert strategy_label(parse(text).record) == parse(text).label
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("forced_anser:budget=3", "did you mean 'forced_answer'"),
+        ("forced_answer", "needs `budget`"),
+        ("forced_answer:budget=3,budgets=[4]", "one of them"),
+        ("forced_answer:budget=-1", "forced_answer.budget is -1; it must be at least 0"),
+        ("forced_answer:budget=many", "budget is 'many'"),
+        ("forced_answer:bugdet=3", "has no parameter 'bugdet'; did you mean 'budget'"),
+        ("forced_answer:64", "'64' stands alone; parameters look like budget=512"),
+        ("forced_answer:budget=[1", "which is no YAML value"),
+        ("forced_answer:budget=3,answer_prefix=now", "must hold </think>"),
+        ("budget_prompt", "needs tokens"),
+        ("budget_prompt:tokens=9,mode=exakt", "did you mean 'exact'"),
+        ("reflection_ban:scope=some", "scope is 'some'"),
+        ("answer_convergence:confidence=2", "answer_convergence.confidence is 2"),
+        ("thought_terminator:deadline=0", "thought_terminator.deadline is 0"),
+        ("think_less:k=-1", "think_less.k is -1"),
+        ("wait_forcing:times=-1", "wait_forcing.times is -1"),
+        ("cntp:h_min=2", "cntp.h_max is 1.5; it must be above h_min"),
+        ("moi:beta=-3", "or -100 for the plain mixture"),
+        ("soft_thinking:top_n=0", "soft_thinking.top_n is 0"),
+        ("chain_of_draft:few_shot=[a]", "list of \\[question, response\\]"),
+        ("seal", "needs vector"),
+        ("diff_adapt:probe=x", "needs budget"),
+    ],
+)
+def test_what_is_wrong_is_named(text, message):
+    with pytest.raises(SpecError, match=message):
+        parse(text)

@@ -1,0 +1,106 @@
+"""A misspelt option names the nearest one, in a line, on every command; before a job is written or a process is started."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tersely.core.errors import SpecError
+from tersely.launch.cli.main import main
+from tersely.launch.cli.parser import recipe_keys
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("eval testbed --sampels 3", "there is no option --sampels; did you mean --samples?"),
+        ("eval testbed other --benchmarks testbed", "'other' stands alone"),
+        ("report a --bsae b", "did you mean --base?"),
+        ("compare a", "the following arguments are required: B"),
+        ("interop import lm-evl x", "'lm-evl' is no choice; did you mean 'lm-eval'? valid: lighteval, lm-eval"),
+        ("interop export lm-eval x --otu y --out z", "did you mean --out?"),
+        ("verify x.jsonl --contarct boxed", "did you mean --contract?"),
+        ("testbed measure --mdel x", "did you mean --model?"),
+        ("quickstart --seeed 1", "did you mean --seed?"),
+        ("fit sael m r --out v", "did you mean 'seal'?"),
+    ],
+)
+def test_a_misspelt_option_is_one_line_with_the_nearest(line, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(line.split())
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1
+    assert words in error and "--help` lists what there is" in error
+
+
+@pytest.mark.parametrize(
+    ("line", "nearest"),
+    [
+        ("train --config testbed/alp --dry-runn", "--dry-run"),
+        ("train --config testbed/alp --max_stps 3 --dry-run", "max_steps"),
+        ("serve testbed/alp --prot 3", "--port"),
+        ("launch local testbed/alp --retriess 2 --dry-run", "--retries"),
+        ("launch slurm testbed/alp --gpus-per-node 1 --partitoin gpu --dry-run", "--partition"),
+        ("launch slurm testbed/alp --gpus-per-node 1 --sweep learningrate=1,2 --dry-run", "learning_rate"),
+    ],
+)
+def test_a_word_that_is_neither_key_nor_option_is_refused(line, nearest, capsys):
+    assert main(line.split()) == 2
+    printed = capsys.readouterr()
+    assert f"did you mean '{nearest}'" in printed.err and not printed.out
+
+
+def test_preflight_says_so_as_a_finding(capsys):
+    assert main(["preflight", "testbed/alp", "--rolluots", "3"]) == 1
+    assert "did you mean '--rollouts'" in capsys.readouterr().out
+
+
+def test_the_list_of_keys_is_that_of_the_recipe_and_of_trl():
+    from trl import GRPOConfig
+
+    from tersely.rl.config import RunConfig
+
+    theirs = {field.name for cls in (RunConfig, GRPOConfig) for field in dataclasses.fields(cls) if field.init}
+    assert recipe_keys() == sorted(theirs)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--eval", "math50"], "did you mean 'math500'"),
+        (["--seeds", "1,a"], "--seeds is '1,a'; it must be whole numbers"),
+    ],
+)
+def test_a_job_that_would_fail_hours_later_is_not_written(options, words):
+    from tersely.launch.cli.launch_slurm import main as slurm
+
+    with pytest.raises(SpecError, match=words):
+        slurm(["testbed/alp", "--gpus-per-node", "1", "--dry-run", *options])
+
+
+def test_options_of_the_evaluation_behind_a_job_are_read_now(capsys):
+    line = ["launch", "slurm", "testbed/alp", "--gpus-per-node", "1", "--eval", "testbed", "--dry-run"]
+    assert main([*line, "--eval-options", "--samples 3"]) == 0
+    with pytest.raises(SystemExit):
+        main([*line, "--eval-options", "--sampels 3"])
+    assert "did you mean --samples?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "train --config testbed/alp --learning_rate [1 --dry-run",
+            "learning_rate: got '[1', which is not a YAML value",
+        ),
+        ("launch slurm testbed/alp --gpus-per-node 1 --micro_batch abc --dry-run", "micro_batch is 'abc'"),
+        ("serve {empty} --dry-run", "recipe needs model_name_or_path"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_one_line(line, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("TERSELY_DEBUG", raising=False)
+    (tmp_path / "empty.yaml").write_text("")
+    assert main(line.format(empty=tmp_path / "empty.yaml").split()) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1

@@ -1,0 +1,154 @@
+"""The command around the trainer: what it reads, prints and refuses before anything is loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from tersely.core.errors import SpecError
+from tersely.launch.cli import parser, train
+from tersely.rl import run
+
+
+def test_any_key_of_a_recipe_is_an_option_read_as_yaml():
+    read = parser.overrides_from(
+        ["--learning_rate", "2e-6", "--max_steps=3", "--reward", "{name: alp, beta: 0.3}", "--flag"]
+    )
+    assert read == {"learning_rate": "2e-6", "max_steps": 3, "reward": {"name": "alp", "beta": 0.3}, "flag": True}
+    assert parser.overrides_from(["--seed", "-1", "--policy="]) == {"seed": -1, "policy": None}
+
+
+def test_a_word_that_stands_alone_is_an_error():
+    with pytest.raises(SpecError, match="'alp' stands alone"):
+        parser.overrides_from(["--method", "alp", "alp"])
+
+
+def test_a_dry_run_prints_recipe_table_and_warnings_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["--config", "testbed/alp", "--dry-run", "--group_size", "8"]) == 0
+    printed = capsys.readouterr().out
+    assert "name: alp" in printed and "group_size" in printed and "plan: 120 steps" in printed
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_recipe_is_a_word_or_config_anywhere_among_the_options():
+    read = parser.recipe_and_overrides
+    rest = ["--seed", "3", "--reward", "{name: alp}"]
+    for words in (["r.yaml", *rest], [*rest, "r.yaml"], ["--seed=3", "r.yaml", *rest[2:]]):
+        name, left = read(None, words)
+        assert name == "r.yaml" and parser.overrides_from(left) == {"seed": 3, "reward": {"name": "alp"}}
+    assert read("r.yaml", rest) == ("r.yaml", rest)
+    with pytest.raises(SpecError, match="tersely recipes"):
+        read(None, rest)
+    with pytest.raises(SpecError, match="'s.yaml' stands alone"):
+        parser.overrides_from(read("r.yaml", ["s.yaml"])[1])
+
+
+def test_one_update_per_batch_warns_unless_the_recipe_states_it(tmp_path, capsys):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("method: grpo\nmodel_name_or_path: testbed\ndataset: testbed\nmax_steps: 2\n")
+    assert train.main([str(recipe), "--dry-run"]) == 0
+    assert "every ratio is 1" in capsys.readouterr().out
+    assert train.main([str(recipe), "--dry-run", "--updates_per_batch", "1"]) == 0
+    assert "every ratio is 1" not in capsys.readouterr().out
+
+
+def test_a_plan_for_another_machine(capsys):
+    assert train.main(["testbed/alp", "--dry-run", "--gpus", "8", "--gpu-memory", "80", "--mean-tokens", "100"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "on 8 ranks; at least 0.23 epochs of at most 4096 problems" in printed and "at 100 tokens per answer" in printed
+    )
+    assert "the GPU has 80" in printed and "8 x A100" in printed and "8 x H100" in printed
+    with pytest.raises(SpecError, match="--gpus: needs --gpu-memory"):
+        train.main(["testbed/alp", "--dry-run", "--gpus", "8"])
+    with pytest.raises(SpecError, match="--gpus: it only changes the plan"):
+        train.main(["testbed/alp", "--gpus", "8", "--gpu-memory", "80"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--grup_size", "8"], "did you mean 'group_size'"),
+        (["--micro_batch", "7"], "micro_batch"),
+        (["--method", "alpp"], "method 'alpp' does not exist; did you mean 'alp'"),
+    ],
+)
+def test_a_dry_run_finds_what_a_run_would_stumble_over(options, message):
+    with pytest.raises(SpecError, match=message):
+        train.main(["--config", "testbed/alp", "--dry-run", *options])
+
+
+def test_epochs_become_steps():
+    args = SimpleNamespace(max_steps=-1, num_train_epochs=2.0, num_iterations=1)
+    run.planned_steps(args, 100, SimpleNamespace(prompts_per_step=8, updates_per_batch=2))
+    assert args.max_steps == 48
+
+
+def test_vllm_that_is_not_installed_says_how_to_install_it(monkeypatch):
+    import sys
+
+    from tersely.engines.vllm import VLLMEngine
+
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(SpecError, match="pip install"):
+        VLLMEngine("testbed", None)
+
+
+STAGES = """
+import gc, sys, weakref
+import yaml
+from tersely.rl import run
+
+models, alive, real = [], [], run.train_stage
+
+def train_stage(*given):
+    gc.collect()
+    alive.append([model() is not None for model in models])
+    trainer = real(*given)
+    models.append(weakref.ref(trainer.model))
+    return trainer
+
+run.train_stage = train_stage
+last = run.train(yaml.safe_load(sys.stdin.read()))
+assert alive == [[], [False], [False, False]], alive
+assert last.model is models[-1]()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["transformers", pytest.param("vllm", marks=pytest.mark.vllm)])
+def test_a_stage_has_the_memory_of_the_one_before(tmp_path, engine):
+    """On a GPU two models with their optimisers would lie side by side for the rest of the run."""
+    if engine == "vllm":
+        pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
+    recipe = {
+        "model_name_or_path": "testbed",
+        "dataset": {"path": "testbed", "split": "train", "limit": 8},
+        "run_dir": str(tmp_path / "run"),
+        "method": "grpo",
+        "engine": engine,
+        "vllm_max_model_length": 224,
+        "prompts_per_step": 2,
+        "micro_batch": 4,
+        "group_size": 2,
+        "max_completion_length": 96,
+        "gradient_checkpointing": False,
+        "max_steps": 1,
+        "stages": [
+            {"name": "warm", "kind": "sft", "steps": 1, "prompts": 8, "samples": 2, "batch_size": 1},
+            {"name": "one", "steps": 1},
+            {"name": "two", "steps": 1},
+        ],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", STAGES], input=yaml.safe_dump(recipe), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    card = (tmp_path / "run" / "final" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers") and "testbed, trained with GRPO for 1 optimizer" in card
+    assert "method: grpo" in card and "- testbed: 8 problems of 8 read" in card

@@ -1,0 +1,57 @@
+"""`tersely verify`: verdicts, bad lines by number, the exit status."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tersely.launch.cli.verify import main
+
+GOOD = [
+    {"answer": "18", "response": "The answer is 18."},
+    {"answer": "1/2", "response": "\\boxed{0.5}"},
+    {"answer": 7, "response": "\\boxed{8}"},
+]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text("\n".join(map(json.dumps, GOOD)) + "\n")
+    return path
+
+
+def test_a_clean_file(file, tmp_path, capsys):
+    out = tmp_path / "verdicts.jsonl"
+    assert main([str(file), "--json", "--out", str(out), "--audit", "1"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["rows"], summary["right"], summary["wrong"], summary["undecided"]) == (3, 2, 1, 0)
+    assert summary["accuracy"] == pytest.approx(2 / 3)
+    assert summary["audit"]["audit/agree"] == 3
+    assert [json.loads(line)["status"] for line in out.read_text().splitlines()] == ["right", "right", "wrong"]
+
+
+def test_bad_lines_are_named_and_the_status_says_so(file, capsys):
+    file.write_text(
+        file.read_text() + 'no json\n\n{"response": "x"}\n[1]\n{"answer": "", "response": "x"}\n{"answer": "1"}\n'
+    )
+    assert main([str(file)]) == 1
+    output = capsys.readouterr()
+    for number in (4, 6, 7, 8, 9):
+        assert f"answers.jsonl:{number}:" in output.err
+    assert "rows             3" in output.out
+
+
+def test_other_fields_and_another_contract(tmp_path, capsys):
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"gold": "7", "text": "so 3 + 4 makes 7"}) + "\n")
+    assert main([str(path), "--gold", "gold", "--response", "text", "--contract", "lenient", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["right"] == 1
+
+
+def test_nothing_to_verify(tmp_path, capsys):
+    path = tmp_path / "x.jsonl"
+    path.write_text("\n")
+    assert main([str(path)]) == 2
+    assert "no row" in capsys.readouterr().err

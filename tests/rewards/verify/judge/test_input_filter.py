@@ -1,0 +1,59 @@
+"""The guard: contentless text is refused, answers are not, and the master keys pay under no contract."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tersely.rewards.verify.extract.find import CONTRACTS, find_answer
+from tersely.rewards.verify.judge.input_filter import MASTER_KEYS, judge_guard
+
+
+@pytest.mark.parametrize("answer", ["0", "-1", "x", "B", "No", "½", "７", r"\infty", "∞", "∅", "the solution is 5"])
+def test_answers_pass(answer):
+    assert judge_guard(answer) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (None, "empty"),
+        ("", "empty"),
+        (" \n", "empty"),
+        ("{", "no_alphanumeric"),
+        ("$$", "no_alphanumeric"),
+        ("...", "no_alphanumeric"),
+        ("?!", "no_alphanumeric"),
+        (r"\boxed{}", "no_alphanumeric"),
+        (r"\boxed{Solution}", "master_key"),
+        ("**Solution**:", "master_key"),
+        ("LET'S SOLVE THIS PROBLEM STEP BY STEP!", "master_key"),
+        ("解：", "master_key"),
+    ],
+)
+def test_contentless_text_is_refused(answer, reason):
+    assert judge_guard(answer) == reason
+
+
+def test_a_box_may_be_required():
+    assert judge_guard("5", require_boxed=True) == "no_box"
+    assert judge_guard("5", require_boxed=True, response=r"so \boxed{5}") is None
+    assert judge_guard(r"\boxed{5}", require_boxed=True) is None
+
+
+def test_more_keys():
+    assert judge_guard("Let's do this step by step.") is None
+    assert judge_guard("let's do this step by step", extra_keys=["Let's do this step by step."]) == "master_key"
+
+
+@given(st.text())
+def test_it_never_raises(text):
+    assert judge_guard(text) in (None, "empty", "no_alphanumeric", "master_key")
+
+
+@pytest.mark.parametrize("key", MASTER_KEYS)
+@pytest.mark.parametrize("contract", CONTRACTS)
+@pytest.mark.parametrize("shape", ["{}", "\\boxed{{{}}}", "The answer is {}", "<answer>{}</answer>", "#### {}"])
+def test_master_keys_are_no_answer(key, contract, shape):
+    assert find_answer(shape.format(key), contract) is None

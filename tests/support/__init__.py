@@ -1,0 +1,1 @@
+"""What tests of several folders share: tiny models, runs written through the real writer, servers, simulated steps."""
