@@ -1,4 +1,4 @@
-"""`python -m tersely` is `tersely`."""
+"""Entry point of `python -m tersely`: the same as the command `tersely`."""
 
 from tersely.launch.cli.main import main
 

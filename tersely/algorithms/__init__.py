@@ -1,4 +1,4 @@
-"""Everything of an objective that is not a reward term; the dicts of `registry.py`, looked up on first use."""
+"""Every slot of the objective except the reward: names are looked up in `registry.py` on first use."""
 
 from __future__ import annotations
 

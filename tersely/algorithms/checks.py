@@ -1,7 +1,6 @@
-"""Pairs that make no sense, said before the run starts: what cannot work is an error, what does nothing a warning.
+"""Checks component combinations: incompatible ones raise, ineffective ones warn.
 
-What a component does is found by trying it on a few made-up tokens, so that components from outside the package are judged
-by the same rules.
+Each component is run on a few synthetic tokens, so that components from outside the package are checked by the same rules.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a policy's loss depends on, found by asking the policy: a few seeded random micro-batches, whole and cut.
+"""Tests what a loss depends on, by evaluating it on a few seeded random micro-batches, whole and split.
 
-Asking works for a policy from outside as for ours, and it cannot go stale as a declaration can.
+This works for any loss, shipped or external, and cannot become outdated as a declaration can.
 """
 
 from __future__ import annotations

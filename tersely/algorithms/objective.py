@@ -1,4 +1,4 @@
-"""An objective: the six slots filled, and what they make of a batch of rollouts.
+"""The objective: the six slots, and how they score a batch of rollouts.
 
 filter -> reward -> advantage on whole groups (`score`), then policy -> aggregate on micro-batches (the trainer)
 """

@@ -1,4 +1,4 @@
-"""Plans, samplings, advantages, policies, filters, controllers, SFT losses: literal dicts, name -> class."""
+"""Registry of every slot except the reward: literal dicts, name -> class."""
 
 from __future__ import annotations
 

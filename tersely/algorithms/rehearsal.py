@@ -1,4 +1,4 @@
-"""Two made-up groups before the first real one: what a component refuses of this run's size or cap is said at once."""
+"""Runs the objective once on two synthetic groups, so that shape and config errors surface before training."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Methods and recipes: YAML files, merged and checked, before anything heavy is imported.
+"""Loads methods and recipes: YAML files, merged and checked before any heavy import.
 
-    resolved recipe = preset's slots and settings  <-  recipe  <-  overrides        (what stands right wins)
+    resolved recipe = preset's slots and settings  <-  recipe  <-  overrides        (the rightmost wins)
 
 A slot is replaced whole. What a recipe leaves open of a component, `reward: alp` or `reward: {name: alp, beta: 0.3}`,
 starts from the values of the shipped preset of that name (`tersely.configs.started`).

@@ -1,4 +1,4 @@
-"""Values of a recipe from the command line: how one is read, split for a sweep, and put at a dotted key.
+"""Command-line overrides of a recipe: parsed, split for a sweep, and set at a dotted key.
 
     --learning_rate 2e-6    --instruction "Think: then answer. # briefly"    --reward.beta 0.3    --stages.first.steps 10
 

@@ -1,4 +1,4 @@
-"""Components of a recipe start from the values of the shipped preset of their name.
+"""Completes a recipe's components with the values of the shipped preset of the same name.
 
 `reward: alp` and `reward: {name: alp, beta: 0.3}` are completed by the reward of `configs/methods/alp.yaml`: the class's
 own defaults are the paper's, and may belong to another advantage or another unit. Where the recipe's method holds the

@@ -1,1 +1,1 @@
-"""What every other package stands on, pure: types, group statistics, prompt memory, `build`, errors, seeds, paths."""
+"""Pure modules that every other package uses: types, group statistics, prompt memory, `build`, errors, seeds, paths."""

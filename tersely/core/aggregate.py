@@ -1,4 +1,4 @@
-"""Aggregate: the one place where per-token losses become a number.
+"""Aggregation: reduces per-token losses to one number, in one place for all losses.
 
 Papers: `sequence` arXiv 2402.03300 (GRPO); `token` arXiv 2503.14476 (DAPO); `constant` arXiv 2503.20783 (Dr. GRPO);
     `sequence_sum` arXiv 2509.02333 (DCPO).

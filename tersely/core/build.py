@@ -1,4 +1,4 @@
-"""One function makes any component from its YAML: `build(slot, spec)`.
+"""Builds any component from its YAML: `build(slot, spec)`.
 
 A spec is a name, or a mapping with `name` and the component's parameters, or for the reward slot a list of those,
 which becomes a sum. A name with a colon or a dot (`my_package.my_module:MyReward`) is imported, so that a component

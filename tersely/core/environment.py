@@ -1,4 +1,4 @@
-"""The environment of a run: versions, devices, commit, command. Secrets are struck out."""
+"""Records the environment of a run: versions, devices, commit, command. Secrets are redacted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks that every YAML section shares: unknown keys, wrong types, and the words of their errors."""
+"""`SpecError` and the checks that every YAML section shares: unknown keys, wrong types, values out of range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic file writes: a reader sees the old file or the new one, never a partial one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line a finding, with its mend: what `tersely doctor` and `tersely preflight` print."""
+"""`Finding`: one line per finding, with a suggested fix, as `tersely doctor` and `tersely preflight` print it."""
 
 from __future__ import annotations
 

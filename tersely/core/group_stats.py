@@ -1,6 +1,6 @@
 """Statistics of whole groups, in float64, over decided rows only.
 
-Shapes: (N,) in, (P, K) or (P, 1) out. A statistic of no row is nan, so that a caller must say what it means there.
+Shapes: (N,) in, (P, K) or (P, 1) out. A statistic over no row is nan, so that each caller decides what it means.
 float64 because the float32 mean of equal numbers is off by one ulp, and an estimator that divides by a small epsilon
 turns that ulp into a training signal.
 """

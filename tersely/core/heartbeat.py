@@ -1,4 +1,4 @@
-"""Progress of a run: a new phase (`now`), or a heartbeat inside one (`beat`). The watchdog listens, if there is one."""
+"""Reports the progress of this process to the watchdog, if one runs: a new phase (`now`), or a heartbeat in it (`beat`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON over HTTP with a deadline: what a refusal and an absence look like to the caller."""
+"""JSON over HTTP with a timeout; a 4xx answer raises `ServerRefused`, no answer or a 5xx raises `ServerDown`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run remembers of a prompt between visits."""
+"""Prompt memory: values that a run keeps per prompt between visits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a completion says of itself: mode, announced budget, and whether it keeps the output contract."""
+"""Parses a completion: mode, announced budget, and whether it keeps the output contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words about paths in messages: what a path is, where something else was meant, and what lies near one that is not there."""
+"""Path checks and messages: expands variables, explains a missing path, and suggests near matches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the token-level advantages share: which tokens are there, and the z-score of their row.
+"""Which positions of a row hold sampled tokens, for the token-level advantages.
 
 Shapes: N = P * K rows, T padded tokens.
 """

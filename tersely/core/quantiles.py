@@ -1,4 +1,4 @@
-"""Quantiles of token statistics, of any size: `torch.quantile` refuses more than 2^24 elements.
+"""Quantiles of token statistics of any size: `torch.quantile` accepts at most 2^24 elements.
 
 linear    torch.quantile's default, between the two neighbours of position q (n - 1)
 nearest   element floor(q (n - 1) + 0.5) of the sorted values

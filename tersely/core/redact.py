@@ -1,4 +1,4 @@
-"""Secrets stay out of what a run writes and prints: resolved config, environment, command lines, logs."""
+"""Redacts secrets in everything that a run writes and prints: resolved config, environment, command lines, logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reward of a run: a weighted sum of terms.
+"""The reward of a run as a weighted sum of terms.
 
     r_i = sum over terms of weight_term * term(rollouts)_i
 

@@ -1,4 +1,4 @@
-"""The one seed function: a sample's randomness comes from its coordinates, never from call order.
+"""The one seed function: the randomness of a sample depends on its coordinates, never on call order.
 
 The same sample is drawn whatever the rank that draws it, the batch it is drawn in, or how often the run was restarted.
 """

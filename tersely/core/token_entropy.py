@@ -1,4 +1,4 @@
-"""The entropy statistics of heterogeneous HAPO: where a token's log-entropy stands between the extremes of a batch.
+"""Entropy statistics of heterogeneous HAPO: the position of a token's log-entropy between the extremes of a batch.
 
 Paper: arXiv 2509.16591, from the released code.
     l = log(max(H, floor));  pivot = nearest quantile of l;  upper = max l - pivot;  lower = pivot - min l

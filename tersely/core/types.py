@@ -1,4 +1,4 @@
-"""The data that flows through a step. Pure torch: importable without TRL, vLLM or transformers.
+"""The data types of a training step. Pure torch: importable without TRL, vLLM or transformers.
 
 Symbols used everywhere: P prompts, K rollouts a prompt (the group), N = P * K rows, T padded tokens, B rows of a
 micro-batch. Lengths are tokens, entropies are nats.

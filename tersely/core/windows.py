@@ -1,4 +1,4 @@
-"""High-entropy windows: where the next few tokens are, on average, uncertain.
+"""High-entropy windows: positions whose next few tokens have a high mean entropy.
 
 Paper: arXiv 2510.08457 (ARES).
     a window starts at valid token t when the mean entropy of the next `window` valid tokens (t+1 .. t+window, all

@@ -1,4 +1,4 @@
-"""Benchmarks: a source of problems and how it is usually sampled. Ready-made ones are configs/benchmarks/*.yaml.
+"""Benchmarks: a source of problems and its usual sampling settings. Shipped ones are configs/benchmarks/*.yaml.
 
 `load_benchmark("math500")` or `load_benchmark("my/problems.jsonl")`: the loader is the one that training uses, with
 duplicates kept and row counts held to the published ones, so that an accuracy is over the items it claims.

@@ -1,4 +1,4 @@
-"""Columns of the data that a component asks for by `needs = ("columns:<name>",)`, carried as JSON beside each problem.
+"""Data columns that a component requests by `needs = ("columns:<name>",)`, carried as JSON with each problem.
 
 `problem`, `answer`, `level` and `source` are the values as the run uses them; any other name, or dotted path, is that of
 the source's own row.

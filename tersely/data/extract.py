@@ -1,4 +1,4 @@
-"""Named extractors: text of a row -> the problem, the answer or the level we train on.
+"""Named extractors: from the text of a row to the problem, the answer or the level.
 
 A ready-made entry names them under `transform`; several are applied in order. Each takes and returns one value and
 raises ValueError with what is wrong, which the loader reports with the row.

@@ -1,4 +1,4 @@
-"""Rows of local files and folders: JSON lines, JSON, CSV, TSV and parquet, plain or compressed, and `save_to_disk` folders.
+"""Reads local files and folders: JSON lines, JSON, CSV, TSV and parquet, plain or compressed, and `save_to_disk` folders.
 
 Each row knows its place ("line 17") for messages. Text is UTF-8, or UTF-16 with a byte order mark.
 """

@@ -1,4 +1,4 @@
-"""Which rows of a source are wanted: conditions on columns, and named reasons to drop a row.
+"""Selects rows of a source: conditions on columns, and named reasons to drop a row.
 
     filter: {level: {at_least: 2, at_most: 4}, subject: [Algebra, Number Theory], truncated: false}
     drop: [proof, multiple_choice, figure]

@@ -1,4 +1,4 @@
-"""Which problem is which: the normalised text, the stable id, the fingerprint of a set.
+"""Problem identity: normalised text, stable id, and the fingerprint of a set.
 
 Two rows are the same problem when their texts agree after Unicode compatibility folding, case folding and collapsing
 white space. The id hashes that text with the gold and the name of the source, so it survives another order, another

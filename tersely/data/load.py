@@ -1,4 +1,4 @@
-"""`load_problems`: spec -> one dataset with stable ids, without duplicates, every gold parseable, everything counted."""
+"""`load_problems`: from a spec to one dataset with stable ids, no duplicates, parseable reference answers, and all counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a load did: how many rows were read, kept and dropped, and why."""
+"""The load report of a data set: how many rows were read, kept and dropped, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources into one sequence, by shares, without repeating a row.
+"""Mixes sources into one sequence by weight, without repeating a row.
 
 With weights w_s and n_s rows, the mix takes N * w_s / sum(w) rows of each source, N as large as the scarcest source
 allows; every prefix of the result has shares within one row of the weights. Without any weight, sources follow one

@@ -1,4 +1,4 @@
-"""Whether a reference answer can be verified against at all: read here as the verifier will read it.
+"""Checks that a reference answer can be parsed, in the same way as the verifier parses it.
 
 A gold that does not parse makes every rollout wrong or undecided, silently; it is found before training.
 """

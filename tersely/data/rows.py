@@ -1,4 +1,4 @@
-"""One raw row -> problem, answer, level: columns by path, extractors, and errors that name the row."""
+"""Converts a raw row to problem, answer and level: columns by path, extractors, and errors that name the row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a source as plain mappings: hub, local file or folder, testbed, reasoning-gym."""
+"""Reads the rows of a source as plain mappings: hub, local file or folder, testbed, reasoning-gym."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user writes under `dataset:`, as a checked dataclass; ready-made entries are YAML files of the same keys.
+"""The `dataset:` section of a recipe as a checked dataclass; shipped entries are YAML files with the same keys.
 
 dataset: {name: gsm8k}
 dataset: {path: my/problems.jsonl, columns: {problem: question, answer: gold}, filter: {level: {at_most: 3}}}

@@ -1,1 +1,1 @@
-"""Rollout engines: token ids and one seed a sample in, token ids and log-probs out."""
+"""Rollout engines: token ids and one seed per sample in, token ids and log-probs out."""

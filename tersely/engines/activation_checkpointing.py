@@ -1,4 +1,4 @@
-"""Activation checkpointing by the name that the installed transformers has.
+"""Activation checkpointing under the name that the installed transformers uses.
 
 transformers renames `gradient_checkpointing` to `activation_checkpointing` and drops the old name in version 6. A recipe may
 state either, whatever is installed.

@@ -1,4 +1,4 @@
-"""What every rollout engine takes and gives: token ids, one seed a sample, in order."""
+"""The engine protocol: requests (token ids, one seed per sample) and generations, in the same order."""
 
 from __future__ import annotations
 

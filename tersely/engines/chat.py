@@ -1,4 +1,4 @@
-"""How a model is prompted: the one function that renders a chat, and the prompting that a trained model carries.
+"""Renders chats: the one function that applies the template, and the prompting that is saved with a trained model.
 
 Training, evaluation while training, `tersely eval` and `tersely preflight` all render through `prompt_ids`. Each saved
 model has a `prompting.json` next to its weights; `tersely eval` uses it unless the command line overrides it.

@@ -1,4 +1,4 @@
-"""The rollout engine that a recipe names."""
+"""Creates the rollout engine that a recipe names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of a model that need no weights loaded: its config, its vocabulary, its chat template."""
+"""Checks of a model that load no weights: its config, its vocabulary, its chat template."""
 
 from __future__ import annotations
 

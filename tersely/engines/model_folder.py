@@ -1,4 +1,4 @@
-"""What is wrong with a local model folder, found from file sizes and headers before anything is loaded."""
+"""Finds damage in a local model folder from file sizes and headers, before anything is loaded."""
 
 from __future__ import annotations
 

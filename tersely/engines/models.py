@@ -1,4 +1,4 @@
-"""Loading the model and its tokenizer, with the checks that save a GPU-hour."""
+"""Loads the model and its tokenizer, and checks both before they cost GPU time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A rollout engine behind an OpenAI-compatible server: prompts go as token ids to `/v1/completions`, one seed a sample.
+"""Rollout engine for an OpenAI-compatible server: sends token ids to `/v1/completions`, one seed per sample.
 
-The address may hold several servers, comma separated; requests go to them in turn. A request that fails for want of a
-connection or with a 5xx status is tried again with growing pauses; a 4xx status is an error that shows what the server said.
+The address may hold several servers, comma separated; requests go to them in turn. A request that fails with a connection
+error or a 5xx status is retried with increasing pauses; a 4xx status is an error that shows the server's message.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one request asks for beyond the others of its batch: tokens that end it, tokens it must not draw."""
+"""Per-request stop tokens and banned tokens, for the transformers engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rollouts from a transformers model, reproducible sample by sample.
+"""Rollout engine on a transformers model; each sample is reproducible on its own.
 
 Sampling is the Gumbel-max trick: argmax(logits / temperature + g) is a draw from softmax(logits / temperature) when g is
 standard Gumbel noise. The noise is a hash of (seed of the sample, position, token id), so that a sample is the same

@@ -1,4 +1,4 @@
-"""Rollouts from vLLM in the trainer's own process: token ids in and out, one seed a request, weights synchronised.
+"""Rollout engine on vLLM in the trainer's own process: token ids in and out, one seed per request, weights synchronised.
 
 vLLM is imported only when an engine is made, and leaves the process as it found it (see `vllm_import.py`). Weights go
 in under the names vLLM expects (see `vllm_weights.py`). Sampled tokens do not depend on the batch they were sampled in,

@@ -1,8 +1,8 @@
-"""vLLM as a guest in this process: what it needs set, and what it changes and must be put back.
+"""Imports vLLM in this process, restores the global state that it changes, and hides it from TRL.
 
 In process, on a CPU, vLLM replaces `torch.set_num_threads`, rewrites LOCAL_WORLD_SIZE (accelerate and DeepSpeed read it),
 preloads its own libraries into every later child process, and seeds the global generators. TRL imports it wherever it is
-installed, which costs twelve seconds and 300 MB to every run that does not use it.
+installed, which costs every run that does not use it twelve seconds and 300 MB.
 """
 
 from __future__ import annotations

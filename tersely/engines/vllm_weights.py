@@ -1,4 +1,4 @@
-"""The trainer's weights into a vLLM engine of the same process.
+"""Loads the trainer's weights into a vLLM engine of the same process.
 
 On GPUs they go in as TRL puts them in. On a CPU vLLM packs its linear layers after loading and drops the originals, so
 there they are reloaded through the model runner, which unpacks and packs again. A tied output head is passed over by that

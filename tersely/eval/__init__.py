@@ -1,1 +1,1 @@
-"""Evaluation: metrics, intervals, benchmarks, reports."""
+"""Evaluation: decoding strategies, metrics, intervals and tests, reports."""

@@ -1,4 +1,4 @@
-"""The longest sequence of an evaluation, so that an engine reserves memory for that and not for the model's whole context."""
+"""The longest sequence of an evaluation, so that an engine reserves memory for that and not for the model's full context."""
 
 from __future__ import annotations
 

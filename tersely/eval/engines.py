@@ -1,4 +1,4 @@
-"""Engines for an evaluation: the model in this process, vLLM in this process, or a server that speaks OpenAI's protocol."""
+"""Creates the evaluator of a model: transformers or vLLM in this process, or a server with OpenAI's protocol."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Sampling a model on benchmarks into records.jsonl: `tersely eval MODEL --benchmarks math500,gsm8k --out RUN_DIR`.
+"""Samples a model on benchmarks into records.jsonl: `tersely eval MODEL --benchmarks math500,gsm8k --out RUN_DIR`.
 
 Every sample is drawn from its own seed, a hash of (run seed, problem id, sample index): the same sample comes out
-whatever the batch, and whatever was done before a restart. Records are appended as they are verified; a start on a
-folder that holds some goes on behind them.
+whatever the batch, and whatever was done before a restart. Records are appended as they are verified; a
+start on a folder that already has records continues after them.
 """
 
 from __future__ import annotations

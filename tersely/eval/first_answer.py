@@ -1,4 +1,4 @@
-"""Where a response first states the right answer, in tokens: the record's own count, or an estimate from its text.
+"""Position of the first correct answer in a response, in tokens: recorded, or estimated from the text.
 
 A record may carry `first_correct` (tokens). Otherwise the first statement of the gold answer (or of the extracted one, in a
 right sample) is looked for, and its share of the characters is taken of the tokens: an estimate, counted as such.

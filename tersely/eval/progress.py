@@ -1,4 +1,4 @@
-"""Progress of an evaluation: a bar on a terminal, a plain line every few seconds elsewhere. Both say when it will end."""
+"""Progress of an evaluation with an ETA: a bar on a terminal, a plain line every few seconds elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""records.jsonl: one line per evaluated sample, the evidence that every number of a report is computed from.
+"""Reads and writes records.jsonl: one line per evaluated sample, from which every number of a report is computed.
 
 Keys of a line:
     run, benchmark, problem_id, sample, seed, level (or null), problem, gold, text (the completion), tokens (all generated,
@@ -10,7 +10,7 @@ Keys of a line:
     injected_tokens, phases ([what, tokens] in the order of the work), second (another grader's right | wrong | null); further
     keys are kept and ignored.
 A writer killed in the middle of a line loses that line only: the reader drops it and counts it, the next writer cuts it off.
-Model text is kept as it came; whoever shows it escapes it.
+Model text is stored unchanged; code that displays it must escape it.
 """
 
 from __future__ import annotations

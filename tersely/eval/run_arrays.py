@@ -1,6 +1,6 @@
-"""Runs as arrays: records.jsonl of a directory -> per benchmark (Q, n) arrays, without keeping the texts.
+"""Loads runs as arrays: records.jsonl of a directory -> (Q, n) arrays per benchmark, without the texts.
 
-A run directory holds `records.jsonl` (or `eval/records.jsonl`) and, if somebody wrote it, `run.json`, the run card: name,
+A run directory holds `records.jsonl` (or `eval/records.jsonl`) and optionally `run.json`, the run card: name,
 model, command, versions, seeds, commit, hardware. Records of several run names or decoding strategies in one file become
 several runs. Of two records for the same sample the later one counts (a restarted run may write one twice).
 """

@@ -1,4 +1,4 @@
-"""What an evaluation was told, kept beside its records, so that a restart cannot mix two evaluations in one file.
+"""Evaluation settings, saved with the records; resuming with different settings is an error.
 
 `run.json` is the run card that reports show: name, model, command, environment, and one entry of settings a benchmark.
 """

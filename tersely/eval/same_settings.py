@@ -1,4 +1,4 @@
-"""Do two evaluations differ in how they were sampled? Comparing them would measure the settings, not the models."""
+"""Finds differences in how two evaluations were sampled: comparing them would measure the settings, not the models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One decoded sample as a line of records.jsonl."""
+"""Converts one decoded sample to a line of records.jsonl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several seeds of one method as one run: which runs belong together, and their records side by side.
+"""Pools several seeds of one method into one run: which runs belong together, and their joined records.
 
 `NAME=A,B,C` or `A,B,C` names them; without that, runs are taken together when their training configurations (config.yaml
 of the training run) or, for one model, their evaluation settings differ in the seed alone.

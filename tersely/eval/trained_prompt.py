@@ -1,4 +1,4 @@
-"""The prompting of an evaluation: what the model was trained with, unless the command line overrides it."""
+"""The prompting of an evaluation: that of the training, unless the command line overrides it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The command line and the ways to start a run."""
+"""The command line (`cli`), the checks before a run (`preflight`), and launching on one machine or on SLURM."""

@@ -1,4 +1,4 @@
-"""The runs of `tersely launch local`, one after the other, what is evaluated after each, and one report over all."""
+"""Runs the trainings of `tersely launch local` in sequence, evaluates each, and writes one report on all."""
 
 from __future__ import annotations
 

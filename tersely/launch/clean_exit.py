@@ -1,4 +1,4 @@
-"""The end of a process whose collectives ran in threads: the interpreter is not taken apart beneath them."""
+"""Clean exit of a process whose collectives ran in threads: skips the interpreter's teardown, which would abort it."""
 
 from __future__ import annotations
 

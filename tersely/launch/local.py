@@ -1,6 +1,6 @@
-"""`tersely launch local RECIPE`: the accelerate command, shown, started, logged, stopped in order, and started again.
+"""Builds the accelerate command of `tersely launch local`, runs it under the supervisor, logs it, and restarts it.
 
-    this process -> guard (see guard.py) -> accelerate launch -> the ranks -> what they start
+    this process -> supervisor (supervisor.py) -> accelerate launch -> the ranks -> their child processes
 
 Ctrl-C or SIGTERM asks the ranks to save and stop at the next step; a second one, or `--grace` seconds, ends them.
 """

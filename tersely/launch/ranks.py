@@ -1,4 +1,4 @@
-"""The number of ranks and servers on this machine's GPUs, so that the ranks divide the batch of every stage."""
+"""Chooses the number of ranks and servers on this machine's GPUs, so that the ranks divide the batch of every stage."""
 
 from __future__ import annotations
 

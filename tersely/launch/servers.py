@@ -1,9 +1,9 @@
-"""Servers for a recipe, then its training: `python -m tersely.launch.servers RECIPE ... -- COMMAND`, under the guard.
+"""Starts rollout servers, then the training: `python -m tersely.launch.servers RECIPE ... -- COMMAND`.
 
     free ports -> one `tersely serve` each -> all healthy -> COMMAND --servers [...] -> it ends -> the servers end
 
-Either all run or none: a server that does not come up stops the start, and none outlives the training or its owner. Each
-start has a key of its own, unless TERSELY_SERVER_KEY is set.
+If one server does not come up, nothing is started. No server outlives the training or its owner. Each start has its own
+key, unless TERSELY_SERVER_KEY is set.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`tersely launch slurm RECIPE --nodes N --gpus-per-node G`: the whole sbatch from a recipe, rendered in Python.
+"""Renders and submits the sbatch scripts of `tersely launch slurm`.
 
-What is written lies in `<run_dir>/launch`: the resolved recipe of each array task, `accelerate.yaml`, `train.sbatch` and,
-with `--eval`, `eval.sbatch`. No shell reads YAML, and every value of the user's is quoted. docs/slurm.md says more.
+It writes to `<run_dir>/launch`: the resolved recipe of each array task, `accelerate.yaml`, `train.sbatch` and,
+with `--eval`, `eval.sbatch`. No shell reads YAML, and every value of the user's is quoted. See docs/slurm.md.
 """
 
 from __future__ import annotations

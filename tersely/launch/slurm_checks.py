@@ -1,4 +1,4 @@
-"""What `tersely launch slurm` checks before it writes or submits anything: recipes, evaluation, secrets, options of sbatch."""
+"""Checks of `tersely launch slurm` before it writes or submits anything: recipes, evaluation, secrets, sbatch options."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Runs a command and leaves nothing of it behind: `python -m tersely.launch.supervisor COMMAND...`, around a training.
+"""Runs a command and ends every process it leaves behind: `python -m tersely.launch.supervisor COMMAND...`.
 
-It adopts whatever the command's processes leave behind (subreaper), so that it knows them all; it ends them when the
-command ends, when it is told to (SIGTERM), and when its own parent dies, by whatever signal (PR_SET_PDEATHSIG).
-SIGUSR1 is the request to save and stop: passed on to the processes that wait for it, and to no other. Linux only.
+It adopts the orphans of the command's processes (subreaper), so it knows all of them. It ends them when the command ends,
+when it receives SIGTERM, and when its own parent dies from any signal (PR_SET_PDEATHSIG). SIGUSR1 is the request to save
+and stop: it is forwarded only to the processes that wait for it. Linux only.
 """
 
 from __future__ import annotations

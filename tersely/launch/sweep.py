@@ -1,6 +1,6 @@
-"""Sweeps: the runs of `--seeds 1,2 --sweep reward.beta=0.1,0.2`, each with a name that says what it is.
+"""Sweeps: the runs of `--seeds 1,2 --sweep reward.beta=0.1,0.2`, each named after its values.
 
-An axis is a key and its values. Values stand between commas; commas inside brackets or quotes belong to a value. A list for
+An axis is a key and its values. Commas separate values; commas inside brackets or quotes belong to a value. A list for
 a single key (`--reward.beta 0.1,0.2`) is an axis too.
 """
 

@@ -1,7 +1,7 @@
-"""Tables of the docs that come from the code: properties of reward terms, what policies do, fields of the types.
+"""Generates tables of the docs from the code: properties of reward terms, of losses, fields of the types.
 
 python -m tersely.launch.tables                               prints the tables
-python -m tersely.launch.tables --write docs/methods-length.md    puts those that the page has markers for between them
+python -m tersely.launch.tables --write docs/methods-length.md    writes the tables between the page's markers
 """
 
 from __future__ import annotations

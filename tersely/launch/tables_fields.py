@@ -1,4 +1,4 @@
-"""The fields of `Rollouts` and `TokenBatch` as tables, from the texts in their classes."""
+"""Tables of the fields of `Rollouts` and `TokenBatch`, from the docstrings in their classes."""
 
 from __future__ import annotations
 

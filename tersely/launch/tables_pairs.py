@@ -1,4 +1,4 @@
-"""The table of the policies: what each does with a token's own credit, at ratio 1, and what it needs. From the code."""
+"""Table of the losses: how each treats a token's own credit at ratio 1, and what it needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The module that `accelerate launch -m tersely.launch.train --config RECIPE` runs: the command `tersely train`."""
+"""Entry point of `accelerate launch -m tersely.launch.train --config RECIPE`: the same as `tersely train`."""
 
 from __future__ import annotations
 

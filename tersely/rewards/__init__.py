@@ -1,4 +1,4 @@
-"""Reward terms: what a rollout is worth, and the verifier that says whether it is right.
+"""Reward terms, one method per file, and the verifier that checks answers (`verify`).
 
 `REWARDS` is the literal dict of `registry.py`, name -> class. It is looked up on first use, so that the verifier's
 worker processes, which live in this package, start without torch.

@@ -1,4 +1,4 @@
-"""Every reward term by name."""
+"""Registry of the reward terms: a literal dict, name -> class."""
 
 from __future__ import annotations
 

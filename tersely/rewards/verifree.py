@@ -10,7 +10,7 @@ Degenerate: K = 1 -> advantage 0. All R equal -> advantage 0. No `<answer` in th
     y* empty, or longer than `max_tokens` -> nan: the product of a long reference vanishes. Undecided rows -> nan.
 Traps: the supervised part belongs to the gradient; without it, as here, the estimator is biased (it learns to reason
     towards y*, not to write it). The split is before `<answer`, without its `>`, which merges with what follows
-    (rl/reference_score.py).
+    (rl/rollouts/reference_score.py).
 """
 
 from __future__ import annotations

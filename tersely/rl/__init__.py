@@ -1,1 +1,1 @@
-"""The training loop: types, prompt memory, data, rollouts, trainer, stages."""
+"""Training: `run.py` runs a recipe, `trainer.py` is one step."""

@@ -1,4 +1,4 @@
-"""Controllers in the loop: each is fed once an optimiser step with the step metrics that it names.
+"""Runs the controllers: each gets the step metrics that it names, once per optimiser step.
 
 The contract of a controller: a class variable `statistic`, the name of one step metric or a tuple of names;
 `update(*values) -> value`; `value`; `state_dict` and `load_state_dict`; and where its value acts, one of

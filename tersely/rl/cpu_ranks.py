@@ -1,4 +1,4 @@
-"""Several ranks on a CPU: accelerate calls their device cpu:0, a place that `torch.load` does not know."""
+"""Lets `torch.load` accept the device cpu:0, the name that accelerate gives to several ranks on a CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a run that cannot go on."""
+"""Exceptions that end a run: `RunStopped`, `StoppedByGuard`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Any reward of ours as an ordinary reward function of TRL, for users of plain `GRPOTrainer` or `trl grpo`.
+"""Wraps a reward of this package as a TRL reward function, for plain `GRPOTrainer` or `trl grpo`.
 
     GRPOTrainer(model, reward_funcs=for_trl({"name": "alp", "beta": 0.2, "normalizer": "max_length"}, tokenizer=tok,
                 max_completion_length=1024), args=..., train_dataset=rows with `prompt` and `answer`)
 
-TRL hands a reward function one rank's rows, and a group may straddle ranks: the facts of all rows are gathered here, the
+TRL hands a reward function one rank's rows, and a group may straddle ranks: the records of all rows are gathered here, the
 reward is computed on whole groups on every rank, and this rank's slice is returned.
 """
 

@@ -1,4 +1,4 @@
-"""Checks TRL's `scale_rewards`: dividing by a group's spread takes the strength out of a length term.
+"""Checks TRL's `scale_rewards`: division by the group's spread cancels the strength of a length term.
 
 Where all answers of a group are correct, only lengths differ; divided by their spread, a beta of 0.01 and one of 10 are the
 same. Shipped presets say which advantage a term goes with.

@@ -1,4 +1,4 @@
-"""Evaluation while training: a few held-out problems at set steps, the best model by accuracy at a budget, a floor.
+"""Evaluates on held-out problems during training; keeps the best model by accuracy at a budget, and can stop the run.
 
 The trainer's own engine draws the samples, each from a seed of its own that no step changes, so nothing that training draws
 is moved and two evaluations differ by the weights alone. Results are lines of metrics.jsonl (`eval/...`); what has to be known

@@ -1,4 +1,4 @@
-"""One training run: its stages, its data, its engine, its trainer."""
+"""Runs a recipe, stage by stage: `train(recipe)` builds data, model, engine and trainer, and trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as a list of stages: each trains from the weights, the prompt memory and the component state of the one before.
+"""Splits a run into stages: each starts from the weights, prompt memory and component state of the previous one.
 
     stages:
       - {name: discovery, share: 0.5}                                  # of max_steps; or `steps: 60`

@@ -1,4 +1,4 @@
-"""What a run's model is prompted with once it is trained."""
+"""The prompting that is saved with a trained model."""
 
 from __future__ import annotations
 

@@ -1,15 +1,20 @@
-"""The trainer: TRL's GRPOTrainer with the six slots at its seams.
+"""The training step: TRL's GRPOTrainer, with the six slots in the methods that it overrides.
 
-    _generate_and_score_completions   plans for the rows, then (after TRL) advantages and masks of the objective
-    _tokenize_prompts                 prefills
-    _generate_single_turn             the engine, one seed a sample
-    _calculate_rewards                verify, gather, filter, reward, advantage: on whole groups
-    _compute_loss                     the policy, then aggregate; what it shows of the old policy (in `OldPolicyPass`)
-    get_train_dataloader              one stream of prompts, exact under resume (in `PromptRows`)
-    _save_checkpoint                  memory, component state, a manifest that tells whole from partial (in `Saving`)
-    _maybe_log_save_evaluate          back to the last good checkpoint, where somebody asked (in `RollsBack`)
+A step in call order; files are below `rl/`. TRL does the rest: model, fused head, reference pass, accumulation, logging.
 
-Everything between is TRL's: models, log-probs from its fused head, old and reference passes, accumulation, logging.
+    get_train_dataloader               one stream of prompts, exact under resume (`rollouts/prompt_rows.py`)
+    training_step                      one micro-batch; the first one makes the generation batch (`update/micro_batches.py`)
+      _generate_and_score_completions  the prompting of this rank's rows (`rollouts/rollout.py`)
+        _tokenize_prompts              chat template and prefills
+        _generate_single_turn          weight sync, the engine, resampling (`rollouts/resample.py`)
+        _calculate_rewards             on whole groups: verify, gather, filter, reward, advantage
+        _scored                        our advantages, masks and counts in place of TRL's
+      _compute_loss                    the loss, then aggregation; the log-prob mismatch (`update/old_logprobs.py`)
+      _skip_update                     instead of TRL's step, where no row trains (`update/empty_update.py`)
+    _maybe_log_save_evaluate           guards and roll-back (`guards/callback.py`, `checkpoints/rollback.py`)
+      _save_checkpoint                 prompt memory, component state, manifest (`checkpoints/save.py`)
+
+`rl/run.py` builds the trainer; the slots are called by `algorithms/objective.py`.
 """
 
 from __future__ import annotations

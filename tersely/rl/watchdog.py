@@ -1,4 +1,4 @@
-"""No wait without an end: each rank says what it is doing, and a run that makes no progress is stopped by name.
+"""Watchdog: each rank records its phase; a run without progress is ended, and the rank is named.
 
 Progress is a new phase (`now`) or a heartbeat inside one (`beat`): a decoding step of an engine (tokens that a server
 counts), a finished request, a micro-batch, a part of the log-prob pass. `deadline_seconds` bounds the time without any,
@@ -6,9 +6,9 @@ however long a step takes. A rank that waits for others makes no progress of its
 ends the run where no rank has moved for `deadline_seconds`, counted anew from half of it, when it begins to look.
 `ddp_timeout` (a day unless stated) only bounds waits that this misses.
 
-Every rank keeps `run_dir/ranks/rank-<n>.json`: its process, host, phase, heartbeats, and when it was last alive. A thread
-of its own writes it, so that a rank that waits is told from one that is gone. Where the time is up, or a collective
-operation breaks, the files of the others say who was waited for.
+Every rank keeps `run_dir/ranks/rank-<n>.json`: its process, host, phase, heartbeats, and when it was last alive. A separate
+thread writes it, which distinguishes a rank that waits from one that is gone. After a timeout or a broken collective
+operation, the files of the other ranks show which rank was waited for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The embedded default: a tiny overthinking reasoner, its procedural problems, and the command that makes it."""
+"""The testbed, the default model: a tiny overthinking reasoner, its procedural problems, and the code that trains it."""
 
 from __future__ import annotations
 

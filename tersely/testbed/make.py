@@ -1,4 +1,4 @@
-"""Make the testbed's model from nothing: cold start on generated traces, in one plain loop.
+"""Trains the testbed's model from scratch: a cold start on generated traces, in one plain loop.
 
     torchrun --nproc-per-node 2 -m tersely.testbed.make --out DIR      # or plain python -m, in one process
 

@@ -1,4 +1,4 @@
-"""What the testbed's model can do: accuracy and tokens by level, and whether longer work pays.
+"""Measures the testbed's model: accuracy and tokens by level, and whether longer work pays.
 
     tersely testbed measure [--model DIR] [--problems 288] [--samples 16]
 

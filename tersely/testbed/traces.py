@@ -1,4 +1,4 @@
-r"""The texts of the cold start: an overthinker's worked solutions, with redundancy that does not depend on difficulty.
+r"""Generates the texts of the cold start: verbose worked solutions whose redundancy does not depend on difficulty.
 
 A thought is one pass over the chain, then up to three rounds of doubt. A pass has a step size:
 
@@ -8,7 +8,7 @@ A thought is one pass over the chain, then up to three rounds of doubt. A pass h
 
 A round of doubt is a whole new pass that is compared with the last answer, or a walk back from the answer to the first
 number. Where they disagree a checked pass decides. In a share of the doubted traces a number is wrong: that number is
-never trained on (`Piece.weight` is 0), what follows it is. The model learns to see and mend mistakes, not to make them.
+never trained on (`Piece.weight` is 0), what follows it is. The model learns to notice and fix mistakes, not to make them.
 """
 
 from __future__ import annotations

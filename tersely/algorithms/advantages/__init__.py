@@ -1,1 +1,1 @@
-"""From rewards to advantages, one method a file."""
+"""Advantages: from rewards to advantages, one method per file."""

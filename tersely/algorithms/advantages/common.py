@@ -1,4 +1,4 @@
-"""What the group advantages share: rewards centred on their group, and their spread.
+"""Helpers of the group advantages: rewards centred on their group, and their spread.
 
 Shapes: rewards (N,), N = P * K -> (P, K) float64. nan rewards (undecided) enter no statistic and come out as 0.
 """

@@ -1,1 +1,1 @@
-"""Settings that follow the run: each is fed the metrics of a step and moves one number. One method a file."""
+"""Controllers: each reads the metrics of a step and adjusts one setting, one method per file."""

@@ -1,4 +1,4 @@
-"""A controller's value in a policy: a copy of the policy with other parameters, the original untouched."""
+"""Copies a loss with other parameters; the original stays unchanged."""
 
 from __future__ import annotations
 

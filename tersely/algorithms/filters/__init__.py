@@ -1,1 +1,1 @@
-"""Which groups train at all."""
+"""Filters: which groups are trained on."""

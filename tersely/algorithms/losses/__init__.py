@@ -1,1 +1,1 @@
-"""The per-token losses, one method a file."""
+"""Per-token losses, one method per file."""

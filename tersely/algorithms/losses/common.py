@@ -1,4 +1,4 @@
-"""What the ratio policies share: the clamped log-ratio, the clipped surrogate, the metrics.
+"""Helpers of the ratio losses: the clamped log-ratio, the clipped surrogate, the metrics.
 
 Paper: arXiv 1707.06347 (PPO), dual clip arXiv 1912.09729.
     x = clamp(logp - old, -20, 20),  r = exp(x)

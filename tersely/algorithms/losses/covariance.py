@@ -1,4 +1,4 @@
-"""The covariance of log-prob and advantage, token by token: which tokens drive entropy down.
+"""Per-token covariance of log-prob and advantage: which tokens drive entropy down.
 
 Papers: arXiv 2505.22617 (clip_cov, kl_cov), arXiv 2508.03178 (tea_rl), from the released codes.
     cov_it = (A_it - mean A) (logp_it - mean logp)       means over the valid tokens of the micro-batch

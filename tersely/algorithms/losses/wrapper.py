@@ -1,4 +1,4 @@
-"""A policy around a policy: what the inner one needs, the outer one needs too."""
+"""Base class of losses that wrap another loss: passes on what the inner one needs."""
 
 from __future__ import annotations
 

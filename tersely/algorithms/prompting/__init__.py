@@ -1,1 +1,1 @@
-"""What a rollout is asked, and what it must begin with, one method a file."""
+"""Prompting: the instruction, prefill and budget of each rollout, one method per file."""

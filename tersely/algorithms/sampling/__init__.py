@@ -1,1 +1,1 @@
-"""How tokens are drawn."""
+"""Sampling: the temperature of each token, one method per file."""

@@ -1,1 +1,1 @@
-"""The losses of supervised training, one method a file."""
+"""Losses of supervised training, one method per file."""

@@ -1,1 +1,1 @@
-"""Rollouts from vLLM servers: requests, weights, and the processes themselves."""
+"""Rollouts from vLLM servers: requests, weight sync, and the server processes."""

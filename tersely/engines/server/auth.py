@@ -1,4 +1,4 @@
-"""The key of our vLLM servers, on every path: vLLM's own check leaves the development endpoints open to anybody.
+"""API key check on every path of our vLLM servers: vLLM's own check leaves the development endpoints open.
 
 `--middleware tersely.engines.server.auth.KeyOnEveryPath`; the key is VLLM_API_KEY of the server's environment.
 """

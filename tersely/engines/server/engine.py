@@ -1,9 +1,9 @@
-"""Rollouts from vLLM servers: token ids and one seed a sample over HTTP, the weights over NCCL or through a folder.
+"""Rollout engine on vLLM servers: token ids and one seed per sample over HTTP, weights over NCCL or through a folder.
 
-Every synchronisation gives the weights a name, which the server keeps; each answer is taken only where the server still
-has that name afterwards, so that one which was restarted, or given weights by another run, is noticed at once. The least
-busy server takes the next request; one that stops answering leaves its share to the others until the next
-synchronisation, and the run ends when none is left.
+Each synchronisation names the weights, and the server stores the name. An answer is accepted only if the server still has
+that name afterwards: this detects a server that was restarted, or that got weights from another run. The next request
+goes to the least loaded server. Requests of a server that stops answering go to the others until the next
+synchronisation; the run ends when none is left.
 """
 
 from __future__ import annotations

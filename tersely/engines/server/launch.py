@@ -1,4 +1,4 @@
-"""vLLM's API server as rollouts need it: its command, its environment, and the whole as a child process."""
+"""Starts vLLM's API server for rollouts: its command, its environment, and the child process."""
 
 from __future__ import annotations
 

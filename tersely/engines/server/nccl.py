@@ -1,6 +1,6 @@
-"""The trainer's weights to the workers of vLLM servers over NCCL: one group, the trainer's first rank at its head.
+"""Sends the trainer's weights to the workers of vLLM servers over NCCL: one group, with the trainer's first rank as root.
 
-    join:  /init_weight_transfer_engine on every server, each with its place, while the trainer opens the group
+    join:  /init_weight_transfer_engine on every server, each with its rank, while the trainer opens the group
     begin: /start_weight_update
     send:  /update_weights announces names, types and shapes of some tensors, which the group then broadcasts
     end:   /finish_weight_update

@@ -1,4 +1,4 @@
-"""A server as a child process: started, waited for, stopped with everything it started."""
+"""A server as a child process: start it, wait until it is up, stop it with all its children."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Requests under way on several servers: the least busy one takes the next, answers are had as they come.
+"""Least-loaded dispatch over servers; results are yielded as they complete.
 
-More may be added while others run. A server that stops answering, whose process is stopped, or that makes no progress
-leaves its requests to the others; the stream ends with an error when none is left. One answer may take as long as it takes:
-progress is a token that a server made, for whoever asked.
+Requests may be added while others run. The requests of a server that stops answering, whose process is stopped, or that
+makes no progress go to the others; the stream raises an error when none is left. The time of one answer is not limited:
+any token that a server generates, for any client, counts as progress.
 """
 
 from __future__ import annotations

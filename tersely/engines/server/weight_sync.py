@@ -1,7 +1,7 @@
-"""The trainer's weights to vLLM servers: over NCCL where a server has vLLM's transfer for it, else through a folder.
+"""Sends the trainer's weights to vLLM servers: over NCCL where vLLM's transfer is available, else through a folder.
 
-One walk over the model serves both ways. Each synchronisation gives the weights a name, which a server gets once it has
-them; until then its name says that it is loading.
+Both ways share one pass over the model. Each synchronisation names the weights; a server gets the name once it has them,
+and until then its name says that it is loading.
 """
 
 from __future__ import annotations

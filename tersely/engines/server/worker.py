@@ -1,4 +1,4 @@
-"""What a vLLM server's worker can do beside vLLM's own, given to it by `--worker-extension-cls`."""
+"""Extension of vLLM's server worker, loaded with `--worker-extension-cls`: repacks a tied output head."""
 
 from __future__ import annotations
 

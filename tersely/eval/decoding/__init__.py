@@ -1,1 +1,1 @@
-"""Decoding strategies: a prompt into finished token ids without touching the weights. The registry is in registry.py."""
+"""Decoding strategies: from a prompt to finished token ids without changing the weights. Listed in registry.py."""

@@ -1,4 +1,4 @@
-"""What decoding strategies share: prompts, what comes out, and one sequence under way, always as token ids.
+"""Shared by the decoding strategies: prompts, results, and one sequence in progress, always as token ids.
 
 A continuation is prompt ids + generated ids + injected ids. Decoded text serves graders and patterns only; it is never
 tokenised again, because that would change ids at the seams. An injected string is tokenised alone.

@@ -1,4 +1,4 @@
-"""The probe of DiffAdapt: two layers that tell easy, normal and hard from the prompt's last hidden state; the model is frozen.
+"""Fits DiffAdapt's probe: two layers that predict easy, normal or hard from the prompt's last hidden state.
 
 Labels come from the samples of a problem: mostly wrong is hard; else a mean token entropy above the median of the solved
 problems is easy (right although it hesitates), and one below it normal.

@@ -1,6 +1,6 @@
-"""The steering vector of SEAL from traces: S = mean(execution) - mean(reflection and transition together).
+"""Fits SEAL's steering vector from traces: S = mean(execution) - mean(reflection and transition together).
 
-A thought is what stands between two borders of the thinking; its state is the layer's output at the token that ends the border
+A thought is the text between two borders of the thinking; its state is the layer's output at the token that ends the border
 before it. Keywords on the lower-cased thought make it a transition or a reflection; any other thought is execution.
 """
 

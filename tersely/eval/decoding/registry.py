@@ -1,4 +1,4 @@
-"""The decoding strategies by name. `speculative_thinking` and `trim_r` need a second model: docs/evaluation.md says why not."""
+"""Registry of the decoding strategies. For `speculative_thinking` and `trim_r`, which are not in it, see docs/evaluation.md."""
 
 from __future__ import annotations
 

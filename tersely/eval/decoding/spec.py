@@ -1,4 +1,4 @@
-"""`NAME[:key=value,...]` -> a strategy. Values are YAML; commas inside brackets, braces and quotes belong to the value."""
+"""Parses `NAME[:key=value,...]` into a strategy. Values are YAML; commas inside brackets and quotes belong to the value."""
 
 from __future__ import annotations
 

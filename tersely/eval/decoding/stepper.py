@@ -1,4 +1,4 @@
-"""A transformers model a token at a time, for strategies that need what an engine does not show: embeddings, states, forks.
+"""Runs a transformers model one token at a time, for strategies that need embeddings, hidden states or forks.
 
 R rows share one left-padded cache. Rows may be picked, dropped or repeated; a row that is not live in a step leaves a masked
 place in the cache, so rows of different lengths stay together.

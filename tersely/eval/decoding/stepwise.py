@@ -1,4 +1,4 @@
-"""Small pieces that the token-by-token strategies share."""
+"""Helpers of the token-by-token strategies."""
 
 from __future__ import annotations
 

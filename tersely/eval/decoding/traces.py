@@ -1,4 +1,4 @@
-"""Recorded samples of an evaluated run with their prompts, as ids: what seal and diff_adapt are fitted on.
+"""Reads recorded samples of an evaluated run with their prompts, as token ids, to fit seal and diff_adapt.
 
 RUN is an evaluated run (records.jsonl) of the same model, on problems that nothing is later measured on.
 """

@@ -1,1 +1,1 @@
-"""Per-sample files of other harnesses, in and out."""
+"""Import and export of the per-sample files of other harnesses."""

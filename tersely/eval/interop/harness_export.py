@@ -1,4 +1,4 @@
-"""records.jsonl in the formats that other tools read: lm-evaluation-harness's samples_*.jsonl, lighteval's details_*.parquet.
+"""Exports records.jsonl to lm-evaluation-harness (samples_*.jsonl) and lighteval (details_*.parquet).
 
 Every problem is one row with all its samples; its score is the mean over decided samples. Our own fields travel along under the
 key `tersely` (lighteval: in doc.specific), so that importing the file again loses nothing.

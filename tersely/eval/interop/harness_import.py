@@ -1,4 +1,4 @@
-"""Other harnesses' per-sample files into records.jsonl: lm-evaluation-harness (samples_*.jsonl), lighteval (details_*.parquet).
+"""Imports per-sample files of lm-evaluation-harness (samples_*.jsonl) and lighteval (details_*.parquet) as records.jsonl.
 
 What is missing there is not made up:
 - lm-evaluation-harness stores texts, no tokens: a `count_tokens` (a tokenizer's count of a text) is required. lighteval

@@ -1,4 +1,4 @@
-"""Adaptivity: does length follow difficulty?
+"""Adaptivity: whether length follows difficulty.
 
 Difficulty is 1 - reference_rate, (Q,), the solve rate of a fixed reference model (n >= 16 samples): taken from the
 evaluated model itself it would make the correlation trivial, since wrong answers are long. Problems of equal rate are

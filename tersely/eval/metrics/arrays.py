@@ -1,4 +1,4 @@
-"""Reading and checking the arrays that every metric takes. No formula lives here.
+"""Reads and checks the arrays that every metric takes; contains no formula.
 
 A 1-D array of length Q is read as (Q, 1); None becomes nan; every complaint is a ValueError that names the argument.
 """

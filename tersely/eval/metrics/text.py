@@ -1,4 +1,4 @@
-"""What can be read off one response text without a judge: where the answer is first stated, loops, marker words.
+"""Metrics of one response text, without a judge: position of the first answer, loops, marker words.
 
 The statement rule is our own: an answer counts as stated after `\\boxed{`, `=`, `is` or `answer`, not when a number is merely
 mentioned on the way; 12 is not found in `= 123`, `= 12.5`, `= 12,000` or `= -12`.

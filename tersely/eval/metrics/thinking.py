@@ -1,4 +1,4 @@
-"""Over- and underthinking: how much of a response comes after its first right answer, or against the shortest one.
+"""Over- and underthinking: tokens after the first correct answer, and tokens relative to the shortest correct one.
 
 Shapes: `tokens`, `thinking_tokens`, `first_correct`, `distinct_tokens` (Q, n) in tokens; `shortest` (Q,) tokens, nan where
 nobody was right. first_correct counts up to and including the first correct solution, nan = there is none.

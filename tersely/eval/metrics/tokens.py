@@ -1,4 +1,4 @@
-"""Tokens: how many, on which outcomes, at what price, against which base.
+"""Token metrics: mean counts, by outcome, per solved problem, and relative to a base.
 
 Shapes: `correct` and `tokens` (Q, n), token counts in the evaluated model's tokens, nan = no such sample. A sample with
 nan in either array is dropped from every metric that takes that array. Source of AES: O1-Pruner, 2501.12570.

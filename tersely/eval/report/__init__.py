@@ -1,1 +1,1 @@
-"""report.json, report.md and report.html, and the figures in them."""
+"""Builds report.json, report.md and report.html, and their figures."""

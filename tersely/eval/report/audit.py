@@ -1,4 +1,4 @@
-"""The verifier audit of a run: second opinions on its verdicts, from its records or from an audit.jsonl beside them.
+"""Verifier audit of a run: second opinions on its verdicts, from its records or from an audit.jsonl.
 
 Records that `tersely eval` writes carry the opinion of a grader of strings and numbers (`second`; null where it cannot say). A
 line of audit.jsonl is one second opinion, all keys optional but `verdict`: benchmark, problem_id, sample, gold, answer, verdict

@@ -1,4 +1,4 @@
-"""What a report says of budgets: the grid of its curves, adherence to requests, and the forced-answer curve.
+"""Budget part of a report: the grid of its curves, adherence to requested budgets, and the forced-answer curve.
 
 Three curves are never mixed in one line: *truncation* (stored samples cut at B, nothing forced), *forced answer* (thinking cut
 at B, the answer forced), *prompted* (B tokens asked for).

@@ -1,4 +1,4 @@
-"""The comparison of two runs on the problems they share: changes, intervals, tests."""
+"""Compares two runs on the problems they share: changes, intervals, tests."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""The conclusion of a comparison, in words, and the rules for it.
+"""The conclusion of a comparison as a sentence, and the rules for it.
 
 Every conclusion needs p < 0.05 after Holm's correction over all comparisons of the report:
 - tokens "fewer" or "more": the paired permutation test, and the interval excludes 0. A permutation test of fewer than 6
   problems that differ cannot reach p < 0.05, so it gives no conclusion.
 - accuracy "better" or "worse": the paired permutation test, and the sign must not depend on undecided samples.
-- accuracy "not worse by more than the margin": a non-inferiority test (stats_margin.py) that counts undecided samples
+- accuracy "not worse by more than the margin": a non-inferiority test (eval/stats/margin.py) that counts undecided samples
   against the run. "No significant loss" alone would be absence of evidence.
 - otherwise "undecided", with the number of further problems that would give a conclusion if mean and spread stay.
-With several seeds of a run, the same must hold over seeds and problems (stats_seeds.py).
+With several seeds of a run, the same must hold over seeds and problems (eval/stats/seeds.py).
 """
 
 from __future__ import annotations

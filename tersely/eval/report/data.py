@@ -1,4 +1,4 @@
-"""The numbers of a report: runs as arrays -> report.json. Fractions, never percents; nan becomes null.
+"""Computes report.json from runs as arrays. Values are fractions, never percents; nan becomes null.
 
 Intervals are 95 % over problems (cluster bootstrap, seed 0). Comparisons pair the same problems.
 tokens_change is mean tokens over the base's mean tokens minus 1 (the interval redraws problems);

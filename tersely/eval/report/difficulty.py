@@ -1,4 +1,4 @@
-"""Difficulty of the problems of a report, from one fixed reference for every run: the base.
+"""Difficulty of the problems of a report, measured on the base for every run.
 
 With 16 or more samples a problem in the base run, a problem's reference rate is the base's solve rate on it; with fewer, the
 mean base rate of its level (one noisy sample a problem says little, its level says more). Without either: unknown.

@@ -1,4 +1,4 @@
-"""The figures of an evaluation: one function a figure, content of report.json in, Figure (picture, alt text, data) out."""
+"""Figures of an evaluation, one function per figure: from report.json to a Figure (picture, alt text, data)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forced-answer curve: accuracy when thinking is cut at a budget and the answer forced, beside plain sampling."""
+"""Figure of the forced-answer curve: accuracy when thinking is cut at a budget, next to plain sampling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The free frontier: what decoding strategies get out of the untrained base, against which every trained run is held.
+"""The training-free frontier: decoding strategies on the base model, with which every trained run is compared.
 
 Forcing an answer, skipping the thinking or banning reflection words costs no training; a trained model that such a run
 dominates (no more tokens, no less accuracy, one of them strictly, with probability 0.95 over problems) has gained nothing.

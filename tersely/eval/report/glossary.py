@@ -1,4 +1,4 @@
-"""The terms of a report page, each in one sentence; those that the page does not use are left out."""
+"""Glossary of a report page, one sentence per term; terms that the page does not use are left out."""
 
 from __future__ import annotations
 

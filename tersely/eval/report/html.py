@@ -1,7 +1,7 @@
-"""report.html: one file, no network, made from report.json's content, the run folders, and a jinja2 template.
+"""Builds report.html: one file, no network, from report.json, the run folders and a jinja2 template.
 
-Everything that came from a model, a data set or a run card is escaped by the template, and the page's own policy lets
-nothing run but the one script it was written with. The same runs give the same bytes.
+Everything that came from a model, a data set or a run card is escaped by the template, and the page's content
+security policy allows no script except its own. The same runs give the same bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names beside points: short ones, placed where they cover no other name."""
+"""Short labels of the points of a figure, placed so that they do not overlap."""
 
 from __future__ import annotations
 

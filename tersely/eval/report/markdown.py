@@ -1,4 +1,4 @@
-"""report.md: the verdicts and the tables, for a pull request. Model text never appears in it."""
+"""Builds report.md: the conclusions and the tables, for a pull request. Model text never appears in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pass@k and majority@k of a report: every k on the same problems, undecided samples counted as incorrect."""
+"""pass@k and majority@k of a report: every k on the same problems, undecided samples count as incorrect."""
 
 from __future__ import annotations
 

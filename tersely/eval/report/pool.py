@@ -1,4 +1,4 @@
-"""What a run can only be asked beside the others: waste against the shortest right answer of all, and the hypervolume."""
+"""Cross-run metrics: tokens above the shortest correct answer of any run, and Pareto hypervolume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worst samples of a run, side by side with the base: which ones, and how their texts are cut.
+"""Selects the worst samples of a run, next to the base's, and shortens their texts.
 
 Worst first: wrong samples on the problems whose solve rate fell most against the base, the longest sample of each problem; when
 fewer than twenty problems lost, right samples follow that spend most tokens after their first right answer.

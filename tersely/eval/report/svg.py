@@ -1,4 +1,4 @@
-"""Figures as inline SVG that follow the page: text and series take their colours from the page's CSS variables.
+"""Renders figures as inline SVG whose colours are the page's CSS variables.
 
 matplotlib draws with stand-in colours, which are then replaced by `currentColor`, `var(--line)` and `var(--s0)` to
 `var(--s7)`; text stays text. matplotlib is an optional extra: `available()` says whether it is there.

@@ -1,4 +1,4 @@
-"""Loops and reflection markers in a run's texts, read from a spread of its samples.
+"""Rates of loops and reflection markers in a run's texts, from an even spread of its samples.
 
 Texts are long and reports must be quick: at most 100 samples of a benchmark, evenly spread over its problems, are read back
 from the file; loops are looked for in the last 3000 words of a text, where they are. The number of samples is reported.

@@ -1,4 +1,4 @@
-"""Learning curves: what metrics.jsonl of the training runs says, one figure a quantity, all runs in it."""
+"""Learning curves from the metrics.jsonl of training runs: one figure per quantity, with all runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tersely report RUN... [--base BASE] [--out DIR]`: report.json, report.md and report.html of evaluated runs."""
+"""Writes report.json, report.md and report.html for a list of runs; the command is in `launch/cli/report.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals and tests; import from here. Pure numpy: rows are problems, and problems are what is redrawn."""
+"""Intervals and tests; import from here. Pure numpy: rows are problems, and resampling redraws whole problems."""
 
 from tersely.eval.stats.bootstrap import (
     Interval,

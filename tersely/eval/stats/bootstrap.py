@@ -1,4 +1,4 @@
-"""Bootstrap intervals over problems: repeats of one problem are not independent, so whole problems are redrawn.
+"""Bootstrap intervals over problems: repeats of one problem are not independent, so whole problems are resampled.
 
 Percentile intervals. The spread of the per-problem means already holds the noise of their samples, so redrawing problems
 alone is calibrated; drawing samples inside as well ("both") counts that noise twice and is wider than needed.

@@ -1,4 +1,4 @@
-"""Non-inferiority: is a run's accuracy lower than the base's by no more than a margin? And how many problems would tell.
+"""Non-inferiority test: whether accuracy is lower than the base's by at most a margin, and how many problems would decide it.
 
 A plain bootstrap or t test fails where losses are rare: 30 problems without a loss have an interval of width 0, and say
 little about a loss on 1 % of problems. So two problems are added on which the run lost everything (the one-sided relative

@@ -1,4 +1,4 @@
-"""Seeds as a level: several training runs of one method that differ in the seed alone, and the noise between them.
+"""Statistics over seeds: several training runs of one method that differ only in the seed, and the noise between them.
 
 Problems are shared by all seeds, so the design is crossed: (S, Q) means of one run, seeds by problems.
 """

@@ -1,4 +1,4 @@
-"""Tests between two runs on the same problems, standard errors, and the correction for many tests."""
+"""Tests between two runs on the same problems, standard errors, and the correction for multiple tests."""
 
 from __future__ import annotations
 

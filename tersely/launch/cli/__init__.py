@@ -1,1 +1,1 @@
-"""The commands, one thin file each."""
+"""The commands, one thin file per command; the table is in `main.py`."""

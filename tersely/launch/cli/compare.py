@@ -1,4 +1,4 @@
-"""`tersely compare A B`: is B, on the same problems, shorter than A, and at what price? A table and a sentence."""
+"""`tersely compare A B`: compares accuracy and tokens of two runs on the same problems, as a table and a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tersely completion bash|zsh|fish`: a static completion script, written from the command table."""
+"""`tersely completion bash|zsh|fish`: prints a static completion script, generated from the command table."""
 
 from __future__ import annotations
 

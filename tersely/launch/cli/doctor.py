@@ -1,4 +1,4 @@
-"""`tersely doctor`: what is installed against what was tested, and what the machine gives. A line a finding, with its mend."""
+"""`tersely doctor`: checks the installation and the hardware, and suggests fixes."""
 
 from __future__ import annotations
 

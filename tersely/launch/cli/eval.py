@@ -1,4 +1,4 @@
-"""The options of `tersely eval`."""
+"""`tersely eval MODEL`: options, checks, and the loop over benchmarks and strategies."""
 
 from __future__ import annotations
 

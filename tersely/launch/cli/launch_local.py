@@ -1,4 +1,4 @@
-"""`tersely launch local RECIPE`: the accelerate command, shown, started, logged, stopped in order, and started again."""
+"""`tersely launch local RECIPE`: options of the command; `launch/local.py` runs and restarts the training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tersely launch slurm RECIPE --nodes N --gpus-per-node G`: the whole sbatch from a recipe."""
+"""`tersely launch slurm RECIPE --nodes N --gpus-per-node G`: options of the command; `launch/slurm.py` renders the job."""
 
 from __future__ import annotations
 

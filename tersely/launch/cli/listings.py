@@ -1,4 +1,4 @@
-"""`tersely recipes` and `tersely datasets`: what is shipped, one line each; with a name, the file itself."""
+"""`tersely recipes` and `tersely datasets`: lists what is shipped, one per line; with a name, prints its file."""
 
 from __future__ import annotations
 

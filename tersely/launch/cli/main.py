@@ -1,4 +1,4 @@
-"""`tersely <command>`: a table of commands, each imported when it is called. `--help` costs no heavy import."""
+"""`tersely <command>`: the table of commands. A command is imported when it is called, so `--help` is fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tersely methods`: the shipped methods and what fills their slots; `tersely methods alp`: the card of one."""
+"""`tersely methods`: lists the shipped methods and their slots; `tersely methods alp`: prints the card of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of the commands: a misspelt one is an error that names the nearest that there is."""
+"""Option parser of the commands: a misspelt option is an error that names the nearest one."""
 
 from __future__ import annotations
 

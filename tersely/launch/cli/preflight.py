@@ -1,4 +1,4 @@
-"""`tersely preflight RECIPE`: everything that a run would stumble over, before it is paid for."""
+"""`tersely preflight RECIPE`: options and output of the command; the checks are in `launch/preflight/run.py`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`tersely serve RECIPE`: a vLLM server that the recipe's training can take its rollouts from, in the foreground.
+"""`tersely serve RECIPE`: runs a vLLM server for the recipe's rollouts, in the foreground.
 
-vLLM takes this process's place, so that signals and the exit status are the server's own.
+vLLM replaces this process, so signals go to the server and its exit status is that of the command.
 """
 
 from __future__ import annotations

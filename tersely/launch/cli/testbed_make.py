@@ -1,4 +1,4 @@
-"""`tersely testbed make`: the embedded model's weights, from nothing."""
+"""`tersely testbed make`: trains the embedded model's weights from scratch."""
 
 from __future__ import annotations
 

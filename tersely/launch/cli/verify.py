@@ -1,4 +1,4 @@
-"""`tersely verify FILE`: verdicts on a file of answers, a summary, the throughput.
+"""`tersely verify FILE`: verdicts on a file of answers, a summary, and the throughput.
 
 Exit status: 0 all rows verified, 1 some lines could not be read (they are named), 2 nothing to verify.
 """

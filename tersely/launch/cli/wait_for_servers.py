@@ -1,4 +1,4 @@
-"""Are these servers up? A job script asks before its training.
+"""Waits until rollout servers are up; SLURM job scripts run it before the training.
 
 `python -m tersely.launch.cli.wait_for_servers --pid PID ADDRESS...`
 """

@@ -1,1 +1,1 @@
-"""What a run would stumble over, said before it is paid for."""
+"""Checks of a run before it costs GPU hours (`preflight`), and of the machine (`doctor`)."""

@@ -1,4 +1,4 @@
-"""What a cold start adds to the plan of a run: the rollouts it samples and the supervised steps it takes.
+"""Estimates what a cold start adds to a run: the rollouts it samples and the supervised steps it takes.
 
     sampling    prompts x samples rollouts (and one of every problem where the rewrite keeps lengths), as in time_estimate.py
     training    steps x batch_size sequences on each rank, each as long as a prompt and an answer

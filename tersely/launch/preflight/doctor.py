@@ -1,4 +1,4 @@
-"""`tersely doctor`: what is installed against what was tested, and what the machine gives. A line a finding, with its mend."""
+"""Compares installed packages and TRL's private methods with the tested ones, and collects the checks of the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the machine gives a run: devices, engines, the hub, file limits, shared memory, memory, disk."""
+"""Checks the machine: devices, engines, the hub, file limits, shared memory, memory, disk."""
 
 from __future__ import annotations
 

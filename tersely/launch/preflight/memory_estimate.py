@@ -1,4 +1,4 @@
-"""The memory that training takes on one GPU, in bytes, before anything is loaded: an estimate, term by term.
+"""Estimates the training memory of one GPU in bytes, term by term, before anything is loaded.
 
     weights + gradients + optimiser   P w / n_w + P g / n_g + P o / n_o          (+ P w / n_w for a reference model)
     activations                       B T a c L, with gradient checkpointing B T a (c + h L)

@@ -1,4 +1,4 @@
-"""What preflight knows of a model before its weights are loaded, and of the prompts before anything is drawn."""
+"""Checks a model and the prompts before weights are loaded: shape, tokenizer, lengths, memory, disk."""
 
 from __future__ import annotations
 

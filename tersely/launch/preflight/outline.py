@@ -1,4 +1,4 @@
-"""The plan of a run in a few lines, before anything is loaded: steps, epochs, tokens, memory, disk, hours."""
+"""The plan that `--dry-run` prints before anything is loaded: steps, epochs, tokens, memory, disk, hours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks recipes as `tersely train --dry-run` does, in a process of its own: launchers import no torch.
+"""Checks recipes as `tersely train --dry-run` does, in a separate process, so that launchers import no torch.
 
 `python -m tersely.launch.preflight.recipe_check --ranks 8 RECIPES [--key value ...]`: exit status 2 and one line for a refusal.
 """

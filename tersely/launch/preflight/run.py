@@ -1,6 +1,6 @@
-"""`tersely preflight RECIPE`: everything that a run would stumble over, before it is paid for.
+"""Runs the checks of `tersely preflight` in order and plans the run; `launch/cli/preflight.py` is the command.
 
-recipe, versions, places     as at the start of every run
+recipe, versions, paths      as at the start of every run
 model, tokenizer, data       template, pad and EOS, lengths, memory, disk
 --rollouts real rollouts     truncation, pass rate, groups, reward terms, verifier; time and cost from what was measured
 """

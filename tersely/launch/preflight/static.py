@@ -1,4 +1,4 @@
-"""What can be refused without loading anything: the first half second of every run, and of `tersely preflight`."""
+"""Checks that load nothing: they run at the start of every training and in `tersely preflight`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real rollouts before the run: the recipe's own prompts, plans, sampling, engine, verifier and reward, on a few groups."""
+"""Real rollouts on a few groups before the run, with the recipe's prompts, engine, verifier and reward."""
 
 from __future__ import annotations
 

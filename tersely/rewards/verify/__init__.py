@@ -1,4 +1,4 @@
-"""The verifier. `tersely.rewards.verify` is this package, and it can be called:
+"""The verifier. This package is also callable, as `verify(gold, text)`:
 
     from tersely.rewards import Verifier, Verdict, verify
     verify("18", "The answer is 18.").status          # "right"

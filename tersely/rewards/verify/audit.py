@@ -1,7 +1,7 @@
-"""A second opinion on a share of the verdicts, by a grader that shares no code with the first.
+"""Audits a share of the verdicts with a second grader that has no code in common with the first.
 
 The independent grader knows strings and numbers, no sympy and none of this package's normalisation: it is right about
-what it decides and silent about the rest. Disagreements are dumped as JSONL for a human to read, and counted.
+what it decides and gives no verdict on the rest. Disagreements are counted, and written as JSONL for a human to read.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A recipe's `verifier:` made: the parameters of `Verifier`, and of a judge behind it where there is one.
+"""Builds the verifier from a recipe's `verifier:` section, with a judge where it names one.
 
 verifier: {contract: answer, timeout: 5, judge: {url: http://host:8000/v1, model: ..., format: compass}}
 
-`ended: true`, the default, is the trainer's: an answer counts only if its completion ended by itself, so that one which runs
-on to the cap behind its answer is not paid. `false` grades truncated completions as they are, as other trainers do.
+`ended: true`, the default, is the trainer's: an answer counts only if its completion ended by itself, so that a completion
+that runs on to the cap after its answer earns nothing. `false` grades truncated completions as they are, as other trainers do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Verdicts by (gold, answer): the rollouts of one prompt mostly agree with each other."""
+"""Cache of verdicts by (reference answer, answer): rollouts of one prompt often give the same answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where graders differ, as parameters. The defaults are explained, with their reasons, in docs/verifier.md."""
+"""Options where graders differ. docs/verifier.md gives the reason for each default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the verifier says about one answer."""
+"""`Verdict`: the result of the verifier on one answer."""
 
 from __future__ import annotations
 

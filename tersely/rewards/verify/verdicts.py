@@ -1,4 +1,4 @@
-"""Verdicts on the rows of a data set, whichever verifier gives them."""
+"""Verdicts on the rows of a data set, from any verifier."""
 
 from __future__ import annotations
 

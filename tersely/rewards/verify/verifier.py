@@ -1,4 +1,4 @@
-"""The verifier: find the answer, decide what needs no sympy, remember, and send the rest to killable workers."""
+"""The verifier: finds the answer, decides the quick cases, caches, and sends the rest to killable workers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Whole checkpoints: written, checked, resumed from, rolled back to."""
+"""Complete checkpoints: written, verified, resumed from, rolled back to."""

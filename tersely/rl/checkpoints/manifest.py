@@ -1,7 +1,7 @@
-"""Whole checkpoints, and how to tell them from partial ones.
+"""Checkpoint manifests: they mark a checkpoint as complete, so that partial ones are never used.
 
-A checkpoint folder is whole when its manifest is there, and every file it lists has the size and the hash that it
-lists. The manifest is written last and renamed into place, so a run killed while saving leaves a folder without one.
+A checkpoint folder is complete when it has a manifest and every file has the size and the hash that the manifest lists.
+The manifest is written last and renamed into place, so a run that is killed while saving leaves a folder without one.
 """
 
 from __future__ import annotations

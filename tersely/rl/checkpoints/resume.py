@@ -1,4 +1,4 @@
-"""What a run may be resumed with: which changes of its recipe are free, which are reported, which are refused.
+"""Rules for resuming: which changes of a recipe are free, which are reported, which are refused.
 
     free       how the run is carried out, and what is tuned while it goes: learning rate, limits, logging, saving
     refused    what makes it another run: model, data, seed, batch, slots; another number of ranks of what is sharded over them

@@ -1,15 +1,15 @@
-"""Back to the last good checkpoint inside a running process.
+"""Rolls back to the last good checkpoint inside a running process.
 
-Whoever sees that training went wrong calls `trainer.rollback.ask(reason)`, on any rank, at any point of a step. At the end
-of the generation batch, before anything is logged or saved, all ranks go back together:
+Code that detects a failing run calls `trainer.rollback.ask(reason)`, on any rank, at any point of a step. At the end of the
+generation batch, before anything is logged or saved, all ranks go back together:
 
     as in the checkpoint   weights, optimiser, gradient scaler, prompt memory, state of components and controllers
-    as if nothing were     step counter, learning rate schedule, progress, order of prompts, seeds of samples, metrics
+    unchanged              step counter, learning rate schedule, progress, order of prompts, seeds of samples, metrics
 
-So the planned number of steps holds, the batches that led astray are not played again, and the steps lost are in
-`metrics.jsonl`, followed by a line with `event: roll_back`. A controller with `rolled_back(before)` hears of it after it was
-restored; `before` is its `state_dict()` from before that. Checkpoints between are marked and never taken again, and a new
-one is saved at once, so that a resume after this does what this run does. The number of roll-backs of a run (of a stage,
+So the planned number of steps holds, and the batches since the last good checkpoint are skipped, not repeated. The lost
+steps are in `metrics.jsonl`, followed by a line with `event: roll_back`. A controller with `rolled_back(before)` is called
+after it was restored; `before` is its earlier `state_dict()`. Checkpoints in between are marked and never used again, and a
+new one is saved at once, so that a later resume does what this run does. The number of roll-backs of a run (of a stage,
 where it has stages) is bounded: after `max_rollbacks` the run stops.
 """
 

@@ -1,4 +1,4 @@
-"""No code runs from a checkpoint: whoever calls `torch.load` in this process gets tensors and plain values, or an error.
+"""Safe `torch.load`: in this process it returns tensors and plain values only, or raises; no code runs.
 
 Transformers asks for weights alone by itself; DeepSpeed does not, and its optimiser states hold three classes of its own,
 which are let through by name. FSDP's sharded checkpoints have a table of contents that torch unpickles: it is read here

@@ -1,4 +1,4 @@
-"""What the trainer saves beside TRL's checkpoint, and takes back: prompt memory, component state, a seal."""
+"""Saves and restores what TRL's checkpoint lacks: prompt memory, component state, the manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Save a whole checkpoint and stop at the next step boundary, once any rank was asked to."""
+"""Saves a complete checkpoint and stops at the next step boundary, once any rank has received the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration of a training run: TRL's GRPOConfig by its own names, and the little that is ours."""
+"""Configuration of a training run: TRL's GRPOConfig under its own names, plus our keys (`RunConfig`)."""
 
 from __future__ import annotations
 

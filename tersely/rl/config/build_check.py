@@ -1,4 +1,4 @@
-"""Builds what a run needs and no model: optimizer, schedule, reporters, verifier. What fails here would fail after loading."""
+"""Builds what needs no model, so that its errors surface before loading: optimizer, schedule, reporters, verifier."""
 
 from __future__ import annotations
 

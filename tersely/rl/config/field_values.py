@@ -1,4 +1,4 @@
-"""Values of GRPOConfig's fields: of the declared type, finite, and in the range in which they do something."""
+"""Checks values of GRPOConfig's fields: declared type, finite, and in the range in which they have an effect."""
 
 from __future__ import annotations
 

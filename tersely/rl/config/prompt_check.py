@@ -1,4 +1,4 @@
-"""Checks of the prompts of a run before the model is loaded: the template, the length of each prompt, and one to look at."""
+"""Checks the prompts of a run before the model is loaded: the template and the length of each; prints one example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the recipe's mappings that others read: `env`, `model_init_kwargs`, `chat_template_kwargs`, `dataset`.
+"""Checks mappings of the recipe that other libraries read: `env`, `model_init_kwargs`, `chat_template_kwargs`, `dataset`.
 
 A key that nothing reads, or a value of the wrong type, would end in an exception once the model is loaded.
 """

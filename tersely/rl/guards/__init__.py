@@ -1,4 +1,4 @@
-"""What watches a run: guards with a threshold, a patience and an action, from the recipe's `guards:` section."""
+"""Guards of a run, each with a threshold, a patience and an action, from the recipe's `guards:` section."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards against a loss of accuracy alone, whatever the reward and the lengths do: on rollouts, and on the held-out set."""
+"""Guards against a loss of accuracy, whatever reward and lengths do: on rollouts, and on the held-out set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all guards share: an action, and the count of bad observations in a row."""
+"""Base classes of the guards: an action, and the count of consecutive bad observations."""
 
 from __future__ import annotations
 

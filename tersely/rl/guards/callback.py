@@ -1,4 +1,4 @@
-"""Guards in the loop: fed at the end of every optimiser step, heard by the trainer before it logs and saves."""
+"""Runs the guards: they get the metrics of every optimiser step, and act before the trainer logs and saves."""
 
 from __future__ import annotations
 

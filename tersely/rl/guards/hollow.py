@@ -1,4 +1,4 @@
-"""The guard against a length term that is earned at the expense of right answers."""
+"""Guard against reward hacking: reward rises while accuracy falls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loss that is no number."""
+"""Stops the run when the loss is NaN or infinite."""
 
 from __future__ import annotations
 

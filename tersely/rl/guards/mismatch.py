@@ -1,4 +1,4 @@
-"""The gap between the rollout engine and the trainer: does the engine sample from the current weights?
+"""Log-prob mismatch between rollout engine and trainer: detects an engine that does not sample from the current weights.
 
     gap = mean over sampled tokens of |log p_engine - log p_trainer|
 Symbols: log-probs in nats at the sampling temperature. Two honest implementations differ by rounding (about 0.001 in

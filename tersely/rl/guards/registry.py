@@ -1,4 +1,4 @@
-"""The guards, and the recipe's `guards:` section.
+"""Registry of the guards, and the recipe's `guards:` section.
 
 guards:
   length_collapse: {threshold: 0.2, patience: 5, action: roll_back}

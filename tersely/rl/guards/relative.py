@@ -1,6 +1,6 @@
-"""Guards that compare with the run's own beginning: collapse and explosion.
+"""Guards that compare with the beginning of the run: collapse and explosion.
 
-The beginning is the mean over the first `warmup` observations of a stage, in which the guard is quiet.
+The beginning is the mean over the first `warmup` observations of a stage, in which the guard does not fire.
 """
 
 from __future__ import annotations

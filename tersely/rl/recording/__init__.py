@@ -1,1 +1,1 @@
-"""What a run leaves on disk and shows while it goes."""
+"""Records a run: metrics, completions and model card on disk, progress on the terminal."""

@@ -1,4 +1,4 @@
-"""What a run says while it goes: metrics and completions on disk, a bar or plain lines for whoever looks."""
+"""Logging callbacks: metrics and completions to disk, progress to the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and means of what a step records."""
+"""Names and means of the metrics of a step."""
 
 from __future__ import annotations
 

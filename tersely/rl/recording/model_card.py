@@ -1,4 +1,4 @@
-"""The README.md of a trained model: base model, method and slots, data, training settings, how to evaluate it."""
+"""Writes the README.md of a trained model: base model, method and slots, data, settings, how to evaluate it."""
 
 from __future__ import annotations
 

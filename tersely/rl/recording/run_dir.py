@@ -1,4 +1,4 @@
-"""What a run leaves on disk: resolved config, environment, metrics, completions. Disk first; services are mirrors."""
+"""Prepares the run directory: checks that it belongs to this recipe, writes the resolved config and the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run writes as it goes: metrics and completions."""
+"""Writes `metrics.jsonl` and the completions of each logged step."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From prompts to scored rollouts: prompts, requests, grading, resampling, the record of each row."""
+"""From prompts to scored rollouts: prompts, requests, grading, resampling, and the record of each row."""

@@ -1,4 +1,4 @@
-"""Verdicts beside the log-prob work: verification starts when completions arrive and is collected when needed."""
+"""Async grader: verification starts when completions arrive and is collected when it is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the order of prompts to this rank's rows, which are looked up once a generation batch."""
+"""Selects this rank's rows from the prompt sampler, once per generation batch."""
 
 from __future__ import annotations
 

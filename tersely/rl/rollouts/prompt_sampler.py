@@ -1,4 +1,4 @@
-"""The order of prompts over a whole run, as one sampler: nothing replayed, nothing skipped after a resume.
+"""Prompt sampler: the order of prompts over a whole run; a resume repeats and skips none.
 
 transformers reseeds nothing when it resumes in a later epoch, and TRL's sampler would start again with the first
 epoch's permutation. Here the permutation of epoch e depends on (seed, e) alone and the run is one long stream, so that

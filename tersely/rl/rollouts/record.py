@@ -1,4 +1,4 @@
-"""From one rank's completions to whole groups: the facts of a row, gathered, become `Rollouts`."""
+"""Rollout records: describes each completion of a rank, gathers all ranks, and builds `Rollouts`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How probable the policy finds the reference answer: after a rollout's own reasoning, and with no reasoning at all.
+"""Likelihood of the reference answer under the model: after a rollout's own reasoning, and without reasoning.
 
 The rollout is cut where its answer begins and the reference y* is put there; one teacher-forced pass gives the
 probabilities of y*'s tokens, which are found by character offsets (what stands before y* may share a token with it).

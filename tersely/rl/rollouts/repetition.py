@@ -1,4 +1,4 @@
-"""Does a completion end in a loop? By how far its text can be compressed, and by how few phrases its last tokens hold."""
+"""Detects completions that end in a loop, by compression of the text and by the number of distinct phrases at its end."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Groups that the filter refuses are replaced by fresh prompts, a bounded number of times.
+"""Resamples prompts whose groups were filtered out, a limited number of times.
 
 Step s has an order of the prompts that the batch did not begin with, by (run seed, s) alone; round r gives the group at
 place g the one at (r - 1) * P + g. A new rollout has the seed of its own prompt and sample index. So nothing depends on
-ranks, on restarts, or on which group was ready first. What is still refused after the last round stays, and does not
-train.
+ranks, on restarts, or on which group was ready first. Groups that are still filtered after the last round stay in the
+batch and do not train.
 
-On an engine that takes requests while others run nobody waits for a round (`resample_streaming`): a group is verified when
-its own last answer has come, and a refused one is replaced at once, while longer answers are still being written. The batch
-is the same, whatever came back first.
+An engine that takes requests while others run needs no rounds (`resample_streaming`): a group is verified when its own last
+answer has arrived, and a filtered one is replaced at once, while longer answers are still being generated. The batch is the
+same, whatever the order of arrival.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One generation batch on one rank: from rows and plans to requests, and from generations to facts."""
+"""One generation batch on one rank: from rows and prompting to requests, and from generations to rollout records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a batch was drawn, kept until it has been scored: the statistics of an adaptive sampling move on with `update`."""
+"""Sampling parameters of the current batch; adaptive samplers update them after scoring."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The cold start: supervised training before reinforcement learning."""
+"""Cold start: supervised training before reinforcement learning."""

@@ -1,8 +1,8 @@
-"""The cold start: a stage of supervised training on the model's own right answers, rewritten into a method's form.
+"""Cold start: a stage of supervised training on the model's own correct answers, rewritten into a method's form.
 
     - {name: warm, kind: sft, steps: 60, rewrite: selfbudgeter, prompts: 256, samples: 4, settings: {learning_rate: 1e-3}}
 
-Rollouts by our engines, one seed a sample; verified; kept if right and whole; rewritten (`rewrites.py`); stored in the
+Rollouts by our engines, one seed a sample; verified; kept if correct and complete; rewritten (`rewrites.py`); stored in the
 stage's folder, so that a restart samples nothing again; then TRL's SFTTrainer. The loss is the mean over tokens of
 weight times negative log-prob, or that of an `sft_loss` component.
 """

@@ -1,4 +1,4 @@
-"""What a cold start is made of: a right attempt, and the spans of text that an example trains on."""
+"""Data types of a cold start: a correct attempt, and the spans of text that an example trains on."""
 
 from __future__ import annotations
 

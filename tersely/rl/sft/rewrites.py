@@ -1,8 +1,8 @@
-"""What a cold start teaches: a model's own right answers, rewritten into the form that a method asks for.
+"""Rewrites a model's own correct answers into the form that a method asks for, as examples of a cold start.
 
-A rewrite is called with the right attempts of one prompt and returns examples: lists of spans, text and weight. The prompt
-is no span (it has weight 0), and the end of the turn is added by the caller. Parsers of the same forms: the plans of
-`tersely/algorithms/{selfbudgeter,arm}.py`.
+A rewrite is called with the correct attempts of one prompt and returns examples: lists of spans, text and weight. The prompt
+is no span (it has weight 0), and the end of the turn is added by the caller. The parsers of the same forms
+are in `tersely/algorithms/prompting/{selfbudgeter,arm}.py`.
 """
 
 from __future__ import annotations

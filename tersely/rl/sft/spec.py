@@ -1,4 +1,4 @@
-"""What a recipe says of a cold start."""
+"""The recipe section of a cold start, as a checked dataclass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with a weight a token, in an order that is exact under resume, with sealed checkpoints."""
+"""TRL's SFTTrainer with a weight per token, a data order that is exact under resume, and checkpoints with a manifest."""
 
 from __future__ import annotations
 

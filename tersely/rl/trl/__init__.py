@@ -1,1 +1,1 @@
-"""What we take from TRL: its trainer, the seams that we override, the fields that we do not read."""
+"""TRL: its GRPOTrainer, the supported versions, the methods that we override, and the fields that have no effect here."""

@@ -1,6 +1,6 @@
-"""TRL's methods and functions that this package overrides or calls, as they were when it was tested.
+"""Contract with TRL: a hash of every TRL method that this package overrides or calls, as in the tested version.
 
-`configs/trl_contract.yaml` holds the parameters and a hash of the body of each. Sources are read as text; TRL is not imported.
+`configs/trl_contract.yaml` has the parameters and a hash of the body of each. Sources are read as text; TRL is not imported.
 
 python -m tersely.rl.trl.contract              compares the installed TRL with the file
 python -m tersely.rl.trl.contract --write      writes the file anew, after the tests passed with another TRL

@@ -1,4 +1,4 @@
-"""TRL's GRPO trainer, imported without the vLLM that TRL would import beside it: our engines import theirs when asked for."""
+"""Imports TRL's GRPOTrainer without importing vLLM; our engines import vLLM themselves when they need it."""
 
 from tersely.engines.vllm_import import hidden_from_trl
 

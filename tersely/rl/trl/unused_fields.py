@@ -1,6 +1,6 @@
-"""Fields of GRPOConfig that nothing here reads: a recipe that states one would be silently disobeyed.
+"""Fields of GRPOConfig that have no effect here: a recipe that sets one is an error.
 
-The slots took their place. TRL's own losses (`loss_type: luspo`, `vespo`) still read those in `OF_TRLS_LOSSES`.
+Our slots replace them. TRL's own losses (`loss_type: luspo`, `vespo`) still read those in `OF_TRLS_LOSSES`.
 """
 
 from __future__ import annotations

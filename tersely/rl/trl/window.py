@@ -1,4 +1,4 @@
-"""The supported TRL window, checked when the trainer is imported: its seams are private methods of TRL's."""
+"""Supported TRL versions, checked when the trainer is imported, because it overrides private methods of TRL."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From scored rollouts to one optimizer step: log-probs, micro-batches, batch arithmetic."""
+"""From scored rollouts to one optimizer step: log-probs, micro-batches, batch sizes."""

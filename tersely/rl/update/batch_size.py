@@ -1,4 +1,4 @@
-"""Batch arithmetic: stated once by the user, everything else derived, and shown.
+"""Batch sizes: the user states each once; the rest is computed and printed.
 
 rows = prompts_per_step * group_size            one generation batch, over all ranks
 rows per rank = rows / ranks

@@ -1,7 +1,7 @@
-"""No optimizer step where no row trains: AdamW's momentum and weight decay would move the weights all the same.
+"""Skips the optimizer step when no row trains: momentum and weight decay would still move the weights.
 
-The learning rate waits too, as it does where mixed precision skips a step. `state.global_step` counts the step, so the
-planned number of steps holds; `update/skipped` is 1 in its line of metrics. One row goes through the model without a
+The learning rate does not advance either, as in a step that mixed precision skips. `state.global_step` counts the step, so
+the planned number of steps holds; `update/skipped` is 1 in its line of metrics. One row goes through the model without a
 gradient, so that broken weights show.
 """
 

@@ -1,4 +1,4 @@
-"""The planned update: micro-batches that cost what their tokens cost.
+"""Token-balanced micro-batches: rows are grouped by length to keep padding low.
 
 TRL shuffles the rows of a generation batch, cuts them into micro-batches of equal row counts and pads every one to the
 longest row of all. Here the rows that train are dealt evenly to the optimiser steps of a generation batch (`windows_of`), by
@@ -11,8 +11,8 @@ skipped (`tersely.rl.update.empty_update`). Inside each step's rows:
     every rank has as many micro-batches as the busiest; the missing ones are a row without loss
     what is left of the accumulation steps is skipped, on every rank alike
 
-The loss of an optimiser step is a sum over tokens divided by counts of the whole batch, so no cut changes it. A policy
-whose loss depends on who shares the micro-batch (see `core/loss_probe.py`) keeps TRL's cut, unless `planned_update: always`.
+The loss of an optimiser step is a sum over tokens divided by counts of the whole batch, so no cut changes it. A loss that
+depends on the other rows of the micro-batch (see `algorithms/loss_probe.py`) keeps TRL's cut, unless `planned_update: always`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Log-probs and entropies of the policy that made a batch: one pass before the update only where something needs it then.
+"""Log-probs and entropies of the policy that sampled a batch: a separate pass before the update only where it is needed.
 
 Before the update, over all rows:
     entropies that a component asks for (`needs`): rewards, advantages, filters, samplings, policies with statistics of the

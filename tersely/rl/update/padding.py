@@ -1,4 +1,4 @@
-"""Padding put on, fitted, and taken off again."""
+"""Adds, adjusts and removes padding."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Is this answer the reference answer? Rules by kind of answer, then math-verify and sympy."""
+"""Compares an answer with the reference answer: rules by kind of answer, then math-verify and sympy."""

@@ -1,7 +1,7 @@
-"""Answers compared by shape: lists element by element, intervals end by end, labels by name.
+"""Compares structured answers: lists element by element, intervals by their ends, labels by name.
 
-Repairs of what math-verify misses (an inequality against an interval, labelled values, lists with plus-minus), and the
-refusals of what it lets pass (an open interval for a set). The elements are decided by whoever decides scalars.
+Adds what math-verify misses (an inequality against an interval, labelled values, lists with plus-minus), and refuses what
+it wrongly accepts (an open interval for a set). Elements are compared as scalars are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Measures of several parts: 1 hour 30 minutes is 90 minutes, 1.5 hours, 1 h 30 min; 5 ft 6 in is 66 inches."""
+r"""Compares measures of several parts: 1 hour 30 minutes is 90 minutes, 1.5 hours, 1 h 30 min; 5 ft 6 in is 66 inches."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-r"""What sympy must not see: expressions whose mere evaluation costs the deadline, the memory, or both.
+r"""Cost limits: refuses expressions whose evaluation by sympy would use up the time limit or the memory.
 
 A static look, linear in the length, at the answer as text. It refuses towers of powers, huge exponents, factorials and
 binomials, long sums and integrals with huge bounds, deep nesting, thousands of terms, endless digits. A refused item is
-undecided, not wrong: nobody looked at its value.
+undecided, not incorrect: its value was never computed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""math-verify inside a worker, its verdict held against the policy, and the repairs of what it misses."""
+"""Compares with math-verify inside a worker, checks its verdict against `Policy`, and adds what it misses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""The half lines and other named parts of the real numbers: \mathbb{R}^+, \mathbb{R}_{\ge 0}, "nonzero real numbers"."""
+r"""Named subsets of the real numbers: \mathbb{R}^+, \mathbb{R}_{\ge 0}, "nonzero real numbers"."""
 
 from __future__ import annotations
 

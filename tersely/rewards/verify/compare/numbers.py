@@ -1,7 +1,7 @@
-r"""Plain numbers, read exactly: integers, decimals, fractions, mixed numbers, powers of ten, percent, currency, units.
+r"""Parses plain numbers exactly: integers, decimals, fractions, mixed numbers, powers of ten, percent, currency, units.
 
-A quantity is what a tidied answer says when it is a number and at most a sign of what is counted. Two quantities are
-decided here, as fractions, without sympy; anything else is none of this file's business.
+A quantity is a normalised answer that is a number with at most a unit or sign. Two quantities are compared here, as
+fractions, without sympy; other files compare everything else.
 """
 
 from __future__ import annotations

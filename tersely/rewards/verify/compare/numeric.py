@@ -1,4 +1,4 @@
-r"""Formulas without sympy: their values at two points, to fifty digits.
+r"""Compares formulas numerically, without sympy: their values at two points, to fifty digits.
 
 Parsing one formula costs math-verify ten to fifty milliseconds, its values a tenth of one. Sums, products, powers,
 fractions, roots, letters and \pi are evaluated at pseudo-random points; equal to forty digits at both is an identity,

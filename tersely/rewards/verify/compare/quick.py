@@ -1,4 +1,4 @@
-"""What needs no sympy: the same text, two plain numbers, or two formulas that a probe tells together or apart."""
+"""Quick match without sympy: equal texts, two plain numbers, or two formulas that a numeric comparison decides."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-r"""Small rules, one a known miss or looseness of math-verify. Each has its name, its cases in the tests, and no more.
+r"""Small rules, one per known miss or false match of math-verify, each with its name and its tests.
 
-`REPAIRS` say yes where math-verify says no; `refused` says no whatever math-verify says.
+`REPAIRS` accept what math-verify rejects; `refused` rejects whatever math-verify says.
 """
 
 from __future__ import annotations

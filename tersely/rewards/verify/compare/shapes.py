@@ -1,7 +1,7 @@
-r"""The outer form of an answer, read from its text: list, tuple, set, interval, union, labelled value, or an atom.
+r"""Parses the outer form of an answer: list, tuple, set, interval, union, labelled value, or an atom.
 
-This is no parser of mathematics: it only finds commas, brackets, relations and labels on the outermost level. What is
-inside an atom is math-verify's business.
+It does not parse mathematics: it only finds commas, brackets, relations and labels at the outermost level. The inside of
+an atom is left to math-verify.
 """
 
 from __future__ import annotations

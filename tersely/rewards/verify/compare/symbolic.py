@@ -1,4 +1,4 @@
-"""The only file that talks to math-verify and sympy. It runs in worker processes."""
+"""Symbolic comparison: the only file that calls math-verify and sympy. Runs in worker processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times of the day and dates: 3:30 PM is 15:30 and 3:30 p.m.; March 14 is 14 March and the 14th of March."""
+"""Compares times of day and dates: 3:30 PM is 15:30 and 3:30 p.m.; March 14 is 14 March and the 14th of March."""
 
 from __future__ import annotations
 

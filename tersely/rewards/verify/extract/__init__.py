@@ -1,1 +1,1 @@
-"""Where a text states its answer."""
+"""Finds the answer in a text."""

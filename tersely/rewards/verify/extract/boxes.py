@@ -1,4 +1,4 @@
-r"""The last `\boxed{...}` of a text, found from its end in time linear in its length."""
+r"""Finds the last `\boxed{...}` of a text, from its end, in time linear in its length."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Finding the answer: from the end of the text, in time linear in its length, by the contract of the benchmark.
+"""Finds the answer of a text by the benchmark's contract, from the end, in time linear in its length.
 
 boxed     the last balanced box, and nothing else
 answer    the last box, else the last `<answer>` element, `####` line or answer phrase, else a response that is
           nothing but an answer
 lenient   as answer, else the last formula or number
 
-Everything is looked for after the last `</think>` where there is one. Contentless finds (the "master keys", an
-empty box) are no answer.
+Everything is looked for after the last `</think>` where there is one. Text without content (the "master
+keys", an empty box) does not count as an answer.
 """
 
 from __future__ import annotations

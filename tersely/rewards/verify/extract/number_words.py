@@ -1,4 +1,4 @@
-"""Numbers in words: "twenty-one", "one half", "two hundred five", "1.5 million"; and what is counted behind them."""
+"""Parses numbers in words: "twenty-one", "one half", "two hundred five", "1.5 million", and the noun that follows."""
 
 from __future__ import annotations
 

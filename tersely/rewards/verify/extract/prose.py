@@ -1,4 +1,4 @@
-"""From the words around an answer to the answer: sentences, formulas and numbers in prose."""
+"""Extracts an answer from the prose around it: sentences, formulas and numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Cutting an answer's text on its outermost level: at commas, at relations, after a label."""
+r"""Splits the text of an answer at its outermost level: at commas, at relations, after a label."""
 
 from __future__ import annotations
 

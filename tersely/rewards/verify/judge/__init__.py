@@ -1,1 +1,1 @@
-"""A language model as the second opinion, and what it is never asked."""
+"""A language model as a second opinion on answers, and the filter before it."""

@@ -1,6 +1,6 @@
-"""A judge behind an OpenAI-compatible endpoint: bounded in time, concurrency and cost, and never an exception.
+"""Client of a judge with an OpenAI-compatible endpoint: limited in time, concurrency and cost; never raises.
 
-A judge that times out, fails or writes nothing that can be read gives no verdict (None): not a yes, and not a crash.
+A judge that times out, fails or writes nothing that can be read gives no verdict (None).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-r"""The guard before any judge: contentless text is refused without asking.
+r"""Input filter of the judge: text without content is refused, and the judge is not asked.
 
 Generative judges say yes to contentless text (One Token to Fool LLM-as-a-Judge, arXiv 2507.08794: ten "master keys").
-`judge_guard` is a pure function, linear in the length of the answer, and never raises on any string. It is a floor,
-not a proof: neighbours of the keys fool judges too, and belong into `extra_keys`.
+`judge_guard` is a pure function, linear in the length of the answer, and never raises on any string. It covers
+known keys only: variants of them fool judges too; add those to `extra_keys`.
 """
 
 from __future__ import annotations

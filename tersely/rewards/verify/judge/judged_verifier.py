@@ -1,12 +1,12 @@
-"""Rule first, then the guard, then a judge: the order in which a judge cannot do much harm.
+"""Combines rule, input filter and judge, in an order that limits the harm a judge can do.
 
-    right by the rule                 right, nobody is asked
-    refused by the guard              the rule's verdict stands, nobody is asked
-    the judge says yes or no          that
-    the judge says nothing            the rule's verdict stands, counted
+    correct by the rule               correct, the judge is not asked
+    refused by the input filter       the rule's verdict, the judge is not asked
+    the judge answers yes or no       the judge's verdict
+    the judge gives no answer         the rule's verdict, counted
 
-So a judge can only rescue a no or an undecided. Never pair an unguarded judge with a reward for brevity: the shortest
-text that fools a judge is also the best-paid one.
+So a judge can only change "incorrect" or "undecided". Never combine an unfiltered judge with a reward for brevity: the
+shortest text that fools the judge also earns the highest reward.
 """
 
 from __future__ import annotations

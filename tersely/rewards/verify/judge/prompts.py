@@ -1,7 +1,7 @@
-"""What a judge is asked, and how its words are read. One entry a family of judges; the hub ids are in docs/verifier.md.
+"""Prompts and reply parsers of the judges, one entry per family of judges; the hub ids are in docs/verifier.md.
 
-The candidate's text is data, never an instruction: it stands between marks that it cannot know beforehand, control
-characters are removed, and it is cut to a bounded length. Whatever is not clearly a verdict is none.
+The candidate's text is data, never an instruction: it is enclosed in marks that it cannot predict, control characters are
+removed, and its length is limited. A reply that is not clearly a verdict counts as no verdict.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""One spelling for what can be typed in many ways."""
+"""Normalises the spellings of answers: LaTeX and units."""

@@ -1,4 +1,4 @@
-r"""One spelling for the many ways of typing the same LaTeX: what the exact match and every later step start from."""
+r"""Normalises LaTeX: one spelling per expression, which the exact match and every later step use."""
 
 from __future__ import annotations
 

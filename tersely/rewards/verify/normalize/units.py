@@ -1,4 +1,4 @@
-"""Units: which words after a number are one, and when two of them differ."""
+"""Units: recognises them after a number, and compares two of them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The processes in which sympy runs, with a deadline for each answer."""
+"""The processes that run sympy, with a time limit for each answer."""

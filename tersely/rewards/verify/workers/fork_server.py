@@ -1,4 +1,4 @@
-"""The owner's side of the worker processes: starting, killing, replacing."""
+"""Client of the fork server: starts it, asks it for workers, kills and replaces them."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The pool of worker processes: started when there is work, replaced when they die, ended with their owner.
+"""Pool of worker processes: started on demand, replaced when they die, ended with their owner.
 
 A batch of items goes through them with a deadline for each, enforced from outside, and nothing is lost.
-Hostile items must not hold up the others. So the cheap-looking go first; an item that exceeds a short deadline is
+Expensive items must not delay the others, so the cheap-looking ones go first; an item that exceeds a short deadline is
 killed and put back; those put back get the whole deadline at the end, within a budget of one deadline (plus half of
 what the clean items took) for the batch. What is still open then is undecided.
 
-Deadlines are processor seconds of the worker: on a machine that is busy with other things a slow answer is not taken
-for a hostile one. In wall time an item lasts at most three times its deadline.
+Deadlines are processor seconds of the worker: on a busy machine a slow answer is not taken for an
+expensive one. In wall time an item lasts at most three times its deadline.
 """
 
 from __future__ import annotations

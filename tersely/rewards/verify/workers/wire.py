@@ -1,4 +1,4 @@
-"""Messages between the owner and its worker processes: a length, then JSON. Nothing is ever unpickled."""
+"""Message format between the owner and its workers: a length, then JSON. Nothing is unpickled."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The worker processes: a nursery that has math-verify loaded, and the workers it forks.
+"""The fork server process, which has math-verify loaded, and the workers that it forks.
 
-Loading sympy costs more than a second, a fork of a process that has it a few milliseconds: so a worker that had to
-be killed is replaced at once. The nursery is a fresh interpreter (never a fork of the owner, whose threads and
-devices it must not inherit), has one thread, and owns its workers' process group: when the owner's socket closes, or
-the owner is gone, it kills the group and itself. Nobody outlives the owner, whatever killed it.
+Loading sympy takes more than a second, forking a process that has loaded it a few milliseconds, so a killed worker is
+replaced at once. The fork server (`nursery`) is a fresh interpreter, never a fork of the owner, whose threads and devices
+it must not inherit. It has one thread and owns its workers' process group. When the owner's socket closes or the owner is
+gone, it kills the group and itself, so no process outlives the owner.
 """
 
 from __future__ import annotations
