@@ -1,4 +1,4 @@
-"""The packages stand on one another in one direction, and no module imports itself in a circle.
+"""Packages import in one direction, there are no circular imports, and no file exceeds 400 lines.
 
 Imports inside functions count. Names that are looked up as text (`tersely.build`, the command table) do not.
 """

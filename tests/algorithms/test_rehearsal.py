@@ -1,4 +1,4 @@
-"""What plan and reward refuse of a run's size and cap, they refuse before the first rollout."""
+"""Dry run of the objective: prompting and reward reject a group size or cap before the first rollout."""
 
 from __future__ import annotations
 

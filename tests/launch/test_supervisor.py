@@ -1,4 +1,4 @@
-"""Nothing of a guarded command is left, however it or its guard ends. Real processes, real signals."""
+"""No process of a supervised command is left, however it or its supervisor ends. Real processes, real signals."""
 
 from __future__ import annotations
 

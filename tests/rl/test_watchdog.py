@@ -1,4 +1,4 @@
-"""Waits that end: in real processes, with the others' state in the message."""
+"""The watchdog ends waits, in real processes, with the state of the other ranks in the message."""
 
 from __future__ import annotations
 

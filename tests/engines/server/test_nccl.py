@@ -1,4 +1,4 @@
-"""Who is asked what, and when a group is made anew; real groups are in test_served_weights.py."""
+"""Who is asked what, and when a group is made anew; real groups are in test_weight_sync.py."""
 
 from __future__ import annotations
 

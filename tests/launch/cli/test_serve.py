@@ -1,4 +1,4 @@
-"""What `tersely serve`, `with_servers` and `probe` start, refuse and end; vLLM itself is in tests/e2e/test_served.py."""
+"""What `tersely serve`, `launch/servers.py` and `wait_for_servers` start, refuse and end; vLLM: tests/e2e/test_served.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A judge that is a real vLLM server with a small model: rule first, guard second, what it says read, its cost counted."""
+"""A judge that is a real vLLM server with a small model: rule, then input filter; its reply is parsed, its cost counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint that holds code is refused, in whatever way it is loaded; seals do not make it safe."""
+"""A checkpoint that holds code is refused, however it is loaded; a manifest does not make it safe."""
 
 from __future__ import annotations
 

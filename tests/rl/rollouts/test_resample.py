@@ -1,4 +1,4 @@
-"""Refused groups are replaced in a real trainer: by fresh prompts, not too often, and everything downstream agrees."""
+"""Filtered groups are replaced in a real trainer: by fresh prompts, a limited number of times, consistently downstream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a batch was drawn: temperatures that reach the engine, the record and the gap."""
+"""Sampling parameters of a batch: temperatures that reach the engine, the record and the log-prob mismatch."""
 
 from __future__ import annotations
 

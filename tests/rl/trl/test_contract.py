@@ -1,4 +1,4 @@
-"""The file of TRL's seams against the installed TRL, and against copies of it that were changed."""
+"""The contract file against the installed TRL, and against changed copies of it."""
 
 from __future__ import annotations
 

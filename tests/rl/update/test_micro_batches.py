@@ -1,4 +1,4 @@
-"""The planned update is the unplanned one, with less padding: same loss, same gradient, on one rank and on two."""
+"""Token-balanced micro-batches train as TRL's own do, with less padding: same loss, same gradient, on one rank and on two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The static guard: bombs are refused before sympy sees them, answers are not."""
+"""Cost limits: expressions that are too expensive are refused before sympy sees them, answers are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probe: identities hold, differences show, and whatever can be read in two ways is left to math-verify."""
+"""Numeric comparison: identities hold, differences show, and ambiguous formulas are left to math-verify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guard, rule and judge in their order, against a real local HTTP endpoint that speaks the OpenAI protocol."""
+"""Rule, input filter and judge in their order, against a real local HTTP endpoint that speaks the OpenAI protocol."""
 
 from __future__ import annotations
 

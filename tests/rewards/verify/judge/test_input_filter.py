@@ -1,4 +1,4 @@
-"""The guard: contentless text is refused, answers are not, and the master keys pay under no contract."""
+"""Input filter of the judge: text without content is refused, answers are not; master keys earn nothing under any contract."""
 
 from __future__ import annotations
 
