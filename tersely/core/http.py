@@ -48,7 +48,7 @@ def read(address: str, path: str, body: Any = None, *, timeout_s: float | None, 
         kind = ServerRefused if error.code < 500 and error.code not in (408, 429) else ServerDown
         raise kind(f"{address}{path} answered {error.code}: {said}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that is none
-        # a connection that nobody accepts comes wrapped, a late answer does not
+        # a refused connection comes wrapped, a late answer does not
         late = isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError)
         said = f"no answer within {timeout_s:g} s" if late else str(error)
         raise ServerDown(f"{address}{path}: {said}") from error

@@ -56,7 +56,7 @@ def in_process() -> Iterator[Any]:
                 pool.submit(import_module, "vllm.entrypoints.llm").result()
             from vllm.platforms import current_platform
 
-            if quiet:  # it reads the variable at its import, which may lie behind us
+            if quiet:  # it reads the variable at its import, which may be over
                 logging.getLogger("vllm").setLevel(logging.ERROR)
             yield current_platform
     finally:

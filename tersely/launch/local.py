@@ -171,7 +171,7 @@ class Launch:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGALRM, self._end)
-        # whoever started this may block some of them, and everything below would inherit it
+        # the parent process may block some of them, and all child processes would inherit it
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1})
         for left in range(retries, -1, -1):
             status = self.attempt(resume)

@@ -111,7 +111,7 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
             if start.resume and from_main(stage.finished):
                 say(f"{stage.title}: done before") if main_process else None
             else:
-                if trainer is not None:  # or its model and optimiser would lie beside this stage's
+                if trainer is not None:  # or its model and optimiser would stay in memory with this stage's
                     trainer.accelerator.free_memory()
                     trainer = None
                     clear_device_cache(garbage_collection=True)

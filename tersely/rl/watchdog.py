@@ -91,7 +91,7 @@ class Watch:
         facts["beats"] = self.beats
         if not self.folder.parent.exists() and time.monotonic() - self._began < NEW_FOLDER_S:
             return
-        with suppress(OSError):  # a full disk is noticed by whoever needs what it writes
+        with suppress(OSError):  # a full disk is noticed elsewhere
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / f"rank-{self.rank}.json", facts)
 
@@ -164,7 +164,7 @@ def watched(run_dir: str | Path, deadline_s: float) -> Iterator[None]:
                 "--resume, or keep fewer by save_total_limit"
             ) from error
         if watch.ranks > 1 and broken_collective(error):
-            time.sleep(2 * watch.interval if watch.interval < 1 else 1)  # whoever broke it may be ending just now
+            time.sleep(2 * watch.interval if watch.interval < 1 else 1)  # the rank that broke it may be ending just now
             faulthandler.dump_traceback_later(TEARDOWN_S, exit=True)
             reason = " ".join(str(error).split())[:200]
             raise RunStopped(

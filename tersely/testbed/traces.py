@@ -169,7 +169,7 @@ def _mistake(start: int, groups: list[list[int]], mended: bool, rng: random.Rand
     for _ in range(20):
         bad = rng.randrange(len(groups))
         miss = rng.choice((-1, 1, -1, 1, -2, 2, -10, 10, -10, 10, rng.randint(-30, 30)))
-        # A walk back from a wrong answer shifts every total of the chain; a checked step is mended on the spot.
+        # A walk back from a wrong answer shifts every total of the chain; a checked step is fixed on the spot.
         touched = totals[bad : bad + 2] if mended else totals
         if miss and all(0 <= total + miss <= LARGEST for total in touched):
             return bad, miss

@@ -43,7 +43,7 @@ def write_report(
             *([reference] if reference else []),
             *told_apart(pool_alike([run for run in loaded if run is not reference])),
         ]
-    loaded.sort(key=lambda run: run.strategy is not None)  # decoding strategies behind the models they decode
+    loaded.sort(key=lambda run: run.strategy is not None)  # decoding strategies after the models they decode
     data = report_data(loaded, reference, margin, anyway)
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def told_apart(loaded: list[RunRecords]) -> list[RunRecords]:
         labels = _labels(folders)
         if len({run.name for run in group}) == len(group) or not labels:
             continue
-        by_folder = all(folder.name == name for folder in folders)  # nobody chose the name
+        by_folder = all(folder.name == name for folder in folders)  # the name was not chosen
         for run in group:
             folder = run.folder.resolve() if run.folder else None
             label = labels.get(folder) if folder else None

@@ -39,7 +39,7 @@ class Sealing(_Base):
         if self.accelerator.is_main_process:
             manifest.make_room(self.args.output_dir, limit, self._resumed, self._saved)
         self.accelerator.wait_for_everyone()
-        self.args.save_total_limit = None  # Trainer would delete by age, before this one is sealed
+        self.args.save_total_limit = None  # Trainer would delete by age, before this one has a manifest
         try:
             super()._save_checkpoint(model, trial)
         finally:

@@ -79,7 +79,7 @@ def _work(connection: socket.socket, engine, options: dict) -> None:
             reply = _answer(engine, message["gold"], message["answer"])
             full = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > high_water
             if full and reply["status"] == "wrong":
-                # An allocation that failed deep inside is swallowed as "not equal": that is no verdict.
+                # An allocation that failed deep inside is swallowed as "not equal", which is not a verdict.
                 reply.update(status="undecided", path="memory")
             reply["last"] = full or reply["path"] == "memory"
             connection.sendall(pack(reply))
@@ -103,7 +103,7 @@ def _answer(engine, gold: str, answer: str) -> dict:
 
 
 def _die_with_parent() -> None:
-    with contextlib.suppress(OSError, AttributeError):  # not Linux: the nursery's process group is what is left
+    with contextlib.suppress(OSError, AttributeError):  # not Linux: the fork server's process group remains
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
