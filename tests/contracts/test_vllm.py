@@ -31,7 +31,7 @@ SERVED = [*TRAINING, "POST /reset_prefix_cache", "GET /weight_info", "POST /upda
 GROUP = ["GET /get_world_size", *(f"POST /{name}_weight_update" for name in ("start", "finish"))]
 GROUP += ["POST /init_weight_transfer_engine", "POST /update_weights"]
 
-BORROWED = "weight_group.py: vllm.distributed.weight_transfer.nccl_common.trainer_init"
+BORROWED = "nccl.py: vllm.distributed.weight_transfer.nccl_common.trainer_init"
 """Imported once `NCCL.usable` has found it."""
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(900)]

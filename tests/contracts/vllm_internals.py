@@ -28,9 +28,9 @@ EXECUTORS = tuple(
 )
 LLM = "vllm/entrypoints/llm.py::LLM"
 ROOTS = {
-    "vllm_engine.py": {"self.llm": (LLM,), "self.config": (CONFIG,), "engine": (ENGINE,)},
-    "vllm_weights.py": {"runner": RUNNERS, "head": (HEAD,)},
-    "vllm_worker.py": {"self.model_runner": RUNNERS},
+    "engines/vllm.py": {"self.llm": (LLM,), "self.config": (CONFIG,), "engine": (ENGINE,)},
+    "engines/vllm_weights.py": {"runner": RUNNERS, "head": (HEAD,)},
+    "engines/server/worker.py": {"self.model_runner": RUNNERS},
 }
 """Our file -> the names in it that hold an object of vLLM's, and its classes."""
 TYPES: dict[str, tuple[str, ...]] = {
@@ -72,7 +72,7 @@ def chains() -> set[tuple[str, tuple[str, ...]]]:
     """(`a.b.c` below a root, the root's classes) of every use in our sources."""
     found = set()
     for name, roots in ROOTS.items():
-        for node in ast.walk(ast.parse((OURS / "rl" / name).read_text())):
+        for node in ast.walk(ast.parse((OURS / name).read_text())):
             text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
             for root, classes in roots.items():
                 if re.fullmatch(rf"{re.escape(root)}(\.\w+)+", text):

@@ -11,6 +11,7 @@ import json
 import time
 import tracemalloc
 from collections import deque
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,11 +76,24 @@ class Engine(ServerEngine):
         return vllm_stream.Stream(self.addresses, self.ask, concurrency=self.concurrency, down={})
 
     def ask(self, address, request):
-        tokens = range(self.length(request))
+        tokens = Tokens(self.length(request))
         return Generation(tokens, None, "length" if len(tokens) == request.max_new_tokens else "eos")
 
     def length(self, request):
         return min(request.max_new_tokens, int(self.lengths[request.seed % len(self.lengths)]))
+
+
+class Tokens(Sequence):
+    """The ids 0, 1, 2, ... without a list of them: thousands of rows are held at once."""
+
+    def __init__(self, length):
+        self.ids = range(length)
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, place):
+        return self.ids[place]
 
 
 class Trainer(PromptRows):
@@ -166,7 +180,7 @@ class Step:
         monkeypatch.setattr(vllm_stream, "beat", simulation.beat)
         together = lambda mine: [fact for part in simulation.gather(mine) for fact in part]  # noqa: E731
         monkeypatch.setattr(resample, "gather_object", together)
-        monkeypatch.setattr(facts_module, "repetitive", lambda text, tokens: False)  # a fixed cost of each row
+        monkeypatch.setattr(facts_module, "repetitive", lambda text, tokens, ended: False)  # a fixed cost of each row
 
     def _submit(self, args, done):
         self.fleet.submit(args[0], Engine.length(self, args[2]), done)

@@ -17,8 +17,8 @@ from tersely.rl.watchdog import Watch, broken_collective, disk_full, watched
 
 STUCK = """
 import sys
-from tersely.rl.watchdog import watched
 from tersely.core.heartbeat import now
+from tersely.rl.watchdog import watched
 with watched(sys.argv[1], 1.0):
     now("reading the dataset")
     open(sys.argv[1] + "/data.jsonl").read()
@@ -37,7 +37,7 @@ def test_a_dataset_that_stops_answering_ends_within_the_deadline(tmp_path):
     )
     assert done.returncode == 1
     assert "rank 0 has been in 'reading the dataset'" in done.stderr and "deadline_seconds 1" in done.stderr
-    assert "data.jsonl" not in done.stderr and 'File "<string>", line 6' in done.stderr  # where it stands
+    assert "data.jsonl" not in done.stderr and 'File "<string>", line 7' in done.stderr  # where it stands
     assert time.monotonic() - began < 20
 
 

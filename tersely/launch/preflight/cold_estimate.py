@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from tersely.launch.preflight.memory_estimate import Shape
-from tersely.launch.preflight.time_estimate import FLOPS_SHARE, Gpu, Target, Workload, forward_flops, seconds
+from tersely.launch.preflight.time_estimate import (
+    FLOPS_SHARE,
+    Gpu,
+    Target,
+    Workload,
+    forward_flops,
+    known_rows,
+    seconds,
+)
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,8 @@ class ColdPlan:
         )
 
 
-def cold_plan(stage: Any, rows: int | None) -> ColdPlan:
-    """Of a checked stage of kind `sft`. `rows`: problems of the data set, where known."""
+def cold_plan(stage: Any, rows: int | None = None) -> ColdPlan:
+    """Of a checked stage of kind `sft`. `rows`: problems of the data set; counted where they are not given and are local."""
     from tersely.rl.config import grpo_config, split_recipe, world_size
     from tersely.rl.sft.rewrites import build_rewrite
     from tersely.rl.sft.spec import ColdStart
@@ -71,6 +79,7 @@ def cold_plan(stage: Any, rows: int | None) -> ColdPlan:
     spec = ColdStart.of(stage)
     run, values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
     args = grpo_config(run, values, run.objective(values), world_size())
+    rows = known_rows(run.dataset) if rows is None else rows
     prompts = min(spec.prompts, rows or spec.prompts)
     lengths = (rows or 0) if getattr(build_rewrite(spec.rewrite, f"stage {stage.name}"), "memory_field", None) else 0
     config = sft_config(stage, spec, values)

@@ -67,7 +67,7 @@ def dry_run_lines(
     stages = [(run, args) for run, _, args in parts if run is not None]
     hours: dict[str, float] = {}
     tokens = 0.0
-    warm = [cold_plan(stage, known_rows(stage.recipe["dataset"])) for stage in cold]
+    warm = [cold_plan(stage) for stage in cold]
     for plan in warm:
         yield plan.line()
         tokens += plan.rollouts * (mean_tokens or plan.args.max_completion_length / 2)

@@ -50,8 +50,8 @@ def test_every_field_is_read_or_refused():
     files += [
         path
         for folder in ("rl", "engines", "core")
-        for path in (Path(tersely.__file__).parents[1] / folder).rglob("*.py")
-        if path.name not in ("trl_unused_fields.py", "resume.py")
+        for path in (Path(tersely.__file__).parent / folder).rglob("*.py")
+        if path.name not in ("unused_fields.py", "resume.py")
     ]
     text = "\n".join(path.read_text() for path in files if path.is_file())
     refused = {
