@@ -13,6 +13,7 @@ import pytest
 from support import tiny
 
 from tersely.core.errors import SpecError
+from tersely.eval import engines
 from tersely.eval import evaluator as generate
 from tersely.eval.records import RecordReader
 
@@ -34,7 +35,7 @@ def sums(tmp_path_factory):
 
 def run(folder, sums, out, samples=2, **more):
     settings = {"instruction": "", "temperature": 1.0, "top_p": 1.0, "max_new_tokens": CAP, "batch": 5, **more}
-    return generate.evaluate(str(folder), None, sums, samples, out=out, verifier=tiny.HashVerifier(), **settings)
+    return engines.evaluate(str(folder), None, sums, samples, out=out, verifier=tiny.HashVerifier(), **settings)
 
 
 def records(out):
@@ -66,7 +67,7 @@ def test_the_verifier_sees_each_sample_with_its_problem(folder, sums, tmp_path):
             return super().verify(golds, texts)
 
     settings = {"instruction": "", "max_new_tokens": CAP, "batch": 5}
-    generate.evaluate(str(folder), None, sums, 2, out=tmp_path, verifier=Seeing(), **settings)
+    engines.evaluate(str(folder), None, sums, 2, out=tmp_path, verifier=Seeing(), **settings)
     of_records = [(r["gold"], r["text"], r["problem"]) for r in records(tmp_path).values()]
     assert sorted(Seeing.seen) == sorted(of_records) and len(of_records) == 12
 

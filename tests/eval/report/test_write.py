@@ -68,7 +68,7 @@ def test_a_run_in_training_is_watched(tmp_path, capsys, write_run, monkeypatch):
     assert "Entropy" in page.read_text() and "No evaluation yet" in page.read_text()
     assert 'http-equiv="refresh"' not in page.read_text()
     steps = iter([lambda: None, lambda: write_run(run, "alp", problems=2)])
-    monkeypatch.setattr("tersely.eval.report.write.time.sleep", lambda seconds: next(steps)())
+    monkeypatch.setattr("tersely.launch.cli.report.time.sleep", lambda seconds: next(steps)())
     watch([str(run)], None, str(tmp_path / "o"), 30, times=2)
     assert '<meta http-equiv="refresh" content="30">' in page.read_text() and "alp" in page.read_text()
     assert capsys.readouterr().out.count("report.html") == 2
