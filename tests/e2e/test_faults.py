@@ -195,7 +195,8 @@ def test_a_full_disk_is_said_and_room_mends_it(launcher, small_disk):
 
 
 def test_a_loss_that_is_no_number_stops_the_run_before_the_optimiser_steps(launcher):
-    done = launcher.run("nan", **SMALL, max_grad_norm=0, warmup_steps=0, **{"learning_rate": 1e38})
+    # each step multiplies the weights by -1e6, until no loss is finite
+    done = launcher.run("nan", **SMALL, max_grad_norm=0, warmup_steps=0, learning_rate=100, weight_decay=1e4)
     assert done.returncode == 1, done.stdout[-2000:]
     assert "error: the loss of step" in done.stderr and "`--resume` goes on from the last whole" in done.stderr
     last, _ = checkpoint.latest_whole(launcher.folder / "nan")
