@@ -63,7 +63,7 @@ def evaluate(start: Start, options: argparse.Namespace, launch: Launch) -> int:
     """`tersely eval` of a run's last weights, into its folder."""
     name = start.name or start.run_dir.name
     words = [str(start.run_dir / "final"), "--benchmarks", options.eval, "--out", str(start.run_dir / "eval")]
-    command = [sys.executable, "-m", "tersely.launch.cli.main", "eval", *words, "--name", name]
+    command = [sys.executable, "-m", "tersely", "eval", *words, "--name", name]
     command += shlex.split(options.eval_options)
     print(f"launch: {shlex.join(command)}", flush=True)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
@@ -84,4 +84,4 @@ def report(starts: Sequence[Start], statuses: dict[str, int], run_dir: Path) -> 
     if begun:
         # methods may be trained with prompts of their own: the page lists what differs
         words = ["report", *begun, "--anyway", "--out", str(run_dir / "report")]
-        subprocess.run([sys.executable, "-m", "tersely.launch.cli.main", *words], stdin=subprocess.DEVNULL, check=False)
+        subprocess.run([sys.executable, "-m", "tersely", *words], stdin=subprocess.DEVNULL, check=False)

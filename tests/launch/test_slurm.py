@@ -182,7 +182,7 @@ def test_overrides_are_checked_as_train_checks_them(tmp_path, capsys):
 def test_dry_run_writes_nothing_and_imports_no_torch(tmp_path):
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({**RECIPE, "run_dir": str(tmp_path / "run")}))
     code = (
-        "import sys; from tersely.launch.slurm import main\n"
+        "import sys; from tersely.launch.cli.launch_slurm import main\n"
         "main(['r.yaml', '--gpus-per-node', '1', '--dry-run', '--learning_rate', '3e-6'])\n"
         "assert 'torch' not in sys.modules and 'trl' not in sys.modules"
     )
@@ -202,8 +202,8 @@ def test_without_sbatch_the_message_says_so(tmp_path, monkeypatch):
 
 def test_the_module_that_the_eval_job_calls_is_a_command():
     text = scripts("--gpus-per-node 1 --eval testbed")["eval.sbatch"]
-    assert "python -m tersely.launch.cli.main eval" in text
-    done = subprocess.run([sys.executable, "-m", "tersely.launch.cli.main", "evil"], capture_output=True, text=True)
+    assert "python -m tersely eval" in text
+    done = subprocess.run([sys.executable, "-m", "tersely", "evil"], capture_output=True, text=True)
     assert done.returncode == 2 and "there is no command 'evil'" in done.stderr
 
 
