@@ -90,7 +90,7 @@ def sentence(c: dict[str, Any]) -> str:
     accuracy = interval_text(c["accuracy_change"], c["accuracy_change_ci"], " pt", 1)
     doubt = {
         "none": ", no significant change of tokens",
-        "too_few": f", too few problems for a conclusion on tokens (at least {LEAST})",
+        "too_few": f", too few problems whose tokens differ for a conclusion (at least {LEAST})",
     }.get(c["tokens_verdict"], "")
     return f"{tokens}, accuracy {accuracy}, {accuracy_text(c)}{doubt}"
 
