@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}; set TERSELY_SHARED to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def signal_mask():
+    """A training blocks SIGUSR1 in its process; the processes that a later test starts would inherit that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, set())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def all_must_run() -> bool:
