@@ -54,7 +54,7 @@ def first_values(sources: Iterable[SourceSpec], names: Sequence[str], seed: int)
     """
     values: dict[str, Any] = {}
     for source in sources if names else ():
-        if not source.procedural and not Path(str(source.path)).expanduser().exists():
+        if not source.procedural and not Path(str(source.path)).exists():
             continue
         reader = Reader(source)
         found: dict[str, Any] = {}

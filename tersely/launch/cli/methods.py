@@ -1,4 +1,4 @@
-"""`tersely methods`: lists the shipped methods and their slots; `tersely methods alp`: prints the card of one."""
+"""`tersely methods`: lists the shipped methods, one line each; `tersely methods alp`: prints the card of one."""
 
 from __future__ import annotations
 

@@ -97,16 +97,14 @@ def dry_run_lines(
         mean = mean_tokens or args.max_completion_length / 2
         length = PROMPT_TOKENS + args.max_completion_length
         for finding in memory_findings(shape, run, args, length, how, there):
-            yield ("" if finding.level in ("ok", "note") else f"{finding.level}: ") + finding.line
+            yield leveled(finding)
         work = Workload.of(run, args, there, mean, PROMPT_TOKENS)
         for name, value in hours_of(run, args, shape, work, there).items():
             hours[name] = hours.get(name, 0) + value
     for plan in warm:
         length = PROMPT_TOKENS + plan.args.max_completion_length
         for finding in memory_findings(shape, plan.run, plan.args, length, how, there, plan):
-            yield (
-                "" if finding.level in ("ok", "note") else f"{finding.level}: "
-            ) + f"stage {plan.name}: {finding.line}"
+            yield leveled(finding, f"stage {plan.name}: ")
         mean = mean_tokens or plan.args.max_completion_length / 2
         for name, value in plan.hours(shape, there, mean, PROMPT_TOKENS).items():
             hours[name] = hours.get(name, 0) + value
@@ -114,20 +112,17 @@ def dry_run_lines(
     yield time_line(hours, there, basis)
 
 
+def leveled(finding: Finding, where: str = "") -> str:
+    """The line of a finding, after its level where something is wrong."""
+    return ("" if finding.level in ("ok", "note") else f"{finding.level}: ") + where + finding.line
+
+
 def read_shape(run: Any, args: Any) -> Any:
     """The model's shape from its config file: no weight is read."""
-    from transformers import AutoConfig
-
-    from tersely.engines.models import model_location
+    from tersely.engines.model_checks import model_config
     from tersely.launch.preflight.model import shape_of
 
-    name = run.model_name_or_path
-    try:
-        config = AutoConfig.from_pretrained(model_location(name), trust_remote_code=args.trust_remote_code)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise SpecError(f"model_name_or_path: the config of {name!r} cannot be read; {first}") from None
-    return shape_of(config)
+    return shape_of(model_config(run.model_name_or_path, args.trust_remote_code))
 
 
 def batches_of(run: Any, args: Any) -> int:

@@ -258,7 +258,7 @@ def rows_of_file(source: Any) -> int | None:
     from tersely.data.sources import read_rows
     from tersely.data.spec import file_kind
 
-    path = Path(str(source.path)).expanduser()
+    path = Path(str(source.path))
     if not file_kind(path) or not path.is_file() or path.stat().st_size > COUNTED_BYTES:
         return None
     return sum(1 for _ in read_rows(source, 0))
