@@ -7,12 +7,12 @@ import os
 import re
 from pathlib import Path
 
+import gen_tables as tables
 import pandas as pd
 import pytest
 import yaml
 
 from tersely.core.errors import SpecError
-from tersely.launch import tables
 from tersely.rl.run import check_recipe
 from tests.e2e.conftest import Launcher
 from tests.e2e.test_adding_a_method import embedded_model
@@ -48,7 +48,7 @@ def write_examples(folder: Path) -> dict:
 def test_the_tables_are_those_of_the_code(name):
     start, end = tables.markers(name)
     shown = PAGE.partition(start)[2].partition(end)[0].strip()
-    assert shown == tables.tables()[name]().strip(), "run: python -m tersely.launch.tables --write docs/reference.md"
+    assert shown == tables.tables()[name]().strip(), "run: python docs/gen_tables.py --write docs/reference.md"
 
 
 def test_the_check_before_a_run_takes_the_examples_and_refuses_a_missing_column(tmp_path, monkeypatch):

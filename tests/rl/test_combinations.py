@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from gen_tables import random_rollouts
 
 from tersely.algorithms import ADVANTAGES, POLICIES
 from tersely.core.aggregate import AGGREGATES, aggregate
 from tersely.core.build import build
 from tersely.core.types import TokenBatch
-from tersely.launch.tables import _batch
 from tersely.rewards import REWARDS
 
 ROWS, TOKENS = 12, 24
@@ -36,7 +36,7 @@ def token_batch(advantage):
 @pytest.mark.parametrize("reward", sorted(REWARDS))
 @pytest.mark.filterwarnings("ignore:gspo with form", "ignore:reward terms")
 def test_a_reward_goes_with_every_advantage_and_policy(reward):
-    rollouts = _batch(reward, seed=3)
+    rollouts = random_rollouts(reward, seed=3)
     value = build("reward", [reward, *([] if REWARDS[reward].includes_outcome else ["correctness"])])(rollouts)
     whole = torch.zeros(ROWS)
     for name in sorted(ADVANTAGES):

@@ -10,12 +10,12 @@ from typing import ClassVar
 
 import pytest
 import torch
+from gen_tables import FieldText, field_texts
 
 from tersely.algorithms.objective import Objective
 from tersely.algorithms.rehearsal import rehearse
 from tersely.core.errors import SpecError
 from tersely.core.types import Rollouts, TokenBatch
-from tersely.launch.tables_fields import FieldText, field_texts
 
 SEEN: dict[str, object] = {}
 DTYPES = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}

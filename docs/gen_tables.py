@@ -1,19 +1,24 @@
 """Generates tables of the docs from the code: properties of reward terms, of losses, fields of the types.
 
-python -m tersely.launch.tables                               prints the tables
-python -m tersely.launch.tables --write docs/methods-length.md    writes the tables between the page's markers
+python docs/gen_tables.py                                     prints the tables
+python docs/gen_tables.py --write docs/methods-length.md      writes the tables between the page's markers
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
+import re
+import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from tersely.core.paths import path_option
 
-HEADER = ("term", "kind", "permutation", "prompts apart", "right >= wrong", "finite", "reads", "learns")
+TERM_HEADER = ("term", "kind", "permutation", "prompts apart", "right >= wrong", "finite", "reads", "learns")
 BATCHES, GROUP, PROMPTS, CAP = 60, 4, 3, 4096
 
 
@@ -22,7 +27,7 @@ def property_table(names: Sequence[str] | None = None) -> str:
     from tersely.rewards import REWARDS
 
     rows = [_row(name) for name in names or sorted(REWARDS)]
-    lines = [HEADER, ("---",) * len(HEADER), *rows]
+    lines = [TERM_HEADER, ("---",) * len(TERM_HEADER), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
@@ -30,7 +35,7 @@ def _row(name: str) -> tuple[str, ...]:
     from tersely.core.build import build
 
     term = build("reward", name)
-    batches = [_batch(name, seed) for seed in range(BATCHES)]
+    batches = [random_rollouts(name, seed) for seed in range(BATCHES)]
     whole, reason = term.includes_outcome, getattr(term, "violates_outcome_order", "")
     ordered = all(_ordered(term, batch) for batch in batches)
     batch_wide = getattr(term, "scope", "group") == "batch"
@@ -46,7 +51,7 @@ def _row(name: str) -> tuple[str, ...]:
     )
 
 
-def _batch(name: str, seed: int) -> Any:
+def random_rollouts(name: str, seed: int) -> Any:
     """Three groups of four with undecided and truncated rows, ties, budgets, modes and a memory."""
     import torch
 
@@ -143,7 +148,7 @@ def _reads(name: str, term: Any) -> list[str]:
     )
     for field in dict.fromkeys(optional):
         try:
-            term(dataclasses.replace(_batch(name, 0), **{field: None}))
+            term(dataclasses.replace(random_rollouts(name, 0), **{field: None}))
         except ValueError:
             found.append(field)
     return found + [f"memory.{field}" for field in getattr(term, "memory_fields", ())]
@@ -159,11 +164,121 @@ def _yes(kept: bool) -> str:
     return "yes" if kept else "no"
 
 
+# ---- losses and advantages ----
+
+VARIANTS = ({"name": "clip", "importance": "sequence"}, {"name": "gspo", "form": "token"})
+LOSS_HEADER = ("policy", "credit of one token", "when every ratio is 1", "needs")
+
+
+def pairs_table() -> str:
+    """Markdown, one row a policy, in its default form and in the forms that change the answer."""
+    from tersely.algorithms import POLICIES
+
+    specs: list[Any] = [*sorted(POLICIES), *VARIANTS]
+    lines = [LOSS_HEADER, ("---",) * len(LOSS_HEADER), *sorted(_loss_row(spec) for spec in specs)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def advantages_table() -> str:
+    """Markdown: which advantages give every token its own credit, and what each reads."""
+    from tersely.algorithms import ADVANTAGES
+    from tersely.algorithms.checks import is_token_level
+    from tersely.core.build import build
+
+    lines = [("advantage", "credit", "reads"), ("---",) * 3]
+    for name in sorted(ADVANTAGES):
+        advantage = build("advantage", name)
+        credit = "a token" if is_token_level(advantage) else "a row"
+        reads = [*getattr(advantage, "needs", ())]
+        lines.append((f"`{name}`", credit, ", ".join(reads) or "-"))
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def _loss_row(spec: Any) -> tuple[str, ...]:
+    from tersely.algorithms.checks import averages_credit, equals_clip_at_ratio_one
+    from tersely.core.build import build
+
+    policy = build("policy", spec)
+    name = (
+        spec
+        if isinstance(spec, str)
+        else " ".join([spec["name"], *(f"{k}: {v}" for k, v in spec.items() if k != "name")])
+    )
+    needs = [
+        text
+        for flag, text in (("needs_ref_logp", "reference model"), ("needs_live_entropy", "entropy with gradient"))
+        if getattr(policy, flag, False)
+    ]
+    if name == "sampler_correction":
+        needs.append("an engine's log-probs (vLLM)")
+    return (
+        f"`{name}`",
+        "averaged over the row" if averages_credit(policy) else "kept",
+        "plain policy gradient" if equals_clip_at_ratio_one(policy) else "still acts",
+        ", ".join(needs) or "-",
+    )
+
+
+# ---- fields of the types ----
+
+
+@dataclass(frozen=True)
+class FieldText:
+    name: str
+    kind: str
+    """Shape, type and unit."""
+    meaning: str
+    when_none: str
+    """Empty for a field that is always there."""
+
+
+def field_texts(cls: type) -> list[FieldText]:
+    """The documented fields of a dataclass. Raises `ValueError` for a field without a text of the form `kind: meaning.`"""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(body, ast.ClassDef)
+    texts = {}
+    for statement, following in zip(body.body, body.body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            value = following.value if isinstance(following, ast.Expr) else None
+            texts[statement.target.id] = value.value if isinstance(value, ast.Constant) else ""
+    found = []
+    for field in fields(cls):
+        kind, colon, rest = " ".join(str(texts.get(field.name, "")).split()).partition(": ")
+        meaning, _, when = rest.partition(" None ")
+        optional = field.default is None
+        if not colon or not meaning or optional != bool(when):
+            raise ValueError(
+                f"{cls.__name__}.{field.name}: got {texts.get(field.name)!r}; expected `kind: meaning."
+                f"{' None where it is None.' if optional else ''}`"
+            )
+        found.append(FieldText(field.name, kind, meaning.strip(), when))
+    return found
+
+
+def fields_table(cls: type) -> str:
+    """Markdown, one row per field."""
+    rows = [("field", "shape, type, unit", "meaning", "`None`"), ("---",) * 4]
+    rows += [(f"`{one.name}`", one.kind, one.meaning, one.when_none or "never") for one in field_texts(cls)]
+    return "".join("| " + " | ".join(re.sub(r"\|", r"\\|", cell) for cell in row) + " |\n" for row in rows)
+
+
+def rollouts_table() -> str:
+    from tersely.core.types import Rollouts
+
+    return fields_table(Rollouts)
+
+
+def token_batch_table() -> str:
+    from tersely.core.types import TokenBatch
+
+    return fields_table(TokenBatch)
+
+
+# ---- pages ----
+
+
 def tables() -> dict[str, Callable[[], str]]:
     """Name in the markers of a page -> what makes the table."""
-    from tersely.launch.tables_fields import rollouts_table, token_batch_table
-    from tersely.launch.tables_pairs import advantages_table, pairs_table
-
     return {
         "properties": property_table,
         "policies": pairs_table,
@@ -197,7 +312,9 @@ def write(path: Path) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tersely.launch.tables", description="Which component keeps what.")
+    parser = argparse.ArgumentParser(
+        prog="python docs/gen_tables.py", description="Generate the tables of the docs from the code."
+    )
     parser.add_argument(
         "--write", type=path_option, metavar="PAGE", help="put the tables between the markers of this page"
     )

@@ -6,19 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import gen_tables as tables
 import pytest
 
-from tersely.launch import tables
 from tersely.rewards import REWARDS
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods-length.md"
 
 
-def test_the_page_shows_what_the_code_gives():
+@pytest.fixture(scope="module")
+def properties() -> str:
+    return tables.property_table()
+
+
+def test_the_page_shows_what_the_code_gives(properties):
     start, end = tables.markers("properties")
     shown = PAGE.read_text().partition(start)[2].partition(end)[0].strip()
-    wanted = tables.property_table().strip()
-    assert shown == wanted, "run: python -m tersely.launch.tables --write docs/methods-length.md"
+    assert shown == properties.strip(), "run: python docs/gen_tables.py --write docs/methods-length.md"
 
 
 @pytest.mark.parametrize("name", ["policies", "advantages"])
@@ -26,11 +30,11 @@ def test_the_page_shows_what_the_code_gives():
 def test_the_page_of_the_token_methods_shows_what_the_code_gives(name):
     start, end = tables.markers(name)
     shown = (PAGE.parent / "methods-token.md").read_text().partition(start)[2].partition(end)[0].strip()
-    assert shown == tables.tables()[name]().strip(), "python -m tersely.launch.tables --write docs/methods-token.md"
+    assert shown == tables.tables()[name]().strip(), "python docs/gen_tables.py --write docs/methods-token.md"
 
 
-def test_every_term_has_a_row_and_keeps_or_declares():
-    lines = tables.property_table().splitlines()[2:]
+def test_every_term_has_a_row_and_keeps_or_declares(properties):
+    lines = properties.splitlines()[2:]
     assert len(lines) == len(REWARDS)
     for line in lines:
         _, kind, permutes, apart, ordered, finite, *_ = line.strip("| ").split(" | ")
@@ -66,8 +70,9 @@ def test_a_page_without_markers_is_an_error(tmp_path):
 
 def test_the_command_writes_and_then_finds_nothing_to_do(tmp_path, capsys):
     page = tmp_path / "page.md"
-    start, end = tables.markers("properties")
+    start, end = tables.markers("rollouts")
     page.write_text(f"before\n{start}\n{end}\nafter\n")
     assert tables.main(["--write", str(page)]) == 0 and tables.main(["--write", str(page)]) == 0
     assert capsys.readouterr().out.splitlines()[1].endswith("as it was")
+    assert tables.rollouts_table() in page.read_text()
     assert page.read_text().startswith("before\n") and page.read_text().endswith("\nafter\n")
