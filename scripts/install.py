@@ -32,8 +32,7 @@ def main() -> int:
     options = parser.parse_args()
     if sys.version_info < (3, 11):  # noqa: UP036 -- this runs before anything could say so
         return fail(
-            f"training needs Python 3.11 or later (TRL asks for it), this is {platform.python_version()}: "
-            "make PYTHON=python3.11 ..."
+            f"python: got {platform.python_version()}; expected 3.11 or later. Give another one: make PYTHON=python3.11 ..."
         )
     cpu = platform.system() == "Linux" and not has_gpu()
     began = time.perf_counter()

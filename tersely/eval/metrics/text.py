@@ -2,9 +2,8 @@
 
 The statement rule is our own: an answer counts as stated after `\\boxed{`, `=`, `is` or `answer`, not when a number is merely
 mentioned on the way; 12 is not found in `= 123`, `= 12.5`, `= 12,000` or `= -12`.
-Trap: three neighbouring `\\s*` make a plain regex cubic in a run of spaces, and model text is hostile input. The lookahead
-with a back reference takes each run whole (an atomic group, in a spelling that Python 3.10 knows); what matches is the same,
-because an answer never begins with a space.
+Trap: three neighbouring `\\s*` make a plain regex cubic in a run of spaces, and model text is hostile input. The possessive
+`\\s*+` takes each run whole; what matches is the same, because an answer never begins with a space.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 from tersely.eval.metrics.arrays import NAN
 
 _KEY = r"(?:\\boxed\{|=|\bis\b|\banswer\b)"
-_STATED = _KEY + r"(?=(?P<a>\s*))(?P=a):?(?=(?P<b>\s*))(?P=b)(?:\$|\*\*|\\\()?(?=(?P<c>\s*))(?P=c)"
+_STATED = _KEY + r"\s*+:?\s*+(?:\$|\*\*|\\\()?\s*+"
 
 
 def first_answer_position(text: str, answer: str) -> int | None:
