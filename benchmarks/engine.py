@@ -38,7 +38,8 @@ def main() -> None:
     options = parser.parse_args()
 
     from tersely.engines.base import GenerationRequest
-    from tersely.engines.models import load_model, load_tokenizer, model_location
+    from tersely.engines.model_folder import model_location
+    from tersely.engines.models import load_model, load_tokenizer
     from tersely.engines.vllm import VLLMEngine
 
     location = model_location("testbed")

@@ -236,7 +236,8 @@ def ktae(options: argparse.Namespace) -> dict[str, Any]:
 def temperature(options: argparse.Namespace) -> dict[str, Any]:
     from tersely.core.build import build
     from tersely.engines.base import GenerationRequest
-    from tersely.engines.models import load_tokenizer, model_location
+    from tersely.engines.model_folder import model_location
+    from tersely.engines.models import load_tokenizer
     from tersely.engines.vllm import VLLMEngine
 
     engine = VLLMEngine(model_location("testbed"), load_tokenizer("testbed"), max_model_len=256)

@@ -21,6 +21,11 @@ class SpecError(ValueError):
     """A configuration that cannot be meant; the message names the field, the value and the mend."""
 
 
+def one_line(error: BaseException) -> str:
+    """The error's text without line breaks, or its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def nearest(given: str, valid: Iterable[str]) -> str:
     """`did you mean 'alp'? valid: alp, correctness, ...`"""
     names = sorted(valid)

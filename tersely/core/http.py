@@ -1,32 +1,43 @@
-"""JSON over HTTP with a timeout; a 4xx answer raises `ServerRefused`, no answer or a 5xx raises `ServerDown`."""
+"""The HTTP client: JSON with a timeout. A 4xx answer raises `ServerRefused`; no answer, 408, 429 or a 5xx `ServerDown`."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import SpecError, one_line
+
+if TYPE_CHECKING:
+    import httpx
 
 SAY_EVERY_S = 10
+SHOWN_BYTES = 500
+"""Of an answer with an error status."""
 
 
 class ServerRefused(SpecError):
     """The server answered 4xx: it will not do this, however often it is asked."""
 
+    def __init__(self, message: str, status: int | None = None):
+        super().__init__(message)
+        self.status = status
+
 
 class ServerDown(RuntimeError):
-    """No answer in time, no connection, or a 5xx."""
+    """No answer in time, no connection, or a `status` that a later attempt may change (408, 429, 5xx)."""
+
+    def __init__(self, message: str, status: int | None = None):
+        super().__init__(message)
+        self.status = status
 
 
 def call(address: str, path: str, body: Any = None, *, timeout_s: float | None, key: str | None = None) -> Any:
     """GET, or POST where there is a body; the decoded answer (None where it is empty). `timeout_s` None waits for ever.
 
-    Raises `ServerRefused` (4xx) or `ServerDown`, both with the address and what was said.
+    Raises `ServerRefused` or `ServerDown`, both with the address and the server's text.
     """
     text = read(address, path, body, timeout_s=timeout_s, key=key)
     try:
@@ -35,23 +46,58 @@ def call(address: str, path: str, body: Any = None, *, timeout_s: float | None, 
         raise ServerDown(f"{address}{path} answered something that is no JSON: {text[:80]!r}") from error
 
 
-def read(address: str, path: str, body: Any = None, *, timeout_s: float | None, key: str | None = None) -> bytes:
-    """The same, as it was sent."""
+def read(
+    address: str,
+    path: str,
+    body: Any = None,
+    *,
+    timeout_s: float | None,
+    key: str | None = None,
+    limit: int | None = None,
+    method: str | None = None,
+) -> bytes:
+    """The answer as it was sent, its first `limit` bytes where that is given. `method` replaces GET or POST."""
+    import httpx
+
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(address + path, data=data, headers=headers)
+    how, data = method or ("GET" if body is None else "POST"), None if body is None else json.dumps(body).encode()
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
-            return answer.read()
-    except urllib.error.HTTPError as error:
-        said = error.read(500).decode("utf-8", "replace").strip() or error.reason
-        kind = ServerRefused if error.code < 500 and error.code not in (408, 429) else ServerDown
-        raise kind(f"{address}{path} answered {error.code}: {said}") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that is none
-        # a refused connection comes wrapped, a late answer does not
-        late = isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError)
-        said = f"no answer within {timeout_s:g} s" if late else str(error)
-        raise ServerDown(f"{address}{path}: {said}") from error
+        with _client().stream(how, address + path, content=data, headers=headers, timeout=timeout_s) as answer:
+            status, text = answer.status_code, _first_bytes(answer, limit)
+    except httpx.TimeoutException as error:
+        raise ServerDown(f"{address}{path}: no answer within {timeout_s:g} s") from error
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError, ImportError) as error:
+        # ValueError: characters that an address or a key cannot have; OSError and ImportError: the environment names
+        # certificates that are not there, or a proxy that needs another package
+        raise ServerDown(f"{address}{path}: {one_line(error)}") from error
+    if status < 400:
+        return text
+    shown = text[:SHOWN_BYTES].decode("utf-8", "replace").strip() or answer.reason_phrase
+    kind = ServerRefused if status < 500 and status not in (408, 429) else ServerDown
+    raise kind(f"{address}{path} answered {status}: {shown}", status)
+
+
+@cache
+def _client() -> httpx.Client:
+    """One for the process: threads share it. A connection serves one request, so that no request meets one that the server
+    is about to close, and no process uses one that it inherited by a fork.
+    """
+    import httpx
+
+    return httpx.Client(
+        follow_redirects=True,
+        headers={"Connection": "close", "Accept-Encoding": "identity"},
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+    )
+
+
+def _first_bytes(answer: httpx.Response, limit: int | None) -> bytes:
+    found = bytearray()
+    for part in answer.iter_raw():
+        found += part
+        if limit is not None and len(found) >= limit:
+            break
+    return bytes(found[:limit])
 
 
 def wait_until_up(

@@ -24,7 +24,7 @@ def make_engine(run: Any, args: Any, tokenizer: Any, sampling: Any = None) -> An
             probe_s=min(60.0, limit / 4),
             silent_s=limit,
         )
-    from tersely.engines.models import model_location
+    from tersely.engines.model_folder import model_location
     from tersely.engines.vllm import VLLMEngine
 
     return VLLMEngine(

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import SpecError, one_line
 from tersely.engines.chat import prompt_text
+from tersely.engines.model_folder import embedding_rows, model_location
 
 
 def model_config(name: str, trust_remote_code: bool = False) -> Any:
     """The model's config alone."""
     from transformers import AutoConfig
-
-    from tersely.engines.models import model_location
 
     try:
         return AutoConfig.from_pretrained(model_location(name), trust_remote_code=trust_remote_code)
@@ -24,9 +23,6 @@ def model_config(name: str, trust_remote_code: bool = False) -> Any:
 
 def check_vocabulary(name: str, tokenizer: Any, config: Any) -> None:
     """`SpecError` where the tokenizer has ids that the model has no embedding for."""
-    from tersely.engines.model_folder import embedding_rows
-    from tersely.engines.models import model_location
-
     sizes = [getattr(config.get_text_config(), "vocab_size", None), embedding_rows(Path(model_location(name)))]
     size = min((size for size in sizes if size is not None), default=None)
     if size is not None and size < len(tokenizer):
@@ -34,11 +30,6 @@ def check_vocabulary(name: str, tokenizer: Any, config: Any) -> None:
             f"model_name_or_path {name!r}: the tokenizer has {len(tokenizer)} ids, the model only {size}. Resize its "
             "embeddings (model.resize_token_embeddings) and save it again, or use the model's own tokenizer"
         )
-
-
-def one_line(error: Exception) -> str:
-    """The error's text without line breaks, or its kind where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def check_template(tokenizer: Any, kwargs: Mapping[str, Any] | None = None, system_prompt: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Finds damage in a local model folder from file sizes and headers, before anything is loaded."""
+"""Where a model is, and damage in its folder: found in file sizes and headers, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
+
+from tersely.core.paths import expanded
 
 POINTER = b"version https://git-lfs"
 
@@ -16,6 +18,15 @@ ADAPTER = (
 )
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 """Names of input embeddings, of the families that transformers has."""
+
+
+def model_location(name: str) -> str:
+    """`testbed` is the embedded model; anything else is a hub id or a folder, as it stands."""
+    if name != "testbed":
+        return expanded(name, "model")
+    from tersely.testbed import model_path
+
+    return str(model_path())
 
 
 def folder_fault(folder: Path) -> str | None:

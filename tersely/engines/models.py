@@ -10,28 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import SpecError, one_line
 from tersely.core.findings import Finding
-from tersely.core.paths import expanded
 from tersely.core.redact import export_hub_token
+from tersely.engines.model_checks import check_vocabulary
+from tersely.engines.model_folder import adapter_fault, folder_fault, model_location
 
 FIRST_RANK_LOADS = "FSDP_CPU_RAM_EFFICIENT_LOADING"
 """accelerate's word to transformers, in the environment."""
 
 
-def model_location(name: str) -> str:
-    """`testbed` is the embedded model; anything else is a hub id or a folder, as it stands."""
-    if name != "testbed":
-        return expanded(name, "model")
-    from tersely.testbed import model_path
-
-    return str(model_path())
-
-
 def require_no_adapter(name: str) -> None:
     """`SpecError` for an adapter's folder or repository: transformers would load its base and train nothing of it."""
-    from tersely.engines.model_folder import adapter_fault
-
     if name != "testbed" and (fault := adapter_fault(model_location(name))):
         raise SpecError(f"model_name_or_path {name!r}: {fault}")
 
@@ -49,7 +39,7 @@ def load_tokenizer(name: str, trust_remote_code: bool = False, needs_pad: bool =
         words = tokenizer.encode("1 + 1", add_special_tokens=False)
     except Exception as error:  # a damaged file raises what the library that reads it raises, bare Exception too
         raise SpecError(
-            f"model_name_or_path {name!r}: its tokenizer cannot be loaded ({_first_line(error)}). Copy tokenizer.json and "
+            f"model_name_or_path {name!r}: its tokenizer cannot be loaded ({one_line(error)}). Copy tokenizer.json and "
             "tokenizer_config.json of the model again"
         ) from error
     if not words:
@@ -108,13 +98,9 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
     try:
         model = AutoModelForCausalLM.from_pretrained(location, **kwargs)
     except (OSError, ValueError, TypeError, ImportError, RuntimeError, KeyError, AttributeError) as error:
-        raise SpecError(f"model_name_or_path {name!r} cannot be loaded ({_first_line(error)})") from error
+        raise SpecError(f"model_name_or_path {name!r} cannot be loaded ({one_line(error)})") from error
     args.model_init_kwargs = None
-    if model.config.get_text_config().vocab_size < len(tokenizer):
-        raise SpecError(
-            f"model_name_or_path {name!r}: the tokenizer has {len(tokenizer)} ids, the model only "
-            f"{model.config.vocab_size}"
-        )
+    check_vocabulary(name, tokenizer, model.config)
     return model, tokenizer
 
 
@@ -217,15 +203,8 @@ def every_rank_loads() -> Iterator[None]:
             os.environ[FIRST_RANK_LOADS] = before
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
 def model_place(name: str) -> Finding:
     """Is the model there: a folder with a config, or a hub id that can be had?"""
-    from tersely.engines.model_folder import adapter_fault, folder_fault
-    from tersely.engines.models import model_location
-
     if name == "testbed":
         return Finding("ok", "model", "testbed, the embedded one")
     folder = Path(model_location(name))

@@ -1,21 +1,20 @@
 """Rollout engine for an OpenAI-compatible server: sends token ids to `/v1/completions`, one seed per sample.
 
-The address may hold several servers, comma separated; requests go to them in turn. A request that fails with a connection
-error or a 5xx status is retried with increasing pauses; a 4xx status is an error that shows the server's message.
+The address may hold several servers, comma separated; requests go to them in turn. A request without an
+answer, or with status 408, 429 or 5xx, is retried with increasing pauses; any other 4xx status is an error that shows the
+server's message.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tersely.core.errors import SpecError
+from tersely.core.http import ServerDown, call
 from tersely.engines.base import NEUTRAL, Generation, GenerationRequest
 
 
@@ -109,25 +108,16 @@ class ServerEngine:
         return ids[:count] + [self.tokenizer.eos_token_id] * (count - len(ids))
 
     def _call(self, address: str, path: str, body: dict[str, Any] | None) -> Any:
-        headers = {"Content-Type": "application/json"}
-        if os.environ.get("OPENAI_API_KEY"):
-            headers["Authorization"] = f"Bearer {os.environ['OPENAI_API_KEY']}"
-        data = None if body is None else json.dumps(body).encode()
+        """With the key of the environment; a server that is busy or away is asked again, each time later."""
+        key = os.environ.get("OPENAI_API_KEY")
         for attempt in range(self.attempts):
-            request = urllib.request.Request(address + path, data=data, headers=headers)
             try:
-                with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
-                    return json.load(answer)
-            except urllib.error.HTTPError as error:
-                if error.code < 500 and error.code != 429:
-                    said = error.read(500).decode("utf-8", "replace")
-                    raise SpecError(f"{address}{path} answered {error.code}: {said}") from error
-                reason = f"{error.code} {error.reason}"
-            except OSError as error:
-                reason = str(error)
+                return call(address, path, body, timeout_s=self.timeout_s, key=key)
+            except ServerDown as error:
+                reason = error
             if attempt + 1 < self.attempts:
                 time.sleep(self.first_pause_s * 2**attempt)
-        raise SpecError(f"{address}{path}: no answer after {self.attempts} attempts ({reason}); is the server up?")
+        raise SpecError(f"{reason}; no answer after {self.attempts} attempts. Is the server up?") from reason
 
     def sync_weights(self, model: Any, version: int) -> None:
         """A served model is evaluated as it is."""

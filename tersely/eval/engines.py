@@ -52,7 +52,7 @@ def make_evaluator(
         raise SpecError(
             f"--tokenizer: there is no folder {tokenizer}; {beside(tokenizer) or 'give a folder or a hub id'}"
         )
-    from tersely.engines.models import model_location
+    from tersely.engines.model_folder import model_location
 
     if prompting is None:
         prompting = saved_prompting(model_location(model), tokenizer)[0]
@@ -122,7 +122,8 @@ def faster_engine(engine: str) -> str | None:
 
 def require_place(model: str) -> None:
     """`SpecError` for a folder that is not there or holds no model, and for a hub id that cannot be had offline."""
-    from tersely.engines.models import model_location, model_place
+    from tersely.engines.model_folder import model_location
+    from tersely.engines.models import model_place
 
     finding = model_place(model)
     if finding.level == "fail":
@@ -148,7 +149,8 @@ def transformers_evaluator(
     dtype: str | None = None,
 ) -> Evaluator:
     """The model in this process; `model` is one in memory, or a name or folder to load onto the best device there is."""
-    from tersely.engines.models import load_tokenizer, model_location
+    from tersely.engines.model_folder import model_location
+    from tersely.engines.models import load_tokenizer
     from tersely.engines.transformers import TransformersEngine
 
     if isinstance(model, str) and not hasattr(tokenizer, "chat_template"):
@@ -184,7 +186,7 @@ def _load(name: str, dtype: str | None) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tersely.engines.models import model_location
+    from tersely.engines.model_folder import model_location
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = dtype or ("bfloat16" if device == "cuda" else "float32")
@@ -213,7 +215,7 @@ def _vllm(
     max_model_len: int | None,
     gpu_memory_utilization: float,
 ) -> Evaluator:
-    from tersely.engines.models import model_location
+    from tersely.engines.model_folder import model_location
     from tersely.engines.vllm import VLLMEngine
 
     known = [length for length in (max_model_len, _context(model_location(model))) if length]
@@ -270,7 +272,7 @@ def identity(model: str) -> str:
 
     The mark hashes sizes and three stretches of 64 kB of every weight file, enough to notice any training step.
     """
-    from tersely.engines.models import model_location
+    from tersely.engines.model_folder import model_location
 
     folder = Path(model_location(model))
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []

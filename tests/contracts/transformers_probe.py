@@ -135,7 +135,8 @@ def sampled() -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     from tersely.engines.base import GenerationRequest
-    from tersely.engines.models import load_tokenizer, model_location
+    from tersely.engines.model_folder import model_location
+    from tersely.engines.models import load_tokenizer
     from tersely.engines.transformers import TransformersEngine
     from tersely.eval.engines import maker_sampling
 
@@ -153,7 +154,8 @@ def attention() -> dict[str, Any]:
     import transformers.utils
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    from tersely.engines.models import attention, model_location
+    from tersely.engines.model_folder import model_location
+    from tersely.engines.models import attention
 
     with (
         mock.patch.object(torch.cuda, "is_available", lambda: True),

@@ -76,7 +76,7 @@ def engine_arguments() -> dict[str, Any]:
 
 
 def model_folder() -> str:
-    from tersely.engines.models import model_location
+    from tersely.engines.model_folder import model_location
 
     return model_location("testbed")
 

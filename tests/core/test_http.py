@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tersely.core.http import ServerDown, ServerRefused, call, wait_until_up
+from tersely.core.http import ServerDown, ServerRefused, call, read, wait_until_up
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -62,7 +65,7 @@ def test_answers(address):
         ("/busy", ServerDown, "answered 429"),
         ("/broken", ServerDown, "answered 500"),
         ("/html", ServerDown, "no JSON.*<html>"),
-        ("/torn", ServerDown, "IncompleteRead"),
+        ("/torn", ServerDown, "without sending complete"),
         ("/slow", ServerDown, "no answer within 0.3 s"),
     ],
 )
@@ -87,6 +90,31 @@ def test_a_stopped_process_that_accepts_no_more_is_late_too():
         finally:
             for one in waiting:
                 one.close()
+
+
+def test_no_more_than_the_limit_is_read(address):
+    assert read(address, "/x", timeout_s=5, limit=3) == b'{"p'
+
+
+@pytest.mark.parametrize(
+    "name", ["127.0.0.1:80", "ftp://127.0.0.1", "http://[::1", "http://\0", "file:///etc/hostname"]
+)
+def test_an_address_that_is_none_is_named(name):
+    with pytest.raises(ServerDown) as raised:
+        call(name, "/x", timeout_s=1)
+    assert str(raised.value).startswith(f"{name}/x: ")
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "ALL_PROXY"])
+def test_what_the_environment_names_and_is_not_there_is_one_line(variable):
+    """A file of certificates, and a proxy of a kind that httpx alone does not have."""
+    value = {"SSL_CERT_FILE": "/nowhere/certificates.pem", "ALL_PROXY": "socks5://127.0.0.1:1"}[variable]
+    program = "from tersely.core.http import call; call('http://127.0.0.1:1', '/x', timeout_s=1)"
+    environment = {key: value for key, value in os.environ.items() if key.lower() not in ("no_proxy", "all_proxy")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**environment, variable: value}, capture_output=True, text=True
+    )
+    assert done.stderr.splitlines()[-1].startswith("tersely.core.http.ServerDown: http://127.0.0.1:1/x: ")
 
 
 def test_nobody_there():

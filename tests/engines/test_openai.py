@@ -114,9 +114,9 @@ def test_a_server_that_is_busy_is_asked_again(server):
 def test_a_server_that_stays_silent_is_named(server):
     client = engine(server, attempts=2)
     server.failures = 100
-    with pytest.raises(SpecError, match=r"127.0.0.1:\d+/v1/completions: no answer after 2 attempts \(503"):
+    with pytest.raises(SpecError, match=r"127.0.0.1:\d+/v1/completions answered 503.* after 2 attempts"):
         client.generate(requests(1), temperature=1.0)
-    with pytest.raises(SpecError, match="is the server up"):
+    with pytest.raises(SpecError, match="Is the server up"):
         ServerEngine("http://127.0.0.1:9", Tokenizer(), attempts=1)
 
 

@@ -27,7 +27,7 @@ def test_a_mark_of_the_weights(folder, tmp_path):
     [
         ("vlm", "did you mean 'vllm'"),
         ("server", "or a server's address such as http://host:8000"),
-        ("http://127.0.0.1:9", "is the server up"),
+        ("http://127.0.0.1:9", "Is the server up"),
     ],
 )
 def test_an_engine_that_cannot_be_had(folder, engine, message, monkeypatch):

@@ -175,7 +175,7 @@ def test_functions_that_take_a_place_expand_it_too(tmp_path, monkeypatch):
     from tersely.data import load_problems
     from tersely.data.benchmarks import load_benchmark
     from tersely.engines.chat import read_prompting
-    from tersely.engines.models import model_location
+    from tersely.engines.model_folder import model_location
     from tersely.eval.decoding.spec import parse
     from tersely.eval.run_arrays import find_records, load_runs
     from tersely.eval.seed_runs import split_places

@@ -164,7 +164,7 @@ def prompting_of(options: argparse.Namespace) -> Any:
     """The prompting of this evaluation, printed in one line where it is not the benchmark's own."""
     import yaml
 
-    from tersely.engines.models import model_location
+    from tersely.engines.model_folder import model_location
     from tersely.rl.config.sections import check_template_kwargs
 
     kwargs = options.chat_template_kwargs

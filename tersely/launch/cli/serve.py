@@ -69,7 +69,7 @@ def memory_share(stated: Mapping[str, Any], overrides: Mapping[str, Any]) -> flo
 
 def command_of(recipe: Mapping[str, Any], host: str, port: int, share: float = SHARE) -> list[str]:
     """vLLM's API server for the model and the lengths of a recipe."""
-    from tersely.engines.models import model_location
+    from tersely.engines.model_folder import model_location
     from tersely.engines.server.launch import server_command
 
     if not recipe.get("model_name_or_path"):

@@ -131,29 +131,28 @@ def hub(wait_s: float = HUB_S) -> Iterator[Finding]:
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         yield Finding("note", "hub", "not asked: HF_HUB_OFFLINE is set, only what is in the cache can be used")
         return
+    from tersely.core.http import ServerDown, ServerRefused, read
+
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     answer: list[str] = []
 
     def ask() -> None:
-        import urllib.error
-        import urllib.request
-
         try:
-            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=wait_s).close()
+            read(address, "", method="HEAD", timeout_s=wait_s)
             answer.append("")
-        except urllib.error.HTTPError as error:  # it answered
-            answer.append("" if error.code < 500 else f"it answers {error.code}")
-        except Exception as error:
-            answer.append(str(getattr(error, "reason", error)) or type(error).__name__)
+        except ServerRefused:  # it answered
+            answer.append("")
+        except ServerDown as error:
+            answer.append(str(error))
 
     # name resolution has no time limit of its own
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(wait_s)
-    reason = answer[0] if answer else f"no answer within {wait_s:g} s"
+    reason = answer[0] if answer else f"{address}: no answer within {wait_s:g} s"
     if reason:
         mend = "set HF_ENDPOINT to a mirror, or HF_HUB_OFFLINE=1 and use local folders and what is cached"
-        yield Finding("warn", "hub", f"{address} cannot be reached ({reason})", mend)
+        yield Finding("warn", "hub", f"it cannot be reached ({reason})", mend)
     else:
         yield Finding("ok", "hub", f"{address} answers")
 

@@ -140,7 +140,7 @@ def servers(run: Any, cap: int | None) -> Iterator[Finding]:
             mend = "start it with `tersely serve`, or leave servers out and let `tersely launch local` start them"
             yield Finding("fail", "server", f"it does not answer: {error}", mend)
         except ServerRefused as error:
-            if " 401" in str(error):
+            if error.status == 401:
                 mend = f"export the {VARIABLE} that it was started with"
             else:
                 mend = "start it with `tersely serve`, which opens what weights are exchanged through"

@@ -79,8 +79,8 @@ def example_prompt(run: Any, objective: Any, args: Any, tokens: bool = False) ->
     """One whole prompt of a run, rendered, for a dry run: the first problem of a local source, `{problem}` of the hub's."""
     from tersely.data.load import chat, own_instruction
     from tersely.data.spec import parse_sources
-    from tersely.engines.model_folder import adapter_fault
-    from tersely.engines.models import load_tokenizer, model_location, model_place
+    from tersely.engines.model_folder import adapter_fault, model_location
+    from tersely.engines.models import load_tokenizer, model_place
 
     place = model_place(run.model_name_or_path)
     location = model_location(run.model_name_or_path)

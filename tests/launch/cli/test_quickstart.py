@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tersely.engines.models import model_location
+from tersely.engines.model_folder import model_location
 from tersely.launch.cli import quickstart
 
 

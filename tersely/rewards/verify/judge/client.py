@@ -11,14 +11,13 @@ import random
 import secrets
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from tersely.core.errors import require_choice, require_range
+from tersely.core.http import ServerDown, ServerRefused, read
 from tersely.rewards.verify.judge.prompts import FORMATS, messages
 from tersely.rewards.verify.normalize.latex import squeeze, tidy
 
@@ -120,27 +119,28 @@ class Judge:
 
     def _request(self, body: dict, timeout: float) -> tuple[str | None, bool]:
         """(the judge's text or None, whether another try may help)."""
-        headers = {"Content-Type": "application/json"}
-        key = os.environ.get(self.key_variable)
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        address = f"{self.url.rstrip('/')}/chat/completions"
         self._count("judge/requests")
         try:
-            request = urllib.request.Request(address, json.dumps(body).encode(), headers)
-            with urllib.request.urlopen(request, timeout=timeout) as reply:
-                answer = json.loads(reply.read(_ANSWER_BYTES))
+            found = read(
+                self.url.rstrip("/"),
+                "/chat/completions",
+                body,
+                timeout_s=timeout,
+                key=os.environ.get(self.key_variable),
+                limit=_ANSWER_BYTES,
+            )
+            answer = json.loads(found)
             text = answer["choices"][0]["message"]["content"]
             usage = answer.get("usage") or {}
             self._count("judge/tokens_in", int(usage.get("prompt_tokens") or 0))
             self._count("judge/tokens_out", int(usage.get("completion_tokens") or 0))
             return (text, False) if isinstance(text, str) else (None, False)
-        except urllib.error.HTTPError as error:
-            self._count(f"judge/http_{error.code}")
-            return None, error.code in _RETRIED
-        except (OSError, TimeoutError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        except (ServerDown, ServerRefused) as error:
+            self._count(f"judge/http_{error.status}" if error.status else "judge/no_answer")
+            return None, error.status is None or error.status in _RETRIED
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             self._count(f"judge/{type(error).__name__}")
-            return None, isinstance(error, OSError)
+            return None, False
 
     def _count(self, name: str, by: float = 1) -> None:
         with self._lock:
