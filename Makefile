@@ -11,7 +11,8 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup engines quickstart quickstart-compare test test-fast test-engines e2e contracts lint format docs bench gpu clean
+.PHONY: help install setup engines quickstart quickstart-compare test test-all test-fast test-engines e2e contracts lint format docs
+.PHONY: bench gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -22,17 +23,24 @@ quickstart: $(VENV)/.core  ## evaluate, train with ALP, evaluate again, report: 
 quickstart-compare: $(VENV)/.core  ## the same beside plain GRPO and DLER under the same budget
 	$(BIN)/tersely quickstart --methods alp,grpo,dler
 
-test: $(VENV)/.dev  ## every test that this machine can run; a test of an engine that is not installed says so and skips
-	$(BIN)/python -m pytest
+# two processes run the tests, each whole files of them
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+test: $(VENV)/.dev  ## the tests; a test of an engine that is not installed says so and skips
+	$(PYTEST)
+
+test-all: $(VENV)/.dev  ## the same with every preset end to end and more examples of each property
+	$(PYTEST) -m '' --hypothesis-profile=all
 
 test-fast: $(VENV)/.dev  ## the unit tests only
-	$(BIN)/python -m pytest -m 'not slow and not e2e and not vllm and not deepspeed and not browser'
+	$(BIN)/python -m pytest -m 'not slow and not e2e and not vllm and not deepspeed and not browser and not exhaustive'
 
-test-engines: $(VENV)/.engines  ## install vLLM (its CPU build without a GPU) and DeepSpeed, and run every test
-	$(BIN)/python -m pytest
+test-engines: $(VENV)/.engines  ## install vLLM (its CPU build without a GPU) and DeepSpeed, and run the tests
+	$(PYTEST)
 
 e2e: $(VENV)/.dev  ## only the tests with real processes and engines
-	$(BIN)/python -m pytest -m 'e2e or vllm or deepspeed or browser'
+	$(PYTEST) -m '(e2e or vllm or deepspeed or browser) and not exhaustive'
 
 contracts: $(VENV)/.engines  ## what we ask of every declared vLLM, asked of its GPU build's own code (no GPU needed)
 	TERSELY_CONTRACTS=all $(BIN)/python -m pytest tests/contracts

@@ -12,14 +12,39 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-settings.register_profile("tersely", derandomize=True, deadline=None)
-settings.load_profile("tersely")
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30)
+settings.register_profile("all", derandomize=True, deadline=None, max_examples=100)  # make test-all
+settings.load_profile("ci")
 
-pytest_plugins = ["support.tiny", "support.runs", "support.rollouts"]
+pytest_plugins = ["support.tiny", "support.runs", "support.rollouts", "support.warm"]
 
 ENGINES = ("vllm", "deepspeed", "browser", "slurm")
 """Marks of tests that may skip on a user's machine, and must run where TERSELY_CI=1."""
 ROOT = Path(__file__).parents[1]
+
+
+LONGEST = ("slurm", "vllm", "e2e", "slow")
+"""Marks of what two workers start with, so that they end together."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Under pytest-xdist a file stays on one worker with its fixtures; vLLM's engines and servers share one worker."""
+    if not hasattr(config, "workerinput"):
+        return
+
+    def rank(item) -> int:
+        return next((i for i, name in enumerate(LONGEST) if item.get_closest_marker(name)), len(LONGEST))
+
+    def group(item) -> str:
+        alone = item.get_closest_marker("vllm") and not item.get_closest_marker("e2e")
+        return "vllm" if alone else item.location[0]
+
+    ranks: dict[str, int] = {}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+        ranks[group(item)] = min(rank(item), ranks.get(group(item), len(LONGEST)))
+    items.sort(key=lambda item: ranks[group(item)])
 
 
 @pytest.fixture(scope="session")

@@ -63,9 +63,9 @@ def test_the_check_before_a_run_takes_the_examples_and_refuses_a_missing_column(
 
 
 @pytest.mark.e2e
-def test_the_examples_train_on_two_ranks(tmp_path, monkeypatch):
+def test_the_examples_train_on_two_ranks(tmp_path, monkeypatch, warm_python):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    launcher = Launcher(tmp_path)
+    launcher = Launcher(tmp_path, warm_python)
     recipe = {**write_examples(tmp_path), "micro_batch": 16, "max_steps": 1}
     recipe.pop("run_dir")
     done = launcher.run("run", processes=2, **recipe)

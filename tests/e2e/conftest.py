@@ -33,16 +33,26 @@ RECIPE = {
 
 
 class Launcher:
-    """Writes a recipe and starts `-m tersely.launch.train` on it, alone or under accelerate."""
+    """Writes a recipe and starts `-m tersely.launch.train` on it, alone or under accelerate; `python` is the interpreter of
+    `run`, and of the ranks that it starts."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, python: str = sys.executable):
+        self.folder, self.python = folder, python
 
-    def command(self, name: str, *, processes: int = 1, accelerate: tuple = (), resume: bool = False, **changes):
+    def command(
+        self,
+        name: str,
+        *,
+        processes: int = 1,
+        accelerate: tuple = (),
+        resume: bool = False,
+        python: str = sys.executable,
+        **changes,
+    ):
         recipe = {**RECIPE, "run_dir": str(self.folder / name), **changes}
         path = self.folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(recipe))
-        start = [sys.executable]
+        start = [python]
         if processes > 1 or accelerate:
             options = (
                 accelerate
@@ -65,8 +75,8 @@ class Launcher:
 
     def run(self, name: str, timeout: float = 240, **changes) -> subprocess.CompletedProcess:
         return subprocess.run(
-            self.command(name, **changes),
-            env=self.environment(),
+            self.command(name, python=self.python, **changes),
+            env={**self.environment(), "PYTHON_EXEC": self.python},  # torchrun's name for the interpreter of its ranks
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -88,10 +98,10 @@ class Launcher:
 
 
 @pytest.fixture
-def launcher(tmp_path) -> Launcher:
-    return Launcher(tmp_path)
+def launcher(tmp_path, warm_python) -> Launcher:
+    return Launcher(tmp_path, warm_python)
 
 
 @pytest.fixture(scope="module")
-def shared_launcher(tmp_path_factory) -> Launcher:
-    return Launcher(tmp_path_factory.mktemp("runs"))
+def shared_launcher(tmp_path_factory, warm_python) -> Launcher:
+    return Launcher(tmp_path_factory.mktemp("runs"), warm_python)

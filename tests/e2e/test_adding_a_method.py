@@ -7,7 +7,6 @@ import os
 import re
 import statistics
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -39,10 +38,10 @@ def embedded_model(folder: Path) -> str:
     return str(folder)
 
 
-def run(command: list[str], folder: Path) -> str:
+def run(python: str, command: list[str], folder: Path) -> str:
     paths = os.pathsep.join([".", str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-m", "tersely", *command],
+        [python, "-m", "tersely", *command],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -53,7 +52,7 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def test_a_users_reward_goes_from_formula_to_report(tmp_path):
+def test_a_users_reward_goes_from_formula_to_report(tmp_path, warm_python):
     code = block("python")
     assert len([line for line in code.splitlines() if line.strip()]) < 40
     (tmp_path / "brevity.py").write_text(code)
@@ -70,7 +69,7 @@ def test_a_users_reward_goes_from_formula_to_report(tmp_path):
         words = [model if word == "testbed" and words[1] == "eval" and i == 2 else word for i, word in enumerate(words)]
         if words[1] == "eval":
             words += ["--limit", "8", "--samples", "2"]
-        run(words[1:], tmp_path)
+        run(warm_python, words[1:], tmp_path)
 
     rows = pd.concat(pd.read_parquet(file) for file in (tmp_path / "runs/brevity/completions").glob("*.parquet"))
     assert len(rows) == 32 and "reward/brevity:Brevity" in rows
@@ -89,12 +88,12 @@ def test_a_users_reward_goes_from_formula_to_report(tmp_path):
     assert report["comparisons"][0]["verdict"]
 
 
-def test_a_wrong_parameter_of_the_users_reward_is_named(tmp_path):
+def test_a_wrong_parameter_of_the_users_reward_is_named(tmp_path, warm_python):
     (tmp_path / "brevity.py").write_text(block("python"))
     recipe = {**yaml.safe_load(block("yaml")), "reward": {"name": "brevity:Brevity", "strenght": 0.5}}
     (tmp_path / "typo.yaml").write_text(yaml.safe_dump(recipe))
     done = subprocess.run(
-        [sys.executable, "-m", "tersely", "train", "--config", "typo.yaml", "--dry-run"],
+        [warm_python, "-m", "tersely", "train", "--config", "typo.yaml", "--dry-run"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([".", str(ROOT)])},
         capture_output=True,
         text=True,

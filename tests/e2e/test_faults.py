@@ -226,6 +226,7 @@ def test_a_hub_that_stops_answering_ends_the_run_within_the_deadline(launcher, m
         for name, value in {"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0"}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("HF_HOME", str(launcher.folder / "home"))
+        launcher.python = sys.executable  # the hub's library reads its settings on import
         began = time.monotonic()
         done = launcher.run("deaf", dataset={"path": "nobody/nothing"}, deadline_seconds=15)
     assert done.returncode in (1, 2), done.stdout[-2000:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -80,13 +79,14 @@ end_process(0)  # the wrapped model keeps gloo's threads, which can abort an int
 '''
 
 
-def run(folder: Path, ranks: int) -> list[list[dict]]:
+def run(folder: Path, ranks: int, python: str) -> list[list[dict]]:
     """The recorded calls, [rank][step]."""
     script = folder / "train.py"
     script.write_text(SCRIPT)
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    start = [sys.executable]
+    environment["PYTHON_EXEC"] = python
+    start = [python]
     if ranks > 1:
         start += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
     arguments = [str(script), str(folder), json.dumps(SPEC), str(12 // ranks)]
@@ -100,8 +100,8 @@ def run(folder: Path, ranks: int) -> list[list[dict]]:
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_values_equal_our_terms_on_whole_groups(tmp_path, ranks):
-    calls = run(tmp_path, ranks)
+def test_values_equal_our_terms_on_whole_groups(tmp_path, ranks, warm_python):
+    calls = run(tmp_path, ranks, warm_python)
     assert all(len(steps) == 3 for steps in calls)
     assert sum(step["not_ended"] for steps in calls for step in steps), "no correct answer was truncated"
     reward, memory, undecided, kinds = build("reward", SPEC), PromptMemory(), 0, set()

@@ -57,10 +57,11 @@ def start(shared_launcher):
         config["fsdp_config"]["fsdp_state_dict_type"] = state
         path = launcher.folder / f"{state}.yaml"
         path.write_text(yaml.safe_dump(config))
-        command = launcher.command(name, accelerate=("--config_file", str(path)), processes=2, micro_batch=4, **changes)
+        start = {"accelerate": ("--config_file", str(path)), "processes": 2, "python": launcher.python}
+        command = launcher.command(name, **start, micro_batch=4, **changes)
         at = command.index("tersely.launch.train")
         command[at - 1 : at + 1] = [str(script)]
-        environment = {**launcher.environment(), "ACCELERATE_TORCH_DEVICE": "cpu"}
+        environment = {**launcher.environment(), "PYTHON_EXEC": launcher.python, "ACCELERATE_TORCH_DEVICE": "cpu"}
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=300, cwd=launcher.folder
         )

@@ -28,10 +28,10 @@ def gaps(launcher, name):
 
 def run(launcher, name, *, start=(), **changes):
     """As `launcher.run`, with `start` between the interpreter and the module."""
-    python, *command = launcher.command(name, **VLLM, **changes)
+    python, *command = launcher.command(name, python=launcher.python, **VLLM, **changes)
     return subprocess.run(
         [python, *start, *command],
-        env=launcher.environment(),
+        env={**launcher.environment(), "PYTHON_EXEC": python},
         capture_output=True,
         text=True,
         timeout=400,

@@ -84,9 +84,9 @@ def test_sixty_four_and_seven_hundred_samples():
     rng = np.random.default_rng(0)
     answers, correct = rng.integers(0, 12, (1, 64)), np.zeros((1, 64))
     correct[answers == 3] = 1
-    start = time.perf_counter()
+    start = time.process_time()
     value = majority_at_k(answers, correct, 32)
-    assert time.perf_counter() - start < 1.0 and 0 <= value <= 1
+    assert time.process_time() - start < 1.0 and 0 <= value <= 1
     draws = [rng.permutation(64)[:32] for _ in range(500)]
 
     def vote(drawn):

@@ -40,9 +40,9 @@ def test_same_as_the_written_rule(text, answer):
 
 
 def test_hostile_spaces_cost_nothing():
-    start = time.perf_counter()
+    start = time.process_time()
     assert first_answer_position("= " + " " * 100_000 + "x", "12") is None
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_tokens_until():

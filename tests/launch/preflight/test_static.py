@@ -28,9 +28,9 @@ def alp(**changes):
 def test_a_shipped_recipe_passes_quickly_and_says_nothing():
     said: list[str] = []
     checks.check_run(alp(), said.append)
-    began = time.perf_counter()
+    began = time.process_time()
     checks.check_run(alp(), said.append)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
     assert said == []
 
 
