@@ -87,6 +87,17 @@ def require_range(
     raise SpecError(f"{where} is {value}; it must be {' and '.join(parts) or 'a finite number'}")
 
 
+def whole_number(where: str, value: Any) -> int:
+    """The value as a whole number, also where YAML reads it as text (`1e2`) or as a float (100.0)."""
+    try:
+        number = float(value) if isinstance(value, str) else value
+        if not isinstance(number, bool) and number == int(number):
+            return int(number)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise SpecError(f"{where} is {value!r}; it must be a whole number")
+
+
 def require_choice(where: str, value: str, choices: Sequence[str]) -> None:
     """Raise unless the value is one of the choices."""
     if value not in choices:

@@ -15,12 +15,16 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
 
     `ranks` are those that the run will have, where they are not those of this launch.
     """
+    from tersely.rl.stages import StageError
+
     try:
         return _checked(stage, tell, ranks)
+    except StageError:
+        raise
     except SpecError as error:
-        if stage.name is None or str(error).startswith("stage "):
+        if stage.name is None:
             raise
-        raise SpecError(f"stage {stage.name}: {error}") from error
+        raise StageError(stage.name, str(error)) from error
 
 
 def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
@@ -65,6 +69,7 @@ def check_recipe(recipe: dict[str, Any], ranks: int | None) -> None:
     import torch
 
     from tersely.rl.config import split_recipe
+    from tersely.rl.config.prompt_check import check_first_rows
     from tersely.rl.stages import stages_of
 
     needs_gpu = () if torch.cuda.is_available() else ("fp16", "tf32")
@@ -73,7 +78,9 @@ def check_recipe(recipe: dict[str, Any], ranks: int | None) -> None:
         recipe["servers"] = ["http://127.0.0.1:8000"]  # the launcher starts them
     split_recipe(recipe)
     for stage in stages_of(recipe):
-        check_stage(stage, lambda text: None, ranks)
+        run, _, args = check_stage(stage, lambda text: None, ranks)
+        if run is not None:
+            check_first_rows(run, args.seed)
 
 
 def train(recipe: dict[str, Any], resume: bool = False) -> Any:

@@ -13,6 +13,7 @@ inside a component `50%` is half of the stage's cap. Methods state their stages 
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 from collections.abc import Mapping
@@ -20,12 +21,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError, nearest
+from tersely.core.errors import SpecError, nearest, whole_number
 from tersely.rl.checkpoints import manifest
 
 KINDS = ("rl", "sft")
 OWN_KEYS = ("name", "kind", "steps", "share", "settings")
+SLACK = 0.005
+"""Thirds are written 0.33."""
 NOT_PER_STAGE = ("run_dir", "model_name_or_path", "stages", "max_steps", "method", "env")
+
+
+class StageError(SpecError):
+    """A configuration error of one stage."""
+
+    def __init__(self, stage: str, text: str):
+        super().__init__(f"stage {stage}: {text}")
 
 
 @dataclass(frozen=True)
@@ -73,57 +83,100 @@ def stages_of(recipe: Mapping[str, Any]) -> list[Stage]:
     if not isinstance(specs, list):
         raise SpecError(f"stages is {specs!r}; it must be a list of mappings, each with a name and steps or share")
     if not specs:
-        return [Stage(None, "rl", base, 0, int(base.get("max_steps") or 0), run_dir)]
+        return [Stage(None, "rl", base, 0, _whole(base, "max_steps", 0), run_dir)]
     stages: list[Stage] = []
     first = 0
-    for number, spec in enumerate(specs, start=1):
-        name, kind = _name_and_kind(spec, number, [stage.name for stage in stages])
-        steps = _steps(spec, name, recipe)
+    named = _names_and_kinds(specs)
+    for number, (spec, (name, kind), steps) in enumerate(
+        zip(specs, named, _steps(specs, named, recipe), strict=True), 1
+    ):
         folder = run_dir / "stages" / f"{number}-{name}"
         values = {**_relative(_overrides(spec, name, kind), base, name), "run_dir": str(folder), "max_steps": steps}
         stages.append(Stage(name, kind, {**base, **values}, first, steps, folder))
         first += steps
-    _check_shares(specs)
     return stages
 
 
-def _name_and_kind(spec: Any, number: int, taken: list[str | None]) -> tuple[str, str]:
-    if not isinstance(spec, Mapping) or "name" not in spec:
-        raise SpecError(f"stage {number} is {spec!r}; it must be a mapping with a name and steps or share")
-    name, kind = str(spec["name"]), str(spec.get("kind", "rl"))
-    if type(spec["name"]) not in (str, int) or not re.fullmatch(r"\w[\w.-]*", name) or name in taken:
-        raise SpecError(f"stage {number}: name is {name!r}; a name is letters, digits, _ . - and stands once")
-    if kind not in KINDS:
-        raise SpecError(f"stage {name}: kind is {kind!r}; {nearest(kind, KINDS)}")
-    return name, kind
+def _names_and_kinds(specs: list[Any]) -> list[tuple[str, str]]:
+    found: dict[str, str] = {}
+    for number, spec in enumerate(specs, start=1):
+        if not isinstance(spec, Mapping) or "name" not in spec:
+            raise SpecError(f"stage {number} is {spec!r}; it must be a mapping with a name and steps or share")
+        name, kind = str(spec["name"]), str(spec.get("kind", "rl"))
+        if type(spec["name"]) not in (str, int) or not re.fullmatch(r"\w[\w.-]*", name) or name in found:
+            raise SpecError(f"stage {number}: name is {name!r}; a name is letters, digits, _ . - and stands once")
+        if kind not in KINDS:
+            raise StageError(name, f"kind is {kind!r}; {nearest(kind, KINDS)}")
+        found[name] = kind
+    return list(found.items())
 
 
-def _steps(spec: Mapping[str, Any], name: str, recipe: Mapping[str, Any]) -> int:
-    """Optimiser steps, a whole number of generation batches."""
+def _whole(recipe: Mapping[str, Any], key: str, default: int) -> int:
+    return whole_number(key, recipe.get(key) or default)
+
+
+def _steps(specs: list[Mapping[str, Any]], named: list[tuple[str, str]], recipe: Mapping[str, Any]) -> list[int]:
+    """Optimizer steps of each stage. Those with shares get whole generation batches, together their part of max_steps."""
+    for spec, (name, _) in zip(specs, named, strict=True):
+        _check_steps(spec, name, recipe)
+    shares = [float(spec["share"]) for spec in specs if "share" in spec]
+    _check_shares(shares, all_of=len(shares) == len(specs))
+    if not shares:
+        return [spec["steps"] for spec in specs]
+    total, updates = _whole(recipe, "max_steps"), _whole(recipe, "updates_per_batch") * _whole(recipe, "num_iterations")
+    if total % updates:
+        raise SpecError(
+            f"max_steps is {total}; it must be a multiple of updates_per_batch * num_iterations = {updates}, so that each "
+            "stage has whole generation batches"
+        )
+    if len(shares) > total // updates:
+        raise SpecError(
+            f"max_steps is {total}, {total // updates} generation batches for {len(shares)} stages; state at least "
+            f"{len(shares) * updates}"
+        )
+    parts = iter(batches_of(shares, total // updates))
+    return [next(parts) * updates if "share" in spec else spec["steps"] for spec in specs]
+
+
+def batches_of(shares: list[float], batches: int) -> list[int]:
+    """Generation batches of each stage, at least one; shares of 1 in all get all of them."""
+    whole = sum(shares)
+    batches = batches if abs(whole - 1) <= SLACK else max(len(shares), round(whole * batches))
+    ends = [0]
+    for number in range(1, len(shares) + 1):
+        end = round(sum(shares[:number]) / whole * batches)
+        ends.append(min(max(end, ends[-1] + 1), batches - (len(shares) - number)))
+    return [end - start for start, end in itertools.pairwise(ends)]
+
+
+def _whole(recipe: Mapping[str, Any], key: str, default: int = 1) -> int:
+    value = recipe.get(key)
+    return default if value is None else whole_number(key, value)
+
+
+def _check_steps(spec: Mapping[str, Any], name: str, recipe: Mapping[str, Any]) -> None:
     if ("steps" in spec) == ("share" in spec):
-        raise SpecError(f"stage {name}: give it steps, or a share of max_steps; one of the two")
+        raise StageError(name, "give it steps, or a share of max_steps; one of the two")
     if "steps" in spec:
         steps = spec["steps"]
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise SpecError(f"stage {name}: steps is {steps!r}; it must be a whole number of at least 1")
-        return steps
+            raise StageError(name, f"steps is {steps!r}; it must be a whole number of at least 1")
+        return
     share, total = spec["share"], recipe.get("max_steps")
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-        raise SpecError(f"stage {name}: share is {share!r}; it must be above 0 and at most 1")
-    if not isinstance(total, int) or total < 1:
-        raise SpecError(f"stage {name} has a share of max_steps, and max_steps is {total!r}; state max_steps")
-    updates = int(recipe.get("updates_per_batch") or 1) * int(recipe.get("num_iterations") or 1)
-    return max(1, round(share * total / updates)) * updates
+        raise StageError(name, f"share is {share!r}; it must be above 0 and at most 1")
+    if total is None or whole_number("max_steps", total) < 1:
+        raise StageError(name, f"it has a share of max_steps, and max_steps is {total!r}; state max_steps")
 
 
 def _overrides(spec: Mapping[str, Any], name: str, kind: str) -> dict[str, Any]:
     settings = {} if spec.get("settings") is None else spec["settings"]
     if not isinstance(settings, Mapping):
-        raise SpecError(f"stage {name}: settings is {settings!r}; it must be a mapping")
+        raise StageError(name, f"settings is {settings!r}; it must be a mapping")
     own = {key: value for key, value in spec.items() if key not in OWN_KEYS}
     for key in (*settings, *own):
         if key in NOT_PER_STAGE:
-            raise SpecError(f"stage {name}: {key} belongs to the whole run; state it once, outside the stages")
+            raise StageError(name, f"{key} belongs to the whole run; state it once, outside the stages")
     if kind == "sft":
         return {"cold_start": {**own, "settings": dict(settings)}}
     return {**settings, **own}
@@ -141,9 +194,7 @@ def _share_of(value: Any, base: Mapping[str, Any], key: str, stage: str) -> Any:
         return value
     whole = base.get(key)
     if isinstance(whole, bool) or not isinstance(whole, int):
-        raise SpecError(
-            f"stage {stage}: {key} is {value!r}, a share of the recipe's {key}, which is {whole!r}; state {key}"
-        )
+        raise StageError(stage, f"{key} is {value!r}, a share of the recipe's {key}, which is {whole!r}; state {key}")
     return max(1, round(float(value.rstrip("%")) / 100 * whole))
 
 
@@ -163,10 +214,9 @@ def _is_percentage(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?%", value) is not None
 
 
-def _check_shares(specs: list[Mapping[str, Any]]) -> None:
-    shares = [spec["share"] for spec in specs if "share" in spec]
+def _check_shares(shares: list[float], all_of: bool) -> None:
     total = sum(shares)
-    if total > 1.005 or (len(shares) == len(specs) and total < 0.995):
+    if total > 1 + SLACK or (all_of and total < 1 - SLACK):
         raise SpecError(f"the shares of the stages add up to {total:g}; they must add up to 1")
 
 

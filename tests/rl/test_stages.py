@@ -36,8 +36,43 @@ def test_shares_become_steps_that_count_on(tmp_path):
     assert second.after(first).recipe["model_name_or_path"] == str(tmp_path / "stages/1-discovery/final")
 
 
-def test_a_share_is_a_whole_number_of_batches():
-    assert [s.steps for s in stages_of(recipe(max_steps=9, updates_per_batch=2))] == [2, 6]
+@pytest.mark.parametrize(
+    "shares", [[0.25, 0.75], [0.5, 0.5], [0.28, 0.56, 0.16], [0.33, 0.33, 0.34], [0.3333] * 3, [1]]
+)
+@pytest.mark.parametrize("batches", [3, 4, 7, 10, 120, 12_001])
+@pytest.mark.parametrize("updates", [1, 4])
+def test_shares_of_one_are_whole_batches_that_add_up_to_max_steps(shares, batches, updates):
+    stages = [{"name": f"s{number}", "share": share} for number, share in enumerate(shares)]
+    found = [s.steps for s in stages_of(recipe(stages=stages, max_steps=batches * updates, updates_per_batch=updates))]
+    assert sum(found) == batches * updates
+    for steps, share in zip(found, shares, strict=True):
+        assert steps >= updates and steps % updates == 0
+        assert abs(steps - share / sum(shares) * batches * updates) <= updates * (1 if batches > 3 else 1.5)
+
+
+def test_steps_stand_beside_shares():
+    stages = [{"name": "cold", "steps": 5}, {"name": "half", "share": 0.5}]
+    assert [s.steps for s in stages_of(recipe(stages=stages, max_steps=9))] == [5, 4]
+
+
+@pytest.mark.parametrize("value", ["1e2", 100.0, "100"])
+def test_a_number_that_yaml_reads_as_text_or_float_is_the_number(value):
+    assert [s.steps for s in stages_of(recipe(max_steps=value))] == [25, 75]
+    assert stages_of(recipe(max_steps=value, stages=[]))[0].steps == 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"max_steps": 9, "updates_per_batch": 2}, "max_steps is 9; it must be a multiple .* = 2"),
+        ({"max_steps": 1}, "1 generation batches for 2 stages; state at least 2"),
+        ({"max_steps": "many"}, "max_steps is 'many'; it must be a whole number"),
+        ({"max_steps": 2.5, "stages": []}, "max_steps is 2.5; it must be a whole number"),
+    ],
+)
+def test_steps_that_cannot_be_dealt_out_are_refused(changes, words):
+    with pytest.raises(SpecError, match=words):
+        stages_of(recipe(**changes))
 
 
 def test_a_recipe_without_stages_is_one_in_the_run_directory():

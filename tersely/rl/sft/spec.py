@@ -61,7 +61,7 @@ class ColdStart:
 
         from tersely.core.build import build
 
-        where = f"stage {stage.name}"
+        where = "cold start"
         spec = cls(**check_fields(cls, stage.recipe["cold_start"], where=where))
         build_rewrite(spec.rewrite, where)
         if spec.sft_loss is not None:
@@ -71,17 +71,17 @@ class ColdStart:
         values = {}
         for key, value in spec.settings.items():
             if key in SET_HERE:
-                raise SpecError(f"{where}: settings: {key} is set here; state {SET_HERE[key]} instead")
+                raise SpecError(f"settings: {key} is set here; state {SET_HERE[key]} instead")
             if key in UNREAD or key in LEFT_OUT or key in NEVER_READ:
-                raise SpecError(f"{where}: settings: {key} is TRL's, and nothing here reads it; leave it out")
+                raise SpecError(f"settings: {key} is TRL's, and nothing here reads it; leave it out")
             if key not in known:
                 close = difflib.get_close_matches(str(key), known, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else "the keys are TRL's, of SFTConfig"
-                raise SpecError(f"{where}: settings has no key {key!r}; {hint}")
+                raise SpecError(f"settings has no key {key!r}; {hint}")
             try:
                 values[key] = field_value(key, value, hints[key])
             except SpecError as error:
-                raise SpecError(f"{where}: settings: {error}") from error
+                raise SpecError(f"settings: {error}") from error
         return dataclasses.replace(spec, settings=values)
 
     def table(self) -> str:

@@ -112,7 +112,7 @@ def test_exempt_tokens_keep_their_weight_under_talr():
     [
         ({"samples": 0}, "cold start samples is 0"),
         ({"sampels": 2}, "sampels"),
-        ({"rewrite": "sbtx"}, "stage warm: rewrite is 'sbtx'"),
+        ({"rewrite": "sbtx"}, "rewrite is 'sbtx'"),
         ({"sft_loss": "talrr"}, "talr"),
         ({"settings": {"learning_rat": 1}}, "learning_rat"),
     ],
