@@ -19,6 +19,8 @@ from tersely.data.spec import COMPRESSIONS, LOCAL_SUFFIXES, file_kind
 
 FIELD_LIMIT = 1 << 30
 """Longest CSV field, characters: solutions are longer than the csv module's default."""
+HEAD = 4096
+"""Characters in which a file of another encoding shows."""
 
 
 class Row(dict):
@@ -51,6 +53,12 @@ def read_file(path: Path, where: str) -> Iterator[Mapping[str, Any]]:
             yield from batch.to_pylist()
         return
     with text_of(path) as text:
+        if "\0" in text.read(HEAD):
+            raise DataError(
+                f"{where}: {path} holds NUL characters; expected UTF-8 text. Save it as UTF-8: UTF-16 without a byte order "
+                "mark, UTF-32 and binary files look like that"
+            )
+        text.seek(0)
         if kind in (".csv", ".tsv"):
             yield from _delimited(text, "\t" if kind == ".tsv" else ",", f"{where}: {path}")
         elif kind == ".json":
@@ -88,9 +96,11 @@ def _json_lines(lines: Iterator[str] | TextIO, where: str) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row, repeated = json_of(line)
+        except ValueError as error:
             raise DataError(f"{where}, line {number} is no JSON: {error}") from error
+        if repeated:
+            raise DataError(f"{where}, line {number}: {_twice(repeated[0])}")
         if not isinstance(row, dict):
             raise DataError(f"{where}, line {number}: got {type(row).__name__}; expected an object with columns")
         yield _row(row, f"line {number}")
@@ -99,8 +109,8 @@ def _json_lines(lines: Iterator[str] | TextIO, where: str) -> Iterator[Row]:
 def _json(text: str, where: str) -> Iterator[Row]:
     """A list of rows, an object that holds one such list, or JSON lines under the wrong suffix."""
     try:
-        rows = json.loads(text)
-    except json.JSONDecodeError:
+        rows, repeated = json_of(text)
+    except ValueError:
         first = text.lstrip().split("\n", 1)[0]
         if not first.startswith("{") or not _is_json(first):
             raise
@@ -109,6 +119,10 @@ def _json(text: str, where: str) -> Iterator[Row]:
     if isinstance(rows, dict):
         lists = [value for value in rows.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
         rows = lists[0] if len(lists) == 1 and not {"problem", "question", "answer"} & rows.keys() else [rows]
+    if repeated:
+        items = rows if isinstance(rows, list) else [rows]
+        place = next(number for number, item in enumerate(items) if _holds(item, repeated[0][0]))
+        raise DataError(f"{where}, item {place}: {_twice(repeated[0])}")
     if not isinstance(rows, list):
         raise DataError(
             f"{where}: got {type(rows).__name__}; expected a list of objects, or one object per line (.jsonl)"
@@ -119,10 +133,42 @@ def _json(text: str, where: str) -> Iterator[Row]:
         yield _row(row, f"item {number}")
 
 
+def json_of(text: str) -> tuple[Any, list[tuple[dict, str]]]:
+    """(value, the objects in it that have a key more than once, with that key). `ValueError` for what cannot be read.
+
+    Python's JSON reader keeps the last of two equal keys, without a word.
+    """
+    repeated: list[tuple[dict, str]] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            repeated.append((found, next(name for name in names if names.count(name) > 1)))
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=unique), repeated
+    except RecursionError:
+        raise ValueError("lists or objects are nested too deeply") from None
+
+
+def _twice(repeated: tuple[dict, str]) -> str:
+    return f"key {repeated[1]!r} occurs more than once; expected unique keys. Remove or rename one of them"
+
+
+def _holds(value: Any, part: dict) -> bool:
+    """Is this very object inside the value?"""
+    if value is part:
+        return True
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(_holds(one, part) for one in inner)
+
+
 def _is_json(line: str) -> bool:
     try:
-        json.loads(line)
-    except json.JSONDecodeError:
+        json_of(line)
+    except ValueError:
         return False
     return True
 

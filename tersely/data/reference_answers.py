@@ -10,14 +10,29 @@ import re
 from functools import lru_cache
 
 NO_VALUE = re.compile(
-    r"(\\text\{)?[+-]?(nan|inf|infinity|null|<na>|#?n/a|none|#(div/0|value|ref|num)!)\}?|[\s?.…_–—/-]+", re.IGNORECASE
+    r"[+-]?(nan|inf|infinity|null|none|<na>|#?n/a|n\.\s?a|#(div/0|value|ref|num|name)[!?]|(?-i:NA|NaT|TODO|TBD))\.?"
+    r"|[\s?.…_–—/-]+",
+    re.IGNORECASE,
 )
-"""What a missing or broken number becomes as text. `\\infty` is an answer."""
+"""What a missing or broken number becomes as text. `\\infty` is an answer, and so is `Na`."""
+WRAPPED = re.compile(
+    r"(\$+)(?P<a>[^$]*)\1|\\\((?P<b>.*)\\\)|\\\[(?P<c>.*)\\\]|\*+(?P<d>[^*]*)\*+|([\"'`])(?P<e>.*)\6|\((?P<g>[^()]*)\)"
+    r"|\\(?:text|textbf|textit|mathrm|mathbf|operatorname|boxed|fbox)\s*\{(?P<f>.*)\}"
+)
+"""What may stand around a value: dollars, LaTeX's brackets and fonts, Markdown's asterisks, quotes."""
+
+
+def bare(gold: str) -> str:
+    """The value without what stands around it."""
+    text = gold.strip()
+    while found := WRAPPED.fullmatch(text):
+        text = next(part for part in found.groupdict().values() if part is not None).strip()
+    return text
 
 
 def gold_fault(gold: str) -> str | None:
     """What is wrong with a gold, None where the verifier can use it."""
-    if NO_VALUE.fullmatch(gold.strip()):
+    if NO_VALUE.fullmatch(bare(gold)):
         return "it is a placeholder, or a missing or infinite number written as text, not an answer"
     return {"empty": "it is empty", "unreadable": "math-verify cannot parse it"}.get(reading(gold))
 

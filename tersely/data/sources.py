@@ -10,7 +10,7 @@ from tersely.core.errors import nearest, typed
 from tersely.core.paths import beside
 from tersely.data.files import read_file, read_saved_folder, require_whole, saved_folder, slice_of
 from tersely.data.load_report import DataError
-from tersely.data.spec import COMPRESSIONS, OWN, SourceSpec, file_kind
+from tersely.data.spec import COMPRESSIONS, LOCAL_SUFFIXES, OWN, SourceSpec, file_kind
 
 DEFAULT_COUNT = 1000
 """Problems a procedural source makes when no `limit` is given."""
@@ -94,10 +94,30 @@ def _columns_read(source: SourceSpec, there: list[str], columns: Sequence[str] =
     return [name for name in there if name in wanted or name == "level"]
 
 
+def _require_one_kind(folder: Path, where: str) -> None:
+    """`DataError` for a folder without data files, or with files of several kinds, of which only one kind would be read.
+
+    A .json file next to another kind is taken for metadata. A README.md may say which files hold the data.
+    """
+    kinds = {kind for path in folder.rglob("*") if path.is_file() and (kind := file_kind(path))}
+    if not kinds and not any(folder.rglob("*.arrow")):
+        raise DataError(
+            f"{where}: the folder {folder} holds no data file; expected files with {', '.join(LOCAL_SUFFIXES)}. "
+            "Name another folder, or one file"
+        )
+    if len(kinds - {".json"}) > 1 and not (folder / "README.md").exists():
+        raise DataError(
+            f"{where}: the folder {folder} holds files of several kinds ({', '.join(sorted(kinds))}), and only one kind would "
+            "be read. Name one file, or a folder with one kind"
+        )
+
+
 def _load_hub(source: SourceSpec, config: str | None) -> Any:
     import datasets
 
     where = f"dataset {source.label} ({source.path}{', ' + config if config else ''}, split {source.split})"
+    if Path(str(source.path)).is_dir():
+        _require_one_kind(Path(str(source.path)), where)
     try:
         return datasets.load_dataset(str(source.path), config, split=source.split, revision=source.revision)
     except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError) as error:

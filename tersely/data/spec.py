@@ -104,6 +104,12 @@ class SourceSpec:
         return self.name or (path.name if file_kind(path) else str(self.path))
 
     @property
+    def local(self) -> bool:
+        """A file or folder of this disk, as its name tells, or because it is there."""
+        path = self.path or ""
+        return bool(file_kind(path)) or path.startswith(("/", "./", "../")) or Path(path).exists()
+
+    @property
     def procedural(self) -> bool:
         return self.path == "testbed" or (self.path or "").startswith("reasoning_gym:")
 

@@ -32,12 +32,25 @@ def check_vocabulary(name: str, tokenizer: Any, config: Any) -> None:
         )
 
 
+def _renders(tokenizer: Any, message: Mapping[str, str]) -> bool:
+    """Does the chat template work without any variables?"""
+    try:
+        return bool(prompt_text(tokenizer, [message]))
+    except Exception:
+        return False
+
+
 def check_template(tokenizer: Any, kwargs: Mapping[str, Any] | None = None, system_prompt: str | None = None) -> None:
     """`SpecError` for a chat template that fails, or that has no place for the system prompt."""
     user = {"role": "user", "content": "1 + 1"}
     try:
         plain = prompt_text(tokenizer, [user], kwargs)
     except Exception as error:  # a template is a program of the model's makers: it can raise anything
+        if kwargs and _renders(tokenizer, user):
+            raise SpecError(
+                f"chat_template_kwargs: got {dict(kwargs)}, with which the model's chat template fails ({one_line(error)}), "
+                "and without which it works. Fix or leave out these variables"
+            ) from error
         raise SpecError(
             f"the model's chat template fails on a user message: {one_line(error)}. Fix the template"
         ) from error

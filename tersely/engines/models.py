@@ -219,12 +219,19 @@ def model_place(name: str) -> Finding:
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         return Finding("fail", "model", f"there is no folder {name}", "model_name_or_path: a folder or a hub id")
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
 
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        text = f"got {name!r}; expected `testbed`, a folder, or a hub id such as Qwen/Qwen3-0.6B"
+        return Finding("fail", "model", text, "a hub id has letters, digits, - _ . and one / at most")
     if fault := adapter_fault(name):
         return Finding("fail", "model", f"{name} {fault}")
     if isinstance(try_to_load_from_cache(name, "config.json"), str):
         return Finding("ok", "model", f"{name}, in the hub cache")
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         mend = "unset it for the first run, or copy the model to a folder"
-        return Finding("fail", "model", f"{name} is not in the hub cache, and HF_HUB_OFFLINE is set", mend)
+        return Finding("fail", "hub", f"{name} is not in the hub cache, and HF_HUB_OFFLINE is set", mend)
     return Finding("note", "model", f"{name} will be downloaded")

@@ -236,3 +236,55 @@ def test_verify_names_lines_and_refuses_a_broken_file(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(SpecError, match=name):
             read_rows(tmp_path / name, "gold", "response")
+
+
+TWICE = '{"problem": "What?", "answer": "1", "answer": "2"}'
+INNER = '{"problem": "What?", "answer": "1", "meta": [{"a": 1, "a": 2}]}'
+DEEP = '{"problem": "What?", "answer": ' + "[" * 100_000 + "]" * 100_000 + "}"
+LONG = '{"problem": "What?", "answer": ' + "9" * 5000 + "}"
+
+
+@pytest.mark.parametrize("layout", ["lines", "list", "object"])
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (TWICE, "key 'answer' occurs more than once"),
+        (INNER, "key 'a' occurs more than once"),
+        (DEEP, "nested too deep"),
+    ],
+)
+def test_json_that_a_reader_would_change_or_choke_on_is_refused(tmp_path, layout, row, words):
+    name, text, place = {
+        "lines": ("a.jsonl", f"{LINES}\n{row}\n", "line 9"),
+        "list": ("a.json", f"[{LINES.replace(chr(10), ',')}, {row}]", "item 8"),
+        "object": ("a.json", f'{{"version": 1, "data": [{row}]}}', "item 0"),
+    }[layout]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=words) as error:
+        load_problems({"path": str(tmp_path / name)}, seed=0)
+    assert place in str(error.value) or row is DEEP
+
+
+def test_a_number_too_long_to_read_names_its_line(tmp_path):
+    (tmp_path / "a.jsonl").write_text(f"{LINES}\n{LONG}\n")
+    with pytest.raises(DataError, match="line 9 is no JSON: Exceeds the limit"):
+        load_problems({"path": str(tmp_path / "a.jsonl")}, seed=0)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize(("name", "text"), [("a.jsonl", LINES), ("a.csv", CSV), ("a.json", json.dumps(ROWS))])
+def test_another_encoding_is_named(tmp_path, name, text, encoding):
+    (tmp_path / name).write_bytes(text.replace("½", "x").encode(encoding))
+    with pytest.raises(DataError, match="NUL characters; expected UTF-8|cannot be read as UTF-8"):
+        load_problems({"path": str(tmp_path / name)}, seed=0)
+
+
+def test_a_folder_of_which_a_part_would_be_left_out_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no data file"):
+        load_problems({"path": str(tmp_path)}, seed=0)
+    (tmp_path / "train.jsonl").write_text(LINES)
+    (tmp_path / "more.csv").write_text(CSV)
+    with pytest.raises(DataError, match=r"several kinds \(.csv, .jsonl\)"):
+        load_problems({"path": str(tmp_path)}, seed=0)
+    (tmp_path / "more.csv").unlink()
+    assert len(load_problems({"path": str(tmp_path)}, seed=0)) == len(ROWS)

@@ -19,6 +19,11 @@ from tersely.data.reference_answers import gold_fault, text_only
         r"(-\infty, 2]",
         r"\boxed{7}",
         "50\\%",
+        r"$\infty$",
+        r"\text{Na}",
+        "Nat",
+        "undefined",
+        r"\{ \}",
     ],
 )
 def test_golds_that_can_be_used(gold):
@@ -31,6 +36,27 @@ def test_golds_that_can_be_used(gold):
 )
 def test_golds_that_cannot(gold, fault):
     assert re.search(fault, gold_fault(gold) or "")
+
+
+@pytest.mark.parametrize("value", ["nan", "-inf", "+Infinity", "None.", "n.a.", "NA", "NaT", "TBD", "?", "#NAME?"])
+@pytest.mark.parametrize(
+    "around",
+    [
+        "{}",
+        " {} ",
+        "${}$",
+        "$${}$$",
+        r"\({}\)",
+        r"\[{}\]",
+        r"\text{{{}}}",
+        r"$\mathrm {{{}}}$",
+        "**{}**",
+        '"{}"',
+        "({})",
+    ],
+)
+def test_a_missing_number_is_no_answer_whatever_stands_around_it(value, around):
+    assert "placeholder" in (gold_fault(around.format(value)) or "")
 
 
 @pytest.mark.parametrize("gold", ["9^{9^9}", "1000000!", "{", r"\frac{1}{"])

@@ -126,10 +126,13 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _json(line: str) -> Any:
+    from tersely.data.files import json_of
+
     try:
-        return json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        value, repeated = json_of(line)
+    except ValueError as error:
         return ValueError(f"no JSON ({error.args[0] if error.args else error})")
+    return ValueError(f"the key {repeated[0][1]!r} occurs more than once") if repeated else value
 
 
 def _fault(record: Any, gold: str, response: str) -> str | None:

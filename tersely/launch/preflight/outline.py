@@ -26,12 +26,13 @@ def dry_run(recipe: dict[str, Any], options: Any) -> int:
 
     from tersely.core.redact import redacted
     from tersely.launch.preflight.model import sharding
+    from tersely.launch.preflight.static import require_writable
     from tersely.rl.config import split_recipe, world_size
-    from tersely.rl.config.prompt_check import example_prompt
+    from tersely.rl.config.prompt_check import check_first_rows, example_prompt
     from tersely.rl.run import check_stage
     from tersely.rl.stages import stages_of
 
-    split_recipe(recipe)
+    require_writable(split_recipe(recipe)[0].run_dir)
     there = time_estimate.target(options, recipe, world_size())
     shown = redacted(recipe)
     print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
@@ -46,6 +47,7 @@ def dry_run(recipe: dict[str, Any], options: Any) -> int:
     for line in dry_run_lines(parts, there, how, options.mean_tokens, [one for one in stages if one.kind == "sft"]):
         print(line)
     if shown_parts := [one for one in parts if one[0] is not None]:
+        check_first_rows(shown_parts[0][0], shown_parts[0][2].seed)
         print(example_prompt(*shown_parts[0], tokens=options.show_tokens))
     return 0
 

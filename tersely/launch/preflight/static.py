@@ -41,6 +41,8 @@ def cheap(recipe: Mapping[str, Any], ranks: int | None = None) -> Iterator[Findi
     yield from packages(run)
     yield model_place(run.model_name_or_path)
     yield from data_places(run.dataset)
+    if run.evaluation:
+        yield from data_places(run.evaluation["dataset"])
     yield room(run.run_dir)
     yield from remote_code(values)
     yield from device(values, ranks or world_size())
@@ -69,11 +71,10 @@ def packages(run: Any) -> Iterator[Finding]:
 def data_places(spec: Any) -> Iterator[Finding]:
     """Files that a dataset names and that are not there."""
     from tersely.data import parse_sources
-    from tersely.data.spec import file_kind
 
     for source in parse_sources(spec):
         path = Path(str(source.path))
-        if file_kind(path) and not path.exists():
+        if source.local and not source.procedural and not path.exists():
             yield Finding("fail", "data", f"dataset {source.label}: there is no file {path}", "mend its path")
         else:
             yield Finding("ok", "data", source.label)
@@ -81,12 +82,31 @@ def data_places(spec: Any) -> Iterator[Finding]:
 
 def room(run_dir: str) -> Finding:
     """Free space where the run writes."""
-    folder = Path(run_dir).absolute()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    there = _nearest_folder(run_dir)
+    if fault := _not_writable(there):
+        return Finding("fail", "disk", fault, "another --run_dir")
     free = shutil.disk_usage(there).free
     if free < LEAST_DISK:
         return Finding("fail", "disk", f"{free / GIB:.2f} GiB free in {there}", "make room, or another --run_dir")
     return Finding("ok", "disk", f"{free / GIB:.1f} GiB free in {there}")
+
+
+def require_writable(run_dir: str) -> None:
+    """`SpecError` for a run_dir that cannot be made."""
+    if fault := _not_writable(_nearest_folder(run_dir)):
+        raise SpecError(f"run_dir: got {run_dir!r}; {fault}. Choose another folder")
+
+
+def _nearest_folder(run_dir: str) -> Path:
+    """The run directory, or the first of its parents that exists."""
+    folder = Path(run_dir).absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _not_writable(there: Path) -> str:
+    if not there.is_dir():
+        return f"{there} is a file; expected a folder"
+    return "" if os.access(there, os.W_OK) else f"{there} is not writable"
 
 
 def remote_code(values: Mapping[str, Any]) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -160,6 +161,9 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
             f"engine is {run.engine!r} and servers is {run.servers}; engine: vllm_server and servers: [http://host:8000, ...] "
             "go together; `tersely launch local`, and slurm with --rollout-nodes, start them where a recipe names none"
         )
+    for address in run.servers:
+        if not re.fullmatch(r"https?://[^/\s]+(/.*)?", str(address)):
+            raise SpecError(f"servers: got {address!r}; expected an address such as http://host:8000")
     require_range("deadline_seconds", run.deadline_seconds, above=0, at_most=10**8)
     for key in ("prompts_per_step", "group_size", "micro_batch", "updates_per_batch"):
         require_range(key, getattr(run, key), at_least=1, at_most=LARGEST_BATCH)

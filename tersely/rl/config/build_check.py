@@ -102,6 +102,10 @@ def _reporters(args: Any) -> None:
     for name in args.report_to or []:
         if name not in known:
             raise SpecError(f"report_to is {name!r}; {nearest(str(name), [*known, 'none', 'all'])}")
+        if name == "mlflow" and not integration_utils.is_mlflow_available():  # its callback prints a traceback then
+            raise SpecError(
+                f"report_to: got {name!r}, and the package mlflow is not installed. Install it, or leave it out"
+            )
         with _said(f"report_to {name}"):
             known[name]()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tersely.core.errors import SpecError
@@ -79,12 +78,10 @@ def example_prompt(run: Any, objective: Any, args: Any, tokens: bool = False) ->
     """One whole prompt of a run, rendered, for a dry run: the first problem of a local source, `{problem}` of the hub's."""
     from tersely.data.load import chat, own_instruction
     from tersely.data.spec import parse_sources
-    from tersely.engines.model_folder import adapter_fault, model_location
     from tersely.engines.models import load_tokenizer, model_place
 
     place = model_place(run.model_name_or_path)
-    location = model_location(run.model_name_or_path)
-    if place.level == "fail" and (Path(location).exists() or adapter_fault(location)):
+    if place.level == "fail" and place.subject != "hub":
         raise SpecError(f"model_name_or_path: {place.text}")
     if place.level != "ok":
         return f"prompt: not shown, {place.text}"
@@ -99,12 +96,24 @@ def example_prompt(run: Any, objective: Any, args: Any, tokens: bool = False) ->
     return "\n".join([*lines, f"as tokens: {ids}"] if tokens else lines)
 
 
+def check_first_rows(run: Any, seed: int) -> None:
+    """Read a row of every source that needs no download, of the evaluation too. `DataError` where none can be used."""
+    from tersely.data.spec import parse_sources
+
+    for spec in (run.dataset, *([run.evaluation["dataset"]] if run.evaluation else ())):
+        for source in parse_sources(spec):
+            first_problem(source, seed)
+
+
 def first_problem(source: Any, seed: int) -> str:
-    """The first usable problem of a procedural or local source; `{problem}` where it would have to be downloaded."""
+    """The first usable problem of a procedural or local source; `{problem}` where it would have to be downloaded.
+
+    `DataError` for a local source without one.
+    """
     from tersely.data.rows import Reader
     from tersely.data.sources import read_rows
 
-    if not source.procedural and not Path(str(source.path)).exists():
+    if not source.procedural and not source.local:
         return "{problem}"
     reader = Reader(source)
     for index, row in enumerate(read_rows(replace(source, limit=1) if source.procedural else source, seed)):
@@ -114,4 +123,4 @@ def first_problem(source: Any, seed: int) -> str:
             raise
         except ValueError:
             continue
-    return "{problem}"
+    raise DataError(f"dataset {source.label}: got no row that can be used; expected at least one. Check file and split")

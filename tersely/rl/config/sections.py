@@ -82,7 +82,7 @@ def check_template_kwargs(given: Mapping[str, Any] | None) -> None:
     from transformers import PreTrainedTokenizerBase
 
     taken = set(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters)
-    taken -= {"self", "kwargs", "tools", "documents"}
+    taken = taken - {"self", "kwargs", "tools", "documents"} | {"messages"}
     for key in given or {}:
         if not isinstance(key, str) or not key.isidentifier():
             raise SpecError(f"chat_template_kwargs: got the key {key!r}; expected the name of a template variable")
