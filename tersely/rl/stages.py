@@ -111,10 +111,6 @@ def _names_and_kinds(specs: list[Any]) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-def _whole(recipe: Mapping[str, Any], key: str, default: int) -> int:
-    return whole_number(key, recipe.get(key) or default)
-
-
 def _steps(specs: list[Mapping[str, Any]], named: list[tuple[str, str]], recipe: Mapping[str, Any]) -> list[int]:
     """Optimizer steps of each stage. Those with shares get whole generation batches, together their part of max_steps."""
     for spec, (name, _) in zip(specs, named, strict=True):
