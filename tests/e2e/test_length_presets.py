@@ -13,9 +13,18 @@ from tersely.rl.stages import stages_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 PRESETS = [
-    *("hbpo", "lapo", "selfbudgeter", "autothink", "arm", "l1_exact", "l1_max", "thinkprune"),
-    *("adaptthink", "thinkless", "budgetthinker", "elastic", "hapo_history", "laser_de", "acoer"),
+    "hbpo",  # budgets that differ inside a group
+    "lapo",  # a memory that the next stage reads
+    "selfbudgeter",  # a budget that the model writes
+    "arm",  # formats as modes
+    "adaptthink",  # modes that differ inside a group, a forced first token
+    "thinkless",  # control tokens
+    "l1_exact",  # a sampled budget in the prompt
+    "elastic",  # two budgets
+    "laser_de",  # targets that follow the groups
 ]
+OTHERS = ["autothink", "l1_max", "thinkprune", "budgetthinker", "hapo_history", "acoer"]
+"""They differ from one of the first in a text or a formula, which tests/algorithms and tests/rewards cover."""
 MODES = {
     "adaptthink": {"think", "no_think"},
     "autothink": {"think", "no_think"},
@@ -44,7 +53,11 @@ def stages(name: str) -> list[dict]:
     return [{k: v for k, v in stage.items() if k in SLOT_KEYS} for stage in found]
 
 
-@pytest.mark.parametrize(("name", "stage"), [(name, i) for name in PRESETS for i in range(len(stages(name)))])
+CASES = [(name, i) for name in PRESETS for i in range(len(stages(name)))]
+CASES += [pytest.param(name, i, marks=pytest.mark.exhaustive) for name in OTHERS for i in range(len(stages(name)))]
+
+
+@pytest.mark.parametrize(("name", "stage"), CASES)
 def test_two_steps(name, stage, model, tmp_path):
     from tersely.rl.run import train
 

@@ -68,7 +68,16 @@ def facts(run_dir: Path) -> tuple[list, pd.DataFrame]:
     )
 
 
-@pytest.mark.parametrize("name", ["alp", "arm", "autothink", "hbpo", "lapo", "selfbudgeter"])
+# one stage, a cold start first, a memory that crosses the stages; the others are exhaustive
+@pytest.mark.parametrize(
+    "name",
+    [
+        "alp",
+        "selfbudgeter",
+        "lapo",
+        *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("arm", "autothink", "hbpo")),
+    ],
+)
 def test_stopped_in_every_stage_it_ends_as_one_that_never_was(name, tmp_path, monkeypatch):
     whole, pieces = small(name, tmp_path / "whole"), small(name, tmp_path / "pieces")
     count = 2 * max(1, len(whole["stages"]))
