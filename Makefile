@@ -55,7 +55,8 @@ format: $(VENV)/.dev  ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.dev  ## check the pages: links, commands, and that they name what the code has
+docs: $(VENV)/.dev  ## write the generated tables, and check the pages: links, commands, and that they name what the code has
+	$(BIN)/python docs/gen_tables.py --write $$(grep -l ': begin -->' docs/*.md)
 	$(BIN)/python -m pytest tests/docs
 
 # those that train models for several seeds take hours and are started by hand: see benchmarks/

@@ -2,6 +2,7 @@
 
 python docs/gen_tables.py                                     prints the tables
 python docs/gen_tables.py --write docs/methods-length.md      writes the tables between the page's markers
+make docs                                                     writes those of all pages, and checks the pages
 """
 
 from __future__ import annotations
@@ -316,13 +317,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python docs/gen_tables.py", description="Generate the tables of the docs from the code."
     )
     parser.add_argument(
-        "--write", type=path_option, metavar="PAGE", help="put the tables between the markers of this page"
+        "--write", type=path_option, nargs="+", metavar="PAGE", help="put the tables between the markers of these pages"
     )
     options = parser.parse_args(argv)
     if options.write is None:
         print("\n".join(make() for make in tables().values()), end="")
         return 0
-    print(f"{options.write}: {'updated' if write(options.write) else 'as it was'}")
+    for page in options.write:
+        print(f"{page}: {'updated' if write(page) else 'as it was'}")
     return 0
 
 
