@@ -144,7 +144,6 @@ def _own(file: Path) -> dict[str, Any]:
         raise SpecError(f"{file}: invalid YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(values, dict) or not values.get("path"):
         raise SpecError(f"{file}: expected a mapping with `path` (a data set or a file), and such keys as samples")
-    values.pop("traps", None)  # notes for readers
     values["path"] = expanded(str(values["path"]), str(file))
     near = file.parent / values["path"]
     if not Path(values["path"]).exists() and near.exists():

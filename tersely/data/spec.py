@@ -80,7 +80,8 @@ class SourceSpec:
     keep_duplicates: bool = False
     """Only for benchmarks, whose published number of items includes their duplicates."""
     about: str | None = None
-    traps: list[str] = field(default_factory=list)
+    pitfalls: list[str] = field(default_factory=list)
+    """Notes for readers, one sentence each."""
 
     def __post_init__(self) -> None:
         where = f"dataset {self.label}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tersely.data.benchmarks import benchmark_names, find_benchmark
+
 TERMS: tuple[tuple[str, str], ...] = (
     ("accuracy", "share of correct samples: the mean over a problem's samples, then over problems."),
     ("tokens", "mean tokens of a sample, thinking and answer, everything generated or injected."),
@@ -88,4 +90,7 @@ def glossary(data: dict[str, Any]) -> list[tuple[str, str]]:
         "pass@k": any(entry["pass_at"]["4"] is not None for entry in entries),
         "maj@k": any(entry["majority_at"]["4"] is not None for entry in entries),
     }
-    return [(term, text) for term, text in TERMS if entries and shown.get(term, True)]
+    names = dict.fromkeys(name for run in data["runs"] for name in run["benchmarks"])
+    pitfalls = {name: find_benchmark(name).source.pitfalls for name in names if name in benchmark_names()}
+    notes = [(f"pitfalls of {name}", "; ".join(lines)) for name, lines in pitfalls.items() if lines]
+    return [(term, text) for term, text in TERMS if entries and shown.get(term, True)] + notes

@@ -104,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.list:
         for benchmark in map(find_benchmark, benchmark_names()):
             print(f"{benchmark.name:<22} {benchmark.title} (n = {benchmark.sampling.samples})")
+            for line in benchmark.source.pitfalls:
+                print(f"{'':<22} pitfall: {line}")
         return 0
     if options.list_strategies:
         print_strategies()

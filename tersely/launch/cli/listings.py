@@ -17,7 +17,7 @@ def recipes(argv: Sequence[str] | None = None) -> int:
 
 
 def datasets(argv: Sequence[str] | None = None) -> int:
-    """Names, sources and what each is about."""
+    """Names, sources and what each is about, with its pitfalls below it."""
     return _list(argv, "datasets", dataset_names(), _dataset_row, ("dataset", "path", "problems", "what it is"))
 
 
@@ -37,8 +37,14 @@ def _list(argv, kind, names, row, header) -> int:
     elif options.names:
         print("\n".join(names))
     else:
-        print(_table(header, map(row, names)))
+        lines = _table(header, map(row, names)).splitlines()
+        for line, name in zip(lines, [None, *names], strict=True):
+            print("\n".join([line, *(f"    pitfall: {text}" for text in _pitfalls(kind, name))]))
     return 0
+
+
+def _pitfalls(kind: str, name: str | None) -> Sequence[str]:
+    return () if name is None else read_yaml(_file(kind, name)).get("pitfalls") or ()
 
 
 def _file(kind: str, name: str) -> Path:

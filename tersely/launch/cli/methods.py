@@ -22,7 +22,7 @@ INDENT = "    "
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="tersely methods",
-        description="List the shipped methods, or print the card of one: formula, parameters, traps.",
+        description="List the shipped methods, or print the card of one: formula, parameters, pitfalls.",
     )
     parser.add_argument("method", nargs="?", type=place_option, help="a shipped method, or the YAML file of another")
     parser.add_argument("--names", action="store_true", help="only the names, one a line")

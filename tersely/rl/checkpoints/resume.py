@@ -138,7 +138,7 @@ def _dataset(spec: Any) -> Any:
     from tersely.data import parse_sources
 
     sources = [dataclasses.asdict(source) for source in parse_sources(spec)]  # a ready-made entry is resolved
-    told = dict.fromkeys(("name", "about", "traps"))
+    told = dict.fromkeys(("name", "about", "pitfalls"))
     return [_plain({**source, **told, "path": _place(str(source["path"]))}) for source in sources]
 
 

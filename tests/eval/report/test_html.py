@@ -92,6 +92,13 @@ def test_what_it_shows(page):
     )
 
 
+def test_the_glossary_has_the_pitfalls_of_the_benchmarks_shown(tmp_path, write_run):
+    folder = write_run(tmp_path / "base", "base", problems=4, samples=2, benchmark="aime24")
+    text = write_report([folder], "base", tmp_path / "out").with_name("report.html").read_text()
+    assert "<dt>pitfalls of aime24</dt>" in text and "one item is 3.3 points" in text
+    assert "pitfalls of math500" not in text
+
+
 def test_without_matplotlib_there_are_tables(runs, tmp_path, monkeypatch):
     monkeypatch.setattr("tersely.eval.report.html.available", lambda: False)
     text = write_report(list(runs), None, tmp_path / "o").with_name("report.html").read_text()
