@@ -27,8 +27,21 @@ def calling_trainer() -> Any:
 
 
 def require_scale(reward: Any, scale: str) -> None:
-    """`SpecError` where the term that holds the outcome goes with another `scale_rewards` than the trainer's."""
+    """`SpecError` where a term goes with another `scale_rewards` than the trainer's.
+
+    Of a term from this package its preset decides. Of one's own, `violates_outcome_order` does: it says that the term is
+    large in units of the outcome, a size that division by the group's spread takes away.
+    """
     for name, term in zip(reward.names, reward.terms, strict=True):
+        if not type(term).__module__.startswith("tersely."):
+            reason = getattr(term, "violates_outcome_order", "")
+            if reason and scale == "group":
+                raise SpecError(
+                    f"scale_rewards: got 'group', and reward {name} declares violates_outcome_order ({reason}): rewards are "
+                    "divided by the spread of their group, so the strength of the term has no effect where all answers are "
+                    "correct. Set GRPOConfig(scale_rewards='none')"
+                )
+            continue
         wanted = wanted_scale(name, term) if getattr(term, "includes_outcome", False) else None
         if wanted is None or scale == wanted:
             continue

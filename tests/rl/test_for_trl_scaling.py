@@ -10,6 +10,7 @@ from support.tiny import HashVerifier, save_tiny_model
 
 from tersely.core.build import build
 from tersely.core.errors import SpecError
+from tersely.core.reward_sum import RewardSum
 from tersely.rl.for_trl_scaling import require_scale, wanted_scale
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods-length.md"
@@ -18,6 +19,19 @@ SHORT = (
     'output_dir=str(folder), max_steps=1, num_generations=2, per_device_train_batch_size=2, report_to="none", use_cpu=True, '
     'bf16=False, save_strategy="no"'
 )
+
+OWN = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+@dataclass(frozen=True)
+class Brief:
+    includes_outcome: ClassVar[bool] = True
+    violates_outcome_order: ClassVar[str] = "a correct answer pays 0.01 per token, without bound"
+
+    def __call__(self, rollouts):
+        return rollouts.correct - 0.01 * rollouts.length
+"""
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +93,37 @@ def test_the_presets_say_which_scale_a_term_goes_with(spec, wanted):
         else:
             with pytest.raises(SpecError, match=f"scale_rewards={wanted!r}"):
                 require_scale(reward, scale)
+
+
+class Brief:
+    """A reward of one's own: the outcome less a penalty per token."""
+
+    includes_outcome, needs = True, ()
+
+    def __init__(self, reason=""):
+        self.violates_outcome_order = reason
+
+    def __call__(self, rollouts):
+        return rollouts.correct - 0.01 * rollouts.length
+
+
+@pytest.mark.parametrize("reason", ["", "a correct answer pays 0.01 per token, without bound"])
+def test_a_reward_of_ones_own_that_declares_its_size_is_not_divided_by_the_spread(reason):
+    reward = RewardSum(("mine:Brief",), (Brief(reason),), (1.0,))
+    for scale in ("none", "batch"):
+        require_scale(reward, scale)
+    if not reason:
+        require_scale(reward, "group")
+        return
+    with pytest.raises(SpecError, match=r"got 'group'.*mine:Brief declares .*0.01 per token.*scale_rewards='none'"):
+        require_scale(reward, "group")
+
+
+def test_trls_default_is_refused_under_such_a_reward(tiny, tmp_path, monkeypatch):
+    (tmp_path / "own_brevity.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = re.sub(r"for_trl\(\{.*?\}", 'for_trl("own_brevity:Brief"', SNIPPET, flags=re.DOTALL)
+    assert "own_brevity" in own
+    assert snippet_run(tiny, tmp_path, own)["trainer"].state.global_step == 1
+    with pytest.raises(SpecError, match="own_brevity:Brief declares violates_outcome_order"):
+        snippet_run(tiny, tmp_path, own.replace(', scale_rewards="none"', ""))

@@ -128,7 +128,7 @@ class Saving(Sealing):
         if self.is_world_process_zero():
             tags = (tags,) if isinstance(tags, str) else tuple(tags or ())
             folder = Path(self.args.output_dir)
-            replace(folder / "README.md", card_of(folder, self.state.global_step, tags))
+            replace(folder / "README.md", card_of(folder, self.state.global_step, tags, self.prompting))
 
     def save_final(self, folder: Path) -> None:
         """Weights, tokenizer and component state: what a stage leaves, sealed as a checkpoint is."""
@@ -136,7 +136,8 @@ class Saving(Sealing):
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self._tokenizer.save_pretrained(str(folder))
-            replace(folder / "README.md", card_of(self.args.output_dir, self.state.global_step))
+            card = card_of(self.args.output_dir, self.state.global_step, prompting=self.prompting)
+            replace(folder / "README.md", card)
             manifest.seal(folder, self.state.global_step, self.component_state())
         self.accelerator.wait_for_everyone()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tersely.configs.load import SLOT_KEYS
+from tersely.engines.chat import Prompting
 
 SETTINGS = (
     *("prompts_per_step", "group_size", "updates_per_batch", "max_steps", "learning_rate", "lr_scheduler_type"),
@@ -22,8 +24,11 @@ def root_of(output_dir: str | Path) -> Path:
     return folder.parents[1] if folder.parent.name == "stages" else folder
 
 
-def card_of(run_dir: str | Path, steps: int, tags: tuple[str, ...] = ()) -> str:
-    """Markdown, from what the run has written: config.yaml (without secrets), data.json, environment.json."""
+def card_of(run_dir: str | Path, steps: int, tags: tuple[str, ...] = (), prompting: Prompting | None = None) -> str:
+    """Markdown, from what the run has written: config.yaml (without secrets), data.json, environment.json.
+
+    prompting: how the model was prompted, as prompting.json has it.
+    """
     import yaml
 
     root = root_of(run_dir)
@@ -46,7 +51,7 @@ def card_of(run_dir: str | Path, steps: int, tags: tuple[str, ...] = ()) -> str:
             f"## Method\n\n```yaml\nmethod: {method}\n{_yaml(slots)}```\n",
             f"## Data\n\n{_data(recipe, data)}\n",
             f"## Training\n\n```yaml\n{_yaml(settings)}```\n\n{_versions(environment)}\n",
-            f"## Prompting\n\n```yaml\n{_yaml(_prompting(recipe))}```\n",
+            f"## Prompting\n\n```yaml\n{_yaml(_prompting(prompting))}```\n",
             "## Evaluation\n\nNothing was evaluated for this card: `tersely eval FOLDER --benchmarks math500 --out OUT`.\n",
         ]
     )
@@ -115,9 +120,9 @@ def _data(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def _prompting(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("system_prompt", "instruction", "chat_template_kwargs")
-    return {key: recipe[key] for key in keys if recipe.get(key) is not None}
+def _prompting(prompting: Prompting | None) -> dict[str, Any]:
+    values = asdict(prompting) if prompting else {}
+    return {key: value for key, value in values.items() if value not in (None, {})}
 
 
 def _versions(environment: Mapping[str, Any]) -> str:

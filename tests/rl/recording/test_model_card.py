@@ -7,6 +7,7 @@ import json
 import yaml
 
 from tersely.configs.load import load_recipe
+from tersely.engines.chat import Prompting
 from tersely.rl.config import grpo_config, split_recipe
 from tersely.rl.recording.model_card import card_of
 
@@ -17,13 +18,16 @@ def test_the_card_names_base_method_data_and_settings(tmp_path):
     data = {"sources": [{"source": "math", "read": 7500, "used": 7400}], "rows": 7400, "fingerprint": "abc"}
     (tmp_path / "data.json").write_text(json.dumps(data))
     stage = tmp_path / "stages" / "2-short"
-    text = card_of(stage, 200)
-    assert text == card_of(tmp_path, 200), "a stage's folder and the run's give one card"
+    prompting = Prompting("Be brief.", "Box it.", {"enable_thinking": False})
+    text = card_of(stage, 200, prompting=prompting)
+    assert text == card_of(tmp_path, 200, prompting=prompting), "a stage's folder and the run's give one card"
     front = yaml.safe_load(text.split("---")[1])
     assert front["base_model"] == "Qwen/Qwen3-0.6B" and front["datasets"] == ["EleutherAI/hendrycks_math"]
     assert "Qwen/Qwen3-0.6B, trained with ALP" in text and "arxiv.org/abs/2506.05256" in text and "None" not in text
     for words in ("name: alp", "math: 7400 problems of 7500 read", "group_size: 8", "system_prompt: Be brief."):
         assert words in text
+    shown = yaml.safe_load(text.split("## Prompting")[1].split("```")[1].removeprefix("yaml"))
+    assert Prompting(**shown) == prompting
 
 
 def test_a_card_of_a_run_that_wrote_little_is_still_one(tmp_path):
