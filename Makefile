@@ -60,7 +60,7 @@ docs: $(VENV)/.dev  ## write the generated tables, and check the pages: links, c
 	$(BIN)/python -m pytest tests/docs
 
 # those that train models for several seeds take hours and are started by hand: see benchmarks/
-SPEED := startup rewards engine trainer policies verifier hostile evaluation
+SPEED := startup rewards engine trainer losses verifier hostile evaluation
 
 bench: $(VENV)/.engines  ## the benchmarks of speed and memory; each prints its ratios
 	@for name in $(SPEED); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done

@@ -62,7 +62,7 @@ def conclusions(rng: np.random.Generator, problems: int, samples: int, loss: flo
     )
     comparison = {"problems": problems, **changes(run, base, margin)}
     conclude([comparison], margin)
-    return comparison["tokens_verdict"], comparison["accuracy_verdict"]
+    return comparison["tokens_conclusion"], comparison["accuracy_conclusion"]
 
 
 def share(problems: int, samples: int, loss: float, margin: float, draws: int) -> dict[str, float]:

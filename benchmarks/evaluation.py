@@ -130,12 +130,12 @@ def made_up(run: str, q: int, j: int, text: str, rng: Any) -> dict[str, Any]:
         "tokens": tokens,
         "thinking_tokens": tokens - 20,
         "truncated": False,
-        "verdict": "right" if right else "wrong",
+        "verdict": "correct" if right else "incorrect",
         "correct": float(right),
         "answer": "7" if right else str(rng.integers(8, 20)),
         "finish": "stop",
         "strategy": None,
-        "second": "right" if right else "wrong",
+        "second": "correct" if right else "incorrect",
     }
 
 

@@ -221,7 +221,7 @@ def main() -> int:
                     if verdict.path.startswith(("error", "crash")):
                         findings += 1
                         print(json.dumps([verdict.path, gold, text]), flush=True)
-                    elif verdict.status == "right" and verdict.path not in ("exact", "number"):
+                    elif verdict.status == "correct" and verdict.path not in ("exact", "number"):
                         print(json.dumps(["look", verdict.path, gold, verdict.answer]), flush=True)
                 batch.clear()
         stats = verifier.stats()

@@ -33,7 +33,7 @@ class Evaluation(NamedTuple):
     strategies: tuple[str, ...] = ("vanilla",)
 
 
-ELLIPSIS = ("plan:of=autothink",)
+ELLIPSIS = ("prompting:of=autothink",)
 HBPO_TEXT = "text: '<think> I will answer the question with {budget} tokens.'"
 EVALUATIONS: dict[str, tuple[Evaluation, ...]] = {
     "lapo": (Evaluation("lapo/discovery", "stages/1-discovery/final"), Evaluation("lapo", "final")),
@@ -43,8 +43,8 @@ EVALUATIONS: dict[str, tuple[Evaluation, ...]] = {
             "final",
             (
                 "vanilla",
-                "plan:of={name: hbpo, prompting: efficient}",
-                f"plan:of={{name: hbpo, budgets: [32, 64, 128, 160], {HBPO_TEXT}}}",
+                "prompting:of={name: hbpo, prompting: efficient}",
+                f"prompting:of={{name: hbpo, budgets: [32, 64, 128, 160], {HBPO_TEXT}}}",
             ),
         ),
     ),
@@ -53,7 +53,7 @@ EVALUATIONS: dict[str, tuple[Evaluation, ...]] = {
         Evaluation(
             "selfbudgeter",
             "final",
-            ("vanilla", *(f"plan:of={{name: selfbudgeter, budget: {n}}}" for n in (30, 60, 120))),
+            ("vanilla", *(f"prompting:of={{name: selfbudgeter, budget: {n}}}" for n in (30, 60, 120))),
         ),
     ),
     "autothink": (
@@ -68,7 +68,7 @@ EVALUATIONS: dict[str, tuple[Evaluation, ...]] = {
             "final",
             (
                 "vanilla",
-                *(f"plan:of={{name: arm, mode: {mode}}}" for mode in ("direct", "short_cot", "code", "long_cot")),
+                *(f"prompting:of={{name: arm, mode: {mode}}}" for mode in ("direct", "short_cot", "code", "long_cot")),
                 "arm_consensus",
             ),
         ),

@@ -41,7 +41,9 @@ class Mixed:
         golds = [str(gold) for gold in golds]
         mixed = [int.from_bytes(gold.encode(), "little") % 97 < 97 * self.share for gold in golds]
         right = [float(not m or len(text) % 2) for m, text in zip(mixed, texts, strict=True)]
-        return [type("V", (), {"status": "right" if r else "wrong", "correct": r, "answer": None})() for r in right]
+        return [
+            type("V", (), {"status": "correct" if r else "incorrect", "correct": r, "answer": None})() for r in right
+        ]
 
 
 def make(folder: str, dataset, steps: int, share: float):

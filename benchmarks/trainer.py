@@ -31,7 +31,7 @@ class RightWhenEven:
     """A verifier that costs nothing, for both."""
 
     def verify(self, golds, texts):
-        verdict = [type("V", (), {"status": "right", "correct": float(len(t) % 2), "answer": None})() for t in texts]
+        verdict = [type("V", (), {"status": "correct", "correct": float(len(t) % 2), "answer": None})() for t in texts]
         return verdict
 
 

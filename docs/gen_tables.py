@@ -168,14 +168,14 @@ def _yes(kept: bool) -> str:
 # ---- losses and advantages ----
 
 VARIANTS = ({"name": "clip", "importance": "sequence"}, {"name": "gspo", "form": "token"})
-LOSS_HEADER = ("policy", "credit of one token", "when every ratio is 1", "needs")
+LOSS_HEADER = ("loss", "credit of one token", "when every ratio is 1", "needs")
 
 
 def pairs_table() -> str:
-    """Markdown, one row a policy, in its default form and in the forms that change the answer."""
-    from tersely.algorithms import POLICIES
+    """Markdown, one row per loss, in its default form and in the forms that change the answer."""
+    from tersely.algorithms import LOSSES
 
-    specs: list[Any] = [*sorted(POLICIES), *VARIANTS]
+    specs: list[Any] = [*sorted(LOSSES), *VARIANTS]
     lines = [LOSS_HEADER, ("---",) * len(LOSS_HEADER), *sorted(_loss_row(spec) for spec in specs)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
@@ -199,7 +199,7 @@ def _loss_row(spec: Any) -> tuple[str, ...]:
     from tersely.algorithms.checks import averages_credit, equals_clip_at_ratio_one
     from tersely.core.build import build
 
-    policy = build("policy", spec)
+    policy = build("loss", spec)
     name = (
         spec
         if isinstance(spec, str)
@@ -282,7 +282,7 @@ def tables() -> dict[str, Callable[[], str]]:
     """Name in the markers of a page -> what makes the table."""
     return {
         "properties": property_table,
-        "policies": pairs_table,
+        "losses": pairs_table,
         "advantages": advantages_table,
         "rollouts": rollouts_table,
         "token_batch": token_batch_table,

@@ -165,7 +165,7 @@ def _trained(name: str, run_dir: Path) -> tuple[dict[str, Any], str]:
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     steps = [row for row in rows if row.get("step_time") is not None]
     result: dict[str, Any] = {"steps": len(steps), "seconds_per_step": sum(r["step_time"] for r in steps) / len(steps)}
-    gaps = [row[key] for row in rows for key in ("engine_gap/mean", "mismatch/mean") if row.get(key) is not None]
+    gaps = [row[key] for row in rows for key in ("mismatch/mean", "mismatch/mean") if row.get(key) is not None]
     if gaps:
         result["gap"] = max(gaps)
     losses = [row["loss"] for row in rows if "loss" in row]

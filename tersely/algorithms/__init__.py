@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ADVANTAGES", "CONTROLLERS", "FILTERS", "PLANS", "POLICIES", "SAMPLINGS", "SFT_LOSSES"]
+__all__ = ["ADVANTAGES", "CONTROLLERS", "FILTERS", "PROMPTING", "LOSSES", "SAMPLINGS", "SFT_LOSSES"]
 
 
 def __getattr__(name: str) -> Any:

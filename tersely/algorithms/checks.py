@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.algorithms.losses.wrapper import policy_chain
+from tersely.algorithms.losses.wrapper import loss_chain
 from tersely.algorithms.objective import Objective
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.types import Rollouts, TokenBatch
 
 MIXED = (1.0, 0.0, 1.0, 0.0)
@@ -31,16 +31,16 @@ def warnings_of(
     top_p: float = 1.0,
     group_size: int = 8,
 ) -> list[str]:
-    """What the user should know of this combination. Raises `SpecError` for one that cannot run.
+    """What the user should know of this combination. Raises `ConfigError` for one that cannot run.
 
     `ratio_is_one`: the recipe takes one optimizer step per generation batch without stating so. `group_size`: rollouts of a
     prompt.
     """
     check_sampler_correction(objective, engine)
     return [
-        *_schedule(objective.policy, ratio_is_one),
-        *_credit(objective.advantage, objective.policy),
-        *_wrappers(objective.policy),
+        *_schedule(objective.loss, ratio_is_one),
+        *_credit(objective.advantage, objective.loss),
+        *_wrappers(objective.loss),
         *_filter(objective, group_size),
         *_sampling(objective, top_p),
         *_floor(objective),
@@ -51,9 +51,9 @@ def warnings_of(
 
 def check_sampler_correction(objective: Objective, engine: str) -> None:
     """It divides by the engine's log-probs: an engine without any leaves it nothing to divide by."""
-    if engine == "transformers" and _find(objective.policy, "SamplerCorrection"):
-        raise SpecError(
-            "policy sampler_correction needs the log-probs of the rollout engine, and engine transformers samples from "
+    if engine == "transformers" and _find(objective.loss, "SamplerCorrection"):
+        raise ConfigError(
+            "loss sampler_correction needs the log-probs of the rollout engine, and engine transformers samples from "
             "the trained model itself and reports none; take the wrapper away, or use engine: vllm"
         )
 
@@ -95,40 +95,40 @@ def _normalised_twice(objective: Objective, group_size: int) -> list[str]:
 
 
 def _controllers(objective: Objective) -> list[str]:
-    """Controllers whose value acts on nothing in this policy."""
+    """Controllers whose value acts on nothing in this loss."""
     found = []
     for controller in objective.controllers:
         if not hasattr(controller, "apply"):
             continue
         moved = copy.deepcopy(controller)
         moved.value = controller.value + 1
-        if moved.apply(objective.policy) == objective.policy:
-            names = type(controller).__name__, type(objective.policy).__name__
+        if moved.apply(objective.loss) == objective.loss:
+            names = type(controller).__name__, type(objective.loss).__name__
             found.append(
-                "controller {} acts on nothing in policy {}: entropy_clip moves the bounds of clip and clip_cov, ares_kl the "
+                "controller {} acts on nothing in loss {}: entropy_clip moves the bounds of clip and clip_cov, ares_kl the "
                 "beta of window_kl".format(*names)
             )
     return found
 
 
-def _schedule(policy: Any, ratio_is_one: bool) -> list[str]:
-    if not ratio_is_one or not bounds_the_ratio(policy):
+def _schedule(loss_fn: Any, ratio_is_one: bool) -> list[str]:
+    if not ratio_is_one or not bounds_the_ratio(loss_fn):
         return []
-    name = type(policy).__name__
-    same = " (it is then the same as clip)" if name != "Clip" and equals_clip_at_ratio_one(policy) else ""
+    name = type(loss_fn).__name__
+    same = " (it is then the same as clip)" if name != "Clip" and equals_clip_at_ratio_one(loss_fn) else ""
     return [
         "updates_per_batch is 1 by default: old and current policy are the same at the only optimizer step of a batch, every "
-        f"ratio is 1, and the bounds of the policy do nothing{same}. Set updates_per_batch or num_iterations above 1 to use "
+        f"ratio is 1, and the bounds of the loss do nothing{same}. Set updates_per_batch or num_iterations above 1 to use "
         "them, or write updates_per_batch: 1 to confirm it"
     ]
 
 
-def bounds_the_ratio(policy: Any) -> bool:
+def bounds_the_ratio(loss_fn: Any) -> bool:
     """Does the loss limit how far the ratio moves: is its gradient neither the plain one nor that times the ratio?
 
-    Asked of the innermost policy: a wrapper adds terms of its own.
+    Asked of the innermost loss: a wrapper adds terms of its own.
     """
-    inner = list(policy_chain(policy))[-1]
+    inner = list(loss_chain(loss_fn))[-1]
     for sign in (1.0, -1.0):
         advantage = torch.full((4, 64), sign)
         plain = _gradients(inner, advantage, moved=0.0)[0]
@@ -156,21 +156,21 @@ def ignored_warmup(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _credit(advantage: Any, policy: Any) -> list[str]:
-    part = next((part for part in policy_chain(policy) if averages_credit(part)), None)
+def _credit(advantage: Any, loss_fn: Any) -> list[str]:
+    part = next((part for part in loss_chain(loss_fn) if averages_credit(part)), None)
     if part is None or not is_token_level(advantage):
         return []
     return [
-        f"advantage {type(advantage).__name__} gives every token its own credit, and policy {type(part).__name__} has one "
-        "ratio a sequence: the credit is averaged away. Use {name: gspo, form: token}, or a policy with token ratios"
+        f"advantage {type(advantage).__name__} gives every token its own credit, and loss {type(part).__name__} has one "
+        "ratio a sequence: the credit is averaged away. Use {name: gspo, form: token}, or a loss with token ratios"
     ]
 
 
-def _wrappers(policy: Any) -> list[str]:
+def _wrappers(loss_fn: Any) -> list[str]:
     """A wrapper that acts twice, or a KL that the mask around it takes away."""
-    names = [type(part).__name__ for part in policy_chain(policy)]
+    names = [type(part).__name__ for part in loss_chain(loss_fn)]
     twice = sorted({name for name in names if names.count(name) > 1})
-    found = [f"policy {name} stands twice in the chain of wrappers, so it acts twice; take one away" for name in twice]
+    found = [f"loss {name} stands twice in the chain of wrappers, so it acts twice; take one away" for name in twice]
     if "HighEntropyMask" in names and "KLPenalty" in names[names.index("HighEntropyMask") :]:
         found.append(
             "kl_penalty inside high_entropy_mask holds the kept tokens alone; put it around the mask to hold every token"
@@ -207,7 +207,7 @@ def _sampling(objective: Objective, top_p: float) -> list[str]:
     if type(objective.sampling).__name__ == "FixedSampling":
         return []
     found = []
-    correction = _find(objective.policy, "SamplerCorrection")
+    correction = _find(objective.loss, "SamplerCorrection")
     if correction is not None and correction.mode.startswith("sequence"):
         found.append(
             f"sampler_correction {correction.mode} with an adaptive temperature: the token corrections add up over a "
@@ -220,8 +220,8 @@ def _sampling(objective: Objective, top_p: float) -> list[str]:
     return found
 
 
-def _find(policy: Any, name: str) -> Any:
-    return next((part for part in policy_chain(policy) if type(part).__name__ == name), None)
+def _find(loss_fn: Any, name: str) -> Any:
+    return next((part for part in loss_chain(loss_fn) if type(part).__name__ == name), None)
 
 
 def made_up_group(correct: tuple[float, ...], max_length: int = 64) -> Rollouts:
@@ -249,7 +249,7 @@ def made_up_group(correct: tuple[float, ...], max_length: int = 64) -> Rollouts:
 
 
 def is_token_level(advantage: Any) -> bool:
-    """Does it give (N, T)? One that needs a field which only its plan provides is taken for (N,)."""
+    """Does it give (N, T)? One that needs a field which only its prompting provides is taken for (N,)."""
     rollouts = made_up_group(MIXED)
     try:
         return advantage(rollouts.correct.clone(), rollouts).dim() == 2
@@ -257,23 +257,23 @@ def is_token_level(advantage: Any) -> bool:
         return False
 
 
-def averages_credit(policy: Any) -> bool:
+def averages_credit(loss_fn: Any) -> bool:
     """Is the gradient of a row the same wherever in the row its credit lies?"""
     spread = torch.ones(1, 4)
     on_one = torch.tensor([[4.0, 0.0, 0.0, 0.0]])
     # so small a move that even GSPO's bounds do not bite
-    one, other = (_gradients(policy, advantage, moved=1e-4)[0] for advantage in (on_one, spread))
+    one, other = (_gradients(loss_fn, advantage, moved=1e-4)[0] for advantage in (on_one, spread))
     return torch.allclose(one, other, atol=1e-6)
 
 
-def equals_clip_at_ratio_one(policy: Any) -> bool:
+def equals_clip_at_ratio_one(loss_fn: Any) -> bool:
     """Is it plain policy gradient when nothing has moved? Rows long enough for a share of a thousandth of the tokens."""
     advantage = torch.tensor([[1.0], [-0.5], [0.8], [-1.2]]).expand(4, 4096)
-    of_logp, of_entropy = _gradients(policy, advantage, moved=0.0)
+    of_logp, of_entropy = _gradients(loss_fn, advantage, moved=0.0)
     return torch.allclose(of_logp, -advantage, atol=1e-5) and not of_entropy.any()
 
 
-def _gradients(policy: Any, advantage: Tensor, moved: float) -> tuple[Tensor, Tensor]:
+def _gradients(loss_fn: Any, advantage: Tensor, moved: float) -> tuple[Tensor, Tensor]:
     """Of the summed loss, by the log-probs and by the live entropy."""
     draw = torch.Generator().manual_seed(0)
     old = -3 * torch.rand(advantage.shape, generator=draw)
@@ -281,6 +281,6 @@ def _gradients(policy: Any, advantage: Tensor, moved: float) -> tuple[Tensor, Te
     live = entropy.clone().requires_grad_()
     mask = torch.ones_like(old)
     batch = TokenBatch(logp, old, entropy, mask, advantage, ref_logp=old - 0.5, sampler_logp=old, live_entropy=live)
-    loss, _ = policy(batch)
+    loss, _ = loss_fn(batch)
     of_logp, of_entropy = torch.autograd.grad(loss.sum(), (logp, live), allow_unused=True)
     return of_logp, torch.zeros_like(live) if of_entropy is None else of_entropy

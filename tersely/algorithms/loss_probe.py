@@ -13,28 +13,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.algorithms.losses.wrapper import policy_chain
+from tersely.algorithms.losses.wrapper import loss_chain
 from tersely.core.types import TokenBatch
 
 ROWS, WIDTH, SEEDS = 6, 24, 3
 CLOSE = 1e-9
 
 
-def depends_on_cut(policy: Any) -> bool:
+def depends_on_cut(loss_fn: Any) -> bool:
     """Does the loss of a token depend on which other rows share its micro-batch?"""
     for batch in _batches():
-        loss, gradient = _loss_and_gradient(policy, batch)
-        parts = [_loss_and_gradient(policy, _rows(batch, part)) for part in (slice(0, 3), slice(3, ROWS))]
+        loss, gradient = _loss_and_gradient(loss_fn, batch)
+        parts = [_loss_and_gradient(loss_fn, _rows(batch, part)) for part in (slice(0, 3), slice(3, ROWS))]
         if not (_same(loss, [p[0] for p in parts]) and _same(gradient, [p[1] for p in parts])):
             return True
     return False
 
 
-def silent_without_advantage(policy: Any) -> bool:
+def silent_without_advantage(loss_fn: Any) -> bool:
     """Are value and gradient exactly 0 where the advantage is: no KL, no entropy term, no penalty of its own?"""
     for batch in _batches():
         loss, gradient = _loss_and_gradient(
-            policy, dataclasses.replace(batch, advantage=torch.zeros_like(batch.advantage))
+            loss_fn, dataclasses.replace(batch, advantage=torch.zeros_like(batch.advantage))
         )
         if loss.abs().max() > 0 or gradient.abs().max() > 0:
             return False
@@ -64,15 +64,15 @@ def _batches() -> Iterator[TokenBatch]:
         )
 
 
-def _loss_and_gradient(policy: Any, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+def _loss_and_gradient(loss_fn: Any, batch: TokenBatch) -> tuple[Tensor, Tensor]:
     """(B, T) per-token loss, and the gradient of its sum on logp and on the live entropy, side by side added."""
-    policy = copy.deepcopy(policy)
-    for part in policy_chain(policy):
+    loss_fn = copy.deepcopy(loss_fn)
+    for part in loss_chain(loss_fn):
         if getattr(part, "needs_step_entropy", False):
             whole = next(_batches())
             part.observe_step(whole.entropy, whole.mask)
     leaf, live = batch.logp.clone().requires_grad_(), batch.entropy.clone().requires_grad_()
-    loss, _ = policy(dataclasses.replace(batch, logp=leaf, live_entropy=live))
+    loss, _ = loss_fn(dataclasses.replace(batch, logp=leaf, live_entropy=live))
     if not loss.requires_grad:
         return loss.detach(), torch.zeros_like(leaf)
     found = torch.autograd.grad(loss.sum(), (leaf, live), allow_unused=True)

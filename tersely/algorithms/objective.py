@@ -1,6 +1,6 @@
 """The objective: the six slots, and how they score a batch of rollouts.
 
-filter -> reward -> advantage on whole groups (`score`), then policy -> aggregate on micro-batches (the trainer)
+filter -> reward -> advantage on whole groups (`score`), then loss -> aggregate on micro-batches (the trainer)
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.algorithms.losses.wrapper import policy_chain
+from tersely.algorithms.losses.wrapper import loss_chain
 from tersely.core.aggregate import AGGREGATES
 from tersely.core.build import build
-from tersely.core.errors import SpecError, nearest, require_choice
+from tersely.core.errors import ConfigError, nearest, require_choice
 from tersely.core.present_tokens import present_tokens
 from tersely.core.reward_sum import RewardSum
 from tersely.core.types import Rollouts, columns_in
 
 SLOT_DEFAULTS: dict[str, Any] = {
-    "plan": "plain",
+    "prompting": "plain",
     "sampling": "fixed",
     "reward": "correctness",
     "advantage": "group_zscore",
-    "policy": "clip",
+    "loss": "clip",
     "filter": "keep_all",
     "aggregate": "token",
     "controllers": [],
@@ -50,11 +50,11 @@ class Scores:
 
 @dataclass(frozen=True)
 class Objective:
-    plan: Any
+    prompting: Any
     sampling: Any
     reward: RewardSum
     advantage: Any
-    policy: Any
+    loss: Any
     filter: Any
     aggregate: str
     controllers: tuple[Any, ...] = ()
@@ -64,16 +64,16 @@ class Objective:
         """Build every slot; a missing one has its default."""
         for key in specs:
             if key not in SLOT_DEFAULTS:
-                raise SpecError(f"an objective has no slot {key!r}; {nearest(key, SLOT_DEFAULTS)}")
+                raise ConfigError(f"an objective has no slot {key!r}; {nearest(key, SLOT_DEFAULTS)}")
         filled = {**SLOT_DEFAULTS, **{key: value for key, value in specs.items() if value is not None}}
         require_choice("aggregate", filled["aggregate"], AGGREGATES)
         terms = filled["reward"]
         return cls(
-            plan=build("plan", filled["plan"]),
+            prompting=build("prompting", filled["prompting"]),
             sampling=build("sampling", filled["sampling"]),
             reward=build("reward", list(terms) if isinstance(terms, list | tuple) else [terms]),
             advantage=build("advantage", filled["advantage"]),
-            policy=build("policy", filled["policy"]),
+            loss=build("loss", filled["loss"]),
             filter=build("filter", filled["filter"]),
             aggregate=filled["aggregate"],
             controllers=tuple(build("controller", spec) for spec in filled["controllers"]),
@@ -86,13 +86,13 @@ class Objective:
 
     @property
     def _components(self) -> dict[str, Any]:
-        names = ("plan", "sampling", "reward", "advantage", "policy", "filter")
+        names = ("prompting", "sampling", "reward", "advantage", "loss", "filter")
         return {name: getattr(self, name) for name in names}
 
     @property
     def needs(self) -> set[str]:
         """Optional fields of `Rollouts` that some component asks for."""
-        components = [*self._components.values(), *policy_chain(self.policy)]
+        components = [*self._components.values(), *loss_chain(self.loss)]
         return {need for component in components for need in getattr(component, "needs", ())}
 
     @property
@@ -100,13 +100,13 @@ class Objective:
         """Columns of the data set that some component asks for."""
         return columns_in(self.needs)
 
-    def policy_in_force(self) -> Any:
-        """The policy with what the controllers have made of its parameters."""
-        policy = self.policy
+    def loss_in_force(self) -> Any:
+        """The loss with what the controllers have made of its parameters."""
+        loss_fn = self.loss
         for controller in self.controllers:
             if hasattr(controller, "apply"):
-                policy = controller.apply(policy)
-        return policy
+                loss_fn = controller.apply(loss_fn)
+        return loss_fn
 
     def reward_in_force(self) -> RewardSum:
         """The reward likewise."""
@@ -132,12 +132,12 @@ class Objective:
         return Scores(columns, weights, reward, advantage, keep)
 
     def _show_entropies(self, rollouts: Rollouts, keep: Tensor) -> None:
-        """A policy with statistics of the whole step gets them here: of the tokens that train, from every rank."""
-        for policy in policy_chain(self.policy):
-            if getattr(policy, "needs_step_entropy", False):
-                entropy = rollouts.require("entropy", type(policy).__name__)
+        """A loss with statistics of the whole step gets them here: of the tokens that train, from every rank."""
+        for loss_fn in loss_chain(self.loss):
+            if getattr(loss_fn, "needs_step_entropy", False):
+                entropy = rollouts.require("entropy", type(loss_fn).__name__)
                 rows = keep.repeat_interleave(rollouts.group_size).unsqueeze(1)
-                policy.observe_step(entropy, present_tokens(rollouts, entropy.shape[1]) & rows)
+                loss_fn.observe_step(entropy, present_tokens(rollouts, entropy.shape[1]) & rows)
 
     def _advantage_of_kept(self, values: Tensor, rollouts: Rollouts, keep: Tensor) -> Tensor:
         rows = keep.repeat_interleave(rollouts.group_size)

@@ -45,7 +45,7 @@ from tersely.algorithms.prompting.arm import ARM
 from tersely.algorithms.prompting.autothink import AutoThink
 from tersely.algorithms.prompting.budgetthinker import BudgetThinker
 from tersely.algorithms.prompting.elastic import Elastic
-from tersely.algorithms.prompting.hbpo import HBPOPlan
+from tersely.algorithms.prompting.hbpo import HBPOPrompting
 from tersely.algorithms.prompting.l1 import L1
 from tersely.algorithms.prompting.lapo import LAPOTarget
 from tersely.algorithms.prompting.plain import Plain
@@ -57,13 +57,13 @@ from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
 from tersely.algorithms.sft_losses.entropy_sft import EntropySFT
 from tersely.algorithms.sft_losses.talr import TALR
 
-PLANS: dict[str, type] = {
+PROMPTING: dict[str, type] = {
     "adaptthink": AdaptThink,
     "arm": ARM,
     "autothink": AutoThink,
     "budgetthinker": BudgetThinker,
     "elastic": Elastic,
-    "hbpo": HBPOPlan,
+    "hbpo": HBPOPrompting,
     "l1": L1,
     "lapo_target": LAPOTarget,
     "plain": Plain,
@@ -96,7 +96,7 @@ ADVANTAGES: dict[str, type] = {
     "token_level_group_average": TokenLevelGroupAverage,
 }
 
-POLICIES: dict[str, type] = {
+LOSSES: dict[str, type] = {
     "archer": Archer,
     "bapo": BAPO,
     "cispo": CISPO,

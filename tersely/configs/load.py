@@ -17,11 +17,11 @@ import yaml
 
 from tersely.configs.overrides import set_dotted
 from tersely.configs.started import started
-from tersely.core.errors import SpecError, nearest
+from tersely.core.errors import ConfigError, nearest
 from tersely.core.paths import expanded, expanded_values, fault_of
 
 CARD_KEYS = ("title", "paper", "summary", "label", "published")
-SLOT_KEYS = ("plan", "sampling", "reward", "advantage", "policy", "filter", "aggregate", "controllers")
+SLOT_KEYS = ("prompting", "sampling", "reward", "advantage", "loss", "filter", "aggregate", "controllers")
 METHOD_KEYS = (*CARD_KEYS, *SLOT_KEYS, "settings", "stages")
 
 
@@ -41,12 +41,12 @@ def load_method(name: str) -> dict[str, Any]:
     path = Path(expanded(name, "method"))
     if not _is_yaml(path):
         if name not in list_methods():
-            raise SpecError(f"method {name!r} does not exist; {nearest(name, list_methods())}")
+            raise ConfigError(f"method {name!r} does not exist; {nearest(name, list_methods())}")
         path = _folder("methods") / f"{name}.yaml"
     method = read_yaml(path)
     for key in method:
         if key not in METHOD_KEYS:
-            raise SpecError(f"{path.name}: a method has no key {key!r}; {nearest(str(key), METHOD_KEYS)}")
+            raise ConfigError(f"{path.name}: a method has no key {key!r}; {nearest(str(key), METHOD_KEYS)}")
     return method
 
 
@@ -56,7 +56,7 @@ def load_recipe(
     """The recipe with its method's preset under it and the overrides over it; dotted ones (`reward.beta`) come last.
 
     `path` is a YAML file or the name of a shipped recipe (`testbed/alp`). An overriding method replaces the slots, stages
-    and settings of the method before it; what it replaced goes to `tell`. Raises `SpecError` for an unknown name.
+    and settings of the method before it; what it replaced goes to `tell`. Raises `ConfigError` for an unknown name.
     """
     return with_overrides(read_yaml(_recipe_path(str(path))), overrides or {}, tell)
 
@@ -86,7 +86,7 @@ def _without_method(own: dict[str, Any], overrides: Mapping[str, Any], tell: Cal
     before = own.get("method")
     try:
         settings = load_method(str(before)).get("settings") or {} if before is not None else {}
-    except SpecError:
+    except ConfigError:
         settings = {}  # a preset that is gone
     gone = {
         key: value
@@ -114,19 +114,19 @@ def _started(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping; anything else, and a key that stands twice, is a `SpecError`."""
+    """A YAML file that holds a mapping; anything else, and a key that stands twice, is a `ConfigError`."""
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
-        raise SpecError(f"{path} cannot be read ({fault_of(error)})") from None
+        raise ConfigError(f"{path} cannot be read ({fault_of(error)})") from None
     except UnicodeDecodeError as error:
-        raise SpecError(f"{path} cannot be read ({error})") from None
+        raise ConfigError(f"{path} cannot be read ({error})") from None
     except yaml.YAMLError as error:
-        raise SpecError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise SpecError(f"{path} holds a {type(values).__name__}; a mapping of keys to values is expected")
+        raise ConfigError(f"{path} holds a {type(values).__name__}; a mapping of keys to values is expected")
     return values
 
 
@@ -149,7 +149,7 @@ def _recipe_path(name: str) -> Path:
         return path
     if name in list_recipes():
         return _folder("recipes") / f"{name}.yaml"
-    raise SpecError(
+    raise ConfigError(
         f"recipe {name!r} does not exist; give a .yaml file, or one of the shipped: {nearest(name, list_recipes())}"
     )
 

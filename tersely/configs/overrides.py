@@ -13,14 +13,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from tersely.core.errors import SpecError, nearest
+from tersely.core.errors import ConfigError, nearest
 
 OPEN, CLOSE = "[{(", "]})"
 PROSE = ("instruction", "system_prompt", "text", "opening", "closing", "space", "think_start")
 """Texts of prompts: any word may stand there, and none is an empty text."""
 DEFAULTS = {
-    **{"plan": "plain", "sampling": "fixed", "reward": "correctness", "advantage": "group_zscore"},
-    **{"policy": "clip", "filter": "keep_all", "dataset": "testbed"},
+    **{"prompting": "plain", "sampling": "fixed", "reward": "correctness", "advantage": "group_zscore"},
+    **{"loss": "clip", "filter": "keep_all", "dataset": "testbed"},
 }
 """What a slot holds where the recipe leaves it out, as in `algorithms/objective.py`; a parameter of it may be set alone."""
 
@@ -48,11 +48,11 @@ def parse_value(key: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise SpecError(f"{key}: got {text!r}, which is not a YAML value ({_reason(error)})") from None
+        raise ConfigError(f"{key}: got {text!r}, which is not a YAML value ({_reason(error)})") from None
 
 
 def is_text(key: str) -> bool:
-    """Is the value of the key text? Of a dotted one its last part tells: `plan.instruction`."""
+    """Is the value of the key text? Of a dotted one its last part tells: `prompting.instruction`."""
     head, _, last = key.rpartition(".")
     if not head:
         return key in recipe_keys("text")
@@ -64,7 +64,7 @@ def _reason(error: Exception) -> str:
 
 
 def split_values(text: str) -> list[str]:
-    """The parts between commas, but for commas inside brackets or quotes. `SpecError` for brackets that do not match."""
+    """The parts between commas, but for commas inside brackets or quotes. `ConfigError` for brackets that do not match."""
     parts: list[str] = []
     stack: list[str] = []
     start, quote = 0, ""
@@ -77,12 +77,12 @@ def split_values(text: str) -> list[str]:
             stack.append(CLOSE[OPEN.index(letter)])
         elif letter in CLOSE:
             if not stack or stack.pop() != letter:
-                raise SpecError(f"{text!r}: the {letter!r} at position {index + 1} closes nothing")
+                raise ConfigError(f"{text!r}: the {letter!r} at position {index + 1} closes nothing")
         elif letter == "," and not stack:
             parts.append(text[start:index])
             start = index + 1
     if stack:
-        raise SpecError(f"{text!r}: a {stack[-1]!r} is missing at the end")
+        raise ConfigError(f"{text!r}: a {stack[-1]!r} is missing at the end")
     return [part.strip() for part in [*parts, text[start:]]]
 
 
@@ -105,7 +105,7 @@ def set_dotted(recipe: Mapping[str, Any], key: str, value: Any) -> dict[str, Any
     recipe = dict(recipe)
     top, *path = key.split(".")
     if not all([top, *path]):
-        raise SpecError(f"{key!r}: an empty part between dots; it looks like reward.beta")
+        raise ConfigError(f"{key!r}: an empty part between dots; it looks like reward.beta")
     recipe[top] = _set(copy.deepcopy(recipe.get(top)), path, value, top)
     return recipe
 
@@ -125,7 +125,7 @@ def _set(held: Any, path: list[str], value: Any, where: str) -> Any:
     elif isinstance(held, str):
         held = {"name": held}
     if not isinstance(held, dict):
-        raise SpecError(f"{where}.{'.'.join(path)}: {where} is {held!r}, which has no parameters")
+        raise ConfigError(f"{where}.{'.'.join(path)}: {where} is {held!r}, which has no parameters")
     if first in held:
         held[first] = _set(held[first], rest, value, f"{where}.{first}")
     else:
@@ -143,7 +143,7 @@ def _index(items: list[Any], word: str, where: str) -> int | None:
     if len(items) == 1:
         return None
     valid = [name for name in names if names.count(name) == 1] or [str(i) for i in range(len(items))]
-    raise SpecError(
+    raise ConfigError(
         f"{where}.{word}: {where} is a list of {len(items)}; name one element, such as {where}.{(valid or ['0'])[0]}.beta; "
         f"{nearest(word, valid)}"
     )

@@ -40,7 +40,7 @@ def _slot(slot: str, spec: Any, method: Mapping[str, Any], preset: Callable[[str
     if name is None:
         return spec
     own = {} if isinstance(spec, str) else dict(spec)
-    if slot == "policy" and own.get("base") is not None:
+    if slot == "loss" and own.get("base") is not None:
         own["base"] = _slot(slot, own["base"], method, preset)
     source = _of_name(slot, name, method)
     if source is None:

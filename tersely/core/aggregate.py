@@ -9,7 +9,7 @@ Papers: `sequence` arXiv 2402.03300 (GRPO); `token` arXiv 2503.14476 (DAPO); `co
 Symbols: l per-token loss (B, T); m mask (B, T); |o_i| trained tokens of row i; max_length tokens.
 Degenerate: a fully masked row adds 0 and still counts as a row; a fully masked batch is 0. What stands at masked
     positions is never read.
-Traps: a denominator counted on one micro-batch makes the loss depend on how the batch is cut: pass the global count.
+Pitfalls: a denominator counted on one micro-batch makes the loss depend on how the batch is cut: pass the global count.
     The choice is a length preference of its own: `sequence` makes a token of a long answer count less.
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError, require_choice
+from tersely.core.errors import ConfigError, require_choice
 
 AGGREGATES = ("token", "sequence", "constant", "sequence_sum")
 
@@ -40,7 +40,7 @@ def aggregate(
     rows = max(per_token.shape[0], 1) if denominator is None else denominator
     if how == "constant":
         if max_length is None:
-            raise SpecError("aggregate 'constant' divides by max_length, and it is None; pass the cap in tokens")
+            raise ConfigError("aggregate 'constant' divides by max_length, and it is None; pass the cap in tokens")
         return loss.sum() / (rows * max_length)
     per_row = (loss.sum(1) / valid.sum(1).clamp(min=1)).sum()
     return per_row if how == "sequence_sum" else per_row / rows

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from tersely.core.errors import SpecError, check_fields, nearest
+from tersely.core.errors import ConfigError, check_fields, nearest
 
 SLOTS = {
-    "plan": "PLANS",
+    "prompting": "PROMPTING",
     "sampling": "SAMPLINGS",
     "reward": "REWARDS",
     "advantage": "ADVANTAGES",
-    "policy": "POLICIES",
+    "loss": "LOSSES",
     "filter": "FILTERS",
     "controller": "CONTROLLERS",
     "sft_loss": "SFT_LOSSES",
@@ -31,7 +31,7 @@ Spec = str | Mapping[str, Any] | Sequence[Any]
 def registry(slot: str) -> dict[str, type]:
     """The literal dict name -> class of one slot."""
     if slot not in SLOTS:
-        raise SpecError(f"there is no slot {slot!r}; {nearest(slot, SLOTS)}")
+        raise ConfigError(f"there is no slot {slot!r}; {nearest(slot, SLOTS)}")
     module = import_module("tersely.rewards" if slot == "reward" else "tersely.algorithms")
     return getattr(module, SLOTS[slot])
 
@@ -39,12 +39,12 @@ def registry(slot: str) -> dict[str, type]:
 def build(slot: str, spec: Spec) -> Any:
     """Make the component that `spec` describes.
 
-    Raises `SpecError` (a ValueError) for an unknown slot, name or parameter, with the valid ones and the nearest, and
+    Raises `ConfigError` (a ValueError) for an unknown slot, name or parameter, with the valid ones and the nearest, and
     for a value of the wrong type or out of its range.
     """
     if isinstance(spec, Sequence) and not isinstance(spec, str):
         if slot != "reward":
-            raise SpecError(f"{slot} is a list; only the reward slot takes a list (a sum of terms)")
+            raise ConfigError(f"{slot} is a list; only the reward slot takes a list (a sum of terms)")
         return _reward_sum(spec)
     name, parameters = _split(slot, spec)
     if slot == "reward" and "weight" in parameters and not _has_field(component_class(slot, name), "weight"):
@@ -59,7 +59,7 @@ def component_class(slot: str, name: str) -> type:
         return known[name]
     if ":" in name or "." in name:
         return _import_class(slot, name)
-    raise SpecError(f"{slot} {name!r} does not exist; {nearest(name, known)}")
+    raise ConfigError(f"{slot} {name!r} does not exist; {nearest(name, known)}")
 
 
 def numbered(names: Sequence[str]) -> list[str]:
@@ -71,9 +71,11 @@ def _split(slot: str, spec: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(spec, str):
         return spec, {}
     if not isinstance(spec, Mapping):
-        raise SpecError(f"{slot} is {spec!r}; write a name or a mapping such as {{name: {next(iter(registry(slot)))}}}")
+        raise ConfigError(
+            f"{slot} is {spec!r}; write a name or a mapping such as {{name: {next(iter(registry(slot)))}}}"
+        )
     if "name" not in spec:
-        raise SpecError(f"{slot} {dict(spec)!r} has no `name`; {nearest('', registry(slot))}")
+        raise ConfigError(f"{slot} {dict(spec)!r} has no `name`; {nearest('', registry(slot))}")
     return str(spec["name"]), {str(key): value for key, value in spec.items() if key != "name"}
 
 
@@ -83,12 +85,12 @@ def _has_field(cls: type, name: str) -> bool:
 
 def _make(slot: str, name: str, parameters: dict[str, Any]) -> Any:
     cls = component_class(slot, name)
-    if slot == "policy" and "base" in parameters and _has_field(cls, "base"):
+    if slot == "loss" and "base" in parameters and _has_field(cls, "base"):
         base = parameters["base"]
         try:
             parameters["base"] = base if callable(base) else build(slot, base)
-        except SpecError as error:
-            raise SpecError(f"{slot} {name}: base: {error}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{slot} {name}: base: {error}") from error
     where = f"{slot} {name}"
     fields = check_fields(cls, parameters, where=where)
     made = cls(**fields) if name in registry(slot) else _of_users(cls, fields, where, slot)
@@ -103,12 +105,12 @@ def _of_users(cls: type, fields: dict[str, Any], where: str, slot: str) -> Any:
     """A component from outside the package, whose code can raise anything."""
     try:
         made = cls(**fields)
-    except SpecError:
+    except ConfigError:
         raise
     except Exception as error:
-        raise SpecError(f"{where} cannot be made: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{where} cannot be made: {type(error).__name__}: {error}") from error
     if slot != "controller" and not callable(made):
-        raise SpecError(f"{where}: {cls.__name__} has no __call__, which computes the {slot}")
+        raise ConfigError(f"{where}: {cls.__name__} has no __call__, which computes the {slot}")
     return made
 
 
@@ -116,14 +118,14 @@ def _reward_sum(specs: Sequence[Any]) -> Any:
     from tersely.core.reward_sum import RewardSum
 
     if not specs:
-        raise SpecError("reward is an empty list; at least one term is needed, for example {name: correctness}")
+        raise ConfigError("reward is an empty list; at least one term is needed, for example {name: correctness}")
     names, terms, weights = [], [], []
     for spec in specs:
         name, parameters = _split("reward", spec)
         own_weight = _has_field(component_class("reward", name), "weight")
         weight = 1.0 if own_weight else parameters.pop("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise SpecError(f"reward {name}: weight is {weight!r}; it must be a number")
+            raise ConfigError(f"reward {name}: weight is {weight!r}; it must be a number")
         names.append(name)
         terms.append(_make("reward", name, parameters))
         weights.append(float(weight))
@@ -135,10 +137,10 @@ def _import_class(slot: str, path: str) -> type:
     try:
         value = getattr(import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError, SyntaxError) as error:
-        raise SpecError(
+        raise ConfigError(
             f"{slot} {path!r} cannot be imported ({error}); write package.module:ClassName and see that the package "
             "is installed or on PYTHONPATH"
         ) from error
     if not isinstance(value, type):
-        raise SpecError(f"{slot} {path!r} is no class")
+        raise ConfigError(f"{slot} {path!r} is no class")
     return value

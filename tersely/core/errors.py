@@ -1,4 +1,4 @@
-"""`SpecError` and the checks that every YAML section shares: unknown keys, wrong types, values out of range."""
+"""`ConfigError` and the checks that every YAML section shares: unknown keys, wrong types, values out of range."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGEST_WHOLE = 2**53
 """The largest whole number that a float64 holds exactly."""
 
 
-class SpecError(ValueError):
+class ConfigError(ValueError):
     """A configuration that cannot be meant; the message names the field, the value and the mend."""
 
 
@@ -26,9 +26,30 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+RENAMED = {
+    "plan": "prompting",
+    "policy": "loss",
+    "planned_update": "micro_batching",
+    "hollow_reward": "reward_hacking",
+    "engine_gap": "mismatch",
+    "traps": "pitfalls",
+    "right": "correct",
+    "wrong": "incorrect",
+}
+"""Keys and values of earlier versions, and what they are called now."""
+
+
+def renamed(given: str, valid: Iterable[str]) -> str | None:
+    """The sentence for a name of an earlier version; None for any other."""
+    new = RENAMED.get(given)
+    return f"it is called {new!r} now" if new is not None and new in valid else None
+
+
 def nearest(given: str, valid: Iterable[str]) -> str:
-    """`did you mean 'alp'? valid: alp, correctness, ...`"""
+    """`did you mean 'alp'? valid: alp, correctness, ...`; for a name of an earlier version, the new one."""
     names = sorted(valid)
+    if new := renamed(given, names):
+        return new
     close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}valid: {', '.join(names)}"
@@ -46,7 +67,9 @@ def check_fields(cls: type, values: Mapping[str, Any], where: str) -> dict[str, 
     checked = {}
     for key, value in values.items():
         if key not in fields:
-            raise SpecError(f"{where} has no parameter {key!r}; {nearest(key, fields) if fields else 'it takes none'}")
+            raise ConfigError(
+                f"{where} has no parameter {key!r}; {nearest(key, fields) if fields else 'it takes none'}"
+            )
         checked[key] = typed(value, hints.get(key, Any), f"{where}: {key}")
     missing = [
         name
@@ -54,7 +77,7 @@ def check_fields(cls: type, values: Mapping[str, Any], where: str) -> dict[str, 
         if name not in checked and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     if missing:
-        raise SpecError(f"{where} needs {', '.join(missing)}")
+        raise ConfigError(f"{where} needs {', '.join(missing)}")
     return checked
 
 
@@ -76,7 +99,7 @@ def require_range(
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SpecError(f"{where} is {value!r}; it must be a number")
+        raise ConfigError(f"{where} is {value!r}; it must be a number")
     if math.isfinite(value) and above < value < below and at_least <= value <= at_most:
         return
     parts = [
@@ -84,7 +107,7 @@ def require_range(
         for word, bound in (("above", above), ("at least", at_least), ("below", below), ("at most", at_most))
         if math.isfinite(bound)
     ]
-    raise SpecError(f"{where} is {value}; it must be {' and '.join(parts) or 'a finite number'}")
+    raise ConfigError(f"{where} is {value}; it must be {' and '.join(parts) or 'a finite number'}")
 
 
 def whole_number(where: str, value: Any) -> int:
@@ -95,17 +118,17 @@ def whole_number(where: str, value: Any) -> int:
             return int(number)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise SpecError(f"{where} is {value!r}; it must be a whole number")
+    raise ConfigError(f"{where} is {value!r}; it must be a whole number")
 
 
 def require_choice(where: str, value: str, choices: Sequence[str]) -> None:
     """Raise unless the value is one of the choices."""
     if value not in choices:
-        raise SpecError(f"{where} is {value!r}; {nearest(str(value), choices)}")
+        raise ConfigError(f"{where} is {value!r}; {nearest(str(value), choices)}")
 
 
 def typed(value: Any, hint: Any, where: str) -> Any:
-    """The value as a type hint declares it; `SpecError` where it is something else."""
+    """The value as a type hint declares it; `ConfigError` where it is something else."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or isinstance(hint, typing.TypeVar):
         return value
@@ -114,7 +137,7 @@ def typed(value: Any, hint: Any, where: str) -> Any:
     if origin is typing.Literal:
         if any(type(value) is type(one) and value == one for one in arguments):
             return value
-        raise SpecError(f"{where} is {value!r}; {nearest(str(value), map(str, arguments))}")
+        raise ConfigError(f"{where} is {value!r}; {nearest(str(value), map(str, arguments))}")
     if hint is float and not isinstance(value, bool):
         try:
             number = float(value) if isinstance(value, int | float | str) else None
@@ -124,12 +147,12 @@ def typed(value: Any, hint: Any, where: str) -> Any:
             number = math.inf
         if number is not None:
             if math.isinf(number):
-                raise SpecError(
+                raise ConfigError(
                     f"{where} is {str(value)[:40]}; it must be a finite number of at most {LARGEST_FLOAT:g}"
                 )
             return number
     if hint is int and type(value) is int and abs(value) > LARGEST_WHOLE:
-        raise SpecError(f"{where} is {str(value)[:40]}; it must be a whole number of at most {LARGEST_WHOLE}")
+        raise ConfigError(f"{where} is {str(value)[:40]}; it must be a whole number of at most {LARGEST_WHOLE}")
     if origin in (tuple, list, Sequence, Iterable) and isinstance(value, list | tuple):
         inner = arguments[0] if arguments else Any
         items = [typed(item, inner, f"{where}[{index}]") for index, item in enumerate(value)]
@@ -137,7 +160,7 @@ def typed(value: Any, hint: Any, where: str) -> Any:
     expected = origin or hint
     if isinstance(expected, type) and isinstance(value, expected) and not (expected is int and isinstance(value, bool)):
         return value
-    raise SpecError(f"{where} is {value!r} ({type(value).__name__}); it must be {_name(hint)}")
+    raise ConfigError(f"{where} is {value!r} ({type(value).__name__}); it must be {_name(hint)}")
 
 
 def _typed_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:
@@ -148,9 +171,9 @@ def _typed_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:
             continue
         try:
             return typed(value, argument, where)
-        except SpecError:
+        except ConfigError:
             continue
-    raise SpecError(f"{where} is {value!r}; it must be {' or '.join(_name(argument) for argument in arguments)}")
+    raise ConfigError(f"{where} is {value!r}; it must be {' or '.join(_name(argument) for argument in arguments)}")
 
 
 def _name(hint: Any) -> str:

@@ -76,15 +76,15 @@ def reaches(share: Tensor, threshold: float) -> Tensor:
 
 def solve_rate(rollouts: Rollouts) -> Tensor:
     """(P, 1) share of right rows among the decided; nan where none is decided."""
-    return share_of(right_rows(rollouts), decided_rows(rollouts))
+    return share_of(correct_rows(rollouts), decided_rows(rollouts))
 
 
-def right_rows(rollouts: Rollouts) -> Tensor:
+def correct_rows(rollouts: Rollouts) -> Tensor:
     """(P, K) bool."""
     return rollouts.correct.reshape(-1, rollouts.group_size) == 1
 
 
-def wrong_rows(rollouts: Rollouts) -> Tensor:
+def incorrect_rows(rollouts: Rollouts) -> Tensor:
     """(P, K) bool."""
     return rollouts.correct.reshape(-1, rollouts.group_size) == 0
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from tersely.core.errors import SpecError, one_line
+from tersely.core.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     import httpx
@@ -18,7 +18,7 @@ SHOWN_BYTES = 500
 """Of an answer with an error status."""
 
 
-class ServerRefused(SpecError):
+class ServerRefused(ConfigError):
     """The server answered 4xx: it will not do this, however often it is asked."""
 
     def __init__(self, message: str, status: int | None = None):

@@ -16,13 +16,13 @@ _DOUBLED = re.compile(r"<think>\s*(?=<think>)")
 class ParsedCompletion:
     well_formed: bool
     mode: str | None = None
-    """`short`, `no_think` or `think` where no plan says otherwise."""
+    """`short`, `no_think` or `think` where no prompting component says otherwise."""
     budget: int | None = None
     """Tokens that the completion announced."""
 
 
 def parse_completion(turn: str) -> ParsedCompletion:
-    """The assistant's whole turn (what the template opened, prefill, completion), for plans without a contract.
+    """The assistant's whole turn (what the template opened, prefill, completion), for prompting without a contract.
 
     Well formed: thinking, if it was opened or closed at all, is closed exactly once, and an answer follows.
     Mode: `short` where the control token `<short>` comes first, `no_think` where thinking closes at once, else `think`.

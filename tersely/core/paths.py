@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 PATH_KEYS = (
     *("run_dir", "model_name_or_path", "method"),
@@ -52,18 +52,18 @@ def fault_of(error: OSError) -> str:
 
 
 def expanded(path: str | Path, where: str = "path") -> str:
-    """The path with `~` and `$VARIABLES` replaced; `SpecError` for a variable that is not set, or empty."""
+    """The path with `~` and `$VARIABLES` replaced; `ConfigError` for a variable that is not set, or empty."""
 
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]
         if not os.environ.get(name):
-            raise SpecError(f"{where}: got {str(path)!r}, and the environment has no variable {name}; export it")
+            raise ConfigError(f"{where}: got {str(path)!r}, and the environment has no variable {name}; export it")
         return os.environ[name]
 
     text = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", value, str(path))
     text = os.path.expanduser(text)
     if re.match(r"~[\w.-]*(/|$)", text):
-        raise SpecError(f"{where}: got {str(path)!r}, and there is no home folder of that user; write the whole path")
+        raise ConfigError(f"{where}: got {str(path)!r}, and there is no home folder of that user; write the whole path")
     return text
 
 
@@ -105,5 +105,5 @@ def place_option(text: str) -> str:
     """`type=` of an option that is a path or a name: a hub id stays as it is."""
     try:
         return expanded(text)
-    except SpecError as error:
+    except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error)) from None

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.types import Rollouts
 
 
@@ -76,7 +76,7 @@ class RewardSum:
 
 
 def checked(name: str, values: Any, rollouts: Rollouts) -> Tensor:
-    """What a term returned; `SpecError` where it is not one finite number for each decided rollout."""
+    """What a term returned; `ConfigError` where it is not one finite number for each decided rollout."""
     rows = len(rollouts.correct)
     wanted = (
         f"it must return a float tensor of shape ({rows},), one value per rollout, such as rollouts.correct - penalty"
@@ -84,20 +84,20 @@ def checked(name: str, values: Any, rollouts: Rollouts) -> Tensor:
     if not isinstance(values, Tensor):
         if inspect.iscoroutine(values):
             values.close()
-        raise SpecError(f"reward {name} returned {_kind(values)}; {wanted}")
+        raise ConfigError(f"reward {name} returned {_kind(values)}; {wanted}")
     if values.layout != torch.strided or values.is_meta:
-        raise SpecError(
+        raise ConfigError(
             f"reward {name} returned a tensor without plain values ({values.layout}, {values.device}); {wanted}"
         )
     if values.shape != (rows,) or not values.is_floating_point() or values.element_size() < 2:
-        raise SpecError(f"reward {name} returned a {values.dtype} tensor of shape {tuple(values.shape)}; {wanted}")
+        raise ConfigError(f"reward {name} returned a {values.dtype} tensor of shape {tuple(values.shape)}; {wanted}")
     if bool(values.isinf().any()):
-        raise SpecError(
+        raise ConfigError(
             f"reward {name} is infinite for {int(values.isinf().sum())} of {rows} rollouts; it must be finite"
         )
     decided = rollouts.decided.to(values.device)
     if bool(decided.any()) and bool(values[decided].isnan().all()):
-        raise SpecError(
+        raise ConfigError(
             f"reward {name} is nan for all {int(decided.sum())} rollouts with a verdict, so nothing would train; nan means "
             "undecided, and is for rollouts whose verdict is nan"
         )

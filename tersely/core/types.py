@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError, nearest
+from tersely.core.errors import ConfigError, nearest
 from tersely.core.memory import PromptMemory
 
 COLUMN = "columns:"
@@ -45,14 +45,14 @@ class Rollouts:
     """(N,) int64 tokens: up to and including the first `</think>`, all sampled tokens where there is none, 0 where a prefill
     closed the thinking. None only in rollouts made by hand."""
     well_formed: Tensor | None = None
-    """(N,) bool: the output contract was met: the plan's own, otherwise at most one thinking block with an answer after it.
-    None only in rollouts made by hand."""
+    """(N,) bool: the output contract was met: the prompting's own, otherwise at most one thinking block with an answer
+    after it. None only in rollouts made by hand."""
     budget: Tensor | None = None
-    """(N,) float32 tokens: what the plan states, otherwise what the completion announces; nan where neither does. None only
-    in rollouts made by hand."""
+    """(N,) float32 tokens: what the prompting states, otherwise what the completion announces; nan where neither does. None
+    only in rollouts made by hand."""
     mode: Sequence[str] | None = None
-    """(N,) str: the plan's, such as "long_cot"; otherwise "think", "no_think" or "short", read from the completion. None where
-    a plan gives some row no mode."""
+    """(N,) str: the prompting's, such as "long_cot"; otherwise "think", "no_think" or "short", read from the completion.
+    None where the prompting gives some row no mode."""
     token_ids: Tensor | None = None
     """(N, T) int64 token ids: the completion, a trained prefill included; -1 is padding. None unless in `needs`."""
     entropy: Tensor | None = None
@@ -102,7 +102,7 @@ class Rollouts:
         try:
             return (self.columns or {})[name]
         except KeyError:
-            raise SpecError(
+            raise ConfigError(
                 f'rollouts have no column {name!r}: nobody asked for it. Add needs = ("{COLUMN}{name}",) to the class that '
                 "reads it"
             ) from None
@@ -130,7 +130,9 @@ class Rollouts:
         """The field, or an error that names it and who needs it."""
         value = getattr(self, field)
         if value is None:
-            raise ValueError(f"{component} needs rollouts.{field}, and it is None; the plan or the trainer provides it")
+            raise ValueError(
+                f"{component} needs rollouts.{field}, and it is None; the prompting or the trainer provides it"
+            )
         return value
 
 
@@ -141,13 +143,13 @@ FIELDS = tuple(field.name for field in fields(Rollouts) if field.name != "column
 
 
 def require_known_needs(component: Any, where: str) -> None:
-    """`SpecError` for an entry of `needs` that nothing provides."""
+    """`ConfigError` for an entry of `needs` that nothing provides."""
     needs = getattr(component, "needs", ())
     if not isinstance(needs, list | tuple | set) or not all(isinstance(need, str) for need in needs):
-        raise SpecError(f'{where}: needs is {needs!r}; it must be a tuple of names, such as ("completion_text",)')
+        raise ConfigError(f'{where}: needs is {needs!r}; it must be a tuple of names, such as ("completion_text",)')
     for need in needs:
         if need not in FIELDS and not (need.startswith(COLUMN) and len(need) > len(COLUMN)):
-            raise SpecError(f"{where} needs {need!r}; {nearest(need, [*FIELDS, f'{COLUMN}<name>'])}")
+            raise ConfigError(f"{where} needs {need!r}; {nearest(need, [*FIELDS, f'{COLUMN}<name>'])}")
 
 
 def columns_in(needs: Iterable[str]) -> list[str]:
@@ -175,7 +177,7 @@ class TokenBatch:
     sampler_logp: Tensor | None = None
     """(B, T) float nats: as the rollout engine reported it, nan on a trained prefill. None with engine: transformers."""
     live_entropy: Tensor | None = None
-    """(B, T) float nats: entropy with gradient. None unless the policy has `needs_live_entropy = True`."""
+    """(B, T) float nats: entropy with gradient. None unless the loss has `needs_live_entropy = True`."""
     progress: float = 0.0
     """float in [0, 1]: optimizer steps done / planned, of this stage."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tersely.core.errors import SpecError, check_fields, nearest, require_range
+from tersely.core.errors import ConfigError, check_fields, nearest, require_range
 from tersely.core.paths import beside, expanded
 from tersely.data.spec import LOCAL_SUFFIXES, SourceSpec, entry_names, file_kind, merged, read_entry
 
@@ -60,7 +60,7 @@ def benchmark_names() -> list[str]:
 def find_benchmark(spec: str | Mapping[str, Any] | Benchmark) -> Benchmark:
     """A ready-made name, a data file, a .yaml file like the ready-made ones, or a mapping of source and sampling keys.
 
-    Raises `SpecError` for an unknown name, with the valid ones and the nearest, and for unknown keys.
+    Raises `ConfigError` for an unknown name, with the valid ones and the nearest, and for unknown keys.
     """
     if isinstance(spec, Benchmark):
         return spec
@@ -74,7 +74,7 @@ def find_benchmark(spec: str | Mapping[str, Any] | Benchmark) -> Benchmark:
         values = merged(entry, given)
         name = str(values.pop("name", None) or _stem(str(values.get("path", ""))))
     if not values.get("path"):
-        raise SpecError(f"benchmark {name!r} has no `path`; {nearest(name, benchmark_names())}")
+        raise ConfigError(f"benchmark {name!r} has no `path`; {nearest(name, benchmark_names())}")
     values["path"] = expanded(str(values["path"]), f"benchmark {name}")
     title = str(values.pop("title", name))
     keys = [field.name for field in fields(Sampling)]
@@ -135,15 +135,15 @@ def _own(file: Path) -> dict[str, Any]:
     import yaml
 
     if not file.is_file():
-        raise SpecError(
+        raise ConfigError(
             f"--benchmarks: there is no file {file}; {beside(file) or 'give a .yaml like configs/benchmarks/'}"
         )
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"{file}: invalid YAML ({str(error).splitlines()[0]})") from None
+        raise ConfigError(f"{file}: invalid YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(values, dict) or not values.get("path"):
-        raise SpecError(f"{file}: expected a mapping with `path` (a data set or a file), and such keys as samples")
+        raise ConfigError(f"{file}: expected a mapping with `path` (a data set or a file), and such keys as samples")
     values["path"] = expanded(str(values["path"]), str(file))
     near = file.parent / values["path"]
     if not Path(values["path"]).exists() and near.exists():
@@ -153,7 +153,7 @@ def _own(file: Path) -> dict[str, Any]:
 
 def _stem(spec: str) -> str:
     if not spec or not (file_kind(spec) or any(mark in spec for mark in ("/", ":"))):
-        raise SpecError(
+        raise ConfigError(
             f"there is no benchmark {spec!r}; {nearest(spec, benchmark_names())}. A local file needs its suffix "
             f"({', '.join(LOCAL_SUFFIXES)}) and the columns problem and answer"
         )

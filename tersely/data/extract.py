@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tersely.core.errors import SpecError, nearest
+from tersely.core.errors import ConfigError, nearest
 
 _DAPO_HEAD = re.compile(r"\ASolve the following math problem step by step\..*?\n\s*\n", re.DOTALL)
 _DAPO_TAIL = re.compile(r"\s*Remember to put your answer on its own line after [\"“]Answer:[\"”]\.?\s*\Z")
@@ -202,11 +202,11 @@ EXTRACTORS: dict[str, Callable[[Any], Any]] = {
 
 
 def extractors(names: str | list[str], where: str) -> list[Callable[[Any], Any]]:
-    """The functions of one or several names. Raises `SpecError` for an unknown one."""
+    """The functions of one or several names. Raises `ConfigError` for an unknown one."""
     chosen = [names] if isinstance(names, str) else names
     if not isinstance(chosen, list | tuple):
-        raise SpecError(f"{where} is {names!r}; it must be an extractor or a list of them; {nearest('', EXTRACTORS)}")
+        raise ConfigError(f"{where} is {names!r}; it must be an extractor or a list of them; {nearest('', EXTRACTORS)}")
     for name in chosen:
         if not isinstance(name, str) or name not in EXTRACTORS:
-            raise SpecError(f"{where}: there is no extractor {name!r}; {nearest(str(name), EXTRACTORS)}")
+            raise ConfigError(f"{where}: there is no extractor {name!r}; {nearest(str(name), EXTRACTORS)}")
     return [EXTRACTORS[name] for name in chosen]

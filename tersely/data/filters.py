@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tersely.core.errors import SpecError, nearest, require_range, typed
+from tersely.core.errors import ConfigError, nearest, require_range, typed
 
 
 def _number(value: Any, bound: Any, name: str) -> float:
@@ -49,16 +49,16 @@ def matches(value: Any, condition: Any) -> bool:
 
 
 def check_conditions(conditions: Mapping[str, Any], where: str) -> None:
-    """Raise `SpecError` for a test that does not exist, or whose bound is of the wrong type."""
+    """Raise `ConfigError` for a test that does not exist, or whose bound is of the wrong type."""
     for column, condition in conditions.items():
         for name, bound in condition.items() if isinstance(condition, Mapping) else ():
             there = f"{where}: filter on {column}"
             if name not in TESTS:
-                raise SpecError(f"{there}: there is no test {name!r}; {nearest(str(name), TESTS)}")
+                raise ConfigError(f"{there}: there is no test {name!r}; {nearest(str(name), TESTS)}")
             if name in ("at_least", "at_most", "above", "below", "max_characters"):
                 require_range(f"{there}: {name}", typed(bound, float, f"{there}: {name}"))
             elif name in ("contains", "lacks") and not isinstance(bound, str):
-                raise SpecError(f"{there}: {name} is {bound!r}; it must be text")
+                raise ConfigError(f"{there}: {name} is {bound!r}; it must be text")
 
 
 _PROOF = re.compile(r"\b(prove|show) that\b|\bprove\b[^.?]*[.?]?\s*\Z", re.IGNORECASE)
@@ -109,7 +109,7 @@ DROPS: dict[str, Callable[[str, str, Mapping[str, Any]], bool]] = {
 
 
 def check_drops(names: list[str], where: str) -> None:
-    """Raise `SpecError` for a reason that does not exist."""
+    """Raise `ConfigError` for a reason that does not exist."""
     for name in names:
         if name not in DROPS:
-            raise SpecError(f"{where}: drop: there is no reason {name!r}; {nearest(str(name), DROPS)}")
+            raise ConfigError(f"{where}: drop: there is no reason {name!r}; {nearest(str(name), DROPS)}")

@@ -47,7 +47,7 @@ def load_problems(
     spec: a name, a mapping or a list of mappings (`SourceSpec`'s fields). seed: the run's; it decides draws and mixes.
     instruction: replaces the sources' own closing sentence; "" adds none. system_prompt: a first message, None for none.
     Columns: prompt (list of {role, content}), problem, answer, prompt_id, source, level (text or null).
-    Raises `SpecError` for a spec that cannot be meant, `DataError` (a `SpecError`) for data that is not as described.
+    Raises `ConfigError` for a spec that cannot be meant, `DataError` (a `ConfigError`) for data that is not as described.
     """
     data, card = load_problems_with_card(spec, seed=seed, instruction=instruction, system_prompt=system_prompt)
     if os.environ.get("RANK", "0") == "0":

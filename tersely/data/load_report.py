@@ -6,10 +6,10 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
-class DataError(SpecError):
+class DataError(ConfigError):
     """Data that is not what the spec says it is; the message names the source, the row or column, and the mend."""
 
 

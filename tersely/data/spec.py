@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError, check_fields, nearest, require_choice, require_range
+from tersely.core.errors import ConfigError, check_fields, nearest, require_choice, require_range
 from tersely.core.paths import expanded
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -122,12 +122,12 @@ def entry_names(kind: str = "datasets") -> list[str]:
 
 
 def read_entry(name: str, kind: str = "datasets") -> dict[str, Any]:
-    """The mapping of a ready-made entry. Raises `SpecError` with the valid names for an unknown one."""
+    """The mapping of a ready-made entry. Raises `ConfigError` with the valid names for an unknown one."""
     import yaml
 
     names = entry_names(kind)
     if name not in names:
-        raise SpecError(
+        raise ConfigError(
             f"there is no ready-made entry {name!r} in {kind}; {nearest(name, names)}. "
             "For data of your own write {path: file.jsonl or a hub id, columns: {problem: ..., answer: ...}}"
         )
@@ -138,13 +138,13 @@ def read_entry(name: str, kind: str = "datasets") -> dict[str, Any]:
 def parse_sources(spec: Any, kind: str = "datasets") -> list[SourceSpec]:
     """One mapping, a bare entry name or path, or a list of them -> checked sources.
 
-    Raises `SpecError` for unknown keys or entries, wrong types, and an empty list.
+    Raises `ConfigError` for unknown keys or entries, wrong types, and an empty list.
     """
     if isinstance(spec, SourceSpec):
         return [spec]
     if isinstance(spec, Sequence) and not isinstance(spec, str):
         if not spec:
-            raise SpecError("dataset is an empty list; name at least one source, for example {name: gsm8k}")
+            raise ConfigError("dataset is an empty list; name at least one source, for example {name: gsm8k}")
         sources = [source for item in spec for source in parse_sources(item, kind)]
         return sources
     return [_parse_one(spec, kind)]
@@ -160,12 +160,12 @@ def _parse_one(spec: Any, kind: str) -> SourceSpec:
             else {"name": spec}
         )
     if not isinstance(spec, Mapping):
-        raise SpecError(f"dataset is {spec!r}; write a mapping such as {{name: gsm8k}}, or a list of them")
+        raise ConfigError(f"dataset is {spec!r}; write a mapping such as {{name: gsm8k}}, or a list of them")
     values = {str(key): value for key, value in spec.items()}
     if isinstance(values.get("name"), str) and (values["name"] in entry_names(kind) or "path" not in values):
         values = merged(read_entry(values["name"], kind), values)
     if not values.get("path"):
-        raise SpecError(
+        raise ConfigError(
             f"dataset {dict(spec)!r} has neither `name` (a ready-made entry: {', '.join(entry_names(kind))}) nor `path`"
         )
     where = f"dataset {values.get('name') or values['path']}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 NEW_NAMES = {
     "gradient_checkpointing": "activation_checkpointing",
@@ -25,7 +25,7 @@ def by_installed_names(values: Mapping[str, Any], fields: Collection[str]) -> di
         if other not in found:
             continue
         if name in found and found[name] != found[other]:
-            raise SpecError(
+            raise ConfigError(
                 f"{new}: got {found[new]!r}, and {old}: {found[old]!r}; they are one setting, state one of them"
             )
         found[name] = found.pop(other)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class Engine(Protocol):
 def fixed_and_extra(temperature: Any, extra_args: dict | None) -> tuple[float, dict | None]:
     """For an engine that draws at a fixed temperature: an adaptive sampling as that and arguments of its processor.
 
-    Raises `SpecError` for a sampling that names no processor (`engine_arguments`).
+    Raises `ConfigError` for a sampling that names no processor (`engine_arguments`).
     """
     if not callable(temperature):
         return temperature, extra_args
     if not hasattr(temperature, "engine_arguments"):
-        raise SpecError("engine: vllm draws at a fixed temperature; this sampling needs engine: transformers")
+        raise ConfigError("engine: vllm draws at a fixed temperature; this sampling needs engine: transformers")
     return temperature.base_temperature, {**(extra_args or {}), **temperature.engine_arguments()}
 
 
@@ -82,12 +82,12 @@ def processors_for(sampling: Any) -> list[str]:
     """Logits processors that a vLLM engine must load for this sampling; none for a fixed temperature.
 
     A vLLM engine with a logits processor gives up model runner V2 before 0.31, so it gets one only where it is used.
-    Raises `SpecError` where old metadata of this package would have vLLM load it a second time.
+    Raises `ConfigError` where old metadata of this package would have vLLM load it a second time.
     """
     if not hasattr(sampling, "engine_arguments"):
         return []
     if stale_entry_point():
-        raise SpecError(
+        raise ConfigError(
             "the installed metadata of this package still has an entry point in vllm.logits_processors, so vLLM would load "
             "the adaptive temperature twice: pip install --no-deps -e . in the checkout"
         )

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError, check_fields
+from tersely.core.errors import ConfigError, check_fields
 from tersely.core.files import write_json
 from tersely.core.paths import expanded
 
@@ -73,18 +73,18 @@ class Prompting:
     """Appended to every problem. None: the data set's or benchmark's own sentence; "": no sentence."""
     chat_template_kwargs: dict = field(default_factory=dict)
     """Variables of the chat template, for example {enable_thinking: false}."""
-    plan_instruction: str | None = None
-    """A second closing sentence: the one of the method's plan, where it is the same for every rollout."""
+    prompting_instruction: str | None = None
+    """A second closing sentence: the one of the method's prompting, where it is the same for every rollout."""
     prefill: str | None = None
-    """The assistant's turn begins with this, by the method's plan."""
+    """The assistant's turn begins with this, by the method's prompting."""
 
-    def without_plan(self) -> Prompting:
+    def without_prompting(self) -> Prompting:
         """For a decoding strategy that states its own instruction or prefill."""
-        return replace(self, plan_instruction=None, prefill=None)
+        return replace(self, prompting_instruction=None, prefill=None)
 
     def ids(self, tokenizer: Any, chat: Chat) -> list[int]:
-        """Token ids of a chat that already holds system prompt and instruction, with what the plan adds."""
-        ids = prompt_ids(tokenizer, with_instruction(chat, self.plan_instruction), self.chat_template_kwargs)
+        """Token ids of a chat that already holds system prompt and instruction, with what the method's prompting adds."""
+        ids = prompt_ids(tokenizer, with_instruction(chat, self.prompting_instruction), self.chat_template_kwargs)
         if self.prefill:
             opening = opened_by(self.prefill, tokenizer.decode(ids[-16:]))
             ids += tokenizer.encode(opening, add_special_tokens=False)
@@ -92,7 +92,7 @@ class Prompting:
 
     def text(self, tokenizer: Any, chat: Chat) -> str:
         """The whole prompt as text, for a reader."""
-        text = prompt_text(tokenizer, with_instruction(chat, self.plan_instruction), self.chat_template_kwargs)
+        text = prompt_text(tokenizer, with_instruction(chat, self.prompting_instruction), self.chat_template_kwargs)
         return text + opened_by(self.prefill, text)
 
     def words(self) -> str:
@@ -100,7 +100,7 @@ class Prompting:
         said = [f"system prompt {self.system_prompt!r}" if self.system_prompt else ""]
         if self.instruction is not None:
             said.append(f"instruction {self.instruction!r}" if self.instruction else "no instruction")
-        said.append(f"the plan's instruction {self.plan_instruction!r}" if self.plan_instruction else "")
+        said.append(f"the method's instruction {self.prompting_instruction!r}" if self.prompting_instruction else "")
         said.append(f"prefill {self.prefill!r}" if self.prefill else "")
         said += [f"{key}={value!r}" for key, value in self.chat_template_kwargs.items()]
         return ", ".join(filter(None, said)) or "the data's own instruction and the template's defaults"
@@ -118,9 +118,9 @@ def read_prompting(place: str | Path) -> Prompting | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise SpecError(f"{path}: not valid JSON ({error}). Fix or delete the file") from error
+        raise ConfigError(f"{path}: not valid JSON ({error}). Fix or delete the file") from error
     if not isinstance(values, dict):
-        raise SpecError(f"{path}: got {type(values).__name__}; expected an object with {_names()}")
+        raise ConfigError(f"{path}: got {type(values).__name__}; expected an object with {_names()}")
     return Prompting(**check_fields(Prompting, values, str(path)))
 
 

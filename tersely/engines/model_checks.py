@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError, one_line
+from tersely.core.errors import ConfigError, one_line
 from tersely.engines.chat import prompt_text
 from tersely.engines.model_folder import embedding_rows, model_location
 
@@ -18,15 +18,15 @@ def model_config(name: str, trust_remote_code: bool = False) -> Any:
     try:
         return AutoConfig.from_pretrained(model_location(name), trust_remote_code=trust_remote_code)
     except Exception as error:  # a damaged config raises what the class of its family raises
-        raise SpecError(f"model_name_or_path {name!r}: its config cannot be read ({one_line(error)})") from error
+        raise ConfigError(f"model_name_or_path {name!r}: its config cannot be read ({one_line(error)})") from error
 
 
 def check_vocabulary(name: str, tokenizer: Any, config: Any) -> None:
-    """`SpecError` where the tokenizer has ids that the model has no embedding for."""
+    """`ConfigError` where the tokenizer has ids that the model has no embedding for."""
     sizes = [getattr(config.get_text_config(), "vocab_size", None), embedding_rows(Path(model_location(name)))]
     size = min((size for size in sizes if size is not None), default=None)
     if size is not None and size < len(tokenizer):
-        raise SpecError(
+        raise ConfigError(
             f"model_name_or_path {name!r}: the tokenizer has {len(tokenizer)} ids, the model only {size}. Resize its "
             "embeddings (model.resize_token_embeddings) and save it again, or use the model's own tokenizer"
         )
@@ -41,29 +41,29 @@ def _renders(tokenizer: Any, message: Mapping[str, str]) -> bool:
 
 
 def check_template(tokenizer: Any, kwargs: Mapping[str, Any] | None = None, system_prompt: str | None = None) -> None:
-    """`SpecError` for a chat template that fails, or that has no place for the system prompt."""
+    """`ConfigError` for a chat template that fails, or that has no place for the system prompt."""
     user = {"role": "user", "content": "1 + 1"}
     try:
         plain = prompt_text(tokenizer, [user], kwargs)
     except Exception as error:  # a template is a program of the model's makers: it can raise anything
         if kwargs and _renders(tokenizer, user):
-            raise SpecError(
+            raise ConfigError(
                 f"chat_template_kwargs: got {dict(kwargs)}, with which the model's chat template fails ({one_line(error)}), "
                 "and without which it works. Fix or leave out these variables"
             ) from error
-        raise SpecError(
+        raise ConfigError(
             f"the model's chat template fails on a user message: {one_line(error)}. Fix the template"
         ) from error
     if "1 + 1" not in plain:
-        raise SpecError("the model's chat template leaves out the user's message. Fix the template")
+        raise ConfigError("the model's chat template leaves out the user's message. Fix the template")
     if not system_prompt:
         return
     fix = "Leave system_prompt out and write the text as `instruction`, or use a model with a system role"
     try:
         text = prompt_text(tokenizer, [{"role": "system", "content": system_prompt}, user], kwargs)
     except Exception as error:
-        raise SpecError(
+        raise ConfigError(
             f"system_prompt: the model's chat template refuses a system message ({one_line(error)}). {fix}"
         ) from error
     if system_prompt.strip() not in text:
-        raise SpecError(f"system_prompt: the model's chat template leaves the system message out. {fix}")
+        raise ConfigError(f"system_prompt: the model's chat template leaves the system message out. {fix}")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError, one_line
+from tersely.core.errors import ConfigError, one_line
 from tersely.core.findings import Finding
 from tersely.core.redact import export_hub_token
 from tersely.engines.model_checks import check_vocabulary
@@ -21,9 +21,9 @@ FIRST_RANK_LOADS = "FSDP_CPU_RAM_EFFICIENT_LOADING"
 
 
 def require_no_adapter(name: str) -> None:
-    """`SpecError` for an adapter's folder or repository: transformers would load its base and train nothing of it."""
+    """`ConfigError` for an adapter's folder or repository: transformers would load its base and train nothing of it."""
     if name != "testbed" and (fault := adapter_fault(model_location(name))):
-        raise SpecError(f"model_name_or_path {name!r}: {fault}")
+        raise ConfigError(f"model_name_or_path {name!r}: {fault}")
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False, needs_pad: bool = True) -> Any:
@@ -38,25 +38,27 @@ def load_tokenizer(name: str, trust_remote_code: bool = False, needs_pad: bool =
         )
         words = tokenizer.encode("1 + 1", add_special_tokens=False)
     except Exception as error:  # a damaged file raises what the library that reads it raises, bare Exception too
-        raise SpecError(
+        raise ConfigError(
             f"model_name_or_path {name!r}: its tokenizer cannot be loaded ({one_line(error)}). Copy tokenizer.json and "
             "tokenizer_config.json of the model again"
         ) from error
     if not words:
-        raise SpecError(
+        raise ConfigError(
             f"model_name_or_path {name!r}: its tokenizer has no vocabulary. Copy tokenizer.json of the model into the folder"
         )
     if tokenizer.chat_template is None:
-        raise SpecError(
+        raise ConfigError(
             f"model_name_or_path {name!r} has no chat template, so the prompts cannot be written; take the instruct "
             "version of the model, or save a chat_template.jinja beside its tokenizer"
         )
     if tokenizer.eos_token_id is None:
-        raise SpecError(f"model_name_or_path {name!r}: the tokenizer has no eos_token, so no completion would ever end")
+        raise ConfigError(
+            f"model_name_or_path {name!r}: the tokenizer has no eos_token, so no completion would ever end"
+        )
     if tokenizer.pad_token_id is None and not needs_pad:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
-        raise SpecError(
+        raise ConfigError(
             f"model_name_or_path {name!r}: the tokenizer has no pad_token; set one that is not the eos_token and save "
             "the tokenizer again (an unused special token will do)"
         )
@@ -98,7 +100,7 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
     try:
         model = AutoModelForCausalLM.from_pretrained(location, **kwargs)
     except (OSError, ValueError, TypeError, ImportError, RuntimeError, KeyError, AttributeError) as error:
-        raise SpecError(f"model_name_or_path {name!r} cannot be loaded ({one_line(error)})") from error
+        raise ConfigError(f"model_name_or_path {name!r} cannot be loaded ({one_line(error)})") from error
     args.model_init_kwargs = None
     check_vocabulary(name, tokenizer, model.config)
     return model, tokenizer

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.http import ServerDown, call
 from tersely.engines.base import NEUTRAL, Generation, GenerationRequest
 
@@ -51,9 +51,9 @@ class ServerEngine:
         top_k: int = 0,
         extra_args: dict | None = None,
     ) -> list[Generation]:
-        """One generation a request, in order. Raises `SpecError` where a server refuses or stays silent."""
+        """One generation a request, in order. Raises `ConfigError` where a server refuses or stays silent."""
         if callable(temperature):
-            raise SpecError("a server draws at a fixed temperature; this sampling needs the transformers engine")
+            raise ConfigError("a server draws at a fixed temperature; this sampling needs the transformers engine")
         common = {**NEUTRAL, "model": self.model, "temperature": temperature, "top_p": top_p, "return_token_ids": True}
         if top_k > 0:
             common["top_k"] = top_k
@@ -86,7 +86,7 @@ class ServerEngine:
         choice = answer["choices"][0]
         ids = choice.get("token_ids")
         if ids is None and request.stop_ids:
-            raise SpecError(
+            raise ConfigError(
                 f"{address} gives no token ids, and this strategy stops at token ids: serve the model with vLLM, or take "
                 "--engine transformers or vllm"
             )
@@ -101,7 +101,7 @@ class ServerEngine:
         if finish != "length" and (not ids or ids[-1] != self.tokenizer.eos_token_id):
             ids.append(self.tokenizer.eos_token_id)
         if abs(len(ids) - count) > max(2, count // 100):
-            raise SpecError(
+            raise ConfigError(
                 f"the server counts {count} tokens, the tokenizer here {len(ids)}: name the served model's own tokenizer "
                 "with --tokenizer"
             )
@@ -117,7 +117,7 @@ class ServerEngine:
                 reason = error
             if attempt + 1 < self.attempts:
                 time.sleep(self.first_pause_s * 2**attempt)
-        raise SpecError(f"{reason}; no answer after {self.attempts} attempts. Is the server up?") from reason
+        raise ConfigError(f"{reason}; no answer after {self.attempts} attempts. Is the server up?") from reason
 
     def sync_weights(self, model: Any, version: int) -> None:
         """A served model is evaluated as it is."""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.heartbeat import beat
 from tersely.engines.base import Generation, GenerationRequest, fixed_and_extra, processors_for
 from tersely.engines.vllm_import import in_process, require_vllm
@@ -26,7 +26,7 @@ class VLLMEngine:
     the trainer trains in float32. `gpu_memory_utilization` is the share of a GPU's memory; on a CPU the cache has
     VLLM_CPU_KVCACHE_SPACE GiB (1 unless set). `enable_sleep_mode` frees the GPU between rollouts (the weights wait in host
     memory); a CPU has no such mode. `sampling` is the one that the engine will draw with: an adaptive temperature needs a
-    logits processor of ours. Raises `SpecError` where vLLM is not installed.
+    logits processor of ours. Raises `ConfigError` where vLLM is not installed.
     """
 
     reports_logprobs = True
@@ -90,12 +90,12 @@ class VLLMEngine:
     ) -> list[Generation]:
         """One generation a request, in order. `extra_args` reach the engine's logits processors.
 
-        Raises `SpecError` where a prompt and its cap do not fit `max_model_len`: vLLM would cut the completion short.
+        Raises `ConfigError` where a prompt and its cap do not fit `max_model_len`: vLLM would cut the completion short.
         """
         from vllm import SamplingParams
 
         if processors_for(temperature) and not self.processors:
-            raise SpecError(
+            raise ConfigError(
                 "this engine was made for a fixed temperature; an adaptive one needs a logits processor, which is loaded "
                 "only where VLLMEngine gets that `sampling`"
             )
@@ -135,7 +135,7 @@ class VLLMEngine:
         longest = max(requests, key=lambda request: len(request.prompt_ids) + request.max_new_tokens)
         needed = len(longest.prompt_ids) + longest.max_new_tokens
         if needed > self.config.max_model_len:
-            raise SpecError(
+            raise ConfigError(
                 f"a prompt of {len(longest.prompt_ids)} tokens and a completion of up to {longest.max_new_tokens} need "
                 f"{needed}, and the engine's context is {self.config.max_model_len} tokens: raise vllm_max_model_length, "
                 "or lower max_completion_length"

@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
 """GiB of cache on a CPU, and its voice; what the user has set stays."""
@@ -28,7 +28,7 @@ PUT_BACK = ("LOCAL_WORLD_SIZE", "LD_PRELOAD", "VLLM_ENABLE_V1_MULTIPROCESSING")
 def require_vllm() -> None:
     """A clear error where vLLM cannot be had."""
     if find_spec("vllm") is None:
-        raise SpecError(
+        raise ConfigError(
             "engine: vllm needs vLLM, which is not installed: pip install 'tersely[vllm]' on a machine with a GPU, "
             "`make engines` without one; or use engine: transformers"
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError, nearest
+from tersely.core.errors import ConfigError, nearest
 from tersely.core.paths import beside, expanded
 from tersely.data.benchmarks import Benchmark
 from tersely.engines.chat import Prompting
@@ -38,7 +38,7 @@ def make_evaluator(
 
     `prompting`: in place of the one saved with the model. `system_prompt`: of the evaluation, in place of the prompting's.
 
-    Raises `SpecError`, before any weights are read, for an unknown engine, vLLM where it is not installed, a damaged model
+    Raises `ConfigError`, before any weights are read, for an unknown engine, vLLM where it is not installed, a damaged model
     folder, a tokenizer or chat template that cannot be used, and a vocabulary larger than the model's.
     """
     kind = engine_kind(engine)
@@ -49,7 +49,7 @@ def make_evaluator(
         and (tokenizer := expanded(tokenizer, "--tokenizer")).startswith(("/", "."))
         and not Path(tokenizer).is_dir()
     ):
-        raise SpecError(
+        raise ConfigError(
             f"--tokenizer: there is no folder {tokenizer}; {beside(tokenizer) or 'give a folder or a hub id'}"
         )
     from tersely.engines.model_folder import model_location
@@ -89,11 +89,11 @@ def checked_tokenizer(
 
 
 def engine_kind(engine: str) -> str:
-    """transformers, vllm, or server for an address; `SpecError` for anything else."""
+    """transformers, vllm, or server for an address; `ConfigError` for anything else."""
     if engine.startswith(("http://", "https://")):
         return "server"
     if engine not in ENGINES:
-        raise SpecError(
+        raise ConfigError(
             f"engine is {engine!r}; {nearest(engine, ENGINES)}, or a server's address such as http://host:8000"
         )
     return engine
@@ -121,14 +121,14 @@ def faster_engine(engine: str) -> str | None:
 
 
 def require_place(model: str) -> None:
-    """`SpecError` for a folder that is not there or holds no model, and for a hub id that cannot be had offline."""
+    """`ConfigError` for a folder that is not there or holds no model, and for a hub id that cannot be had offline."""
     from tersely.engines.model_folder import model_location
     from tersely.engines.models import model_place
 
     finding = model_place(model)
     if finding.level == "fail":
         hint = "" if Path(model_location(model)).exists() else beside(model_location(model))
-        raise SpecError(
+        raise ConfigError(
             "; ".join(filter(None, (f"model: {finding.text}", hint, "give a folder, a hub id, or `testbed`")))
         )
 
@@ -193,7 +193,7 @@ def _load(name: str, dtype: str | None) -> Any:
     try:
         model = AutoModelForCausalLM.from_pretrained(model_location(name), dtype=getattr(torch, dtype))
     except (OSError, ValueError, AttributeError) as error:
-        raise SpecError(
+        raise ConfigError(
             f"model {name!r} cannot be loaded: {(str(error).splitlines() or [type(error).__name__])[0]}"
         ) from error
     return model.to(device).eval()

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.seeds import sample_seed, stable_id
 from tersely.data.benchmarks import Benchmark, Sampling, find_benchmark, load_benchmark
 from tersely.engines.chat import Prompting
@@ -87,7 +87,7 @@ class Evaluator:
 
         sampling: samples, temperature, top_p, top_k, max_new_tokens where they differ from the benchmark's own.
         budgets: the grid that reports draw accuracy at. A strategy with several variants returns the last one's summary.
-        Raises `SpecError` for records under other settings, for a prompt that fills the context, and for a strategy that
+        Raises `ConfigError` for records under other settings, for a prompt that fills the context, and for a strategy that
         cannot work on this engine or model.
         """
         chosen = parse(strategy) if isinstance(strategy, str) else strategy
@@ -113,7 +113,7 @@ class Evaluator:
                 fingerprint=card.fingerprint,
                 chat_template=self._template_hash(),
                 chat_template_kwargs=dict(prompting.chat_template_kwargs),
-                plan_instruction=prompting.plan_instruction,
+                prompting_instruction=prompting.prompting_instruction,
                 prefill=prompting.prefill,
                 context=context,
                 strategy=variant.settings,
@@ -210,7 +210,7 @@ class Evaluator:
             if self.context is not None:
                 cap = min(cap, self.context - len(ids))
             if cap < 1:
-                raise SpecError(
+                raise ConfigError(
                     f"benchmark {bench.name}, problem {identity}: the prompt has {len(ids)} tokens and the "
                     f"model's context ends at {self.context}; no room is left for an answer"
                 )

@@ -24,7 +24,7 @@ def first_statement(text: str, answer: str) -> int | None:
     return search_statement(text, answer, max(0, start - REACH))
 
 
-def first_right_position(record: dict[str, Any], correct: float | None) -> int | None:
+def first_correct_position(record: dict[str, Any], correct: float | None) -> int | None:
     """Character index just past the first right answer of a record; None when it is never stated."""
     text = record.get("text") or ""
     known = (record.get("gold"), record.get("answer") if correct == 1 else None)
@@ -38,7 +38,7 @@ def first_correct_tokens(record: dict[str, Any], correct: float | None) -> tuple
         known = record["first_correct"]
         return (float("nan") if known is None else float(known)), False
     text = record.get("text") or ""
-    end = first_right_position(record, correct)
+    end = first_correct_position(record, correct)
     if end is None or not text:
         return float("nan"), False
     return max(1.0, round(end / len(text) * float(record["tokens"]))), True

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 KEYS = (
     "run",
@@ -45,7 +45,7 @@ KEYS = (
     "strategy",
 )
 NEEDED = ("benchmark", "problem_id", "tokens")
-SCORES = {"right": 1.0, "wrong": 0.0, "no_answer": 0.0, "undecided": None}
+SCORES = {"correct": 1.0, "incorrect": 0.0, "no_answer": 0.0, "undecided": None}
 FILE = "records.jsonl"
 W = TypeVar("W", bound="RecordWriter")
 
@@ -92,11 +92,11 @@ class RecordWriter:
 def check_record(record: Mapping[str, Any]) -> None:
     missing = [key for key in KEYS if key not in record]
     if missing:
-        raise SpecError(f"record lacks {', '.join(missing)}; a line of {FILE} holds {', '.join(KEYS)}")
+        raise ConfigError(f"record lacks {', '.join(missing)}; a line of {FILE} holds {', '.join(KEYS)}")
     if record["verdict"] not in SCORES:
-        raise SpecError(f"record.verdict is {record['verdict']!r}; it must be one of {', '.join(SCORES)}")
+        raise ConfigError(f"record.verdict is {record['verdict']!r}; it must be one of {', '.join(SCORES)}")
     if record["correct"] != SCORES[record["verdict"]]:
-        raise SpecError(f"record.correct is {record['correct']!r}, but its verdict is {record['verdict']!r}")
+        raise ConfigError(f"record.correct is {record['correct']!r}, but its verdict is {record['verdict']!r}")
 
 
 def cut_unfinished_line(path: Path) -> int:
@@ -136,7 +136,7 @@ class RecordReader:
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if bad:
-                    raise SpecError(
+                    raise ConfigError(
                         f"{self.path}:{bad[0]}: {bad[1]}; take the line out, and `tersely eval` draws it again"
                     )
                 start, offset = offset, offset + len(line)
@@ -146,7 +146,7 @@ class RecordReader:
                 if record is None:
                     bad = (number, problem)
                 elif fault := value_fault(record):
-                    raise SpecError(f"{self.path}:{number}: {fault}")
+                    raise ConfigError(f"{self.path}:{number}: {fault}")
                 else:
                     yield start, record
         self.dropped = int(bad is not None)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.paths import beside, expanded
 from tersely.eval.first_answer import first_correct_tokens
 from tersely.eval.metrics.accuracy import where_ended
@@ -133,7 +133,7 @@ class RunRecords:
         offset = int(b.offset[row, column])
         path = self.members[b.seed_of[column]].path if self.members else self.path
         if offset < 0 or path is None:
-            raise SpecError(f"run {self.name}: problem {row} of {benchmark} has no sample {column}")
+            raise ConfigError(f"run {self.name}: problem {row} of {benchmark} has no sample {column}")
         return read_at(path, offset)
 
 
@@ -189,7 +189,7 @@ def load_runs(run: str | Path) -> list[RunRecords]:
         name = own if name == path.parent.name else name
         found.setdefault((name, strategy), {}).setdefault(str(record["benchmark"]), _Builder()).add(offset, record)
     if not found:
-        raise SpecError(f"{path} holds no complete record; was the evaluation stopped before its first sample?")
+        raise ConfigError(f"{path} holds no complete record; was the evaluation stopped before its first sample?")
     runs = []
     for (name, strategy), builders in found.items():
         runs.append(
@@ -215,7 +215,7 @@ def _card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise SpecError(f"{path} is no JSON ({error}); mend or remove it") from None
+        raise ConfigError(f"{path} is no JSON ({error}); mend or remove it") from None
     return card if isinstance(card, dict) else {"card": card}
 
 

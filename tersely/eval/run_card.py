@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.seeds import stable_id
 
 CARD = "run.json"
@@ -42,7 +42,7 @@ class Settings:
     strategy: dict[str, Any] | None = None
     """Name and every parameter of the decoding strategy; None for plain sampling."""
     chat_template_kwargs: dict[str, Any] | None = None
-    plan_instruction: str | None = None
+    prompting_instruction: str | None = None
     """What the trained method's plan adds to the user's message."""
     prefill: str | None = None
     """What the assistant's turn begins with, by the trained method's plan."""
@@ -64,12 +64,12 @@ def entry_of(benchmark: str, strategy: str | None) -> str:
 def refuse_changed(
     card: Mapping[str, Any], folder: Path, run: str, benchmark: str, told: Mapping[str, Any], strategy: str | None
 ) -> None:
-    """`SpecError` naming the setting in which the records behind `folder`'s card differ from `told`.
+    """`ConfigError` naming the setting in which the records behind `folder`'s card differ from `told`.
 
     `told` may be a part of all settings, the limit among them.
     """
     if card.get("name") not in (None, run):
-        raise SpecError(f"--out {folder} holds the run {card['name']!r}, not {run!r}; choose another --out")
+        raise ConfigError(f"--out {folder} holds the run {card['name']!r}, not {run!r}; choose another --out")
     entry = entry_of(benchmark, strategy)
     before = card.get("settings", {}).get(entry)
     if before is None:
@@ -79,7 +79,9 @@ def refuse_changed(
     changed = [key for key in now if key not in free and key in before and before[key] != now[key]]
     if changed:
         said = "; ".join(f"{key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed)
-        raise SpecError(f"--out {folder} holds records of {entry} under other settings ({said}); choose another --out")
+        raise ConfigError(
+            f"--out {folder} holds records of {entry} under other settings ({said}); choose another --out"
+        )
 
 
 def check_and_store(folder: Path, run: str, benchmark: str, settings: Settings, strategy: str | None = None) -> None:
@@ -100,7 +102,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise SpecError(f"{path} is no JSON ({error}); remove it to start the card anew") from error
+        raise ConfigError(f"{path} is no JSON ({error}); remove it to start the card anew") from error
 
 
 def _environment() -> dict[str, Any]:

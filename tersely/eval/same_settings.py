@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.eval.run_arrays import RunRecords
 from tersely.eval.run_card import entry_of
 
 OTHER = ("model", "samples", "budgets", "limit", "hash", "strategy", "engine")
 """Settings that may differ. A strategy is part of a run's name; the number of samples and problems changes no expectation."""
 
-WORDS = ("instruction", "system_prompt", "plan_instruction", "prefill")
+WORDS = ("instruction", "system_prompt", "prompting_instruction", "prefill")
 
 
 def settings_of(run: RunRecords, benchmark: str) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def unrecorded(run: RunRecords, base: RunRecords, benchmark: str) -> list[str]:
 
 
 def check_same(runs: list[RunRecords], base: RunRecords, anyway: bool) -> dict[tuple[str, str], list[str]]:
-    """(run, benchmark) -> differences from the base's settings. `SpecError` where there are some, unless `anyway`."""
+    """(run, benchmark) -> differences from the base's settings. `ConfigError` where there are some, unless `anyway`."""
     found = {
         (run.name, name): differences(base, run, name)
         for run in runs
@@ -83,7 +83,7 @@ def check_same(runs: list[RunRecords], base: RunRecords, anyway: bool) -> dict[t
     found = {key: said for key, said in found.items() if said}
     if found and not anyway:
         lines = [f"  {name}, {'; '.join(said)}" for (_, name), said in found.items()]
-        raise SpecError(
+        raise ConfigError(
             "the evaluations were sampled with different settings:\n"
             + "\n".join(lines)
             + "\nEvaluate both with the same settings, or pass --anyway: the page then lists the differences"

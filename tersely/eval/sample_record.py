@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tersely.eval.decoding.base import Decoded, Prompt
-from tersely.eval.first_answer import first_right_position
+from tersely.eval.first_answer import first_correct_position
 from tersely.eval.records import SCORES
 
 FINISH = {"eos": "stop"}
@@ -35,7 +35,7 @@ def sample_record(
         "answer": verdict.answer,
         "finish": FINISH.get(decoded.finish, decoded.finish),
     }
-    end = first_right_position(record, record["correct"])
+    end = first_correct_position(record, record["correct"])
     record["first_correct"] = None if end is None else lengths.tokens_until(decoded.token_ids, text, end)
     record["second"] = second_opinion(record)
     if decoded.budget is not None:
@@ -59,7 +59,7 @@ def second_opinion(record: Mapping[str, Any]) -> str | None:
         opinion = plain_grader(str(record["gold"]), str(record["answer"]))
     except (ValueError, OverflowError, RecursionError):
         return None
-    return None if opinion is None else "right" if opinion else "wrong"
+    return None if opinion is None else "correct" if opinion else "incorrect"
 
 
 class TokenLengths:

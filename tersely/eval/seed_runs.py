@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.paths import expanded
 from tersely.eval.run_arrays import ARRAYS, BenchmarkRecords, RunRecords
 from tersely.eval.same_settings import OTHER, differences
@@ -94,11 +94,11 @@ def _seed(run: RunRecords) -> Any:
 
 
 def pooled(runs: Sequence[RunRecords], name: str | None = None) -> RunRecords:
-    """One run of the samples of all of them, which remembers the seed of each. `SpecError`: sampled with other settings."""
+    """One run of the samples of all of them, which remembers the seed of each. `ConfigError`: sampled with other settings."""
     for run in runs[1:]:
         for benchmark in run.benchmarks:
             if said := differences(runs[0], run, benchmark, but=("seed",)):
-                raise SpecError(f"{runs[0].name} and {run.name} cannot be seeds of one run: {'; '.join(said)}")
+                raise ConfigError(f"{runs[0].name} and {run.name} cannot be seeds of one run: {'; '.join(said)}")
     shown = f"{name or _shared_name(runs)} ({len(runs)} seeds)"
     benchmarks = {
         benchmark: _side_by_side([run.benchmarks[benchmark] for run in runs])
@@ -106,7 +106,7 @@ def pooled(runs: Sequence[RunRecords], name: str | None = None) -> RunRecords:
         if all(benchmark in run.benchmarks for run in runs)
     }
     if not benchmarks:
-        raise SpecError(f"{', '.join(run.name for run in runs)} share no benchmark, so they are not seeds of one run")
+        raise ConfigError(f"{', '.join(run.name for run in runs)} share no benchmark, so they are not seeds of one run")
     notes = [f"{len(runs)} seeds as one run: {', '.join(_place(run) for run in runs)}"]
     left = sorted({b for run in runs for b in run.benchmarks} - set(benchmarks))
     notes += [f"left out, as not every seed has it: {', '.join(left)}"] if left else []

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.paths import expanded
 from tersely.engines.chat import Prompting, read_prompting
 
-PLAN_STRATEGIES = ("plan", "budget_prompt")
-"""Decoding strategies that state an instruction of their own in place of the trained plan's."""
+PROMPTING_STRATEGIES = ("prompting", "budget_prompt")
+"""Decoding strategies that state an instruction of their own in place of the trained prompting's."""
 
 
 def saved_prompting(*places: str | None) -> tuple[Prompting, str | None]:
@@ -34,7 +34,7 @@ def chosen_prompting(
     else:
         found, where = saved_prompting(source)
         if where is None:
-            raise SpecError(
+            raise ConfigError(
                 f"--prompting: got {source}; expected a trained model's folder with a prompting.json, or `none`"
             )
     if chat_template_kwargs is not None:
@@ -64,5 +64,5 @@ def prompt_line(prompting: Prompting, where: str | None, given: Mapping[str, Any
 
 
 def for_strategy(prompting: Prompting, strategy: str) -> Prompting:
-    """Without the plan's part where a decoding strategy states its own."""
-    return prompting.without_plan() if strategy in PLAN_STRATEGIES else prompting
+    """Without the prompting component's part where a decoding strategy states its own."""
+    return prompting.without_prompting() if strategy in PROMPTING_STRATEGIES else prompting

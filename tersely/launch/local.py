@@ -22,7 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 
-from tersely.core.errors import SpecError, nearest
+from tersely.core.errors import ConfigError, nearest
 from tersely.launch import sweep
 from tersely.launch.ranks import Devices, devices_of
 from tersely.rl.update.batch_size import PLANNED_WORLD_SIZE
@@ -139,7 +139,7 @@ def accelerate_file(name: str) -> Path:
         return folder / f"{name}.yaml"
     if Path(name).is_file():
         return Path(name)
-    raise SpecError(f"--accelerate-config {name!r} is no file and no shipped one; {nearest(name, shipped)}")
+    raise ConfigError(f"--accelerate-config {name!r} is no file and no shipped one; {nearest(name, shipped)}")
 
 
 class Launch:
@@ -297,7 +297,7 @@ def next_log(run_dir: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SpecError(
+        raise ConfigError(
             f"run_dir {run_dir} cannot be written ({error.strerror}); choose another with --run_dir"
         ) from None
     numbers = [int(found[1]) for path in folder.iterdir() if (found := re.fullmatch(r"attempt-(\d+)\.log", path.name))]

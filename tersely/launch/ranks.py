@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tersely.core.errors import SpecError, check_fields
-from tersely.rl.update.batch_size import BatchPlan
+from tersely.core.errors import ConfigError, check_fields
+from tersely.rl.update.batch_size import BatchLayout
 
 DEFAULTS = {"prompts_per_step": 8, "group_size": 8, "micro_batch": 8, "updates_per_batch": 1}
 
@@ -16,13 +16,13 @@ def check_batch(recipe: Mapping[str, Any], ranks: int) -> None:
     """Raise where the batch of the recipe, or of one of its stages, does not divide over the ranks."""
     for values in _stages(recipe):
         stated = {key: values[key] if values.get(key) is not None else usual for key, usual in DEFAULTS.items()}
-        BatchPlan(**check_fields(BatchPlan, {**stated, "ranks": ranks}, "recipe"))
+        BatchLayout(**check_fields(BatchLayout, {**stated, "ranks": ranks}, "recipe"))
 
 
 def divides(recipe: Mapping[str, Any], ranks: int) -> bool:
     try:
         check_batch(recipe, ranks)
-    except SpecError:
+    except ConfigError:
         return False
     return True
 
@@ -71,7 +71,7 @@ def devices_of(
     """
     for option, value in (("--processes", processes), ("--rollout-servers", servers)):
         if value is not None and value < 1:
-            raise SpecError(f"{option} is {value}; it must be at least 1")
+            raise ConfigError(f"{option} is {value}; it must be at least 1")
     gpus = len(names)
     if not serve or not gpus:
         most, serving = gpus, (servers or 1) if serve else 0
@@ -81,11 +81,11 @@ def devices_of(
         serving = servers if servers is not None else max(1, gpus - (processes or 0))
         most = gpus - serving
     if serve and gpus and most < 1:
-        raise SpecError(
+        raise ConfigError(
             f"{serving} servers take all {gpus} GPUs; --rollout-servers of at most {gpus - 1}, or engine: vllm"
         )
     if processes is not None and gpus and processes > most:
-        raise SpecError(
+        raise ConfigError(
             f"--processes: got {processes}; expected at most {most}, one per GPU that is visible and not a server's"
         )
     ranks = processes or largest_count(recipe, max(1, most)) or max(1, most)

@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError, nearest
+from tersely.core.errors import ConfigError, nearest
 from tersely.launch import sweep
 from tersely.launch.slurm_checks import (
     base_model,
@@ -92,15 +92,17 @@ def render(
 
 def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
     if not TIME.fullmatch(options.time):
-        raise SpecError(f"--time is {options.time!r}; sbatch takes minutes, H:MM:SS or D-HH:MM:SS")
+        raise ConfigError(f"--time is {options.time!r}; sbatch takes minutes, H:MM:SS or D-HH:MM:SS")
     served = recipe.get("engine") == "vllm_server"
     if options.rollout_nodes and (not served or recipe.get("servers")):
-        raise SpecError(
+        raise ConfigError(
             f"--rollout-nodes is {options.rollout_nodes}; it must be 0 unless the recipe has engine: vllm_server and names "
             "no servers"
         )
     if served and not recipe.get("servers") and not options.rollout_nodes:
-        raise SpecError("engine is 'vllm_server' and nobody serves: --rollout-nodes 1, or servers: [...] in the recipe")
+        raise ConfigError(
+            "engine is 'vllm_server' and nobody serves: --rollout-nodes 1, or servers: [...] in the recipe"
+        )
 
 
 def directives(recipe, options, name: str, tasks: int, nodes: int, *, training: bool) -> list[tuple[str, str | None]]:
@@ -129,7 +131,7 @@ def directives(recipe, options, name: str, tasks: int, nodes: int, *, training: 
     more = sbatch_options(options, training=training)
     replaced = {key for key, _ in more}
     if fixed := replaced & FIXED:
-        raise SpecError(
+        raise ConfigError(
             f"--sbatch: {', '.join(f'--{key}' for key in sorted(fixed))} is set by tersely launch slurm itself"
         )
     if replaced & GPU_OPTIONS:
@@ -148,7 +150,7 @@ def environment(options: argparse.Namespace) -> list[str]:
     for pair in options.env:
         name, found, value = pair.partition("=")
         if not found or not re.fullmatch(r"[A-Za-z_]\w*", name):
-            raise SpecError(f"--env is {pair!r}; it looks like NAME=value")
+            raise ConfigError(f"--env is {pair!r}; it looks like NAME=value")
         lines.append(f"export {name}={quoted(value)}")
     return lines
 
@@ -166,7 +168,7 @@ def accelerate_file(options: argparse.Namespace) -> str:
     if chosen in ACCELERATE:
         return (files("tersely.configs") / "accelerate" / f"{chosen}.yaml").read_text()
     if not Path(chosen).is_file():
-        raise SpecError(f"--accelerate is {chosen!r}, no file; {nearest(chosen, ACCELERATE)}")
+        raise ConfigError(f"--accelerate is {chosen!r}, no file; {nearest(chosen, ACCELERATE)}")
     return own_accelerate_file(Path(chosen), options.nodes)
 
 
@@ -178,7 +180,7 @@ def quoted(value: Any) -> str:
     """One word of a shell. A line break or a NUL is refused: scripts are read by eyes too."""
     text = str(value)
     if re.search(r"[\x00\n\r]", text):
-        raise SpecError(f"{text!r} holds a line break or a NUL; it cannot stand in a job script")
+        raise ConfigError(f"{text!r} holds a line break or a NUL; it cannot stand in a job script")
     return shlex.quote(text)
 
 
@@ -186,7 +188,7 @@ def sbatch_word(name: str, value: Any) -> str:
     """One word of an #SBATCH line. sbatch splits at an escaped blank all the same, but not inside double quotes."""
     text = str(value)
     if re.search(r"[\x00-\x1f]", text):
-        raise SpecError(f"--{name} is {text!r}; it must not hold line breaks or other control characters")
+        raise ConfigError(f"--{name} is {text!r}; it must not hold line breaks or other control characters")
     if re.fullmatch(r"[\w@%+=:,./-]+", text):
         return text
     return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
@@ -199,9 +201,9 @@ def submit(script: Path, *options: str) -> str:
             ["sbatch", "--parsable", *options, str(script)], capture_output=True, text=True, timeout=60
         )
     except FileNotFoundError:
-        raise SpecError("sbatch was not found: run this on a login node of the cluster, or add --dry-run") from None
+        raise ConfigError("sbatch was not found: run this on a login node of the cluster, or add --dry-run") from None
     except subprocess.TimeoutExpired:
-        raise SpecError("sbatch did not answer within 60 s; is slurmctld up? (`scontrol ping`)") from None
+        raise ConfigError("sbatch did not answer within 60 s; is slurmctld up? (`scontrol ping`)") from None
     if done.returncode:
-        raise SpecError(f"sbatch refused {script}: {done.stderr.strip()}")
+        raise ConfigError(f"sbatch refused {script}: {done.stderr.strip()}")
     return done.stdout.strip().split(";")[0]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.paths import expanded
 
 GPU_COUNT = re.compile(r"(?<![\w:])(gpu(?::[^:,()\d][^:,()]*)?)(?::(\d+))?(?=[,(]|$)")
@@ -49,7 +49,7 @@ def no_secrets(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
     held += [name for word in words if "=" in word and ENV_NAME.search(name := word.rpartition("=")[0])]
     held += secrets_of(recipe)
     if held:
-        raise SpecError(
+        raise ConfigError(
             f"{', '.join(held)} would be written into the job's files; export it instead, sbatch hands your environment on"
         )
 
@@ -62,7 +62,7 @@ def no_secret_values(scripts: Mapping[str, str]) -> None:
         if len(value) >= SHORTEST and ENV_NAME.search(name):
             for file, text in scripts.items():
                 if value in text:
-                    raise SpecError(
+                    raise ConfigError(
                         f"{name}: its value would be written into {file}. Leave it out; sbatch passes it on"
                     )
 
@@ -73,7 +73,7 @@ def sbatch_options(options: argparse.Namespace, *, training: bool) -> list[tuple
     for name, value in found:
         for match in GPU_COUNT.finditer(value or "") if name == "gres" else ():
             if (count := int(match[2] or 1)) != options.gpus_per_node:
-                raise SpecError(
+                raise ConfigError(
                     f"--sbatch --gres={value}: got {count} GPUs per node; expected {options.gpus_per_node}, as --gpus-per-node"
                 )
     if training:
@@ -85,7 +85,7 @@ def _sbatch_option(text: str) -> tuple[str, str | None]:
     """(name, value) of one option as sbatch takes it: `--gres=gpu:a100:4`, `--exclusive`."""
     match = re.fullmatch(r"--([a-z][a-z0-9-]*)(?:[= ](.*))?", text.strip(), re.DOTALL)
     if not match:
-        raise SpecError(f"--sbatch: got {text!r}; expected one long option of sbatch, such as --gres=gpu:a100:4")
+        raise ConfigError(f"--sbatch: got {text!r}; expected one long option of sbatch, such as --gres=gpu:a100:4")
     return match[1], match[2]
 
 
@@ -101,7 +101,7 @@ def own_accelerate_file(path: Path, nodes: int) -> str:
     inner = [pair for value in values.values() if isinstance(value, Mapping) for pair in value.items()]
     held = [str(key) for key, value in [*values.items(), *inner] if value is not None and ENV_NAME.search(str(key))]
     if held:
-        raise SpecError(
+        raise ConfigError(
             f"{path}: {', '.join(held)} would be written into the job's files; remove it and export it instead"
         )
     if nodes < 2 or str(values.get("distributed_type")).rpartition(".")[2] != "DEEPSPEED":
@@ -109,7 +109,7 @@ def own_accelerate_file(path: Path, nodes: int) -> str:
     deepspeed = values.get("deepspeed_config") or {}
     stated = deepspeed.get("deepspeed_multinode_launcher")
     if stated not in (None, "standard"):
-        raise SpecError(
+        raise ConfigError(
             f"{path}: deepspeed_config.deepspeed_multinode_launcher is {stated!r}; it must be standard under SLURM, where "
             "srun starts a launcher on every node"
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 from tersely.configs.load import SLOT_KEYS, with_overrides
 from tersely.configs.overrides import is_text, parse_value, split_values, unquoted
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 NOT_SWEPT = ("run_dir", "run_name", "output_dir", "env")
 LONGEST_NAME = 80
@@ -70,7 +70,7 @@ def split_axes(words: Sequence[str]) -> tuple[list[str], list[Axis]]:
 def require_single_values(words: Sequence[str]) -> None:
     """Raise for a list of values, which a launcher takes apart."""
     for axis in split_axes(words)[1]:
-        raise SpecError(
+        raise ConfigError(
             f"--{axis.key}: got {len(axis.texts)} values ({', '.join(axis.texts)}), and tersely train is one run. Use "
             "tersely launch local or slurm, which make a run of each"
         )
@@ -81,7 +81,7 @@ def _list(key: str, text: str) -> list[str]:
         return []
     try:
         parts = split_values(text)
-    except SpecError:
+    except ConfigError:
         return []  # a value of its own; YAML says what is wrong with it
     by_name = key in SLOT_KEYS or key == "method" or "." in key
     plain = [part for part in parts if part[:1] not in ("{", "[")]
@@ -102,29 +102,29 @@ def _is_number(text: str) -> bool:
 
 
 def axes_of(options: argparse.Namespace, found: Sequence[Axis] = ()) -> list[Axis]:
-    """Those of `--seeds`, `--sweep` and of single keys. `SpecError` for one that is not a list, or stands twice."""
+    """Those of `--seeds`, `--sweep` and of single keys. `ConfigError` for one that is not a list, or stands twice."""
     axes = []
     if options.seeds:
         seeds = split_values(options.seeds)
         if not all(re.fullmatch(r"\d+", seed) for seed in seeds):
-            raise SpecError(f"--seeds is {options.seeds!r}; it must be whole numbers such as 1,2,3")
+            raise ConfigError(f"--seeds is {options.seeds!r}; it must be whole numbers such as 1,2,3")
         axes.append(Axis("seed", tuple(str(int(seed)) for seed in seeds)))
     for sweep in options.sweep:
         key, found_value, values = sweep.partition("=")
         texts = split_values(values)
         if not found_value or not all(texts):
-            raise SpecError(f"--sweep is {sweep!r}; it looks like learning_rate=1e-6,2e-6")
+            raise ConfigError(f"--sweep is {sweep!r}; it looks like learning_rate=1e-6,2e-6")
         axes.append(Axis(key.strip(), tuple(texts)))
     axes += found
     keys = [axis.key for axis in axes]
     for key in keys:
         if keys.count(key) > 1:
-            raise SpecError(
+            raise ConfigError(
                 f"{key} is swept twice, by {' and '.join(_said(axis) for axis in axes if axis.key == key)}; a run has one "
                 f"{key}. Give all values once"
             )
         if key in NOT_SWEPT:
-            raise SpecError(f"{key} cannot be swept: every run of a sweep gets its own folder below run_dir")
+            raise ConfigError(f"{key} cannot be swept: every run of a sweep gets its own folder below run_dir")
     return axes
 
 
@@ -143,7 +143,7 @@ def variants(
         return [Variant("", (), dict(recipe))]
     for axis in axes:
         if axis.key in stated:
-            raise SpecError(f"{axis.key} is given as --{axis.key} and swept by {_said(axis)}; give it once")
+            raise ConfigError(f"{axis.key} is given as --{axis.key} and swept by {_said(axis)}; give it once")
     run_dir = Path(str(recipe.get("run_dir") or "runs/run"))
     found: list[Variant] = []
     seen: dict[str, tuple[str, ...]] = {}
@@ -154,7 +154,7 @@ def variants(
         values = {key: parse_value(key, text) for key, text in pairs}
         same = repr([(key, _plain(value)) for key, value in values.items()])
         if same in seen:
-            raise SpecError(f"the sweep has the same run twice: {_pairs(axes, seen[same])} and {_pairs(axes, texts)}")
+            raise ConfigError(f"the sweep has the same run twice: {_pairs(axes, seen[same])} and {_pairs(axes, texts)}")
         seen[same] = texts
         name = "-".join(_label(key, text, values[key]) for key, text in pairs)
         if name in [variant.name for variant in found]:
@@ -166,7 +166,7 @@ def variants(
         _require_effect(task, [axis.key for axis in axes])
         whole = repr(_plain({key: value for key, value in task.items() if key not in ("method", *NOT_SWEPT)}))
         if whole in resolved:
-            raise SpecError(
+            raise ConfigError(
                 f"{_pairs(axes, resolved[whole])} and {_pairs(axes, texts)} resolve to the same recipe, so both runs would be "
                 "the same training; leave one out, or the options that replace what differs"
             )
@@ -211,7 +211,7 @@ def _require_effect(recipe: Mapping[str, Any], keys: Sequence[str]) -> None:
     for key in (key.partition(".")[0] for key in keys):
         own = [str(s.get("name")) for s in stages if key in s or key in (s.get("settings") or {})]
         if own and key not in ("stages", "method") and (key == "seed" or len(own) == len(stages)):
-            raise SpecError(
+            raise ConfigError(
                 f"{key} is swept, and stage {', '.join(own)} states {key} itself, so the swept value has no effect there; "
                 f"take {key} out of the stage"
             )

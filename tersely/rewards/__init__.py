@@ -15,7 +15,7 @@ _EXPORTS = {
     "Verifier": "tersely.rewards.verify",
     "verify": "tersely.rewards.verify",  # the package, which can be called
     "for_trl": "tersely.rl.for_trl",
-    "with_plan": "tersely.rl.for_trl",
+    "with_prompting": "tersely.rl.for_trl",
 }
 
 

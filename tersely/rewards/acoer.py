@@ -12,7 +12,7 @@ Symbols: L, B, ema sampled tokens; k `curvature`, a (no unit; `alpha` at the sta
 Against GRPO: right answers are paid for being below a moving budget.
 Degenerate: no group statistic: all right, one right, K = 1, equal lengths, all truncated: the same formula. All wrong:
     the format levels. A right malformed row scores as right. No right row in a batch: ema stays. Undecided -> nan.
-Traps: the budget follows the policy's own lengths down to `min_target`. `a` grows without bound while accuracy holds;
+Pitfalls: the budget follows the policy's own lengths down to `min_target`. `a` grows without bound while accuracy holds;
     outcome order holds while a |bonus_floor| <= 1 - format_reward.
 """
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, either, formed_rows, lengths, right_rows
+from tersely.core.group_stats import as_reward, correct_rows, either, formed_rows, lengths
 from tersely.core.types import Rollouts
 
 
@@ -72,7 +72,7 @@ class Acoer:
         bonus = argument.clamp(min=1e-300).log() / math.log1p(self.curvature)
         paid = 1 + self.current * torch.where(argument > 0, bonus, self.bonus_floor).clamp(min=self.bonus_floor)
         formed = either(formed_rows(rollouts), self.format_reward, self.malformed_reward)
-        return as_reward(torch.where(right_rows(rollouts), paid, formed), rollouts)
+        return as_reward(torch.where(correct_rows(rollouts), paid, formed), rollouts)
 
     def update(self, rollouts: Rollouts) -> None:
         right, decided = rollouts.correct == 1, rollouts.decided

@@ -1,12 +1,12 @@
 """AdaptThink: right counts, and not thinking is worth a little.
 
-Paper: arXiv 2505.13417, from the released code. Goes with the plan and the advantage `reference_baseline`.
+Paper: arXiv 2505.13417, from the released code. Goes with the prompting and the advantage `reference_baseline`.
     r = c + delta 1[mode = no_think]
 Symbols: c verdict; delta (no unit), what a skipped thought is worth against the reference's accuracy.
 Against GRPO: a constant for one mode; the baseline is a reference accuracy per prompt, not the group.
 Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
     Undecided -> nan.
-Traps: with a group baseline delta pays not thinking even where it fails; pair it with `reference_baseline`.
+Pitfalls: with a group baseline delta pays not thinking even where it fails; pair it with `reference_baseline`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, right_rows, rows_in_mode
+from tersely.core.group_stats import as_reward, correct_rows, rows_in_mode
 from tersely.core.types import Rollouts
 
 
@@ -32,4 +32,4 @@ class AdaptThink:
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         skipped = rows_in_mode(rollouts, "no_think", "adaptthink")
-        return as_reward(right_rows(rollouts).double() + self.delta * skipped.double(), rollouts)
+        return as_reward(correct_rows(rollouts).double() + self.delta * skipped.double(), rollouts)

@@ -8,7 +8,7 @@ Symbols: c verdict; L sampled tokens; lambda reward a token, `penalty` at the st
 Against GRPO: a length penalty on right and wrong alike, tightened while accuracy is above the target.
 Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths, all truncated: the same formula.
     No decided row in the batch: lambda stays. Undecided -> nan.
-Traps: 4,000 tokens cost 4 at 1e-3, far more than being right is worth: it needs a z-score, under which only ratios act.
+Pitfalls: 4,000 tokens cost 4 at 1e-3, far more than being right is worth: it needs a z-score, under which only ratios act.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, lengths, right_rows
+from tersely.core.group_stats import as_reward, correct_rows, lengths
 from tersely.core.types import Rollouts
 
 
@@ -41,7 +41,7 @@ class ADLP:
         self.current = self.penalty
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        return as_reward(right_rows(rollouts).double() - self.current * lengths(rollouts), rollouts)
+        return as_reward(correct_rows(rollouts).double() - self.current * lengths(rollouts), rollouts)
 
     def update(self, rollouts: Rollouts) -> None:
         decided = rollouts.decided

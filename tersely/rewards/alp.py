@@ -9,7 +9,7 @@ Symbols: c_i verdict; L_i sampled tokens; p solve rate of the group's K decided 
 Against GRPO: one length term in the reward, stronger on prompts that the policy solves, for right and wrong alike.
 Degenerate: all right -> 1 - beta L/N. All wrong -> -(beta/K) L/N, still a push to shorter. One right: p = 1/K = floor.
     K = 1: floor 1, a wrong lone rollout pays in full. All truncated: the same formula. Undecided -> nan.
-Traps: a z-score in an all-right or all-wrong group cancels beta and the difficulty weight; use `group_mean` (the
+Pitfalls: a z-score in an all-right or all-wrong group cancels beta and the difficulty weight; use `group_mean` (the
     shipped preset, beta 0.2 with max_length) or drop such groups. beta 1e-7 with normalizer 1 needs the z-score.
 """
 
@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.core.group_stats import as_reward, decided_rows, grouped, lengths, max_of, solve_rate
 from tersely.core.types import Rollouts
 
@@ -40,7 +40,7 @@ class ALP:
         require_range("alp.solve_rate_floor", self.solve_rate_floor, at_least=0, at_most=1)
         if isinstance(self.normalizer, str):
             if self.normalizer not in ("max_length", "group_max"):
-                raise SpecError(
+                raise ConfigError(
                     f"alp.normalizer is {self.normalizer!r}; it must be a number of tokens above 0, "
                     "'max_length' or 'group_max'"
                 )

@@ -15,7 +15,7 @@ Symbols: N, target, delta windows; entropy, threshold nats; p solve rate; var po
 Against GRPO: an additive term; easy prompts should hesitate less, hard ones may hesitate more. Sum it with `correctness`.
 Degenerate: all right or K = 1: easy or hard by p. Rows too short: N = 0. No row with a window: all N 0. Zero entropy:
     threshold 0, every window counts. Group without decided row, undecided -> nan.
-Traps: `paper` without `targets` is always 0, as printed. sat(0) = 0.5 pays every wrong answer at least 0.3 to 0.6 alpha.
+Pitfalls: `paper` without `targets` is always 0, as printed. sat(0) = 0.5 pays every wrong answer at least 0.3 to 0.6 alpha.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError, require_choice, require_range
-from tersely.core.group_stats import as_reward, decided_rows, reaches, right_rows, solve_rate
+from tersely.core.errors import ConfigError, require_choice, require_range
+from tersely.core.group_stats import as_reward, correct_rows, decided_rows, reaches, solve_rate
 from tersely.core.present_tokens import prefilled
 from tersely.core.types import Rollouts
 from tersely.core.windows import window_means
@@ -67,7 +67,7 @@ class ARESEntropy:
             if values is None:
                 continue
             if len(values) != 3:
-                raise SpecError(f"ares_entropy.{name} is {list(values)}; it must have 3 numbers: easy, medium, hard")
+                raise ConfigError(f"ares_entropy.{name} is {list(values)}; it must have 3 numbers: easy, medium, hard")
             for value in values:
                 if name in ("huber", "temperature"):
                     require_range(f"ares_entropy.{name}", value, above=0)
@@ -79,7 +79,7 @@ class ARESEntropy:
         return ("entropy",) if self.trigger_ids is None else ("entropy", "token_ids")
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        decided, right = decided_rows(rollouts), right_rows(rollouts)
+        decided, right = decided_rows(rollouts), correct_rows(rollouts)
         count = self.counts(rollouts).view_as(decided).double()
         bucket = self._buckets(rollouts).expand_as(decided)
         score = self._released if self.form == "released" else self._paper

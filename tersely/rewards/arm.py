@@ -7,7 +7,7 @@ Symbols: c_i verdict; K decided rows of the group; F_i those whose mode equals r
 Against GRPO: a right row is scaled by the rarity of its format in the group, so that no format dies out early.
 Degenerate: all wrong -> 0. All one mode -> c. One right -> between 1 and K. K = 1 -> c. Not well formed -> 0, but it
     counts in F. All truncated: by c. Any mode string is a bucket of its own. Undecided -> nan, and counts nowhere.
-Traps: in an all-right group the z-scored advantage is rarity alone. t needs the planned number of steps. The format
+Pitfalls: in an all-right group the z-scored advantage is rarity alone. t needs the planned number of steps. The format
     tags must survive decoding.
 """
 
@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tersely.core.group_stats import as_reward, decided_rows, formed_rows, right_rows, rows_of_same_mode
+from tersely.core.group_stats import as_reward, correct_rows, decided_rows, formed_rows, rows_of_same_mode
 from tersely.core.types import Rollouts
 
 
@@ -32,5 +32,5 @@ class ARM:
         count = decided_rows(rollouts).sum(1, keepdim=True)
         alike = rows_of_same_mode(rollouts, "arm").clamp(min=1)
         fade = (1 + math.cos(math.pi * rollouts.progress)) / 2
-        paid = right_rows(rollouts) & formed_rows(rollouts)
+        paid = correct_rows(rollouts) & formed_rows(rollouts)
         return as_reward(torch.where(paid, 1 + (count / alike - 1) * fade, 0.0), rollouts)

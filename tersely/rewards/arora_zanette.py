@@ -7,7 +7,7 @@ Symbols: c verdict, 0 for truncated rows with `truncated_is_wrong`, before C is 
 Against GRPO: a discount on right answers by their standing among the right ones; wrong ones stay at 0.
 Degenerate: none right -> 0. One right, K = 1 or equal lengths -> 1 - alpha / 2. All truncated -> 0 with
     `truncated_is_wrong`, else by c. Undecided -> nan.
-Traps: meant for `rloo`; the authors warn of z-scores, which blow the discount up in all-right groups.
+Pitfalls: meant for `rloo`; the authors warn of z-scores, which blow the discount up in all-right groups.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, lengths, right_rows, truncated_rows, zscore_within
+from tersely.core.group_stats import as_reward, correct_rows, lengths, truncated_rows, zscore_within
 from tersely.core.types import Rollouts
 
 
@@ -36,7 +36,7 @@ class AroraZanette:
         require_range("arora_zanette.epsilon", self.epsilon, at_least=0)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        right = right_rows(rollouts)
+        right = correct_rows(rollouts)
         if self.truncated_is_wrong:
             right = right & ~truncated_rows(rollouts)
         return as_reward(discounted(lengths(rollouts), right, self.alpha, self.epsilon), rollouts)

@@ -13,7 +13,7 @@ Symbols: L sampled tokens; z, gamma shares; balance, alpha, beta (no unit); samp
 Against GRPO: the reward depends on the mode, in stage 1 on how often the whole batch uses it.
 Degenerate: a class of fewer than two rows or equally long has no length term (so does K = 1). All one mode: its d is 1,
     so that all-think pays 0 / -1. All truncated: by c. z counts malformed rows by their mode. Undecided -> nan.
-Traps: z of one rank is another method. Stage 3 pays wrong and long. Malformed (0) beats a wrong no_think (-1).
+Pitfalls: z of one rank is another method. Stage 3 pays wrong and long. Malformed (0) beats a wrong no_think (-1).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.core.group_stats import (
     as_reward,
+    correct_rows,
     decided_rows,
     either,
     formed_rows,
+    incorrect_rows,
     lengths,
-    right_rows,
     rows_in_mode,
-    wrong_rows,
     zscore_within,
 )
 from tersely.core.types import Rollouts
@@ -52,7 +52,7 @@ class AutoThink:
 
     def __post_init__(self):
         if self.stage not in (1, 2, 3):
-            raise SpecError(f"autothink.stage is {self.stage}; it must be 1, 2 or 3")
+            raise ConfigError(f"autothink.stage is {self.stage}; it must be 1, 2 or 3")
         require_range("autothink.gamma", self.gamma, at_least=0, at_most=1)
         require_range("autothink.balance", self.balance, at_least=0)
         require_range("autothink.alpha", self.alpha, at_least=0)
@@ -65,7 +65,7 @@ class AutoThink:
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         think = self._think(rollouts)
-        right = right_rows(rollouts)
+        right = correct_rows(rollouts)
         base = _levels(right, think, (1.0, 0.0), (2.0, -1.0))
         value = base
         if self.stage == 1:
@@ -82,7 +82,7 @@ class AutoThink:
         """(P, K) stage 3's term, from lengths standardised among the well-formed rows of the same verdict."""
         length, formed = lengths(rollouts), formed_rows(rollouts)
         y_right = zscore_within(length, right & formed, sample=True)
-        y_wrong = zscore_within(length, wrong_rows(rollouts) & formed, sample=True)
+        y_wrong = zscore_within(length, incorrect_rows(rollouts) & formed, sample=True)
         return torch.where(right, (-self.alpha * y_right).exp() - 1, 1 - (-self.beta * y_wrong).exp())
 
     @staticmethod

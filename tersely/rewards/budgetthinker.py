@@ -1,6 +1,6 @@
 """BudgetThinker, the reward: right, in form, and close to the announced budget from below.
 
-Paper: arXiv 2508.17196, and its released code. The control texts inserted while decoding belong to the plan.
+Paper: arXiv 2508.17196, and its released code. The control texts inserted while decoding belong to the prompting.
     r = accuracy_weight c + format_weight w + length_weight max(1 - g ((b - L) / b)^2, 0)
     g = 1 if L <= b, else over_budget_steepness
     `form: released`: the length part is 1 for a right row with L <= b
@@ -8,7 +8,7 @@ Symbols: c verdict; w well formed, 1 or 0; L sampled tokens; b the row's budget,
 Against GRPO: an absolute length part around a budget that the prompt announces.
 Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
     Budget nan (or not above 0) -> no length part. Undecided -> nan.
-Traps: wrong answers get the length part too; outcome order holds while accuracy_weight >= length_weight.
+Pitfalls: wrong answers get the length part too; outcome order holds while accuracy_weight >= length_weight.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_choice, require_range
-from tersely.core.group_stats import as_reward, budgets, either, formed_rows, lengths, right_rows
+from tersely.core.group_stats import as_reward, budgets, correct_rows, either, formed_rows, lengths
 from tersely.core.types import Rollouts
 
 
@@ -40,7 +40,7 @@ class BudgetThinker:
         require_choice("budgetthinker.form", self.form, ("paper", "released"))
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        right, length, budget = right_rows(rollouts), lengths(rollouts), budgets(rollouts, "budgetthinker")
+        right, length, budget = correct_rows(rollouts), lengths(rollouts), budgets(rollouts, "budgetthinker")
         within = length <= budget
         steepness = either(within, 1.0, self.over_budget_steepness)
         closeness = (1 - steepness * ((budget - length) / budget).square()).clamp(min=0)

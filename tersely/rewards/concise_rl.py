@@ -7,7 +7,7 @@ Symbols: rewards (no unit).
 Against GRPO: no length term at all; that short answers follow is the paper's argument about PPO with lambda < 1.
 Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
     Undecided -> nan.
-Traps: without a critic and with groups, nothing here shortens by itself.
+Pitfalls: without a critic and with groups, nothing here shortens by itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, either, formed_rows, right_rows
+from tersely.core.group_stats import as_reward, correct_rows, either, formed_rows
 from tersely.core.types import Rollouts
 
 
@@ -38,5 +38,5 @@ class ConciseRL:
         require_range("concise_rl.malformed_reward", self.malformed_reward)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        value = either(right_rows(rollouts), self.correct_reward, self.wrong_reward)
+        value = either(correct_rows(rollouts), self.correct_reward, self.wrong_reward)
         return as_reward(torch.where(formed_rows(rollouts), value, self.malformed_reward), rollouts)

@@ -5,7 +5,7 @@ Paper: arXiv 2402.03300 (DeepSeekMath, GRPO's outcome reward); `right`, `wrong` 
 Symbols: c_i verdict; r_i reward (no unit).
 Against GRPO: this is GRPO's reward.
 Degenerate: undecided -> nan. Nothing else to go wrong: no group statistic is involved, K = 1 is fine.
-Traps: it says nothing of length, and still shortens where long answers are cut at the cap and so fail.
+Pitfalls: it says nothing of length, and still shortens where long answers are cut at the cap and so fail.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Symbols: L sampled tokens; short, long the values at L = 0 and L = L_max (no uni
 Against GRPO: absolute shaping of both verdicts by length. It stabilises length and is no compressor.
 Degenerate: no group statistic: all right, all wrong, one right, K = 1 and equal lengths need no rule. All truncated ->
     exceed. Undecided -> nan.
-Traps: wrong answers are paid to grow; pair it with a repetition penalty. `exceed` (-10) hits right answers too.
+Pitfalls: wrong answers are paid to grow; pair it with a repetition penalty. `exceed` (-10) hits right answers too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, cap, either, lengths, right_rows
+from tersely.core.group_stats import as_reward, cap, correct_rows, either, lengths
 from tersely.core.types import Rollouts
 
 
@@ -45,7 +45,7 @@ class Cosine:
         require_range("cosine.max_length", self.max_length, above=0)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        length, right, longest = lengths(rollouts), right_rows(rollouts), cap(self.max_length, rollouts)
+        length, right, longest = lengths(rollouts), correct_rows(rollouts), cap(self.max_length, rollouts)
         short = either(right, self.correct_short, self.wrong_short)
         long = either(right, self.correct_long, self.wrong_long)
         value = long + (short - long) * (1 + torch.cos(math.pi * length / longest)) / 2

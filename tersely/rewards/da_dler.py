@@ -8,7 +8,7 @@ Symbols: c verdict; L sampled tokens; limits tokens; the mean is over the decide
 Against GRPO: an answer past its limit is worth nothing; the limit depends on the group's solve rate within the hard limit.
 Degenerate: all right and short -> easy limit. All wrong, all truncated -> 0. One right: easy limit only if
     1/K >= threshold. K = 1: its own verdict decides. Equal lengths: nothing special. Undecided -> nan.
-Traps: a group near the threshold changes its limit from visit to visit. Drop groups by the truncated verdict
+Pitfalls: a group near the threshold changes its limit from visit to visit. Drop groups by the truncated verdict
     (`mixed_groups {truncated_is_wrong: true}`).
 """
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, decided_rows, lengths, reaches, right_rows, share_of, truncated_rows
+from tersely.core.group_stats import as_reward, correct_rows, decided_rows, lengths, reaches, share_of, truncated_rows
 from tersely.core.types import Rollouts
 
 
@@ -40,7 +40,7 @@ class DADLER:
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         length = lengths(rollouts)
-        finished = right_rows(rollouts) & ~truncated_rows(rollouts)
+        finished = correct_rows(rollouts) & ~truncated_rows(rollouts)
         rate = share_of(finished & (length <= self.hard_limit), decided_rows(rollouts))
         limit = torch.where(reaches(rate, self.accuracy_threshold), self.easy_limit, self.hard_limit)
         return as_reward((finished & (length <= limit)).double(), rollouts)

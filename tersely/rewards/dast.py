@@ -8,8 +8,8 @@ Symbols: p solve rate; mean_C mean length of the right rows, tokens; L_max the c
 Against GRPO: right answers below the budget gain, wrong answers below it lose (they should have thought longer).
 Degenerate: all right: L_b is their mean. All wrong: L_b = L_max. One right, K = 1: the same formula. Equal lengths, all
     truncated: the same formula. Undecided -> nan.
-Traps: a right answer earns at most 2 correct_slope (x >= -1) and at least the floor, whatever its length; tune the slope with
-    the advantage. A budget of 0 tokens (all right, all empty) leaves x = L.
+Pitfalls: a right answer earns at most 2 correct_slope (x >= -1) and at least the floor, whatever its length; tune the slope
+    with the advantage. A budget of 0 tokens (all right, all empty) leaves x = L.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, cap, lengths, mean_of, right_rows, solve_rate
+from tersely.core.group_stats import as_reward, cap, correct_rows, lengths, mean_of, solve_rate
 from tersely.core.types import Rollouts
 
 
@@ -44,7 +44,7 @@ class DAST:
         require_range("dast.max_length", self.max_length, above=0)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        length, right, rate = lengths(rollouts), right_rows(rollouts), solve_rate(rollouts)
+        length, right, rate = lengths(rollouts), correct_rows(rollouts), solve_rate(rollouts)
         longest = cap(self.max_length, rollouts)
         budget = rate * mean_of(length, right).nan_to_num(longest) + (1 - rate) * longest
         excess = (length - budget) / torch.where(budget > 0, budget, 1.0)

@@ -6,7 +6,7 @@ Symbols: c verdict; L sampled tokens; the mean is over all decided rows of the g
 Against GRPO: a smooth factor on right answers only, relative to the group's mean length.
 Degenerate: all wrong -> 0. One right, all right: the same formula. K = 1 or equal lengths -> 1 / (1 + alpha).
     All truncated: by c. Undecided -> nan, and not in the mean.
-Traps: long wrong answers raise the mean and so make right ones cheaper.
+Pitfalls: long wrong answers raise the mean and so make right ones cheaper.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, decided_rows, lengths, mean_of, right_rows
+from tersely.core.group_stats import as_reward, correct_rows, decided_rows, lengths, mean_of
 from tersely.core.types import Rollouts
 
 
@@ -35,4 +35,4 @@ class GR3:
         length = lengths(rollouts)
         mean = mean_of(length, decided_rows(rollouts))
         relative = torch.where(mean > 0, length / mean, 1.0)
-        return as_reward(torch.where(right_rows(rollouts), 1 / (1 + self.alpha * relative), 0.0), rollouts)
+        return as_reward(torch.where(correct_rows(rollouts), 1 / (1 + self.alpha * relative), 0.0), rollouts)

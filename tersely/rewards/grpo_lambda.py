@@ -7,7 +7,7 @@ Symbols: c verdict; p solve rate (tolerance 1e-9); L sampled tokens; C the right
 Against GRPO: length counts where accuracy is safe.
 Degenerate: all right: the length reward. All wrong -> 0. One right: c, unless 1/K reaches the threshold. K = 1 and right
     -> 1 - alpha / 2, as equal lengths. All truncated: by c, truncation is not considered. Undecided -> nan.
-Traps: a group at the threshold changes its reward from visit to visit.
+Pitfalls: a group at the threshold changes its reward from visit to visit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, lengths, reaches, right_rows, solve_rate
+from tersely.core.group_stats import as_reward, correct_rows, lengths, reaches, solve_rate
 from tersely.core.types import Rollouts
 from tersely.rewards.arora_zanette import discounted
 
@@ -39,7 +39,7 @@ class GRPOLambda:
         require_range("grpo_lambda.epsilon", self.epsilon, at_least=0)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        right = right_rows(rollouts)
+        right = correct_rows(rollouts)
         solved = reaches(solve_rate(rollouts), self.accuracy_threshold)
         short = discounted(lengths(rollouts), right, self.alpha, self.epsilon)
         return as_reward(torch.where(solved, short, right.double()), rollouts)

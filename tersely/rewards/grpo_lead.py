@@ -6,7 +6,7 @@ Symbols: L sampled tokens; C the right rows of the group; population std; alpha 
 Against GRPO: an explicit penalty for wrong answers and a soft length rank for right ones. Goes with the advantage of the
     same name, which weighs prompts by difficulty.
 Degenerate: one right, K = 1 or equal lengths -> 1. All wrong -> wrong_reward. All truncated: by c. Undecided -> nan.
-Traps: z is relative, so that the pressure on length does not fade when answers are already short.
+Pitfalls: z is relative, so that the pressure on length does not fade when answers are already short.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, lengths, right_rows, zscore_within
+from tersely.core.group_stats import as_reward, correct_rows, lengths, zscore_within
 from tersely.core.types import Rollouts
 
 
@@ -36,6 +36,6 @@ class GRPOLead:
         require_range("grpo_lead.wrong_reward", self.wrong_reward, at_most=0)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        right = right_rows(rollouts)
+        right = correct_rows(rollouts)
         z = zscore_within(lengths(rollouts), right, sample=False, epsilon=self.epsilon)
         return as_reward(torch.where(right, (-self.alpha * z).exp(), self.wrong_reward), rollouts)

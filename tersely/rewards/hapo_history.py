@@ -9,7 +9,7 @@ Symbols: L sampled tokens; h the prompt's record `shortest` in memory, tokens; w
 Against GRPO: an extra term against the prompt's own history. Not the token-level HAPO, which owns the name `hapo`.
 Degenerate: no group statistic in the reward: all right, all wrong, K = 1, equal lengths, all truncated: the same
     formula. No record yet, or none right so far -> 0. Undecided -> nan.
-Traps: prompts must repeat, or memory is never read. Wrong answers are penalised only beyond h. A right row stays above a
+Pitfalls: prompts must repeat, or memory is never read. Wrong answers are penalised only beyond h. A right row stays above a
     wrong one for weight <= 1.42.
 """
 
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, lengths, min_of, remember, remembered, right_rows
+from tersely.core.group_stats import as_reward, correct_rows, lengths, min_of, remember, remembered
 from tersely.core.types import Rollouts
 
 SHORTEST = "shortest"
@@ -45,8 +45,8 @@ class HAPOHistory:
         shortest = remembered(rollouts, SHORTEST)
         angle = (math.pi / 2 * lengths(rollouts) / shortest.clamp(min=1)).clamp(max=math.pi)
         f = torch.cos(angle)
-        value = torch.where(right_rows(rollouts), f.clamp(min=self.correct_floor), f.clamp(max=0.0))
+        value = torch.where(correct_rows(rollouts), f.clamp(min=self.correct_floor), f.clamp(max=0.0))
         return as_reward(self.weight * torch.where(shortest.isnan(), 0.0, value), rollouts)
 
     def update(self, rollouts: Rollouts) -> None:
-        remember(rollouts, SHORTEST, min_of(lengths(rollouts), right_rows(rollouts)), "hapo_history", lowest=True)
+        remember(rollouts, SHORTEST, min_of(lengths(rollouts), correct_rows(rollouts)), "hapo_history", lowest=True)

@@ -1,6 +1,6 @@
 """HBPO, Hierarchical Budget Policy Optimization, the reward: right answers are paid by the budget they were given.
 
-Paper: arXiv 2507.15844, and its released code. Goes with the plan and the advantage of the same name.
+Paper: arXiv 2507.15844, and its released code. Goes with the prompting and the advantage of the same name.
     f1(L, b) = beta cos(pi L / (2 L_max)) - alpha |L - b| ,   f2(b) = beta cos(pi b / (2 L_max))
     R = f1(L, b)   right, b < L <= L_max
       = f2(b)      right, L <= b            (`form: released`: min(f1, f2))
@@ -11,7 +11,7 @@ Symbols: L sampled tokens; b the row's budget, tokens; alpha reward a token (nul
 Against GRPO: the reward falls with the budget and with every token beyond it.
 Degenerate: all wrong -> 0. No group statistic: K = 1 is fine. All right within budget: f2. Budget nan counts as L_max,
     where f2 = 0. `malformed_reward: null` is 0 in paper form and -1 in released form. Undecided -> nan.
-Traps: f1 is negative near the cap, so that a right answer can be worth less than a wrong one. The released form pays a
+Pitfalls: f1 is negative near the cap, so that a right answer can be worth less than a wrong one. The released form pays a
     little less than f2 for very short answers under small budgets.
 """
 
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_choice, require_range
-from tersely.core.group_stats import as_reward, budgets, cap, formed_rows, lengths, right_rows
+from tersely.core.group_stats import as_reward, budgets, cap, correct_rows, formed_rows, lengths
 from tersely.core.types import Rollouts
 
 
@@ -56,7 +56,7 @@ class HBPO:
         within = budget_value(budget, self.beta, longest)
         if self.form == "released":
             within = torch.minimum(beyond, within)
-        paid = right_rows(rollouts) & (length <= longest)
+        paid = correct_rows(rollouts) & (length <= longest)
         value = torch.where(paid, torch.where(length <= budget, within, beyond), 0.0)
         return as_reward(torch.where(formed_rows(rollouts), value, self._malformed()), rollouts)
 

@@ -8,7 +8,7 @@ Symbols: L sampled tokens; t progress; weight (no unit; a port uses 0.4); warmup
 Against GRPO: an extra term between -weight / 2 and weight / 2.
 Degenerate: max = min (equal lengths, K = 1) -> 0. All right, all wrong, all truncated: the same formula.
     Undecided -> nan, and in no minimum or maximum.
-Traps: one truncated row stretches the range for all. A right row stays above a wrong one for weight <= 2.
+Pitfalls: one truncated row stretches the range for all. A right row stays above a wrong one for weight <= 2.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, decided_rows, lengths, max_of, min_of, right_rows
+from tersely.core.group_stats import as_reward, correct_rows, decided_rows, lengths, max_of, min_of
 from tersely.core.types import Rollouts
 
 
@@ -39,6 +39,6 @@ class Kimi:
         length, decided = lengths(rollouts), decided_rows(rollouts)
         shortest, longest = min_of(length, decided), max_of(length, decided)
         rank = torch.where(longest > shortest, 0.5 - (length - shortest) / (longest - shortest), 0.0)
-        value = torch.where(right_rows(rollouts), rank, rank.clamp(max=0.0))
+        value = torch.where(correct_rows(rollouts), rank, rank.clamp(max=0.0))
         weight = 0.0 if rollouts.progress < self.warmup else self.weight
         return as_reward(weight * value, rollouts)

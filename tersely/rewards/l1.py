@@ -1,13 +1,13 @@
 """L1, LCPO: think for exactly, or for at most, the number of tokens that the prompt states.
 
-Paper: arXiv 2503.04697, from the released code. Goes with the plan `l1`.
+Paper: arXiv 2503.04697, from the released code. Goes with the prompting `l1`.
     l1_exact   r = c - alpha |n - L|
     l1_max     r = c clip(alpha (n - L) + delta, 0, 1)          `form: released`: c (clip(alpha (n - L), -1, 1) + 1) / 2
 Symbols: c verdict; L sampled tokens; n the row's budget, tokens; alpha reward a token; delta (no unit).
 Against GRPO: the reward is tied to an announced length, not to a short one.
 Degenerate: no group statistic, so all right, all wrong, K = 1, equal lengths and all truncated need no rule. Budget nan
     -> c. Undecided -> nan.
-Traps: exact pulls wrong answers to the budget too (down to -1.2 at 4,000 tokens). The released max form has half the
+Pitfalls: exact pulls wrong answers to the budget too (down to -1.2 at 4,000 tokens). The released max form has half the
     slope and does not use delta; the published max script leaves the length reward off unless its flags are set.
 """
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_choice, require_range
-from tersely.core.group_stats import as_reward, budgets, lengths, right_rows
+from tersely.core.group_stats import as_reward, budgets, correct_rows, lengths
 from tersely.core.types import Rollouts
 
 
@@ -36,7 +36,7 @@ class L1Exact:
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         distance = (budgets(rollouts, "l1_exact") - lengths(rollouts)).abs().nan_to_num(0.0)
-        return as_reward(right_rows(rollouts).double() - self.alpha * distance, rollouts)
+        return as_reward(correct_rows(rollouts).double() - self.alpha * distance, rollouts)
 
 
 @dataclass(frozen=True)
@@ -58,4 +58,4 @@ class L1Max:
             factor = (saved.clamp(-1, 1) + 1) / 2
         else:
             factor = (saved + self.delta).clamp(0, 1)
-        return as_reward(torch.where(right_rows(rollouts), factor.nan_to_num(1.0), 0.0), rollouts)
+        return as_reward(torch.where(correct_rows(rollouts), factor.nan_to_num(1.0), 0.0), rollouts)

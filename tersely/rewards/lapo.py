@@ -11,7 +11,7 @@ Against GRPO: a length bonus for right answers only; the second stage also asks 
 Degenerate: all wrong -> 0, memory as it was. One right (or K = 1): 1 + alpha in discovery (`form: released`: 1, it pays
     no bonus unless lo < hi). Equal right lengths: as one right. All truncated: by c. Budget nan: no bonus.
     Undecided -> nan, in no statistic.
-Traps: sigma 120 at targets of 1,000 to 3,000 tokens is narrow. n is what the prompt said, not what memory holds by now.
+Pitfalls: sigma 120 at targets of 1,000 to 3,000 tokens is narrow. n is what the prompt said, not what memory holds by now.
     A cap below a target makes it unreachable. Memory needs at least two epochs, and keys that do not change with the
     prompt's text. `form: released` of internalization centres on the median of this group's right lengths where n is
     `unsolved_target`.
@@ -29,12 +29,12 @@ from tersely.core.errors import require_choice, require_range
 from tersely.core.group_stats import (
     as_reward,
     budgets,
+    correct_rows,
     decided_rows,
     group_ids,
     lengths,
     quantile_of,
     remember,
-    right_rows,
 )
 from tersely.core.types import Rollouts
 
@@ -66,7 +66,7 @@ class LAPODiscovery:
         require_choice("lapo_discovery.form", self.form, FORMS)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        right, length = right_rows(rollouts), lengths(rollouts)
+        right, length = correct_rows(rollouts), lengths(rollouts)
         low = quantile_of(length, right, self.lower_percentile / 100)
         high = quantile_of(length, right, self.upper_percentile / 100)
         outside = torch.minimum((length - low).abs(), (length - high).abs())
@@ -76,11 +76,11 @@ class LAPODiscovery:
         return as_reward(torch.where(right, 1 + self.alpha * bonus, 0.0), rollouts)
 
     def update(self, rollouts: Rollouts) -> None:
-        median = quantile_of(lengths(rollouts), right_rows(rollouts), 0.5)
+        median = quantile_of(lengths(rollouts), correct_rows(rollouts), 0.5)
         remember(rollouts, TARGET, median, "lapo_discovery")
         if self.forget_unsolved and rollouts.memory is not None:
             last: dict[str, bool] = {}
-            right, decided = right_rows(rollouts).any(1).tolist(), decided_rows(rollouts).any(1).tolist()
+            right, decided = correct_rows(rollouts).any(1).tolist(), decided_rows(rollouts).any(1).tolist()
             for prompt_id, solved, visited in zip(group_ids(rollouts), right, decided, strict=True):
                 last[prompt_id] = solved if visited else last.get(prompt_id, True)
             for prompt_id, solved in last.items():
@@ -105,7 +105,7 @@ class LAPOInternalization:
         require_choice("lapo_internalization.form", self.form, FORMS)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        right, length = right_rows(rollouts), lengths(rollouts)
+        right, length = correct_rows(rollouts), lengths(rollouts)
         centre = budgets(rollouts, "lapo_internalization")
         if self.form == "released":
             centre = torch.where(centre == self.unsolved_target, quantile_of(length, right, 0.5), centre)
@@ -113,5 +113,5 @@ class LAPOInternalization:
         return as_reward(torch.where(right, 1 + self.beta * bonus, 0.0), rollouts)
 
     def update(self, rollouts: Rollouts) -> None:
-        median = quantile_of(lengths(rollouts), right_rows(rollouts), 0.5)
+        median = quantile_of(lengths(rollouts), correct_rows(rollouts), 0.5)
         remember(rollouts, TARGET, median, "lapo_internalization", lowest=True)

@@ -8,7 +8,7 @@ Symbols: L sampled tokens; target_length tokens; rewards (no unit).
 Against GRPO: a step in length for right answers, and a format level.
 Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
     Undecided -> nan.
-Traps: beyond the target length costs nothing more, and far below it earns nothing more.
+Pitfalls: beyond the target length costs nothing more, and far below it earns nothing more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, formed_rows, lengths, right_rows
+from tersely.core.group_stats import as_reward, correct_rows, formed_rows, lengths
 from tersely.core.types import Rollouts
 
 
@@ -44,5 +44,5 @@ class LASER:
     def __call__(self, rollouts: Rollouts) -> Tensor:
         short = lengths(rollouts) <= self.target_length
         paid = self.correct_reward + self.bonus * short.double()
-        value = torch.where(right_rows(rollouts), paid, self.wrong_reward)
+        value = torch.where(correct_rows(rollouts), paid, self.wrong_reward)
         return as_reward(torch.where(formed_rows(rollouts), value, self.malformed_reward), rollouts)

@@ -14,7 +14,7 @@ Against GRPO: as `laser`, with targets that follow the policy.
 Degenerate: all wrong: hard band, no bonus. K = 1: easy or hard. Equal lengths, one right: the same formula. All
     truncated: by c. A band not seen keeps its target; a group without decided row is not buffered, but the call counts.
     Undecided -> nan.
-Traps: targets start at the maximum, so that the bonus is free until the first refresh. `exclude_truncated` stands in for
+Pitfalls: targets start at the maximum, so that the bonus is free until the first refresh. `exclude_truncated` stands in for
     the paper's loop detector.
 """
 
@@ -29,11 +29,11 @@ from torch import Tensor
 from tersely.core.errors import require_choice, require_range
 from tersely.core.group_stats import (
     as_reward,
+    correct_rows,
     decided_rows,
     formed_rows,
     lengths,
     reaches,
-    right_rows,
     solve_rate,
     truncated_rows,
 )
@@ -87,7 +87,7 @@ class LASERD:
     def __call__(self, rollouts: Rollouts) -> Tensor:
         short = lengths(rollouts) <= self._target_of(rollouts)
         paid = self.correct_reward + self.bonus * short.double()
-        value = torch.where(right_rows(rollouts), paid, self.wrong_reward + self._wrong_bonus(rollouts, short))
+        value = torch.where(correct_rows(rollouts), paid, self.wrong_reward + self._wrong_bonus(rollouts, short))
         return as_reward(torch.where(formed_rows(rollouts), value, self.malformed_reward), rollouts)
 
     def _wrong_bonus(self, rollouts: Rollouts, short: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class LASERD:
         return torch.where(reaches(rate, self.easy_threshold), 0, middle)
 
     def update(self, rollouts: Rollouts) -> None:
-        decided, right, length = decided_rows(rollouts), right_rows(rollouts), lengths(rollouts)
+        decided, right, length = decided_rows(rollouts), correct_rows(rollouts), lengths(rollouts)
         rows = right if self.form == "paper" else decided
         bands = self._bands(rollouts).flatten()
         for index, band in enumerate(BANDS):

@@ -8,7 +8,7 @@ Symbols: L sampled tokens; target_length tokens; lambda (no unit), `penalty` at 
 Against GRPO: dual ascent on the constraint "mean length at most target_length".
 Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths, all truncated: the same formula.
     No decided row in the batch: lambda stays. Undecided -> nan.
-Traps: it penalises wrong answers too; with `penalty: 0` nothing happens before the first update.
+Pitfalls: it penalises wrong answers too; with `penalty: 0` nothing happens before the first update.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, either, lengths, right_rows
+from tersely.core.group_stats import as_reward, correct_rows, either, lengths
 from tersely.core.types import Rollouts
 
 
@@ -47,7 +47,7 @@ class LEASH:
         self.current = self.penalty
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        base = either(right_rows(rollouts), 1.0, self.wrong_reward)
+        base = either(correct_rows(rollouts), 1.0, self.wrong_reward)
         excess = (lengths(rollouts) / self.target_length - 1).clamp(min=0)
         return as_reward((base - self.current * excess).clamp(-1, 1), rollouts)
 

@@ -8,7 +8,7 @@ Symbols: c verdict; L sampled tokens; L_ref tokens, a_ref share: the prompt's re
 Against GRPO: relative to a reference model, not only to the group.
 Degenerate: without records all right or all wrong -> L_ref / L - 1. One right, K = 1: the same formula (a lone row: 0).
     Equal lengths: only the accuracy term. All truncated: by c. Undecided -> nan.
-Traps: a very short answer earns L_ref / L without bound in paper form, more than being right: outcome order breaks.
+Pitfalls: a very short answer earns L_ref / L without bound in paper form, more than being right: outcome order breaks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_choice, require_range
-from tersely.core.group_stats import as_reward, decided_rows, lengths, mean_of, remembered, right_rows, solve_rate
+from tersely.core.group_stats import as_reward, correct_rows, decided_rows, lengths, mean_of, remembered, solve_rate
 from tersely.core.types import Rollouts
 
 
@@ -49,7 +49,7 @@ class O1Pruner:
         reference = torch.where(known_length.isnan(), mean_of(length, decided_rows(rollouts)), known_length)
         accuracy = torch.where(known_accuracy.isnan(), solve_rate(rollouts), known_accuracy)
         gain = reference / length.clamp(min=1) - 1
-        value = gain + self.accuracy_weight * (right_rows(rollouts).double() - accuracy)
+        value = gain + self.accuracy_weight * (correct_rows(rollouts).double() - accuracy)
         if self.form == "released":
             value = value.clamp(self.clip_low, self.clip_high)
         return as_reward(value, rollouts)

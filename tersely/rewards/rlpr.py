@@ -5,11 +5,11 @@ Paper: arXiv 2506.18254, released code.
     A   = the same with no reasoning, by the initial policy, once a prompt
     r_i = (1 - c) clip(B_i - A, 0, 1) + c f_i - [a 10-word phrase stands 10 times or more]
 Symbols: y* reference tokens; p_t their probabilities; f_i the format was kept (0, 1); c format weight.
-Against GRPO: a continuous reward in place of the verdict; its filter is `rlpr_std`, its format that of the plan `rlpr`.
+Against GRPO: a continuous reward in place of the verdict; its filter is `rlpr_std`, its format that of the prompting `rlpr`.
 Degenerate: y* empty -> nan; nothing says what is well formed -> every row is; all malformed -> scores exist, f = 0;
     A = 1 -> 0 for all; undecided rows -> nan, as in every
     reward, although the verdict has no part in it.
-Traps: the mean of probabilities, not exp of the mean log: one unexpected token must not zero the score. A long
+Pitfalls: the mean of probabilities, not exp of the mean log: one unexpected token must not zero the score. A long
     reference flatters itself, because its later tokens are predictable. Nothing here asks for brevity: add a term.
 """
 

@@ -13,7 +13,7 @@ Symbols: L sampled tokens, the budget tag counts; b the announced budget, tokens
     record loaded before training (none = no limit); t progress; a tolerance, a share of b.
 Against GRPO: absolute, no comparison within the group.
 Degenerate: no group statistic, so all right, all wrong, K = 1 and equal lengths need no rule. Undecided -> nan.
-Traps: while a > 1 a right answer's reward only falls with L. At the near edge of the band a right answer jumps from
+Pitfalls: while a > 1 a right answer's reward only falls with L. At the near edge of the band a right answer jumps from
     correct_max to correct_min, and a wrong one at the far edge; the edges are inside. A loose a lets the model inflate
     b, which is what budget_max is for.
 """
@@ -27,8 +27,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError, require_range
-from tersely.core.group_stats import as_reward, budgets, either, formed_rows, lengths, remembered, right_rows
+from tersely.core.errors import ConfigError, require_range
+from tersely.core.group_stats import as_reward, budgets, correct_rows, either, formed_rows, lengths, remembered
 from tersely.core.types import Rollouts
 
 
@@ -57,7 +57,7 @@ class SelfBudgeter:
         require_range("selfbudgeter.alpha_end", self.alpha_end, above=0)
         worst = self.correct_min + self.over_budget_penalty
         if worst < self.wrong_max - 1e-12:
-            raise SpecError(
+            raise ConfigError(
                 f"selfbudgeter.correct_min + selfbudgeter.over_budget_penalty is {worst:g}; it must be at least "
                 f"selfbudgeter.wrong_max = {self.wrong_max:g}, or a wrong answer can be worth more than a right one"
             )
@@ -65,7 +65,7 @@ class SelfBudgeter:
     def __call__(self, rollouts: Rollouts) -> Tensor:
         t = rollouts.progress
         tolerance = self.alpha_start * (1 - t) + self.alpha_end * t
-        right, length = right_rows(rollouts), lengths(rollouts)
+        right, length = correct_rows(rollouts), lengths(rollouts)
         budget = budgets(rollouts, "selfbudgeter")
         announced = formed_rows(rollouts) & (budget > 0)
         budget = torch.where(announced, budget, 1.0)

@@ -6,7 +6,7 @@ Symbols: c verdict; L, L_SOL sampled tokens; alpha (no unit; 2 or 1); beta rewar
 Against GRPO: a distance penalty on right and wrong answers alike, from a target that the group finds itself.
 Degenerate: all wrong: pulled to their mean length. One right: it is the target. K = 1: distance 0. Equal lengths: alpha c.
     All truncated: by c. Undecided -> nan, never the target.
-Traps: wrong answers on hard prompts are pulled to the length of a lucky short one; hard sets suffer on small models.
+Pitfalls: wrong answers on hard prompts are pulled to the length of a lucky short one; hard sets suffer on small models.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, decided_rows, lengths, mean_of, min_of, right_rows
+from tersely.core.group_stats import as_reward, correct_rows, decided_rows, lengths, mean_of, min_of
 from tersely.core.types import Rollouts
 
 
@@ -35,7 +35,7 @@ class ShorterBetter:
         require_range("shorterbetter.beta", self.beta, at_least=0)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        length, right = lengths(rollouts), right_rows(rollouts)
+        length, right = lengths(rollouts), correct_rows(rollouts)
         shortest = min_of(length, right)
         target = torch.where(shortest.isnan(), mean_of(length, decided_rows(rollouts)), shortest)
         return as_reward(self.alpha * right.double() - self.beta * (length - target).abs(), rollouts)

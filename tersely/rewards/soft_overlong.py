@@ -7,7 +7,7 @@ Paper: arXiv 2503.14476 (DAPO), from its released code.
 Symbols: L_i sampled tokens; L_max the component's `max_length`, else the run's cap (the paper: 20,480); cache tokens.
 Against GRPO: an additive term that looks at length alone: `[{name: correctness}, {name: soft_overlong}]`.
 Degenerate: right, wrong and truncated alike; no group statistic. Undecided -> nan.
-Traps: it is meant for stability near the cap, not for compression. A cache above the cap is an error.
+Pitfalls: it is meant for stability near the cap, not for compression. A cache above the cap is an error.
     A right row stays at or above a wrong one for weight <= 1.
 """
 
@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.core.group_stats import as_reward, lengths
 from tersely.core.types import Rollouts
 
@@ -39,6 +39,6 @@ class SoftOverlong:
     def __call__(self, rollouts: Rollouts) -> Tensor:
         cap = self.max_length if self.max_length is not None else rollouts.max_length
         if self.cache > cap:
-            raise SpecError(f"soft_overlong.cache is {self.cache} tokens; it must be at most the cap of {cap}")
+            raise ConfigError(f"soft_overlong.cache is {self.cache} tokens; it must be at most the cap of {cap}")
         ramp = (cap - self.cache - lengths(rollouts)) / self.cache
         return as_reward(self.weight * ramp.clamp(-1.0, 0.0), rollouts)

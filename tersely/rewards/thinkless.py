@@ -1,14 +1,14 @@
 """Thinkless: a right short answer is worth more than a right long one.
 
 Paper: arXiv 2505.13379, from the released code. The loss that weighs the control token against the response (DeGRPO) is a
-matter of the policy slot.
+matter of the loss slot.
     r = correct_short right in mode `short`,  correct_think right otherwise,  wrong_reward wrong,
         malformed_reward not well formed
 Symbols: rewards (no unit). The control tokens `<short>` and `<think>` come first in the completion.
 Against GRPO: the level of a right answer depends on the mode.
 Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
     Undecided -> nan.
-Traps: with the control token at full weight the mode collapses early; the model needs fine-tuning on both tokens first.
+Pitfalls: with the control token at full weight the mode collapses early; the model needs fine-tuning on both tokens first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
-from tersely.core.group_stats import as_reward, either, formed_rows, right_rows, rows_in_mode
+from tersely.core.group_stats import as_reward, correct_rows, either, formed_rows, rows_in_mode
 from tersely.core.types import Rollouts
 
 
@@ -42,5 +42,5 @@ class Thinkless:
     def __call__(self, rollouts: Rollouts) -> Tensor:
         short = rows_in_mode(rollouts, "short", "thinkless")
         paid = either(short, self.correct_short, self.correct_think)
-        value = torch.where(right_rows(rollouts), paid, self.wrong_reward)
+        value = torch.where(correct_rows(rollouts), paid, self.wrong_reward)
         return as_reward(torch.where(formed_rows(rollouts), value, self.malformed_reward), rollouts)

@@ -5,7 +5,7 @@ Paper: arXiv 2504.01296 (ThinkPrune) and 2510.15110 (DLER), from their released 
 Symbols: c_i verdict; L_i sampled tokens; limit tokens, null = the run's cap.
 Against GRPO: an answer past the limit is worth nothing, whatever it says.
 Degenerate: all truncated -> 0 for all, no signal. Undecided -> nan. No group statistic, K = 1 is fine.
-Traps: a row that ends exactly at the cap with EOS is not truncated. Early in a run with a short cap most groups can be
+Pitfalls: a row that ends exactly at the cap with EOS is not truncated. Early in a run with a short cap most groups can be
     all wrong from truncation alone: drop them by the same rule (`mixed_groups {truncated_is_wrong: true}`).
 """
 

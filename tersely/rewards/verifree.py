@@ -8,7 +8,7 @@ Symbols: y* reference tokens; p_t their probabilities after reasoning z_i; K rol
 Against GRPO: no verdict, no division by the spread, no ratio clipping (one update a batch), no KL.
 Degenerate: K = 1 -> advantage 0. All R equal -> advantage 0. No `<answer` in the rollout (log-probability -inf) -> R = 0.
     y* empty, or longer than `max_tokens` -> nan: the product of a long reference vanishes. Undecided rows -> nan.
-Traps: the supervised part belongs to the gradient; without it, as here, the estimator is biased (it learns to reason
+Pitfalls: the supervised part belongs to the gradient; without it, as here, the estimator is biased (it learns to reason
     towards y*, not to write it). The split is before `<answer`, without its `>`, which merges with what follows
     (rl/rollouts/reference_score.py).
 """

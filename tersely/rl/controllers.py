@@ -2,7 +2,7 @@
 
 The contract of a controller: a class variable `statistic`, the name of one step metric or a tuple of names;
 `update(*values) -> value`; `value`; `state_dict` and `load_state_dict`; and where its value acts, one of
-`apply(policy) -> policy` and `apply_reward(reward) -> reward`, which return copies (see `Objective.policy_in_force`).
+`apply(loss) -> loss` and `apply_reward(reward) -> reward`, which return copies (see `Objective.loss_in_force`).
 A metric recorded several times in a step (once a micro-batch) is fed as its mean; one that is recorded once a generation
 batch feeds its controller once a generation batch. A controller with `alarm`, text after an update that calls for it and
 None otherwise, sends the run back to a checkpoint (`rl/checkpoints/rollback.py`), one from a step at which its `good` was
@@ -18,7 +18,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from tersely.core.build import numbered, registry
-from tersely.core.errors import SpecError, nearest
+from tersely.core.errors import ConfigError, nearest
 
 
 class ControllerFeed(TrainerCallback):
@@ -59,9 +59,9 @@ class ControllerFeed(TrainerCallback):
     def _require(self, name: str, wanted: Sequence[str]) -> None:
         for metric in wanted:
             if metric not in self.known:
-                raise SpecError(
+                raise ConfigError(
                     f"controller {name} follows the step metric {metric!r}, which this run does not record; "
-                    f"{nearest(metric, sorted(self.known))}. A metric of a policy needs that policy in the policy slot"
+                    f"{nearest(metric, sorted(self.known))}. A metric of a loss needs that component in the loss slot"
                 )
 
 

@@ -20,14 +20,14 @@ from typing import Any
 import torch
 
 from tersely.core.build import Spec, build
-from tersely.core.errors import SpecError, nearest
+from tersely.core.errors import ConfigError, nearest
 from tersely.core.memory import PromptMemory
 from tersely.core.parse_completion import parse_completion
 from tersely.core.seeds import stable_id
 from tersely.core.types import COLUMN, Rollouts, columns_in
 from tersely.rewards.verify.verdicts import verdicts_of
 from tersely.rl.for_trl_scaling import calling_trainer, require_scale
-from tersely.rl.rollouts.record import RowFacts, counted, rollouts_from_facts, thinking_length
+from tersely.rl.rollouts.record import RolloutRecord, counted, rollouts_from_records, thinking_length
 
 TAIL = 200
 """Characters of a text prompt that can hold what opens the assistant's turn."""
@@ -53,7 +53,7 @@ class TRLReward:
     max_completion_length: the cap, tokens, as in GRPOConfig; needed by the terms that read it.
     ended: an answer counts only if its completion ended by itself, as in tersely's trainer; TRL tells by the last token.
     answer_column: the dataset's column with the gold answer.
-    plan: the plan whose `parse` reads mode and budget from a completion (`arm`, `selfbudgeter`, `autothink`).
+    prompting: the component whose `parse` reads mode and budget from a completion (`arm`, `selfbudgeter`, `autothink`).
     stop_ids: every token id that ends a completion; the tokenizer's EOS and pad by default, as TRL's own metrics have it.
         A model whose generation config has further ones needs them here.
     group_size: rollouts of a prompt; read from the runs of equal prompts by default.
@@ -72,7 +72,7 @@ class TRLReward:
         max_completion_length: int | None = None,
         ended: bool = True,
         answer_column: str = "answer",
-        plan: Spec | None = None,
+        prompting: Spec | None = None,
         stop_ids: Sequence[int] | None = None,
         group_size: int | None = None,
         verifier: Any = None,
@@ -82,15 +82,19 @@ class TRLReward:
         missing = {need for need in self.reward.needs if need not in HERE and not need.startswith(COLUMN)}
         self.columns = columns_in(self.reward.needs)
         if missing:
-            raise SpecError(f"{', '.join(self.reward.names)} needs {', '.join(sorted(missing))}: use tersely's trainer")
+            raise ConfigError(
+                f"{', '.join(self.reward.names)} needs {', '.join(sorted(missing))}: use tersely's trainer"
+            )
         self.__name__ = "+".join(self.reward.names)
         self.tokenizer, self.cap, self.answer_column = tokenizer, max_completion_length, answer_column
-        self.parse = getattr(build("plan", plan), "parse", parse_completion) if plan else parse_completion
+        self.parse = (
+            getattr(build("prompting", prompting), "parse", parse_completion) if prompting else parse_completion
+        )
         known = [getattr(tokenizer, name, None) for name in ("eos_token_id", "pad_token_id")]
         self.stop_ids = set(known if stop_ids is None else stop_ids) - {None}
         self.ended = ended
         if ended and not self.stop_ids:
-            raise SpecError(
+            raise ConfigError(
                 "for_trl: ended is True, and nothing tells which completions ended; pass tokenizer= or stop_ids=, or "
                 "ended=False to count the answers of truncated completions"
             )
@@ -110,14 +114,14 @@ class TRLReward:
             self._checked_scale = True
         budgeted = [name for name in self.reward.names if name in BUDGETED]
         if budgeted and all(math.isnan(fact.budget) for fact in everyone):
-            raise SpecError(
+            raise ConfigError(
                 f"reward {budgeted[0]} compares lengths with a budget, and no row has one: add a column `budget` to the "
-                "dataset, or take the one that with_plan(dataset, plan) returns"
+                "dataset, or take the one that with_prompting(dataset, prompting) returns"
             )
         size = self.group_size or group_size_of([fact.prompt_id for fact in everyone])
         steps = max(getattr(trainer_state, "max_steps", 0) or 0, 1)
         progress = min(getattr(trainer_state, "global_step", 0) / steps, 1.0)
-        rollouts = rollouts_from_facts(everyone, size, self.cap or 0, progress, self.memory)
+        rollouts = rollouts_from_records(everyone, size, self.cap or 0, progress, self.memory)
         if self.cap is None:
             rollouts = WithoutCap(**vars(rollouts))
         values = self.reward(rollouts)[first : first + len(facts)].tolist()
@@ -125,14 +129,14 @@ class TRLReward:
         self._log(columns.get("log_metric"), rollouts, everyone)
         return [None if math.isnan(value) else value for value in values]
 
-    def _facts(self, prompts: list, completions: list, completion_ids: list, columns: dict) -> list[RowFacts]:
+    def _facts(self, prompts: list, completions: list, completion_ids: list, columns: dict) -> list[RolloutRecord]:
         if self.answer_column not in columns:
             names = ", ".join(key for key, value in columns.items() if isinstance(value, list))
-            raise SpecError(f"the dataset has no column {self.answer_column!r}; set answer_column to one of: {names}")
+            raise ConfigError(f"the dataset has no column {self.answer_column!r}; set answer_column to one of: {names}")
         for name in self.columns:
             if name not in columns:
                 there = [key for key, value in columns.items() if isinstance(value, list)]
-                raise SpecError(f"the dataset has no column {name!r}, which the reward needs; {nearest(name, there)}")
+                raise ConfigError(f"the dataset has no column {name!r}, which the reward needs; {nearest(name, there)}")
         golds = [str(gold) for gold in columns[self.answer_column]]
         texts = [text_of(completion) for completion in completions]
         ids = columns.get("prompt_id") or [stable_id(json.dumps(p), g) for p, g in zip(prompts, golds, strict=True)]
@@ -146,7 +150,7 @@ class TRLReward:
             truncated = bool(self.stop_ids) and (not len(tokens) or int(tokens[-1]) not in self.stop_ids)
             correct, status = counted(verdict, truncated, self.ended)
             facts.append(
-                RowFacts(
+                RolloutRecord(
                     prompt_id=str(ids[i]),
                     correct=correct,
                     status=status,
@@ -195,7 +199,7 @@ class TRLReward:
         """What opened the assistant's turn."""
         return prompt[-TAIL:] if isinstance(prompt, str) else self._template_tail
 
-    def _check_stops(self, completion_ids: list, facts: list[RowFacts]) -> None:
+    def _check_stops(self, completion_ids: list, facts: list[RolloutRecord]) -> None:
         """Warn once of completions that end before the cap with a token that is not among the stop ids."""
         early = [ids for ids, fact in zip(completion_ids, facts, strict=True) if fact.truncated and len(ids)]
         unknown = sorted({int(ids[-1]) for ids in early if len(ids) < (self.cap or 0)})
@@ -207,7 +211,7 @@ class TRLReward:
                 stacklevel=3,
             )
 
-    def _log(self, log_metric: Any, rollouts: Rollouts, facts: Sequence[RowFacts]) -> None:
+    def _log(self, log_metric: Any, rollouts: Rollouts, facts: Sequence[RolloutRecord]) -> None:
         if log_metric is not None:
             log_metric("verify/not_ended", sum(fact.status == "not_ended" for fact in facts) / len(facts))
             decided = rollouts.decided
@@ -229,25 +233,27 @@ class WithoutCap(Rollouts):
 
     def __getattribute__(self, name: str) -> Any:
         if name == "max_length":
-            raise SpecError("this reward reads the cap: pass for_trl(..., max_completion_length=) as in GRPOConfig")
+            raise ConfigError("this reward reads the cap: pass for_trl(..., max_completion_length=) as in GRPOConfig")
         return super().__getattribute__(name)
 
 
-def with_plan(dataset: Any, plan: Spec, *, answer_column: str = "answer", seed: int = 0) -> Any:
-    """The rows with the plan's instruction in their prompts, and the columns `budget` and `prompt_id`.
+def with_prompting(dataset: Any, prompting: Spec, *, answer_column: str = "answer", seed: int = 0) -> Any:
+    """The rows with the prompting's instruction in their prompts, and the columns `budget` and `prompt_id`.
 
-    For plans that ask the same of every rollout of a group, prefill nothing and cap nothing (`l1`, `budgetthinker`):
+    For prompting that asks the same of every rollout of a group, prefills nothing and caps nothing (`l1`, `budgetthinker`):
     plain TRL repeats one prompt for the whole group.
     """
     from tersely.engines.chat import with_instruction
 
-    component = build("plan", plan)
+    component = build("prompting", prompting)
 
     def planned(row: dict[str, Any]) -> dict[str, Any]:
         prompt_id = str(row.get("prompt_id") or stable_id(json.dumps(row["prompt"]), str(row[answer_column])))
         rows = component([prompt_id], 2, None, seed)
         if rows[0] != rows[1] or rows[0].prefill or rows[0].max_new_tokens:
-            raise SpecError(f"plan {plan!r} prefills, caps or differs inside a group: it needs tersely's trainer")
+            raise ConfigError(
+                f"prompting {prompting!r} prefills, caps or differs inside a group: it needs tersely's trainer"
+            )
         text, asked = row["prompt"], rows[0].instruction
         prompt = f"{text}\n{asked}" if isinstance(text, str) and asked else with_instruction(text, asked)
         return {"prompt": prompt, "budget": rows[0].budget, "prompt_id": prompt_id}
@@ -255,7 +261,7 @@ def with_plan(dataset: Any, plan: Spec, *, answer_column: str = "answer", seed: 
     return dataset.map(planned)
 
 
-def gathered(facts: list[RowFacts]) -> tuple[list[RowFacts], int]:
+def gathered(facts: list[RolloutRecord]) -> tuple[list[RolloutRecord], int]:
     """The rows of every rank in global order, and where this rank's begin. The process group's timeout applies."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 SCALE_OF = {"group_zscore": "group", "group_mean": "none", "rloo": "none", "batch_whitened": "batch"}
 """Advantage -> TRL's scale_rewards that is closest to it."""
@@ -27,7 +27,7 @@ def calling_trainer() -> Any:
 
 
 def require_scale(reward: Any, scale: str) -> None:
-    """`SpecError` where a term goes with another `scale_rewards` than the trainer's.
+    """`ConfigError` where a term goes with another `scale_rewards` than the trainer's.
 
     Of a term from this package its preset decides. Of one's own, `violates_outcome_order` does: it says that the term is
     large in units of the outcome, a size that division by the group's spread takes away.
@@ -36,7 +36,7 @@ def require_scale(reward: Any, scale: str) -> None:
         if not type(term).__module__.startswith("tersely."):
             reason = getattr(term, "violates_outcome_order", "")
             if reason and scale == "group":
-                raise SpecError(
+                raise ConfigError(
                     f"scale_rewards: got 'group', and reward {name} declares violates_outcome_order ({reason}): rewards are "
                     "divided by the spread of their group, so the strength of the term has no effect where all answers are "
                     "correct. Set GRPOConfig(scale_rewards='none')"
@@ -52,7 +52,7 @@ def require_scale(reward: Any, scale: str) -> None:
             )
         else:
             why = "this term's size is made for rewards divided by the spread of their group"
-        raise SpecError(
+        raise ConfigError(
             f"reward {name} goes with GRPOConfig(scale_rewards={wanted!r}), and the trainer has {scale!r}: {why}. "
             f"Set scale_rewards={wanted!r}"
         )

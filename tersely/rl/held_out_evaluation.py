@@ -18,7 +18,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from tersely.core.errors import SpecError, check_fields, require_range
+from tersely.core.errors import ConfigError, check_fields, require_range
 from tersely.core.files import write_json
 from tersely.core.heartbeat import now
 from tersely.core.seeds import sample_seed
@@ -59,7 +59,7 @@ class EvaluationSpec:
         require_range("evaluation.temperature", self.temperature, at_least=0, at_most=100)
         require_range("evaluation.floor", self.floor, at_least=0, at_most=1)
         if self.budget is not None and self.max_new_tokens is not None and self.budget > self.max_new_tokens:
-            raise SpecError(
+            raise ConfigError(
                 f"evaluation.budget is {self.budget}; it must be at most max_new_tokens = {self.max_new_tokens}, which cuts "
                 "every sample"
             )
@@ -75,7 +75,7 @@ class HeldOutEvaluation(TrainerCallback):
 
     def __init__(self, spec: EvaluationSpec, trainer: Any, rows: Sequence[dict[str, Any]], metrics: MetricsFile | None):
         if not len(rows):
-            raise SpecError("evaluation.dataset holds no problem; give it a split or a filter that leaves some")
+            raise ConfigError("evaluation.dataset holds no problem; give it a split or a filter that leaves some")
         self.spec, self.trainer, self.metrics = spec, trainer, metrics
         self.rows = list(rows)
         self.cap = spec.max_new_tokens or trainer.max_completion_length

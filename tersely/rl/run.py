@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.engines.factory import make_engine
 
 
@@ -21,7 +21,7 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
         return _checked(stage, tell, ranks)
     except StageError:
         raise
-    except SpecError as error:
+    except ConfigError as error:
         if stage.name is None:
             raise
         raise StageError(stage.name, str(error)) from error
@@ -29,7 +29,7 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
 
 def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
     from tersely.algorithms.checks import ignored_warmup, warnings_of
-    from tersely.algorithms.rehearsal import rehearse
+    from tersely.algorithms.trial import trial_score
     from tersely.data.columns import first_values
     from tersely.rl.checkpoints.rollback import require_for_controllers
     from tersely.rl.config import grpo_config, ratio_is_one, split_recipe, world_size
@@ -45,27 +45,27 @@ def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
         return None, None, None
     run, trl_values = split_recipe(stage.recipe)
     objective = run.objective(trl_values)
-    batch = run.batch_plan(ranks or world_size())
+    batch = run.batch_layout(ranks or world_size())
     tell(batch_table(batch))
     args = grpo_config(run, trl_values, objective, world_size())
     row = first_values(check_data(run, args.seed), objective.columns, args.seed)
     check_build(run, args)
     require_for_guards(run, args)
     require_for_controllers(run, objective, args)
-    rehearse(objective, run.group_size, args.max_completion_length, row)
+    trial_score(objective, run.group_size, args.max_completion_length, row)
     stated = {"updates_per_batch", "num_iterations"} & stage.recipe.keys()
     once = not stated and ratio_is_one(batch, int(trl_values.get("num_iterations", 1)))
     top_p = float(trl_values.get("top_p", 1.0))
     found = warnings_of(objective, ratio_is_one=once, engine=run.engine, top_p=top_p, group_size=run.group_size)
     for line in [*found, *ignored_warmup(trl_values)]:
         tell(f"warning: {line}")
-    if said := notice(run, trl_values, objective.policy):
+    if said := notice(run, trl_values, objective.loss):
         tell(said)
     return run, objective, args
 
 
 def check_recipe(recipe: dict[str, Any], ranks: int | None) -> None:
-    """Raise `SpecError` for a recipe that `tersely train` would refuse. For launchers, which may have no GPU themselves."""
+    """Raise `ConfigError` for a recipe that `tersely train` would refuse. For launchers, which may have no GPU themselves."""
     import torch
 
     from tersely.rl.config import split_recipe
@@ -132,7 +132,7 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
 
 def train_stage(stage: Any, previous: Any, run_dir: Path, start: Any) -> Any:
     """One stage, from what `previous` left to its own `final`."""
-    from tersely.algorithms.rehearsal import unread_memory
+    from tersely.algorithms.trial import unread_memory
     from tersely.core.heartbeat import now
     from tersely.data import load_problems_with_card
     from tersely.engines.models import load_model, load_tokenizer

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError, nearest, whole_number
+from tersely.core.errors import ConfigError, nearest, whole_number
 from tersely.rl.checkpoints import manifest
 
 KINDS = ("rl", "sft")
@@ -31,7 +31,7 @@ SLACK = 0.005
 NOT_PER_STAGE = ("run_dir", "model_name_or_path", "stages", "max_steps", "method", "env")
 
 
-class StageError(SpecError):
+class StageError(ConfigError):
     """A configuration error of one stage."""
 
     def __init__(self, stage: str, text: str):
@@ -76,12 +76,12 @@ class Stage:
 
 
 def stages_of(recipe: Mapping[str, Any]) -> list[Stage]:
-    """The stages of a recipe, checked; `SpecError` names the stage and the field."""
+    """The stages of a recipe, checked; `ConfigError` names the stage and the field."""
     base = {key: value for key, value in recipe.items() if key != "stages"}
     run_dir = Path(str(recipe.get("run_dir") or "runs/run"))
     specs = recipe.get("stages") or []
     if not isinstance(specs, list):
-        raise SpecError(f"stages is {specs!r}; it must be a list of mappings, each with a name and steps or share")
+        raise ConfigError(f"stages is {specs!r}; it must be a list of mappings, each with a name and steps or share")
     if not specs:
         return [Stage(None, "rl", base, 0, _whole(base, "max_steps", 0), run_dir)]
     stages: list[Stage] = []
@@ -101,10 +101,10 @@ def _names_and_kinds(specs: list[Any]) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for number, spec in enumerate(specs, start=1):
         if not isinstance(spec, Mapping) or "name" not in spec:
-            raise SpecError(f"stage {number} is {spec!r}; it must be a mapping with a name and steps or share")
+            raise ConfigError(f"stage {number} is {spec!r}; it must be a mapping with a name and steps or share")
         name, kind = str(spec["name"]), str(spec.get("kind", "rl"))
         if type(spec["name"]) not in (str, int) or not re.fullmatch(r"\w[\w.-]*", name) or name in found:
-            raise SpecError(f"stage {number}: name is {name!r}; a name is letters, digits, _ . - and stands once")
+            raise ConfigError(f"stage {number}: name is {name!r}; a name is letters, digits, _ . - and stands once")
         if kind not in KINDS:
             raise StageError(name, f"kind is {kind!r}; {nearest(kind, KINDS)}")
         found[name] = kind
@@ -121,12 +121,12 @@ def _steps(specs: list[Mapping[str, Any]], named: list[tuple[str, str]], recipe:
         return [spec["steps"] for spec in specs]
     total, updates = _whole(recipe, "max_steps"), _whole(recipe, "updates_per_batch") * _whole(recipe, "num_iterations")
     if total % updates:
-        raise SpecError(
+        raise ConfigError(
             f"max_steps is {total}; it must be a multiple of updates_per_batch * num_iterations = {updates}, so that each "
             "stage has whole generation batches"
         )
     if len(shares) > total // updates:
-        raise SpecError(
+        raise ConfigError(
             f"max_steps is {total}, {total // updates} generation batches for {len(shares)} stages; state at least "
             f"{len(shares) * updates}"
         )
@@ -202,7 +202,7 @@ def _inside(value: Any, cap: Any, where: str) -> Any:
     if not _is_percentage(value):
         return value
     if not isinstance(cap, int):
-        raise SpecError(f"{where} is {value!r}, a share of max_completion_length, which is {cap!r}; state it")
+        raise ConfigError(f"{where} is {value!r}, a share of max_completion_length, which is {cap!r}; state it")
     return max(1, round(float(value.rstrip("%")) / 100 * cap))
 
 
@@ -213,7 +213,7 @@ def _is_percentage(value: Any) -> bool:
 def _check_shares(shares: list[float], all_of: bool) -> None:
     total = sum(shares)
     if total > 1 + SLACK or (all_of and total < 1 - SLACK):
-        raise SpecError(f"the shares of the stages add up to {total:g}; they must add up to 1")
+        raise ConfigError(f"the shares of the stages add up to {total:g}; they must add up to 1")
 
 
 def carried_state(previous: Stage | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from tersely.engines.chat import Prompting
 
 
-def trained_prompting(run: Any, args: Any, plan: Any = None) -> Prompting:
+def trained_prompting(run: Any, args: Any, component: Any = None) -> Prompting:
     """What a run's model is prompted with once it is trained."""
     from tersely.data.load import own_instruction
     from tersely.data.spec import parse_sources
@@ -16,20 +16,20 @@ def trained_prompting(run: Any, args: Any, plan: Any = None) -> Prompting:
     if instruction is None:
         sentences = {own_instruction(source) for source in parse_sources(run.dataset)}
         instruction = sentences.pop() if len(sentences) == 1 else None
-    sentence, prefill = settled_plan(plan, run.group_size) if plan is not None else (None, None)
+    sentence, prefill = settled_prompting(component, run.group_size) if component is not None else (None, None)
     kwargs = dict(getattr(args, "chat_template_kwargs", None) or {})
     return Prompting(run.system_prompt or None, instruction, kwargs, sentence, prefill)
 
 
-def settled_plan(plan: Any, group_size: int) -> tuple[str | None, str | None]:
-    """(instruction, prefill) of a plan that asks every rollout for the same; (None, None) for any other plan.
+def settled_prompting(component: Any, group_size: int) -> tuple[str | None, str | None]:
+    """(instruction, prefill) of a prompting component that asks every rollout for the same; (None, None) for any other.
 
-    A plan that reads the prompt memory, shares out budgets or trains on its prefill leaves the model to itself later.
+    A component that reads the prompt memory, shares out budgets or trains on its prefill leaves the model to itself later.
     """
-    if getattr(plan, "memory_fields", ()):
+    if getattr(component, "memory_fields", ()):
         return None, None
     asked = set()
     for seed in (0, 1):
-        for one in plan([f"probe-{n}" for n in range(8)], group_size, None, seed):
+        for one in component([f"probe-{n}" for n in range(8)], group_size, None, seed):
             asked.add((one.instruction, None if one.train_prefill else one.prefill))
     return asked.pop() if len(asked) == 1 else (None, None)

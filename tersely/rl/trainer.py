@@ -42,22 +42,22 @@ from tersely.engines.chat import all_prompt_ids
 from tersely.engines.transformers import TransformersEngine
 from tersely.rl.checkpoints.rollback import RollBack, RollsBack
 from tersely.rl.checkpoints.save import Saving
-from tersely.rl.config import TRL_LOSSES, RunConfig
+from tersely.rl.config import TRL_LOSS_TYPES, RunConfig
 from tersely.rl.controllers import ControllerFeed
 from tersely.rl.guards.callback import Guarded, GuardFeed
 from tersely.rl.recording.metrics import OF_TRAINED, StepMetrics, reward_columns
 from tersely.rl.rollouts.grading import Grader
 from tersely.rl.rollouts.prompt_rows import PromptRows
-from tersely.rl.rollouts.record import completion_rows, group_metrics, rollouts_from_facts
+from tersely.rl.rollouts.record import completion_rows, group_metrics, rollouts_from_records
 from tersely.rl.rollouts.reference_score import ReferenceScorer
-from tersely.rl.rollouts.resample import draw_round, gathered_facts
+from tersely.rl.rollouts.resample import draw_round, gathered_records
 from tersely.rl.rollouts.rollout import RolloutRound, Template
-from tersely.rl.rollouts.sampling_state import Drawing
+from tersely.rl.rollouts.sampling_state import SamplingState
 from tersely.rl.trained_prompting import trained_prompting
 from tersely.rl.trl.grpo import GRPOTrainer
 from tersely.rl.trl.window import check_window
 from tersely.rl.update.empty_update import EmptyUpdate
-from tersely.rl.update.micro_batches import PlannedUpdate
+from tersely.rl.update.micro_batches import MicroBatches
 from tersely.rl.update.old_logprobs import OldPolicyPass
 from tersely.rl.update.padding import fit_columns, trimmed
 
@@ -89,7 +89,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         self.grader = Grader(verifier)
         self.references = ReferenceScorer(self)
         self.controls, self.rollback = ControllerFeed(self), RollBack(self, run.max_rollbacks)
-        self.planned, self.step_metrics = PlannedUpdate(self), StepMetrics()
+        self.planned, self.step_metrics = MicroBatches(self), StepMetrics()
         self.guards = GuardFeed(self, run.guards)
         self.logged_rows: list[dict[str, Any]] = []
         self._synced_step = -1
@@ -102,7 +102,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         self.add_callback(self.guards)
         self.engine = engine if engine is not None else self._own_engine()
         self._template = Template.of(self._tokenizer, self.chat_template_kwargs)
-        self.prompting = trained_prompting(run, self.args, objective.plan)
+        self.prompting = trained_prompting(run, self.args, objective.prompting)
 
     def _own_engine(self) -> TransformersEngine:
         @contextmanager
@@ -121,7 +121,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
 
         return TransformersEngine(self.model, self._tokenizer, unwrapped=unwrapped)
 
-    # ---- plans and generation ----
+    # ---- prompting and generation ----
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         with self._timed("time/rollout"):
@@ -137,10 +137,10 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
                 self._collecting = False
 
     def _plans_of(self, inputs: list[dict[str, Any]]) -> list[Any]:
-        """The plans of this rank's rows, cut from those of the whole batch: a plan sees whole groups."""
+        """The plans of this rank's rows, cut from those of the whole batch: prompting sees whole groups."""
         group, rows, rank = self.num_generations, len(inputs), self.accelerator.process_index
         ids = gather_object([row["prompt_id"] for row in inputs])
-        plans = self.objective.plan(ids[::group], group, self.memory, self.args.seed)
+        plans = self.objective.prompting(ids[::group], group, self.memory, self.args.seed)
         return plans[rank * rows : (rank + 1) * rows]
 
     def _tokenize_prompts(self, prompts: list):
@@ -167,7 +167,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
 
     def draw(self, requests: list[GenerationRequest]) -> list[Generation]:
         """The engine, at this run's sampling."""
-        self.drawing = draw = Drawing(self.objective.sampling)
+        self.sampling_state = draw = SamplingState(self.objective.sampling)
         return self.engine.generate(requests, temperature=draw.temperature, top_p=self.top_p, top_k=self.top_k or 0)
 
     def _generate(self, prompts: list):
@@ -189,21 +189,21 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         return self.state.global_step / max(self.state.max_steps, 1)
 
     def parse_turn(self, turn: str) -> Any:
-        """What a whole assistant's turn says of itself, by the plan's own contract where it has one."""
-        return getattr(self.objective.plan, "parse", parse_completion)(turn)
+        """What a whole assistant's turn says of itself, by the prompting's own contract where it has one."""
+        return getattr(self.objective.prompting, "parse", parse_completion)(turn)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         token_ids, entropy = self._gathered_tokens()
         reference = self.references.fields()
         verdicts, seconds, waited = self.grader.result()
-        facts = gathered_facts(self, verdicts)
+        facts = gathered_records(self, verdicts)
         shape = (self.num_generations, self.max_completion_length, self.progress, self.memory)
-        rollouts = dataclasses.replace(rollouts_from_facts(facts, *shape, token_ids, entropy), **reference)
+        rollouts = dataclasses.replace(rollouts_from_records(facts, *shape, token_ids, entropy), **reference)
         refused = self._resampling.refused
-        everything = rollouts_from_facts(facts + refused, *shape) if refused else rollouts
+        everything = rollouts_from_records(facts + refused, *shape) if refused else rollouts
         self._correct = rollouts.correct
         engine_metrics = getattr(self.engine, "metrics", dict)()
-        for name, value in {**self.drawing.metrics(rollouts), **engine_metrics}.items():
+        for name, value in {**self.sampling_state.metrics(rollouts), **engine_metrics}.items():
             self._record(name, value)
         with self._timed("time/score"):
             self._scores = self.objective.score(rollouts)
@@ -243,7 +243,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
 
     def _compute_loss(self, model, inputs):
         inputs = trimmed(inputs)
-        if self.loss_type in TRL_LOSSES:
+        if self.loss_type in TRL_LOSS_TYPES:
             loss = super()._compute_loss(model, {**inputs, "tool_mask": inputs["train_mask"]})
             recorded = self._metrics["train" if self.model.training else "eval"]
             recorded[OF_TRAINED].append(recorded["entropy"].pop())
@@ -253,7 +253,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         return loss
 
     def _objective_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """The policy's loss of a micro-batch."""
+        """The loss of a micro-batch."""
         mask = inputs["train_mask"]
         input_ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
@@ -266,7 +266,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
             compute_aux_loss=self.aux_loss_enabled,
         )
         advantage = inputs["advantages"]
-        policy = self.objective.policy_in_force()
+        loss_fn = self.objective.loss_in_force()
         batch = TokenBatch(
             logp=logps,
             old_logp=inputs.get("old_per_token_logps", logps.detach()),  # TRL gives none with one step a batch
@@ -275,10 +275,10 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
             advantage=(advantage.unsqueeze(1) if advantage.dim() == 1 else advantage).expand_as(logps),
             ref_logp=inputs.get("ref_per_token_logps"),
             sampler_logp=inputs.get("sampling_per_token_logps"),
-            live_entropy=entropies if getattr(policy, "needs_live_entropy", False) else None,
+            live_entropy=entropies if getattr(loss_fn, "needs_live_entropy", False) else None,
             progress=self.progress,
         )
-        per_token, metrics = policy(batch)
+        per_token, metrics = loss_fn(batch)
         loss = self._aggregate(per_token, mask, inputs)
         if inputs.get("spare"):
             loss = loss + 0.0 * logps.sum()  # a broken model shows even where nothing is trained

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.core import heartbeat
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.files import write_json
 from tersely.core.heartbeat import now
 from tersely.rl.checkpoints.stopping import SavedAndStopped
@@ -43,7 +43,7 @@ class Watch:
 
     def __init__(self, run_dir: str | Path, deadline_s: float, rank: int = 0, ranks: int = 1):
         if not deadline_s > 0:
-            raise SpecError(f"deadline_seconds is {deadline_s}; it must be above 0")
+            raise ConfigError(f"deadline_seconds is {deadline_s}; it must be above 0")
         self.folder, self.deadline_s, self.rank, self.ranks = Path(run_dir) / "ranks", deadline_s, rank, ranks
         self.interval = min(5.0, deadline_s / 8)
         self.beats = 0

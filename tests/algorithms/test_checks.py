@@ -13,7 +13,7 @@ from tersely.algorithms.checks import (
     warnings_of,
 )
 from tersely.algorithms.objective import Objective
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
 def warned(ratio_is_one=False, engine="transformers", top_p=1.0, group_size=8, **specs) -> str:
@@ -23,23 +23,23 @@ def warned(ratio_is_one=False, engine="transformers", top_p=1.0, group_size=8, *
 
 
 @pytest.mark.parametrize(
-    "policy",
+    "loss_fn",
     ["gspo", "gmpo", {"name": "clip", "importance": "sequence"}]
     + [{"name": name, "base": "gmpo"} for name in ("kl_penalty", "high_entropy_mask")],
 )
-def test_token_credit_with_one_ratio_a_sequence(policy):
-    assert "the credit is averaged away" in warned(advantage="ktae", policy=policy)
-    assert warned(advantage="group_zscore", policy=policy) == ""
+def test_token_credit_with_one_ratio_a_sequence(loss_fn):
+    assert "the credit is averaged away" in warned(advantage="ktae", loss=loss_fn)
+    assert warned(advantage="group_zscore", loss=loss_fn) == ""
 
 
-@pytest.mark.parametrize("policy", ["clip", "sapo", "cispo", "hapo", "dcpo", {"name": "gspo", "form": "token"}])
-def test_token_credit_with_token_ratios_is_fine(policy):
-    assert warned(advantage="ktae", policy=policy) == ""
+@pytest.mark.parametrize("loss_fn", ["clip", "sapo", "cispo", "hapo", "dcpo", {"name": "gspo", "form": "token"}])
+def test_token_credit_with_token_ratios_is_fine(loss_fn):
+    assert warned(advantage="ktae", loss=loss_fn) == ""
 
 
-@pytest.mark.parametrize(("policy", "same"), [("sapo", True), ("cispo", True), ("hapo", False), ("tea_rl", False)])
-def test_a_schedule_where_every_ratio_is_one(policy, same):
-    text = warned(ratio_is_one=True, policy=policy)
+@pytest.mark.parametrize(("loss_fn", "same"), [("sapo", True), ("cispo", True), ("hapo", False), ("tea_rl", False)])
+def test_a_schedule_where_every_ratio_is_one(loss_fn, same):
+    text = warned(ratio_is_one=True, loss=loss_fn)
     assert "every ratio is 1" in text and ("the same as clip" in text) == same
 
 
@@ -57,7 +57,7 @@ class Unbounded:
 @pytest.mark.parametrize("weighted", [True, False])
 def test_a_loss_without_bounds_loses_nothing_at_ratio_one(weighted):
     objective = Objective.from_specs({})
-    object.__setattr__(objective, "policy", Unbounded(weighted))
+    object.__setattr__(objective, "loss", Unbounded(weighted))
     assert not any("ratio" in line for line in warnings_of(objective, ratio_is_one=True))
 
 
@@ -76,14 +76,14 @@ def test_a_schedule_without_warmup_that_is_given_one(name, steps, warns):
 
 
 def test_sampler_correction_needs_an_engine_with_log_probs():
-    with pytest.raises(SpecError, match="sampler_correction needs the log-probs"):
-        warned(policy={"name": "kl_penalty", "base": "sampler_correction"})
-    assert warned(policy="sampler_correction", engine="vllm") == ""
+    with pytest.raises(ConfigError, match="sampler_correction needs the log-probs"):
+        warned(loss={"name": "kl_penalty", "base": "sampler_correction"})
+    assert warned(loss="sampler_correction", engine="vllm") == ""
 
 
 def test_an_adaptive_temperature_and_what_spoils_it():
     sequence = {"name": "sampler_correction", "mode": "sequence_mask"}
-    assert "long answers are dropped" in warned(sampling="hapo_temperature", policy=sequence, engine="vllm")
+    assert "long answers are dropped" in warned(sampling="hapo_temperature", loss=sequence, engine="vllm")
     assert "top_p is 0.9" in warned(sampling="hapo_temperature", top_p=0.9)
     assert warned(top_p=0.9) == ""
 
@@ -95,10 +95,10 @@ def test_a_filter_that_keeps_nothing():
 
 
 def test_a_filter_that_keeps_only_groups_without_signal():
-    only_right = {"name": "accuracy_range", "low": 1.0, "high": 1.0}
-    assert "is 0 for every rollout: nothing would train" in warned(filter=only_right)
-    assert warned(filter=only_right, reward=["correctness", {"name": "alp"}]) == ""
-    assert warned(filter=only_right, advantage="group_mean", reward="kimi") == ""
+    only_correct = {"name": "accuracy_range", "low": 1.0, "high": 1.0}
+    assert "is 0 for every rollout: nothing would train" in warned(filter=only_correct)
+    assert warned(filter=only_correct, reward=["correctness", {"name": "alp"}]) == ""
+    assert warned(filter=only_correct, advantage="group_mean", reward="kimi") == ""
     assert warned(filter="any_right") == ""
 
 
@@ -107,15 +107,15 @@ def test_a_filter_that_keeps_only_groups_without_signal():
     [("entropy_clip", "sapo", {"name": "kl_penalty", "base": "clip"}), ("ares_kl", "clip", "window_kl")],
 )
 def test_a_controller_without_anything_to_move(controller, idle, moved):
-    assert "acts on nothing in policy" in warned(controllers=[controller], policy=idle)
-    assert warned(controllers=[controller], policy=moved) == ""
-    assert warned(controllers=["entropy_target"], policy=idle) == ""
+    assert "acts on nothing in loss" in warned(controllers=[controller], loss=idle)
+    assert warned(controllers=[controller], loss=moved) == ""
+    assert warned(controllers=["entropy_target"], loss=idle) == ""
 
 
 def test_wrappers_that_act_twice_or_on_too_little():
-    assert "KLPenalty stands twice" in warned(policy={"name": "kl_penalty", "base": {"name": "kl_penalty"}})
-    assert "around the mask" in warned(policy={"name": "high_entropy_mask", "base": "kl_penalty"})
-    assert warned(policy={"name": "kl_penalty", "base": "high_entropy_mask"}) == ""
+    assert "KLPenalty stands twice" in warned(loss={"name": "kl_penalty", "base": {"name": "kl_penalty"}})
+    assert "around the mask" in warned(loss={"name": "high_entropy_mask", "base": "kl_penalty"})
+    assert warned(loss={"name": "kl_penalty", "base": "high_entropy_mask"}) == ""
 
 
 def test_a_users_own_policy_is_judged_by_what_it_does():

@@ -120,7 +120,7 @@ def test_value_and_gradient_equal_trl(case, token_credit, make_batch):
         trainer = stub(batch.logp, batch.entropy, loss_type, options)
         theirs = GRPOTrainer._compute_loss(trainer, None, inputs)
         expected = torch.autograd.grad(theirs, batch.logp)[0]
-        per_token, _ = build("policy", spec)(batch)
+        per_token, _ = build("loss", spec)(batch)
         ours = aggregate(per_token, batch.mask, HOW[loss_type])
         gradient = torch.autograd.grad(ours, batch.logp)[0]
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
@@ -145,6 +145,6 @@ def test_gmpo_equals_trl_experimental(make_batch):
         }
         theirs = GMPOTrainer._compute_loss(trainer, None, inputs)
         expected = torch.autograd.grad(theirs, logp)[0]
-        ours = aggregate(build("policy", "gmpo")(dataclasses.replace(batch, logp=logp))[0], batch.mask, "sequence")
+        ours = aggregate(build("loss", "gmpo")(dataclasses.replace(batch, logp=logp))[0], batch.mask, "sequence")
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
         torch.testing.assert_close(torch.autograd.grad(ours, logp)[0], expected, atol=1e-6, rtol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tersely.configs.load import SLOT_KEYS, list_methods, list_recipes, load_method, load_recipe, read_yaml
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 ALP = {"name": "alp", "beta": 0.2, "normalizer": "max_length"}
 RECIPES = Path(str(files("tersely.configs"))) / "recipes"
@@ -26,16 +26,16 @@ def test_the_five_of_the_first_hour_are_there():
 
 
 def test_unknown_names_give_the_nearest():
-    with pytest.raises(SpecError, match="did you mean 'dler'"):
+    with pytest.raises(ConfigError, match="did you mean 'dler'"):
         load_method("deler")
-    with pytest.raises(SpecError, match="recipe 'nowhere/nothing' does not exist"):
+    with pytest.raises(ConfigError, match="recipe 'nowhere/nothing' does not exist"):
         load_recipe("nowhere/nothing")
-    with pytest.raises(SpecError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         load_method("nowhere.yaml")
 
 
 def test_unknown_key_of_a_method_gives_the_nearest(tmp_path):
-    with pytest.raises(SpecError, match="no key 'advantages'; did you mean 'advantage'"):
+    with pytest.raises(ConfigError, match="no key 'advantages'; did you mean 'advantage'"):
         load_method(recipe(tmp_path, "advantages: group_mean"))
 
 
@@ -71,13 +71,13 @@ def test_a_slot_is_replaced_whole(tmp_path):
             "reward",
             ["correctness", {"name": "kimi", "weight": 0.2, "warmup": 0.1}],
         ),
-        ("policy: sapo", "policy", {"name": "sapo", "tau_pos": 1.0, "tau_neg": 1.05}),
+        ("loss: sapo", "loss", {"name": "sapo", "tau_pos": 1.0, "tau_neg": 1.05}),
         (
-            "policy: {name: kl_penalty, beta: 0.1, base: gspo_token}",
-            "policy",
+            "loss: {name: kl_penalty, beta: 0.1, base: gspo_token}",
+            "loss",
             {"name": "kl_penalty", "beta": 0.1, "base": "gspo_token"},
         ),
-        ("policy: {name: clip, clip_low: 0.1}", "policy", {"name": "clip", "clip_low": 0.1}),
+        ("loss: {name: clip, clip_low: 0.1}", "loss", {"name": "clip", "clip_low": 0.1}),
         ("controllers: [entropy_target]", "controllers", [{"name": "entropy_target", "target": 0.2}]),
         ("reward: shorterbetter", "reward", "shorterbetter"),
     ],
@@ -154,15 +154,15 @@ def test_settings_of_the_method_before_go_and_the_users_stay(tmp_path):
     [
         ("method: alp", {"reward.beta": 0.3}, lambda r: r["reward"] == {**load_method("alp")["reward"], "beta": 0.3}),
         ("reward: alp", {"reward.beta": 0.3}, lambda r: r["reward"] == {**ALP, "beta": 0.3}),
-        ("seed: 1", {"policy.clip_high": 0.3}, lambda r: r["policy"] == {"name": "clip", "clip_high": 0.3}),
+        ("seed: 1", {"loss.clip_high": 0.3}, lambda r: r["loss"] == {"name": "clip", "clip_high": 0.3}),
         ("seed: 1", {"verifier.timeout": 3}, lambda r: r["verifier"] == {"timeout": 3}),
         ("reward: [correctness, alp]", {"reward.alp.beta": 1}, lambda r: r["reward"][1] == {**ALP, "beta": 1}),
         ("reward: [correctness, alp]", {"reward.1.beta": 1}, lambda r: r["reward"][1] == {**ALP, "beta": 1}),
         ("reward: [alp]", {"reward.beta": 1}, lambda r: r["reward"] == [{**ALP, "beta": 1}]),
         (
-            "policy: {name: gspo, base: clip}",
-            {"policy.base.x": 1},
-            lambda r: r["policy"]["base"] == {"name": "clip", "x": 1},
+            "loss: {name: gspo, base: clip}",
+            {"loss.base.x": 1},
+            lambda r: r["loss"]["base"] == {"name": "clip", "x": 1},
         ),
         (
             "stages: [{name: a, steps: 2}, {name: b, steps: 2}]",
@@ -185,7 +185,7 @@ def test_a_dotted_key_sets_one_part(tmp_path, text, dotted, found):
     ],
 )
 def test_a_dotted_key_that_leads_nowhere_is_refused(tmp_path, text, key, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         load_recipe(recipe(tmp_path, text), {key: 1})
 
 
@@ -205,14 +205,14 @@ def test_recipe_without_a_method_stands_alone(tmp_path):
     ],
 )
 def test_a_broken_file_says_what_is_wrong(tmp_path, text, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         load_recipe(recipe(tmp_path, text))
 
 
 def test_a_file_in_another_encoding_is_an_error(tmp_path):
     path = tmp_path / "latin.yaml"
     path.write_bytes("run_dir: Füße".encode("latin-1"))
-    with pytest.raises(SpecError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         load_recipe(path)
 
 

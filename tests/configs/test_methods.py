@@ -46,10 +46,10 @@ def test_a_preset_builds_in_every_stage(name):
     method = load_method(name)
     assert {"title", "paper", "summary", "reward", "advantage", "filter"} <= method.keys()
     assert all(str(method[key]).strip() for key in ("title", "summary"))
-    assert ("policy" in method) != ("loss_type" in method.get("settings", {})), "one of ours, or TRL's own loss"
+    assert ("loss" in method) != ("loss_type" in method.get("settings", {})), "one of ours, or TRL's own loss"
     assert isinstance(method["paper"], str), "quote the number: YAML reads 2506.10 as 2506.1"
     for filled in stages(method):
-        for slot in ("plan", "sampling", "reward", "advantage", "policy", "filter"):
+        for slot in ("prompting", "sampling", "reward", "advantage", "loss", "filter"):
             if slot in filled:
                 built = build(slot, filled[slot])
                 if hasattr(built, "check_objective"):
@@ -74,8 +74,8 @@ def test_settings_and_stages_have_known_keys(name):
 def test_an_adapted_component_makes_an_adapted_preset(name):
     method = load_method(name)
     for filled in stages(method):
-        parts = [build(slot, filled[slot]) for slot in ("plan", "reward", "advantage") if slot in filled]
-        parts += list(getattr(parts[0 if "plan" not in filled else 1], "terms", ()))
+        parts = [build(slot, filled[slot]) for slot in ("prompting", "reward", "advantage") if slot in filled]
+        parts += list(getattr(parts[0 if "prompting" not in filled else 1], "terms", ()))
         if any(getattr(part, "label", "") for part in parts):
             assert method.get("label", "").startswith("adapted")
 
@@ -90,7 +90,7 @@ def test_an_adapted_component_makes_an_adapted_preset(name):
 )
 def test_the_clip_of_the_token_presets_is_the_cards(names, clip):
     for name in names:
-        assert build("policy", load_method(name)["policy"]) == build("policy", {"name": "clip", **clip})
+        assert build("loss", load_method(name)["loss"]) == build("loss", {"name": "clip", **clip})
 
 
 def test_presets_are_plain_yaml_of_one_screen():
@@ -128,7 +128,7 @@ def test_no_stage_of_a_method_goes_beyond_the_cap_that_a_user_states(name):
     for stage in stages_of({**recipe, "max_completion_length": cap}):
         own = stage.recipe["max_completion_length"]
         assert 0 < own <= cap
-        for slot in ("plan", "reward"):
+        for slot in ("prompting", "reward"):
             tokens = [
                 v for key in ("unsolved_target", "limit", "budgets") for v in _values(stage.recipe.get(slot), key)
             ]

@@ -10,7 +10,7 @@ import typing
 import pytest
 
 from tersely.configs.overrides import DEFAULTS, parse_value, recipe_keys, split_values
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
 def _is_text(hint) -> bool:
@@ -71,7 +71,13 @@ NOT_AS_YAML_HAS_IT = [
 
 @pytest.mark.parametrize(
     "key",
-    ["instruction", "system_prompt", "plan.instruction", "stages.a.system_prompt", "evaluation.dataset.instruction"]
+    [
+        "instruction",
+        "system_prompt",
+        "prompting.instruction",
+        "stages.a.system_prompt",
+        "evaluation.dataset.instruction",
+    ]
     + ["dataset.instruction", "env.WORD"],
 )
 @pytest.mark.parametrize("words", NOT_AS_YAML_HAS_IT)
@@ -79,7 +85,12 @@ def test_text_reaches_the_recipe_as_it_is(key, words):
     from tersely.configs.load import with_overrides
     from tersely.launch.cli.parser import overrides_from
 
-    sections = {"plan": "autothink", "stages": [{"name": "a", "steps": 5}], "dataset": {"path": "testbed"}, "env": {}}
+    sections = {
+        "prompting": "autothink",
+        "stages": [{"name": "a", "steps": 5}],
+        "dataset": {"path": "testbed"},
+        "env": {},
+    }
     recipe = {**sections, "evaluation": {"every": 5, "dataset": {"path": "testbed"}}}
     found = with_overrides(recipe, overrides_from([f"--{key}={words}"]))
     for part in key.split("."):
@@ -108,9 +119,9 @@ def test_other_keys_are_yaml_but_no_words_are_lost():
     assert parse_value("run_name", "null") is None and parse_value("instruction", "null") == "null"
     assert parse_value("instruction", "") == "" and parse_value("seed", "-1") == -1
     assert parse_value("dataset", "my file #3.jsonl") == "my file #3.jsonl"
-    assert parse_value("plan.instruction", "Think: then # answer.") == "Think: then # answer."
-    assert parse_value("plan.instruction", '"a: b"') == '"a: b"'
-    with pytest.raises(SpecError, match=r"servers: got '\[a', which is not a YAML value"):
+    assert parse_value("prompting.instruction", "Think: then # answer.") == "Think: then # answer."
+    assert parse_value("prompting.instruction", '"a: b"') == '"a: b"'
+    with pytest.raises(ConfigError, match=r"servers: got '\[a', which is not a YAML value"):
         parse_value("servers", "[a")
 
 
@@ -133,5 +144,5 @@ def test_commas_inside_brackets_and_quotes_do_not_separate(text, parts):
 
 @pytest.mark.parametrize("text", ["[1,2", "1]", "{a: [1}"])
 def test_brackets_that_do_not_match_are_refused(text):
-    with pytest.raises(SpecError):
+    with pytest.raises(ConfigError):
         split_values(text)

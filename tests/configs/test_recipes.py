@@ -37,7 +37,7 @@ def test_a_recipe_resolves(name):
     args = grpo_config(run, trl_values, objective, ranks=1)
     assert args.max_steps > 0 and args.num_generations == run.group_size
     assert parse_sources(run.dataset)
-    batch = run.batch_plan(8 if run.engine == "vllm" and "24gb" not in name else 1)
+    batch = run.batch_layout(8 if run.engine == "vllm" and "24gb" not in name else 1)
     assert batch.accumulation * batch.micro_batch * batch.updates_per_batch * batch.ranks == batch.rows
     assert run.run_dir.startswith("runs/")
 
@@ -45,7 +45,7 @@ def test_a_recipe_resolves(name):
 @pytest.mark.parametrize("model", ["deepseek-r1-distill-qwen-1.5b", "deepscaler-1.5b-preview", "testbed"])
 def test_the_baseline_differs_in_its_slots_alone(model):
     alp, grpo = (load_recipe(f"{model}/{method}") for method in ("alp", "grpo"))
-    slots = {"method", "reward", "advantage", "policy", "filter", "aggregate", "run_dir"}
+    slots = {"method", "reward", "advantage", "loss", "filter", "aggregate", "run_dir"}
     assert {key for key in alp.keys() | grpo.keys() if alp.get(key) != grpo.get(key)} <= slots
     assert build("reward", grpo["reward"]) and alp["reward"] != grpo["reward"]
 

@@ -74,7 +74,7 @@ def checkpointing() -> dict[str, Any]:
 def recipes() -> dict[str, str]:
     """Shipped recipes that this version refuses, with the reason: configuration, optimizer, schedule, model arguments."""
     from tersely.configs.load import list_recipes, load_recipe
-    from tersely.core.errors import SpecError
+    from tersely.core.errors import ConfigError
     from tersely.rl.config import grpo_config, split_recipe
     from tersely.rl.config.build_check import check_build
 
@@ -84,7 +84,7 @@ def recipes() -> dict[str, str]:
             run, values = split_recipe(load_recipe(name, {"bf16": False}))
             with mock.patch("tersely.rewards.verify.build.make_verifier"):  # starts processes; nothing of transformers
                 check_build(run, grpo_config(run, values, run.objective(values), 1))
-        except SpecError as error:
+        except ConfigError as error:
             found[name] = str(error)
     return found
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tersely.core.build import SLOTS, build, component_class, registry
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
 @pytest.mark.parametrize("slot", SLOTS)
@@ -34,8 +34,8 @@ def test_a_single_weighted_term_is_a_sum_too():
 
 
 def test_a_policy_wraps_another():
-    policy = build("policy", {"name": "kl_penalty", "beta": 0.1, "base": {"name": "clip", "clip_high": 0.3}})
-    assert policy.base.clip_high == 0.3
+    loss_fn = build("loss", {"name": "kl_penalty", "beta": 0.1, "base": {"name": "clip", "clip_high": 0.3}})
+    assert loss_fn.base.clip_high == 0.3
 
 
 @pytest.mark.parametrize(
@@ -49,18 +49,18 @@ def test_a_policy_wraps_another():
         ("reward", {"beta": 1}, "has no `name`"),
         ("reward", [], "empty list"),
         ("reward", [{"name": "correctness", "weight": "x"}], "weight is 'x'; it must be a number"),
-        ("policy", ["clip"], "only the reward slot takes a list"),
-        ("policy", 3, "policy is 3; write a name or a mapping"),
-        ("policy", {"name": "kl_penalty", "base": None}, "policy is None; write a name or a mapping"),
-        ("policy", {"name": "kl_penalty", "base": ["clip"]}, "only the reward slot takes a list"),
-        ("policy", {"name": "kl_penalty", "base": "ktae"}, "policy 'ktae' does not exist"),
+        ("loss", ["clip"], "only the reward slot takes a list"),
+        ("loss", 3, "loss is 3; write a name or a mapping"),
+        ("loss", {"name": "kl_penalty", "base": None}, "loss is None; write a name or a mapping"),
+        ("loss", {"name": "kl_penalty", "base": ["clip"]}, "only the reward slot takes a list"),
+        ("loss", {"name": "kl_penalty", "base": "ktae"}, "loss 'ktae' does not exist"),
         ("filter", {"name": "keep_all", "x": 1}, "it takes none"),
-        ("plan", "nowhere.module:Plan", "cannot be imported"),
-        ("plan", "math:pi", "is no class"),
+        ("prompting", "nowhere.module:Plan", "cannot be imported"),
+        ("prompting", "math:pi", "is no class"),
     ],
 )
 def test_what_cannot_be_meant_is_named(slot, spec, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         build(slot, spec)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tersely.core.errors import SpecError, check_fields, nearest, require_choice, require_range
+from tersely.core.errors import ConfigError, check_fields, nearest, require_choice, require_range
 
 
 @dataclass
@@ -48,7 +48,7 @@ def test_good_values_become_keyword_arguments():
     ],
 )
 def test_wrong_values_are_named_with_the_mend(values, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         check_fields(Settings, values, "s")
 
 
@@ -61,7 +61,7 @@ def test_range_is_exactly_the_stated_one(value):
     inside = math.isfinite(value) and 0 < value <= 1
     try:
         require_range("s.x", value, above=0, at_most=1)
-    except SpecError as error:
+    except ConfigError as error:
         assert not inside and "s.x is" in str(error) and "above 0 and at most 1" in str(error)
     else:
         assert inside
@@ -69,12 +69,12 @@ def test_range_is_exactly_the_stated_one(value):
 
 def test_range_without_bounds_still_wants_a_finite_number():
     require_range("s.x", None, above=0)
-    with pytest.raises(SpecError, match="a finite number"):
+    with pytest.raises(ConfigError, match="a finite number"):
         require_range("s.x", math.nan)
 
 
 def test_choice_and_nearest():
     require_choice("s.how", "sum", ("sum", "mean"))
-    with pytest.raises(SpecError, match="s.how is 'men'; did you mean 'mean'"):
+    with pytest.raises(ConfigError, match="s.how is 'men'; did you mean 'mean'"):
         require_choice("s.how", "men", ("sum", "mean"))
     assert nearest("zzz", ["b", "a"]) == "valid: a, b"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.data import DataError
 from tersely.data.benchmarks import benchmark_names, find_benchmark, load_benchmark
 
@@ -89,7 +89,7 @@ def test_easy_mathematics_leaves_the_hard_levels_out(local):
 
 def test_a_published_count_is_an_error_when_it_is_not_met(local):
     spec = {**local("aime24", [SCHEMAS["aime24"][0]]), "expect_rows": [30], "exact_rows": True}
-    with pytest.raises(SpecError, match="1 rows, known versions have 30"):
+    with pytest.raises(ConfigError, match="1 rows, known versions have 30"):
         load_benchmark(spec)
     assert find_benchmark("aime24").source.exact_rows
 
@@ -118,7 +118,7 @@ def test_limit_does_not_follow_a_seed_and_a_local_file_needs_no_entry(local):
     ],
 )
 def test_bad_specs(spec, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         find_benchmark(spec)
 
 
@@ -146,17 +146,17 @@ def test_a_benchmark_file_of_ones_own(tmp_path):
     benchmark, data, _ = load_benchmark(str(file))
     assert (benchmark.name, benchmark.sampling.samples, benchmark.sampling.temperature) == ("mine", 3, 0.2)
     assert len(data) == 1
-    with pytest.raises(SpecError, match="there is no file"):
+    with pytest.raises(ConfigError, match="there is no file"):
         find_benchmark(str(tmp_path / "other.yaml"))
     file.write_text("samples: 3\n")
-    with pytest.raises(SpecError, match="`path`"):
+    with pytest.raises(ConfigError, match="`path`"):
         find_benchmark(str(file))
 
 
 def test_a_file_with_other_columns_is_told_how_to_map_them(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text('{"question": "1 + 1", "gold": "2"}\n')
-    with pytest.raises(SpecError, match=r"Map it: columns: .* in a benchmark file: .*--benchmarks mine.yaml"):
+    with pytest.raises(ConfigError, match=r"Map it: columns: .* in a benchmark file: .*--benchmarks mine.yaml"):
         load_benchmark(str(path))
     (tmp_path / "mine.yaml").write_text("path: mine.jsonl\ncolumns: {problem: question, answer: gold}\n")
     assert load_benchmark(str(tmp_path / "mine.yaml"))[1]["answer"] == ["2"]

@@ -1,4 +1,4 @@
-"""Ready-made entries, each on a made-up file in the schema of its hub set, traps included."""
+"""Ready-made entries, each on a made-up file in the schema of its hub set, pitfalls included."""
 
 import pytest
 

@@ -220,7 +220,7 @@ def test_verify_reads_what_training_reads(tmp_path, name, content):
 
 
 def test_verify_names_lines_and_refuses_a_broken_file(tmp_path):
-    from tersely.core.errors import SpecError
+    from tersely.core.errors import ConfigError
     from tersely.launch.cli.verify import read_rows
 
     path = tmp_path / "a.jsonl"
@@ -234,7 +234,7 @@ def test_verify_names_lines_and_refuses_a_broken_file(tmp_path):
     assert [row["line"] for row in rows] == [3] and [number for number, _ in bad] == [4]
     for name, content in (("a.json.gz", gzip.compress(b"[1, 2]" * 99)[:20]), ("b.json", b"[{"), ("a.parquet", b"PAR1")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(SpecError, match=name):
+        with pytest.raises(ConfigError, match=name):
             read_rows(tmp_path / name, "gold", "response")
 
 

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.data import DataError, load_problems, load_problems_with_card
 from tersely.data.spec import INSTRUCTION
 
@@ -165,7 +165,7 @@ def test_mix_by_weights(write):
     ],
 )
 def test_bad_specs_say_what_to_change(spec, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         load_problems(spec, seed=0)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.run import check_recipe
 from tests.e2e.conftest import Launcher
 from tests.e2e.test_adding_a_method import embedded_model
@@ -37,7 +37,7 @@ def write_examples(folder: Path) -> dict:
         **recipe,
         "model_name_or_path": model,
         "reward": [recipe["reward"], hedging],
-        "policy": "confident:Confident",
+        "loss": "confident:Confident",
         "updates_per_batch": 1,
         "gradient_checkpointing": False,
         "save_strategy": "no",
@@ -58,7 +58,7 @@ def test_the_check_before_a_run_takes_the_examples_and_refuses_a_missing_column(
     check_recipe(dict(recipe), 1)
     data = tmp_path / "sums.jsonl"
     data.write_text(data.read_text().replace("steps", "step"))
-    with pytest.raises(SpecError, match=r"sums.jsonl: no column 'steps', .*did you mean 'step'"):
+    with pytest.raises(ConfigError, match=r"sums.jsonl: no column 'steps', .*did you mean 'step'"):
         check_recipe(dict(recipe), 1)
 
 

@@ -25,7 +25,7 @@ def test_the_page_shows_what_the_code_gives(properties):
     assert shown == properties.strip(), "run: python docs/gen_tables.py --write docs/methods-length.md"
 
 
-@pytest.mark.parametrize("name", ["policies", "advantages"])
+@pytest.mark.parametrize("name", ["losses", "advantages"])
 @pytest.mark.filterwarnings("ignore:gspo with form")
 def test_the_page_of_the_token_methods_shows_what_the_code_gives(name):
     start, end = tables.markers(name)

@@ -39,7 +39,7 @@ def test_an_engine_on_the_same_gpu_follows_the_trainer(launcher):
     engine = {"engine": "vllm", "vllm_max_model_length": 224, "vllm_gpu_memory_utilization": 0.3}
     done = launcher.run("colocated", timeout=580, max_steps=4, **engine)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    gaps = metrics(launcher, "colocated", "engine_gap/mean")
+    gaps = metrics(launcher, "colocated", "mismatch/mean")
     assert len(gaps) == 4 and max(gaps) < GAP
 
 

@@ -82,7 +82,7 @@ def test_two_steps(name, stage, model, tmp_path):
     if name == "hbpo":
         budgets = rows.groupby(["step", "prompt_id"]).budget.apply(lambda column: sorted(set(column)))
         assert all(values == [512, 1024, 2048, 2560] for values in budgets)
-        assert rows.plan.str.contains("I will answer the question with 512 tokens").sum() == 8
+        assert rows.prompting.str.contains("I will answer the question with 512 tokens").sum() == 8
     if name == "adaptthink":
         assert (rows["mode"] == "no_think").sum() == 16
     if name in ("l1_exact", "l1_max", "thinkprune", "budgetthinker") or (name, stage) == ("lapo", 1):

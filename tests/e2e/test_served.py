@@ -19,7 +19,7 @@ pytestmark = [
 
 RECIPE = {
     "engine": "vllm_server",
-    "plan": {"name": "hbpo", "budgets": [16, 32, 64, 96]},
+    "prompting": {"name": "hbpo", "budgets": [16, 32, 64, 96]},
     "reward": "correctness",
     "filter": "mixed_groups",
     "max_resample_rounds": 1,
@@ -105,10 +105,10 @@ def test_a_recipe_through_two_servers_killed_and_resumed(launcher):
     assert [row["step"] for row in made] == list(range(1, 7))
     assert launcher.ranks("served") == 2 and sum(row["groups/resampled"] for row in made) > 0
     for row in made:
-        assert row["engine_gap/mean"] < 1e-3, "the servers sample from the weights of the step, and from its prompts"
+        assert row["mismatch/mean"] < 1e-3, "the servers sample from the weights of the step, and from its prompts"
         assert row["engine/smallest_share"] > 0.2 and 0 <= row["engine/idle_share"] < 1
     table = launcher.completions("served")
-    assert table.groupby(["step", "prompt_id"]).plan.nunique().max() > 1, "prompts differ inside a group"
+    assert table.groupby(["step", "prompt_id"]).prompting.nunique().max() > 1, "prompts differ inside a group"
     assert table.text.nunique() > len(table) / 4 and table.correct.sum() > 2
     logs = sorted(path.name for path in (run_dir / "logs").iterdir())
     assert logs == ["attempt-1.log", "attempt-2.log"] + [f"server-{i}-attempt-{n}.log" for i in (0, 1) for n in (1, 2)]

@@ -135,7 +135,7 @@ def test_one_node_trains_and_another_serves(cluster, launch, launcher):
     assert cluster.finished(train, 420, lambda: said(run_dir)) == "COMPLETED", said(run_dir)
     assert cluster.fact(train, "NodeList") == "node[1-2]" and launcher.ranks("served") == 1
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    gaps = [row["engine_gap/mean"] for row in rows if "engine_gap/mean" in row]
+    gaps = [row["mismatch/mean"] for row in rows if "mismatch/mean" in row]
     assert len(gaps) == 2 and max(gaps) < 1e-3, "the server samples from the weights of the step"
     assert (run_dir / "launch" / "logs" / f"servers-{train}-attempt-1.log").exists()
     key = re.compile(r"\b[0-9a-f]{32}\b")

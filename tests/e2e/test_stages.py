@@ -26,7 +26,7 @@ STAGED = {
         {
             "name": "internalization",
             "share": 0.5,
-            "plan": {"name": "lapo_target", "unsolved_target": 64},
+            "prompting": {"name": "lapo_target", "unsolved_target": 64},
             "reward": {"name": "lapo_internalization", "sigma": 12, "unsolved_target": 64},
             "settings": {"max_completion_length": 64},
         },

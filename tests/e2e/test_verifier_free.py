@@ -17,12 +17,12 @@ BOXES = {
     "instruction": "",
 }  # as the testbed answers
 RLPR = {
-    "plan": BOXES,
+    "prompting": BOXES,
     "reward": "rlpr",
     "advantage": "group_zscore",
     "filter": {"name": "rlpr_std", "beta": 1.0, "records_from": 1, "acts_from": 2},
 }
-VERIFREE = {"plan": BOXES, "reward": "verifree", "advantage": "rloo", "aggregate": "constant"}
+VERIFREE = {"prompting": BOXES, "reward": "verifree", "advantage": "rloo", "aggregate": "constant"}
 
 
 @pytest.fixture(scope="module")

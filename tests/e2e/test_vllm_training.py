@@ -23,7 +23,7 @@ def _vllm():
 
 def gaps(launcher, name):
     lines = (launcher.folder / name / "metrics.jsonl").read_text().splitlines()
-    return [row["engine_gap/mean"] for row in map(json.loads, lines) if "engine_gap/mean" in row]
+    return [row["mismatch/mean"] for row in map(json.loads, lines) if "mismatch/mean" in row]
 
 
 def run(launcher, name, *, start=(), **changes):
@@ -119,7 +119,7 @@ def test_a_stale_head_stops_the_run_with_the_cause(launcher):
         **{
             **VLLM,
             "learning_rate": 2e-2,
-            "guards": {"engine_gap": {"threshold": 0.02}},
+            "guards": {"mismatch": {"threshold": 0.02}},
             "max_steps": 30,
             "model_name_or_path": str(tied),
         },
@@ -136,6 +136,6 @@ def test_a_stale_head_stops_the_run_with_the_cause(launcher):
     )
     said = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "embeddings are tied" in said and "engine_gap.threshold 0.02" in said, said[-4000:]
+    assert "embeddings are tied" in said and "mismatch.threshold 0.02" in said, said[-4000:]
     measured = gaps(launcher, "stale")
     assert measured and measured[0] < 1e-3 and max(measured) <= 0.02

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from tersely.algorithms import PLANS
-from tersely.core.errors import SpecError
+from tersely.algorithms import PROMPTING
+from tersely.core.errors import ConfigError
 from tersely.engines.chat import FILE, Prompting, prompt_ids, prompt_text, read_prompting, variable_warnings
 from tersely.engines.models import load_tokenizer
 from tersely.eval.engines import transformers_evaluator
 from tersely.launch.cli.eval import main
-from tersely.rl.trained_prompting import settled_plan, trained_prompting
+from tersely.rl.trained_prompting import settled_prompting, trained_prompting
 
 SWITCH = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>"
@@ -69,9 +69,9 @@ def test_eval_prompts_as_trained_unless_told_otherwise(tiny_model, tmp_path, cap
     assert len({own["hash"], other["hash"], plain["hash"]}) == 3
     main([str(model), *common, "--out", str(tmp_path / "x"), "--chat-template-kwargs", "{enable_thinkng: true}"])
     assert "does not read 'enable_thinkng'; did you mean 'enable_thinking'?" in capsys.readouterr().out
-    with pytest.raises(SpecError, match="--chat-template-kwargs: got"):
+    with pytest.raises(ConfigError, match="--chat-template-kwargs: got"):
         settings("y", "--chat-template-kwargs", "false")
-    with pytest.raises(SpecError, match="--prompting: got"):
+    with pytest.raises(ConfigError, match="--prompting: got"):
         settings("z", "--prompting", str(tmp_path / "nowhere"))
 
     evaluator = transformers_evaluator(str(model))
@@ -95,7 +95,7 @@ def test_rollouts_and_held_out_evaluation_render_the_same(make_trainer):
 
 def test_only_a_plan_that_asks_every_rollout_for_the_same_is_carried():
     for name, settled in (("plain", False), ("lapo_target", False), ("hbpo", False), ("autothink", True)):
-        instruction, prefill = settled_plan(PLANS[name](), 8)
+        instruction, prefill = settled_prompting(PROMPTING[name](), 8)
         assert bool(instruction or prefill) is settled, name
 
 
@@ -119,5 +119,5 @@ def test_template_variables_are_read_from_the_template():
 
 def test_a_prompting_file_that_is_not_one_is_an_error(tmp_path):
     (tmp_path / FILE).write_text("[1]")
-    with pytest.raises(SpecError, match="expected an object with system_prompt"):
+    with pytest.raises(ConfigError, match="expected an object with system_prompt"):
         read_prompting(tmp_path)

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.engines.models import model_place
 from tersely.eval.engines import require_place
 
@@ -30,7 +30,7 @@ def damaged(tiny_model, tmp_path, name, content):
 )
 def test_damaged_folders_are_refused_before_loading(tiny_model, tmp_path, name, content, words):
     place = damaged(tiny_model, tmp_path, name, content)
-    with pytest.raises(SpecError, match=words):
+    with pytest.raises(ConfigError, match=words):
         require_place(place)
     assert model_place(place).level == "fail"
 
@@ -135,7 +135,7 @@ def test_an_evaluation_refuses_it_before_weights_are_read(damage, engine, tiny_m
     monkeypatch.setattr(
         transformers.AutoModelForCausalLM, "from_pretrained", lambda *a, **k: pytest.fail("weights were read")
     )
-    with pytest.raises(SpecError, match=words) as refused:
+    with pytest.raises(ConfigError, match=words) as refused:
         make_evaluator(str(folder), engine)
     assert "\n" not in str(refused.value)
 
@@ -145,7 +145,7 @@ def test_a_template_without_a_system_role_is_refused_where_there_is_a_system_pro
 
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     with_template("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}")(folder)
-    with pytest.raises(SpecError, match="leaves the system message out"):
+    with pytest.raises(ConfigError, match="leaves the system message out"):
         make_evaluator(str(folder), system_prompt="Be brief.")
 
 
@@ -181,11 +181,11 @@ def test_an_adapter_on_the_hub_is_recognised_by_every_command(hub, tmp_path):
     for name in ("org/whole", "org/nowhere"):
         assert model_place(name).level == "note"
         require_no_adapter(name)
-    with pytest.raises(SpecError, match="org/adapter is a LoRA adapter"):
+    with pytest.raises(ConfigError, match="org/adapter is a LoRA adapter"):
         require_place("org/adapter")
     recipe = {"model_name_or_path": "org/adapter", "run_dir": str(tmp_path)}
     for skip in (False, True):
-        with pytest.raises(SpecError, match="is a LoRA adapter without its base model"):
+        with pytest.raises(ConfigError, match="is a LoRA adapter without its base model"):
             preflight(recipe, skip)
 
 
@@ -217,5 +217,5 @@ def test_an_adapter_folder_is_refused_without_preflight_and_in_a_dry_run(tiny_mo
         lambda: load_model(str(folder), SimpleNamespace(hub_token=None, trust_remote_code=False)),
         lambda: example_prompt(SimpleNamespace(**recipe), None, None),
     ):
-        with pytest.raises(SpecError, match="LoRA adapter"):
+        with pytest.raises(ConfigError, match="LoRA adapter"):
             call()

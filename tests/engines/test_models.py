@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.engines.models import load_model, load_tokenizer
 
 
@@ -30,7 +30,7 @@ def model_without(tiny_model, tmp_path):
 
 
 def test_what_it_lacks_is_named(model_without):
-    with pytest.raises(SpecError, match="has no chat template.*chat_template.jinja"):
+    with pytest.raises(ConfigError, match="has no chat template.*chat_template.jinja"):
         load_tokenizer(str(model_without("chat_template", drop_template=True)))
 
 
@@ -38,12 +38,12 @@ def test_what_it_lacks_is_named(model_without):
     ("key", "message"), [("pad_token", "has no pad_token; set one"), ("eos_token", "no eos_token")]
 )
 def test_special_tokens_that_are_missing(model_without, key, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         load_tokenizer(str(model_without(key)))
 
 
 def test_a_folder_without_a_model(tmp_path):
-    with pytest.raises(SpecError, match="its tokenizer cannot be loaded"):
+    with pytest.raises(ConfigError, match="its tokenizer cannot be loaded"):
         load_tokenizer(str(tmp_path))
 
 

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.engines.base import GenerationRequest
 from tersely.engines.openai import ServerEngine
 
@@ -114,16 +114,16 @@ def test_a_server_that_is_busy_is_asked_again(server):
 def test_a_server_that_stays_silent_is_named(server):
     client = engine(server, attempts=2)
     server.failures = 100
-    with pytest.raises(SpecError, match=r"127.0.0.1:\d+/v1/completions answered 503.* after 2 attempts"):
+    with pytest.raises(ConfigError, match=r"127.0.0.1:\d+/v1/completions answered 503.* after 2 attempts"):
         client.generate(requests(1), temperature=1.0)
-    with pytest.raises(SpecError, match="Is the server up"):
+    with pytest.raises(ConfigError, match="Is the server up"):
         ServerEngine("http://127.0.0.1:9", Tokenizer(), attempts=1)
 
 
 def test_what_a_server_refuses_is_shown(server):
     client = engine(server)
     server.refuse = True
-    with pytest.raises(SpecError, match="answered 400: .*temperature must be positive"):
+    with pytest.raises(ConfigError, match="answered 400: .*temperature must be positive"):
         client.generate(requests(1), temperature=1.0)
 
 
@@ -132,18 +132,18 @@ def test_stops_and_bans_of_a_request(server):
     engine(server).generate([request], temperature=0.0)
     assert server.bodies[0]["stop_token_ids"] == [7] and server.bodies[0]["logit_bias"] == {"3": -100, "4": -100}
     server.with_ids = False
-    with pytest.raises(SpecError, match="gives no token ids, and this strategy stops at token ids"):
+    with pytest.raises(ConfigError, match="gives no token ids, and this strategy stops at token ids"):
         engine(server).generate([request], temperature=0.0)
 
 
 def test_another_tokenizer_than_the_servers_is_noticed(server):
     server.with_ids, server.counted = False, 7
-    with pytest.raises(SpecError, match="name the served model's own tokenizer"):
+    with pytest.raises(ConfigError, match="name the served model's own tokenizer"):
         engine(server).generate(requests(1), temperature=1.0)
 
 
 def test_sampling_that_looks_at_logits_is_refused(server):
-    with pytest.raises(SpecError, match="transformers engine"):
+    with pytest.raises(ConfigError, match="transformers engine"):
         engine(server).generate(requests(1), temperature=lambda logits: logits)
 
 

@@ -200,24 +200,24 @@ def test_a_tied_head_is_synchronised_too(tied_engine, tied_folder):
 def test_training_through_the_engine_keeps_the_gap_small(engine, model, make_trainer):
     trainer = make_trainer(engine=engine, max_steps=4, learning_rate=1e-2)
     trainer.train()
-    gaps = [row["engine_gap/mean"] for row in trainer.state.log_history if "engine_gap/mean" in row]
+    gaps = [row["mismatch/mean"] for row in trainer.state.log_history if "mismatch/mean" in row]
     assert len(gaps) == 4 and max(gaps) < 1e-4
     assert engine.facts()["version"] == 3
 
 
 @vllm
-@pytest.mark.parametrize("plan", ["hbpo", "adaptthink"])
-def test_plans_that_differ_inside_a_group_reach_the_engine(engine, model, make_trainer, monkeypatch, plan):
+@pytest.mark.parametrize("prompting", ["hbpo", "adaptthink"])
+def test_plans_that_differ_inside_a_group_reach_the_engine(engine, model, make_trainer, monkeypatch, prompting):
     """Prefills that belong to the prompt (hbpo) and ones that are trained on (adaptthink), each row its own."""
     asked = []
     generate = engine.generate
     monkeypatch.setattr(engine, "generate", lambda rows, **how: (asked.append(rows), generate(rows, **how))[1])
-    trainer = make_trainer(engine=engine, max_steps=1, plan=plan, max_completion_length=16)
+    trainer = make_trainer(engine=engine, max_steps=1, prompting=prompting, max_completion_length=16)
     trainer.train()
     (batch,) = asked
     assert len(batch) == 16 and all(len({row.prompt_ids for row in batch[i : i + 4]}) > 1 for i in range(0, 16, 4))
-    assert [row["plan"] != "" for row in trainer.logged_rows].count(True) > 4
-    assert trainer.state.log_history[0]["engine_gap/mean"] < 1e-4
+    assert [row["prompting"] != "" for row in trainer.logged_rows].count(True) > 4
+    assert trainer.state.log_history[0]["mismatch/mean"] < 1e-4
 
 
 @vllm
@@ -243,9 +243,9 @@ def test_a_tied_head_left_as_it_was_stops_the_run(tied_engine, tied_folder, make
         model_name_or_path=str(tied_folder),
         max_steps=30,
         learning_rate=2e-2,
-        guards={"engine_gap": {"threshold": 0.02}},
+        guards={"mismatch": {"threshold": 0.02}},
     )
     with pytest.raises(StaleEngineError, match="nats a token.*threshold 0.02.*embeddings are tied"):
         trainer.train()
-    gaps = [row["engine_gap/mean"] for row in trainer.state.log_history]
+    gaps = [row["mismatch/mean"] for row in trainer.state.log_history]
     assert gaps[0] < 1e-4 and gaps == sorted(gaps)  # equal at first, then it grows step by step

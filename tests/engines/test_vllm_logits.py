@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.engines.base import PROCESSOR, GenerationRequest, fixed_and_extra, processors_for, stale_entry_point
 
 STATISTICS = {"pivot": 0.3, "spread": 0.5, "upper": 1.2, "lower": 2.5}
@@ -148,7 +148,7 @@ def test_only_an_adaptive_sampling_brings_a_processor(monkeypatch):
     assert processors_for(FixedSampling(0.7)) == processors_for(0.7) == processors_for(None) == []
     assert processors_for(sampling()) == [PROCESSOR]
     monkeypatch.setattr("tersely.engines.base.stale_entry_point", lambda: True)
-    with pytest.raises(SpecError, match="twice: pip install"):
+    with pytest.raises(ConfigError, match="twice: pip install"):
         processors_for(sampling())
     assert processors_for(0.7) == []
 
@@ -177,7 +177,7 @@ def test_arguments_are_what_http_can_carry():
     assert temperature == 0.9 and extra["other"] == 1.0
     assert json.loads(extra["tersely_temperature"])["statistics"] == STATISTICS
     assert fixed_and_extra(0.6, None) == (0.6, None)
-    with pytest.raises(SpecError, match="needs engine: transformers"):
+    with pytest.raises(ConfigError, match="needs engine: transformers"):
         fixed_and_extra(lambda logits: logits, None)
 
 

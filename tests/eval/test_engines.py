@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 from support import tiny
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.eval import engines
 
 
@@ -32,12 +32,12 @@ def test_a_mark_of_the_weights(folder, tmp_path):
 )
 def test_an_engine_that_cannot_be_had(folder, engine, message, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         engines.make_evaluator(str(folder), engine)
 
 
 def test_a_model_that_cannot_be_had(tmp_path):
-    with pytest.raises(SpecError, match="cannot be loaded"):
+    with pytest.raises(ConfigError, match="cannot be loaded"):
         engines.transformers_evaluator(str(tmp_path / "nothing"), verifier=tiny.HashVerifier())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support import tiny
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.eval import engines
 from tersely.eval import evaluator as generate
 from tersely.eval.records import RecordReader
@@ -123,9 +123,9 @@ def test_more_samples_and_more_problems_extend_a_run(folder, sums, tmp_path):
 def test_other_settings_in_the_same_folder_are_refused(folder, sums, tmp_path, change):
     run(folder, sums, tmp_path)
     key = next(iter(change))
-    with pytest.raises(SpecError, match=rf"under other settings \({key}: .* now\); choose another --out"):
+    with pytest.raises(ConfigError, match=rf"under other settings \({key}: .* now\); choose another --out"):
         run(folder, sums, tmp_path, **change)
-    with pytest.raises(SpecError, match="holds the run"):
+    with pytest.raises(ConfigError, match="holds the run"):
         run(folder, sums, tmp_path, name="another")
 
 
@@ -133,7 +133,7 @@ def test_other_weights_under_the_same_path_are_another_model(sums, tmp_path):
     model = tiny.save_tiny_model(tmp_path / "model")
     run(model, sums, tmp_path / "out")
     tiny.save_tiny_model(model, seed=1)
-    with pytest.raises(SpecError, match="model: "):
+    with pytest.raises(ConfigError, match="model: "):
         run(model, sums, tmp_path / "out")
 
 
@@ -142,7 +142,7 @@ def test_changed_problems_are_refused(folder, tmp_path):
     path.write_text('{"problem": "1+1=", "answer": "2"}\n')
     run(folder, str(path), tmp_path / "out")
     path.write_text('{"problem": "1+1=", "answer": "3"}\n')
-    with pytest.raises(SpecError, match="fingerprint"):
+    with pytest.raises(ConfigError, match="fingerprint"):
         run(folder, str(path), tmp_path / "out")
 
 
@@ -157,7 +157,7 @@ def test_the_cap_shrinks_to_the_context_and_a_full_context_is_an_error(folder, t
         (settings,) = json.loads((tmp_path / name / "run.json").read_text())["settings"].values()
         assert settings["context"] == context, "the reader of a comparison must know what ended the answers"
     path.write_text(json.dumps({"problem": "1" * 300, "answer": "2"}) + "\n")
-    with pytest.raises(SpecError, match="no room is left"):
+    with pytest.raises(ConfigError, match="no room is left"):
         run(folder, str(path), tmp_path / "more")
 
 
@@ -213,7 +213,7 @@ def test_a_strategy_goes_on_where_it_was_cut(folder, sums, tmp_path, monkeypatch
     order = lambda rows: sorted((r["problem_id"], r["sample"], r["text"]) for r in rows)  # noqa: E731
     assert {k: order(v) for k, v in by_strategy(tmp_path).items()} == {k: order(v) for k, v in whole.items()}
     assert len(drawn) < 12 and len(file.read_bytes().splitlines()) == 24
-    with pytest.raises(SpecError, match="under other settings .temperature"):
+    with pytest.raises(ConfigError, match="under other settings .temperature"):
         run(folder, sums, tmp_path, strategy=how, temperature=0.5)
 
 

@@ -73,7 +73,7 @@ def test_a_bad_line_in_the_middle_is_an_error_with_its_place(tmp_path, record):
         {"correct": "yes"},
         {"truncated": "no"},
         {"verdict": "Right"},
-        {"verdict": ["right"]},
+        {"verdict": ["correct"]},
         {"text": ["a"]},
         {"sample": {}},
         {"strategy": ["a"]},

@@ -18,7 +18,7 @@ def test_ragged_samples_are_packed_and_the_later_record_counts(tmp_path, record)
     write(
         tmp_path,
         record(problem_id="a", sample=1, tokens=11),
-        record(problem_id="a", sample=0, tokens=10, verdict="wrong"),
+        record(problem_id="a", sample=0, tokens=10, verdict="incorrect"),
         record(problem_id="b", sample=5, tokens=20, verdict="undecided"),
         record(problem_id="a", sample=1, tokens=12),
     )
@@ -83,7 +83,7 @@ def test_first_right_answer_known_or_estimated(tmp_path, record):
         record(sample=0, first_correct=9),
         record(sample=1, first_correct=None),
         record(sample=2, text="x = 7 and so on" + " " * 5, tokens=40),
-        record(sample=3, text="7 is mentioned", verdict="wrong"),
+        record(sample=3, text="7 is mentioned", verdict="incorrect"),
     )
     b = load_runs(tmp_path)[0].benchmarks["sums"]
     np.testing.assert_array_equal(b.first_correct, [[9, np.nan, 10, np.nan]])

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.eval.report.write import write_report
 from tersely.launch.cli.compare import compare
 from tersely.launch.cli.compare import main as compare_main
@@ -52,10 +52,10 @@ def with_card(folder, name, model="m", **changed):
 def test_different_settings_are_refused_or_listed(runs, tmp_path, capsys, changed):
     base, short = with_card(runs[0], "base"), with_card(runs[1], "short", "n", **changed)
     ((key, value),) = changed.items()
-    with pytest.raises(SpecError, match="different settings") as refused:
+    with pytest.raises(ConfigError, match="different settings") as refused:
         compare(base, short)
     assert repr(value) in str(refused.value) and "--anyway" in str(refused.value)
-    with pytest.raises(SpecError, match="different settings"):
+    with pytest.raises(ConfigError, match="different settings"):
         write_report([base, short], base, tmp_path / "o")
     (c,) = compare(base, short, anyway=True)
     assert len(c["different_settings"]) == 1 and repr(value) in c["different_settings"][0]
@@ -105,7 +105,7 @@ def test_problems_that_changed_are_found_where_fewer_were_taken(tmp_path, write_
     assert compare(base, short)[0]["different_settings"] == []
     lines = (short / "records.jsonl").read_text().replace('"problem":"3 + 4"', '"problem":"3 + 4 = ?"')
     (short / "records.jsonl").write_text(lines)
-    with pytest.raises(SpecError, match="4 of 4 shared problems have another text"):
+    with pytest.raises(ConfigError, match="4 of 4 shared problems have another text"):
         compare(base, short)
 
 

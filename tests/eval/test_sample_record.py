@@ -2,7 +2,7 @@ import pytest
 
 from tersely.engines.models import load_tokenizer
 from tersely.eval.decoding.base import Decoded, Prompt
-from tersely.eval.first_answer import first_right_position
+from tersely.eval.first_answer import first_correct_position
 from tersely.eval.sample_record import TokenLengths, sample_record, second_opinion
 from tersely.rewards.verify.verdict import Verdict
 
@@ -12,7 +12,7 @@ def tokenizer():
     return load_tokenizer("testbed")
 
 
-def made(tokenizer, text, verdict="right", answer="57", **more):
+def made(tokenizer, text, verdict="correct", answer="57", **more):
     ids = tuple(tokenizer.encode(text, add_special_tokens=False)) + (tokenizer.eos_token_id,)
     decoded = Decoded((1,), ids, (False,) * len(ids), 3, more.pop("extra", 0), "eos", **more)
     row = {"level": None, "problem": "What is 65 - 8?", "answer": "57"}
@@ -27,16 +27,16 @@ def test_the_first_right_answer_is_counted_in_tokens(tokenizer):
     ids, record = made(tokenizer, text)
     prefix = tokenizer.decode(ids[: record["first_correct"]])
     assert prefix == "65 - 8 = 57" and record["tokens"] == len(ids)
-    assert first_right_position(record, 1.0) == len(prefix)
+    assert first_correct_position(record, 1.0) == len(prefix)
 
 
 def test_costs_budgets_and_phases(tokenizer):
-    _, record = made(tokenizer, "12", "wrong", "12", extra=30, budget=64.0, phases=(("thinking", 1), ("probe", 30)))
+    _, record = made(tokenizer, "12", "incorrect", "12", extra=30, budget=64.0, phases=(("thinking", 1), ("probe", 30)))
     assert record["tokens"] == 1 + 1 + 30
     assert (
         record["extra_tokens"] == 30 and record["budget"] == 64 and record["phases"] == [["thinking", 1], ["probe", 30]]
     )
-    assert record["first_correct"] is None and record["second"] == "wrong"
+    assert record["first_correct"] is None and record["second"] == "incorrect"
 
 
 def test_parts_of_characters(tokenizer):
@@ -52,8 +52,8 @@ def test_parts_of_characters(tokenizer):
 @pytest.mark.parametrize(
     ("gold", "answer", "correct", "opinion"),
     [
-        ("57", "57", 1.0, "right"),
-        ("57", "58", 0.0, "wrong"),
+        ("57", "57", 1.0, "correct"),
+        ("57", "58", 0.0, "incorrect"),
         ("x+1", "1+x", 1.0, None),
         ("57", None, 0.0, None),
         ("1", "1", None, None),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.eval.report.write import load_all, write_report
 from tersely.launch.cli.compare import compare
 
@@ -76,14 +76,14 @@ def test_one_seed_that_differs_from_the_others_decides_nothing(tmp_path, write_r
     """Three seeds, two of them better: the problems are many, the seeds are not."""
     alp = [trained(tmp_path, write_run, "alp", seed, 1.0, gain) for seed, gain in ((1, 0.3), (2, 0.3), (3, -0.1))]
     (alone,) = compare(base, alp[0])
-    assert alone["accuracy_verdict"] == "better"
+    assert alone["accuracy_conclusion"] == "better"
     (c,) = compare(base, ",".join(map(str, alp)))
-    assert c["accuracy_verdict"] == "undecided"
+    assert c["accuracy_conclusion"] == "undecided"
 
 
 def test_seeds_sampled_with_other_settings_are_refused(tmp_path, write_run):
     one = trained(tmp_path, write_run, "alp", 1, 0.5)
     two = trained(tmp_path, write_run, "alp", 2, 0.5, temperature=1.0)
-    with pytest.raises(SpecError, match="cannot be seeds of one run: temperature"):
+    with pytest.raises(ConfigError, match="cannot be seeds of one run: temperature"):
         load_all([f"{one},{two}"])
     assert len(load_all([one, two])) == 2

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.launch import local
 from tersely.launch.cli import launch_local
 from tersely.launch.preflight import machine
@@ -109,7 +109,7 @@ def test_visible_devices_are_respected_and_shown(capsys, monkeypatch):
     words = shlex.split(said.out)
     assert words[words.index("--training-devices") + 1] == "6,2" and words[words.index("--server-devices") + 1] == "5"
     assert "CUDA_VISIBLE_DEVICES=6,2" in said.err
-    with pytest.raises(SpecError, match="--processes: got 4; expected at most 3"):
+    with pytest.raises(ConfigError, match="--processes: got 4; expected at most 3"):
         launch_local.main(["testbed/alp", "--processes", "4", "--dry-run"])
 
 
@@ -124,7 +124,7 @@ def test_an_accelerate_file_of_ones_own_decides_neither_launcher_nor_gpus(capsys
 def test_a_recipe_that_is_refused_starts_no_server(gpus, tmp_path):
     gpus(0)
     options = ["--engine", "vllm_server", "--learning_rate", "abc", "--run_dir", str(tmp_path / "run")]
-    with pytest.raises(SpecError, match="learning_rate is 'abc'; it must be a number"):
+    with pytest.raises(ConfigError, match="learning_rate is 'abc'; it must be a number"):
         launch_local.main(["testbed/alp", *options])
     assert not (tmp_path / "run").exists()
 
@@ -164,7 +164,7 @@ def test_a_dry_run_writes_nothing_and_shows_no_secret(capsys, tmp_path, monkeypa
 )
 def test_a_dry_run_refuses_what_the_run_would_refuse(word, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         launch_local.main(["testbed/alp", "--dry-run", word])
     assert not capsys.readouterr().out and not list(tmp_path.iterdir())
 
@@ -177,7 +177,7 @@ def test_a_dry_run_refuses_what_the_run_would_refuse(word, message, tmp_path, mo
     ],
 )
 def test_what_cannot_be_meant_is_said(options, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         launch_local.main(["testbed/alp", "--dry-run", *options])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.launch.cli.launch_slurm import main, parser
 from tersely.launch.slurm import quoted, render, sbatch_word
 
@@ -74,7 +74,7 @@ def test_every_value_is_data(tmp_path):
 
 def test_line_breaks_are_refused():
     for function in (quoted, lambda value: sbatch_word("job-name", value)):
-        with pytest.raises(SpecError, match="line break"):
+        with pytest.raises(ConfigError, match="line break"):
             function("a\n#SBATCH --wrap=x")
 
 
@@ -116,7 +116,7 @@ def test_array_tasks_have_their_own_recipe_and_folder():
     ],
 )
 def test_what_cannot_be_meant_is_refused(options, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         scripts(options)
 
 
@@ -124,16 +124,16 @@ def test_rollout_nodes_serve_a_recipe_that_asks_for_it():
     made = scripts(CASES["rollout_nodes"])["train.sbatch"]
     assert "#SBATCH --nodes=4" in made and "--num_machines 2 --num_processes 8" in made
     assert '--servers "$TERSELY_SERVERS"' in made and "--ntasks=8 --ntasks-per-node=4" in made
-    with pytest.raises(SpecError, match="nobody serves: --rollout-nodes 1"):
+    with pytest.raises(ConfigError, match="nobody serves: --rollout-nodes 1"):
         scripts("--gpus-per-node 1", engine="vllm_server")
     for changes in ({"engine": "transformers"}, {"servers": ["http://here:8000"]}):
-        with pytest.raises(SpecError, match="--rollout-nodes is 1; it must be 0 unless"):
+        with pytest.raises(ConfigError, match="--rollout-nodes is 1; it must be 0 unless"):
             scripts("--gpus-per-node 1 --rollout-nodes 1", **changes)
 
 
 @pytest.mark.parametrize("recipe", [{"env": {"WANDB_API_KEY": "s3cret", "X": "1"}}, {"hub_token": "s3cret"}])
 def test_a_recipe_with_secrets_is_not_written(recipe):
-    with pytest.raises(SpecError, match="(env.WANDB_API_KEY|hub_token) would be written") as error:
+    with pytest.raises(ConfigError, match="(env.WANDB_API_KEY|hub_token) would be written") as error:
         scripts("--gpus-per-node 1", **recipe)
     assert "s3cret" not in str(error.value) and "env.X" not in str(error.value)
 
@@ -141,13 +141,13 @@ def test_a_recipe_with_secrets_is_not_written(recipe):
 def test_no_file_holds_a_secret_of_the_environment(monkeypatch, tmp_path):
     """Whatever option or file it came by."""
     monkeypatch.setenv("TERSELY_SERVER_KEY", "s3cret-s3cret")
-    with pytest.raises(SpecError, match="TERSELY_SERVER_KEY: its value would be written into train.sbatch"):
+    with pytest.raises(ConfigError, match="TERSELY_SERVER_KEY: its value would be written into train.sbatch"):
         scripts("--gpus-per-node 1 --job-name s3cret-s3cret")
-    with pytest.raises(SpecError, match="TERSELY_SERVER_KEY: its value would be written into recipe-0.yaml"):
+    with pytest.raises(ConfigError, match="TERSELY_SERVER_KEY: its value would be written into recipe-0.yaml"):
         scripts("--gpus-per-node 1", system_prompt="You are s3cret-s3cret.")
     own = tmp_path / "own.yaml"
     own.write_text("distributed_type: MULTI_GPU\naws_secret_access_key: abcdefgh\n")
-    with pytest.raises(SpecError, match="aws_secret_access_key would be written"):
+    with pytest.raises(ConfigError, match="aws_secret_access_key would be written"):
         scripts(f"--gpus-per-node 1 --accelerate {own}")
 
 
@@ -173,9 +173,9 @@ def test_the_base_is_evaluated_and_both_are_asked_as_in_training(tmp_path):
 
 def test_overrides_are_checked_as_train_checks_them(tmp_path, capsys):
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({**RECIPE, "run_dir": str(tmp_path / "run")}))
-    with pytest.raises(SpecError, match="learning_rate is 'abc'; it must be a number"):
+    with pytest.raises(ConfigError, match="learning_rate is 'abc'; it must be a number"):
         main([str(tmp_path / "r.yaml"), "--gpus-per-node", "1", "--dry-run", "--learning_rate", "abc"])
-    with pytest.raises(SpecError, match="run recipe-1: top_p is 1.5"):
+    with pytest.raises(ConfigError, match="run recipe-1: top_p is 1.5"):
         main([str(tmp_path / "r.yaml"), "--gpus-per-node", "1", "--dry-run", "--sweep", "top_p=0.9,1.5"])
 
 
@@ -195,7 +195,7 @@ def test_dry_run_writes_nothing_and_imports_no_torch(tmp_path):
 def test_without_sbatch_the_message_says_so(tmp_path, monkeypatch):
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({**RECIPE, "run_dir": str(tmp_path / "run")}))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SpecError, match="sbatch was not found"):
+    with pytest.raises(ConfigError, match="sbatch was not found"):
         main([str(tmp_path / "r.yaml"), "--gpus-per-node", "1"])
     assert (tmp_path / "run" / "launch" / "train.sbatch").exists()
 
@@ -224,7 +224,7 @@ def test_any_option_of_sbatch_is_passed_on_and_replaces_ours():
 
 @pytest.mark.parametrize("option", ["--nodes=4", "--requeue", "--signal=USR1", "gres=gpu:1", "-N4"])
 def test_an_option_that_the_script_depends_on_and_no_option_are_refused(option):
-    with pytest.raises(SpecError, match="--sbatch"):
+    with pytest.raises(ConfigError, match="--sbatch"):
         directives_of("--gpus-per-node", "4", "--sbatch", option)
 
 
@@ -245,7 +245,7 @@ def test_a_file_of_ones_own_gets_the_launcher_or_is_refused(tmp_path):
     made = yaml.safe_load(scripts("--nodes 2 --gpus-per-node 4", "--accelerate", str(own))["accelerate.yaml"])
     assert made["deepspeed_config"] == {"zero_stage": 1, "deepspeed_multinode_launcher": "standard"}
     own.write_text("distributed_type: DEEPSPEED\ndeepspeed_config: {deepspeed_multinode_launcher: pdsh}\n")
-    with pytest.raises(SpecError, match="standard"):
+    with pytest.raises(ConfigError, match="standard"):
         scripts("--nodes 2 --gpus-per-node 4", "--accelerate", str(own))
 
 
@@ -254,7 +254,7 @@ def test_another_number_of_ranks_than_was_planned_stops_the_run(monkeypatch):
 
     monkeypatch.setenv(PLANNED_WORLD_SIZE, "16")
     monkeypatch.setenv("WORLD_SIZE", "8")
-    with pytest.raises(SpecError, match="16 ranks were planned"):
+    with pytest.raises(ConfigError, match="16 ranks were planned"):
         world_size()
     monkeypatch.setenv("WORLD_SIZE", "16")
     assert world_size() == 16

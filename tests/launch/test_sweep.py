@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tersely.configs.load import SLOT_KEYS, load_method, load_recipe
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.launch import sweep
 from tersely.launch.cli import launch_local, launch_slurm
 from tersely.launch.cli.parser import overrides_from
@@ -51,11 +51,11 @@ def test_no_method_has_the_slots_of_none():
     "words",
     [
         ("--sweep", "reward=kimi,{name: kimi}"),
-        ("--sweep", "method=alp,alp_paper", "--reward=kimi", "--advantage=group_mean", "--policy=clip"),
+        ("--sweep", "method=alp,alp_paper", "--reward=kimi", "--advantage=group_mean", "--loss=clip"),
     ],
 )
 def test_two_names_of_one_training_are_refused(words):
-    with pytest.raises(SpecError, match="resolve to the same recipe"):
+    with pytest.raises(ConfigError, match="resolve to the same recipe"):
         runs(*words)
 
 
@@ -66,10 +66,10 @@ def test_a_slot_of_the_command_line_holds_for_all_methods():
 
 
 def test_dotted_keys_lists_and_mappings():
-    made = runs("--reward.beta", "0.1,0.2", "--sweep", "policy={name: clip, clip_high: 0.3},sapo", "--seeds", "1,2")
+    made = runs("--reward.beta", "0.1,0.2", "--sweep", "loss={name: clip, clip_high: 0.3},sapo", "--seeds", "1,2")
     assert len(made) == 8
     found = made["seed_2-policy_name_clip_clip_high_0.3-reward.beta_0.1"]
-    assert found["seed"] == 2 and found["reward"]["beta"] == 0.1 and found["policy"]["clip_high"] == 0.3
+    assert found["seed"] == 2 and found["reward"]["beta"] == 0.1 and found["loss"]["clip_high"] == 0.3
     assert found["reward"]["normalizer"] == load_recipe("testbed/alp")["reward"]["normalizer"]
     made = runs("--sweep", "reward=[correctness, alp],[correctness, {name: kimi, weight: 0.5}]")
     assert [found["reward"] for found in made.values()] == [
@@ -108,7 +108,7 @@ def test_text_with_commas_is_no_sweep():
     ],
 )
 def test_names_that_would_be_wrong_are_refused(words, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         runs(*words)
 
 
@@ -121,7 +121,7 @@ def test_the_name_has_the_number_that_is_used():
 def test_a_stage_that_hides_the_swept_value_is_refused(tmp_path):
     path = tmp_path / "staged.yaml"
     path.write_text("max_steps: 4\nstages: [{name: a, share: 0.5, settings: {seed: 9}}, {name: b, share: 0.5}]\n")
-    with pytest.raises(SpecError, match="stage a states seed itself"):
+    with pytest.raises(ConfigError, match="stage a states seed itself"):
         runs("--seeds", "1,2", recipe=str(path))
 
 

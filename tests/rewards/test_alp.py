@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
 def alp(**parameters):
@@ -50,5 +50,5 @@ def test_published_slopes_per_thousand_tokens(make_rollouts):
 
 @pytest.mark.parametrize("bad", [{"beta": -1}, {"normalizer": 0}, {"normalizer": "mean"}, {"solve_rate_floor": 2}])
 def test_bad_parameters_name_the_field(bad):
-    with pytest.raises(SpecError, match=f"alp.*{next(iter(bad))}"):
+    with pytest.raises(ConfigError, match=f"alp.*{next(iter(bad))}"):
         alp(**bad)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
 def test_truncated_rows_leave_the_right_ones_before_the_statistics(make_rollouts):
@@ -26,5 +26,5 @@ def test_one_right_or_equal_lengths_are_exactly_half_the_discount(make_rollouts,
 
 @pytest.mark.parametrize("bad", [{"alpha": 1.2}, {"epsilon": -1}])
 def test_ranges(bad):
-    with pytest.raises(SpecError, match="arora_zanette"):
+    with pytest.raises(ConfigError, match="arora_zanette"):
         build("reward", {"name": "arora_zanette", **bad})

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
 def test_all_one_mode_moves_to_the_other_end(make_rollouts):
@@ -56,5 +56,5 @@ def test_other_modes_are_errors(make_rollouts):
 
 @pytest.mark.parametrize("bad", [{"stage": 4}, {"gamma": 1.5}, {"balance": -1}, {"alpha": -0.1}])
 def test_ranges(bad):
-    with pytest.raises(SpecError, match="autothink"):
+    with pytest.raises(ConfigError, match="autothink"):
         build("reward", {"name": "autothink", **bad})

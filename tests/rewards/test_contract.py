@@ -291,7 +291,7 @@ def test_a_call_only_reads(spec):
 def test_a_term_documents_itself(name):
     cls = REWARDS[name]
     module = inspect.getdoc(inspect.getmodule(cls))
-    for word in ("Paper:", "Symbols:", "Against GRPO:", "Degenerate:", "Traps:"):
+    for word in ("Paper:", "Symbols:", "Against GRPO:", "Degenerate:", "Pitfalls:"):
         assert word in module, f"{name}: the docstring of its file lacks {word!r}"
     assert dataclasses.is_dataclass(cls) and isinstance(cls.includes_outcome, bool)
     learns = hasattr(cls, "state_dict")

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 
 
@@ -121,5 +121,5 @@ def test_state_is_saved_and_restored(name, make_rollouts):
     ],
 )
 def test_ranges(spec):
-    with pytest.raises(SpecError, match=spec["name"]):
+    with pytest.raises(ConfigError, match=spec["name"]):
         build("reward", spec)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
 def test_malformed_rows_right_or_wrong(make_rollouts):
@@ -43,5 +43,5 @@ def test_alpha_is_per_token(make_rollouts):
 
 @pytest.mark.parametrize("bad", [{"beta": -1}, {"alpha": -1}, {"max_length": 0}, {"form": "code"}])
 def test_ranges(bad):
-    with pytest.raises(SpecError, match="hbpo"):
+    with pytest.raises(ConfigError, match="hbpo"):
         build("reward", {"name": "hbpo", **bad})

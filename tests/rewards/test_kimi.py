@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
 def test_nothing_before_the_warm_up_ends(make_rollouts):
@@ -30,5 +30,5 @@ def test_an_undecided_row_does_not_stretch_the_range(make_rollouts):
 
 @pytest.mark.parametrize("bad", [{"weight": -1}, {"warmup": 2}])
 def test_ranges(bad):
-    with pytest.raises(SpecError, match="kimi"):
+    with pytest.raises(ConfigError, match="kimi"):
         build("reward", {"name": "kimi", **bad})

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
 def test_a_row_without_a_budget_is_worth_its_verdict(make_rollouts):
@@ -34,5 +34,5 @@ def test_no_budgets_at_all_is_an_error(make_rollouts):
 
 @pytest.mark.parametrize("spec", [{"name": "l1_exact", "alpha": -1}, {"name": "l1_max", "form": "code"}])
 def test_ranges(spec):
-    with pytest.raises(SpecError, match=spec["name"]):
+    with pytest.raises(ConfigError, match=spec["name"]):
         build("reward", spec)

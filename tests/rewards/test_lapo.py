@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 
 DISCOVER = build("reward", "lapo_discovery")
@@ -86,13 +86,13 @@ def test_missing_fields_are_errors_that_name_them(make_rollouts):
     "bad", [{"falloff": 0}, {"lower_percentile": 80}, {"upper_percentile": 101}, {"form": "printed"}, {"alpha": -1}]
 )
 def test_discovery_checks_ranges(bad):
-    with pytest.raises(SpecError, match="lapo_discovery"):
+    with pytest.raises(ConfigError, match="lapo_discovery"):
         build("reward", {"name": "lapo_discovery", **bad})
 
 
 @pytest.mark.parametrize("bad", [{"sigma": 0}, {"unsolved_target": 0}, {"form": "x"}])
 def test_internalization_checks_ranges(bad):
-    with pytest.raises(SpecError, match="lapo_internalization"):
+    with pytest.raises(ConfigError, match="lapo_internalization"):
         build("reward", {"name": "lapo_internalization", **bad})
 
 

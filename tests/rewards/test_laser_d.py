@@ -8,7 +8,7 @@ import math
 import pytest
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
 def term(name="laser_d", **parameters):
@@ -84,5 +84,5 @@ def test_de_pays_long_wrong_rows_but_not_truncated_ones(make_rollouts):
 @pytest.mark.parametrize("name", ["laser_d", "laser_de"])
 @pytest.mark.parametrize("bad", [{"step": 0}, {"min_target": 2000}, {"medium_threshold": 0.9}, {"refresh_every": 0}])
 def test_ranges(name, bad):
-    with pytest.raises(SpecError, match=f"{name}[.]"):
+    with pytest.raises(ConfigError, match=f"{name}[.]"):
         term(name, **bad)

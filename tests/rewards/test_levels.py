@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 
 
@@ -128,5 +128,5 @@ def test_budget_none_is_an_error_that_names_the_field(name, make_rollouts):
     ],
 )
 def test_ranges(spec):
-    with pytest.raises(SpecError, match=spec["name"]):
+    with pytest.raises(ConfigError, match=spec["name"]):
         build("reward", spec)

@@ -11,8 +11,8 @@ import torch
 
 from tersely.algorithms.checks import made_up_group
 from tersely.algorithms.objective import Objective
-from tersely.algorithms.rehearsal import rehearse
-from tersely.core.errors import SpecError
+from tersely.algorithms.trial import trial_score
+from tersely.core.errors import ConfigError
 from tersely.core.reward_sum import RewardSum
 from tersely.launch.preflight.trial_rollouts import size_findings, term_sizes
 from tersely.rewards.alp import ALP
@@ -48,8 +48,8 @@ def test_wrong_returns_are_refused_before_the_run(kind):
     term, message = RETURNED[kind]
     objective = Objective.from_specs({"reward": "correctness"})
     object.__setattr__(objective, "reward", RewardSum(("mine",), (term,), (1.0,)))
-    with pytest.raises(SpecError, match=f"reward mine .*{message}"):
-        rehearse(objective, 4, 64)
+    with pytest.raises(ConfigError, match=f"reward mine .*{message}"):
+        trial_score(objective, 4, 64)
 
 
 def test_a_graph_behind_a_reward_is_cut():
@@ -75,7 +75,7 @@ def test_a_budget_reward_for_trl_without_budgets_is_refused(name):
     verifier = SimpleNamespace(verify=lambda golds, texts: [SimpleNamespace(correct=1.0, status="", answer="1")] * 4)
     reward = for_trl(name, verifier=verifier, max_completion_length=32, group_size=4, ended=False)
     rows = (["p"] * 4, ["1"] * 4, [[1, 2, 3]] * 4)
-    with pytest.raises(SpecError, match=f"reward {name} .*column `budget`.*with_plan"):
+    with pytest.raises(ConfigError, match=f"reward {name} .*column `budget`.*with_prompting"):
         reward(*rows, answer=["1"] * 4)
     assert len(reward(*rows, answer=["1"] * 4, budget=[4] * 4)) == 4
 
@@ -95,7 +95,7 @@ def test_texts_and_columns_reach_a_reward_under_trl():
     reward = for_trl(f"{__name__}:Reads", verifier=verifier, max_completion_length=32, group_size=2, ended=False)
     rows = (["p"] * 2, ["a b", "c"], [[1, 2, 3]] * 2)
     assert reward(*rows, answer=["1"] * 2, steps=[4, 8]) == [0.5, 0.875]
-    with pytest.raises(SpecError, match="no column 'steps', which the reward needs; did you mean 'step'"):
+    with pytest.raises(ConfigError, match="no column 'steps', which the reward needs; did you mean 'step'"):
         reward(*rows, answer=["1"] * 2, step=[4, 8])
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 
 TERM = build("reward", "selfbudgeter")
@@ -45,5 +45,5 @@ def test_groups_do_not_matter(make_rollouts):
     "bad", [{"over_budget_penalty": -0.6}, {"wrong_max": 0.3}, {"alpha_end": 0}, {"correct_min": 2}, {"wrong_min": 1}]
 )
 def test_constants_that_break_the_order_are_errors(bad):
-    with pytest.raises(SpecError, match=f"selfbudgeter.*{next(iter(bad))}|selfbudgeter"):
+    with pytest.raises(ConfigError, match=f"selfbudgeter.*{next(iter(bad))}|selfbudgeter"):
         build("reward", {"name": "selfbudgeter", **bad})

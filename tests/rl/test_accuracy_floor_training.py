@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from transformers import TrainerCallback
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.run import check_stage
 from tersely.rl.stages import stages_of
@@ -57,7 +57,7 @@ def stage(**recipe):
 
 def test_a_recipe_that_could_not_go_back_is_refused_before_it_starts():
     check_stage(stage(), lambda text: None)
-    with pytest.raises(SpecError, match="accuracy_floor may go back to the last good checkpoint: max_rollbacks is 0"):
+    with pytest.raises(ConfigError, match="accuracy_floor may go back to the last good checkpoint: max_rollbacks is 0"):
         check_stage(stage(max_rollbacks=0), lambda text: None)
     check_stage(stage(max_rollbacks=0, controllers=[FLOOR]), lambda text: None)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from gen_tables import random_rollouts
 
-from tersely.algorithms import ADVANTAGES, POLICIES
+from tersely.algorithms import ADVANTAGES, LOSSES
 from tersely.core.aggregate import AGGREGATES, aggregate
 from tersely.core.build import build
 from tersely.core.types import TokenBatch
@@ -46,9 +46,9 @@ def test_a_reward_goes_with_every_advantage_and_policy(reward):
         assert given.shape[0] == ROWS and given.isfinite().all(), name
         assert not given[value.isnan()].any(), f"{name}: a row without a verdict has credit"
         whole = whole + (given if given.dim() == 1 else given.mean(1))
-    for name in sorted(POLICIES):
+    for name in sorted(LOSSES):
         batch = token_batch(whole)
-        per_token, metrics = build("policy", name)(batch)
+        per_token, metrics = build("loss", name)(batch)
         for how in AGGREGATES:
             loss = aggregate(per_token, batch.mask, how, max_length=TOKENS)
             (gradient,) = torch.autograd.grad(loss, batch.logp, retain_graph=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tersely.algorithms.objective import Objective
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.controllers import ControllerFeed, controller_names
 
@@ -44,13 +44,13 @@ def test_a_resumed_controller_stands_where_it_stood(make_trainer, tmp_path):
 
 
 def test_a_statistic_that_nobody_records_stops_the_run(make_trainer):
-    with pytest.raises(SpecError, match="controller ares_kl follows the step metric 'kl/outside_windows'"):
+    with pytest.raises(ConfigError, match="controller ares_kl follows the step metric 'kl/outside_windows'"):
         make_trainer(controllers=["ares_kl"]).train()
 
 
 def test_ares_controls_its_window_kl(make_trainer):
-    policy = {"name": "window_kl", "beta": 0.01, "threshold": 50.0}
-    trainer = make_trainer(controllers=[{"name": "ares_kl", "every": 1, "target": 1e-6}], policy=policy, max_steps=3)
+    loss_fn = {"name": "window_kl", "beta": 0.01, "threshold": 50.0}
+    trainer = make_trainer(controllers=[{"name": "ares_kl", "every": 1, "target": 1e-6}], loss=loss_fn, max_steps=3)
     trainer.train()
     logged = [row for row in trainer.state.log_history if "loss" in row]
     assert [row["window_kl/beta"] for row in logged] == pytest.approx(

@@ -12,8 +12,8 @@ from datasets import Dataset
 
 import tersely.rewards
 from tersely.core.build import build
-from tersely.core.errors import SpecError
-from tersely.rl.for_trl import for_trl, group_size_of, with_plan
+from tersely.core.errors import ConfigError
+from tersely.rl.for_trl import for_trl, group_size_of, with_prompting
 
 TOKENIZER = SimpleNamespace(eos_token_id=0, chat_template=None)
 
@@ -79,7 +79,7 @@ def test_an_answer_counts_only_if_its_completion_ended():
         log_metric=seen.__setitem__,
     )
     assert seen["verify/not_ended"] == 0.5 and seen["verify/undecided"] == 0.5
-    with pytest.raises(SpecError, match="pass tokenizer= or stop_ids="):
+    with pytest.raises(ConfigError, match="pass tokenizer= or stop_ids="):
         for_trl("correctness", verifier=Match())
     assert call(for_trl("correctness", ended=False, verifier=Match()), ("4", "4"), completion_ids=cut[1:]) == [1, 1]
 
@@ -95,7 +95,7 @@ def test_completions_that_end_early_with_an_unknown_token_are_reported_once(recw
 
 
 def test_the_cap_is_asked_for_only_by_terms_that_read_it():
-    with pytest.raises(SpecError, match="max_completion_length"):
+    with pytest.raises(ConfigError, match="max_completion_length"):
         call(for_trl("cosine", TOKENIZER, verifier=Match()))
     assert call(for_trl("kimi", TOKENIZER, verifier=Match()))[0] == 0.5
 
@@ -103,7 +103,7 @@ def test_the_cap_is_asked_for_only_by_terms_that_read_it():
 def test_budgets_come_from_the_column_or_from_the_completion():
     l1 = for_trl({"name": "l1_exact", "alpha": 0.1}, TOKENIZER, verifier=Match())
     assert call(l1, ("4", "4"), budget=[2, 4]) == pytest.approx([1.0, 0.9])
-    own = for_trl("selfbudgeter", TOKENIZER, plan="selfbudgeter", verifier=Match())
+    own = for_trl("selfbudgeter", TOKENIZER, prompting="selfbudgeter", verifier=Match())
     text = "<budget>2</budget><solution>x</solution>"
     assert call(own, (text, "no budget"))[1] == -1 and call(own, (text, "4"))[0] > -1
 
@@ -131,7 +131,7 @@ def test_metrics_are_logged_where_trl_offers_it():
 
 def test_a_missing_answer_column_names_the_columns():
     reward = for_trl("correctness", TOKENIZER, answer_column="solution", verifier=Match())
-    with pytest.raises(SpecError, match="'solution'.*answer"):
+    with pytest.raises(ConfigError, match="'solution'.*answer"):
         call(reward)
 
 
@@ -142,14 +142,14 @@ def test_the_group_size_is_read_from_runs_of_prompts(ids, size):
 
 def test_a_plan_is_written_into_the_prompts():
     rows = Dataset.from_list([{"prompt": "1+1?", "answer": "2"}, {"prompt": "2+2?", "answer": "4"}])
-    planned = with_plan(rows, {"name": "l1", "kind": "max"})
+    planned = with_prompting(rows, {"name": "l1", "kind": "max"})
     assert planned[0]["prompt"] == f"1+1?\nThink for maximum {planned[0]['budget']} tokens."
     assert planned[0]["prompt_id"] != planned[1]["prompt_id"]
     chat = Dataset.from_list([{"prompt": [{"role": "user", "content": "1+1?"}], "answer": "2"}])
-    assert with_plan(chat, "l1")[0]["prompt"][-1]["content"].startswith("1+1?\nThink for ")
+    assert with_prompting(chat, "l1")[0]["prompt"][-1]["content"].startswith("1+1?\nThink for ")
     for plan in ("adaptthink", "lapo_target", "thinkprune"):
-        with pytest.raises(SpecError, match="needs tersely's trainer"):
-            with_plan(rows, plan)
+        with pytest.raises(ConfigError, match="needs tersely's trainer"):
+            with_prompting(rows, plan)
 
 
 def test_our_own_verifier_judges_by_default():

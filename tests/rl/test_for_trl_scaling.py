@@ -9,7 +9,7 @@ import pytest
 from support.tiny import HashVerifier, save_tiny_model
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.reward_sum import RewardSum
 from tersely.rl.for_trl_scaling import require_scale, wanted_scale
 
@@ -61,12 +61,12 @@ def test_trls_default_is_refused_under_alp_also_through_a_function_of_ones_own(t
     default = SNIPPET.replace(', scale_rewards="none"', "")
     assert default != SNIPPET
     with pytest.raises(
-        SpecError, match="reward alp goes with GRPOConfig.scale_rewards='none'.*the trainer has 'group'"
+        ConfigError, match="reward alp goes with GRPOConfig.scale_rewards='none'.*the trainer has 'group'"
     ):
         snippet_run(tiny, tmp_path, default)
     wrapped = default.replace("reward_funcs=reward", "reward_funcs=lambda **given: reward(**given)")
     wrapped = wrapped.replace("trainer = ", "reward_funcs = None\ntrainer = ")
-    with pytest.raises(SpecError, match="scale_rewards='none'"):
+    with pytest.raises(ConfigError, match="scale_rewards='none'"):
         snippet_run(tiny, tmp_path, wrapped)
 
 
@@ -91,7 +91,7 @@ def test_the_presets_say_which_scale_a_term_goes_with(spec, wanted):
         if wanted in (None, scale):
             require_scale(reward, scale)
         else:
-            with pytest.raises(SpecError, match=f"scale_rewards={wanted!r}"):
+            with pytest.raises(ConfigError, match=f"scale_rewards={wanted!r}"):
                 require_scale(reward, scale)
 
 
@@ -115,7 +115,7 @@ def test_a_reward_of_ones_own_that_declares_its_size_is_not_divided_by_the_sprea
     if not reason:
         require_scale(reward, "group")
         return
-    with pytest.raises(SpecError, match=r"got 'group'.*mine:Brief declares .*0.01 per token.*scale_rewards='none'"):
+    with pytest.raises(ConfigError, match=r"got 'group'.*mine:Brief declares .*0.01 per token.*scale_rewards='none'"):
         require_scale(reward, "group")
 
 
@@ -125,5 +125,5 @@ def test_trls_default_is_refused_under_such_a_reward(tiny, tmp_path, monkeypatch
     own = re.sub(r"for_trl\(\{.*?\}", 'for_trl("own_brevity:Brief"', SNIPPET, flags=re.DOTALL)
     assert "own_brevity" in own
     assert snippet_run(tiny, tmp_path, own)["trainer"].state.global_step == 1
-    with pytest.raises(SpecError, match="own_brevity:Brief declares violates_outcome_order"):
+    with pytest.raises(ConfigError, match="own_brevity:Brief declares violates_outcome_order"):
         snippet_run(tiny, tmp_path, own.replace(', scale_rewards="none"', ""))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.tiny import HashVerifier
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.config import split_recipe
 from tersely.rl.held_out_evaluation import EvaluationSpec, HeldOutEvaluation, held_out_metrics, read_evaluations
 from tersely.rl.recording.callbacks import RunFiles
@@ -151,7 +151,7 @@ def test_what_earlier_attempts_measured(tmp_path):
     ],
 )
 def test_a_section_that_cannot_be_meant(section, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         split_recipe({"model_name_or_path": "testbed", "evaluation": section})
     assert EvaluationSpec.of({}) is None
 
@@ -174,7 +174,7 @@ def test_a_recipe_makes_the_callback(make_trainer, tmp_path, capsys):
 
 
 def test_no_problems(make_trainer):
-    with pytest.raises(SpecError, match="holds no problem"):
+    with pytest.raises(ConfigError, match="holds no problem"):
         HeldOutEvaluation(EvaluationSpec(1, "x"), make_trainer(), [], None)
 
 

@@ -13,8 +13,8 @@ import torch
 from gen_tables import FieldText, field_texts
 
 from tersely.algorithms.objective import Objective
-from tersely.algorithms.rehearsal import rehearse
-from tersely.core.errors import SpecError
+from tersely.algorithms.trial import trial_score
+from tersely.core.errors import ConfigError
 from tersely.core.types import Rollouts, TokenBatch
 
 SEEN: dict[str, object] = {}
@@ -77,7 +77,7 @@ def check(text: FieldText, value, sizes: dict[str, int]) -> None:
 
 
 def test_the_fields_are_what_the_page_says(make_trainer):
-    trainer = make_trainer(reward=f"{__name__}:Sees", policy=f"{__name__}:SeesTokens", max_steps=1)
+    trainer = make_trainer(reward=f"{__name__}:Sees", loss=f"{__name__}:SeesTokens", max_steps=1)
     rows = trainer.train_dataset
     trainer.train_dataset = rows.add_column("columns", [json.dumps({"steps": i}) for i in range(len(rows))])
     trainer.train()
@@ -130,8 +130,8 @@ def test_columns_stay_with_their_rows():
 
 def test_a_column_that_nobody_asked_for_is_refused_before_the_run():
     objective = Objective.from_specs({"reward": f"{__name__}:Length"})
-    with pytest.raises(SpecError, match=r"no column 'level'.*needs = \(\"columns:level\",\)"):
-        rehearse(objective, 4, 64)
+    with pytest.raises(ConfigError, match=r"no column 'level'.*needs = \(\"columns:level\",\)"):
+        trial_score(objective, 4, 64)
 
 
 @pytest.mark.parametrize(
@@ -146,5 +146,5 @@ def test_a_column_that_nobody_asked_for_is_refused_before_the_run():
 )
 def test_needs_that_nothing_provides_are_refused(monkeypatch, needs, message):
     monkeypatch.setattr(Sees, "needs", needs)
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         Objective.from_specs({"reward": f"{__name__}:Sees"})

@@ -33,10 +33,10 @@ from tersely.rl.config import grpo_config, split_recipe
 from tersely.rl.rollouts import record as facts_module
 from tersely.rl.rollouts import resample
 from tersely.rl.rollouts.prompt_rows import PromptRows
-from tersely.rl.rollouts.record import rollouts_from_facts
-from tersely.rl.rollouts.resample import gathered_facts
+from tersely.rl.rollouts.record import rollouts_from_records
+from tersely.rl.rollouts.resample import gathered_records
 from tersely.rl.rollouts.rollout import RolloutRound, Template
-from tersely.rl.update.micro_batches import PlannedUpdate
+from tersely.rl.update.micro_batches import MicroBatches
 
 ROWS, PROMPT = 8192, 200
 SHAPES = {
@@ -202,7 +202,7 @@ class Step:
         ids = [[1] * PROMPT] * len(rows)
         where = {"first_row": rank * len(rows), "group_size": self.run.group_size}
         made.finish(engine.generate(made.requests(ids, seed=0, step=0, cap=self.args.max_completion_length, **where)))
-        facts = gathered_facts(trainer, [VERDICTS[i % 3 == 0] for i in range(len(rows))])
+        facts = gathered_records(trainer, [VERDICTS[i % 3 == 0] for i in range(len(rows))])
         assert len(facts) == self.args.generation_batch_size
         mine = torch.tensor([fact.length for fact in facts[rank * len(rows) : (rank + 1) * len(rows)]])
         self.simulation.work(float((mine + PROMPT).sum()) * self.costs.old_logps)
@@ -213,7 +213,7 @@ class Step:
         """Every rank does the same; one is enough here."""
         if rank == 0:
             cap = self.args.max_completion_length
-            rollouts = rollouts_from_facts(facts, self.run.group_size, cap, 0.0, PromptMemory())
+            rollouts = rollouts_from_records(facts, self.run.group_size, cap, 0.0, PromptMemory())
             self.advantage = trainer.objective.score(rollouts).advantage
         self.simulation.gather(None)
 
@@ -228,7 +228,7 @@ class Step:
             "completion_mask": lengths.unsqueeze(1), "prompt_mask": column * PROMPT,  # sums of them are all that is read
             "train_mask": column, "advantages": self.advantage[mine], "row": mine,
         }  # fmt: skip
-        update = PlannedUpdate(trainer)
+        update = MicroBatches(trainer)
         update._ask()
         signal = update._signal(batch)
         parts, idle = update._plan(batch, update._kept(update._shares(signal, mine), signal.tolist()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tersely.algorithms.objective import Objective
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.recording.run_files import MetricsFile
 from tersely.rl.stages import carried_state, publish, stages_of
@@ -71,7 +71,7 @@ def test_a_number_that_yaml_reads_as_text_or_float_is_the_number(value):
     ],
 )
 def test_steps_that_cannot_be_dealt_out_are_refused(changes, words):
-    with pytest.raises(SpecError, match=words):
+    with pytest.raises(ConfigError, match=words):
         stages_of(recipe(**changes))
 
 
@@ -98,12 +98,12 @@ def test_a_recipe_without_stages_is_one_in_the_run_directory():
     ],
 )
 def test_what_is_refused(stages, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         stages_of(recipe(stages=stages))
 
 
 def test_a_share_needs_planned_steps():
-    with pytest.raises(SpecError, match="max_steps is None"):
+    with pytest.raises(ConfigError, match="max_steps is None"):
         stages_of(recipe(max_steps=None))
 
 

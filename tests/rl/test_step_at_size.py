@@ -14,7 +14,7 @@ import pytest
 from tersely.algorithms.objective import Objective
 from tersely.core.memory import PromptMemory
 from tersely.rl.rollouts.prompt_sampler import PromptStream
-from tersely.rl.rollouts.record import RowFacts, group_metrics, rollouts_from_facts
+from tersely.rl.rollouts.record import RolloutRecord, group_metrics, rollouts_from_records
 from tersely.rl.update.micro_batches import cut, windows_of
 
 GROUP, CAP, UPDATES = 16, 8192, 4
@@ -26,12 +26,12 @@ def step(rows: int, ranks: int) -> list[list[int]]:
     prompts = PromptStream(40315, rows // GROUP, GROUP, 1, 1, seed=0, shuffle=True).batch(0)
     lengths = np.minimum(CAP, draw.lognormal(8.0, 0.7, rows)).astype(int)
     facts = [
-        RowFacts(
+        RolloutRecord(
             f"p{prompts[i // GROUP]}", float(i % 3 == 0), "ok", "1", int(n), int(n), bool(n == CAP), True, np.nan, None
         )
         for i, n in enumerate(lengths)
     ]
-    rollouts = rollouts_from_facts(facts, GROUP, CAP, 0.0, PromptMemory())
+    rollouts = rollouts_from_records(facts, GROUP, CAP, 0.0, PromptMemory())
     objective = Objective.from_specs({"reward": {"name": "alp", "normalizer": "max_length"}, "advantage": "group_mean"})
     scores = objective.score(rollouts)
     objective.update(rollouts, rollouts)

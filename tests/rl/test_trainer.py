@@ -31,13 +31,13 @@ class AlternatingPlan:
         return [told if i % 2 == 0 else asked for i in range(len(prompt_ids) * group_size)]
 
 
-def with_plan(trainer, plan):
-    object.__setattr__(trainer.objective, "plan", plan)
+def with_prompting(trainer, plan):
+    object.__setattr__(trainer.objective, "prompting", plan)
     return trainer
 
 
 def test_plans_inside_a_group_reach_engine_and_record(make_trainer):
-    trainer = with_plan(make_trainer(), AlternatingPlan())
+    trainer = with_prompting(make_trainer(), AlternatingPlan())
     _, output = one_batch(trainer)
     prompts = trainer._tokenizer.batch_decode(trainer._round.prompt_ids)
     assert all(text.endswith("<think>\ngo") for text in prompts[::2])
@@ -51,7 +51,7 @@ def test_plans_inside_a_group_reach_engine_and_record(make_trainer):
 
 
 def test_a_trained_prefill_is_in_the_loss_but_not_in_the_length(make_trainer):
-    trainer = with_plan(make_trainer(), AlternatingPlan(train_prefill=True))
+    trainer = with_prompting(make_trainer(), AlternatingPlan(train_prefill=True))
     _, output = one_batch(trainer)
     trained = output["train_mask"].sum(1).tolist()
     lengths = [row["length"] for row in trainer.logged_rows]
@@ -153,8 +153,8 @@ def test_an_adapter_s_reference_pass_is_not_taken_for_the_old_policy(make_traine
     """TRL takes the reference from the same model with its adapters off."""
     peft = pytest.importorskip("peft")
     lora = peft.LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "down_proj"])
-    policy = {"name": "kl_penalty", "beta": 0.1}
-    trainer = make_trainer(peft_config=lora, policy=policy, advantage="entropy_shaped", learning_rate=5e-2)
+    loss_fn = {"name": "kl_penalty", "beta": 0.1}
+    trainer = make_trainer(peft_config=lora, loss=loss_fn, advantage="entropy_shaped", learning_rate=5e-2)
     seen, scored = [], trainer._scored
     trainer._scored = lambda output: seen.append(scored(output)) or seen[-1]
     trainer.train()
@@ -222,7 +222,7 @@ def test_the_gap_that_stops_a_run_is_that_of_all_ranks(reporting, monkeypatch):
 def test_padding_to_a_multiple_fits_the_old_pass(reporting):
     trainer, _ = reporting(pad_to_multiple_of=16, advantage="entropy_shaped", max_steps=1, sampling="fixed")
     trainer.train()
-    assert trainer.state.log_history[0]["engine_gap/mean"] < 1e-4
+    assert trainer.state.log_history[0]["mismatch/mean"] < 1e-4
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -269,4 +269,4 @@ def test_entropy_is_that_of_all_rows_and_of_trained_is_named_so(make_trainer, co
     assert logged["entropy"] == pytest.approx(expected["entropy"], abs=1e-4)
     if not controllers:
         assert logged["entropy/of_trained"] == pytest.approx(expected["entropy/of_trained"], abs=1e-4)
-    assert "entropy/part_1" in logged and "entropy/right" in logged
+    assert "entropy/part_1" in logged and "entropy/correct" in logged

@@ -9,7 +9,7 @@ import torch
 from trl import GRPOTrainer
 
 AGGREGATES = {"token": "dapo", "sequence": "grpo", "constant": "dr_grpo"}
-POLICIES = {
+LOSSES = {
     "grpo": ({"name": "clip"}, {}),
     "clip_higher": ({"name": "clip", "clip_high": 0.28}, {"epsilon_high": 0.28}),
     "dual": ({"name": "clip", "dual_clip": 1.5}, {"delta": 1.5}),
@@ -43,11 +43,11 @@ def loss_and_gradient(trainer, compute, inputs):
 
 
 @pytest.mark.parametrize("schedule", [{}, {"micro_batch": 8}, {"updates_per_batch": 2}, {"num_iterations": 2}])
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("loss_fn", LOSSES)
 @pytest.mark.parametrize("aggregate", AGGREGATES)
-def test_loss_and_gradient_equal_trl(make_trainer, aggregate, policy, schedule):
-    ours, theirs = POLICIES[policy]
-    trainer = make_trainer(policy=ours, aggregate=aggregate, max_steps=4, planned_update=False, **schedule)
+def test_loss_and_gradient_equal_trl(make_trainer, aggregate, loss_fn, schedule):
+    ours, theirs = LOSSES[loss_fn]
+    trainer = make_trainer(loss=ours, aggregate=aggregate, max_steps=4, micro_batching=False, **schedule)
     trainer.loss_type = AGGREGATES[aggregate]
     trainer.epsilon_low, trainer.epsilon_high = 0.2, theirs.get("epsilon_high", 0.2)
     trainer.args.delta = theirs.get("delta")
@@ -67,7 +67,7 @@ def test_loss_and_gradient_equal_trl(make_trainer, aggregate, policy, schedule):
 
 @pytest.mark.parametrize("weighted", [True, False])
 def test_kl_to_a_reference_equals_trl(make_trainer, weighted):
-    trainer = make_trainer(beta=0.1, use_bias_correction_kl=weighted, aggregate="sequence", planned_update=False)
+    trainer = make_trainer(beta=0.1, use_bias_correction_kl=weighted, aggregate="sequence", micro_batching=False)
     trainer.loss_type, trainer.epsilon_low, trainer.epsilon_high = "grpo", 0.2, 0.2
     with torch.no_grad():
         for parameter in trainer.model.parameters():

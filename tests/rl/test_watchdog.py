@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.guards import RunStopped
 from tersely.rl.watchdog import Watch, broken_collective, disk_full, watched
 
@@ -82,7 +82,7 @@ def test_other_errors_stay_what_they_are(tmp_path):
 
 
 def test_a_deadline_is_above_zero(tmp_path):
-    with pytest.raises(SpecError, match="deadline_seconds is 0; it must be above 0"):
+    with pytest.raises(ConfigError, match="deadline_seconds is 0; it must be above 0"):
         Watch(tmp_path, 0)
 
 
@@ -161,10 +161,10 @@ def test_a_build_lock_that_a_killed_build_left_is_named(tmp_path):
 
 
 def test_a_recipe_that_is_refused_leaves_no_folder(tmp_path):
-    with pytest.raises(SpecError):
+    with pytest.raises(ConfigError):
         with watched(tmp_path / "run", 5.0):
             time.sleep(1.5)
-            raise SpecError("no")
+            raise ConfigError("no")
     assert not (tmp_path / "run").exists()
 
 

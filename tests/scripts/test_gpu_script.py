@@ -59,9 +59,9 @@ def test_what_goes_wrong_is_a_failed_check_with_its_output(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        ([{"loss": 0.1, "step_time": 1.0, "engine_gap/mean": 0.001}], ""),
+        ([{"loss": 0.1, "step_time": 1.0, "mismatch/mean": 0.001}], ""),
         ([{"loss": None, "step_time": 1.0}], "not finite"),
-        ([{"loss": 0.1, "step_time": 1.0, "engine_gap/mean": 0.4}], "mismatch is 0.4"),
+        ([{"loss": 0.1, "step_time": 1.0, "mismatch/mean": 0.4}], "mismatch is 0.4"),
         ([{"loss": 0.1, "step_time": 1.0}], "recorded no log-prob mismatch"),
     ],
 )

@@ -6,9 +6,9 @@ import pytest
 from tersely.eval.records import SCORES, RecordWriter
 
 
-def make_record(run="base", benchmark="sums", problem_id="p0", sample=0, verdict="right", tokens=40, **more):
+def make_record(run="base", benchmark="sums", problem_id="p0", sample=0, verdict="correct", tokens=40, **more):
     """One complete record; give what matters."""
-    answer = {"right": "7", "wrong": "8"}.get(verdict)
+    answer = {"correct": "7", "incorrect": "8"}.get(verdict)
     return {
         "run": run,
         "benchmark": benchmark,
@@ -46,7 +46,7 @@ def make_run(folder, run, problems=40, samples=8, scale=1.0, gain=0.0, seed=0, *
                         sample=j,
                         level=level,
                         tokens=tokens,
-                        verdict="right" if right else "wrong",
+                        verdict="correct" if right else "incorrect",
                         **more,
                     )
                 )

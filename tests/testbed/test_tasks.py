@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.testbed.tasks import LEVELS, SPLITS, problem_at, problems, split_of, stream, terms_of, testbed_dataset
 
 testbed_dataset.__test__ = False  # its name begins with "test"; it is none
@@ -72,7 +72,7 @@ def test_stream_goes_on_through_the_levels():
 
 
 def test_faults():
-    with pytest.raises(SpecError, match="testbed.split"):
+    with pytest.raises(ConfigError, match="testbed.split"):
         problem_at("tests", 0, 0, 1)
     with pytest.raises(ValueError, match="testbed.level is 0"):
         problem_at("test", 0, 0, 0)

@@ -1,13 +1,13 @@
 """DCPO's smooth standardisation: this visit's group against everything the prompt has ever earned.
 
-Paper: arXiv 2509.02333, from the released code. Its bounds are the policy `dcpo`.
+Paper: arXiv 2509.02333, from the released code. Its bounds are the loss `dcpo`.
     new = group z-score of this visit ;   tot = (R - mean_all) / (std_all + eps), over all visits, now included
     i-th visit: sn = (i-1)/i new + tot/i ;   st = (i-1)/i tot + new/i ;   A = the one of smaller |.|, st on ties
 Symbols: R reward (no unit); std unbiased; the prompt's record holds `visits`, `reward_count`, `reward_mean`, `reward_m2`.
 Against GRPO: a group without spread still learns from how the prompt went before.
 Degenerate: first visit: the group z-score. All right, all wrong, K = 1: new = 0, and tot alone speaks from the second
     visit on. std_all below 1e-8: tot = 0. No finite reward: no visit, 0. Undecided -> 0.
-Traps: the call itself commits to `rollouts.memory`, so it runs once per generation batch and never on a replay. Prompts
+Pitfalls: the call itself commits to `rollouts.memory`, so it runs once per generation batch and never on a replay. Prompts
     must repeat: one epoch is plain GRPO.
 """
 

@@ -5,7 +5,7 @@ Paper: arXiv 2506.14758 (Reasoning with Exploration; from secondary sources, kap
 Symbols: z the group z-score; H nats under the sampling policy; alpha 0.4 (PPO: 0.1); kappa >= 1, so no sign flips.
 Against GRPO: a bonus after normalisation, never negative.
 Degenerate: z = 0 (all right, all wrong, K = 1, zero spread) -> 0. Undecided and positions past `length` -> 0.
-Traps: uncertain wrong tokens are punished less. Wants clip-higher.
+Pitfalls: uncertain wrong tokens are punished less. Wants clip-higher.
 """
 
 from __future__ import annotations

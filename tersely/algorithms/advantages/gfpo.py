@@ -7,7 +7,7 @@ Symbols: r reward (no unit); L sampled tokens; sample std; epsilon (no unit).
 Against GRPO: sample more, learn from fewer; rows are selected, not groups, which is why it is no filter.
 Degenerate: fewer than `keep` decided rows: all of them. Fewer than two kept, or equal rewards in S (all right, all
     wrong, K = 1) -> 0. Equal lengths: the first rows, ties go by position. All truncated: as any. Undecided -> 0.
-Traps: rows outside S get no gradient at all, not a negative one.
+Pitfalls: rows outside S get no gradient at all, not a negative one.
 """
 
 from __future__ import annotations

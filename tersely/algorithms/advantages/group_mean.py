@@ -6,7 +6,7 @@ Symbols: r_i reward (no unit), so the advantage keeps the reward's scale.
 Against GRPO: no division by the spread, hence no bias to prompts of extreme difficulty, and a length term's
     coefficient means what it says.
 Degenerate: all equal, K = 1 or fewer than two decided rows -> 0. Undecided -> 0.
-Traps: coefficients tuned under a z-score are of another scale here.
+Pitfalls: coefficients tuned under a z-score are of another scale here.
 """
 
 from __future__ import annotations

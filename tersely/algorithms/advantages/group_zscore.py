@@ -5,7 +5,7 @@ Paper: arXiv 2402.03300 (DeepSeekMath, GRPO).
 Symbols: r_i reward (no unit); epsilon (no unit) added to the spread.
 Against GRPO: this is GRPO.
 Degenerate: all right, all wrong, zero spread (below 1e-8), K = 1 or fewer than two decided rows -> 0. Undecided -> 0.
-Traps: a tiny spread (one long answer among equals) is blown up to full size, so in a homogeneous group the coefficient
+Pitfalls: a tiny spread (one long answer among equals) is blown up to full size, so in a homogeneous group the coefficient
     of a length term cancels.
 """
 

@@ -7,7 +7,7 @@ Symbols: p solve rate of the raw verdicts; sample std; low, high, steepness (no 
 Against GRPO: the z-score, weighted by difficulty.
 Degenerate: as `group_zscore`: all right, all wrong with equal rewards, K = 1, zero spread -> 0. One right: w(1/K).
     All truncated: by the verdicts. Undecided -> 0.
-Traps: an all-right group under the reward of the same name still has spread, with weight w(1) = 0.48.
+Pitfalls: an all-right group under the reward of the same name still has spread, with weight w(1) = 0.48.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Paper: arXiv 2508.04349 (from secondary sources; verify).
 Symbols: H nats under the sampling policy; n_right, n_wrong rollouts of the group.
 Against GRPO: reads the verdict, never the reward's value; the reward only says which rows are out (nan).
 Degenerate: all right, all wrong, K = 1 -> 0. nan verdict, nan reward or no token -> 0, out of all sums.
-Traps: the paper's sequence ratio is the mean of token ratios; any policy goes with it here.
+Pitfalls: the paper's sequence ratio is the mean of token ratios; any loss goes with it here.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Paper: arXiv 2508.04349 (from secondary sources; verify. Whether it clips entrop
 Symbols: H nats under the sampling policy; weights (no unit).
 Against GRPO: reads the verdict, never the reward's value; the reward only says which rows are out (nan).
 Degenerate: one outcome only -> 0 (`joint`). Equal values in a set, K = 1 -> 0. nan verdict or reward -> 0, out of all sums.
-Traps: `separate` removes the base term and gives about half of the right tokens a negative advantage, and acts in groups
+Pitfalls: `separate` removes the base term and gives about half of the right tokens a negative advantage, and acts in groups
     of one outcome too. A_i H_it / sum H, which blogs quote, is not the method.
 """
 

@@ -10,7 +10,7 @@ Against GRPO: an extra, absolute push by how well a budget's rows do against the
 Degenerate: all wrong: A_inter 0 and A_intra -f2(b), a uniform push that a mixed-groups filter would remove. All right
     within budget: A_intra 0. One row a budget: A_intra = R - f2(b). K = 1 or zero spread: A_inter 0. All truncated: as
     all wrong. Budget nan counts as L_max. Undecided -> 0, and in no mean.
-Traps: A_intra is on the reward's scale, A_inter is standardised. A right row within budget can get a negative advantage
+Pitfalls: A_intra is on the reward's scale, A_inter is standardised. A right row within budget can get a negative advantage
     because its subgroup-mate failed. Group by prompt id: the prompts of a group differ by their prefills.
 """
 
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from tersely.algorithms.advantages.common import centred, flat, spread
-from tersely.core.errors import SpecError, require_choice, require_range
+from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.core.group_stats import budgets, cap, grouped, sum_over_equal
 from tersely.core.types import Rollouts
 from tersely.rewards.hbpo import HBPO as HBPOReward
@@ -51,7 +51,7 @@ class HBPO:
             for name in ("beta", "max_length"):
                 ours, theirs = getattr(self, name), getattr(term, name)
                 if ours != theirs:
-                    raise SpecError(
+                    raise ConfigError(
                         f"advantage hbpo.{name} is {ours} and reward hbpo.{name} is {theirs}; they must be equal"
                     )
 

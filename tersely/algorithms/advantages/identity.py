@@ -5,7 +5,7 @@ Paper: none; REINFORCE without a baseline.
 Symbols: r_i reward (no unit).
 Against GRPO: no comparison within the group; for rewards that carry their own baseline.
 Degenerate: all right, all wrong, K = 1, zero spread: the reward itself. Undecided -> 0.
-Traps: with a 0/1 reward nothing ever pushes down.
+Pitfalls: with a 0/1 reward nothing ever pushes down.
 """
 
 from __future__ import annotations

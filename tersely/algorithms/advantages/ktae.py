@@ -6,7 +6,7 @@ Symbols: z, K (no unit), K in (-top, top).
 Against GRPO: credit differs inside a rollout, by token identity, from counts alone: no model, no gradient.
 Degenerate: all right, all wrong, equal rewards, K = 1 -> K = 0 (and z as the z-score says). Undecided rows are left out of
     the tables and have K = 0; nan reward and positions past `length`: 0. Ids in `exclude_ids` have K = 0.
-Traps: K is neither centred nor scaled, and one-sided frequent tokens saturate at +-top. The released code ignores its
+Pitfalls: K is neither centred nor scaled, and one-sided frequent tokens saturate at +-top. The released code ignores its
     weights and uses 1, as the defaults do; its scripts say 2 for `gain_weight`.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tersely.algorithms.advantages.common import carries_signal, group_zscores
 from tersely.algorithms.advantages.ktae_tables import key_token_values
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.core.present_tokens import present_tokens
 from tersely.core.types import Rollouts
 
@@ -46,7 +46,7 @@ class KTAE:
         require_range("ktae.b", self.b, at_least=0, at_most=1)
         require_range("ktae.frequency_eps", self.frequency_eps, above=0)
         if self.fisher_weight + self.gain_weight == 0:
-            raise SpecError("ktae.fisher_weight and ktae.gain_weight are both 0; at least one must be above 0")
+            raise ConfigError("ktae.fisher_weight and ktae.gain_weight are both 0; at least one must be above 0")
 
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
         ids, size = rollouts.require("token_ids", "ktae"), rollouts.group_size

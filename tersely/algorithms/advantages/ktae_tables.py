@@ -10,7 +10,7 @@ Paper: arXiv 2505.16826, from the released code.
     K  = 2 top (sigmoid((w_F F + w_G IG)/(w_F + w_G) D) - 1/2)
 Symbols: counts of tokens and rollouts; total tokens of a side; avg the mean of both totals; e = frequency_eps.
 Degenerate: a side without tokens has f = 0.
-Traps: float64 throughout (lgamma in float32 breaks p = 1). Only (nT+1)(nF+1) tables exist, so tests are made once a pair
+Pitfalls: float64 throughout (lgamma in float32 breaks p = 1). Only (nT+1)(nF+1) tables exist, so tests are made once a pair
     (a, b) and looked up; ids are numbered by `unique`, never by the vocabulary.
 """
 

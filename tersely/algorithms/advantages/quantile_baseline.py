@@ -6,7 +6,7 @@ Paper: arXiv 2509.22611, from the code repository's readme.
 Symbols: R reward (no unit); quantile 0.4 (0.6 where entropy collapses early).
 Against GRPO: hard prompts (few right) reinforce their successes alone, easy prompts punish their failures alone.
 Degenerate: all right, all wrong, equal rewards, fewer than two decided rows, K = 1 -> 0. Undecided -> 0.
-Traps: only right_continuous gives that gate for binary rewards. Most advantages are exactly 0; that is intended.
+Pitfalls: only right_continuous gives that gate for binary rewards. Most advantages are exactly 0; that is intended.
 """
 
 from __future__ import annotations

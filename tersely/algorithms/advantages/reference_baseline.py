@@ -6,7 +6,7 @@ Symbols: r_i reward (no unit); the record `field` of the prompt, on the reward's
 Against GRPO: the baseline does not move with the policy, and the group plays no part.
 Degenerate: all right, all wrong, K = 1, zero spread: the difference to the reference. No record: the mean of the group's
     decided rows (`missing: group_mean`), or an error (`missing: error`). No decided row -> 0. Undecided -> 0.
-Traps: as the policy improves nearly every advantage is positive; records must cover the prompts of the run.
+Pitfalls: as the policy improves nearly every advantage is positive; records must cover the prompts of the run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tersely.algorithms.advantages.common import centred, flat
-from tersely.core.errors import SpecError, require_choice
+from tersely.core.errors import ConfigError, require_choice
 from tersely.core.group_stats import group_ids, grouped, remembered
 from tersely.core.types import Rollouts
 
@@ -30,7 +30,7 @@ class ReferenceBaseline:
 
     def __post_init__(self):
         if not self.field:
-            raise SpecError("reference_baseline.field is empty; name the record of the prompt memory that holds it")
+            raise ConfigError("reference_baseline.field is empty; name the record of the prompt memory that holds it")
         require_choice("reference_baseline.missing", self.missing, ("group_mean", "error"))
 
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:

@@ -5,7 +5,7 @@ Paper: arXiv 2402.14740 (Back to Basics, REINFORCE leave-one-out).
 Symbols: r_i reward (no unit); K decided rollouts of the prompt.
 Against GRPO: an unbiased baseline, no division by the spread.
 Degenerate: K = 1, all equal or fewer than two decided rows -> 0. Undecided -> 0.
-Traps: as `group_mean`; the factor K/(K-1) counts decided rows, so two undecided rows change it.
+Pitfalls: as `group_mean`; the factor K/(K-1) counts decided rows, so two undecided rows change it.
 """
 
 from __future__ import annotations

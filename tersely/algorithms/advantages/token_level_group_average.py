@@ -7,7 +7,7 @@ Symbols: L_i sampled tokens; R_i reward (no unit); eps (no unit).
 Against GRPO: sum L_i A_i = 0, so a token-mean loss has no push that comes from lengths alone.
 Degenerate: all right, all wrong, equal rewards among rows with tokens, K = 1, all lengths 0 -> 0. Length-0 and undecided
     rows: 0 and no weight. Equal lengths: the z-score with population spread.
-Traps: the fallback breaks the zero sum in the groups that use it; null switches it off.
+Pitfalls: the fallback breaks the zero sum in the groups that use it; null switches it off.
 """
 
 from __future__ import annotations

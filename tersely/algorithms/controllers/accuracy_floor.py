@@ -9,7 +9,7 @@ Source: ours; dual ascent on "shorten, subject to accuracy >= (1 - delta) base",
 Symbols: accuracy by the raw verdict, of unfiltered batches; T tokens; m multiplier, w weight, g shortfall (no units).
 Against GRPO: a reward that gives up its length part, as far as needed, while accuracy is below the floor.
 Degenerate: a batch without a verdict is no observation. base 0: no constraint can hold, w stays 0. `collapse: null`: no alarm.
-Traps: a group z-score does not see w in groups all right or all wrong: pair with `group_mean`, `rloo` or `batch_whitened`.
+Pitfalls: a group z-score does not see w in groups all right or all wrong: pair with `group_mean`, `rloo` or `batch_whitened`.
     A of P prompts in all has a standard error near 0.25 / sqrt(P): delta below that of a window is noise. Training itself moves
     A: the floor is the base's, so what correctness gains may be spent on shortness.
 """
@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from tersely.core.errors import SpecError, nearest, require_range
+from tersely.core.errors import ConfigError, nearest, require_range
 from tersely.core.types import Rollouts
 
 OTHER_TERMS = ("correctness", "format", "ares_entropy", "rlpr", "verifree")
@@ -72,11 +72,11 @@ class AccuracyFloor:
         names = objective.reward.names
         for name in self.terms or ():
             if name not in names:
-                raise SpecError(f"accuracy_floor.terms: the reward has no term {name!r}; {nearest(name, names)}")
+                raise ConfigError(f"accuracy_floor.terms: the reward has no term {name!r}; {nearest(name, names)}")
         if not any(map(self._weighs, names)):
-            raise SpecError(f"accuracy_floor weighs length terms, and the reward is {', '.join(names)}; add one")
+            raise ConfigError(f"accuracy_floor weighs length terms, and the reward is {', '.join(names)}; add one")
         if type(objective.advantage).__name__ == "HBPO":
-            raise SpecError("accuracy_floor cannot weigh the reward under advantage hbpo, which knows its best value")
+            raise ConfigError("accuracy_floor cannot weigh the reward under advantage hbpo, which knows its best value")
 
     def update(self, accuracy: float, tokens: float) -> float:
         self.alarm = None

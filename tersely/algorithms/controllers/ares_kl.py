@@ -7,7 +7,7 @@ Symbols: kl nats a token, of the tokens outside high-entropy windows; beta (no u
     `beta` of `window_kl` is. First observations are taken whole. One call per optimiser step.
 Against GRPO: a KL weight that holds the divergence, not the coefficient, constant.
 Degenerate: a kl that is not finite (no such token) is no observation and no update.
-Traps: with one step in a hundred acting, beta moves by at most 1 % each: nearly inert in short runs.
+Pitfalls: with one step in a hundred acting, beta moves by at most 1 % each: nearly inert in short runs.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ class ARESKL:
             self.value = min(max(moved, self.minimum), self.maximum)
         return self.value
 
-    def apply(self, policy: Any) -> Any:
-        """The policy with `window_kl.beta` times this controller's value."""
-        base = getattr(policy, "base", None)
-        if type(policy).__name__ == "WindowKL":
-            return replace_in_chain(policy, ("WindowKL",), beta=policy.beta * self.value)
-        return policy if base is None else _with_base(policy, self.apply(base))
+    def apply(self, loss_fn: Any) -> Any:
+        """The loss with `window_kl.beta` times this controller's value."""
+        base = getattr(loss_fn, "base", None)
+        if type(loss_fn).__name__ == "WindowKL":
+            return replace_in_chain(loss_fn, ("WindowKL",), beta=loss_fn.beta * self.value)
+        return loss_fn if base is None else _with_base(loss_fn, self.apply(base))
 
     def state_dict(self) -> dict[str, float | None]:
         return {
@@ -89,7 +89,7 @@ class ARESKL:
         self.mean_kl, self.mean_error = state["mean_kl"], state["mean_error"]
 
 
-def _with_base(policy: Any, base: Any) -> Any:
+def _with_base(loss_fn: Any, base: Any) -> Any:
     from dataclasses import replace
 
-    return replace(policy, base=base)
+    return replace(loss_fn, base=base)

@@ -5,7 +5,7 @@ Source: one recipe (from secondary sources); no paper is known.
 Symbols: H mean entropy of the step, nats; k, e (no unit). One call per generation batch.
 Against GRPO: wide bounds, 0.4 to 2.5 at k = 0, and wider above.
 Degenerate: H = target or not finite: k stays.
-Traps: with one update a rollout batch no bound acts.
+Pitfalls: with one update a rollout batch no bound acts.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class EntropyClip:
         """Ratio bounds in force."""
         return 1 - self.e, 1 / (1 - self.e) + self.value
 
-    def apply(self, policy: Any) -> Any:
-        """The policy with these bounds wherever it, or one it wraps, has `clip_low` and `clip_high` in ratio space."""
+    def apply(self, loss_fn: Any) -> Any:
+        """The loss with these bounds wherever it, or one it wraps, has `clip_low` and `clip_high` in ratio space."""
         low, high = self.bounds()
-        return replace_in_chain(policy, ("Clip", "ClipCov"), clip_low=1 - low, clip_high=high - 1)
+        return replace_in_chain(loss_fn, ("Clip", "ClipCov"), clip_low=1 - low, clip_high=high - 1)
 
     def state_dict(self) -> dict[str, float]:
         return {"value": self.value}

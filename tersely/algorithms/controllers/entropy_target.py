@@ -5,7 +5,7 @@ Paper: arXiv 2505.22312 (Skywork-OR1), from the released code.
 Symbols: H mean entropy of the step, nats; c coefficient of the bonus (no unit). One call per generation batch.
 Against GRPO: a bonus that is there only while it is needed.
 Degenerate: H not finite (no token): c stays, value 0.
-Traps: TRL's own flag has delta 5e-3, maximum 1.0 and `<=`: 50 to 200 times as strong.
+Pitfalls: TRL's own flag has delta 5e-3, maximum 1.0 and `<=`: 50 to 200 times as strong.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class EntropyTarget:
         self.value = self.coefficient if low else 0.0
         return self.value
 
-    def apply(self, policy: Any) -> Any:
-        """The policy with the bonus around it, while there is one."""
-        return EntropyBonus(self.value, policy) if self.value else policy
+    def apply(self, loss_fn: Any) -> Any:
+        """The loss with the bonus around it, while there is one."""
+        return EntropyBonus(self.value, loss_fn) if self.value else loss_fn
 
     def state_dict(self) -> dict[str, float]:
         return {"coefficient": self.coefficient, "value": self.value}

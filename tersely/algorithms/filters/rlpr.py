@@ -6,7 +6,7 @@ Paper: arXiv 2506.18254, released code. The reward is `rewards/rlpr.py`, the pro
 Symbols: r the RLPR reward of a group's rollouts; beta share of the running spread; steps are generation batches.
 Against GRPO: this is the one filter that looks at a reward: it is continuous, and there is no verdict in it.
 Degenerate: one rollout -> spread 0, kept only while the filter sleeps; undecided rows (nan) are left out of the spread.
-Traps: give it the parameters of the reward where those are not the defaults. `ema` is state, saved in the checkpoint.
+Pitfalls: give it the parameters of the reward where those are not the defaults. `ema` is state, saved in the checkpoint.
 """
 
 from __future__ import annotations

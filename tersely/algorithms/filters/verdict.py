@@ -8,7 +8,7 @@ its online filter).
 Symbols: v_i verdict of a decided row; low, high shares.
 Against GRPO: GRPO keeps all.
 Degenerate: no decided row -> dropped by all but `keep_all`; K = 1 -> never mixed.
-Traps: a filter never looks at a shaped reward: with any length term every group has spread.
+Pitfalls: a filter never looks at a shaped reward: with any length term every group has spread.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Symbols: H nats; clip distances from 1; n, n_low, n_high trained tokens of the m
     is the mean over its own tokens.
 Against GRPO: wider bounds on both sides and no KL where entropy is high.
 Degenerate: a one-token row and zero entropy are low throughout. A fully masked row -> 0.
-Traps: in the released code the variable called high-entropy mask marks low tokens; the net effect is as here. Needs a
+Pitfalls: in the released code the variable called high-entropy mask marks low tokens; the net effect is as here. Needs a
     reference model unless both coefficients are 0.
 """
 
@@ -29,7 +29,7 @@ from tersely.algorithms.losses.common import (
     only_valid,
     ratio_metrics,
 )
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.core.quantiles import row_quantiles
 from tersely.core.types import TokenBatch
 
@@ -53,7 +53,7 @@ class Archer:
         require_range("archer.pivot_quantile", self.pivot_quantile, at_least=0, at_most=1)
         widest = 1 + max(self.clip_high, self.high_clip_high)
         if self.dual_clip is not None and not self.dual_clip > widest:
-            raise SpecError(
+            raise ConfigError(
                 f"archer.dual_clip is {self.dual_clip}; it must be above 1 + clip_high = {widest:g}, or null"
             )
 

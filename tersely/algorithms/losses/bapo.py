@@ -10,7 +10,7 @@ Symbols: lo, hi, the ranges and dual_clip are ratios; target a ratio of sums; gr
 Against GRPO: asymmetric bounds that move with each micro-batch.
 Degenerate: positives without negatives: rho is huge, no search. No positives, or all advantages 0: both ends. target 0
     equals `clip` with distances 1 - low_min, high_min - 1 and this dual clip. Empty batch -> 0.
-Traps: as released, raising lo makes |E-| larger, so the first half of the search moves rho the wrong way; the paper calls
+Pitfalls: as released, raising lo makes |E-| larger, so the first half of the search moves rho the wrong way; the paper calls
     the target a share (0.5 of it is a ratio of 1). `all_reduce` (a function of a tensor of sums) joins ranks.
 """
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from tersely.algorithms.losses.common import advantages, clipped_surrogate, log_ratio, masked, ratio_metrics
-from tersely.core.errors import SpecError, require_choice, require_range
+from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.core.types import TokenBatch
 
 
@@ -52,7 +52,7 @@ class BAPO:
         require_range("bapo.target", self.target, at_least=0)
         require_choice("bapo.form", self.form, ("as_released", "active"))
         if self.dual_clip is not None and not self.dual_clip >= self.high_max:
-            raise SpecError(
+            raise ConfigError(
                 f"bapo.dual_clip is {self.dual_clip}; it must be at least high_max = {self.high_max:g}, or null"
             )
 

@@ -6,7 +6,7 @@ Paper: arXiv 2505.22617 (The Entropy Mechanism of RL), from the released code.
 Symbols: cov nats (see `covariance.py`); n valid tokens of the micro-batch; clip distances from 1; fraction share of n.
 Against GRPO: spares the few tokens that collapse entropy.
 Degenerate: no candidate: nothing is zeroed and nothing drawn. `fraction: 1` zeroes every candidate.
-Traps: "at least one" over-selects in tiny micro-batches. The draw comes from (seed, progress), never from the global
+Pitfalls: "at least one" over-selects in tiny micro-batches. The draw comes from (seed, progress), never from the global
     generator: equal seed, step and batch, equal draw.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tersely.algorithms.losses.common import advantages, clipped_surrogate, log_ratio, masked, ratio_metrics
 from tersely.algorithms.losses.covariance import token_covariance
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.core.seeds import sample_seed
 from tersely.core.types import TokenBatch
 
@@ -41,7 +41,7 @@ class ClipCov:
         require_range("clip_cov.cov_high", self.cov_high, above=self.cov_low)
         require_range("clip_cov.fraction", self.fraction, above=0, at_most=1)
         if self.dual_clip is not None and not self.dual_clip > 1 + self.clip_high:
-            raise SpecError(
+            raise ConfigError(
                 f"clip_cov.dual_clip is {self.dual_clip}; it must be above 1 + clip_high = {1 + self.clip_high:g}, or null"
             )
 

@@ -4,7 +4,7 @@ Papers: arXiv 2505.22617 (clip_cov, kl_cov), arXiv 2508.03178 (tea_rl), from the
     cov_it = (A_it - mean A) (logp_it - mean logp)       means over the valid tokens of the micro-batch
 Symbols: A advantage (no unit); logp, cov nats.
 Degenerate: no valid token -> 0 everywhere; one valid token -> 0.
-Traps: detached, always: a released implementation lets gradient leak through it.
+Pitfalls: detached, always: a released implementation lets gradient leak through it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Paper: arXiv 2509.02333, from the released code. Its advantage is `dcpo_smooth`.
 Symbols: q probability under the old policy; lo <= 1 <= hi ratios; clip_low, clip_high (no unit), not distances.
 Against GRPO: at q = 0.9 the bounds are [0.769, 1.187], at q = 0.01 [0.5, 5.0].
 Degenerate: q underflows to 0: [0.5, ratio_cap]. A fully masked row -> 0.
-Traps: the paper sums its row means (aggregate `sequence_sum`), so the step grows with the batch.
+Pitfalls: the paper sums its row means (aggregate `sequence_sum`), so the step grows with the batch.
 """
 
 from __future__ import annotations

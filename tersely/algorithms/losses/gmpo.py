@@ -6,7 +6,7 @@ Paper: arXiv 2507.20673, from the released code.
 Symbols: x clamped log-ratio, nats; clip_low, clip_high distances in log space, nats.
 Against GRPO: one outlier token moves the weight of its completion little, and the cut is in log space.
 Degenerate: a fully masked row has rho = 1 and loss 0. A = 0 -> 0.
-Traps: with token-level advantages the side of the cut is chosen per token, and credit is averaged over the row.
+Pitfalls: with token-level advantages the side of the cut is chosen per token, and credit is averaged over the row.
     Aggregate `sequence`.
 """
 

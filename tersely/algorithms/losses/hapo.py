@@ -11,7 +11,7 @@ its advantage `token_level_group_average`. Not the history-aware HAPO, which is 
 Symbols: r ratio; eL, eR distances from 1; H nats. h, bounds, zone and A' carry no gradient.
 Against GRPO: low entropy widens the left bound, high entropy the right one.
 Degenerate: constant entropy or an empty batch: h = 0, and it equals `clip`. Both strengths 0: equals `clip`.
-Traps: `form: as_released` gives h <= 0 the opposite sign, as the released code does, so that no left bound ever widens.
+Pitfalls: `form: as_released` gives h <= 0 the opposite sign, as the released code does, so that no left bound ever widens.
     `statistics: micro_batch`, as released, makes the micro-batch a part of the method; `step` takes them from the whole
     batch over all ranks, handed to `observe_step` before its first micro-batch.
 """
@@ -32,7 +32,7 @@ from tersely.algorithms.losses.common import (
     masked_mean,
     ratio_metrics,
 )
-from tersely.core.errors import SpecError, require_choice, require_range
+from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.core.token_entropy import entropy_statistics, log_entropy, position, statistics_of
 from tersely.core.types import TokenBatch
 
@@ -63,7 +63,7 @@ class HAPO:
         require_choice("hapo.form", self.form, ("intended", "as_released"))
         require_choice("hapo.statistics", self.statistics, ("micro_batch", "step"))
         if self.dual_clip is not None and not self.dual_clip > 1 + self.clip_high:
-            raise SpecError(
+            raise ConfigError(
                 f"hapo.dual_clip is {self.dual_clip}; it must be above 1 + clip_high = {1 + self.clip_high:g}, or null"
             )
 

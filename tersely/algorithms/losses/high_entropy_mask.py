@@ -5,7 +5,7 @@ Paper: arXiv 2506.01939 (Beyond the 80/20 Rule; details from secondary sources),
 Symbols: H nats; fraction share of tokens kept; `rescale: kept` multiplies by n / n_kept, tokens over kept tokens.
 Against GRPO: about a fifth of the tokens, and with `rescale: none` (TRL's divisor) about a fifth of the step.
 Degenerate: all H equal: everything is kept. `fraction: 1` equals the base. Empty batch -> 0.
-Traps: mask the policy term only: `kl_penalty` belongs around this wrapper, not in it. Say in every report which `rescale`
+Pitfalls: mask the policy term only: `kl_penalty` belongs around this wrapper, not in it. Say in every report which `rescale`
     it was. The quantile is of the micro-batch, so its size is part of the method.
 """
 

@@ -5,7 +5,7 @@ Paper: arXiv 2505.22617 (The Entropy Mechanism of RL), from the released code.
 Symbols: x clamped log-ratio, nats; cov nats (see `covariance.py`); n valid tokens of the micro-batch.
 Against GRPO: no clip; a penalty on the few tokens that collapse entropy.
 Degenerate: n = 0 -> none. Equal cov: the lowest flat index first. The gradient of |x| at 0 is 0.
-Traps: with one update a rollout batch x is 0 and the penalty has no gradient. Older forks call the fraction "percent",
+Pitfalls: with one update a rollout batch x is 0 and the penalty has no gradient. Older forks call the fraction "percent",
     where 0.2 means 0.2 %. 2e-4 is the 32B script's, the 7B one has 2e-3.
 """
 

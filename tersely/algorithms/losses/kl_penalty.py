@@ -1,4 +1,4 @@
-"""KL penalty: a wrapper that adds the divergence from the reference model to another policy's loss.
+"""KL penalty: a wrapper that adds the divergence from the reference model to another loss.
 
 Paper: arXiv 2402.03300 (GRPO); estimators k1, k2, k3 after Schulman, "Approximating KL divergence" (2020).
     L_it = base_it + beta * kl_it,      d = clamp(ref - logp, -20, 20)
@@ -7,7 +7,7 @@ Symbols: logp, ref (B, T) nats; beta (no unit). `importance_weighted` multiplies
     gradient, as TRL's `use_bias_correction_kl` does.
 Against GRPO: this is GRPO's KL term; most length recipes leave it out.
 Degenerate: logp = ref -> kl 0 with zero gradient for k2 and k3. Fully masked -> 0.
-Traps: `base` of a mask belongs inside this wrapper, so that the KL acts on all tokens.
+Pitfalls: `base` of a mask belongs inside this wrapper, so that the KL acts on all tokens.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ As in verl and TRL (truncated and masked importance sampling); no single paper.
 Symbols: d nats; w, floor, cap ratios. w carries no gradient.
 Against GRPO: what an engine rounds or a temperature bends is weighted back.
 Degenerate: no nan, old = sampler: w = 1 and it equals the base. A fully masked row: w = 1, loss 0.
-Traps: sequence modes sum over tokens and so mask long completions first: watch `sampler/masked_share`. TRL's own
+Pitfalls: sequence modes sum over tokens and so mask long completions first: watch `sampler/masked_share`. TRL's own
     correction must be off, or the weight is applied twice. An adaptive temperature goes with token_truncate.
 """
 

@@ -6,7 +6,7 @@ Paper: arXiv 2511.20347 (equations from secondary sources), as in TRL and the re
 Symbols: r ratio; tau gate temperature (no unit).
 Against GRPO: a token far from the old policy fades out, on either side and for either sign, and never drops at once.
 Degenerate: A = 0 -> 0. A fully masked row -> 0. Log-ratios past 20 nats: finite value, zero gradient.
-Traps: the loss value at r = 1 is -2 A / tau, not GRPO's -A: compare gradients. Aggregate `sequence` is the paper's. With
+Pitfalls: the loss value at r = 1 is -2 A / tau, not GRPO's -A: compare gradients. Aggregate `sequence` is the paper's. With
     one update a rollout batch every ratio is 1 and this is plain policy gradient.
 """
 

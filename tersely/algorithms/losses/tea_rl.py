@@ -8,7 +8,7 @@ secondary sources, and so are temperature and cap: verify before calling them th
 Symbols: cov, H nats, H with gradient (`live_entropy`); |o_i| trained tokens of the row; u (no unit).
 Against GRPO: entropy is kept up where the update would spend it, not everywhere.
 Degenerate: fully masked row: u = 0. One token: w = 1. Equal cov: w = 1/|o_i|, u = 1 when scaled.
-Traps: the released form's bonus vanishes with length as 1/|o_i|; its gradient through cov is a slip, not reproduced.
+Pitfalls: the released form's bonus vanishes with length as 1/|o_i|; its gradient through cov is a slip, not reproduced.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Paper: arXiv 2510.08457 (appendix and Algorithm 1); `discount` is ours, the pape
 Symbols: beta (no unit); window tokens; threshold nats.
 Against GRPO: a KL that lets uncertain stretches move. The rate follows `ares_kl` where that controller runs.
 Degenerate: rows of no more than `window` tokens: w = 1. Zero entropy with threshold above 0: w = 1. Fully masked -> 0.
-Traps: the released code has no token-wise discount: `discount: 1`.
+Pitfalls: the released code has no token-wise discount: `discount: 1`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Wrapper:
-    """Base of the policies with a `base`: passes on what the wrapped policy asks the trainer for."""
+    """Base of the losses with a `base`: passes on what the wrapped loss asks the trainer for."""
 
     base: Any
 
@@ -24,8 +24,8 @@ class Wrapper:
         return bool(getattr(self.base, "needs_sampler_logp", False))
 
 
-def policy_chain(policy: Any) -> Iterator[Any]:
-    """The policy, then the one it wraps, and so on inwards."""
-    while policy is not None:
-        yield policy
-        policy = getattr(policy, "base", None)
+def loss_chain(loss_fn: Any) -> Iterator[Any]:
+    """The loss, then the one it wraps, and so on inwards."""
+    while loss_fn is not None:
+        yield loss_fn
+        loss_fn = getattr(loss_fn, "base", None)

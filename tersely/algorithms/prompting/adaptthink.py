@@ -7,7 +7,7 @@ set to log 0.5; here the forced token is a trained prefill at its own log-prob. 
 Symbols: no_think_tokens tokens.
 Against GRPO: exploration of both modes is forced, so that neither dies out.
 Degenerate: an odd K is an error. Nothing depends on memory or seed.
-Traps: for evaluation use the plain plan. The chat template has to open `<think>` for "</think>" to close anything.
+Pitfalls: for evaluation use the plain plan. The chat template has to open `<think>` for "</think>" to close anything.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class AdaptThink:
         self, prompt_ids: Sequence[str], group_size: int, memory: PromptMemory | None = None, seed: int = 0
     ) -> list[RolloutPlan]:
         if group_size % 2:
-            raise ValueError(f"plan adaptthink: group_size is {group_size}; it must be even, half of it skips thinking")
+            raise ValueError(
+                f"prompting adaptthink: group_size is {group_size}; it must be even, half of it skips thinking"
+            )
         skip = RolloutPlan(prefill="</think>", max_new_tokens=self.no_think_tokens, mode="no_think", train_prefill=True)
         think = RolloutPlan(prefill=self.think_start, mode="think", train_prefill=True)
         return ([skip] * (group_size // 2) + [think] * (group_size // 2)) * len(prompt_ids)

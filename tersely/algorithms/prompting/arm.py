@@ -6,7 +6,7 @@ Paper: arXiv 2505.20258, and its released code. The reward is `rewards/arm.py`.
 Symbols: none.
 Against GRPO: the format of a rollout is read from its first tag.
 Degenerate: K = 1 is fine; nothing depends on memory or seed. No tag: mode `none`, not well formed.
-Traps: the model needs fine-tuning on all four formats first, and the tags must survive decoding (no special tokens).
+Pitfalls: the model needs fine-tuning on all four formats first, and the tags must survive decoding (no special tokens).
     Consensus (three cheap formats, long on disagreement) belongs to evaluation.
 """
 

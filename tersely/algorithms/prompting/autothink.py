@@ -6,7 +6,7 @@ Paper: arXiv 2505.10832; texts from the paper. The reward is `rewards/autothink.
 Symbols: none. Mode of a completion: `no_think` where the thinking part holds nothing, or only what was prefilled.
 Against GRPO: the assistant's turn begins with the prefill, in training and at inference.
 Degenerate: K = 1 is fine; nothing depends on memory or seed.
-Traps: thinking that never closes is mode `think`, and not well formed.
+Pitfalls: thinking that never closes is mode `think`, and not well formed.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Symbols: B tokens. Published: 6000, then 4000, 3000, 2000, then mixed.
 Against GRPO: the prompt of a problem states its budget; several `budgets` are drawn for each prompt, the same at every
     visit.
 Degenerate: K = 1 is fine; one budget is stated to all.
-Traps: reminders were not sampled, so a decoding loop that inserts them has to mask them.
+Pitfalls: reminders were not sampled, so a decoding loop that inserts them has to mask them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from tersely.core.errors import SpecError, require_choice, require_range
+from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.core.memory import PromptMemory
 from tersely.core.seeds import sample_seed
 from tersely.core.types import RolloutPlan
@@ -42,7 +42,7 @@ class BudgetThinker:
 
     def __post_init__(self):
         if not self.budgets:
-            raise SpecError("budgetthinker.budgets is empty; it must be a list of whole numbers of tokens above 0")
+            raise ConfigError("budgetthinker.budgets is empty; it must be a list of whole numbers of tokens above 0")
         for budget in self.budgets:
             require_range("budgetthinker.budgets", budget, above=0)
         require_choice("budgetthinker.form", self.form, ("paper", "released"))

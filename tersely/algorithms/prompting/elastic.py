@@ -6,7 +6,7 @@ with `</think>` forced between them (and trained on); the rollout engines make o
 Symbols: think_tokens, solution_tokens tokens.
 Against GRPO: thinking that is cut off still gets a solution, so that truncation is not a wrong answer by itself.
 Degenerate: K = 1 is fine; nothing depends on memory or seed.
-Traps: the forced "</think>" was not sampled: a second call has to mask it.
+Pitfalls: the forced "</think>" was not sampled: a second call has to mask it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Paper: arXiv 2507.15844, and its released code. The advantage is `advantages/hbp
 Symbols: budgets in tokens; K rows of a group.
 Against GRPO: the prompts of a group differ by their prefills. Group by prompt id.
 Degenerate: K not a multiple of B is an error. `prompting: natural` (no prefill) and `efficient` are for evaluation.
-Traps: the released code trains on the prefill (`train_prefill`); the paper does not say.
+Pitfalls: the released code trains on the prefill (`train_prefill`); the paper does not say.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tersely.core.errors import SpecError, require_choice, require_range
+from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.core.memory import PromptMemory
 from tersely.core.types import RolloutPlan
 
@@ -23,7 +23,7 @@ EFFICIENT = "<think> I will answer the question with minimal tokens"
 
 
 @dataclass(frozen=True)
-class HBPOPlan:
+class HBPOPrompting:
     budgets: tuple[int, ...] = (512, 1024, 2048, 2560)
     text: str = "<think> I will answer the question with {budget} tokens"
     train_prefill: bool = False
@@ -33,11 +33,11 @@ class HBPOPlan:
 
     def __post_init__(self):
         if not self.budgets:
-            raise SpecError("hbpo.budgets is empty; it must be a list of whole numbers of tokens above 0")
+            raise ConfigError("hbpo.budgets is empty; it must be a list of whole numbers of tokens above 0")
         for budget in self.budgets:
             require_range("hbpo.budgets", budget, above=0)
         if "{budget}" not in self.text:
-            raise SpecError(f"hbpo.text is {self.text!r}; it must contain {{budget}}")
+            raise ConfigError(f"hbpo.text is {self.text!r}; it must contain {{budget}}")
         require_choice("hbpo.prompting", self.prompting, ("budgets", "natural", "efficient"))
 
     def __call__(
@@ -48,7 +48,9 @@ class HBPOPlan:
             return [RolloutPlan(prefill=prefill)] * (len(prompt_ids) * group_size)
         count = len(self.budgets)
         if group_size % count:
-            raise ValueError(f"plan hbpo: group_size is {group_size}; it must be a multiple of its {count} budgets")
+            raise ValueError(
+                f"prompting hbpo: group_size is {group_size}; it must be a multiple of its {count} budgets"
+            )
         return [self._row(self.budgets[j * count // group_size]) for j in range(group_size)] * len(prompt_ids)
 
     def _row(self, budget: int) -> RolloutPlan:

@@ -6,7 +6,7 @@ Paper: arXiv 2503.04697, from the released code. The rewards are `rewards/l1.py`
 Symbols: n tokens.
 Against GRPO: the prompt of a problem states its budget; all rollouts of a group have the same.
 Degenerate: K = 1 is fine; min_tokens = max_tokens states one budget to all.
-Traps: `mixed` draws the kind for each prompt (probability 1/2) and names it in `mode`; a reward that reads one kind only
+Pitfalls: `mixed` draws the kind for each prompt (probability 1/2) and names it in `mode`; a reward that reads one kind only
     rewards both alike.
 """
 

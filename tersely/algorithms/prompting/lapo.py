@@ -5,7 +5,7 @@ Paper: arXiv 2507.15758. The rewards are `rewards/lapo.py`.
 Symbols: n, target, unsolved_target tokens.
 Against GRPO: the prompt of a problem changes as its target does.
 Degenerate: no record (never solved) -> unsolved_target. K = 1 is fine. Memory None reads as empty.
-Traps: a chat template may open `<think>` itself; the rollout code does not double it. Evaluate with the plain prompt.
+Pitfalls: a chat template may open `<think>` itself; the rollout code does not double it. Evaluate with the plain prompt.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.core.memory import PromptMemory
 from tersely.core.types import RolloutPlan
 from tersely.rewards.lapo import TARGET
@@ -31,7 +31,7 @@ class LAPOTarget:
     def __post_init__(self):
         require_range("lapo_target.unsolved_target", self.unsolved_target, above=0)
         if "{n}" not in self.text:
-            raise SpecError(f"lapo_target.text is {self.text!r}; it must contain {{n}}")
+            raise ConfigError(f"lapo_target.text is {self.text!r}; it must contain {{n}}")
 
     def __call__(
         self, prompt_ids: Sequence[str], group_size: int, memory: PromptMemory | None = None, seed: int = 0

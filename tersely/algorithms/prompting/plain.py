@@ -4,7 +4,7 @@ Paper: arXiv 2402.03300 (GRPO).
     plan_j = nothing added, for every j of the K rollouts of a prompt
 Against GRPO: this is GRPO.
 Degenerate: none; K = 1 is fine.
-Traps: none.
+Pitfalls: none.
 """
 
 from __future__ import annotations

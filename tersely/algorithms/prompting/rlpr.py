@@ -4,7 +4,7 @@ Paper: arXiv 2506.18254, released code. The reward is `rewards/rlpr.py`, the fil
 Symbols: `opening`, `closing` the tags around the answer, `space` what stands between a tag and the answer.
 Against GRPO: every rollout is asked for the tags in its prompt, and `well_formed` says whether it kept them.
 Degenerate: an empty tag is an error. An empty answer is not well formed.
-Traps: a closing mark of one character may stand in the answer too; the last one closes it.
+Pitfalls: a closing mark of one character may stand in the answer too; the last one closes it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 from tersely.core.parse_completion import ParsedCompletion
 from tersely.core.types import RolloutPlan
@@ -38,9 +38,11 @@ class RLPRFormat:
 
     def __post_init__(self):
         if not self.opening.strip() or not self.closing.strip():
-            raise SpecError(f"rlpr.opening is {self.opening!r} and rlpr.closing {self.closing!r}; neither may be empty")
+            raise ConfigError(
+                f"rlpr.opening is {self.opening!r} and rlpr.closing {self.closing!r}; neither may be empty"
+            )
         if self.space.strip():
-            raise SpecError(f"rlpr.space is {self.space!r}; it must be white space or empty")
+            raise ConfigError(f"rlpr.space is {self.space!r}; it must be white space or empty")
 
     def __call__(
         self, prompt_ids: Sequence[str], group_size: int, memory: PromptMemory | None = None, seed: int = 0

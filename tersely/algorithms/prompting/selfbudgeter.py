@@ -5,7 +5,7 @@ Paper: arXiv 2505.11274. The reward is `rewards/selfbudgeter.py`.
 Symbols: budget tokens.
 Against GRPO: an output contract; the budget of a rollout is read from its own text.
 Degenerate: K = 1 is fine; nothing depends on memory or seed. No tag, several tags, no whole number: not well formed.
-Traps: a model that was not fine-tuned on the contract scores malformed everywhere. A number of ten digits or more is none.
+Pitfalls: a model that was not fine-tuned on the contract scores malformed everywhere. A number of ten digits or more is none.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Paper: arXiv 2504.01296, from the released code. The reward is `truncation` with
 Symbols: limit tokens; published stages 4k, 3k, 2k.
 Against GRPO: a tighter cap, and the prompt says so.
 Degenerate: K = 1 is fine; nothing depends on memory or seed.
-Traps: state the same limit in plan and reward. Each stage starts from a picked checkpoint of the one before.
+Pitfalls: state the same limit in plan and reward. Each stage starts from a picked checkpoint of the one before.
 """
 
 from __future__ import annotations

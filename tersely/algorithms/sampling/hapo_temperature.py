@@ -1,6 +1,6 @@
 """HAPO's sampling: the temperature of a token follows its entropy.
 
-Paper: arXiv 2509.16591 (Eq. 8 from secondary sources), from the released code. The loss side is the policy `hapo`.
+Paper: arXiv 2509.16591 (Eq. 8 from secondary sources), from the released code. The loss side is `hapo`.
     d = log max(H, entropy_floor) - pivot ;    x = clamp(d / max(upper, 1e-6) if d > 0 else d / max(lower, 1e-6), -1, 1)
     T = max(base_temperature (1 + strength x), min_temperature) ;   logits' = logits / T
 Symbols: H nats, of softmax(raw logits), before temperature, top-k and top-p; pivot, upper, lower log nats, from the
@@ -9,7 +9,7 @@ Symbols: H nats, of softmax(raw logits), before temperature, top-k and top-p; pi
 Against GRPO: a forking token is drawn a little hotter, a settled one a little colder.
 Degenerate: no statistics yet (first step) -> T = base. A deterministic row has H = 0 and the lowest T. A previous batch of
     constant entropy: any other entropy is beyond its extremes, x = +-1.
-Traps: `as_released` changes the sign of the d <= 0 branch; `unscaled` (the paper's Eq. 8) is x = d / max(spread, 1e-6),
+Pitfalls: `as_released` changes the sign of the d <= 0 branch; `unscaled` (the paper's Eq. 8) is x = d / max(spread, 1e-6),
     not clamped. The behaviour policy is no softmax(z / T_base): correct it, if at all, with token_truncate. Off for
     evaluation and greedy decoding. top_p < 1 truncates after it.
 """

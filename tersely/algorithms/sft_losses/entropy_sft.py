@@ -7,7 +7,7 @@ and 1.0).
 Symbols: NLL, H, s nats; n valid tokens of the micro-batch.
 Against plain SFT: confident tokens, and tokens as uncertain as expected, are dropped.
 Degenerate: n = 0 -> loss 0. Equal s: the lowest flat index first.
-Traps: with a global token count divide by `kept_count(num_items)`: int(num_items fraction) alone can be 0.
+Pitfalls: with a global token count divide by `kept_count(num_items)`: int(num_items fraction) alone can be 0.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Paper: arXiv 2412.14780 (from secondary sources; verify before calling it the pa
 Symbols: losses nats; tau nats.
 Against plain SFT: the class that is learned worse gets the weight.
 Degenerate: a class empty: its weight is 0, the other's 1. Both empty -> 0. Fewer than two rows: no derangement, ValueError.
-Traps: class means, not token means, make a small class heavy per token: that is the method. Labels flicker inside words:
+Pitfalls: class means, not token means, make a small class heavy per token: that is the method. Labels flicker inside words:
     `smooth_words`. The published gains are on tool use, not on long mathematical reasoning.
 """
 

@@ -8,7 +8,7 @@ Symbols: l = -log p, nats; tau nats. A fixed `tau: 1` gives w = p (the DFT rule)
 Against plain SFT: domain tuning that spares general skill.
 Degenerate: a row without valid tokens is left out of the median; none at all -> loss 0. All l = 0 -> w = 1. One row: tau is
     its own mean.
-Traps: weights below 1 shrink the loss: compare at equal loss scale. Harmful to new control strings, which are exactly the
+Pitfalls: weights below 1 shrink the loss: compare at equal loss scale. Harmful to new control strings, which are exactly the
     improbable tokens: mark them `exempt`, which keeps w = 1. tau and the mean weight are those of the global batch: pass
     `row_means` gathered over ranks and accumulation steps, as a cold start stage does by one forward pass more.
 """

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.http import ServerDown, ServerRefused, call, read, wait_until_up
 from tersely.engines.base import (
     NEUTRAL,
@@ -41,7 +41,7 @@ class ServerEngine:
     requests are under way at once on each server. Deadlines, seconds: `start_s` for a server to come up, `sync_s` for one
     to load the weights, `probe_s` for one with requests under way to say that it lives, `silent_s` for it to make a token or
     an answer. The key of the servers is TERSELY_SERVER_KEY of the environment. Raises `ServerDown` where no server is
-    left, `StaleEngineError` for an answer from other weights, `SpecError` for what a server refuses.
+    left, `StaleEngineError` for an answer from other weights, `ConfigError` for what a server refuses.
     """
 
     reports_logprobs = True
@@ -61,7 +61,7 @@ class ServerEngine:
         given = addresses.split(",") if isinstance(addresses, str) else addresses
         self.addresses = [one.strip().rstrip("/").removesuffix("/v1") for one in given if one.strip()]
         if not self.addresses:
-            raise SpecError("no server address was given; it looks like http://host:8000")
+            raise ConfigError("no server address was given; it looks like http://host:8000")
         self.tokenizer, self.concurrency, self.start_s = tokenizer, concurrency, start_s
         self.silent_s, self.probe_s = silent_s, probe_s
         self.weights = ServedWeights(self.addresses, self._call, Path(weights_dir), sync_s)
@@ -162,11 +162,11 @@ class ServerEngine:
             except ServerDown:
                 continue  # the stream finds out
             except (ServerRefused, KeyError, TypeError) as error:
-                raise SpecError(
+                raise ConfigError(
                     f"{address} does not name its logits processors ({error}); `tersely serve` it"
                 ) from error
             if missing := [name for name in processors if name not in loaded]:
-                raise SpecError(
+                raise ConfigError(
                     f"the server at {address} was started without --logits-processors {missing[0]}, which this sampling "
                     "needs: start it by `tersely serve` with this recipe"
                 )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Generation
 from tersely.eval.decoding.base import ANSWER_CAP, END, Decoded, Prompt, Row, Session, start
@@ -86,7 +86,7 @@ class AnswerConvergence:
             len(probe.token_ids),
         )
         if probe.token_ids and probe.logprobs is None:
-            raise SpecError("answer_convergence.confidence reads log-probs and needs --engine transformers or vllm")
+            raise ConfigError("answer_convergence.confidence reads log-probs and needs --engine transformers or vllm")
         logps = (probe.logprobs or ())[:length]
         return math.exp(sum(logps) / len(logps)) if logps else 0.0
 

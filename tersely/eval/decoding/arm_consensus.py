@@ -15,7 +15,7 @@ from tersely.core.types import RolloutPlan
 from tersely.data.benchmarks import Sampling
 from tersely.eval.decoding.answer_convergence import same_answer
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
-from tersely.eval.decoding.plan import planned_row
+from tersely.eval.decoding.prompting import planned_row
 
 CHEAP = ("direct", "short_cot", "code")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.seeds import sample_seed
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Generation, GenerationRequest
@@ -40,7 +40,7 @@ class Prompt:
         if not instruction:
             return self.prompt_ids
         if self.render is None:
-            raise SpecError("this strategy changes the prompt and needs the chat, not only its ids")
+            raise ConfigError("this strategy changes the prompt and needs the chat, not only its ids")
         if separator == "\n":
             return self.render(with_instruction(self.messages, instruction))
         last = self.messages[-1]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.data.benchmarks import Sampling
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
 
@@ -28,7 +28,9 @@ class ChainOfDraft:
 
     def __post_init__(self) -> None:
         if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in self.few_shot):
-            raise SpecError(f"chain_of_draft.few_shot is {self.few_shot!r}; it must be a list of [question, response]")
+            raise ConfigError(
+                f"chain_of_draft.few_shot is {self.few_shot!r}; it must be a list of [question, response]"
+            )
 
     def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session = Session(engine, sampling, seed)
@@ -40,7 +42,7 @@ class ChainOfDraft:
         if not self.few_shot:
             return prompt.instructed(f"{DRAFT} {CLOSING}")
         if prompt.render is None:
-            raise SpecError("chain_of_draft changes the prompt and needs the chat, not only its ids")
+            raise ConfigError("chain_of_draft changes the prompt and needs the chat, not only its ids")
         shots = [
             {"role": role, "content": str(text) + (f"\n{DRAFT} {CLOSING}" if role == "user" else "")}
             for pair in self.few_shot

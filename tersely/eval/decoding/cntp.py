@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.transformers import gumbel_noise
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, start
@@ -41,7 +41,7 @@ class CautiousNextToken:
         require_range("cntp.h_min", self.h_min, at_least=0)
         require_range("cntp.branch_tokens", self.branch_tokens, at_least=1)
         if not self.h_max > self.h_min:
-            raise SpecError(f"cntp.h_max is {self.h_max}; it must be above h_min = {self.h_min}")
+            raise ConfigError(f"cntp.h_max is {self.h_max}; it must be above h_min = {self.h_min}")
 
     def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         transformers_model(engine, "cntp")

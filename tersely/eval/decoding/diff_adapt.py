@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.transformers import TransformersEngine
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
@@ -70,7 +70,7 @@ class DiffAdapt:
                 torch.stack([last_state(model_behind(engine), ids) for ids in prompts]) if prompts else torch.empty(0)
             )
             if len(states) and states.shape[1] != weights["w1"].shape[1]:
-                raise SpecError(
+                raise ConfigError(
                     f"diff_adapt.probe {self.probe} reads {weights['w1'].shape[1]} units, the model has {states.shape[1]}"
                 )
             return [CLASSES[i] for i in probe_logits(weights, states).argmax(1).tolist()] if len(states) else []
@@ -95,7 +95,7 @@ def model_behind(engine: Any) -> Any:
         return engine.model
     config = getattr(engine, "config", None)
     if config is None:
-        raise SpecError("strategy diff_adapt reads hidden states and needs --engine transformers or vllm")
+        raise ConfigError("strategy diff_adapt reads hidden states and needs --engine transformers or vllm")
     return _loaded(str(config.model))
 
 
@@ -111,7 +111,7 @@ def load_probe(path: str) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     if not Path(path).is_file():
-        raise SpecError(
+        raise ConfigError(
             f"diff_adapt.probe is {path!r}, and there is no such file; make one with `tersely fit diff_adapt`"
         )
     return load_file(path)

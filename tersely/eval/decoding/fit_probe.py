@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.eval.decoding.diff_adapt import CLASSES, last_state, probe_logits
 from tersely.eval.decoding.traces import Trace
 
@@ -29,7 +29,7 @@ def fit_probe(engine: Any, traces: Sequence[Trace], out: Path) -> dict[str, Any]
         by_problem.setdefault(trace.prompt_id, []).append(trace)
     known = [group for group in by_problem.values() if any(trace.correct is not None for trace in group)]
     if len(known) < 10:
-        raise SpecError(
+        raise ConfigError(
             f"the run holds {len(known)} problems with a verdict; a probe needs at least 10, and hundreds are better"
         )
     rates = torch.tensor([_mean([t.correct for t in group if t.correct is not None]) for group in known])

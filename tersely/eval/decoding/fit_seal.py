@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.eval.decoding.base import END
 from tersely.eval.decoding.seal import layers_of
 from tersely.eval.decoding.traces import Trace
@@ -50,13 +50,13 @@ def thoughts(text: str, border: str) -> list[tuple[int, str]]:
 
 
 def fit_seal(engine: Any, traces: Sequence[Trace], out: Path, layer: int | None = None, border: str = "\n\n") -> dict:
-    """Write the vector to `out`; returns layer and counts. `SpecError` for a layer or a class that is not there."""
+    """Write the vector to `out`; returns layer and counts. `ConfigError` for a layer or a class that is not there."""
     from safetensors.torch import save_file
 
     layers = layers_of(engine.model)
     layer = round(DEPTH * (len(layers) - 1)) if layer is None else layer
     if not 0 <= layer < len(layers):
-        raise SpecError(f"--layer is {layer}; the model has layers 0 to {len(layers) - 1}")
+        raise ConfigError(f"--layer is {layer}; the model has layers 0 to {len(layers) - 1}")
     sums: dict[str, Tensor] = {}
     counts = dict.fromkeys(("execution", "reflection", "transition"), 0)
     for trace in traces:
@@ -72,7 +72,7 @@ def fit_seal(engine: Any, traces: Sequence[Trace], out: Path, layer: int | None 
                 sums[kind] = sums.get(kind, torch.zeros_like(states[0])) + states[token]
     others = counts["reflection"] + counts["transition"]
     if not counts["execution"] or not others:
-        raise SpecError(
+        raise ConfigError(
             f"the traces hold {counts['execution']} thoughts of execution and {others} of reflection or transition; both are "
             "needed: take more traces, or another --border"
         )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, closed_at, start
 
@@ -38,12 +38,12 @@ class ForcedAnswer:
 
     def __post_init__(self) -> None:
         if (self.budget is None) == (not self.budgets):
-            raise SpecError("forced_answer needs `budget` (one number) or `budgets` (a list), one of them")
+            raise ConfigError("forced_answer needs `budget` (one number) or `budgets` (a list), one of them")
         for budget in self._all:
             require_range("forced_answer.budget", budget, at_least=0)
         require_range("forced_answer.answer_tokens", self.answer_tokens, at_least=1)
         if "</think>" not in self.prefix:
-            raise SpecError(
+            raise ConfigError(
                 f"forced_answer.answer_prefix is {self.answer_prefix!r}; it must hold </think>, which ends the thinking, or be "
                 f"one of {', '.join(FORMS)}"
             )

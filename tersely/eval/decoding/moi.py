@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError, require_choice, require_range
+from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.transformers import GumbelSampling
 from tersely.eval.decoding.base import Decoded, Prompt, Session, start
@@ -39,7 +39,7 @@ class MixtureOfInputs:
 
     def __post_init__(self) -> None:
         if self.beta != PLAIN_MIXTURE and not self.beta >= 0:
-            raise SpecError(
+            raise ConfigError(
                 f"moi.beta is {self.beta}; it must be at least 0, or {PLAIN_MIXTURE:g} for the plain mixture"
             )
         require_range("moi.top_n", self.top_n, at_least=1)

@@ -12,7 +12,7 @@ from tersely.eval.decoding.diff_adapt import DiffAdapt
 from tersely.eval.decoding.forced_answer import ForcedAnswer
 from tersely.eval.decoding.moi import MixtureOfInputs
 from tersely.eval.decoding.no_thinking import NoThinking
-from tersely.eval.decoding.plan import PlanPrompting
+from tersely.eval.decoding.prompting import MethodPrompting
 from tersely.eval.decoding.reflection_ban import ReflectionBan
 from tersely.eval.decoding.seal import Seal
 from tersely.eval.decoding.soft_thinking import SoftThinking
@@ -38,6 +38,6 @@ STRATEGIES: dict[str, type] = {
     "cntp": CautiousNextToken,
     "soft_thinking": SoftThinking,
     "moi": MixtureOfInputs,
-    "plan": PlanPrompting,
+    "prompting": MethodPrompting,
     "arm_consensus": ArmConsensus,
 }

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.transformers import GumbelSampling
 from tersely.eval.decoding.base import Decoded, Prompt, Session, start
@@ -103,20 +103,20 @@ def layers_of(model: Any) -> Any:
     """The decoder layers of a transformers model."""
     layers = getattr(getattr(model, "model", model), "layers", None)
     if layers is None:
-        raise SpecError(f"seal: {type(model).__name__} has no model.layers to steer")
+        raise ConfigError(f"seal: {type(model).__name__} has no model.layers to steer")
     return layers
 
 
 def load_vector(path: str, model: Any) -> tuple[Tensor, int, str]:
-    """(S (H,), layer, border of thoughts) of a file; `SpecError` where it does not fit the model."""
+    """(S (H,), layer, border of thoughts) of a file; `ConfigError` where it does not fit the model."""
     from safetensors import safe_open
 
     if not Path(path).is_file():
-        raise SpecError(f"seal.vector is {path!r}, and there is no such file; make one with `tersely fit seal`")
+        raise ConfigError(f"seal.vector is {path!r}, and there is no such file; make one with `tersely fit seal`")
     with safe_open(path, framework="pt") as file:
         vector, facts = file.get_tensor("vector"), file.metadata() or {}
     if vector.shape != (model.config.hidden_size,):
-        raise SpecError(
+        raise ConfigError(
             f"seal.vector {path} has shape {tuple(vector.shape)}, the model {model.config.hidden_size} units"
         )
     return vector.to(next(model.parameters()).device), int(facts.get("layer", 20)), facts.get("border", BORDER)

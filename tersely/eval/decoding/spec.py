@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tersely.core.errors import SpecError, check_fields, nearest
+from tersely.core.errors import ConfigError, check_fields, nearest
 from tersely.core.paths import expanded
 
 FILES = ("vector", "probe")
@@ -52,7 +52,7 @@ class Chosen:
 
 
 def parse(text: str) -> Chosen:
-    """A strategy as the command line names it. `SpecError` names what is wrong with it."""
+    """A strategy as the command line names it. `ConfigError` names what is wrong with it."""
     name, _, rest = text.partition(":")
     return choose(name.strip(), _parameters(name.strip(), rest))
 
@@ -62,7 +62,7 @@ def choose(name: str, given: Mapping[str, Any]) -> Chosen:
     from tersely.eval.decoding.registry import STRATEGIES
 
     if name not in STRATEGIES:
-        raise SpecError(f"there is no decoding strategy {name!r}; {nearest(name, STRATEGIES)}")
+        raise ConfigError(f"there is no decoding strategy {name!r}; {nearest(name, STRATEGIES)}")
     kind = STRATEGIES[name]
     given = {
         key: expanded(value, f"{name}.{key}") if key in FILES and isinstance(value, str) else value
@@ -76,11 +76,11 @@ def check(chosen: Chosen, tokenizer: Any, engine: str) -> None:
     from tersely.eval.decoding.base import END, has_marker
 
     if engine not in chosen.strategy.engines:
-        raise SpecError(
+        raise ConfigError(
             f"strategy {chosen.name} works on the engine {' or '.join(chosen.strategy.engines)}, not on {engine}"
         )
     if chosen.strategy.needs_marker and not has_marker(tokenizer):
-        raise SpecError(
+        raise ConfigError(
             f"strategy {chosen.name} needs a model that ends its thinking by {END}, and this one has no such token, nor does "
             "its chat template name it"
         )
@@ -93,11 +93,11 @@ def _parameters(name: str, text: str) -> dict[str, Any]:
     for part in _split(text):
         key, equals, value = part.partition("=")
         if not equals:
-            raise SpecError(f"strategy {name}: {part.strip()!r} stands alone; parameters look like budget=512")
+            raise ConfigError(f"strategy {name}: {part.strip()!r} stands alone; parameters look like budget=512")
         try:
             found[key.strip()] = yaml.safe_load(value) if value.strip() else ""
         except yaml.YAMLError as error:
-            raise SpecError(
+            raise ConfigError(
                 f"strategy {name}: {key.strip()} is {value!r}, which is no YAML value; "
                 "put quotes around a text that holds any of : # , [ ] { } ?"
             ) from error

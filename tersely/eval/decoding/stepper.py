@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.engines.base import GenerationRequest
 from tersely.engines.transformers import TransformersEngine, _left_padded
 
 
 def transformers_model(engine: Any, name: str) -> Any:
-    """The model behind the engine; `SpecError` for an engine that hides it."""
+    """The model behind the engine; `ConfigError` for an engine that hides it."""
     if not isinstance(engine, TransformersEngine):
-        raise SpecError(f"strategy {name} reads the model's inside and needs --engine transformers")
+        raise ConfigError(f"strategy {name} reads the model's inside and needs --engine transformers")
     return engine.model
 
 

@@ -132,7 +132,7 @@ def _problems(run: str | Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
 
 def _verdict(record: dict[str, Any]) -> str:
     """The record's own, or what its `correct` says."""
-    return record.get("verdict") or {1: "right", 0: "wrong"}.get(record.get("correct"), "undecided")  # type: ignore[arg-type]
+    return record.get("verdict") or {1: "correct", 0: "incorrect"}.get(record.get("correct"), "undecided")  # type: ignore[arg-type]
 
 
 def _own(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -264,7 +264,7 @@ def _records(
 def _any_of(grade: Grade, golds: tuple[str, ...], text: str) -> str:
     """The best verdict over the answers; undecided before incorrect, as it may be right."""
     found = {grade(gold, text) for gold in golds}
-    return next(verdict for verdict in ("right", "undecided", "wrong", "no_answer") if verdict in found)
+    return next(verdict for verdict in ("correct", "undecided", "incorrect", "no_answer") if verdict in found)
 
 
 def _tokens(p: Problem, index: int, count: Count | None) -> int:
@@ -284,7 +284,7 @@ def _thinking(text: str, tokens: int, count: Count | None) -> int | None:
 def _verdicts(p: Problem, metric: str | None) -> list[str]:
     """One a sample, from the score of the problem."""
     name, score = _score(p, metric)
-    known = {0.0: "wrong", 1.0: "right"}.get(score, "undecided")
+    known = {0.0: "incorrect", 1.0: "correct"}.get(score, "undecided")
     if len(p.texts) == 1 or score == 0 and p.chosen is None or name.startswith(MEAN):
         return [known] * len(p.texts)
     return [known if text == p.chosen else "undecided" for text in p.texts]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.eval import stats
 
 ALPHA = 0.05
@@ -26,9 +26,9 @@ LEAST = 6  # differing problems: 2 / 2^6 < 0.05
 
 
 def margin_of(points: float) -> float:
-    """`--margin`, in points, as a fraction. `SpecError` outside (0, 100)."""
+    """`--margin`, in points, as a fraction. `ConfigError` outside (0, 100)."""
     if not 0 < points < 100:
-        raise SpecError(f"--margin: got {points:g}; expected points of accuracy above 0 and below 100, for example 1")
+        raise ConfigError(f"--margin: got {points:g}; expected points of accuracy above 0 and below 100, for example 1")
     return points / 100
 
 
@@ -44,8 +44,8 @@ def conclude(comparisons: list[dict[str, Any]], margin: float = MARGIN) -> None:
     for c in comparisons:
         gaps = c.pop("gaps")
         c["margin"], c["more_problems"], c["more_seeds"] = margin, None, False
-        c["accuracy_verdict"], c["tokens_verdict"] = accuracy_conclusion(c), tokens_conclusion(c)
-        if c["accuracy_verdict"] == "undecided":
+        c["accuracy_conclusion"], c["tokens_conclusion"] = accuracy_conclusion(c), tokens_conclusion(c)
+        if c["accuracy_conclusion"] == "undecided":
             c["more_problems"] = _more(gaps, margin, ALPHA / len(comparisons))
             c["more_seeds"] = c["more_problems"] == 0 and max(c.get("seeds_run", 1), c.get("seeds_base", 1)) > 1
         c["verdict"] = sentence(c)
@@ -91,16 +91,16 @@ def sentence(c: dict[str, Any]) -> str:
     doubt = {
         "none": ", no significant change of tokens",
         "too_few": f", too few problems whose tokens differ for a conclusion (at least {LEAST})",
-    }.get(c["tokens_verdict"], "")
+    }.get(c["tokens_conclusion"], "")
     return f"{tokens}, accuracy {accuracy}, {accuracy_text(c)}{doubt}"
 
 
 def accuracy_text(c: dict[str, Any]) -> str:
     """The conclusion on accuracy in words."""
     margin = f"{100 * c['margin']:g} pt"
-    if c["accuracy_verdict"] == "worse":
+    if c["accuracy_conclusion"] == "worse":
         return "worse" + (f", by no more than {margin} (95 %)" if c["not_worse_p_holm"] < ALPHA else "")
-    if c["accuracy_verdict"] == "undecided":
+    if c["accuracy_conclusion"] == "undecided":
         if c["more_seeds"]:
             return "undecided: the seeds differ too much, more of them would decide"
         if c["more_problems"] is None:
@@ -112,7 +112,7 @@ def accuracy_text(c: dict[str, Any]) -> str:
         "better": "better",
         "not_worse": f"not worse by more than {margin} (95 %)",
         "unknown": f"accuracy not comparable{alone}",
-    }[c["accuracy_verdict"]]
+    }[c["accuracy_conclusion"]]
 
 
 def settings_notes(c: dict[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ def report_data(
 ) -> dict[str, Any]:
     """{"runs": [...], "comparisons": [...], "base", "notes", "settings"}: the content of report.json.
 
-    `SpecError`: a run was sampled with other settings than the base, unless `anyway`.
+    `ConfigError`: a run was sampled with other settings than the base, unless `anyway`.
     """
     others = [run for run in runs if base is not None and run is not base]
     unlike = check_same(others, base, anyway) if base is not None else {}

@@ -12,7 +12,7 @@ from tersely.eval.report.labels import labels_of, place_labels
 from tersely.eval.report.svg import INK, Figure, color, dash, marker, short
 
 Runs = list[tuple[int, str, dict[str, Any]]]  # (number of the run, which fixes its colour; name; benchmark entry)
-VERDICTS = ("right", "wrong", "no_answer", "undecided")
+VERDICTS = ("correct", "incorrect", "no_answer", "undecided")
 
 
 def number(x: float | None, digits: int = 1) -> str:
@@ -216,8 +216,8 @@ def tokens_by_verdict(key: str, runs: Runs) -> Figure | None:
         for s in [e["tokens_by_verdict"][v]]
     ]
     said = "; ".join(
-        f"{name}: median {number(e['tokens_by_verdict']['right']['median'], 0)} when right, "
-        f"{number(e['tokens_by_verdict']['wrong']['median'], 0)} when wrong"
+        f"{name}: median {number(e['tokens_by_verdict']['correct']['median'], 0)} when right, "
+        f"{number(e['tokens_by_verdict']['incorrect']['median'], 0)} when wrong"
         for _, name, e in runs
     )
     return Figure(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tersely.eval.first_answer import first_right_position
+from tersely.eval.first_answer import first_correct_position
 from tersely.eval.report.compare import per_problem
 from tersely.eval.run_arrays import BenchmarkRecords, RunRecords, pair
 
@@ -76,7 +76,7 @@ def _pair_of_texts(
 
 
 def _side(name: str, record: dict[str, Any], scores: np.ndarray, limit: int) -> dict[str, Any]:
-    correct = {"right": 1.0}.get(str(record.get("verdict")), record.get("correct"))
+    correct = {"correct": 1.0}.get(str(record.get("verdict")), record.get("correct"))
     known = scores[~np.isnan(scores)]
     thinking, answer = split_text(record, correct, limit)
     return {
@@ -107,7 +107,7 @@ def split_text(
     else:  # never ended, which a model without thinking looks like too, unless it says <think> or was cut off
         unended = record.get("truncated") and record.get("thinking_tokens") == record.get("tokens")
         cut = len(text) if unended or text.lstrip().startswith("<think>") else 0
-    first = first_right_position(record, correct)
+    first = first_correct_position(record, correct)
     if first is None:
         first = len(text)
     if first <= cut:

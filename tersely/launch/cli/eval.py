@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.paths import path_option, place_option
 from tersely.engines.chat import variable_warnings
 from tersely.eval.trained_prompt import asked, chosen_prompting, prompt_line
@@ -112,10 +112,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     missing = [name for name in ("model", "benchmarks", "out") if not getattr(options, name)]
     if missing:
-        raise SpecError(f"tersely eval needs {', '.join('--' * (name != 'model') + name for name in missing)}")
+        raise ConfigError(f"tersely eval needs {', '.join('--' * (name != 'model') + name for name in missing)}")
     names = [name.strip() for name in options.benchmarks.split(",") if name.strip()]
     if not names:
-        raise SpecError(f"--benchmarks is {options.benchmarks!r}, which names none; `tersely eval --list` has them")
+        raise ConfigError(f"--benchmarks is {options.benchmarks!r}, which names none; `tersely eval --list` has them")
     benchmarks = [find_benchmark(name) for name in names]  # a typing error costs no loading of a model
     refuse_early(options, benchmarks)
     plans = {benchmark.name: strategies_of(options, benchmark) for benchmark in benchmarks}
@@ -176,7 +176,7 @@ def prompting_of(options: argparse.Namespace) -> Any:
         except yaml.YAMLError:
             kwargs = ""
         if not isinstance(kwargs, dict):
-            raise SpecError(
+            raise ConfigError(
                 f"--chat-template-kwargs: got {options.chat_template_kwargs!r}; expected a mapping such as "
                 "'{enable_thinking: false}', or '{}' for none"
             )
@@ -225,7 +225,7 @@ def refuse_early(options: argparse.Namespace, benchmarks: Sequence[Any]) -> None
 
 
 def refuse_unfitted(strategies: Sequence[Any]) -> None:
-    """`SpecError` for a strategy whose fitted file is not there, before a model is loaded."""
+    """`ConfigError` for a strategy whose fitted file is not there, before a model is loaded."""
     from tersely.core.paths import beside
     from tersely.eval.decoding.spec import FILES
 
@@ -234,13 +234,13 @@ def refuse_unfitted(strategies: Sequence[Any]) -> None:
             path = getattr(chosen.strategy, key, None)
             if path and not Path(path).is_file():
                 hint = "; ".join(filter(None, (beside(path), f"make one with `tersely fit {chosen.name}`")))
-                raise SpecError(f"{chosen.name}.{key} is {path!r}, and there is no such file; {hint}")
+                raise ConfigError(f"{chosen.name}.{key} is {path!r}, and there is no such file; {hint}")
 
 
 def refuse_other_settings(
     options: argparse.Namespace, benchmarks: Sequence[Any], plans: Mapping[str, list[Any]], prompting: Any
 ) -> None:
-    """`SpecError` for records that are there under other settings, of any benchmark, as far as that is known without the
+    """`ConfigError` for records that are there under other settings, of any benchmark, as far as that is known without the
     model: the last benchmark is not found out after the first was drawn."""
     from tersely.eval.engines import engine_kind, identity, require_place
     from tersely.eval.run_card import read_card, refuse_changed
@@ -289,7 +289,7 @@ def parse_budgets(text: str | None) -> list[int] | None:
     except ValueError:
         budgets = []
     if not budgets or min(budgets) < 1 or sorted(set(budgets)) != budgets:
-        raise SpecError(f"--budgets is {text!r}; it must be increasing whole numbers of tokens such as 512,1024,2048")
+        raise ConfigError(f"--budgets is {text!r}; it must be increasing whole numbers of tokens such as 512,1024,2048")
     return budgets
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.paths import path_option, place_option
 from tersely.eval.decoding.traces import read_traces
 from tersely.launch.cli.parser import Parser, whole
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     evaluator = transformers_evaluator(options.model, verifier=object())
     traces = list(read_traces(evaluator, options.run, options.benchmark))
     if not traces:
-        raise SpecError(f"{options.run} holds no plain sample; evaluate the model there without a strategy first")
+        raise ConfigError(f"{options.run} holds no plain sample; evaluate the model there without a strategy first")
     if options.strategy == "seal":
         from tersely.eval.decoding.fit_seal import fit_seal
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.paths import path_option, place_option
 from tersely.launch.cli.parser import Parser
 
@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return (take_in if options.command == "import" else give_out)(options)
     except ValueError as error:
-        if isinstance(error, SpecError):
+        if isinstance(error, ConfigError):
             raise
-        raise SpecError(str(error)) from error
+        raise ConfigError(str(error)) from error
 
 
 def take_in(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from tersely.configs.load import list_recipes, read_yaml
-from tersely.core.errors import SpecError, nearest
+from tersely.core.errors import ConfigError, nearest
 from tersely.launch.cli.parser import Parser
 
 
@@ -32,7 +32,7 @@ def _list(argv, kind, names, row, header) -> int:
     options = parser.parse_args(argv)
     if options.name is not None:
         if options.name not in names:
-            raise SpecError(f"{kind[:-1]} {options.name!r} is not shipped; {nearest(options.name, names)}")
+            raise ConfigError(f"{kind[:-1]} {options.name!r} is not shipped; {nearest(options.name, names)}")
         print(_file(kind, options.name).read_text(encoding="utf-8"), end="")
     elif options.names:
         print("\n".join(names))

@@ -97,10 +97,10 @@ def dispatch(program: str, commands: Table, arguments: list[str]) -> int:
 def run_command(command: Callable[[Sequence[str]], int | None], arguments: Sequence[str]) -> int:
     """Errors that a user can mend are one line; others keep their traceback, and so do all under TERSELY_DEBUG.
 
-    Exit status: 2 for what could not be meant (`SpecError`, a missing file), 1 for a run that stopped itself, 3 where a guard
+    Exit status: 2 for what could not be meant (`ConfigError`, a missing file), 1 for a run that stopped itself, 3 where a guard
     stopped it, 130 for an interrupt.
     """
-    from tersely.core.errors import SpecError
+    from tersely.core.errors import ConfigError
 
     try:
         return command(arguments) or 0
@@ -122,7 +122,7 @@ def run_command(command: Callable[[Sequence[str]], int | None], arguments: Seque
         line = f"error: {fault_of(error) if isinstance(error, OSError) else error}"
         print(line, file=sys.stderr)
         repeat_last(line)
-        return 2 if isinstance(error, (SpecError, *FILE_ERRORS)) else getattr(error, "exit_code", 1)
+        return 2 if isinstance(error, (ConfigError, *FILE_ERRORS)) else getattr(error, "exit_code", 1)
 
 
 def usage(program: str, commands: Table) -> str:

@@ -103,7 +103,7 @@ def card(console: Console, method: Mapping[str, Any]) -> None:
 
 
 def specs(spec: Any) -> list[dict[str, Any]]:
-    """The components of a slot as mappings, a wrapped policy after its wrapper."""
+    """The components of a slot as mappings, a wrapped loss after its wrapper."""
     terms = spec if isinstance(spec, Sequence) and not isinstance(spec, str) else [spec]
     found = []
     for term in terms:

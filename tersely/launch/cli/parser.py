@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from tersely.configs.overrides import recipe_keys
-from tersely.core.errors import SpecError, nearest, require_range
+from tersely.core.errors import ConfigError, nearest, renamed, require_range
 from tersely.engines.activation_checkpointing import NEW_NAMES
 
 LARGEST = 2**32 - 1
@@ -65,7 +65,7 @@ def _number(text: str, kind: Callable[[str], Any], name: str, **bounds: float) -
         raise argparse.ArgumentTypeError(f"got {text!r}; expected {name}") from None
     try:
         require_range("it", value, **bounds)
-    except SpecError as error:
+    except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return value
 
@@ -77,9 +77,11 @@ def check_keys(recipe: Mapping[str, Any] | Iterable[str], parser: argparse.Argum
     for key in recipe:
         if str(key).partition(".")[0] in known:
             continue
+        if new := renamed(str(key).partition(".")[0], known):
+            raise ConfigError(f"a recipe has no key {key!r}; {new}")
         close = difflib.get_close_matches(str(key), [*options, *sorted(known)], n=3)
         meant = " or ".join(repr(options.get(word, word)) for word in close)
-        raise SpecError(
+        raise ConfigError(
             f"a recipe has no key {key!r}, and {parser.prog} no such option; "
             + (f"did you mean {meant}?" if close else f"`{parser.prog} --help` and docs/concepts.md have what there is")
         )
@@ -101,7 +103,9 @@ def recipe_and_overrides(config: str | None, words: Sequence[str]) -> tuple[str,
         if not word.startswith("--") and not after_key:
             return word, words[:index] + words[index + 1 :]
         after_key = word.startswith("--") and "=" not in word
-    raise SpecError("tersely train needs a recipe: a file, or the name of a shipped one (`tersely recipes` lists them)")
+    raise ConfigError(
+        "tersely train needs a recipe: a file, or the name of a shipped one (`tersely recipes` lists them)"
+    )
 
 
 def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
@@ -113,7 +117,7 @@ def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
     while position < len(arguments):
         key, found, value = arguments[position].partition("=")
         if not key.startswith("--"):
-            raise SpecError(f"{arguments[position]!r} stands alone; options look like --learning_rate 2e-6")
+            raise ConfigError(f"{arguments[position]!r} stands alone; options look like --learning_rate 2e-6")
         position += 1
         if not found and position < len(arguments) and not arguments[position].startswith("--"):
             value, found = arguments[position], "="

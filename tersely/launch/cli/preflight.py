@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding, as_json, failed, show
 from tersely.core.paths import place_option
 from tersely.launch.cli.parser import Parser, check_keys, note, number, whole
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         export_env(recipe)
         check_keys(recipe, parser)
         findings, lines = examine(recipe, options)
-    except SpecError as error:
+    except ConfigError as error:
         findings, lines = [Finding("fail", "recipe", str(error))], []
     bad = failed(findings)
     if options.json:

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tersely.core.errors import SpecError, require_range
+from tersely.core.errors import ConfigError, require_range
 from tersely.core.paths import place_option
 from tersely.launch.cli.parser import Parser, check_keys, whole
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if os.environ.get(DIE_WITH_PARENT):
         die_with_parent(signal.SIGTERM)  # outlasts the exec below
     if options.host not in LOOPBACK and not os.environ.get(VARIABLE):
-        raise SpecError(
+        raise ConfigError(
             f"--host is {options.host}, and whoever reaches a server can run code through it: export {VARIABLE}, a secret of "
             "yours, here and where the training runs"
         )
@@ -73,7 +73,7 @@ def command_of(recipe: Mapping[str, Any], host: str, port: int, share: float = S
     from tersely.engines.server.launch import server_command
 
     if not recipe.get("model_name_or_path"):
-        raise SpecError("recipe needs model_name_or_path; a server serves that model")
+        raise ConfigError("recipe needs model_name_or_path; a server serves that model")
     trusted = recipe.get("trust_remote_code") or (recipe.get("model_init_kwargs") or {}).get("trust_remote_code")
     return server_command(
         model_location(str(recipe["model_name_or_path"])),

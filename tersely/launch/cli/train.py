@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.paths import place_option
 from tersely.launch.cli.parser import Parser, check_keys, note, number, overrides_from, recipe_and_overrides
 from tersely.launch.preflight import time_estimate
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return dry_run(recipe, options)
     if given := [name for name in ("gpus", "gpu_memory", "mean_tokens") if getattr(options, name) is not None]:
-        raise SpecError(f"--{given[0].replace('_', '-')}: it only changes the plan of --dry-run; add --dry-run")
+        raise ConfigError(f"--{given[0].replace('_', '-')}: it only changes the plan of --dry-run; add --dry-run")
     preflight(recipe, options.skip_preflight)
     try:
         train(recipe, resume=options.resume)

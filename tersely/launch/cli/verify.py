@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.paths import path_option
 from tersely.launch.cli.parser import Parser, number, whole
 
@@ -102,7 +102,7 @@ def read_rows(path: Path, gold: str, response: str) -> tuple[list[dict[str, Any]
 def _records(path: Path) -> Iterator[tuple[int, Any]]:
     """(line or number of a row, the row) as the data of a training is read; a line that is no JSON is a `ValueError`.
 
-    Raises `SpecError` for a file of another kind that cannot be read.
+    Raises `ConfigError` for a file of another kind that cannot be read.
     """
     from tersely.data.files import read_file, text_of
     from tersely.data.spec import file_kind
@@ -117,10 +117,10 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
         for place, row in enumerate(read_file(path, "verify"), start=1):
             words = str(getattr(row, "place", "")).split()
             yield (int(words[1]) if words[:1] == ["line"] else place), row
-    except SpecError:
+    except ConfigError:
         raise
     except (ValueError, EOFError) as error:
-        raise SpecError(
+        raise ConfigError(
             f"{path} cannot be read ({error}); a file that was cut while it was copied looks like that"
         ) from error
 
@@ -158,8 +158,8 @@ def summarise(rows: list, verdicts: list, seconds: float, stats: dict, bad: int,
     summary: dict[str, Any] = {
         "rows": len(rows),
         "bad lines": bad,
-        **{name: status[name] for name in ("right", "wrong", "no_answer", "undecided")},
-        "accuracy": status["right"] / decided if decided else None,
+        **{name: status[name] for name in ("correct", "incorrect", "no_answer", "undecided")},
+        "accuracy": status["correct"] / decided if decided else None,
         "seconds": round(seconds, 6),
         "rows per second": round(len(rows) / seconds, 1) if seconds else None,
         "paths": dict(Counter(verdict.path for verdict in verdicts).most_common()),

@@ -83,7 +83,7 @@ def memory_findings(
     cold: a stage of supervised training, whose engine is closed before it trains.
     """
     vllm = int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0)) if run.engine == "vllm" else 0
-    plan = run.batch_plan(there.gpus)
+    plan = run.batch_layout(there.gpus)
     load = Load(
         micro_rows=cold.micro_rows if cold else plan.micro_batch,
         rows=plan.rows_per_rank,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding
 from tersely.launch.preflight import time_estimate
 from tersely.launch.preflight.memory_estimate import checkpoint_bytes
@@ -90,7 +90,7 @@ def dry_run_lines(
         return
     try:
         shape = read_shape(stages[0][0], stages[0][1])
-    except SpecError as error:
+    except ConfigError as error:
         yield f"memory, disk, hours: not estimated ({error})"
         return
     from tersely.launch.preflight.model import disk_finding, memory_findings

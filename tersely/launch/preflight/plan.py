@@ -60,7 +60,7 @@ def measured_lines(
 
     more_s: seconds of the cold starts.
     """
-    plan = run.batch_plan(ranks)
+    plan = run.batch_layout(ranks)
     draws = expected_draws(trial.kept, run.max_resample_rounds)
     generate = plan.rows_per_rank * draws * trial.mean_tokens / trial.tokens_per_s
     # a forward pass more is about a third of an update

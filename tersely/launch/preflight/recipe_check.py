@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.paths import place_option
 from tersely.launch.cli.parser import whole
 
@@ -32,7 +32,7 @@ def check_in_process(words: Sequence[str]) -> None:
     if done.returncode == NO_INSTALLATION:
         print(f"warning: the recipe was not checked here ({lines[-1]})", file=sys.stderr)
     elif done.returncode:
-        raise SpecError(lines[-1].removeprefix("error: "))
+        raise ConfigError(lines[-1].removeprefix("error: "))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,8 +53,8 @@ def main(argv: Sequence[str]) -> int:
     for name in options.recipes:
         try:
             check_recipe(load_recipe(name, overrides), options.ranks)
-        except SpecError as error:
-            raise SpecError(f"run {Path(name).stem}: {error}" if len(options.recipes) > 1 else str(error)) from error
+        except ConfigError as error:
+            raise ConfigError(f"run {Path(name).stem}: {error}" if len(options.recipes) > 1 else str(error)) from error
     return 0
 
 

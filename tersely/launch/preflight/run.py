@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding, failed
 from tersely.launch.preflight import time_estimate
 
@@ -49,7 +49,7 @@ def examine(recipe: dict[str, Any], options: Any) -> tuple[list[Finding], list[s
             return found, []
         named = [(stage.name, parts) for stage, parts in zip(stages, checked, strict=True) if parts[0] is not None]
         lines = _with_model(named, [stage for stage in stages if stage.kind == "sft"], options, found, there)
-    except SpecError as error:
+    except ConfigError as error:
         return [*found, Finding("fail", "recipe", str(error))], []
     return found, lines
 
@@ -88,7 +88,7 @@ def _with_model(
     found.append(Finding("ok", "data", f"{card.rows} problems, fingerprint {card.fingerprint}"))
     found += [Finding("warn", "template", line) for line in variable_warnings(tokenizer, args.chat_template_kwargs)]
     found += about.tokenizer_findings(tokenizer, Template.of(tokenizer, args.chat_template_kwargs))
-    prompting = trained_prompting(run, args, parts[1].plan)
+    prompting = trained_prompting(run, args, parts[1].prompting)
     check_template(tokenizer, args.chat_template_kwargs, run.system_prompt)
     check_vocabulary(run.model_name_or_path, tokenizer, config)
     longest = max(prompt_lengths(tokenizer, dataset, prompting))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding, failed
 from tersely.engines.models import model_place
 
@@ -22,14 +22,14 @@ PROBE_S = 10.0
 
 
 def check_run(recipe: Mapping[str, Any], say: Any) -> None:
-    """Say what a run should know, and raise `SpecError` for what cannot work."""
+    """Say what a run should know, and raise `ConfigError` for what cannot work."""
     found = list(cheap(recipe))
     for finding in found:
         if finding.level == "warn":
             say(f"warning: {finding.line}")
     if bad := failed(found):
         lines = "; ".join(finding.line for finding in bad)
-        raise SpecError(f"preflight: {lines} (to start all the same: --skip-preflight)")
+        raise ConfigError(f"preflight: {lines} (to start all the same: --skip-preflight)")
 
 
 def cheap(recipe: Mapping[str, Any], ranks: int | None = None) -> Iterator[Finding]:
@@ -92,9 +92,9 @@ def room(run_dir: str) -> Finding:
 
 
 def require_writable(run_dir: str) -> None:
-    """`SpecError` for a run_dir that cannot be made."""
+    """`ConfigError` for a run_dir that cannot be made."""
     if fault := _not_writable(_nearest_folder(run_dir)):
-        raise SpecError(f"run_dir: got {run_dir!r}; {fault}. Choose another folder")
+        raise ConfigError(f"run_dir: got {run_dir!r}; {fault}. Choose another folder")
 
 
 def _nearest_folder(run_dir: str) -> Path:

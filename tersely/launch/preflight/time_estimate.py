@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.engines.activation_checkpointing import setting
 from tersely.launch.cli.parser import number, whole
 from tersely.launch.preflight.memory_estimate import Shape
@@ -91,7 +91,7 @@ def target(options: Any, recipe: Mapping[str, Any], processes: int = 1) -> Targe
         here = this_machine(recipe, options.gpus)
         if here.memory is None:
             sizes = ", ".join(f"{size:g}" for size in sorted({gpu.gib for gpu in GPUS}))
-            raise SpecError(f"--gpus: needs --gpu-memory, the GiB of one GPU ({sizes}), as this machine has no GPU")
+            raise ConfigError(f"--gpus: needs --gpu-memory, the GiB of one GPU ({sizes}), as this machine has no GPU")
         return here
     nearest_size = min({gpu.gib for gpu in GPUS}, key=lambda size: abs(size - options.gpu_memory))
     kinds = tuple(gpu for gpu in GPUS if gpu.gib == nearest_size)
@@ -142,7 +142,7 @@ class Workload:
     @classmethod
     def of(cls, run: Any, args: Any, there: Target, mean: float, prompt: float, kept: float = 1.0) -> Workload:
         """Of a run on `there`. `kept`: share of groups that the filter keeps."""
-        batch = run.batch_plan(there.gpus)
+        batch = run.batch_layout(there.gpus)
         engine_rows, vllm = batch.rows_per_rank, 0
         if run.engine == "vllm":
             vllm = int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0))
@@ -191,7 +191,7 @@ def seconds(shape: Shape, work: Workload, gpu: Gpu) -> dict[str, float]:
     micro-batch in which every answer has the cap's length."""
     together = sequences_at_once(shape, work)
     if not together:
-        raise SpecError("vllm_gpu_memory_utilization: vLLM's share leaves no room for its cache; a larger share")
+        raise ConfigError("vllm_gpu_memory_utilization: vLLM's share leaves no room for its cache; a larger share")
     flops, bandwidth = gpu.tflops * 1e12, gpu.tb_per_s * 1e12
     fixed = STEP_S["vllm" if work.vllm_bytes else "transformers"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding
 from tersely.engines.chat import all_prompt_ids
 from tersely.rl.guards.registry import Repetition, Undecided, guards_of
@@ -58,14 +58,14 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
     from tersely.core.parse_completion import parse_completion
     from tersely.rewards.verify.build import make_verifier
     from tersely.rewards.verify.verdicts import verdicts_of
-    from tersely.rl.rollouts.record import group_metrics, rollouts_from_facts
+    from tersely.rl.rollouts.record import group_metrics, rollouts_from_records
     from tersely.rl.rollouts.rollout import RolloutRound, Template
 
     import torch  # isort: skip
 
     size, memory = run.group_size, PromptMemory()
     rows = [dataset[i] for i in first_prompts(run, args, len(dataset), math.ceil(number / size)) for _ in range(size)]
-    plans = objective.plan([row["prompt_id"] for row in rows[::size]], size, memory, args.seed)
+    plans = objective.prompting([row["prompt_id"] for row in rows[::size]], size, memory, args.seed)
     template = Template.of(tokenizer, args.chat_template_kwargs)
     batch = RolloutRound(rows, plans, tokenizer, template)
     ids = all_prompt_ids(tokenizer, batch.messages(), args.chat_template_kwargs)
@@ -81,10 +81,10 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
         verdicts = verdicts_of(verifier, rows, batch.texts)
     finally:
         verifier.close()
-    facts = batch.facts(verdicts, getattr(objective.plan, "parse", parse_completion), verifier.ended)
+    facts = batch.facts(verdicts, getattr(objective.prompting, "parse", parse_completion), verifier.ended)
     completions = [torch.tensor(list(g.token_ids)) for g in batch.generations]
     token_ids = torch.nn.utils.rnn.pad_sequence(completions, batch_first=True, padding_value=-1)
-    rollouts = rollouts_from_facts(facts, size, cap, 0.0, memory, token_ids)
+    rollouts = rollouts_from_records(facts, size, cap, 0.0, memory, token_ids)
     metrics = group_metrics(rollouts, facts, torch.ones(len(plans) // size, dtype=torch.bool))
     metrics["truncated"] = rollouts.truncated.double().mean().item()
     constant, unknown, flat = _terms(objective.reward, rollouts)
@@ -162,7 +162,7 @@ def _terms(reward: Any, rollouts: Any) -> tuple[dict[str, float], list[str], boo
     for name, term, weight in zip(reward.names, reward.terms, reward.weights, strict=True):
         try:
             values = checked(name, term(rollouts), rollouts)[rollouts.decided]
-        except SpecError:
+        except ConfigError:
             raise
         except ValueError:
             unknown.append(name)

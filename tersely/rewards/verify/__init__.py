@@ -1,7 +1,7 @@
 """The verifier. This package is also callable, as `verify(gold, text)`:
 
     from tersely.rewards import Verifier, Verdict, verify
-    verify("18", "The answer is 18.").status          # "right"
+    verify("18", "The answer is 18.").status          # "correct"
 
 A package and a function cannot share one name in a parent: whoever imports the package last would shadow the function.
 So the module itself is callable, and means the same whatever was imported first.

@@ -87,7 +87,7 @@ class Audit:
             opinion = self._opinion(gold, verdict.answer)
             if opinion is None:
                 self._counts["audit/no_opinion"] += 1
-            elif opinion == (verdict.status == "right"):
+            elif opinion == (verdict.status == "correct"):
                 self._counts["audit/agree"] += 1
             else:
                 self._counts["audit/disagree"] += 1
@@ -97,7 +97,7 @@ class Audit:
                         "answer": verdict.answer,
                         "verdict": verdict.status,
                         "path": verdict.path,
-                        "second": "right" if opinion else "wrong",
+                        "second": "correct" if opinion else "incorrect",
                     }
                 )
         if found and self.path is not None:

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from tersely.core.errors import SpecError, check_fields, nearest, typed
+from tersely.core.errors import ConfigError, check_fields, nearest, typed
 from tersely.rewards.verify.judge.client import Judge
 from tersely.rewards.verify.judge.judged_verifier import JudgedVerifier
 from tersely.rewards.verify.verifier import Verifier
@@ -22,15 +22,15 @@ _HYBRID = ("require_boxed", "extra_keys")
 
 
 def make_verifier(spec: Mapping[str, Any]) -> Verifier | JudgedVerifier:
-    """Raises `SpecError` for a key that there is not, before any worker is started."""
+    """Raises `ConfigError` for a key that there is not, before any worker is started."""
     rule = {key: value for key, value in spec.items() if key not in ("judge", "ended")}
     ended = spec.get("ended", True)
     if not isinstance(ended, bool):
-        raise SpecError(f"verifier.ended is {ended!r}; it must be true or false")
+        raise ConfigError(f"verifier.ended is {ended!r}; it must be true or false")
     known = list(inspect.signature(Verifier).parameters)
     for key in rule:
         if key not in known:
-            raise SpecError(f"verifier has no key {key!r}; {nearest(str(key), [*known, 'judge', 'ended'])}")
+            raise ConfigError(f"verifier has no key {key!r}; {nearest(str(key), [*known, 'judge', 'ended'])}")
     hints = typing.get_type_hints(Verifier.__init__)
     rule = {
         k: value if k == "policy" else typed(value, hints.get(k, Any), f"verifier: {k}") for k, value in rule.items()
@@ -40,7 +40,7 @@ def make_verifier(spec: Mapping[str, Any]) -> Verifier | JudgedVerifier:
         verifier.ended = ended
         return verifier
     if not isinstance(spec["judge"], Mapping):
-        raise SpecError(f"verifier: judge is {spec['judge']!r}; it must be a mapping with url and model")
+        raise ConfigError(f"verifier: judge is {spec['judge']!r}; it must be a mapping with url and model")
     asked = dict(spec["judge"])
     hybrid = {key: asked.pop(key) for key in _HYBRID if key in asked}
     judge = Judge(**check_fields(Judge, asked, where="verifier.judge"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from tersely.core.errors import SpecError, check_fields, require_choice, require_range
+from tersely.core.errors import ConfigError, check_fields, require_choice, require_range
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Policy:
         if isinstance(value, Policy):
             return value
         if not isinstance(value, Mapping):
-            raise SpecError(
+            raise ConfigError(
                 f"verifier.policy is {value!r}; it must be a mapping of {', '.join(f.name for f in fields(cls))}"
             )
         return cls(**check_fields(cls, value, "verifier.policy"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-STATUSES = ("right", "wrong", "no_answer", "undecided")
+STATUSES = ("correct", "incorrect", "no_answer", "undecided")
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,4 @@ class Verdict:
         """1.0 right; 0.0 wrong or no answer; nan undecided."""
         if self.status == "undecided":
             return math.nan
-        return 1.0 if self.status == "right" else 0.0
+        return 1.0 if self.status == "correct" else 0.0

@@ -144,9 +144,9 @@ class Verifier:
             return "undecided", "gold"
         fast = decide_fast(gold, answer, self.policy)
         if prompt and (fast is None or (fast[0] and fast[1] != "exact")) and restated(answer, prompt):
-            return "wrong", "restated"
+            return "incorrect", "restated"
         if fast is not None:
-            return ("right" if fast[0] else "wrong"), fast[1]
+            return ("correct" if fast[0] else "incorrect"), fast[1]
         known = self._cache.get(gold, answer)
         if known is not None:
             self._counts["cache/hits"] += 1

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.paths import beside, expanded
 
 FREE = frozenset(
     """
     learning_rate max_grad_norm max_steps num_train_epochs deadline_seconds ddp_timeout micro_batch
-    planned_update gradient_checkpointing gradient_checkpointing_kwargs activation_checkpointing
+    micro_batching gradient_checkpointing gradient_checkpointing_kwargs activation_checkpointing
     activation_checkpointing_kwargs run_name project report_to
     disable_tqdm log_completions num_completions_to_print push_to_hub eval_steps torch_empty_cache_steps env
     preflight evaluation guards servers max_num_seqs max_rollbacks verifier.timeout verifier.memory_mb
@@ -35,7 +35,7 @@ FREE_PREFIXES = ("logging_", "log_", "save_", "hub_", "vllm_", "dataloader_", "t
 REFUSED = frozenset(
     """
     model_name_or_path model_revision dataset seed group_size prompts_per_step updates_per_batch
-    num_iterations instruction system_prompt chat_template_kwargs plan sampling reward advantage policy filter
+    num_iterations instruction system_prompt chat_template_kwargs prompting sampling reward advantage loss filter
     aggregate controllers stages beta loss_type optim shuffle_dataset
     """.split()  # noqa: SIM905
 )
@@ -79,7 +79,7 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict
     """
     try:
         old, new = canonical(before), canonical(after)
-    except (SpecError, TypeError, ValueError):
+    except (ConfigError, TypeError, ValueError):
         old, new = _plain(_compared(before)), _plain(_compared(after))
     found = {}
     for key in sorted(old.keys() | new.keys()):
@@ -94,7 +94,7 @@ def refused(changes: Mapping[str, Change], staged: bool) -> dict[str, Change]:
 
 
 def canonical(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Comparable values by key, defaults left out. Raises `SpecError` for what is no recipe."""
+    """Comparable values by key, defaults left out. Raises `ConfigError` for what is no recipe."""
     import warnings
 
     from trl import GRPOConfig
@@ -182,19 +182,19 @@ def begun(run_dir: Path) -> bool:
 
 
 def require_folder(run_dir: str | Path) -> None:
-    """`SpecError` where there is no such folder to resume in."""
+    """`ConfigError` where there is no such folder to resume in."""
     path = Path(run_dir)
     if path.is_dir():
         return
     hint = f" {found}." if (found := beside(path)) else ""
-    raise SpecError(f"run_dir: got {str(path)!r}; nothing to resume there.{hint} Leave out --resume to start a run")
+    raise ConfigError(f"run_dir: got {str(path)!r}; nothing to resume there.{hint} Leave out --resume to start a run")
 
 
 def require_same_data(state: Mapping[str, Any], fingerprint: str, rows: int) -> None:
-    """`SpecError` where the checkpoint was made on other problems: its place in them means nothing any more."""
+    """`ConfigError` where the checkpoint was made on other problems: its place in them means nothing any more."""
     then = state.get("data")
     if then and then["fingerprint"] != fingerprint:
-        raise SpecError(
+        raise ConfigError(
             f"dataset: got {rows} problems with fingerprint {fingerprint}; the checkpoint was made on {then['rows']} with "
             f"{then['fingerprint']}, so its place in the data is lost. Restore the data, or start another run_dir from the "
             "checkpoint with --model_name_or_path"
@@ -213,7 +213,7 @@ def launch_facts(args: Any) -> dict[str, Any]:
 def changed_ranks(state: Mapping[str, Any], now: Mapping[str, Any], per_rank: str = "") -> dict[str, Change]:
     """The number of ranks where it is another than the checkpoint's: rollouts, batches and updates are the same on any.
 
-    `SpecError` where that cannot be exact: for an optimizer in shards, and for `per_rank`, a key that counts for each rank.
+    `ConfigError` where that cannot be exact: for an optimizer in shards, and for `per_rank`, a key that counts for each rank.
     """
     then = state.get("launch") or now
     change, kind = (then["ranks"], now["ranks"]), then["sharding"]
@@ -221,7 +221,7 @@ def changed_ranks(state: Mapping[str, Any], now: Mapping[str, Any], per_rank: st
         f"Resume on {change[0]} ranks{f' with {kind}' if kind else ''}, or start another run_dir from its weights with "
     )
     if kind != now["sharding"]:
-        raise SpecError(
+        raise ConfigError(
             f"launcher: got {now['sharding'] or 'plain data parallelism'}; the checkpoint was saved under "
             f"{kind or 'plain data parallelism'}, and its optimizer state would be lost. {again}--model_name_or_path"
         )
@@ -229,14 +229,14 @@ def changed_ranks(state: Mapping[str, Any], now: Mapping[str, Any], per_rank: st
         return {}
     if kind or per_rank:
         why = f"its optimizer is sharded over them by {kind}" if kind else f"{per_rank} counts for each of them"
-        raise SpecError(
+        raise ConfigError(
             f"ranks: got {change[1]}; the checkpoint was saved on {change[0]}, and {why}. {again}--model_name_or_path"
         )
     return {"ranks": change}
 
 
 def from_main(compute: Callable[[], T]) -> T:
-    """What the main process computes, on every rank. A `SpecError` there is raised on all of them."""
+    """What the main process computes, on every rank. A `ConfigError` there is raised on all of them."""
     import torch
 
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
@@ -248,7 +248,7 @@ def from_main(compute: Callable[[], T]) -> T:
     if PartialState().is_main_process:
         try:
             found = [compute(), None]
-        except SpecError as error:
+        except ConfigError as error:
             found = [None, error]
     value, refusal = broadcast_object_list(found)
     if refusal is not None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils import broadcast_object_list
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints import manifest
 from tersely.rl.guards import RunStopped
 from tersely.rl.update.batch_size import updates_of_a_batch
@@ -131,7 +131,7 @@ def restore(trainer: Any, path: str) -> None:
 
 
 def require_rollback(who: str, run: Any, args: Any) -> None:
-    """`SpecError` where `who` may ask for a roll-back and this run could not do it. Needs no model."""
+    """`ConfigError` where `who` may ask for a roll-back and this run could not do it. Needs no model."""
     why = None
     if args.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true":
         why = "FSDP's shards cannot be restored inside a running process here; use DeepSpeed or plain data parallelism"
@@ -140,7 +140,7 @@ def require_rollback(who: str, run: Any, args: Any) -> None:
     elif run.max_rollbacks < 1:
         why = "max_rollbacks is 0; it must be at least 1"
     if why:
-        raise SpecError(f"{who} may go back to the last good checkpoint: {why}")
+        raise ConfigError(f"{who} may go back to the last good checkpoint: {why}")
 
 
 def require_for_controllers(run: Any, objective: Any, args: Any) -> None:

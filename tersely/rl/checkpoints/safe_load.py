@@ -12,7 +12,7 @@ import pickle
 from importlib import import_module
 from typing import IO, Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 DEEPSPEED = {
@@ -69,7 +69,7 @@ class _Contents(pickle.Unpickler):
         )
         if plain:
             return super().find_class(module, name)
-        raise SpecError(
+        raise ConfigError(
             f"{self.path} names {module}.{name}, which no table of contents needs, and reading it could run code: "
             "resume from another checkpoint"
         )

@@ -15,14 +15,14 @@ from typing import Any, Literal
 from trl import GRPOConfig
 
 from tersely.algorithms.objective import SLOT_DEFAULTS, Objective
-from tersely.core.errors import SpecError, check_fields, nearest, require_range
+from tersely.core.errors import ConfigError, check_fields, nearest, renamed, require_range
 from tersely.engines.activation_checkpointing import by_installed_names
 from tersely.rl.config.field_values import check_together, field_value
 from tersely.rl.config.sections import check_env
 from tersely.rl.guards.registry import guards_of
 from tersely.rl.recording.model_card import recorded
 from tersely.rl.trl.unused_fields import require_read
-from tersely.rl.update.batch_size import PLANNED_WORLD_SIZE, BatchPlan
+from tersely.rl.update.batch_size import PLANNED_WORLD_SIZE, BatchLayout
 
 DERIVED = {
     "num_generations": "group_size",
@@ -31,23 +31,23 @@ DERIVED = {
     "steps_per_generation": "micro_batch",
     "generation_batch_size": "prompts_per_step",
     "output_dir": "run_dir",
-    "loss_type": "aggregate and policy",
-    "epsilon": "policy {name: clip, clip_low}",
-    "epsilon_high": "policy {name: clip, clip_high}",
-    "delta": "policy {name: clip, dual_clip}",
+    "loss_type": "aggregate and loss",
+    "epsilon": "loss {name: clip, clip_low}",
+    "epsilon_high": "loss {name: clip, clip_high}",
+    "delta": "loss {name: clip, dual_clip}",
     "scale_rewards": "advantage",
-    "importance_sampling_level": "policy {name: clip, importance}",
+    "importance_sampling_level": "loss {name: clip, importance}",
     "reward_weights": "reward [{name, weight}]",
     "use_vllm": "engine",
     "temperature": "sampling {name: fixed, temperature}",
-    "top_entropy_quantile": "policy {name: high_entropy_mask}",
-    "gap_limit": "guards {engine_gap: {threshold}}",
+    "top_entropy_quantile": "loss {name: high_entropy_mask}",
+    "gap_limit": "guards {mismatch: {threshold}}",
     "undecided_limit": "guards {undecided: {threshold}}",
 }
 """TRL fields that a recipe states under our names; the value is where to state them."""
 
-TRL_LOSSES = ("luspo", "vespo")
-"""Values of `loss_type` that run TRL's own loss in place of the policy and the aggregate."""
+TRL_LOSS_TYPES = ("luspo", "vespo")
+"""Values of `loss_type` that run TRL's own loss in place of the loss and the aggregate."""
 
 LARGEST_BATCH = 2**20
 """Of each part of a batch; more is a slip."""
@@ -66,11 +66,11 @@ class RunConfig:
     run_dir: str = "runs/run"
     method: str | None = None
     """The preset the slots came from; recorded, not read."""
-    plan: Any = None
+    prompting: Any = None
     sampling: Any = None
     reward: Any = None
     advantage: Any = None
-    policy: Any = None
+    loss: Any = None
     filter: Any = None
     aggregate: str = "token"
     controllers: list = field(default_factory=list)
@@ -84,8 +84,8 @@ class RunConfig:
     """How often a batch may replace the groups that the filter refuses by fresh prompts; 0 trains with fewer groups."""
     max_rollbacks: int = 2
     """How often a stage may go back to its last good checkpoint (`tersely.rl.checkpoints.rollback`) before the run stops."""
-    planned_update: Literal[True, False, "always"] = True
-    """Micro-batches by length, rows without signal left out; `always` also where the policy's statistics are theirs."""
+    micro_batching: Literal[True, False, "always"] = True
+    """Micro-batches by length, rows without signal left out; `always` also where the loss's statistics are theirs."""
     engine: str = "transformers"
     """`transformers`, `vllm` (in the trainer's process) or `vllm_server` (those that `servers` names)."""
     servers: list = field(default_factory=list)
@@ -108,21 +108,21 @@ class RunConfig:
     env: dict = field(default_factory=dict)
     """Environment variables exported before anything is loaded."""
 
-    def batch_plan(self, ranks: int) -> BatchPlan:
-        return BatchPlan(self.prompts_per_step, self.group_size, self.micro_batch, self.updates_per_batch, ranks)
+    def batch_layout(self, ranks: int) -> BatchLayout:
+        return BatchLayout(self.prompts_per_step, self.group_size, self.micro_batch, self.updates_per_batch, ranks)
 
     def objective(self, trl_values: Mapping[str, Any] | None = None) -> Objective:
-        """The six slots. TRL's `beta` becomes the wrapper `kl_penalty` around the policy."""
+        """The six slots. TRL's `beta` becomes the wrapper `kl_penalty` around the loss."""
         specs = {slot: getattr(self, slot) for slot in SLOT_DEFAULTS}
         trl_values = trl_values or {}
         if beta := float(trl_values.get("beta") or 0.0):
             weighted = bool(trl_values.get("use_bias_correction_kl", True))
-            base = specs["policy"] or SLOT_DEFAULTS["policy"]
-            specs["policy"] = {"name": "kl_penalty", "beta": beta, "importance_weighted": weighted, "base": base}
+            base = specs["loss"] or SLOT_DEFAULTS["loss"]
+            specs["loss"] = {"name": "kl_penalty", "beta": beta, "importance_weighted": weighted, "base": base}
         objective = Objective.from_specs(specs)
         needs = getattr(objective.filter, "needs", ())
         if self.max_resample_rounds and needs:
-            raise SpecError(
+            raise ConfigError(
                 f"max_resample_rounds is {self.max_resample_rounds}, and filter {type(objective.filter).__name__} reads "
                 f"{', '.join(needs)}, which are known only once the batch is complete; it must be 0 with this filter"
             )
@@ -136,34 +136,34 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     run_values, trl_values = {}, {}
     recipe = by_installed_names(recipe, trl)
     for key, value in recipe.items():
-        if key in DERIVED and not (key == "loss_type" and value in TRL_LOSSES):
-            raise SpecError(f"{key} is derived here; state {DERIVED[key]} instead")
+        if key in DERIVED and not (key == "loss_type" and value in TRL_LOSS_TYPES):
+            raise ConfigError(f"{key} is derived here; state {DERIVED[key]} instead")
         if key in ours:
             run_values[key] = value
         elif key in trl:
-            require_read(key, trl_loss=recipe.get("loss_type") in TRL_LOSSES)
+            require_read(key, trl_loss=recipe.get("loss_type") in TRL_LOSS_TYPES)
             trl_values[key] = value
         else:
-            raise SpecError(f"a recipe has no key {key!r}; {_nearest_key(key, ours | trl - DERIVED.keys())}")
+            raise ConfigError(f"a recipe has no key {key!r}; {_nearest_key(key, ours | trl - DERIVED.keys())}")
     run = RunConfig(**check_fields(RunConfig, run_values, where="recipe"))
-    if "loss_type" in trl_values and (run.policy or run.aggregate != "token"):
-        raise SpecError(
-            f"loss_type {trl_values['loss_type']} is TRL's own policy and aggregate; leave policy and aggregate out"
+    if "loss_type" in trl_values and (run.loss or run.aggregate != "token"):
+        raise ConfigError(
+            f"loss_type {trl_values['loss_type']} is TRL's own loss and aggregate; leave loss and aggregate out"
         )
     require_range("max_resample_rounds", run.max_resample_rounds, at_least=0)
     require_range("max_num_seqs", run.max_num_seqs, at_least=1)
     guards_of(run.guards)
     check_env(run.env)
     if run.engine not in ENGINES:
-        raise SpecError(f"engine is {run.engine!r}; {nearest(run.engine, ENGINES)}")
+        raise ConfigError(f"engine is {run.engine!r}; {nearest(run.engine, ENGINES)}")
     if (run.engine == "vllm_server") != bool(run.servers):
-        raise SpecError(
+        raise ConfigError(
             f"engine is {run.engine!r} and servers is {run.servers}; engine: vllm_server and servers: [http://host:8000, ...] "
             "go together; `tersely launch local`, and slurm with --rollout-nodes, start them where a recipe names none"
         )
     for address in run.servers:
         if not re.fullmatch(r"https?://[^/\s]+(/.*)?", str(address)):
-            raise SpecError(f"servers: got {address!r}; expected an address such as http://host:8000")
+            raise ConfigError(f"servers: got {address!r}; expected an address such as http://host:8000")
     require_range("deadline_seconds", run.deadline_seconds, above=0, at_most=10**8)
     for key in ("prompts_per_step", "group_size", "micro_batch", "updates_per_batch"):
         require_range(key, getattr(run, key), at_least=1, at_most=LARGEST_BATCH)
@@ -181,7 +181,7 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
     """The GRPOConfig that TRL's trainer gets: the user's fields, the batch arithmetic, and what our seams rely on."""
     import torch
 
-    batch = run.batch_plan(ranks)
+    batch = run.batch_layout(ranks)
     values: dict[str, Any] = {
         "logging_steps": 1,
         "save_steps": 50,
@@ -219,7 +219,7 @@ def grpo_config(run: RunConfig, trl_values: Mapping[str, Any], objective: Object
         named = [key for key in trl_values if key.replace("_", "") in text.lower().replace("_", "") and key not in text]
         named += [key for key, value in trl_values.items() if value == getattr(error, "filename", "")]
         where = f" ({', '.join(named)})" if named else ""
-        raise SpecError(f"TRL refuses the configuration{where}: {text}") from error
+        raise ConfigError(f"TRL refuses the configuration{where}: {text}") from error
     args.run_record = recorded(run, trl_values)
     return args
 
@@ -240,39 +240,39 @@ def _check_saving(values: dict[str, Any], updates: int) -> None:
     """
     limit, every, steps = values["save_total_limit"], values["save_steps"], values.get("max_steps") or -1
     if limit is not None and limit < 2:
-        raise SpecError(
+        raise ConfigError(
             f"save_total_limit is {limit}; it must be at least 2 or null, so that a whole checkpoint stays on disk while "
             "the next is written"
         )
     if values.get("save_only_model"):
-        raise SpecError(
+        raise ConfigError(
             "save_only_model is true; a checkpoint without the optimizer cannot be resumed exactly. Leave it out: "
             "save_total_limit bounds the disk that checkpoints take, and final/ holds the weights alone"
         )
     if steps > 0 and steps % updates:
-        raise SpecError(
+        raise ConfigError(
             f"max_steps is {steps}; it must be a multiple of updates_per_batch * num_iterations = {updates}, so that the run "
             f"ends between two generation batches and can be extended exactly: {steps - steps % updates or updates} or "
             f"{steps - steps % updates + updates}"
         )
     if 0 < every < 1:
         if steps < 1:
-            raise SpecError(
+            raise ConfigError(
                 f"save_steps is {every}, a share of max_steps, which is not set; state save_steps as a number"
             )
         every = values["save_steps"] = max(1, round(every * steps / updates)) * updates
     if every < 1 or int(every) != every or every % updates:
-        raise SpecError(
+        raise ConfigError(
             f"save_steps is {every}; it must be a multiple of updates_per_batch * num_iterations = "
             f"{updates}, so that a checkpoint falls between two generation batches and resumes exactly"
         )
     if str(values.get("save_strategy", "steps")) == "best":
-        raise SpecError(
+        raise ConfigError(
             "save_strategy is 'best'; use steps, epoch or no. `evaluation: {keep_best: true}` keeps the best weights in "
             "run_dir/best"
         )
     if values.get("push_to_hub") and values["hub_strategy"] != "end":
-        raise SpecError(
+        raise ConfigError(
             f"hub_strategy is {values['hub_strategy']!r}; it must be end: between, transformers pickles every argument into "
             "the folder that it uploads, and a checkpoint is uploaded before it is whole"
         )
@@ -288,28 +288,28 @@ def base_temperature(objective: Objective) -> float:
 
 
 def needs_reference(objective: Objective) -> bool:
-    """Does the policy, or one it wraps, read `ref_logp`?"""
-    policy = objective.policy
-    while policy is not None:
-        if getattr(policy, "needs_ref_logp", False):
+    """Does the loss, or one it wraps, read `ref_logp`?"""
+    loss_fn = objective.loss
+    while loss_fn is not None:
+        if getattr(loss_fn, "needs_ref_logp", False):
             return True
-        policy = getattr(policy, "base", None)
+        loss_fn = getattr(loss_fn, "base", None)
     return False
 
 
-def ratio_is_one(batch: BatchPlan, num_iterations: int) -> bool:
+def ratio_is_one(batch: BatchLayout, num_iterations: int) -> bool:
     """One optimiser step a generation batch: old and current policy are the same, every ratio is 1."""
     return batch.updates_per_batch * num_iterations == 1
 
 
 def world_size() -> int:
-    """Ranks of this launch, from the launcher's environment. `SpecError` where the launcher planned another number.
+    """Ranks of this launch, from the launcher's environment. `ConfigError` where the launcher planned another number.
 
     Otherwise the nodes of a job that do not find each other would each run alone, in one run directory.
     """
     found, planned = os.environ.get("WORLD_SIZE", "1"), os.environ.get(PLANNED_WORLD_SIZE)
     if planned and planned != found:
-        raise SpecError(
+        raise ConfigError(
             f"WORLD_SIZE is {found}; {planned} ranks were planned ({PLANNED_WORLD_SIZE}). The nodes did not join one group: "
             "check num_machines, num_processes and deepspeed_multinode_launcher (standard) of the accelerate file"
         )
@@ -320,7 +320,10 @@ def _nearest_key(key: str, valid: typing.Iterable[str]) -> str:
     """Only the close ones: GRPOConfig alone has two hundred fields."""
     import difflib
 
-    close = difflib.get_close_matches(key, list(valid), n=3, cutoff=0.6)
+    valid = list(valid)
+    if new := renamed(key, valid):
+        return new
+    close = difflib.get_close_matches(key, valid, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(map(repr, close))}?" if close else "see docs/concepts.md for the keys"
 
 

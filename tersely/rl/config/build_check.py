@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from tersely.core.errors import SpecError, nearest
+from tersely.core.errors import ConfigError, nearest
 from tersely.engines.activation_checkpointing import setting
 from tersely.rl.config.sections import check_loading, check_template_kwargs
 
@@ -19,9 +19,9 @@ STEPS = 10
 
 
 def check_build(run: Any, args: Any) -> None:
-    """Raise `SpecError` for a setting that ends in an exception once the model is loaded. `args`: the run's GRPOConfig."""
+    """Raise `ConfigError` for a setting that ends in an exception once the model is loaded. `args`: the run's GRPOConfig."""
     if args.fp16 and args.device.type == "cpu":
-        raise SpecError("fp16 is true, and there is no GPU, which half precision needs; leave it out")
+        raise ConfigError("fp16 is true, and there is no GPU, which half precision needs; leave it out")
     optimizer = _optimizer(args)
     _schedule(args, optimizer)
     _reporters(args)
@@ -39,11 +39,11 @@ def _said(what: str) -> Iterator[None]:
     """Whatever goes wrong inside, as one line that begins with `what`."""
     try:
         yield
-    except SpecError:
+    except ConfigError:
         raise
     except Exception as error:  # other people's code, given a user's values
         text = " ".join(str(error).split()) or type(error).__name__
-        raise SpecError(f"{what}: {text}") from error
+        raise ConfigError(f"{what}: {text}") from error
 
 
 def _optimizer(args: Any) -> Any:
@@ -59,7 +59,7 @@ def _optimizer(args: Any) -> Any:
             plain = copy.copy(args)
             plain.optim_args = None
             if repr(Trainer.get_optimizer_cls_and_kwargs(plain, model)[1]) == repr(values):
-                raise SpecError(
+                raise ConfigError(
                     f"optim_args is {args.optim_args!r}, which changes nothing in optim {args.optim}; leave it out"
                 )
         if values.keys() & {"params", "model", "optimizer_dict"}:
@@ -73,7 +73,7 @@ def _schedule(args: Any, optimizer: Any) -> None:
 
     name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
     if name in ("reduce_lr_on_plateau", "greedy"):
-        raise SpecError(
+        raise ConfigError(
             f"lr_scheduler_type is {name!r}; it follows an evaluation loss, and there is none here. Use linear, cosine"
         )
     told = f" with lr_scheduler_kwargs {args.lr_scheduler_kwargs}" if args.lr_scheduler_kwargs else ""
@@ -89,7 +89,7 @@ def _schedule(args: Any, optimizer: Any) -> None:
         for rates in getattr(scheduler, "lr_lambdas", []):
             for step in sorted({0, 1, steps // 2, steps - 1, steps}):
                 if not math.isfinite(factor := rates(step)) or factor < -1e-9:
-                    raise SpecError(
+                    raise ConfigError(
                         f"lr_scheduler_type {name}{told}: the factor of the learning rate at step {step} is {factor}"
                     )
 
@@ -101,9 +101,9 @@ def _reporters(args: Any) -> None:
     known: Mapping[str, Callable[[], Any]] = integration_utils.INTEGRATION_TO_CALLBACK
     for name in args.report_to or []:
         if name not in known:
-            raise SpecError(f"report_to is {name!r}; {nearest(str(name), [*known, 'none', 'all'])}")
+            raise ConfigError(f"report_to is {name!r}; {nearest(str(name), [*known, 'none', 'all'])}")
         if name == "mlflow" and not integration_utils.is_mlflow_available():  # its callback prints a traceback then
-            raise SpecError(
+            raise ConfigError(
                 f"report_to: got {name!r}, and the package mlflow is not installed. Install it, or leave it out"
             )
         with _said(f"report_to {name}"):
@@ -120,13 +120,13 @@ def _model_arguments(args: Any) -> None:
         if name not in (None, "auto") and not isinstance(
             getattr(torch, str(name).removeprefix("torch."), None), torch.dtype
         ):
-            raise SpecError(
+            raise ConfigError(
                 f"model_init_kwargs: {key} is {name!r}; {nearest(str(name), ('auto', 'bfloat16', 'float16', 'float32'))}"
             )
     attention = given.get("attn_implementation")
     package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}.get(str(attention))
     if package and find_spec(package) is None:
-        raise SpecError(
+        raise ConfigError(
             f"model_init_kwargs: attn_implementation is {attention!r}, and the package {package} is not installed; "
             "use sdpa, or install it"
         )
@@ -135,13 +135,13 @@ def _model_arguments(args: Any) -> None:
 
         valid = sorted({"eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()})
         if attention not in valid and not package:
-            raise SpecError(f"model_init_kwargs: attn_implementation is {attention!r}; {nearest(attention, valid)}")
+            raise ConfigError(f"model_init_kwargs: attn_implementation is {attention!r}; {nearest(attention, valid)}")
     valid = [*list(inspect.signature(torch.utils.checkpoint.checkpoint).parameters)[2:-1], "use_reentrant"]
     for key in setting(args, "gradient_checkpointing_kwargs") or {}:
         if key not in (*valid, "preserve_rng_state", "context_fn", "determinism_check", "debug", "early_stop"):
-            raise SpecError(f"gradient_checkpointing_kwargs has no key {key!r}; {nearest(str(key), valid)}")
+            raise ConfigError(f"gradient_checkpointing_kwargs has no key {key!r}; {nearest(str(key), valid)}")
     if args.use_liger_kernel and find_spec("liger_kernel") is None:
-        raise SpecError(
+        raise ConfigError(
             "use_liger_kernel is true, and the package liger_kernel is not installed; leave it out, or install it"
         )
     if (backend := args.torch_compile_backend) is not None:
@@ -149,11 +149,11 @@ def _model_arguments(args: Any) -> None:
 
         backends = [member.value.lower() for member in DynamoBackend]
         if backend.lower() not in backends:
-            raise SpecError(f"torch_compile_backend is {backend!r}; {nearest(backend, backends)}")
+            raise ConfigError(f"torch_compile_backend is {backend!r}; {nearest(backend, backends)}")
     if args.push_to_hub and not args.hub_token:
         from huggingface_hub import get_token
 
         if get_token() is None:
-            raise SpecError(
+            raise ConfigError(
                 "push_to_hub is true, and there is no token for the hub; run `hf auth login`, or export HF_TOKEN"
             )

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from tersely.core.errors import SpecError, nearest, require_choice, require_range, typed
+from tersely.core.errors import ConfigError, nearest, require_choice, require_range, typed
 
 SEEDS = 2**32 - 1
 """The largest seed of NumPy, which transformers seeds too."""
@@ -49,16 +49,16 @@ NO_TEXT = (
 
 
 def field_value(key: str, value: Any, hint: Any) -> Any:
-    """The value as the field declares it. YAML reads `1e-6` as text: numeric text becomes a number. Raises `SpecError`."""
+    """The value as the field declares it. YAML reads `1e-6` as text: numeric text becomes a number. Raises `ConfigError`."""
     if key.endswith("_strategy") and value is False:
         return "no"  # YAML reads a bare `no` as false
     kinds = _kinds(hint)
     if value is None:
         if type(None) not in kinds or key == "max_completion_length":
-            raise SpecError(f"{key} is null; leave it out for its default")
+            raise ConfigError(f"{key} is null; leave it out for its default")
         return None
     if key in NO_TEXT and not isinstance(value, Mapping):
-        raise SpecError(f"{key} is {value!r}; it must be a mapping, {{key: value}}")
+        raise ConfigError(f"{key} is {value!r}; it must be a mapping, {{key: value}}")
     kinds.discard(type(None))
     numbers = kinds & {int, float}
     if numbers and not (isinstance(value, str) and str in kinds):
@@ -66,15 +66,15 @@ def field_value(key: str, value: Any, hint: Any) -> Any:
         value = float(value) if key.startswith("adam_") else value  # torch refuses a whole number among its betas
     elif kinds == {bool}:
         if not isinstance(value, bool):
-            raise SpecError(f"{key} is {value!r}; it must be true or false")
+            raise ConfigError(f"{key} is {value!r}; it must be true or false")
     elif enums := [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, enum.Enum)]:
         if not isinstance(value, enums[0]):
             valid = [str(member.value) for member in enums[0]]
             if str(value) not in valid:
-                raise SpecError(f"{key} is {value!r}; {nearest(str(value), valid)}")
+                raise ConfigError(f"{key} is {value!r}; {nearest(str(value), valid)}")
     elif kinds == {str}:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise SpecError(f"{key} is {value!r}; it must be text")
+            raise ConfigError(f"{key} is {value!r}; it must be text")
         value = str(value)
     else:
         value = typed(value, hint, key)
@@ -99,14 +99,14 @@ def _number(key: str, value: Any, whole: bool) -> int | float:
         try:
             value = float(value)
         except ValueError:
-            raise SpecError(f"{key} is {value!r}; it must be a number") from None
+            raise ConfigError(f"{key} is {value!r}; it must be a number") from None
     wanted = "a whole number" if whole else "a finite number"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SpecError(f"{key} is {value!r}; it must be {wanted.replace('finite ', '')}")
+        raise ConfigError(f"{key} is {value!r}; it must be {wanted.replace('finite ', '')}")
     if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > (SEEDS if whole else LARGEST):
-        raise SpecError(f"{key} is {value}; it must be {wanted} of at most {SEEDS if whole else LARGEST:g}")
+        raise ConfigError(f"{key} is {value}; it must be {wanted} of at most {SEEDS if whole else LARGEST:g}")
     if whole and not float(value).is_integer():
-        raise SpecError(f"{key} is {value!r}; it must be a whole number")
+        raise ConfigError(f"{key} is {value!r}; it must be a whole number")
     return int(value) if whole else value
 
 
@@ -123,19 +123,19 @@ def check_together(values: Mapping[str, Any]) -> None:
     """Raise for a field that does nothing without another, or that another makes impossible."""
     for key, switch in NEEDS.items():
         if values.get(key) is not None and not values.get(switch):
-            raise SpecError(
+            raise ConfigError(
                 f"{key} is given, and {switch} is not; nothing would read it. Add {switch}, or leave {key} out"
             )
     if values.get("sync_ref_model") and not values.get("beta"):
-        raise SpecError(
+        raise ConfigError(
             "sync_ref_model is true, and beta is 0, so there is no reference model; state beta, or leave it out"
         )
     optim = str(values.get("optim", ""))
     if values.get("optim_target_modules") and not optim.startswith(("galore", "apollo")):
-        raise SpecError(
+        raise ConfigError(
             f"optim_target_modules is read by the galore and apollo optimizers, and optim is {optim or 'the default'!r}"
         )
     if values.get("remove_unused_columns") not in (None, False):
-        raise SpecError(
+        raise ConfigError(
             "remove_unused_columns must be false, its default here: the columns hold the problems; leave it out"
         )

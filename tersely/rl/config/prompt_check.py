@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.data.load_report import DataCard, DataError
 from tersely.engines.chat import Prompting, all_prompt_ids, variable_warnings, with_instruction
 from tersely.engines.model_checks import check_template, check_vocabulary, model_config
@@ -21,9 +21,9 @@ def check_prompts(
     """Measure every prompt, note the longest and the first in the card, and refuse those that leave no room.
 
     Warnings go to `tell`.
-    Raises `SpecError` for a chat template that cannot be used, and for prompts that do not fit with the cap.
+    Raises `ConfigError` for a chat template that cannot be used, and for prompts that do not fit with the cap.
     """
-    prompting = trained_prompting(run, args, objective.plan)
+    prompting = trained_prompting(run, args, objective.prompting)
     check_template(tokenizer, prompting.chat_template_kwargs, prompting.system_prompt)
     if tell is not None:
         for line in variable_warnings(tokenizer, prompting.chat_template_kwargs):
@@ -36,12 +36,12 @@ def check_prompts(
 
 
 def prompt_lengths(tokenizer: Any, dataset: Any, prompting: Prompting) -> list[int]:
-    """Tokens of every prompt of a data set, template and the plan's fixed parts included."""
+    """Tokens of every prompt of a data set, template and the prompting's fixed parts included."""
     extra = len(tokenizer.encode(prompting.prefill, add_special_tokens=False)) if prompting.prefill else 0
     lengths: list[int] = []
     for start in range(0, len(dataset), AT_ONCE):
         chats = dataset[start : start + AT_ONCE]["prompt"]
-        chats = [with_instruction(chat, prompting.plan_instruction) for chat in chats]
+        chats = [with_instruction(chat, prompting.prompting_instruction) for chat in chats]
         ids = all_prompt_ids(tokenizer, chats, prompting.chat_template_kwargs)
         lengths += [len(one) + extra for one in ids]
     return lengths
@@ -55,7 +55,7 @@ def rooms(args: Any, config: Any) -> dict[str, int]:
 
 
 def refuse_long(lengths: list[int], dataset: Any, args: Any, config: Any) -> None:
-    """`SpecError` where a prompt and the cap together exceed the model's context or vLLM's."""
+    """`ConfigError` where a prompt and the cap together exceed the model's context or vLLM's."""
     cap = args.max_completion_length
     for name, room in rooms(args, config).items():
         long = [index for index, length in enumerate(lengths) if length + cap > room]
@@ -67,7 +67,7 @@ def refuse_long(lengths: list[int], dataset: Any, args: Any, config: Any) -> Non
                 fixes.append(
                     f"a filter on the problem's column such as {{problem: {{max_characters: {min(max(fit), 10**6)}}}}}"
                 )
-            raise SpecError(
+            raise ConfigError(
                 f"dataset: {len(long)} of {len(lengths)} prompts are too long. The longest has {lengths[worst]} tokens; with "
                 f"max_completion_length {cap} it exceeds {name} of {room}. It begins "
                 f"{dataset[worst]['problem'][:60]!r}. Fix: {' or '.join(fixes) or 'shorter problems or another model'}"
@@ -82,11 +82,11 @@ def example_prompt(run: Any, objective: Any, args: Any, tokens: bool = False) ->
 
     place = model_place(run.model_name_or_path)
     if place.level == "fail" and place.subject != "hub":
-        raise SpecError(f"model_name_or_path: {place.text}")
+        raise ConfigError(f"model_name_or_path: {place.text}")
     if place.level != "ok":
         return f"prompt: not shown, {place.text}"
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
-    prompting = trained_prompting(run, args, objective.plan)
+    prompting = trained_prompting(run, args, objective.prompting)
     check_template(tokenizer, prompting.chat_template_kwargs, prompting.system_prompt)
     source = parse_sources(run.dataset)[0]
     sentence = own_instruction(source) if run.instruction is None else run.instruction

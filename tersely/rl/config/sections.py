@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tersely.core.errors import SpecError, nearest, typed
+from tersely.core.errors import ConfigError, nearest, typed
 
 LOADING: dict[str, Any] = {
     **dict.fromkeys(("dtype", "torch_dtype", "attn_implementation", "experts_implementation"), str),
@@ -32,17 +32,17 @@ LOADING: dict[str, Any] = {
 
 
 def check_env(env: Any) -> dict[str, str]:
-    """The recipe's environment variables as text; `SpecError` for what cannot be one."""
+    """The recipe's environment variables as text; `ConfigError` for what cannot be one."""
     if env is None:
         return {}
     if not isinstance(env, Mapping):
-        raise SpecError(f"env is {env!r}; it must be a mapping, {{NAME: value}}")
+        raise ConfigError(f"env is {env!r}; it must be a mapping, {{NAME: value}}")
     for name, value in env.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
-            raise SpecError(f"env: got the name {name!r}; expected letters, digits and _ that begin with no digit")
+            raise ConfigError(f"env: got the name {name!r}; expected letters, digits and _ that begin with no digit")
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not (number or isinstance(value, str)) or "\0" in str(value):
-            raise SpecError(
+            raise ConfigError(
                 f"env: {name} is {value!r}; it must be text or a number. Quote yes, no, on, off: YAML makes them true or false"
             )
     return {name: str(value) for name, value in env.items()}
@@ -64,7 +64,7 @@ def check_loading(name: str, given: Mapping[str, Any] | None) -> None:
         config = _config_on_disk(name)
         close = difflib.get_close_matches(str(key), LOADING, n=1, cutoff=0.8)
         if not isinstance(key, str) or close or (config is not None and not hasattr(config, key)):
-            raise SpecError(
+            raise ConfigError(
                 f"model_init_kwargs has no key {key!r}, and neither has the model's config; {nearest(str(key), LOADING)}"
             )
 
@@ -85,9 +85,9 @@ def check_template_kwargs(given: Mapping[str, Any] | None) -> None:
     taken = taken - {"self", "kwargs", "tools", "documents"} | {"messages"}
     for key in given or {}:
         if not isinstance(key, str) or not key.isidentifier():
-            raise SpecError(f"chat_template_kwargs: got the key {key!r}; expected the name of a template variable")
+            raise ConfigError(f"chat_template_kwargs: got the key {key!r}; expected the name of a template variable")
         if key in taken:
-            raise SpecError(f"chat_template_kwargs: {key} is set here for every prompt; leave it out")
+            raise ConfigError(f"chat_template_kwargs: {key} is set here for every prompt; leave it out")
 
 
 def check_data(run: Any, seed: int) -> list[Any]:
@@ -113,6 +113,6 @@ def _check_sources(spec: Any, where: str, seed: int) -> list[Any]:
             Reader(source)
             if source.procedural:
                 next(iter(read_rows(replace(source, limit=1), seed)), None)
-    except SpecError as error:
-        raise SpecError(f"{where}{error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{where}{error}") from error
     return sources

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tersely.core.errors import SpecError, require_choice, require_range
+from tersely.core.errors import ConfigError, require_choice, require_range
 
 ACTIONS = ("warn", "stop", "roll_back")
 WHY_NOT = {
@@ -28,7 +28,7 @@ class Guard:
         require_choice(f"guards.{self.name}.action", self.action, ACTIONS)
         if self.action not in self.actions:
             valid = " or ".join(self.actions)
-            raise SpecError(
+            raise ConfigError(
                 f"guards.{self.name}.action is {self.action!r}; it must be {valid}: {WHY_NOT.get(self.action, '')}"
             )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from transformers import TrainerCallback
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.errors import StoppedByGuard
 from tersely.rl.guards.accuracy import HeldOutLoss
 from tersely.rl.guards.base import Counting
@@ -36,9 +36,9 @@ class GuardFeed(TrainerCallback):
         return self.trainer.args.max_completion_length
 
     @property
-    def engine_gap(self) -> Counting:
+    def mismatch(self) -> Counting:
         """The guard that the trainer itself asks, whose count is saved with those of the others."""
-        return cast(Counting, self.on["engine_gap"])
+        return cast(Counting, self.on["mismatch"])
 
     def observe(self, name: str, value: float) -> None:
         if self.trainer.model.training:  # an evaluation on other problems says nothing of the run
@@ -133,7 +133,7 @@ class Guarded(_Base):
 
 
 def require_for_guards(run: Any, args: Any) -> None:
-    """`SpecError` where a guard may ask for a roll-back and this run could not do it. Needs no model."""
+    """`ConfigError` where a guard may ask for a roll-back and this run could not do it. Needs no model."""
     from tersely.rl.checkpoints.rollback import require_rollback
 
     for guard in guards_of(run.guards).values():
@@ -142,7 +142,7 @@ def require_for_guards(run: Any, args: Any) -> None:
         who = f"guards.{guard.name}"
         require_rollback(who, run, args)
         if 0 < args.max_steps <= args.save_steps:
-            raise SpecError(
+            raise ConfigError(
                 f"{who} may go back to the last good checkpoint: save_steps is {args.save_steps} and max_steps "
                 f"{args.max_steps}, so there would be none; lower save_steps"
             )

@@ -43,7 +43,7 @@ def over_ranks(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {**means, "max": math.nan if any(map(math.isnan, largest)) else max(largest), "tokens": tokens}
 
 
-def check_gap(guard: Counting, measured: Mapping[str, float], step: int, facts: Mapping[str, Any]) -> None:
+def check_mismatch(guard: Counting, measured: Mapping[str, float], step: int, facts: Mapping[str, Any]) -> None:
     """Raise `StaleEngineError`, or warn once, where the mean gap exceeded the guard's threshold `patience` batches in a row.
 
     `facts` is what the engine says of itself, from which the likely cause is told. A nan gap exceeds every threshold.
@@ -53,7 +53,7 @@ def check_gap(guard: Counting, measured: Mapping[str, float], step: int, facts: 
         return
     said = (
         f"step {step}: the log-probs of engine and trainer differ by {measured['mean']:.4f} nats a token "
-        f"(largest {measured['max']:.3f}), above guards.engine_gap.threshold {guard.threshold:g}. The engine does not sample "
+        f"(largest {measured['max']:.3f}), above guards.mismatch.threshold {guard.threshold:g}. The engine does not sample "
         f"from the trainer's weights: {likely_cause(step, facts)}"
     )
     if guard.action == "stop":

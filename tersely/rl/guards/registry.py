@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tersely.core.errors import SpecError, check_fields, nearest
+from tersely.core.errors import ConfigError, check_fields, nearest
 from tersely.rl.guards.accuracy import AccuracyLoss, HeldOutLoss
 from tersely.rl.guards.base import Counting, Guard, Share
-from tersely.rl.guards.hollow import HollowReward
 from tersely.rl.guards.relative import EntropyCollapse, EntropyExplosion, LengthCollapse, LengthExplosion, Unending
+from tersely.rl.guards.reward_hacking import RewardHacking
 
 
 @dataclass
@@ -92,10 +92,10 @@ class Repetition(TooMany):
 
 
 @dataclass
-class EngineGap(Counting):
+class Mismatch(Counting):
     """Log-probs of engine and trainer that differ; measured in `tersely.rl.guards.mismatch`, which knows the likely cause."""
 
-    name, actions = "engine_gap", ("warn", "stop")
+    name, actions = "mismatch", ("warn", "stop")
 
     threshold: float = 0.05
     """Mean absolute difference, nats a token; a nan exceeds it too."""
@@ -118,7 +118,7 @@ GUARDS: dict[str, type[Guard]] = {
         LengthExplosion,
         EntropyCollapse,
         EntropyExplosion,
-        HollowReward,
+        RewardHacking,
         AccuracyLoss,
         HeldOutLoss,
         ZeroSignal,
@@ -126,27 +126,29 @@ GUARDS: dict[str, type[Guard]] = {
         Truncation,
         Unending,
         Repetition,
-        EngineGap,
+        Mismatch,
         NotFinite,
     )
 }
-ALWAYS_ON = ("engine_gap", "not_finite")
+ALWAYS_ON = ("mismatch", "not_finite")
 """Without them a run would go on on numbers that mean nothing."""
 
 
 def guards_of(section: Any) -> dict[str, Guard]:
-    """Every guard that is on, by name. `SpecError` for what cannot be meant."""
+    """Every guard that is on, by name. `ConfigError` for what cannot be meant."""
     if not isinstance(section, Mapping):
-        raise SpecError(
+        raise ConfigError(
             f"guards is {section!r}; it must be a mapping of guards, such as {{repetition: {{action: stop}}}}"
         )
     for name, values in section.items():
         if name not in GUARDS:
-            raise SpecError(f"there is no guard {name!r}; {nearest(str(name), GUARDS)}")
+            raise ConfigError(f"there is no guard {name!r}; {nearest(str(name), GUARDS)}")
         if values is False and name in ALWAYS_ON:
-            raise SpecError(f"guards.{name} is false; it cannot be turned off, only given another threshold or action")
+            raise ConfigError(
+                f"guards.{name} is false; it cannot be turned off, only given another threshold or action"
+            )
         if values is not False and not isinstance(values, Mapping):
-            raise SpecError(
+            raise ConfigError(
                 f"guards.{name} is {values!r}; it must be false, or a mapping of threshold, patience, action"
             )
     on = {name: section.get(name, {}) for name in GUARDS}

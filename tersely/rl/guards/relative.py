@@ -156,7 +156,7 @@ class EntropyCollapse(Relative):
     """A policy that draws the same tokens every time: groups of equal rollouts have nothing to learn from."""
 
     name, statistics, what, falls = "entropy_collapse", ("entropy",), "entropy is (nats a token)", True
-    mend = "Lower learning_rate, raise policy {clip_high}, or take a policy that keeps entropy"
+    mend = "Lower learning_rate, raise loss {clip_high}, or use a loss that keeps entropy"
 
     threshold: float = 0.05
     patience: int = 5

@@ -21,7 +21,7 @@ PARTS = 4
 class StepMetrics:
     """Means over the tokens of an optimiser step: of all its micro-batches on all ranks, however they were cut.
 
-    A policy's metric is a mean over the trained tokens of its micro-batch, so it counts as much as they are; one whose
+    A loss's metric is a mean over the trained tokens of its micro-batch, so it counts as much as they are; one whose
     name holds `max` is the largest. `flush` is a collective.
     """
 
@@ -76,7 +76,7 @@ def entropy_statistics(entropy: Tensor, valid: Tensor, correct: Tensor) -> dict[
     found |= {f"entropy/part_{i + 1}": (entropy, valid & (part == i)) for i in range(PARTS)}
     verdict = correct.unsqueeze(1)
     return found | {
-        f"entropy/{name}": (entropy, valid & (verdict == v)) for name, v in (("right", 1.0), ("wrong", 0.0))
+        f"entropy/{name}": (entropy, valid & (verdict == v)) for name, v in (("correct", 1.0), ("incorrect", 0.0))
     }
 
 

@@ -86,11 +86,11 @@ def _yaml(values: Mapping[str, Any]) -> str:
 
 def _title(method: Any) -> tuple[str, str]:
     from tersely.configs.load import load_method
-    from tersely.core.errors import SpecError
+    from tersely.core.errors import ConfigError
 
     try:
         preset = load_method(str(method)) if method else {}
-    except SpecError:
+    except ConfigError:
         preset = {}
     paper = preset.get("paper")
     reference = f" Paper: https://arxiv.org/abs/{paper}." if paper else ""
@@ -103,12 +103,12 @@ def _on_hub(name: str) -> bool:
 
 
 def _paths(spec: Any) -> list[str]:
-    from tersely.core.errors import SpecError
+    from tersely.core.errors import ConfigError
     from tersely.data import parse_sources
 
     try:
         return [str(source.path) for source in parse_sources(spec)]
-    except SpecError:
+    except ConfigError:
         return []
 
 

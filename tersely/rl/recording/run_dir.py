@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.core.environment import environment
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.files import replace, write_json
 from tersely.core.redact import redacted, secret_values
 from tersely.rl.checkpoints.resume import Start, begun, changes_between, refused, require_folder
@@ -15,7 +15,7 @@ from tersely.rl.checkpoints.resume import Start, begun, changes_between, refused
 def prepare(run_dir: str | Path, config: dict[str, Any], resume: bool) -> Start:
     """Make the folder, or make sure that an existing one belongs to this recipe. Secrets are not written.
 
-    Raises `SpecError` where the folder cannot be written, holds a run that was not to be resumed, or one whose recipe
+    Raises `ConfigError` where the folder cannot be written, holds a run that was not to be resumed, or one whose recipe
     differs in what makes it another run (`rl/checkpoints/resume.py`). A start that failed before its first step holds
     nothing.
     """
@@ -31,7 +31,9 @@ def prepare(run_dir: str | Path, config: dict[str, Any], resume: bool) -> Start:
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        raise SpecError(f"run_dir {path} cannot be written ({error.strerror}); choose another with --run_dir") from None
+        raise ConfigError(
+            f"run_dir {path} cannot be written ({error.strerror}); choose another with --run_dir"
+        ) from None
     start = _start(path, path / "config.yaml", config, resume)
     replace(path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     write_json(path / "environment.json", environment(secrets))
@@ -49,9 +51,9 @@ def _start(path: Path, stored: Path, config: dict[str, Any], resume: bool) -> St
         return Start(resume=resume and not changes)  # a cold start may have collected its examples
     if other := refused(changes, staged=bool(config.get("stages"))):
         lines = "; ".join(f"{key}: {old!r} there, {new!r} now" for key, (old, new) in list(other.items())[:4])
-        raise SpecError(f"run_dir {path} belongs to another config ({lines}); choose another --run_dir")
+        raise ConfigError(f"run_dir {path} belongs to another config ({lines}); choose another --run_dir")
     if not resume:
-        raise SpecError(
+        raise ConfigError(
             f"run_dir {path} already contains a run with this config; pass --resume to continue it, or choose another "
             "--run_dir"
         )

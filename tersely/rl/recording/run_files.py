@@ -40,7 +40,7 @@ def _finite(value: Any) -> Any:
 
 
 def write_completions(run_dir: Path, step: int, rows: list[dict[str, Any]]) -> None:
-    """`completions/completions_00010.parquet`: text, verdict, lengths, plan, reward terms, advantage."""
+    """`completions/completions_00010.parquet`: text, verdict, lengths, prompting, reward terms, advantage."""
     import pandas as pd
 
     folder = run_dir / "completions"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import Sampler
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 
 class PromptStream(Sampler[int]):
@@ -20,7 +20,7 @@ class PromptStream(Sampler[int]):
 
     def __init__(self, rows: int, prompts: int, group_size: int, repeats: int, batches: int, seed: int, shuffle: bool):
         if rows < prompts:
-            raise SpecError(
+            raise ConfigError(
                 f"the dataset has {rows} prompts and prompts_per_step is {prompts}; lower prompts_per_step or add data"
             )
         self.rows, self.prompts, self.group_size = rows, prompts, group_size

@@ -19,7 +19,7 @@ from tersely.rl.rollouts.repetition import repetitive
 
 
 @dataclass
-class RowFacts:
+class RolloutRecord:
     """What is known of one rollout once it was generated and verified. Small and picklable: it crosses ranks."""
 
     prompt_id: str
@@ -36,13 +36,13 @@ class RowFacts:
     problem: str = ""
     gold: str = ""
     level: str | None = None
-    plan: str = ""
+    prompting: str = ""
     repetitive: bool = False
     columns: str = ""
     """JSON of the data set's columns that a component asks for."""
 
 
-def row_facts(
+def rollout_record(
     row: dict,
     plan: RolloutPlan,
     parsed: Any,
@@ -53,14 +53,14 @@ def row_facts(
     thinking: int,
     truncated: bool,
     ended: bool = False,
-) -> RowFacts:
+) -> RolloutRecord:
     """The facts of one row. What the completion announced wins over what the plan said only where the plan is silent.
 
     ended: an answer counts only if its completion ended by itself (see `counted`).
     """
     budget = plan.budget if plan.budget is not None else parsed.budget
     correct, status = counted(verdict, truncated, ended)
-    return RowFacts(
+    return RolloutRecord(
         prompt_id=row["prompt_id"],
         correct=correct,
         status=status,
@@ -75,7 +75,7 @@ def row_facts(
         problem=row["problem"],
         gold=row["answer"],
         level=row.get("level"),
-        plan=" | ".join(part for part in (plan.instruction, plan.prefill) if part),
+        prompting=" | ".join(part for part in (plan.instruction, plan.prefill) if part),
         repetitive=repetitive(text, tokens, ended=not truncated),
         columns=row.get("columns", ""),
     )
@@ -102,8 +102,8 @@ def thinking_length(token_ids: Sequence[int], end: Sequence[int]) -> int:
     return len(token_ids)
 
 
-def rollouts_from_facts(
-    facts: Sequence[RowFacts],
+def rollouts_from_records(
+    facts: Sequence[RolloutRecord],
     group_size: int,
     max_length: int,
     progress: float,
@@ -133,7 +133,7 @@ def rollouts_from_facts(
     )
 
 
-def columns_of(facts: Sequence[RowFacts]) -> dict[str, list[Any]] | None:
+def columns_of(facts: Sequence[RolloutRecord]) -> dict[str, list[Any]] | None:
     """Name -> one value per row; None where no component asked for a column."""
     if not facts or not facts[0].columns:
         return None
@@ -141,7 +141,7 @@ def columns_of(facts: Sequence[RowFacts]) -> dict[str, list[Any]] | None:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def group_metrics(rollouts: Rollouts, facts: Sequence[RowFacts], keep: Tensor) -> dict[str, float]:
+def group_metrics(rollouts: Rollouts, facts: Sequence[RolloutRecord], keep: Tensor) -> dict[str, float]:
     """What a step's rollouts look like, from the raw verdicts and true lengths. Keys: groups/ efficiency/ verify/."""
     right = (rollouts.correct == 1).view(-1, rollouts.group_size)
     wrong = (rollouts.correct == 0).view(-1, rollouts.group_size)
@@ -162,8 +162,8 @@ def group_metrics(rollouts: Rollouts, facts: Sequence[RowFacts], keep: Tensor) -
         "efficiency/tokens_p95": length.quantile(0.95).item(),
         "efficiency/cap_share": length.mean().item() / max(rollouts.max_length, 1),
         "efficiency/tail_ratio": (length.max() / length.mean().clamp(min=1)).item(),
-        "efficiency/tokens_right": _mean(length[rollouts.correct == 1]),
-        "efficiency/tokens_wrong": _mean(length[rollouts.correct == 0]),
+        "efficiency/tokens_correct": _mean(length[rollouts.correct == 1]),
+        "efficiency/tokens_incorrect": _mean(length[rollouts.correct == 0]),
         "efficiency/tokens_per_solved": (length.sum() / right.sum().clamp(min=1)).item() if right.any() else math.nan,
         "efficiency/repetitive": sum(fact.repetitive for fact in facts) / total,
         "efficiency/truncated": rollouts.truncated.double().mean().item(),
@@ -178,7 +178,7 @@ def _mean(values: Tensor) -> float:
     return values.mean().item() if values.numel() else math.nan
 
 
-def completion_rows(facts: list[RowFacts], scores: Scores, names: Sequence[str], group_size: int) -> list[dict]:
+def completion_rows(facts: list[RolloutRecord], scores: Scores, names: Sequence[str], group_size: int) -> list[dict]:
     """One record a rollout for the completions table: facts, each term before and after its weight, advantage."""
     kept = scores.keep.repeat_interleave(group_size).tolist()
     advantage = scores.advantage

@@ -70,8 +70,8 @@ class ReferenceScorer:
 
     def __init__(self, trainer: Any):
         self.trainer = trainer
-        plan = trainer.objective.plan
-        self.contract = plan if isinstance(plan, RLPRFormat) else RLPRFormat()
+        prompting = trainer.objective.prompting
+        self.contract = prompting if isinstance(prompting, RLPRFormat) else RLPRFormat()
 
     def fields(self) -> dict[str, Tensor]:
         """Of the batch at hand, gathered over every rank; nothing where no component asks."""
@@ -148,7 +148,7 @@ class ReferenceScorer:
     def _without_reasoning(self, rows: Sequence[dict]) -> list[float]:
         trainer, pieces = self.trainer, []
         for row in rows:
-            plan = trainer.objective.plan([row["prompt_id"]], 1, trainer.memory, trainer.args.seed)[0]
+            plan = trainer.objective.prompting([row["prompt_id"]], 1, trainer.memory, trainer.args.seed)[0]
             prompt = prompt_ids(
                 trainer._tokenizer, with_instruction(row["prompt"], plan.instruction), trainer.chat_template_kwargs
             )

@@ -22,16 +22,16 @@ from accelerate.utils import gather_object
 
 from tersely.core.seeds import sample_seed
 from tersely.engines.base import Generation, GenerationRequest
-from tersely.rl.rollouts.record import RowFacts, rollouts_from_facts
+from tersely.rl.rollouts.record import RolloutRecord, rollouts_from_records
 from tersely.rl.rollouts.rollout import RolloutRound
-from tersely.rl.rollouts.sampling_state import Drawing
+from tersely.rl.rollouts.sampling_state import SamplingState
 
 
 @dataclasses.dataclass
 class Resampling:
     """What happened in one generation batch."""
 
-    refused: list[RowFacts] = dataclasses.field(default_factory=list)
+    refused: list[RolloutRecord] = dataclasses.field(default_factory=list)
     """Rows of the groups that were replaced, over all ranks."""
     groups: int = 0
     rounds: int = 0
@@ -61,7 +61,7 @@ def resample(trainer: Any, prompt_ids: list[list[int]], rounds: int) -> Resampli
     verdicts, seconds, _ = trainer.grader.result()
     group, fresh = trainer.num_generations, None
     for number in range(1, rounds + 1):
-        facts = gathered_facts(trainer, verdicts)
+        facts = gathered_records(trainer, verdicts)
         fresh = fresh or FreshPrompts(trainer, {fact.prompt_id for fact in facts}, len(facts) // group)
         refused = (~trainer.objective.filter(rollouts_of(trainer, facts))).nonzero().flatten().tolist()
         rows = {g: row for g in refused if (row := fresh.at(number, g)) is not None}
@@ -102,13 +102,13 @@ class FreshPrompts:
         return self._rows[index]
 
 
-def gathered_facts(trainer: Any, verdicts: list[Any]) -> list[RowFacts]:
+def gathered_records(trainer: Any, verdicts: list[Any]) -> list[RolloutRecord]:
     """The facts of the whole batch, in global order, on every rank."""
     return gather_object(trainer._round.facts(verdicts, trainer.parse_turn, trainer.grader.ended))
 
 
-def rollouts_of(trainer: Any, facts: list[RowFacts]) -> Any:
-    return rollouts_from_facts(
+def rollouts_of(trainer: Any, facts: list[RolloutRecord]) -> Any:
+    return rollouts_from_records(
         facts, trainer.num_generations, trainer.max_completion_length, trainer.progress, trainer.memory
     )
 
@@ -119,7 +119,7 @@ def _replace(
     """Generate and verify the rows of this rank that belong to the groups `fresh`: (verdict by local row, seconds)."""
     group, whole = trainer.num_generations, trainer._round
     first = trainer.accelerator.process_index * len(prompt_ids)
-    plans = trainer.objective.plan(
+    plans = trainer.objective.prompting(
         [row["prompt_id"] for row in fresh.values()], group, trainer.memory, trainer.args.seed
     )
     spots = [(g, j) for g in fresh for j in range(group)]
@@ -203,7 +203,7 @@ class _Streaming:
 
     def run(self, requests: list[GenerationRequest]) -> Resampling:
         trainer = self.trainer
-        trainer.drawing = draw = Drawing(trainer.objective.sampling)
+        trainer.sampling_state = draw = SamplingState(trainer.objective.sampling)
         judging: dict[Future, int] = {}
         sampling = {"temperature": draw.temperature, "top_p": trainer.top_p, "top_k": trainer.top_k or 0}
         with trainer.engine.stream(**sampling) as stream:
@@ -242,7 +242,7 @@ class _Streaming:
         if row is None:
             return
         self.refused.append((group.round, self.first + g, facts))
-        plans = trainer.objective.plan([row["prompt_id"]], self.size, trainer.memory, trainer.args.seed)
+        plans = trainer.objective.prompting([row["prompt_id"]], self.size, trainer.memory, trainer.args.seed)
         part = RolloutRound([row] * self.size, plans, group.part.tokenizer, group.part.template)
         self.groups[g] = new = _Group(part, tokenized(trainer, part), group.round + 1)
         requests = part.requests(

@@ -11,7 +11,7 @@ from tersely.core.seeds import sample_seed
 from tersely.core.types import RolloutPlan
 from tersely.engines.base import Generation, GenerationRequest
 from tersely.engines.chat import opened_by, with_instruction
-from tersely.rl.rollouts.record import RowFacts, row_facts, thinking_length
+from tersely.rl.rollouts.record import RolloutRecord, rollout_record, thinking_length
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ class RolloutRound:
             for plan, g in zip(self.plans, self.generations, strict=True)
         ]
 
-    def facts(self, verdicts: Sequence[Any], parse: Callable[[str], Any], ended: bool = False) -> list[RowFacts]:
+    def facts(self, verdicts: Sequence[Any], parse: Callable[[str], Any], ended: bool = False) -> list[RolloutRecord]:
         """`parse` reads the whole assistant's turn: what the template opened, the prefill, the completion.
 
         ended: an answer counts only if its completion ended by itself.
         """
         return [
-            row_facts(
+            rollout_record(
                 row,
                 plan,
                 parse(self.template.tail + text),

@@ -10,7 +10,7 @@ from torch import Tensor
 from tersely.core.types import Rollouts
 
 
-class Drawing:
+class SamplingState:
     """The sampling as it stands now."""
 
     def __init__(self, sampling: Any):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.files import write_json
 from tersely.core.heartbeat import now
 from tersely.core.seeds import sample_seed
@@ -113,7 +113,7 @@ def _store(stage: Any, spec: ColdStart, written: list, lengths: list, memory_fie
 
     ranks = PartialState()
     if len(written) < spec.batch_size * ranks.num_processes:
-        raise SpecError(
+        raise ConfigError(
             f"stage {stage.name}: {len(written)} examples came of {spec.prompts} prompts, fewer than one batch of "
             f"{spec.batch_size * ranks.num_processes}; raise prompts or samples, or lower batch_size"
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tersely.algorithms.prompting import arm
-from tersely.core.errors import SpecError, check_fields, nearest, require_choice
+from tersely.core.errors import ConfigError, check_fields, nearest, require_choice
 from tersely.core.parse_completion import thinking_part
 from tersely.eval.metrics.text import first_answer_position
 from tersely.rewards.verify.extract.boxes import last_box
@@ -104,7 +104,7 @@ class Thinkless:
     def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
         ordered = sorted(attempts, key=lambda a: a.length)
         if ordered[0].turn.removesuffix(ordered[0].text).rstrip().endswith("<think>"):
-            raise SpecError(
+            raise ConfigError(
                 "rewrite thinkless: the chat template opens <think>, so that no completion can begin with <short>; take a "
                 "template that leaves the turn open"
             )
@@ -127,6 +127,6 @@ def build_rewrite(spec: object, where: str) -> Callable[[Sequence[Attempt], Coun
     values = dict(spec) if isinstance(spec, dict) else {"name": spec}
     name = str(values.pop("name", ""))
     if name not in REWRITES:
-        raise SpecError(f"{where}: rewrite is {name!r}; {nearest(name, REWRITES)}")
+        raise ConfigError(f"{where}: rewrite is {name!r}; {nearest(name, REWRITES)}")
     cls = REWRITES[name]
     return cls(**check_fields(cls, values, where=f"{where}: rewrite {name}"))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from tersely.core.errors import SpecError, require_choice, require_range
+from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.eval.metrics.text import first_answer_position
 from tersely.rewards.verify.extract.boxes import last_box
 from tersely.rl.sft import self_braking_formulas as formulas
@@ -36,7 +36,7 @@ class SBT:
         require_range("rewrite sbt.tau1", self.tau1, at_least=0)
         require_range("rewrite sbt.tau2", self.tau2, at_least=self.tau1)
         if not self.separator:
-            raise SpecError("rewrite sbt.separator is ''; it must be the text between two steps")
+            raise ConfigError("rewrite sbt.separator is ''; it must be the text between two steps")
 
     def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
         """An example a trace; traces whose answer is never stated in the thought are left out."""

@@ -9,7 +9,7 @@ Paper: arXiv 2505.14604 and its released code.
 Symbols: steps numbered from 1, blank-line separated (the split rule is from secondary sources: verify); tokens.
 Degenerate: no right step (None) -> eta None. No tokens -> kappa 0. tau1 never reached: unchanged, no brake; tau2 never
     reached: masked runs to the last step.
-Traps: with `substring` each marker is counted on its own, as released: "Hmm" again inside "Hmmm", "But" inside "Button".
+Pitfalls: with `substring` each marker is counted on its own, as released: "Hmm" again inside "Hmmm", "But" inside "Button".
     beta = 0.1 and a small kappa make the score close to 0.9 (1 - eta).
 """
 

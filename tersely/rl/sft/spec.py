@@ -8,7 +8,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from tersely.core.errors import SpecError, check_fields, require_range
+from tersely.core.errors import ConfigError, check_fields, require_range
 from tersely.rl.config.field_values import field_value
 from tersely.rl.sft.rewrites import build_rewrite
 from tersely.rl.trl.unused_fields import LEFT_OUT, NEVER_READ
@@ -71,17 +71,17 @@ class ColdStart:
         values = {}
         for key, value in spec.settings.items():
             if key in SET_HERE:
-                raise SpecError(f"settings: {key} is set here; state {SET_HERE[key]} instead")
+                raise ConfigError(f"settings: {key} is set here; state {SET_HERE[key]} instead")
             if key in UNREAD or key in LEFT_OUT or key in NEVER_READ:
-                raise SpecError(f"settings: {key} is TRL's, and nothing here reads it; leave it out")
+                raise ConfigError(f"settings: {key} is TRL's, and nothing here reads it; leave it out")
             if key not in known:
                 close = difflib.get_close_matches(str(key), known, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else "the keys are TRL's, of SFTConfig"
-                raise SpecError(f"settings has no key {key!r}; {hint}")
+                raise ConfigError(f"settings has no key {key!r}; {hint}")
             try:
                 values[key] = field_value(key, value, hints[key])
-            except SpecError as error:
-                raise SpecError(f"settings: {error}") from error
+            except ConfigError as error:
+                raise ConfigError(f"settings: {error}") from error
         return dataclasses.replace(spec, settings=values)
 
     def table(self) -> str:

@@ -5,7 +5,7 @@ Our slots replace them. TRL's own losses (`loss_type: luspo`, `vespo`) still rea
 
 from __future__ import annotations
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 OF_TRLS_LOSSES = {
     **dict.fromkeys(
@@ -13,19 +13,19 @@ OF_TRLS_LOSSES = {
         + ("entropy_target", "use_adaptive_entropy"),
         "controllers [{name: entropy_target}]",
     ),
-    "off_policy_mask_threshold": "policy {name: sampler_correction, mode: sequence_mask}",
+    "off_policy_mask_threshold": "loss {name: sampler_correction, mode: sequence_mask}",
     **dict.fromkeys(("vespo_k_pos", "vespo_k_neg", "vespo_lambda_pos", "vespo_lambda_neg"), "loss_type: vespo"),
 }
 """Field -> what to state where the loss is ours."""
 
 NEVER_READ = {
-    "sapo_temperature_pos": "policy {name: sapo, tau_pos}",
-    "sapo_temperature_neg": "policy {name: sapo, tau_neg}",
-    "vllm_importance_sampling_correction": "policy {name: sampler_correction}",
-    "vllm_importance_sampling_mode": "policy {name: sampler_correction, mode}",
-    "vllm_importance_sampling_cap": "policy {name: sampler_correction, cap}",
-    "vllm_importance_sampling_clip_max": "policy {name: sampler_correction, cap}",
-    "vllm_importance_sampling_clip_min": "policy {name: sampler_correction, floor}",
+    "sapo_temperature_pos": "loss {name: sapo, tau_pos}",
+    "sapo_temperature_neg": "loss {name: sapo, tau_neg}",
+    "vllm_importance_sampling_correction": "loss {name: sampler_correction}",
+    "vllm_importance_sampling_mode": "loss {name: sampler_correction, mode}",
+    "vllm_importance_sampling_cap": "loss {name: sampler_correction, cap}",
+    "vllm_importance_sampling_clip_max": "loss {name: sampler_correction, cap}",
+    "vllm_importance_sampling_clip_min": "loss {name: sampler_correction, floor}",
     "multi_objective_aggregation": "advantage",
     "mask_truncated_completions": "reward [{name: truncation}] or filter {truncated_is_wrong}",
     "min_p": "top_p or top_k",
@@ -57,10 +57,10 @@ NEVER_READ = {
     "ignore_data_skip": "--resume on the command line",
     "auto_find_batch_size": "micro_batch",
     "average_tokens_across_devices": "aggregate",
-    "label_smoothing_factor": "policy",
+    "label_smoothing_factor": "loss",
     "local_rank": "--processes of `tersely launch local`",
     "parallelism_config": "--accelerate-config of the launcher",
-    "length_column_name": "planned_update",
+    "length_column_name": "micro_batching",
     "train_sampling_strategy": "shuffle_dataset",
     "enable_jit_checkpoint": "save_steps; SIGTERM saves at the next step anyway",
 }
@@ -84,6 +84,6 @@ def require_read(key: str, trl_loss: bool) -> None:
     """Raise for a field that would do nothing. `trl_loss`: the recipe runs one of TRL's own losses."""
     instead = NEVER_READ.get(key) or (None if trl_loss else OF_TRLS_LOSSES.get(key))
     if instead:
-        raise SpecError(f"{key} is TRL's, and nothing here reads it; state {instead} instead")
+        raise ConfigError(f"{key} is TRL's, and nothing here reads it; state {instead} instead")
     if key in LEFT_OUT:
-        raise SpecError(f"{key} is TRL's, and nothing here reads it; leave it out: {LEFT_OUT[key]}")
+        raise ConfigError(f"{key} is TRL's, and nothing here reads it; leave it out: {LEFT_OUT[key]}")

@@ -11,14 +11,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 PLANNED_WORLD_SIZE = "TERSELY_WORLD_SIZE"
 """Environment variable: the ranks that a launcher planned the batch for."""
 
 
 @dataclass(frozen=True)
-class BatchPlan:
+class BatchLayout:
     prompts_per_step: int
     group_size: int
     micro_batch: int
@@ -28,21 +28,21 @@ class BatchPlan:
     def __post_init__(self):
         for name, value in asdict(self).items():
             if value < 1:
-                raise SpecError(f"{name} is {value}; it must be at least 1")
+                raise ConfigError(f"{name} is {value}; it must be at least 1")
         if self.group_size < 2:
-            raise SpecError(f"group_size is {self.group_size}; an advantage needs at least 2 rollouts of a prompt")
+            raise ConfigError(f"group_size is {self.group_size}; an advantage needs at least 2 rollouts of a prompt")
         if self.rows % self.ranks:
-            raise SpecError(
+            raise ConfigError(
                 f"prompts_per_step * group_size = {self.prompts_per_step} * {self.group_size} = {self.rows} rows do not "
                 f"divide over {self.ranks} ranks; make it a multiple of {self.ranks}"
             )
         if self.rows_per_rank % self.micro_batch:
-            raise SpecError(
+            raise ConfigError(
                 f"micro_batch is {self.micro_batch}; it must divide the {self.rows_per_rank} rows of a rank: "
                 f"{_divisors(self.rows_per_rank)}"
             )
         if self.micro_batches % self.updates_per_batch:
-            raise SpecError(
+            raise ConfigError(
                 f"updates_per_batch is {self.updates_per_batch}; it must divide the {self.micro_batches} micro-batches "
                 f"of a rank: {_divisors(self.micro_batches)} (a smaller micro_batch gives more)"
             )

@@ -5,14 +5,14 @@ longest row of all. Here the rows that train are dealt evenly to the optimiser s
 (run seed, step, global row), so that the number of ranks changes no step. A step in which no row trains, on any rank, is
 skipped (`tersely.rl.update.empty_update`). Inside each step's rows:
 
-    rows without any signal are left out (advantage 0 everywhere, or masked, under a policy that is 0 there)
+    rows without any signal are left out (advantage 0 everywhere, or masked, under a loss that is 0 there)
     the others are sorted by length and cut where padding is least; no micro-batch costs more padded tokens than the
         largest of TRL's, so that peak memory is no higher
     every rank has as many micro-batches as the busiest; the missing ones are a row without loss
     what is left of the accumulation steps is skipped, on every rank alike
 
 The loss of an optimiser step is a sum over tokens divided by counts of the whole batch, so no cut changes it. A loss that
-depends on the other rows of the micro-batch (see `algorithms/loss_probe.py`) keeps TRL's cut, unless `planned_update: always`.
+depends on the other rows of the micro-batch (see `algorithms/loss_probe.py`) keeps TRL's cut, unless `micro_batching: always`.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from torch import Tensor
 from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
 
 from tersely.algorithms.loss_probe import depends_on_cut, silent_without_advantage
-from tersely.algorithms.losses.wrapper import policy_chain
+from tersely.algorithms.losses.wrapper import loss_chain
 from tersely.core.seeds import sample_seed
-from tersely.rl.config import TRL_LOSSES, RunConfig
+from tersely.rl.config import TRL_LOSS_TYPES, RunConfig
 
 START_COST = 256
 """tokens; what beginning one more micro-batch is worth, so that a batch of short rows is not cut to slivers."""
 
 
-def why_not(planned: bool | str, policy: Any, *, trl_loss: bool = False, aux_loss: bool = False) -> str | None:
+def why_not(planned: bool | str, loss_fn: Any, *, trl_loss: bool = False, aux_loss: bool = False) -> str | None:
     """Why the update keeps TRL's cut; None where it is planned."""
     if planned is False:
-        return "planned_update is false"
+        return "micro_batching is false"
     if trl_loss:
         return "TRL's own loss takes means over the micro-batch"
     if aux_loss:
         return "the router's auxiliary loss is a mean over the micro-batch"
-    if planned != "always" and depends_on_cut(policy):
+    if planned != "always" and depends_on_cut(loss_fn):
         return (
-            f"the statistics of policy {type(policy).__name__} are those of the micro-batch, so its size and cut are part "
-            "of the method; `planned_update: always` plans it all the same"
+            f"the statistics of loss {type(loss_fn).__name__} are those of the micro-batch, so its size and cut are part "
+            "of the method; `micro_batching: always` plans it all the same"
         )
     return None
 
 
-def notice(run: RunConfig, trl_values: dict[str, Any], policy: Any) -> str | None:
+def notice(run: RunConfig, trl_values: dict[str, Any], loss_fn: Any) -> str | None:
     """What to say before a run that asked for a planned update and does not get it."""
-    reason = why_not(run.planned_update, policy, trl_loss=trl_values.get("loss_type") in TRL_LOSSES)
-    return None if run.planned_update is False or reason is None else f"the update is not planned: {reason}"
+    reason = why_not(run.micro_batching, loss_fn, trl_loss=trl_values.get("loss_type") in TRL_LOSS_TYPES)
+    return None if run.micro_batching is False or reason is None else f"the update is not planned: {reason}"
 
 
 def cut(completion: Sequence[int], prompt: Sequence[int], budget: int, at_most: int) -> list[list[int]]:
@@ -134,7 +134,7 @@ def windows_of(trains: Sequence[bool], windows: int, seed: int) -> list[int]:
     return found.tolist()
 
 
-class PlannedUpdate:
+class MicroBatches:
     """Makes the micro-batches of `trainer`, and knows which accumulation steps are left with nothing to do."""
 
     def __init__(self, trainer: Any):
@@ -178,20 +178,20 @@ class PlannedUpdate:
         return self.trainer._buffered_inputs[self.place]
 
     def _ask(self) -> None:
-        """Once: what the policy is like."""
+        """Once: what the loss is like."""
         if self._asked:
             return
         trainer = self.trainer
-        self._asked, policy = True, trainer.objective.policy
+        self._asked, loss_fn = True, trainer.objective.loss
         self.reason = why_not(
-            trainer.run_config.planned_update,
-            policy,
-            trl_loss=trainer.loss_type in TRL_LOSSES,
+            trainer.run_config.micro_batching,
+            loss_fn,
+            trl_loss=trainer.loss_type in TRL_LOSS_TYPES,
             aux_loss=trainer.aux_loss_enabled,
         )
-        silent = trainer.beta == 0 if trainer.loss_type in TRL_LOSSES else silent_without_advantage(policy)
+        silent = trainer.beta == 0 if trainer.loss_type in TRL_LOSS_TYPES else silent_without_advantage(loss_fn)
         self._silent = silent and not trainer.aux_loss_enabled  # the router is trained by every row
-        for part in policy_chain(policy):
+        for part in loss_chain(loss_fn):
             if getattr(part, "all_reduce", 0) is None:  # sums of a micro-batch over ranks, as BAPO's search wants them
                 part.all_reduce = lambda sums: trainer.accelerator.reduce(sums, reduction="sum")
 
@@ -250,7 +250,7 @@ class PlannedUpdate:
     def _signal(self, batch: dict[str, Any]) -> Tensor:
         """(n,) bool: may this row move anything?"""
         trained = batch["train_mask"].bool()
-        if not self._silent or getattr(self.trainer.objective.policy_in_force(), "needs_live_entropy", False):
+        if not self._silent or getattr(self.trainer.objective.loss_in_force(), "needs_live_entropy", False):
             return trained.any(1)
         advantage = batch["advantages"]
         return (trained & ((advantage if advantage.dim() == 2 else advantage.unsqueeze(1)) != 0)).any(1)

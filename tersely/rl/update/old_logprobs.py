@@ -1,7 +1,7 @@
 """Log-probs and entropies of the policy that sampled a batch: a separate pass before the update only where it is needed.
 
 Before the update, over all rows:
-    entropies that a component asks for (`needs`): rewards, advantages, filters, samplings, policies with statistics of the
+    entropies that a component asks for (`needs`): rewards, advantages, filters, samplings, losses with statistics of the
         whole step
     old log-probs, where a batch makes several optimizer steps; TRL makes this pass
 Everything else may wait until the update has read the batch: the entropies of the step are for guards and controllers,
@@ -21,7 +21,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from tersely.rl.controllers import statistics_of
-from tersely.rl.guards.mismatch import check_gap, gap, over_ranks
+from tersely.rl.guards.mismatch import check_mismatch, gap, over_ranks
 from tersely.rl.recording.metrics import OF_TRAINED, StepMetrics
 from tersely.rl.update.micro_batches import cut, take
 from tersely.rl.update.padding import fit_columns, padded
@@ -104,7 +104,7 @@ class OldPolicyPass(_Base):
         valid = mask.bool() & (torch.arange(width, device=mask.device) >= rows["prefill"].unsqueeze(1))
         self.step_metrics.add_entropies(fit_columns(entropies, width), valid, rows["correct"])
         if self._gap_is_due:
-            self._gaps.append(gap(rows[SAMPLED], fit_columns(self.drawing.logp(logps, entropies), width), mask))
+            self._gaps.append(gap(rows[SAMPLED], fit_columns(self.sampling_state.logp(logps, entropies), width), mask))
 
     def _observe_update(self, inputs: dict[str, Any]) -> None:
         """A micro-batch of the update, after its forward pass. Before the last backward pass the gap is judged, which
@@ -136,8 +136,8 @@ class OldPolicyPass(_Base):
         measured = over_ranks(gather_object(self._gaps))
         self._gaps, self._gap_is_due = [], False
         for name, value in measured.items():
-            self._record(f"engine_gap/{name}", value)
-        check_gap(self.guards.engine_gap, measured, self.state.global_step, self.engine.facts())
+            self._record(f"mismatch/{name}", value)
+        check_mismatch(self.guards.mismatch, measured, self.state.global_step, self.engine.facts())
 
     def _entropy_is_read(self) -> bool:
         read = [name for controller in self.objective.controllers for name in statistics_of(controller)]

@@ -12,7 +12,7 @@ import torch
 
 from tersely.algorithms import ADVANTAGES
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 from tersely.core.types import Rollouts
 
@@ -190,7 +190,7 @@ def test_hbpo_reward_and_advantage_must_speak_of_the_same_beta_and_cap():
     class Filled:
         reward = build("reward", [{"name": "hbpo", "beta": 3.0}])
 
-    with pytest.raises(SpecError, match=r"hbpo\.beta is 4.0 and reward hbpo\.beta is 3.0"):
+    with pytest.raises(ConfigError, match=r"hbpo\.beta is 4.0 and reward hbpo\.beta is 3.0"):
         build("advantage", "hbpo").check_objective(Filled)
     build("advantage", {"name": "hbpo", "beta": 3.0}).check_objective(Filled)
 
@@ -214,7 +214,7 @@ def test_grpo_lead_weights_of_the_card():
     ],
 )
 def test_ranges(spec):
-    with pytest.raises(SpecError, match=spec["name"]):
+    with pytest.raises(ConfigError, match=spec["name"]):
         build("advantage", spec)
 
 

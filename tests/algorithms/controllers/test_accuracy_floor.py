@@ -10,7 +10,7 @@ import torch
 
 from tersely.algorithms.objective import Objective
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.types import Rollouts
 
 
@@ -111,7 +111,7 @@ def test_state_comes_back_and_a_roll_back_is_remembered():
     ],
 )
 def test_values_out_of_range_are_refused(parameters):
-    with pytest.raises(SpecError, match=f"accuracy_floor.{next(iter(parameters))} is"):
+    with pytest.raises(ConfigError, match=f"accuracy_floor.{next(iter(parameters))} is"):
         floor(**parameters)
 
 
@@ -119,11 +119,11 @@ def test_values_out_of_range_are_refused(parameters):
     "specs, wants",
     [
         ({"reward": "correctness"}, "weighs length terms, and the reward is correctness"),
-        ({"reward": "hbpo", "advantage": "hbpo", "plan": "hbpo"}, "under advantage hbpo"),
+        ({"reward": "hbpo", "advantage": "hbpo", "prompting": "hbpo"}, "under advantage hbpo"),
         ({"reward": "alp", "terms": ["kimi"]}, "no term 'kimi'"),
     ],
 )
 def test_objectives_without_use_for_it_are_refused(specs, wants):
     terms = specs.pop("terms", None)
-    with pytest.raises(SpecError, match=wants):
+    with pytest.raises(ConfigError, match=wants):
         Objective.from_specs({**specs, "controllers": [{"name": "accuracy_floor", "terms": terms}]})

@@ -22,17 +22,17 @@ def test_the_loss_falls_by_the_coefficient_times_the_live_entropy():
         advantage=torch.ones(1, 3),
         live_entropy=entropy,
     )
-    policy = EntropyBonus(0.1, Clip())
-    loss, _ = policy(batch)
+    loss_fn = EntropyBonus(0.1, Clip())
+    loss, _ = loss_fn(batch)
     assert loss[0].tolist() == pytest.approx([-1.05, -1.2, 0.0])
     loss.sum().backward()
     assert entropy.grad[0].tolist() == pytest.approx([-0.1, -0.1, 0.0])
 
 
 def test_the_target_wraps_only_while_entropy_is_low():
-    target, policy = EntropyTarget(target=0.2, delta=0.001), Clip()
-    assert target.apply(policy) is policy
+    target, loss_fn = EntropyTarget(target=0.2, delta=0.001), Clip()
+    assert target.apply(loss_fn) is loss_fn
     target.update(0.1)
-    assert target.apply(policy) == EntropyBonus(0.001, policy) and target.apply(policy).needs_live_entropy
+    assert target.apply(loss_fn) == EntropyBonus(0.001, loss_fn) and target.apply(loss_fn).needs_live_entropy
     target.update(0.3)
-    assert target.apply(policy) is policy
+    assert target.apply(loss_fn) is loss_fn

@@ -55,11 +55,11 @@ def reference(batch, p: HAPO):
     ],
 )
 def test_equals_the_plain_python_formula(settings, make_batch):
-    policy = HAPO(**settings)
+    loss_fn = HAPO(**settings)
     for seed in range(5):
         batch = make_batch(5, 13, seed=seed, spread=0.3)
-        loss, metrics = policy(batch)
-        expected, slope = reference(batch, policy)
+        loss, metrics = loss_fn(batch)
+        expected, slope = reference(batch, loss_fn)
         torch.testing.assert_close(loss, expected, atol=1e-9, rtol=1e-9)
         torch.testing.assert_close(torch.autograd.grad(loss.sum(), batch.logp)[0], slope, atol=1e-9, rtol=1e-9)
         assert 0 <= metrics["hapo/rescaled_share"] <= 1
@@ -77,8 +77,8 @@ def test_constant_entropy_equals_clip(make_batch):
     def check(seed, level):
         batch = make_batch(4, 6, seed=seed)
         batch = dataclasses.replace(batch, entropy=torch.full_like(batch.entropy, level))
-        equal(HAPO(), build("policy", {"name": "clip", "dual_clip": 10.0}), batch)
-        equal(HAPO(form="as_released"), build("policy", {"name": "clip", "dual_clip": 10.0}), batch)
+        equal(HAPO(), build("loss", {"name": "clip", "dual_clip": 10.0}), batch)
+        equal(HAPO(form="as_released"), build("loss", {"name": "clip", "dual_clip": 10.0}), batch)
 
     check()
 
@@ -86,7 +86,7 @@ def test_constant_entropy_equals_clip(make_batch):
 def test_no_strength_equals_dapo(make_batch):
     batch = make_batch(6, 9)
     hapo = HAPO(clip_high=0.28, clip_strength=0, advantage_strength=0)
-    equal(hapo, build("policy", {"name": "clip", "clip_high": 0.28, "dual_clip": 10.0}), batch)
+    equal(hapo, build("loss", {"name": "clip", "clip_high": 0.28, "dual_clip": 10.0}), batch)
 
 
 def test_scaling_all_entropies_changes_nothing(make_batch):
@@ -102,12 +102,12 @@ def test_low_entropy_opens_the_left_and_high_entropy_the_right(make_batch):
     assert h.tolist() == pytest.approx([-1, 0, 0, 0, 0, 1])
     old = batch.logp.detach() - math.log(0.65)  # every ratio 0.65
     low = dataclasses.replace(batch, old_logp=old, advantage=-torch.ones(1, 6))
-    policy = HAPO(pivot_quantile=0.5, advantage_strength=0)
-    gradient = torch.autograd.grad(policy(low)[0].sum(), batch.logp)[0][0]
+    loss_fn = HAPO(pivot_quantile=0.5, advantage_strength=0)
+    gradient = torch.autograd.grad(loss_fn(low)[0].sum(), batch.logp)[0][0]
     assert (gradient != 0).tolist() == [True, False, False, False, False, False]
     old = batch.logp.detach() - math.log(1.35)
     high = dataclasses.replace(batch, old_logp=old, advantage=torch.ones(1, 6))
-    gradient = torch.autograd.grad(policy(high)[0].sum(), batch.logp)[0][0]
+    gradient = torch.autograd.grad(loss_fn(high)[0].sum(), batch.logp)[0][0]
     assert (gradient != 0).tolist() == [False, False, False, False, False, True]
     released = HAPO(pivot_quantile=0.5, advantage_strength=0, form="as_released")
     gradient = torch.autograd.grad(released(high)[0].sum(), batch.logp)[0][0]
@@ -116,19 +116,19 @@ def test_low_entropy_opens_the_left_and_high_entropy_the_right(make_batch):
 
 def test_step_statistics_do_not_depend_on_the_cut(make_batch):
     batch = make_batch(6, 9)
-    policy = HAPO(statistics="step")
-    assert policy.needs_step_entropy and not HAPO().needs_step_entropy
+    loss_fn = HAPO(statistics="step")
+    assert loss_fn.needs_step_entropy and not HAPO().needs_step_entropy
     with pytest.raises(ValueError, match="observe_step"):
-        policy(batch)
-    policy.observe_step(batch.entropy, batch.mask)
-    whole = policy(batch)[0]
+        loss_fn(batch)
+    loss_fn.observe_step(batch.entropy, batch.mask)
+    whole = loss_fn(batch)[0]
     torch.testing.assert_close(whole, HAPO()(batch)[0], atol=1e-12, rtol=0)
     parts = []
     for rows in (slice(0, 1), slice(1, 6)):
         changes = {
             f.name: v[rows] for f in dataclasses.fields(batch) if isinstance(v := getattr(batch, f.name), torch.Tensor)
         }
-        parts.append(policy(dataclasses.replace(batch, **changes))[0])
+        parts.append(loss_fn(dataclasses.replace(batch, **changes))[0])
     torch.testing.assert_close(torch.cat(parts), whole, atol=1e-12, rtol=0)
     beyond = dataclasses.replace(batch, entropy=batch.entropy * 100)
-    assert policy.signal(beyond).abs().max() <= 1
+    assert loss_fn.signal(beyond).abs().max() <= 1

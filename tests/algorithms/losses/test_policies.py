@@ -8,9 +8,9 @@ import warnings
 import pytest
 import torch
 
-from tersely.algorithms import POLICIES
+from tersely.algorithms import LOSSES
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 FORMS = [
     {"name": "clip", "dual_clip": 3.0},
@@ -31,15 +31,15 @@ FORMS = [
     {"name": "tea_rl", "form": "released"},
     {"name": "kl_penalty", "base": {"name": "high_entropy_mask", "base": {"name": "hapo"}}},
 ]
-SPECS = [{"name": name} for name in POLICIES] + FORMS
+SPECS = [{"name": name} for name in LOSSES] + FORMS
 every_policy = pytest.mark.parametrize("spec", SPECS, ids=[str(list(spec.values())) for spec in SPECS])
 
 
-def run(policy, batch):
+def run(loss_fn, batch):
     """Loss (B, T) and the gradient of its sum."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        loss, metrics = policy(batch)
+        loss, metrics = loss_fn(batch)
     assert loss.shape == batch.logp.shape
     for name, value in metrics.items():
         assert value.dim() == 0 and not value.requires_grad and value.isfinite(), name
@@ -70,9 +70,9 @@ def degenerate(make_batch):
 
 @every_policy
 def test_survives_every_degenerate_batch(spec, make_batch):
-    policy = build("policy", spec)
+    loss_fn = build("loss", spec)
     for case, batch in degenerate(make_batch):
-        loss, gradient = run(policy, batch)
+        loss, gradient = run(loss_fn, batch)
         outside = ~batch.valid
         assert loss.isfinite().all() and gradient.isfinite().all(), case
         assert (loss[outside] == 0).all() and (gradient[outside] == 0).all(), case
@@ -80,17 +80,17 @@ def test_survives_every_degenerate_batch(spec, make_batch):
 
 @every_policy
 def test_padding_is_never_read(spec, make_batch):
-    policy = build("policy", spec)
+    loss_fn = build("loss", spec)
     batch = make_batch(5, 9, seed=3)
     assert not batch.valid.all()
-    loss, gradient = run(policy, batch)
+    loss, gradient = run(loss_fn, batch)
     for filler in (1e6, -1e6, 0.0, torch.inf):
         changes = {
             field.name: torch.where(batch.valid, value.detach(), filler).requires_grad_(value.requires_grad)
             for field in dataclasses.fields(batch)
             if isinstance(value := getattr(batch, field.name), torch.Tensor) and field.name != "mask"
         }
-        other, other_gradient = run(policy, dataclasses.replace(batch, **changes))
+        other, other_gradient = run(loss_fn, dataclasses.replace(batch, **changes))
         torch.testing.assert_close(other, loss, rtol=0, atol=0)
         torch.testing.assert_close(other_gradient, gradient, rtol=0, atol=0)
 
@@ -109,9 +109,9 @@ def names(spec):
 def test_gradient_equals_finite_differences(spec, make_batch):
     if DETACHED & set(names(spec)):
         pytest.skip("its weights are detached functions of logp; its own tests check the gradient")
-    policy = build("policy", spec)
+    loss_fn = build("loss", spec)
     batch = make_batch(3, 6, seed=5)
-    _, gradient = run(policy, batch)
+    _, gradient = run(loss_fn, batch)
     step = 1e-6
     for place in batch.valid.nonzero().tolist():
         sums = []
@@ -119,7 +119,7 @@ def test_gradient_equals_finite_differences(spec, make_batch):
             logp = batch.logp.detach().clone()
             logp[tuple(place)] += sign * step
             moved = dataclasses.replace(batch, logp=logp.requires_grad_())
-            sums.append(run(policy, moved)[0].sum().item())
+            sums.append(run(loss_fn, moved)[0].sum().item())
         assert gradient[tuple(place)].item() == pytest.approx((sums[0] - sums[1]) / (2 * step), abs=1e-5, rel=1e-5)
 
 
@@ -131,7 +131,7 @@ def test_half_precision_is_computed_in_float32(spec, make_batch):
         for field in dataclasses.fields(batch)
         if isinstance(value := getattr(batch, field.name), torch.Tensor)
     }
-    loss, gradient = run(build("policy", spec), dataclasses.replace(batch, **half))
+    loss, gradient = run(build("loss", spec), dataclasses.replace(batch, **half))
     assert loss.dtype == torch.float32 and gradient.isfinite().all()
 
 
@@ -144,7 +144,7 @@ def test_half_precision_is_computed_in_float32(spec, make_batch):
 def test_a_missing_input_is_named(name, field, make_batch):
     batch = dataclasses.replace(make_batch(), **{field: None})
     with pytest.raises(ValueError, match=field):
-        build("policy", name)(batch)
+        build("loss", name)(batch)
 
 
 @pytest.mark.parametrize(
@@ -181,14 +181,14 @@ def test_a_missing_input_is_named(name, field, make_batch):
 )
 def test_a_value_out_of_range_is_an_error_that_names_it(spec):
     name, field = spec["name"], list(spec)[-1]
-    with pytest.raises(SpecError, match=field):
-        build("policy", spec)
-    assert build("policy", name)
+    with pytest.raises(ConfigError, match=field):
+        build("loss", spec)
+    assert build("loss", name)
 
 
 def test_a_wrapper_asks_for_what_its_base_needs():
-    policy = build("policy", {"name": "kl_penalty", "base": {"name": "high_entropy_mask", "base": "tea_rl"}})
-    assert policy.needs_live_entropy and policy.needs_ref_logp
-    assert not build("policy", "high_entropy_mask").needs_live_entropy
-    assert build("policy", {"name": "sampler_correction", "base": "archer"}).needs_ref_logp
-    assert not build("policy", {"name": "archer", "kl_coefficient": 0}).needs_ref_logp
+    loss_fn = build("loss", {"name": "kl_penalty", "base": {"name": "high_entropy_mask", "base": "tea_rl"}})
+    assert loss_fn.needs_live_entropy and loss_fn.needs_ref_logp
+    assert not build("loss", "high_entropy_mask").needs_live_entropy
+    assert build("loss", {"name": "sampler_correction", "base": "archer"}).needs_ref_logp
+    assert not build("loss", {"name": "archer", "kl_coefficient": 0}).needs_ref_logp

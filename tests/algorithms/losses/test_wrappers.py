@@ -12,7 +12,7 @@ from tersely.core.build import build
 
 
 def loss_and_gradient(spec, batch, leaf="logp"):
-    loss = build("policy", spec)(batch)[0]
+    loss = build("loss", spec)(batch)[0]
     return loss.detach(), torch.autograd.grad(loss.sum(), getattr(batch, leaf), retain_graph=True)[0]
 
 
@@ -45,7 +45,7 @@ def test_sampler_correction_weights(mode, make_batch):
     w = w.clamp(0.7, 1.5) if mode.endswith("truncate") else torch.where((w >= 0.7) & (w <= 1.5), w, 0.0)
     torch.testing.assert_close(loss, w * base)
     torch.testing.assert_close(gradient, w * slope)
-    metrics = build("policy", {"name": "sampler_correction", "mode": mode, "cap": 1.5, "floor": 0.7})(batch)[1]
+    metrics = build("loss", {"name": "sampler_correction", "mode": mode, "cap": 1.5, "floor": 0.7})(batch)[1]
     share = (w == 0)[batch.valid].double().mean() if mode.endswith("mask") else 0.0
     assert metrics["sampler/masked_share"].item() == pytest.approx(float(share))
     assert mode.startswith("sequence") or w[0, 0] == 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tersely.algorithms import PLANS
+from tersely.algorithms import PROMPTING
 from tersely.algorithms.prompting.budgetthinker import reminders
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 from tersely.core.parse_completion import parse_completion
 from tersely.core.types import RolloutPlan
@@ -29,12 +29,12 @@ NAMES = [
 
 
 def one(spec, group_size=1, memory=None):
-    return build("plan", spec)(["a"], group_size, memory, 0)
+    return build("prompting", spec)(["a"], group_size, memory, 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_prompt_major_whole_groups_and_the_same_at_every_visit(name):
-    plan, memory = build("plan", name), PromptMemory({"p3": {"target": 777.5}})
+    plan, memory = build("prompting", name), PromptMemory({"p3": {"target": 777.5}})
     plans = plan(IDS, 4, memory, 7)
     assert len(plans) == 200 and plans == plan(IDS, 4, memory, 7)
     assert plan([IDS[9], IDS[3]], 4, memory, 7) == plans[36:40] + plans[12:16]
@@ -45,11 +45,11 @@ def test_prompt_major_whole_groups_and_the_same_at_every_visit(name):
 
 
 def test_every_name_of_the_cards_is_there():
-    assert set(NAMES) <= set(PLANS)
+    assert set(NAMES) <= set(PROMPTING)
 
 
 def test_hbpo_hands_out_budgets_in_blocks():
-    plans = build("plan", "hbpo")(["a", "b"], 8, None, 0)
+    plans = build("prompting", "hbpo")(["a", "b"], 8, None, 0)
     assert [p.budget for p in plans] == [512, 512, 1024, 1024, 2048, 2048, 2560, 2560] * 2
     assert plans[0].prefill == "<think> I will answer the question with 512 tokens" and not plans[0].train_prefill
     with pytest.raises(ValueError, match="multiple of its 4 budgets"):
@@ -66,14 +66,14 @@ def test_hbpo_prompting_at_evaluation():
 
 def test_lapo_announces_the_target_rounded_half_up():
     memory = PromptMemory({"a": {"target": 150.5}, "b": {"target": 150.4999}, "c": {"shortest": 3}})
-    plans = build("plan", "lapo_target")(["a", "b", "c"], 2, memory, 0)
+    plans = build("prompting", "lapo_target")(["a", "b", "c"], 2, memory, 0)
     assert [p.budget for p in plans] == [151, 151, 150, 150, 4096, 4096]
     assert plans[0].prefill == "<think> I will answer the question with 151 tokens."
     assert one({"name": "lapo_target", "unsolved_target": 9})[0].budget == 9
 
 
 def test_l1_states_a_uniform_length_fixed_by_prompt():
-    many = build("plan", "l1")([f"x{i}" for i in range(2000)], 1, None, 0)
+    many = build("prompting", "l1")([f"x{i}" for i in range(2000)], 1, None, 0)
     numbers = [p.budget for p in many]
     assert 100 <= min(numbers) < 130 and 3970 < max(numbers) <= 4000
     assert abs(sum(numbers) / len(numbers) - 2050) < 80
@@ -84,7 +84,7 @@ def test_l1_states_a_uniform_length_fixed_by_prompt():
 
 
 def test_l1_mixed_draws_the_kind_by_prompt():
-    plans = build("plan", {"name": "l1", "kind": "mixed"})([f"x{i}" for i in range(400)], 2, None, 0)
+    plans = build("prompting", {"name": "l1", "kind": "mixed"})([f"x{i}" for i in range(400)], 2, None, 0)
     assert all(plans[i] == plans[i + 1] for i in range(0, 800, 2))
     assert 0.4 < sum(p.mode == "max" for p in plans) / 800 < 0.6
     assert all(("maximum" in p.instruction) == (p.mode == "max") for p in plans)
@@ -97,7 +97,7 @@ def test_thinkprune_states_its_cap():
 
 
 def test_autothink_prefills_and_reads_the_mode():
-    plan, head = build("plan", "autothink"), "<|im_start|>assistant\n"
+    plan, head = build("prompting", "autothink"), "<|im_start|>assistant\n"
     row = one("autothink")[0]
     assert row.prefill == "<think>\n...\n" and row.instruction.endswith("\\boxed{}.") and row.mode is None
     for rest, mode, well_formed in (
@@ -133,7 +133,7 @@ def test_autothink_prefills_and_reads_the_mode():
     ],
 )
 def test_selfbudgeter_reads_the_announced_budget(text, well_formed, budget):
-    parsed = build("plan", "selfbudgeter").parse(text)
+    parsed = build("prompting", "selfbudgeter").parse(text)
     assert (parsed.well_formed, parsed.budget) == (well_formed, budget)
 
 
@@ -159,14 +159,14 @@ def test_selfbudgeter_imposes_a_budget():
     ],
 )
 def test_arm_reads_the_format(text, mode, well_formed):
-    parsed = build("plan", "arm").parse(text)
+    parsed = build("prompting", "arm").parse(text)
     assert (parsed.mode, parsed.well_formed) == (mode, well_formed)
 
 
 @pytest.mark.parametrize("name", ["plain", "hbpo", "lapo_target", "autothink", "adaptthink", "thinkprune"])
 def test_a_closed_thought_with_an_answer_is_well_formed_behind_a_template_that_opens_thinking(name):
     """The turn as the rollout code hands it over: the template's opening, the prefill, the sampled text."""
-    plan = build("plan", name)
+    plan = build("prompting", name)
     for row in plan(["a"], 4, None, 0):
         sampled = "4" if (row.prefill or "").endswith("</think>") else "2 + 2</think>\n4"
         for tail in ("<|im_start|>assistant\n<think>\n", "<|assistant|><think>\n"):
@@ -199,12 +199,12 @@ def test_budgetthinker_states_its_budget_and_places_its_reminders():
     )
     assert reminders(800)[0] == (100, "\n<remaining>7/8</remaining>\n")
     assert reminders(800)[-1] == (700, "\n<remaining>1/8</remaining>\n") and len(reminders(800)) == 7
-    mixed = build("plan", {"name": "budgetthinker", "budgets": [1, 2, 3]})(IDS, 2, None, 0)
+    mixed = build("prompting", {"name": "budgetthinker", "budgets": [1, 2, 3]})(IDS, 2, None, 0)
     assert {p.budget for p in mixed} == {1, 2, 3}
 
 
 def test_elastic_caps_at_the_sum_of_its_budgets():
-    plan = build("plan", {"name": "elastic", "think_tokens": 10, "solution_tokens": 5})
+    plan = build("prompting", {"name": "elastic", "think_tokens": 10, "solution_tokens": 5})
     assert plan(["a"], 1, None, 0) == [RolloutPlan(budget=15, max_new_tokens=15)]
 
 
@@ -229,5 +229,5 @@ def test_elastic_caps_at_the_sum_of_its_budgets():
     ],
 )
 def test_ranges(spec):
-    with pytest.raises(SpecError, match=spec["name"]):
-        build("plan", spec)
+    with pytest.raises(ConfigError, match=spec["name"]):
+        build("prompting", spec)

@@ -84,13 +84,13 @@ def test_the_tags(turn, kept):
     ],
 )
 def test_answers_in_boxes(turn, kept):
-    plan = build("plan", {"name": "rlpr", "opening": "\\boxed{", "closing": "}", "space": "", "instruction": ""})
+    plan = build("prompting", {"name": "rlpr", "opening": "\\boxed{", "closing": "}", "space": "", "instruction": ""})
     assert plan.parse(turn).well_formed is kept
     assert plan(["a"], 2)[0].instruction is None
 
 
 def test_the_plan_asks_every_rollout():
-    plans = build("plan", "rlpr")(["a", "b"], 3)
+    plans = build("prompting", "rlpr")(["a", "b"], 3)
     assert len(plans) == 6 and all("<answer>" in plan.instruction for plan in plans)
 
 

@@ -11,7 +11,7 @@ import torch
 from support import served
 
 from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.http import ServerDown, ServerRefused, call
 from tersely.engines.base import GenerationRequest, StaleEngineError
 
@@ -109,7 +109,7 @@ def test_an_adaptive_temperature_over_http(engine, model):
 def test_a_server_without_the_processor_is_refused(engine, model, monkeypatch):
     """It would sample at the base temperature and report so."""
     monkeypatch.setattr("tersely.engines.base.PROCESSOR", "somebody:Else")
-    with pytest.raises(SpecError, match="started without --logits-processors somebody:Else"):
+    with pytest.raises(ConfigError, match="started without --logits-processors somebody:Else"):
         engine.generate(requests(), temperature=HAPOTemperature(strength=0.4))
 
 
@@ -136,7 +136,7 @@ def test_a_head_that_cannot_be_packed_again_is_told(engine, model, monkeypatch):
 def test_training_through_servers_keeps_the_gap_small(engine, folder, make_trainer):
     trainer = make_trainer(engine=engine, model_name_or_path=str(folder), max_steps=3, learning_rate=1e-2)
     trainer.train()
-    gaps = [row["engine_gap/mean"] for row in trainer.state.log_history if "engine_gap/mean" in row]
+    gaps = [row["mismatch/mean"] for row in trainer.state.log_history if "mismatch/mean" in row]
     assert len(gaps) == 3 and max(gaps) < 1e-4
 
 

@@ -104,7 +104,7 @@ def test_one_broadcast_reaches_every_server(engine, model, gloo, monkeypatch):
 def test_training_over_a_group_keeps_the_gap_small(engine, folder, make_trainer):
     trainer = make_trainer(engine=engine, model_name_or_path=str(folder), max_steps=3, learning_rate=1e-2)
     trainer.train()
-    gaps = [row["engine_gap/mean"] for row in trainer.state.log_history if "engine_gap/mean" in row]
+    gaps = [row["mismatch/mean"] for row in trainer.state.log_history if "mismatch/mean" in row]
     assert len(gaps) == 3 and max(gaps) < 1e-4
     assert set(engine.facts()["weights"].values()) == {"gloo"}
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.eval.decoding.answer_convergence import AnswerConvergence, boxed_content, same_answer
 
 TRACE = "a" * 40 + "</think>\\boxed{9}<eos>"
@@ -55,7 +55,7 @@ def test_confidence_needs_log_probs(scripted, greedy):
     engine.logprob = None
     original = engine._one
     engine._one = lambda request: replace(original(replace(request, logprobs=False)), logprobs=None)
-    with pytest.raises(SpecError, match="needs --engine transformers or vllm"):
+    with pytest.raises(ConfigError, match="needs --engine transformers or vllm"):
         AnswerConvergence(chunk=8, confidence=0.5)(engine, prompts, greedy, 0)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.engines.base import GenerationRequest
 from tersely.eval.decoding import spec
 from tersely.eval.decoding.registry import STRATEGIES
@@ -31,7 +31,7 @@ QUIET = {
     "cntp": {"n_max": 1},
     "soft_thinking": {"top_n": 1, "patience": HUGE},
     "moi": {"top_n": 1},
-    "plan": {},
+    "prompting": {},
     "arm_consensus": {},
 }
 """Parameters under which the trigger never fires."""
@@ -50,7 +50,7 @@ LOUD = {
     "cntp": {"n_max": 3, "branch_tokens": 5},
     "soft_thinking": {"top_n": 5, "patience": 2, "threshold": 9.0},
     "moi": {"top_n": 6},
-    "plan": {"of": {"name": "hbpo", "budgets": [30]}},
+    "prompting": {"of": {"name": "hbpo", "budgets": [30]}},
 }
 PROMPTED = ("no_thinking", "chain_of_draft", "budget_prompt", "arm_consensus")
 """They always change what the model reads: they equal plain sampling from that."""
@@ -159,14 +159,14 @@ def test_a_model_without_the_marker_is_refused(name, files, tiny_engine):
     bare.chat_template = "{{ messages[0].content }}"
     bare.encode = lambda text, **_: list(text.encode())
     chosen = spec.choose(name, {**LOUD[name], **files.get(name, {})})
-    with pytest.raises(SpecError, match=r"ends its thinking by </think>"):
+    with pytest.raises(ConfigError, match=r"ends its thinking by </think>"):
         spec.check(chosen, bare, "transformers")
     spec.check(chosen, tiny_engine.tokenizer, "transformers")
 
 
 def test_inside_strategies_refuse_an_engine_that_hides_the_model(files, tiny_engine):
     for name in ("seal", "cntp", "soft_thinking", "moi"):
-        with pytest.raises(SpecError, match="works on the engine transformers, not on vllm"):
+        with pytest.raises(ConfigError, match="works on the engine transformers, not on vllm"):
             spec.check(spec.choose(name, {**LOUD[name], **files.get(name, {})}), tiny_engine.tokenizer, "vllm")
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.eval.decoding.spec import parse
 from tersely.eval.run_arrays import strategy_label
 
@@ -47,5 +47,5 @@ def test_the_label_is_what_reports_make_of_the_record(text):
     ],
 )
 def test_what_is_wrong_is_named(text, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         parse(text)

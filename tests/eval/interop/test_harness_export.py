@@ -42,7 +42,14 @@ def test_columns_and_scores_are_lightevals(runs, tmp_path, record):
 
 @pytest.mark.parametrize("export, back", [(export_lm_eval, import_lm_eval), (export_lighteval, import_lighteval)])
 def test_nothing_is_lost_on_the_way(tmp_path, record, export, back):
-    more = {"first_correct": 3, "second": "right", "wall_s": 0.5, "budget": 64.0, "phases": [["sample", 3]], "mine": 1}
+    more = {
+        "first_correct": 3,
+        "second": "correct",
+        "wall_s": 0.5,
+        "budget": 64.0,
+        "phases": [["sample", 3]],
+        "mine": 1,
+    }
     with RecordWriter(tmp_path / "run" / "records.jsonl") as writer:
         for i, text in enumerate(("a\u2028b\u2029c\x85d\x0be\x1cf\r\ng\n", "", "</think>\u00e9")):
             writer.write(record("base", sample=i, text=text) | more)
@@ -56,7 +63,7 @@ def test_records_with_nothing_but_what_is_needed(tmp_path, export, back):
     (tmp_path / "records.jsonl").write_text("".join(json.dumps(line | {"correct": c}) + "\n" for c in (1, 0, None)))
     path = back(export(tmp_path / "records.jsonl", tmp_path / "out"), tmp_path / "back", "x")
     found = [(r["sample"], r["verdict"], r["tokens"]) for _, r in RecordReader(path)]
-    assert found == [(0, "right", 4), (1, "wrong", 4), (2, "undecided", 4)]
+    assert found == [(0, "correct", 4), (1, "incorrect", 4), (2, "undecided", 4)]
 
 
 def test_what_cannot_be_exported_is_said(tmp_path, record):

@@ -84,7 +84,7 @@ def test_a_mean_over_samples_decides_only_when_they_agree(tmp_path):
     np.testing.assert_array_equal(b.truncated, [[0, 1]] * 3)
     _, graded = only(
         import_lighteval(
-            [LIGHTEVAL_N], tmp_path / "b", "tiny", grade=lambda gold, text: "right" if gold in text else "no_answer"
+            [LIGHTEVAL_N], tmp_path / "b", "tiny", grade=lambda gold, text: "correct" if gold in text else "no_answer"
         )
     )
     np.testing.assert_array_equal(graded.correct, [[1, 0]] * 3)
@@ -159,7 +159,7 @@ def row(target, resps, doc_id=0, filter="strict", score=0.0):
 def test_either_filter_and_which_was_used(tmp_path):
     rows = [row("7", ["7"]), row("7", ["7"], filter="flexible", score=1.0)]
     path = own_rows(tmp_path, rows)
-    for wanted, used, verdict in ((None, "strict", "wrong"), ("flexible", "flexible", "right")):
+    for wanted, used, verdict in ((None, "strict", "incorrect"), ("flexible", "flexible", "correct")):
         out = tmp_path / used
         import_lm_eval([path], out, "r", len, filter=wanted)
         card = json.loads((out / "run.json").read_text())
@@ -168,17 +168,17 @@ def test_either_filter_and_which_was_used(tmp_path):
 
 
 def test_list_targets_are_graded_as_any_of_them(tmp_path):
-    grade = lambda gold, text: "right" if gold == text else "wrong"  # noqa: E731
+    grade = lambda gold, text: "correct" if gold == text else "incorrect"  # noqa: E731
     rows = [row(["7", "seven"], ["seven"]), row(["7", "seven"], ["8"], doc_id=1)]
     path = import_lm_eval([own_rows(tmp_path, rows)], tmp_path / "o", "r", len, grade=grade)
     found = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [r["verdict"] for r in found] == ["right", "wrong"] and found[0]["gold"] == "7 or seven"
+    assert [r["verdict"] for r in found] == ["correct", "incorrect"] and found[0]["gold"] == "7 or seven"
 
 
 def test_one_null_response_is_an_empty_text_and_numbers_are_refused(tmp_path):
     rows = [row("7", [None]), row("7", ["7"], doc_id=1, score=1.0)]
     path = import_lm_eval([own_rows(tmp_path, rows)], tmp_path / "o", "r", len)
     found = [json.loads(line) for line in path.read_text().splitlines()]
-    assert (found[0]["text"], found[0]["tokens"], found[0]["verdict"]) == ("", 0, "wrong")
+    assert (found[0]["text"], found[0]["tokens"], found[0]["verdict"]) == ("", 0, "incorrect")
     with pytest.raises(ValueError, match="log-likelihoods"):
         import_lm_eval([own_rows(tmp_path, [row("7", [[-1.5, False]])])], tmp_path / "p", "r", len)

@@ -4,13 +4,13 @@ from tersely.eval.report.audit import LISTED, read_audit
 
 
 def test_agreement_is_counted_and_disagreement_listed(tmp_path):
-    rows = [{"verdict": "right", "second": "right"}] * 3 + [
-        {"verdict": "right", "second": "wrong", "gold": "1/2", "answer": None}
+    rows = [{"verdict": "correct", "second": "correct"}] * 3 + [
+        {"verdict": "correct", "second": "incorrect", "gold": "1/2", "answer": None}
     ] * (LISTED + 5)
     (tmp_path / "audit.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n{broken\n")
     audit = read_audit(tmp_path)
     assert (audit["checked"], audit["agreed"], audit["unreadable"], audit["left_out"]) == (LISTED + 8, 3, 1, 5)
-    assert audit["pairs"] == [("right", "right", 3), ("right", "wrong", LISTED + 5)]
+    assert audit["pairs"] == [("correct", "correct", 3), ("correct", "incorrect", LISTED + 5)]
     assert audit["disagreements"][0]["gold"] == "1/2" and audit["disagreements"][0]["answer"] == ""
 
 

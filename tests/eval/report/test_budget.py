@@ -53,10 +53,10 @@ def test_second_opinions_of_records(tmp_path, record):
 
     with RecordWriter(tmp_path / "records.jsonl") as writer:
         for i, (verdict, second) in enumerate(
-            [("right", "right"), ("right", "wrong"), ("wrong", None), ("wrong", "wrong")]
+            [("correct", "correct"), ("correct", "incorrect"), ("incorrect", None), ("incorrect", "incorrect")]
         ):
             writer.write(record(sample=i, verdict=verdict, second=second))
     audit = audit_of(load_runs(tmp_path)[0])
     assert (audit["checked"], audit["agreed"], audit["left_out"]) == (3, 2, 0)
-    assert audit["pairs"] == [("right", "right", 1), ("right", "wrong", 1), ("wrong", "wrong", 1)]
-    assert audit["disagreements"][0]["verdict"] == "right" and audit["disagreements"][0]["problem_id"] == "p0"
+    assert audit["pairs"] == [("correct", "correct", 1), ("correct", "incorrect", 1), ("incorrect", "incorrect", 1)]
+    assert audit["disagreements"][0]["verdict"] == "correct" and audit["disagreements"][0]["problem_id"] == "p0"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.eval.report.conclusion import conclude, margin_of, problems_text, sentence, signed
 
 NAN = float("nan")
@@ -47,7 +47,7 @@ def concluded(*args, **more):
 )
 def test_conclusions_on_accuracy(more, expected, words):
     c = concluded(**more)
-    assert c["accuracy_verdict"] == expected and words in c["verdict"]
+    assert c["accuracy_conclusion"] == expected and words in c["verdict"]
     assert c["verdict"] == sentence(c)
 
 
@@ -63,17 +63,17 @@ def test_conclusions_on_accuracy(more, expected, words):
     ],
 )
 def test_conclusions_on_tokens_need_the_test(tokens_ci, more, expected):
-    assert concluded(-0.1, tokens_ci, **more)["tokens_verdict"] == expected
+    assert concluded(-0.1, tokens_ci, **more)["tokens_conclusion"] == expected
 
 
 def test_holm_is_over_all_comparisons_of_a_report():
     alone = concluded(tokens_p=0.03, accuracy=0.02, p=0.03)
-    assert (alone["tokens_verdict"], alone["accuracy_verdict"]) == ("fewer", "better")
+    assert (alone["tokens_conclusion"], alone["accuracy_conclusion"]) == ("fewer", "better")
     many = [comparison(tokens_p=0.03, accuracy=0.02, p=0.03) for _ in range(2)]
     many += [comparison(not_worse_p=0.03)]
     conclude(many)
-    assert [c["tokens_verdict"] for c in many] == ["none", "none", "fewer"]
-    assert {c["accuracy_verdict"] for c in many} == {"undecided"}
+    assert [c["tokens_conclusion"] for c in many] == ["none", "none", "fewer"]
+    assert {c["accuracy_conclusion"] for c in many} == {"undecided"}
     assert many[0]["accuracy_p_holm"] == pytest.approx(0.09) and "gaps" not in many[0]
 
 
@@ -89,7 +89,7 @@ def test_the_margin():
     conclude([c], 0.025)
     assert "by more than 2.5 pt" in c["verdict"]
     for points in (0, -1, 100):
-        with pytest.raises(SpecError, match="--margin: got .* above 0 and below 100"):
+        with pytest.raises(ConfigError, match="--margin: got .* above 0 and below 100"):
             margin_of(points)
 
 

@@ -44,7 +44,7 @@ def test_comparison_equals_the_paired_metrics(data):
     a, b = short.benchmarks["sums"], base.benchmarks["sums"]
     assert c["tokens_change"] == pytest.approx(metrics.compression_ratio(a.tokens, b.tokens) - 1)
     assert c["accuracy_change"] == pytest.approx(np.mean(a.correct) - np.mean(b.correct))
-    assert c["tokens_change_ci"][0] < -0.45 and c["tokens_change_ci"][1] > -0.55 and c["tokens_verdict"] == "fewer"
+    assert c["tokens_change_ci"][0] < -0.45 and c["tokens_change_ci"][1] > -0.55 and c["tokens_conclusion"] == "fewer"
     assert c["aes"]["score"] == pytest.approx(
         metrics.accuracy_efficiency_score(np.mean(a.correct), np.mean(a.tokens), np.mean(b.correct), np.mean(b.tokens))
     )
@@ -80,7 +80,7 @@ def test_one_sample_all_wrong_undecided_and_empty(tmp_path, record):
 def test_what_ended_the_samples(tmp_path, record):
     with RecordWriter(tmp_path / "records.jsonl") as writer:
         for i, (finish, verdict) in enumerate(
-            [("stopped_early", "right"), ("stopped_early", "wrong"), ("stop", "undecided")]
+            [("stopped_early", "correct"), ("stopped_early", "incorrect"), ("stop", "undecided")]
         ):
             writer.write(record(sample=i, finish=finish, verdict=verdict, tokens=10 * (i + 1)))
     entry = report_data(load_runs(tmp_path), None)["runs"][0]["benchmarks"]["sums"]

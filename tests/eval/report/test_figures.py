@@ -33,7 +33,7 @@ def test_the_data_behind_the_figures(entries):
     assert front.rows[1][:2] == ["short", f"{short['tokens_mean']:.1f}"] and front.rows[1][-1] == "yes"
     assert budget.rows[-1][2] == f"{100 * short['accuracy']:.1f} %"
     assert [row[1] for row in level.rows[:5]] == ["2", "3", "4", "5", "6"]
-    assert {row[1] for row in verdict.rows} == {"right", "wrong"}
+    assert {row[1] for row in verdict.rows} == {"correct", "incorrect"}
     assert "Estimated from characters" in first.alt
 
 
@@ -59,7 +59,7 @@ def test_every_figure_can_be_drawn_also_from_nothing(entries):
         "budget_curve": {"budgets": [8, 16], "accuracy": [None, None], "low": [None, None], "high": [None, None]},
         "tokens_by_verdict": {
             v: dict.fromkeys(("p25", "median", "p75", "p95", "mean")) | {"samples": 0}
-            for v in ("right", "wrong", "no_answer", "undecided")
+            for v in ("correct", "incorrect", "no_answer", "undecided")
         },
         "first_correct": {"samples": 0, "histogram": [0] * 10, "estimated_samples": 0},
     }

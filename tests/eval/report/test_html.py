@@ -34,14 +34,16 @@ def page(tmp_path_factory, write_run, record):
                     gold=HOSTILE if name == "base" else "7",
                     answer=HOSTILE,
                     tokens=999,
-                    verdict="right" if name == "base" else "wrong",
+                    verdict="correct" if name == "base" else "incorrect",
                 )
             )
             writer.write(record(name, benchmark='"><script>window.pwned=1</script>', text=HOSTILE))
     (short / "metrics.jsonl").write_text(
         "".join(json.dumps({"step": i, "entropy": 1 / i, "reward": i}) + "\n" for i in range(1, 40))
     )
-    (short / "audit.jsonl").write_text(json.dumps({"verdict": "right", "second": "wrong", "answer": HOSTILE}) + "\n")
+    (short / "audit.jsonl").write_text(
+        json.dumps({"verdict": "correct", "second": "incorrect", "answer": HOSTILE}) + "\n"
+    )
     (short / "run.json").write_text(
         json.dumps({"command": ["tersely", "eval", "a b"], "versions": {"x": HOSTILE}, "seed": 0})
     )

@@ -18,7 +18,7 @@ def entry(tmp_path, record, rows, seeds=None):
 
 
 def test_undecided_samples_are_incorrect_and_every_k_has_the_same_problems(tmp_path, record):
-    rows = [["right"] * 16, ["wrong"] * 12 + ["undecided"] * 4, ["undecided"] * 16]
+    rows = [["correct"] * 16, ["incorrect"] * 12 + ["undecided"] * 4, ["undecided"] * 16]
     found = entry(tmp_path, record, rows)
     assert found["pass_at_problems"] == 3
     assert [found["pass_at"][k] for k in ("1", "4", "16")] == pytest.approx([1 / 3] * 3)
@@ -34,14 +34,14 @@ def test_undecided_samples_are_incorrect_and_every_k_has_the_same_problems(tmp_p
 
 
 def test_k_beyond_the_samples_is_unknown_and_a_short_problem_is_left_out_of_every_k(tmp_path, record):
-    rows = [["right"] * 4, ["wrong"] * 4, ["right"]]
+    rows = [["correct"] * 4, ["incorrect"] * 4, ["correct"]]
     found = entry(tmp_path, record, rows)
     assert found["pass_at_problems"] == 2 and found["pass_at"]["1"] == found["pass_at"]["4"] == 0.5
     assert np.isnan(found["pass_at"]["16"]) and np.isnan(found["majority_at"]["16"])
 
 
 def test_samples_of_two_seeds_are_no_samples_of_one(tmp_path, record):
-    rows = [["right"] * 4 + ["wrong"] * 4]
+    rows = [["correct"] * 4 + ["incorrect"] * 4]
     found = entry(tmp_path, record, rows, seeds=np.repeat([0, 1], 4))
     assert found["pass_at"]["4"] == 0.5 < pass_at_k_mean([[1] * 4 + [0] * 4], 4)
     assert np.isnan(found["pass_at"]["16"])

@@ -14,8 +14,10 @@ def write(folder, *records):
 
 
 def test_waste_against_the_shortest_of_all_runs(tmp_path, record):
-    a = write(tmp_path / "a", record(tokens=30), record(sample=1, tokens=50), record(problem_id="q", verdict="wrong"))
-    b = write(tmp_path / "b", record(tokens=10), record(problem_id="q", verdict="wrong", tokens=2))
+    a = write(
+        tmp_path / "a", record(tokens=30), record(sample=1, tokens=50), record(problem_id="q", verdict="incorrect")
+    )
+    b = write(tmp_path / "b", record(tokens=10), record(problem_id="q", verdict="incorrect", tokens=2))
     shortest = shortest_known([a, b], "sums")
     assert shortest == {"p0": 10.0} and shortest_known([a], "none") == {}
     found = overthinking(a, "sums", shortest)

@@ -16,21 +16,21 @@ def test_lost_problems_first_then_the_most_redundant(tmp_path, record):
     base = write(tmp_path / "a", *(record("a", problem_id=p, sample=j) for p in "pqrs" for j in (0, 1)))
     run = write(
         tmp_path / "b",
-        record("b", problem_id="p", sample=0, verdict="wrong", tokens=10),
+        record("b", problem_id="p", sample=0, verdict="incorrect", tokens=10),
         record("b", problem_id="p", sample=1),
-        record("b", problem_id="q", sample=0, verdict="wrong", tokens=5),
-        record("b", problem_id="q", sample=1, verdict="wrong", tokens=7),
+        record("b", problem_id="q", sample=0, verdict="incorrect", tokens=5),
+        record("b", problem_id="q", sample=1, verdict="incorrect", tokens=7),
         record("b", problem_id="r", tokens=90, first_correct=10),
         record("b", problem_id="s", tokens=90, first_correct=80),
     )
     worst = worst_samples(run, base)
     assert [(w["problem_id"], w["verdict"], w["sides"][1]["tokens"]) for w in worst] == [
-        ("q", "wrong", 7),
-        ("p", "wrong", 10),
-        ("r", "right", 90),
-        ("s", "right", 90),
+        ("q", "incorrect", 7),
+        ("p", "incorrect", 10),
+        ("r", "correct", 90),
+        ("s", "correct", 90),
     ]
-    assert [side["name"] for side in worst[0]["sides"]] == ["a", "b"] and worst[0]["sides"][0]["verdict"] == "right"
+    assert [side["name"] for side in worst[0]["sides"]] == ["a", "b"] and worst[0]["sides"][0]["verdict"] == "correct"
     assert (worst[0]["sides"][1]["solved"], worst[0]["sides"][1]["samples"]) == (0, 2)
     assert len(worst_samples(run, None)[0]["sides"]) == 1
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tersely.configs.load import list_methods
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.launch.cli import completion
 from tersely.launch.cli.main import COMMANDS, TESTBED
 
@@ -46,7 +46,7 @@ def test_other_shells_name_every_word(shell):
 
 
 def test_unknown_shell_is_an_error():
-    with pytest.raises(SpecError, match="did you mean 'fish'"):
+    with pytest.raises(ConfigError, match="did you mean 'fish'"):
         completion.script("fisch")
 
 

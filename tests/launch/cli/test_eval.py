@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.data.benchmarks import find_benchmark
 from tersely.launch.cli.eval import main, parse_budgets, parser, strategies_of, summary_line
 
@@ -21,7 +21,7 @@ def test_list(capsys):
     ],
 )
 def test_what_is_missing_is_named_before_anything_is_loaded(arguments, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         main(arguments)
 
 
@@ -46,12 +46,12 @@ def test_summary_line():
         (["--chat-template-kwargs", "{tokenize: true}"], "tokenize is set here for every prompt"),
         (["--strategy", "seal:vector=none.safetensors"], "there is no such file; make one with `tersely fit seal`"),
         (["--strategy", "diff_adapt:probe=none.safetensors,budget=8"], "make one with `tersely fit diff_adapt`"),
-        (["--strategy", "plan:of=hbpo", "--samples", "2"], "multiple of its 4 budgets.*--samples, 2 here"),
+        (["--strategy", "prompting:of=hbpo", "--samples", "2"], "multiple of its 4 budgets.*--samples, 2 here"),
         ([], "there is no folder .*no-model; give a folder, a hub id, or `testbed`"),
     ],
 )
 def test_mistakes_are_found_before_the_model_is_looked_for(tmp_path, more, words):
-    with pytest.raises(SpecError, match=words):
+    with pytest.raises(ConfigError, match=words):
         main([str(tmp_path / "no-model"), "--benchmarks", "testbed", "--out", str(tmp_path / "out"), *more])
 
 
@@ -63,7 +63,7 @@ def test_a_strategy_that_the_engine_cannot_do_is_refused_before_the_first_draws(
     made.engine_name = "vllm"
     monkeypatch.setattr(engines, "make_evaluator", lambda *a, **k: made)
     assert "vllm" not in STRATEGIES["cntp"].engines
-    with pytest.raises(SpecError, match="strategy cntp works on the engine transformers, not on vllm"):
+    with pytest.raises(ConfigError, match="strategy cntp works on the engine transformers, not on vllm"):
         main(f"testbed --benchmarks testbed --out {tmp_path} --strategy vanilla --strategy cntp".split())
     assert not list(tmp_path.iterdir()), "vanilla, which stands first, has drawn nothing"
 
@@ -84,10 +84,10 @@ def test_other_settings_of_the_last_benchmark_cost_no_model_and_no_sample(tmp_pa
     sums.write_text(json.dumps({"problem": "1+1", "answer": "2"}) + "\n")
     start = ["testbed", "--out", str(tmp_path / "out"), "--limit", "1", "--samples", "1", "--temperature", "1"]
     assert main([*start, "--benchmarks", "testbed", "--name", "first"]) == 0
-    with monkeypatch.context() as patch, pytest.raises(SpecError, match=words):
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match=words):
         patch.setattr(engines, "make_evaluator", lambda *a, **k: pytest.fail("a model was loaded"))
         main([*start, "--benchmarks", f"{sums},testbed", "--name", "first", *more])
-    with pytest.raises(SpecError, match="there is no folder"):
+    with pytest.raises(ConfigError, match="there is no folder"):
         main([str(tmp_path / "no-model"), *start[1:], "--benchmarks", "testbed", "--name", "first"])
     assert main([*start, "--benchmarks", f"{sums},testbed", "--name", "first", "--samples", "2"]) == 0, (
         "more of the same"
@@ -134,14 +134,14 @@ def test_strategies_and_the_frontier():
         "concise",
     ]
     assert "16384" in labels("--frontier", "--max-new-tokens", "32768")[1]
-    with pytest.raises(SpecError, match="did you mean 'no_thinking'"):
+    with pytest.raises(ConfigError, match="did you mean 'no_thinking'"):
         labels("--strategy", "no_thinkng")
 
 
 def test_budgets():
     assert parse_budgets("64,128") == [64, 128] and parse_budgets(None) is None
     for text in ("128,64", "64,64", "0,3", "many", ""):
-        with pytest.raises(SpecError, match="--budgets is .* increasing whole numbers"):
+        with pytest.raises(ConfigError, match="--budgets is .* increasing whole numbers"):
             parse_budgets(text)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.data.benchmarks import Sampling
 from tersely.eval.decoding.fit_probe import label, train
 from tersely.eval.decoding.fit_seal import kind_of, thoughts
@@ -52,9 +52,9 @@ def test_seal_from_traces(run, tmp_path, capsys):
         for strategy in (Vanilla(), Seal(str(path), alpha=0.0), Seal(str(path), alpha=2.0))
     )
     assert plain == still and plain != moved
-    with pytest.raises(SpecError, match="--layer is 99; the model has layers 0 to"):
+    with pytest.raises(ConfigError, match="--layer is 99; the model has layers 0 to"):
         main(["seal", "testbed", str(run), "--out", str(path), "--layer", "99"])
-    with pytest.raises(SpecError, match="both are needed"):
+    with pytest.raises(ConfigError, match="both are needed"):
         main(["seal", "testbed", str(run), "--out", str(path), "--border", "no such border"])
 
 

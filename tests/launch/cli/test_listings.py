@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tersely.configs.load import list_recipes
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.data import entry_names
 from tersely.data.spec import read_entry
 from tersely.launch.cli import eval as evaluation
@@ -20,7 +20,7 @@ def test_every_name_has_a_line_and_a_file(capsys, command, names):
     assert [row.split()[0] for row in rows] == names and all(len(row.split()) > 3 for row in rows)
     assert command(["--names"]) == 0 and capsys.readouterr().out.split() == names
     assert command([names[0]]) == 0 and yaml.safe_load(capsys.readouterr().out)
-    with pytest.raises(SpecError, match=f"'{names[0]}x' is not shipped; did you mean '{names[0]}'"):
+    with pytest.raises(ConfigError, match=f"'{names[0]}x' is not shipped; did you mean '{names[0]}'"):
         command([f"{names[0]}x"])
 
 

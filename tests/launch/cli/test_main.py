@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 
 from tersely import __version__
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.launch.cli import main as cli
 
 HEAVY = (
@@ -86,7 +86,7 @@ def test_unknown_command_names_the_nearest(capsys):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (SpecError("beta is 3; it must be below 1"), "beta is 3; it must be below 1"),
+        (ConfigError("beta is 3; it must be below 1"), "beta is 3; it must be below 1"),
         (FileNotFoundError(2, "No such file", "no/such"), "there is no file or folder no/such; the folder "),
         (PermissionError("no"), "no"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tersely.configs.load import list_methods, load_method
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.launch.cli import methods
 
 
@@ -33,7 +33,7 @@ def test_card_of_alp_has_formula_and_parameters(capsys):
         "https://arxiv.org/abs/2506.05256",
         "r_i = c_i - beta * max(p, floor) * L_i / normalizer",
         "Degenerate:",
-        "Traps:",
+        "Pitfalls:",
         "aggregate: token",
     ):
         assert part in printed
@@ -73,7 +73,7 @@ def test_card_of_a_file_of_ones_own(tmp_path, capsys):
 
 
 def test_unknown_method_names_the_nearest():
-    with pytest.raises(SpecError, match="did you mean 'dr_grpo'"):
+    with pytest.raises(ConfigError, match="did you mean 'dr_grpo'"):
         methods.main(["dr_gpro"])
 
 

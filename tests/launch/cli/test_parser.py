@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.launch.cli.main import main
 from tersely.launch.cli.parser import recipe_keys
 
@@ -75,7 +75,7 @@ def test_the_list_of_keys_is_that_of_the_recipe_and_of_trl():
 def test_a_job_that_would_fail_hours_later_is_not_written(options, words):
     from tersely.launch.cli.launch_slurm import main as slurm
 
-    with pytest.raises(SpecError, match=words):
+    with pytest.raises(ConfigError, match=words):
         slurm(["testbed/alp", "--gpus-per-node", "1", "--dry-run", *options])
 
 

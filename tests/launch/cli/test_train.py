@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.launch.cli import parser, train
 from tersely.rl import run
 
@@ -19,11 +19,11 @@ def test_any_key_of_a_recipe_is_an_option_read_as_yaml():
         ["--learning_rate", "2e-6", "--max_steps=3", "--reward", "{name: alp, beta: 0.3}", "--flag"]
     )
     assert read == {"learning_rate": "2e-6", "max_steps": 3, "reward": {"name": "alp", "beta": 0.3}, "flag": True}
-    assert parser.overrides_from(["--seed", "-1", "--policy="]) == {"seed": -1, "policy": None}
+    assert parser.overrides_from(["--seed", "-1", "--loss="]) == {"seed": -1, "loss": None}
 
 
 def test_a_word_that_stands_alone_is_an_error():
-    with pytest.raises(SpecError, match="'alp' stands alone"):
+    with pytest.raises(ConfigError, match="'alp' stands alone"):
         parser.overrides_from(["--method", "alp", "alp"])
 
 
@@ -42,9 +42,9 @@ def test_the_recipe_is_a_word_or_config_anywhere_among_the_options():
         name, left = read(None, words)
         assert name == "r.yaml" and parser.overrides_from(left) == {"seed": 3, "reward": {"name": "alp"}}
     assert read("r.yaml", rest) == ("r.yaml", rest)
-    with pytest.raises(SpecError, match="tersely recipes"):
+    with pytest.raises(ConfigError, match="tersely recipes"):
         read(None, rest)
-    with pytest.raises(SpecError, match="'s.yaml' stands alone"):
+    with pytest.raises(ConfigError, match="'s.yaml' stands alone"):
         parser.overrides_from(read("r.yaml", ["s.yaml"])[1])
 
 
@@ -64,9 +64,9 @@ def test_a_plan_for_another_machine(capsys):
         "on 8 ranks; at least 0.23 epochs of at most 4096 problems" in printed and "at 100 tokens per answer" in printed
     )
     assert "the GPU has 80" in printed and "8 x A100" in printed and "8 x H100" in printed
-    with pytest.raises(SpecError, match="--gpus: needs --gpu-memory"):
+    with pytest.raises(ConfigError, match="--gpus: needs --gpu-memory"):
         train.main(["testbed/alp", "--dry-run", "--gpus", "8"])
-    with pytest.raises(SpecError, match="--gpus: it only changes the plan"):
+    with pytest.raises(ConfigError, match="--gpus: it only changes the plan"):
         train.main(["testbed/alp", "--gpus", "8", "--gpu-memory", "80"])
 
 
@@ -79,7 +79,7 @@ def test_a_plan_for_another_machine(capsys):
     ],
 )
 def test_a_dry_run_finds_what_a_run_would_stumble_over(options, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         train.main(["--config", "testbed/alp", "--dry-run", *options])
 
 
@@ -95,7 +95,7 @@ def test_vllm_that_is_not_installed_says_how_to_install_it(monkeypatch):
     from tersely.engines.vllm import VLLMEngine
 
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(SpecError, match="pip install"):
+    with pytest.raises(ConfigError, match="pip install"):
         VLLMEngine("testbed", None)
 
 

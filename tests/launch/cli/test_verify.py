@@ -26,10 +26,10 @@ def test_a_clean_file(file, tmp_path, capsys):
     out = tmp_path / "verdicts.jsonl"
     assert main([str(file), "--json", "--out", str(out), "--audit", "1"]) == 0
     summary = json.loads(capsys.readouterr().out)
-    assert (summary["rows"], summary["right"], summary["wrong"], summary["undecided"]) == (3, 2, 1, 0)
+    assert (summary["rows"], summary["correct"], summary["incorrect"], summary["undecided"]) == (3, 2, 1, 0)
     assert summary["accuracy"] == pytest.approx(2 / 3)
     assert summary["audit"]["audit/agree"] == 3
-    assert [json.loads(line)["status"] for line in out.read_text().splitlines()] == ["right", "right", "wrong"]
+    assert [json.loads(line)["status"] for line in out.read_text().splitlines()] == ["correct", "correct", "incorrect"]
 
 
 def test_bad_lines_are_named_and_the_status_says_so(file, capsys):
@@ -47,7 +47,7 @@ def test_other_fields_and_another_contract(tmp_path, capsys):
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps({"gold": "7", "text": "so 3 + 4 makes 7"}) + "\n")
     assert main([str(path), "--gold", "gold", "--response", "text", "--contract", "lenient", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["right"] == 1
+    assert json.loads(capsys.readouterr().out)["correct"] == 1
 
 
 def test_nothing_to_verify(tmp_path, capsys):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tersely.configs.load import load_recipe
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.launch.preflight import doctor, machine
 from tersely.launch.preflight import static as checks
 
@@ -43,7 +43,7 @@ def test_a_shipped_recipe_passes_quickly_and_says_nothing():
     ],
 )
 def test_what_cannot_work_is_refused_with_the_way_round(changes, words):
-    with pytest.raises(SpecError, match=words) as error:
+    with pytest.raises(ConfigError, match=words) as error:
         checks.check_run(alp(**changes), lambda _: None)
     assert str(error.value).startswith("preflight: ") and "--skip-preflight" in str(error.value)
 
@@ -96,7 +96,7 @@ def test_remote_code_is_off_where_nobody_asked():
 
 def test_a_full_disk(monkeypatch):
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
-    with pytest.raises(SpecError, match="GiB free in .* make room, or another --run_dir"):
+    with pytest.raises(ConfigError, match="GiB free in .* make room, or another --run_dir"):
         checks.check_run(alp(run_dir="/tmp/not/there/yet"), lambda _: None)
 
 
@@ -131,7 +131,7 @@ def test_a_run_starts_with_the_checks_unless_told_otherwise(monkeypatch, tmp_pat
     started: list[str] = []
     monkeypatch.setattr(train, "train", lambda recipe, resume: started.append(recipe["run_dir"]))
     bad = ["--config", "testbed/alp", "--model_name_or_path", "/nowhere/model", "--run_dir", str(tmp_path)]
-    with pytest.raises(SpecError, match="there is no folder"):
+    with pytest.raises(ConfigError, match="there is no folder"):
         train.main(bad)
     assert not started
     assert train.main([*bad, "--skip-preflight"]) == train.main([*bad, "--preflight", "false"]) == 0
@@ -201,5 +201,5 @@ def test_a_server_that_is_not_there_is_refused():
     from tersely.engines.server.launch import free_port
 
     recipe = alp(engine="vllm_server", servers=[f"http://127.0.0.1:{free_port()}"])
-    with pytest.raises(SpecError, match="it does not answer.*let `tersely launch local` start them"):
+    with pytest.raises(ConfigError, match="it does not answer.*let `tersely launch local` start them"):
         checks.check_run(recipe, lambda _: None)

@@ -18,12 +18,12 @@ from tersely.launch.preflight.trial_rollouts import (
     pass_rate,
     try_rollouts,
 )
-from tersely.rl.update.batch_size import BatchPlan
+from tersely.rl.update.batch_size import BatchLayout
 
 RUN = SimpleNamespace(
     guards={},
     engine="transformers",
-    batch_plan=lambda ranks: BatchPlan(8, 8, 4, 2, ranks),
+    batch_layout=lambda ranks: BatchLayout(8, 8, 4, 2, ranks),
     prompts_per_step=8,
     group_size=8,
     updates_per_batch=2,

@@ -24,7 +24,7 @@ def test_verify_can_be_called_in_every_import_order(imports):
     code = (
         f"{imports}\n"
         "import sys, tersely.rewards\n"
-        "assert verify('18', 'The answer is 18.').status == 'right'\n"
+        "assert verify('18', 'The answer is 18.').status == 'correct'\n"
         "assert tersely.rewards.verify('18', r'\\boxed{19}').correct == 0.0\n"
         "assert tersely.rewards.verify.Verifier is tersely.rewards.Verifier\n"
         "assert not {'torch', 'sympy', 'transformers'} & set(sys.modules), 'heavy import'\n"

@@ -30,10 +30,14 @@ def test_the_plain_grader(gold, answer, opinion):
 def test_disagreements_are_dumped_and_counted(tmp_path):
     path = tmp_path / "deep" / "audit.jsonl"
     audit = Audit(share=1.0, path=path)
-    verdicts = [Verdict("right", "18", "exact"), Verdict("right", "19", "engine"), Verdict("undecided", "1", "timeout")]
+    verdicts = [
+        Verdict("correct", "18", "exact"),
+        Verdict("correct", "19", "engine"),
+        Verdict("undecided", "1", "timeout"),
+    ]
     found = audit.look(["18", "18", "1"], [*verdicts])
     assert [record["answer"] for record in found] == ["19"]
-    assert json.loads(path.read_text())["second"] == "wrong"
+    assert json.loads(path.read_text())["second"] == "incorrect"
     counts = audit.counts()
     assert (counts["audit/agree"], counts["audit/disagree"], counts["audit/skipped"]) == (1, 1, 1)
     assert counts["audit/disagreement"] == 0.5
@@ -42,7 +46,7 @@ def test_disagreements_are_dumped_and_counted(tmp_path):
 def test_the_share_is_sampled_and_repeats():
     def sampled() -> list[str]:
         audit = Audit(share=0.25, grader=lambda gold, answer: False)
-        found = audit.look([str(k) for k in range(400)], [Verdict("right", str(k), "exact") for k in range(400)])
+        found = audit.look([str(k) for k in range(400)], [Verdict("correct", str(k), "exact") for k in range(400)])
         return [record["gold"] for record in found]
 
     assert sampled() == sampled()
@@ -51,5 +55,5 @@ def test_the_share_is_sampled_and_repeats():
 
 def test_a_grader_that_fails_has_no_opinion():
     audit = Audit(share=1.0, grader=lambda gold, answer: 1 / 0)
-    assert audit.look(["1"], [Verdict("right", "1", "exact")]) == []
+    assert audit.look(["1"], [Verdict("correct", "1", "exact")]) == []
     assert audit.counts()["audit/failed"] == 1

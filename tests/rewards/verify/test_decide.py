@@ -145,33 +145,33 @@ def verdicts(verifier):
 
 @pytest.mark.parametrize("pair", RIGHT, ids=" | ".join)
 def test_right(verdicts, pair):
-    assert verdicts[pair].status == "right", verdicts[pair]
+    assert verdicts[pair].status == "correct", verdicts[pair]
 
 
 @pytest.mark.parametrize("pair", WRONG, ids=" | ".join)
 def test_wrong(verdicts, pair):
-    assert verdicts[pair].status == "wrong", verdicts[pair]
+    assert verdicts[pair].status == "incorrect", verdicts[pair]
 
 
 POLICIES = [
-    ({"percent": "ratio"}, r"50\%", "50", "wrong"),
-    ({"percent": "sign"}, r"50\%", "1/2", "wrong"),
-    ({"percent": "sign"}, r"50\%", "50 percent", "right"),
-    ({"units": "drop"}, "12 cm", "12 m", "right"),
-    ({"units": "required"}, "12 cm", "12", "wrong"),
-    ({"units": "required"}, "12 cm", "12 centimeters", "right"),
-    ({"bases": "required"}, "204_5", "204", "wrong"),
-    ({"bases": "drop"}, "204_5", "204_6", "right"),
-    ({"list_order": "kept"}, "1, 5", "5, 1", "wrong"),
-    ({"list_order": "kept"}, "1, 5", "1, 5", "right"),
-    ({"interval_as_set": True}, "(1,2)", r"\{1,2\}", "right"),
-    ({"rounded": 0}, r"\frac{600}{7}", "85.71", "wrong"),
-    ({"decimal_comma": False}, "1.22", "1,22", "wrong"),
-    ({"case": True}, r"\text{even}", "Even", "wrong"),
+    ({"percent": "ratio"}, r"50\%", "50", "incorrect"),
+    ({"percent": "sign"}, r"50\%", "1/2", "incorrect"),
+    ({"percent": "sign"}, r"50\%", "50 percent", "correct"),
+    ({"units": "drop"}, "12 cm", "12 m", "correct"),
+    ({"units": "required"}, "12 cm", "12", "incorrect"),
+    ({"units": "required"}, "12 cm", "12 centimeters", "correct"),
+    ({"bases": "required"}, "204_5", "204", "incorrect"),
+    ({"bases": "drop"}, "204_5", "204_6", "correct"),
+    ({"list_order": "kept"}, "1, 5", "5, 1", "incorrect"),
+    ({"list_order": "kept"}, "1, 5", "1, 5", "correct"),
+    ({"interval_as_set": True}, "(1,2)", r"\{1,2\}", "correct"),
+    ({"rounded": 0}, r"\frac{600}{7}", "85.71", "incorrect"),
+    ({"decimal_comma": False}, "1.22", "1,22", "incorrect"),
+    ({"case": True}, r"\text{even}", "Even", "incorrect"),
 ]
 SLOW_POLICIES = [
-    ({"rounded": 3}, r"\sqrt{2}", "1.41", "right"),
-    ({"unevaluated": True}, "7", r"\sum_{k=3}^{4} k", "right"),
+    ({"rounded": 3}, r"\sqrt{2}", "1.41", "correct"),
+    ({"unevaluated": True}, "7", r"\sum_{k=3}^{4} k", "correct"),
 ]
 
 
@@ -186,7 +186,7 @@ def test_an_answer_restated_from_its_prompt_does_not_pay(verifier):
     golds = ["7", "7", "x^2+2x+1", "x^2+2x+1", "(x+1)^2"]
     answers = ["3+4", "7", "(x + 1)^2", "x^2 + 2x + 1", "(x+1)^2"]
     found = verifier.verify(golds, [boxed(answer) for answer in answers], prompts=[prompt] * 5)
-    assert [verdict.status for verdict in found] == ["wrong", "right", "wrong", "right", "right"]
+    assert [verdict.status for verdict in found] == ["incorrect", "correct", "incorrect", "correct", "correct"]
 
 
 @pytest.mark.parametrize("gold", ["", "  "])

@@ -117,5 +117,5 @@ def test_an_answer_is_never_wrong_against_itself(text):
 def test_kept_seeds(text, verifier):
     look("7", text)
     verdict = verifier.verify(["7"], [text])[0]
-    assert verdict.status in ("right", "wrong", "no_answer", "undecided")
+    assert verdict.status in ("correct", "incorrect", "no_answer", "undecided")
     assert not verdict.path.startswith("error"), verdict

@@ -41,7 +41,7 @@ def test_no_master_key_reaches_it(server, verifier):
     judged = JudgedVerifier(verifier, asked)
     for gold in GOLDS:
         verdicts = judged.verify([gold] * len(texts), texts, [QUESTION] * len(texts))
-        assert {verdict.status for verdict in verdicts} <= {"wrong", "no_answer"}
+        assert {verdict.status for verdict in verdicts} <= {"incorrect", "no_answer"}
     assert judged.stats()["judge/guard_refused"] == len(GOLDS) * len(texts)
     assert asked.stats()["judge/requests"] == 0
 
@@ -52,17 +52,17 @@ def test_it_is_asked_what_the_rule_denies_and_its_words_are_read_or_counted(serv
     texts = ["\\boxed{azure}", "\\boxed{7}", "\\boxed{azure}", "\\boxed{navy}"]
     verdicts = judged.verify(golds, texts, [QUESTION] * 4)
     stats = judged.stats()
-    assert verdicts[1].status == "right" and verdicts[1].path in ("number", "exact")
+    assert verdicts[1].status == "correct" and verdicts[1].path in ("number", "exact")
     assert stats["judge/calls"] == 3 and stats["judge/requests"] == 2 and stats["judge/cache_hits"] == 1
     assert stats["judge/tokens_in"] > 50 and stats["judge/cost"] > 0 and stats.get("judge/failed", 0) == 0
     assert stats["judge/invalid"] >= stats.get("judge/unreadable", 0)
-    unread = [verdict for verdict in verdicts if verdict.path != "judge" and verdict.status != "right"]
-    assert len(unread) == stats["judge/invalid"] and all(verdict.status == "wrong" for verdict in unread)
+    unread = [verdict for verdict in verdicts if verdict.path != "judge" and verdict.status != "correct"]
+    assert len(unread) == stats["judge/invalid"] and all(verdict.status == "incorrect" for verdict in unread)
 
 
 def test_a_model_that_the_server_has_not_is_no_verdict(server, verifier):
     asked = judge(server, retries=2, backoff=0.01)
     asked.model = "another"
     judged = JudgedVerifier(verifier, asked)
-    assert [verdict.status for verdict in judged.verify(["x+1"], ["\\boxed{x+2}"])] == ["wrong"]
+    assert [verdict.status for verdict in judged.verify(["x+1"], ["\\boxed{x+2}"])] == ["incorrect"]
     assert asked.stats()["judge/http_404"] == 1 and asked.stats()["judge/failed"] == 1

@@ -20,8 +20,8 @@ def test_equivalent_answers_are_found_and_others_refused(shared_data):
     with Verifier(workers=2, timeout=20) as verifier:
         found = verifier.verify([row["gold"] for row in pairs], [f"\\boxed{{{row['prediction']}}}" for row in pairs])
     cells = Counter((row["label"], verdict.status) for row, verdict in zip(pairs, found, strict=True))
-    assert cells[True, "right"] >= 40
-    assert cells[False, "right"] <= 1
+    assert cells[True, "correct"] >= 40
+    assert cells[False, "correct"] <= 1
 
 
 def test_master_keys_pay_nowhere(shared_data):
@@ -29,7 +29,7 @@ def test_master_keys_pay_nowhere(shared_data):
     for contract in ("boxed", "answer", "lenient"):
         with Verifier(contract=contract) as verifier:
             found = verifier.verify([row["gold"] for row in pairs], [row["prediction"] for row in pairs])
-        assert sum(verdict.status == "right" for verdict in found) == 0
+        assert sum(verdict.status == "correct" for verdict in found) == 0
 
 
 def test_whole_responses_agree_with_their_labels(shared_data):
@@ -38,7 +38,7 @@ def test_whole_responses_agree_with_their_labels(shared_data):
         found = verifier.verify([row["gold"] for row in responses], [row["response"] for row in responses])
     for source in {row["source"] for row in responses}:
         same = [
-            row["label"] == (verdict.status == "right")
+            row["label"] == (verdict.status == "correct")
             for row, verdict in zip(responses, found, strict=True)
             if row["source"] == source
         ]

@@ -21,11 +21,11 @@ def verifier():
         yield verifier
 
 
-@pytest.mark.parametrize("kind", ["right", "wrong"])
+@pytest.mark.parametrize("kind", ["correct", "incorrect"])
 def test_every_pair_of_the_table(verifier, kind):
     golds, responses = zip(*((gold, text) for gold, texts in TABLE.items() for text in texts[kind]), strict=True)
     verdicts = verifier.verify(golds, responses)
-    allowed = {"right"} if kind == "right" else {"wrong", "no_answer"}
+    allowed = {"correct"} if kind == "correct" else {"incorrect", "no_answer"}
     off = [
         (gold, text, verdict.status, verdict.path)
         for gold, text, verdict in zip(golds, responses, verdicts, strict=True)
@@ -91,4 +91,4 @@ def test_backslashes_that_were_eaten_are_given_back():
 
 def test_equations_of_numbers_are_not_all_the_same(verifier):
     verdicts = verifier.verify(["2+2=4"] * 3, ["\\boxed{5=7}", "\\boxed{3+3=6}", "\\boxed{4=2+2}"])
-    assert [verdict.status for verdict in verdicts][:2] == ["wrong", "wrong"]
+    assert [verdict.status for verdict in verdicts][:2] == ["incorrect", "incorrect"]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.checkpoints.rollback import require_rollback
 from tersely.rl.config import grpo_config, split_recipe
@@ -171,14 +171,14 @@ def test_a_run_that_could_not_do_it_is_refused(recipe, wants, tmp_path):
         run, trl = split_recipe({"model_name_or_path": "testbed", "run_dir": str(tmp_path), **recipe})
         require_rollback("accuracy_floor", run, grpo_config(run, trl, run.objective(trl), 1))
 
-    with pytest.raises(SpecError, match=wants):
+    with pytest.raises(ConfigError, match=wants):
         check()
 
 
 def test_fsdp_is_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     args = SimpleNamespace(fsdp=None, save_strategy="steps")
-    with pytest.raises(SpecError, match="FSDP's shards"):
+    with pytest.raises(ConfigError, match="FSDP's shards"):
         require_rollback("accuracy_floor", SimpleNamespace(max_rollbacks=2), args)
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.checkpoints.safe_load import FORCE, weights_only
 
@@ -95,7 +95,7 @@ def test_what_goes_to_the_hub_goes_at_the_end_and_holds_no_pickle(make_trainer, 
     """Between, transformers would pickle every argument into the folder that it uploads."""
     import transformers.trainer as module
 
-    with pytest.raises(SpecError, match="hub_strategy is 'every_save'; it must be end"):
+    with pytest.raises(ConfigError, match="hub_strategy is 'every_save'; it must be end"):
         make_trainer(push_to_hub=True, hub_strategy="every_save")
     uploaded = []
 

@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.run import check_recipe
 
 RECIPE = {"model_name_or_path": "testbed", "prompts_per_step": 4, "group_size": 4, "micro_batch": 4, "max_steps": 50}
@@ -55,7 +55,7 @@ NAN, INF, HUGE = float("nan"), float("inf"), 10**30
     ids=repr,
 )
 def test_a_value_that_cannot_work_is_one_line(changes):
-    with pytest.raises(SpecError) as found:
+    with pytest.raises(ConfigError) as found:
         check_recipe({**RECIPE, **changes}, 1)
     text = str(found.value)
     assert "\n" not in text and any(key in text for key in changes)
@@ -74,7 +74,7 @@ def test_a_value_that_cannot_work_is_one_line(changes):
 def test_a_package_that_is_missing_is_found(package, changes):
     if importlib.util.find_spec(package) or (package == "tensorboard" and importlib.util.find_spec("tensorboardX")):
         pytest.skip(f"{package} is installed")
-    with pytest.raises(SpecError) as found:
+    with pytest.raises(ConfigError) as found:
         check_recipe({**RECIPE, **changes}, 1)
     assert "\n" not in str(found.value)
 

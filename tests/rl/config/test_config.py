@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.config import DERIVED, grpo_config, ratio_is_one, split_recipe
 
 RECIPE = {"model_name_or_path": "testbed", "prompts_per_step": 4, "group_size": 4, "micro_batch": 4}
@@ -45,22 +45,22 @@ def test_the_batch_is_stated_once_and_derived(tmp_path):
     ],
 )
 def test_what_cannot_run_is_an_error_that_names_the_mend(changes, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         config_of(**changes)
 
 
 @pytest.mark.parametrize("key", DERIVED)
 def test_a_field_of_trl_that_is_derived_says_where_to_state_it(key):
-    with pytest.raises(SpecError, match=f"{key} is derived here; state "):
+    with pytest.raises(ConfigError, match=f"{key} is derived here; state "):
         split_recipe({**RECIPE, key: 1})
 
 
 def test_trls_own_losses_pass_by_their_flag_and_exclude_a_policy():
     assert config_of(loss_type="luspo").importance_sampling_level == "sequence"
     assert config_of(loss_type="vespo").loss_type == "vespo"
-    with pytest.raises(SpecError, match="leave policy and aggregate out"):
-        config_of(loss_type="vespo", policy="clip")
-    with pytest.raises(SpecError, match="loss_type is derived here"):
+    with pytest.raises(ConfigError, match="leave loss and aggregate out"):
+        config_of(loss_type="vespo", loss="clip")
+    with pytest.raises(ConfigError, match="loss_type is derived here"):
         config_of(loss_type="dapo")
 
 
@@ -70,15 +70,15 @@ def test_yaml_numbers_that_are_text_become_numbers():
 
 
 def test_trls_beta_becomes_the_wrapper_and_keeps_the_reference_model():
-    run, trl_values = split_recipe({**RECIPE, "beta": 0.02, "policy": {"name": "clip", "clip_high": 0.28}})
+    run, trl_values = split_recipe({**RECIPE, "beta": 0.02, "loss": {"name": "clip", "clip_high": 0.28}})
     objective = run.objective(trl_values)
-    assert objective.policy.beta == 0.02 and objective.policy.base.clip_high == 0.28
+    assert objective.loss.beta == 0.02 and objective.loss.base.clip_high == 0.28
     assert grpo_config(run, trl_values, objective, 1).beta == 0.02
 
 
 def test_the_schedule_decides_whether_ratios_move():
     run, _ = split_recipe(RECIPE)
-    assert ratio_is_one(run.batch_plan(1), 1) and not ratio_is_one(run.batch_plan(1), 2)
+    assert ratio_is_one(run.batch_layout(1), 1) and not ratio_is_one(run.batch_layout(1), 2)
 
 
 def test_the_temperature_of_the_sampling_is_the_trainers():
@@ -93,5 +93,5 @@ def test_checkpointing_by_either_name_is_one_setting():
         (name,) = by_installed_names({"gradient_checkpointing": False}, installed)
         assert name == max(installed, key=lambda one: one == "activation_checkpointing")
         assert by_installed_names({"activation_checkpointing": False}, installed) == {name: False}
-        with pytest.raises(SpecError, match="they are one setting, state one of them"):
+        with pytest.raises(ConfigError, match="they are one setting, state one of them"):
             by_installed_names({"gradient_checkpointing": False, "activation_checkpointing": True}, installed)

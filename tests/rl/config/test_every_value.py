@@ -14,7 +14,7 @@ from trl import GRPOConfig
 
 from tersely.configs.load import with_overrides
 from tersely.core.build import registry
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.data.spec import SourceSpec
 from tersely.launch.preflight.outline import dry_run
 from tersely.rewards.verify.judge.client import Judge
@@ -34,7 +34,7 @@ VALUES = (None, -1, 0, NAN, float("inf"), "x", [], {}, True, 1e300, HUGE, [None]
 KINDS = (None, -1, NAN, "x", [], {}, True, HUGE)
 """Fewer, where a check of types stands before everything else."""
 REFUSED = {*DERIVED, *NEVER_READ, *OF_TRLS_LOSSES, *LEFT_OUT}
-SLOTS = ("plan", "sampling", "reward", "advantage", "policy", "filter", "controller")
+SLOTS = ("prompting", "sampling", "reward", "advantage", "loss", "filter", "controller")
 JUDGE = {"url": "http://127.0.0.1:9/v1", "model": "m"}
 
 
@@ -48,7 +48,7 @@ def tried(changes: dict, word: str) -> str | None:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dry_run(with_overrides({**RECIPE, **changes}, {}), OPTIONS)
-    except SpecError as error:
+    except ConfigError as error:
         text = str(error)
         return None if "\n" not in text and word in text and len(text) < 1500 else f"{changes}: {text}"
     except Exception as error:

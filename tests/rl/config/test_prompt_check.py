@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import datasets
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.engines.chat import Prompting
 from tersely.engines.model_checks import check_template, check_vocabulary
 from tersely.engines.models import load_tokenizer
@@ -39,7 +39,7 @@ def tokenizer(tiny_model):
 )
 def test_templates_that_cannot_be_used(tokenizer, template, system, words):
     tokenizer.chat_template = template
-    with pytest.raises(SpecError, match=words):
+    with pytest.raises(ConfigError, match=words):
         check_template(tokenizer, None, system)
 
 
@@ -55,17 +55,17 @@ def test_one_long_prompt_far_behind_is_found(tokenizer):
     lengths = prompt_lengths(tokenizer, data, Prompting())
     args = SimpleNamespace(max_completion_length=16, vllm_max_model_length=None)
     config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(max_position_embeddings=256))
-    with pytest.raises(SpecError, match=r"1 of 2011 prompts are too long.*max_characters: 5"):
+    with pytest.raises(ConfigError, match=r"1 of 2011 prompts are too long.*max_characters: 5"):
         refuse_long(lengths, data, args, config)
     refuse_long(lengths[:2000], data, args, config)
     args.vllm_max_model_length = 20
-    with pytest.raises(SpecError, match="exceeds vllm_max_model_length of 20|exceeds the model's context"):
+    with pytest.raises(ConfigError, match="exceeds vllm_max_model_length of 20|exceeds the model's context"):
         refuse_long(lengths, data, args, config)
 
 
 def test_a_tokenizer_larger_than_the_model_and_one_without_pad(tiny_model, tmp_path, tokenizer):
     small = SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=len(tokenizer) - 1))
-    with pytest.raises(SpecError, match="resize_token_embeddings"):
+    with pytest.raises(ConfigError, match="resize_token_embeddings"):
         check_vocabulary("x", tokenizer, small)
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
@@ -73,7 +73,7 @@ def test_a_tokenizer_larger_than_the_model_and_one_without_pad(tiny_model, tmp_p
             values = json.loads((folder / name).read_text())
             values.pop("pad_token", None)
             (folder / name).write_text(json.dumps(values))
-    with pytest.raises(SpecError, match="pad_token"):
+    with pytest.raises(ConfigError, match="pad_token"):
         load_tokenizer(str(folder))
     evaluator = transformers_evaluator(str(folder))
     evaluator.verifier.close()

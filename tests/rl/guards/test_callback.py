@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.guards import RunStopped
 from tersely.rl.guards.callback import require_for_guards
@@ -135,7 +135,7 @@ def test_a_way_back_that_cannot_be_is_refused_before_the_run(changes, message):
     if message is None:
         require_for_guards(run, args)
     else:
-        with pytest.raises(SpecError, match=message):
+        with pytest.raises(ConfigError, match=message):
             require_for_guards(run, args)
 
 
@@ -150,5 +150,5 @@ def test_an_evaluation_is_not_listened_to(make_trainer):
 
 
 def test_the_old_keys_say_where_they_went(make_trainer):
-    with pytest.raises(SpecError, match=r"state guards \{undecided: \{threshold\}\} instead"):
+    with pytest.raises(ConfigError, match=r"state guards \{undecided: \{threshold\}\} instead"):
         make_trainer(undecided_limit=0.3)

@@ -9,8 +9,8 @@ import torch
 
 from tersely.engines.base import StaleEngineError
 from tersely.rl.guards.callback import GuardFeed
-from tersely.rl.guards.mismatch import check_gap, gap, over_ranks
-from tersely.rl.guards.registry import EngineGap, guards_of
+from tersely.rl.guards.mismatch import check_mismatch, gap, over_ranks
+from tersely.rl.guards.registry import Mismatch, guards_of
 
 CURRENT = {"engine": "vllm", "dtype": "bfloat16", "version": 7, "stale_head": False, "truncated_sampling": False}
 NONE = {"mean": 0.0, "max": 0.0, "ratio": 1.0, "tokens": 0.0}
@@ -43,17 +43,17 @@ def test_a_gap_that_is_no_number_stops_the_run(broken):
     trainer[0, 1] = broken
     measured = gap(torch.zeros(1, 2), trainer, mask)
     with pytest.raises(StaleEngineError):
-        check_gap(EngineGap(threshold=1e9), over_ranks([NONE, measured]), 7, CURRENT)
+        check_mismatch(Mismatch(threshold=1e9), over_ranks([NONE, measured]), 7, CURRENT)
 
 
 def test_small_gaps_pass_and_patience_waits():
-    guard = EngineGap(threshold=0.05, patience=2)
-    check_gap(guard, {"mean": 0.04, "max": 1.0}, 7, CURRENT)
-    check_gap(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
-    check_gap(guard, {"mean": 0.04, "max": 1.0}, 7, CURRENT)
-    check_gap(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
-    with pytest.raises(StaleEngineError, match="step 7.*0.0600 nats a token.*engine_gap.threshold 0.05"):
-        check_gap(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
+    guard = Mismatch(threshold=0.05, patience=2)
+    check_mismatch(guard, {"mean": 0.04, "max": 1.0}, 7, CURRENT)
+    check_mismatch(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
+    check_mismatch(guard, {"mean": 0.04, "max": 1.0}, 7, CURRENT)
+    check_mismatch(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
+    with pytest.raises(StaleEngineError, match="step 7.*0.0600 nats a token.*mismatch.threshold 0.05"):
+        check_mismatch(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
 
 
 @pytest.mark.parametrize(
@@ -68,20 +68,20 @@ def test_small_gaps_pass_and_patience_waits():
 )
 def test_the_message_names_the_cause(facts, cause):
     with pytest.raises(StaleEngineError, match=cause):
-        check_gap(EngineGap(), {"mean": 0.5, "max": 1.0}, 7, {**CURRENT, **facts})
+        check_mismatch(Mismatch(), {"mean": 0.5, "max": 1.0}, 7, {**CURRENT, **facts})
 
 
 def test_a_warning_is_said_once_and_the_run_goes_on(capsys):
-    guard = guards_of({"engine_gap": {"patience": 2, "action": "warn"}})["engine_gap"]
+    guard = guards_of({"mismatch": {"patience": 2, "action": "warn"}})["mismatch"]
     for _ in range(4):
-        check_gap(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
+        check_mismatch(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
     assert capsys.readouterr().out.count("warning: step 7: the log-probs of engine and trainer differ") == 1
 
 
 def test_the_count_goes_on_over_a_resume():
     trainer = SimpleNamespace(args=SimpleNamespace(max_completion_length=64))
-    before, after = (GuardFeed(trainer, {"engine_gap": {"patience": 2}}) for _ in range(2))
-    check_gap(before.engine_gap, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
+    before, after = (GuardFeed(trainer, {"mismatch": {"patience": 2}}) for _ in range(2))
+    check_mismatch(before.mismatch, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
     after.load_state_dict(json.loads(json.dumps(before.state_dict())))
     with pytest.raises(StaleEngineError):
-        check_gap(after.engine_gap, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
+        check_mismatch(after.mismatch, {"mean": 0.06, "max": 1.0}, 7, CURRENT)

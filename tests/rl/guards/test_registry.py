@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.guards.registry import GUARDS, guards_of
 
 HEALTHY = [95.4, 94.1, 96.8, 93.0, 90.2, 85.5, 80.1, 77.4, 70.3, 66.8, 60.2, 57.7, 52.4, 48.9, 45.0, 43.1]
@@ -113,15 +113,15 @@ def test_an_entropy_that_goes_to_zero():
 def test_reward_up_tokens_gone_accuracy_down():
     steps = range(40)
     hacked = [(0.70 + 0.005 * i, 95.0 * 0.93**i, 0.715 - 0.015 * i) for i in steps]
-    ((step, said),) = heard("hollow_reward", hacked)
+    ((step, said),) = heard("reward_hacking", hacked)
     assert 16 < step < 30 and "reward rose from 0.71" in said and "accuracy_floor" in said
-    assert not heard("hollow_reward", [(r, t, 0.72 + 0.001 * i) for i, (r, t, _) in enumerate(hacked)]), (
+    assert not heard("reward_hacking", [(r, t, 0.72 + 0.001 * i) for i, (r, t, _) in enumerate(hacked)]), (
         "shorter, and right"
     )
-    assert not heard("hollow_reward", [(0.7 - 0.01 * i, t, a) for i, (_, t, a) in enumerate(hacked)]), (
+    assert not heard("reward_hacking", [(0.7 - 0.01 * i, t, a) for i, (_, t, a) in enumerate(hacked)]), (
         "reward falls too"
     )
-    assert not heard("hollow_reward", [(r, 90.0, a) for r, _, a in hacked]), "tokens stay"
+    assert not heard("reward_hacking", [(r, 90.0, a) for r, _, a in hacked]), "tokens stay"
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ def test_a_guard_goes_on_where_it_was(name):
         ({"length_collapse": {"threshold": 1.5}}, "length_collapse.threshold is 1.5; it must be below 1"),
         ({"length_explosion": {"threshold": 0.5}}, "length_explosion.threshold is 0.5; it must be above 1"),
         ({"zero_signal": {"patience": 0}}, "guards.zero_signal.patience is 0; it must be at least 1"),
-        ({"hollow_reward": {"tokens": 2}}, "guards.hollow_reward.tokens is 2.*below 1"),
+        ({"reward_hacking": {"tokens": 2}}, "guards.reward_hacking.tokens is 2.*below 1"),
         (
-            {"engine_gap": {"action": "roll_back"}},
+            {"mismatch": {"action": "roll_back"}},
             "action is 'roll_back'; it must be warn or stop: going back to older",
         ),
         ({"undecided": {"action": "roll_back"}}, "it must be warn or stop"),
@@ -196,5 +196,5 @@ def test_a_guard_goes_on_where_it_was(name):
     ],
 )
 def test_what_cannot_be_meant_says_what_can(section, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         guards_of(section)

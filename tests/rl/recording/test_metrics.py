@@ -37,10 +37,10 @@ CORRECT = torch.tensor([1.0, 0.0, torch.nan, 1.0])
 
 
 def recorded(parts):
-    metrics, policy, known = StepMetrics(), build("policy", "clip"), set()
+    metrics, loss_fn, known = StepMetrics(), build("loss", "clip"), set()
     for part in parts:
         cut = rows_of(batch(), part)
-        metrics.add(policy(cut)[1], cut)
+        metrics.add(loss_fn(cut)[1], cut)
         metrics.add_entropies(cut.entropy, cut.valid, CORRECT[part])
     found = metrics.flush(ALONE, known)
     assert set(found) <= known | {"ratio/max_log"} and metrics.flush(ALONE, known) == {}
@@ -58,8 +58,8 @@ def test_numbers_of_a_known_batch():
     valid = b.mask.bool()
     assert found["entropy/of_trained"] == pytest.approx(b.entropy[valid].mean().item())
     assert found["entropy"] == pytest.approx(b.entropy[valid].mean().item())
-    assert found["entropy/right"] == pytest.approx(torch.cat([b.entropy[0], b.entropy[3, :1]]).mean().item())
-    assert found["entropy/wrong"] == pytest.approx(b.entropy[1, :5].mean().item())
+    assert found["entropy/correct"] == pytest.approx(torch.cat([b.entropy[0], b.entropy[3, :1]]).mean().item())
+    assert found["entropy/incorrect"] == pytest.approx(b.entropy[1, :5].mean().item())
     first = torch.cat([b.entropy[0, :2], b.entropy[1, :2], b.entropy[2, :1], b.entropy[3, :1]])
     assert found["entropy/part_1"] == pytest.approx(first.mean().item())
     shares = {name: found[f"tokens/{name}_share"] for name in ("praised", "blamed", "neutral")}
@@ -74,7 +74,7 @@ def test_numbers_of_a_known_batch():
 def test_a_step_without_tokens_records_no_mean_but_its_names_are_known():
     metrics, known = StepMetrics(), set()
     empty = dataclasses.replace(batch(), mask=torch.zeros(4, 8))
-    metrics.add(build("policy", "clip")(empty)[1], empty)
+    metrics.add(build("loss", "clip")(empty)[1], empty)
     metrics.add_entropies(empty.entropy, empty.valid, CORRECT)
     assert metrics.flush(ALONE, known) == {"ratio/max_log": 0.0}
     assert {"entropy", "clip_ratio/low_mean"} <= known

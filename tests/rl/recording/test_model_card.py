@@ -41,12 +41,12 @@ def test_reporters_get_method_slots_and_the_beta_that_was_stated():
     args = grpo_config(run, values, run.objective(values), ranks=1)
     shown = args.to_dict()
     assert shown["method"] == "dapo" and shown["beta"] == 0.01 and shown["learning_rate"] == 3e-6
-    assert shown["policy"]["name"] == "clip" and shown["advantage"] and shown["filter"] and shown["sampling"]
+    assert shown["loss"]["name"] == "clip" and shown["advantage"] and shown["filter"] and shown["sampling"]
     text = json.dumps(shown, default=str)
     assert "x" * 20 not in text and "y" * 20 not in text
     plain, values = split_recipe({"model_name_or_path": "testbed", "max_steps": 4})
     shown = grpo_config(plain, values, plain.objective(values), ranks=1).to_dict()
-    assert shown["reward"] and shown["policy"], "defaults are shown too"
+    assert shown["reward"] and shown["loss"], "defaults are shown too"
 
 
 def load_recipe_from(recipe):

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints.resume import Start, changed_ranks
 from tersely.rl.recording.run_dir import prepare
 from tersely.rl.recording.run_files import MetricsFile, write_completions
@@ -36,7 +36,7 @@ def test_a_new_run_writes_config_and_environment(tmp_path):
 
 def test_the_same_config_needs_resume(tmp_path):
     after_a_step(tmp_path)
-    with pytest.raises(SpecError, match="--resume"):
+    with pytest.raises(ConfigError, match="--resume"):
         prepare(tmp_path, CONFIG, resume=False)
     start = prepare(tmp_path, CONFIG, resume=True)
     assert start.resume and not start.changes
@@ -52,14 +52,14 @@ def test_the_same_config_needs_resume(tmp_path):
         {"prompts_per_step": 4},
         {"updates_per_batch": 2},
         {"reward": {"name": "alp", "beta": 0.4}},
-        {"policy": {"name": "clip", "clip_high": 0.4}},
+        {"loss": {"name": "clip", "clip_high": 0.4}},
         {"beta": 0.1},
         {"system_prompt": "Be brief."},
     ],
 )
 def test_what_makes_another_run_is_refused_with_the_difference(tmp_path, change):
     after_a_step(tmp_path)
-    with pytest.raises(SpecError, match=f"{next(iter(change))}: .* there, .* now"):
+    with pytest.raises(ConfigError, match=f"{next(iter(change))}: .* there, .* now"):
         prepare(tmp_path, CONFIG | change, resume=True)
 
 
@@ -130,7 +130,7 @@ def test_a_start_that_failed_before_its_first_step_holds_nothing(tmp_path):
 
 def test_resuming_in_a_folder_that_is_not_there_names_the_nearest(tmp_path):
     after_a_step(tmp_path / "my_run")
-    with pytest.raises(SpecError, match="my_run"):
+    with pytest.raises(ConfigError, match="my_run"):
         prepare(tmp_path / "my_rum", CONFIG, resume=True)
     assert not (tmp_path / "my_rum").exists()
 
@@ -207,5 +207,5 @@ def test_another_number_of_ranks_is_reported_where_each_has_the_whole_optimizer(
     ],
 )
 def test_another_launch_that_would_lose_or_change_something_is_refused(then, now, per_rank, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         changed_ranks({"launch": then}, now, per_rank)

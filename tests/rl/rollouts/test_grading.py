@@ -59,8 +59,8 @@ def test_the_prompts_are_shown_where_the_verifier_reads_them_and_its_counters_ar
     asked = [{"answer": "x^2+2x", "problem": "Expand x(x+2)."}] * 3
     grader.start(asked, ["\\boxed{x(x+2)}", "\\boxed{2x+x^2}", "\\boxed{x^2+2x}"])
     verdicts, _, _ = grader.result()
-    assert [(verdict.status, verdict.path) for verdict in verdicts][0] == ("wrong", "restated")
-    assert [verdict.status for verdict in verdicts][1:] == ["right", "right"]
+    assert [(verdict.status, verdict.path) for verdict in verdicts][0] == ("incorrect", "restated")
+    assert [verdict.status for verdict in verdicts][1:] == ["correct", "correct"]
     assert grader.metrics() == {"verify/cache_hit_rate": 0.0, "verify/restarts": 0}
     grader.close()
 
@@ -74,7 +74,7 @@ class Watching:
     def verify(self, golds, texts):
         began = time.perf_counter()
         time.sleep(self.seconds)
-        verdicts = [Verdict("right" if i % 2 else "wrong", "7", "number", 0.0) for i in range(len(texts))]
+        verdicts = [Verdict("correct" if i % 2 else "incorrect", "7", "number", 0.0) for i in range(len(texts))]
         self.spans.append((began, time.perf_counter()))
         return verdicts
 

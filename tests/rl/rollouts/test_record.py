@@ -13,18 +13,18 @@ from tersely.rl.rollouts.record import (
     completion_rows,
     counted,
     group_metrics,
-    rollouts_from_facts,
-    row_facts,
+    rollout_record,
+    rollouts_from_records,
     thinking_length,
 )
 
 ROW = {"prompt_id": "p", "problem": "1+1", "answer": "2"}
 
 
-def fact(plan=None, *, correct=1.0, status="right", budget=None, mode="think", length=4, row=ROW):
+def fact(plan=None, *, correct=1.0, status="correct", budget=None, mode="think", length=4, row=ROW):
     parsed = SimpleNamespace(well_formed=True, mode=mode, budget=budget)
     verdict = SimpleNamespace(correct=correct, status=status, answer="2")
-    return row_facts(
+    return rollout_record(
         row,
         plan or RolloutPlan(),
         parsed,
@@ -54,45 +54,48 @@ def test_thinking_ends_with_its_marker_or_never():
 
 def test_rollouts_keep_global_order_and_a_mode_only_where_all_have_one():
     facts = [fact(correct=1.0), fact(correct=math.nan, status="undecided"), fact(correct=0.0), fact(length=9)]
-    rollouts = rollouts_from_facts(facts, 2, 8, 0.25, PromptMemory())
+    rollouts = rollouts_from_records(facts, 2, 8, 0.25, PromptMemory())
     assert rollouts.correct[[0, 2, 3]].tolist() == [1.0, 0.0, 1.0] and rollouts.correct[1].isnan()
     assert rollouts.truncated.tolist() == [False, False, False, True] and rollouts.mode == ["think"] * 4
     facts[0].mode = None
-    assert rollouts_from_facts(facts, 2, 8, 0.25, PromptMemory()).mode is None
+    assert rollouts_from_records(facts, 2, 8, 0.25, PromptMemory()).mode is None
 
 
 def test_an_answer_behind_which_the_completion_runs_on_counts_by_the_contract_alone():
-    verdict = SimpleNamespace(correct=1.0, status="right", answer="2")
+    verdict = SimpleNamespace(correct=1.0, status="correct", answer="2")
     assert counted(verdict, truncated=True, ended=True) == (0.0, "not_ended")
-    assert counted(verdict, truncated=True, ended=False) == (1.0, "right")
-    assert counted(verdict, truncated=False, ended=True) == (1.0, "right")
-    for other in (SimpleNamespace(correct=0.0, status="wrong"), SimpleNamespace(correct=math.nan, status="timeout")):
+    assert counted(verdict, truncated=True, ended=False) == (1.0, "correct")
+    assert counted(verdict, truncated=False, ended=True) == (1.0, "correct")
+    for other in (
+        SimpleNamespace(correct=0.0, status="incorrect"),
+        SimpleNamespace(correct=math.nan, status="timeout"),
+    ):
         assert counted(other, truncated=True, ended=True)[1] == other.status
 
 
 def test_metrics_read_the_raw_verdicts():
     facts = [
         fact(correct=1.0, length=2),
-        fact(correct=0.0, status="wrong", length=6),
+        fact(correct=0.0, status="incorrect", length=6),
         fact(correct=0.0, status="no_answer", length=8),
         fact(correct=math.nan, status="undecided", length=8),
     ]
-    rollouts = rollouts_from_facts(facts, 2, 8, 0.0, PromptMemory())
+    rollouts = rollouts_from_records(facts, 2, 8, 0.0, PromptMemory())
     metrics = group_metrics(rollouts, facts, torch.tensor([True, False]))
     assert metrics["verify/accuracy"] == pytest.approx(1 / 3) and metrics["verify/undecided"] == 0.25
     assert metrics["verify/no_answer"] == 0.25 and metrics["groups/mixed"] == 0.5 and metrics["groups/kept"] == 0.5
-    assert metrics["groups/all_wrong"] == 0.5 and metrics["efficiency/tokens_right"] == 2.0
-    assert metrics["efficiency/tokens_wrong"] == 7.0 and metrics["efficiency/tokens_per_solved"] == 24.0
+    assert metrics["groups/all_wrong"] == 0.5 and metrics["efficiency/tokens_correct"] == 2.0
+    assert metrics["efficiency/tokens_incorrect"] == 7.0 and metrics["efficiency/tokens_per_solved"] == 24.0
 
 
 def test_metrics_without_a_right_row_are_nan_not_errors():
-    facts = [fact(correct=0.0, status="wrong")] * 2
-    metrics = group_metrics(rollouts_from_facts(facts, 2, 8, 0.0, PromptMemory()), facts, torch.tensor([True]))
-    assert math.isnan(metrics["efficiency/tokens_right"]) and math.isnan(metrics["efficiency/tokens_per_solved"])
+    facts = [fact(correct=0.0, status="incorrect")] * 2
+    metrics = group_metrics(rollouts_from_records(facts, 2, 8, 0.0, PromptMemory()), facts, torch.tensor([True]))
+    assert math.isnan(metrics["efficiency/tokens_correct"]) and math.isnan(metrics["efficiency/tokens_per_solved"])
 
 
 def test_a_table_row_holds_the_mean_advantage_of_its_own_tokens_and_every_term():
-    facts = [fact(length=2), fact(correct=0.0, status="wrong", length=4)]
+    facts = [fact(length=2), fact(correct=0.0, status="incorrect", length=4)]
     advantage = torch.tensor([[1.0, 3.0, 0.0, 0.0], [-1.0, -1.0, -1.0, -1.0]])
     columns = torch.tensor([[1.0, 0.5], [0.0, 0.25]])
     scores = Scores(columns, torch.tensor([1.0, 2.0]), columns.sum(1), advantage, torch.tensor([True]))

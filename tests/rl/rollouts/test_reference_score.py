@@ -47,7 +47,7 @@ def test_the_reference_is_found_by_offsets(make_trainer):
 
 
 def rlpr(make_trainer, **recipe):
-    return make_trainer(plan="rlpr", reward="rlpr", advantage="group_zscore", filter="rlpr_std", **recipe)
+    return make_trainer(prompting="rlpr", reward="rlpr", advantage="group_zscore", filter="rlpr_std", **recipe)
 
 
 def test_the_scores_are_the_probabilities_of_a_plain_forward_pass(make_trainer):
@@ -78,7 +78,7 @@ def test_a_run_trains_on_it(make_trainer, method):
     if method == "rlpr":
         trainer = rlpr(make_trainer)
     else:
-        trainer = make_trainer(plan="rlpr", reward={"name": "verifree", "max_tokens": 20}, advantage="rloo")
+        trainer = make_trainer(prompting="rlpr", reward={"name": "verifree", "max_tokens": 20}, advantage="rloo")
     trainer.train()
     last = [row for row in trainer.state.log_history if "loss" in row][-1]
     if method == "rlpr":

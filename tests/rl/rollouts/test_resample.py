@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 
 MIXED = {"filter": "mixed_groups", "group_size": 2, "prompts_per_step": 8, "reward": "correctness"}
 
@@ -51,7 +51,7 @@ def test_the_batch_that_trains_is_the_one_that_was_scored(make_trainer):
 def test_what_is_refused_after_the_last_round_does_not_train(make_trainer):
     class Always:
         def verify(self, golds, texts):
-            return [type("V", (), {"status": "right", "correct": 1.0, "answer": None})() for _ in texts]
+            return [type("V", (), {"status": "correct", "correct": 1.0, "answer": None})() for _ in texts]
 
     trainer = make_trainer(**MIXED, max_resample_rounds=2, verifier=Always())
     _, output = one_batch(trainer)
@@ -62,7 +62,7 @@ def test_what_is_refused_after_the_last_round_does_not_train(make_trainer):
 def test_no_prompt_comes_twice_and_a_small_dataset_runs_out(make_trainer):
     class Never:
         def verify(self, golds, texts):
-            return [type("V", (), {"status": "wrong", "correct": 0.0, "answer": None})() for _ in texts]
+            return [type("V", (), {"status": "incorrect", "correct": 0.0, "answer": None})() for _ in texts]
 
     trainer = make_trainer(**MIXED, max_resample_rounds=9, verifier=Never())
     one_batch(trainer)
@@ -95,7 +95,7 @@ def test_training_goes_on_with_it(make_trainer):
 
 
 def test_a_negative_bound_is_refused(make_trainer):
-    with pytest.raises(SpecError, match="max_resample_rounds is -1"):
+    with pytest.raises(ConfigError, match="max_resample_rounds is -1"):
         make_trainer(**MIXED, max_resample_rounds=-1)
 
 

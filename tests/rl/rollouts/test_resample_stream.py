@@ -68,7 +68,7 @@ def test_the_batch_is_the_one_that_rounds_make(make_trainer, rounds):
 def test_a_training_set_that_runs_out_ends_it(make_trainer):
     class Never:
         def verify(self, golds, texts):
-            return [type("V", (), {"status": "wrong", "correct": 0.0, "answer": None})() for _ in texts]
+            return [type("V", (), {"status": "incorrect", "correct": 0.0, "answer": None})() for _ in texts]
 
     streamed = one_batch(make_trainer(**MIXED, max_resample_rounds=9, verifier=Never(), engine=Streaming()))
     assert (streamed._resampling.groups, streamed._resampling.rounds) == (24, 3)

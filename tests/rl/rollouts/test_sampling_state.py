@@ -9,11 +9,11 @@ import torch
 
 from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature, row_entropy
 from tersely.core.build import build
-from tersely.rl.rollouts.sampling_state import Drawing
+from tersely.rl.rollouts.sampling_state import SamplingState
 
 
 def test_a_fixed_temperature_is_a_number_and_changes_no_log_prob():
-    drawing = Drawing(build("sampling", {"name": "fixed", "temperature": 0.7}))
+    drawing = SamplingState(build("sampling", {"name": "fixed", "temperature": 0.7}))
     logp = torch.randn(2, 3)
     assert drawing.temperature == 0.7 and drawing.metrics(None) == {}
     assert drawing.logp(logp, logp) is logp
@@ -26,20 +26,20 @@ def test_log_probs_of_drawn_tokens_to_first_order(strength, error):
     logits = 2 * torch.randn(400, 12, generator=torch.Generator().manual_seed(0))
     token = torch.distributions.Categorical(logits=made(logits)).sample().unsqueeze(1)
     plain, drawn = (x.log_softmax(1).gather(1, token).squeeze(1) for x in (logits, made(logits)))
-    expected = Drawing(made).logp(plain, row_entropy(logits))
+    expected = SamplingState(made).logp(plain, row_entropy(logits))
     assert (expected - drawn).abs().mean() < error < (plain - drawn).abs().mean()
 
 
 def test_the_sampling_moves_on_and_the_drawing_stays():
     made = HAPOTemperature()
-    drawing = Drawing(made)
+    drawing = SamplingState(made)
     made.load_state_dict({"current": {"pivot": 0.0, "spread": 1.0, "upper": 1.0, "lower": 1.0}})
     assert drawing.sampling.current is None and drawing.temperature is drawing.sampling
 
 
 def test_training_with_an_adaptive_temperature(make_trainer):
     """The first batch is drawn at the base; the next ones around it, by the statistics of the one before."""
-    trainer = make_trainer(sampling={"name": "hapo_temperature", "strength": 0.5}, policy="hapo", max_steps=3)
+    trainer = make_trainer(sampling={"name": "hapo_temperature", "strength": 0.5}, loss="hapo", max_steps=3)
     trainer.train()
     first, second = trainer.state.log_history[:2]
     assert first["temperature/min"] == first["temperature/max"] == 1.0
@@ -74,12 +74,12 @@ def test_an_engine_with_log_probs_is_judged_at_the_temperatures_it_drew_at(make_
 
     trainer = make_trainer(
         sampling={"name": "hapo_temperature", "strength": 0.1},
-        policy={"name": "sampler_correction", "base": "hapo"},
+        loss={"name": "sampler_correction", "base": "hapo"},
         max_steps=3,
-        guards={"engine_gap": {"threshold": 0.004}},
+        guards={"mismatch": {"threshold": 0.004}},
     )
     trainer.engine = Reporting(trainer.model, trainer._tokenizer)
     trainer.train()
     last = trainer.state.log_history[2]
-    assert last["engine_gap/mean"] < 0.004 and last["sampler/masked_share"] == 0.0
+    assert last["mismatch/mean"] < 0.004 and last["sampler/masked_share"] == 0.0
     assert last["sampler/weight_mean"] != 1.0

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints.resume import Start
 from tersely.rl.checkpoints.stopping import SavedAndStopped
 from tersely.rl.sft.cold_start import Sampler, train_cold_start
@@ -125,7 +125,7 @@ def test_what_is_refused(keys, message):
     }
     (stage,) = stages_of(recipe)
     assert stage.folder == Path("r/stages/1-warm")
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         ColdStart.of(stage)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tersely.algorithms.prompting.arm import ARM
 from tersely.algorithms.prompting.selfbudgeter import SelfBudgeter
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.sft.examples import Attempt
 from tersely.rl.sft.rewrites import build_rewrite, code
 
@@ -73,5 +73,5 @@ def test_plain_keeps_all_or_the_shortest():
     ],
 )
 def test_what_is_refused(spec, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(ConfigError, match=message):
         build_rewrite(spec, "stage warm")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.sft.examples import Attempt
 from tersely.rl.sft.rewrites import build_rewrite
 from tersely.rl.sft.self_braking_formulas import BRAKE_DYNAMIC, BRAKE_EXACT
@@ -72,7 +72,7 @@ def test_traces_that_never_state_the_answer_are_left_out():
     [({"form": "exakt"}, "form"), ({"beta": 2.0}, "beta"), ({"tau2": 0.1}, "tau2"), ({"separator": ""}, "separator")],
 )
 def test_what_is_refused(parameters, wants):
-    with pytest.raises(SpecError, match=wants):
+    with pytest.raises(ConfigError, match=wants):
         rewritten(**parameters)
 
 
@@ -85,5 +85,5 @@ def test_thinkless_puts_a_control_token_first():
     assert [parse_completion(text).mode for text in texts] == ["short", "think"]
     assert all(parse_completion(text).well_formed for text in texts)
     assert "Another" not in texts[0] and "Another" in texts[1] and first.spans[0].exempt
-    with pytest.raises(SpecError, match="the chat template opens <think>"):
+    with pytest.raises(ConfigError, match="the chat template opens <think>"):
         build_rewrite("thinkless", "stage s")([attempt(*STEPS)], words)

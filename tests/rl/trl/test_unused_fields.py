@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from trl import GRPOConfig
 
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.rl.config import DERIVED, RunConfig, split_recipe
 from tersely.rl.trl.unused_fields import LEFT_OUT, NEVER_READ, OF_TRLS_LOSSES
 
@@ -17,7 +17,7 @@ FIELDS = {field.name: field.default for field in dataclasses.fields(GRPOConfig)}
 
 @pytest.mark.parametrize("key", [*NEVER_READ, *OF_TRLS_LOSSES, *LEFT_OUT])
 def test_a_field_that_nothing_reads_is_refused(key):
-    with pytest.raises(SpecError, match=f"{key} is TRL's, and nothing here reads it; (state|leave it out)"):
+    with pytest.raises(ConfigError, match=f"{key} is TRL's, and nothing here reads it; (state|leave it out)"):
         split_recipe({**RECIPE, key: FIELDS[key]})
 
 
@@ -26,7 +26,7 @@ def test_trls_own_losses_keep_the_fields_that_they_read():
         _, trl_values = split_recipe({**RECIPE, "loss_type": "vespo", key: FIELDS[key]})
         assert key in trl_values
     for key in NEVER_READ:
-        with pytest.raises(SpecError, match=key):
+        with pytest.raises(ConfigError, match=key):
             split_recipe({**RECIPE, "loss_type": "vespo", key: FIELDS[key]})
 
 

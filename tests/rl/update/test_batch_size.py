@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tersely.rl.update.batch_size import BatchPlan
+from tersely.rl.update.batch_size import BatchLayout
 
 
 @given(st.integers(1, 8), st.integers(2, 8), st.integers(1, 6), st.integers(1, 4), st.integers(1, 4))
 def test_a_plan_that_is_accepted_adds_up(prompts, group, micro, updates, ranks):
     try:
-        plan = BatchPlan(prompts, group, micro, updates, ranks)
+        plan = BatchLayout(prompts, group, micro, updates, ranks)
     except ValueError:
         return
     trl = plan.trl_arguments()
@@ -30,9 +30,9 @@ def test_a_plan_that_is_accepted_adds_up(prompts, group, micro, updates, ranks):
 )
 def test_impossible_arithmetic_names_the_way_out(numbers, message):
     with pytest.raises(ValueError, match=message):
-        BatchPlan(*numbers)
+        BatchLayout(*numbers)
 
 
 def test_the_table_holds_every_number():
-    table = {name: value for name, value, _ in BatchPlan(8, 16, 32, 2, 2).table()}
+    table = {name: value for name, value, _ in BatchLayout(8, 16, 32, 2, 2).table()}
     assert table["rows"] == 128 and table["micro_batches"] == 2 and table["accumulation"] == 1

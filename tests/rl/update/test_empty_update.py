@@ -16,7 +16,8 @@ class SilentAfter:
         self.calls -= 1
         right = [self.calls < 0 or i % 2 == 0 for i in range(len(texts))]
         return [
-            type("V", (), {"status": "right" if r else "wrong", "correct": float(r), "answer": None})() for r in right
+            type("V", (), {"status": "correct" if r else "incorrect", "correct": float(r), "answer": None})()
+            for r in right
         ]
 
 
@@ -34,7 +35,7 @@ def test_after_a_real_update_momentum_and_weight_decay_move_nothing(make_trainer
 
     updates = 2 if schedule else 1
     trainer = make_trainer(
-        verifier=SilentAfter(1), planned_update=planned, max_steps=3 * updates, weight_decay=0.1, micro_batch=4,
+        verifier=SilentAfter(1), micro_batching=planned, max_steps=3 * updates, weight_decay=0.1, micro_batch=4,
         lr_scheduler_type="linear", filter="keep_all", **schedule,
     )  # fmt: skip
     before = torch.cat([p.detach().flatten() for p in trainer.model.parameters()]).clone()

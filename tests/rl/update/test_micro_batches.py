@@ -83,7 +83,7 @@ def test_loss_and_gradient_are_those_of_the_unplanned_update(make_trainer, aggre
     results = []
     for planned in (True, False):
         trainer = make_trainer(
-            engine=Uneven(), planned_update=planned, aggregate=aggregate, max_completion_length=60, group_size=2,
+            engine=Uneven(), micro_batching=planned, aggregate=aggregate, max_completion_length=60, group_size=2,
             prompts_per_step=8, filter="mixed_groups", **schedule,
         )  # fmt: skip
         results.append(update(trainer))
@@ -95,12 +95,12 @@ def test_loss_and_gradient_are_those_of_the_unplanned_update(make_trainer, aggre
     assert max(gradient.abs().max() for _, gradient in theirs) > 1e-3
 
 
-@pytest.mark.parametrize("policy", INDEPENDENT, ids=str)
-def test_every_policy_that_does_not_depend_on_the_cut(make_trainer, policy):
+@pytest.mark.parametrize("loss_fn", INDEPENDENT, ids=str)
+def test_every_policy_that_does_not_depend_on_the_cut(make_trainer, loss_fn):
     results = []
     for planned in (True, False):
         trainer = make_trainer(
-            engine=Uneven(), planned_update=planned, policy=policy, group_size=2, prompts_per_step=8,
+            engine=Uneven(), micro_batching=planned, loss=loss_fn, group_size=2, prompts_per_step=8,
             max_completion_length=40,
         )  # fmt: skip
         assert trainer.planned.reason is None
@@ -110,27 +110,27 @@ def test_every_policy_that_does_not_depend_on_the_cut(make_trainer, policy):
         torch.testing.assert_close(gradient, reference, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("policy", TIED_TO_THE_CUT)
-def test_a_policy_of_micro_batch_statistics_keeps_the_cut_and_says_so(policy):
-    spec = {"name": policy, "kl_coefficient": 0.1} if policy == "archer" else policy
-    assert "planned_update: always" in why_not(True, build("policy", spec))
-    assert why_not("always", build("policy", spec)) is None
-    wrapped = build("policy", {"name": "kl_penalty", "base": spec})
+@pytest.mark.parametrize("loss_fn", TIED_TO_THE_CUT)
+def test_a_policy_of_micro_batch_statistics_keeps_the_cut_and_says_so(loss_fn):
+    spec = {"name": loss_fn, "kl_coefficient": 0.1} if loss_fn == "archer" else loss_fn
+    assert "micro_batching: always" in why_not(True, build("loss", spec))
+    assert why_not("always", build("loss", spec)) is None
+    wrapped = build("loss", {"name": "kl_penalty", "base": spec})
     assert "statistics of policy" in why_not(True, wrapped)
 
 
 def test_other_reasons_to_keep_the_cut():
-    clip = build("policy", "clip")
+    clip = build("loss", "clip")
     assert why_not(True, clip) is None
-    assert why_not(True, build("policy", {"name": "hapo", "statistics": "step"})) is None
+    assert why_not(True, build("loss", {"name": "hapo", "statistics": "step"})) is None
     assert "false" in why_not(False, clip)
     assert "TRL's own loss" in why_not(True, clip, trl_loss=True)
     assert "auxiliary" in why_not(True, clip, aux_loss=True)
 
 
 def test_rows_with_a_kl_or_an_entropy_term_stay(make_trainer):
-    for policy, left_out in (("clip", True), ({"name": "kl_penalty", "beta": 0.1}, False)):
-        trainer = make_trainer(engine=Uneven(), policy=policy, group_size=2, prompts_per_step=8)
+    for loss_fn, left_out in (("clip", True), ({"name": "kl_penalty", "beta": 0.1}, False)):
+        trainer = make_trainer(engine=Uneven(), loss=loss_fn, group_size=2, prompts_per_step=8)
         update(trainer)
         share = trainer._metrics["train"]["update/rows_left_out"][0]
         assert (share > 0) == left_out
@@ -139,7 +139,7 @@ def test_rows_with_a_kl_or_an_entropy_term_stay(make_trainer):
 def test_a_batch_without_any_signal_still_takes_its_steps(make_trainer):
     class EverythingRight:
         def verify(self, golds, texts):
-            return [type("V", (), {"status": "right", "correct": 1.0, "answer": None})() for _ in texts]
+            return [type("V", (), {"status": "correct", "correct": 1.0, "answer": None})() for _ in texts]
 
     trainer = make_trainer(verifier=EverythingRight(), micro_batch=2)
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
@@ -157,9 +157,12 @@ def test_a_step_without_training_rows_moves_nothing_although_the_optimizer_has_m
         def verify(self, golds, texts):
             self.calls += 1
             right = [1.0 if self.calls > 1 else float(i % 2) for i in range(len(texts))]
-            return [type("V", (), {"status": "right" if r else "wrong", "correct": r, "answer": None})() for r in right]
+            return [
+                type("V", (), {"status": "correct" if r else "incorrect", "correct": r, "answer": None})()
+                for r in right
+            ]
 
-    trainer = make_trainer(verifier=AllRightAfterTheFirst(), micro_batch=2, planned_update=planned, weight_decay=0.1)
+    trainer = make_trainer(verifier=AllRightAfterTheFirst(), micro_batch=2, micro_batching=planned, weight_decay=0.1)
     weights = []
 
     class Keep(TrainerCallback):
@@ -194,7 +197,7 @@ def test_hapo_with_statistics_of_the_step_sees_the_whole_batch(make_trainer):
     results = []
     for planned, micro_batch in ((True, 4), (False, 4), (False, 8)):
         trainer = make_trainer(
-            engine=Uneven(), planned_update=planned, policy={"name": "hapo", "statistics": "step"},
+            engine=Uneven(), micro_batching=planned, loss={"name": "hapo", "statistics": "step"},
             micro_batch=micro_batch, group_size=2, prompts_per_step=8, max_completion_length=40,
         )  # fmt: skip
         results.append(update(trainer)[0])
@@ -239,9 +242,9 @@ def test_no_rows_need_no_micro_batch():
 
 def test_bapo_searches_over_all_ranks(make_trainer):
     trainer = make_trainer(
-        engine=Uneven(), policy={"name": "kl_penalty", "base": "bapo"}, group_size=2, prompts_per_step=8
+        engine=Uneven(), loss={"name": "kl_penalty", "base": "bapo"}, group_size=2, prompts_per_step=8
     )
     update(trainer)
     assert "statistics" in trainer.planned.reason
     sums = torch.tensor([1.0, 2.0])
-    assert torch.equal(trainer.objective.policy.base.all_reduce(sums), sums)
+    assert torch.equal(trainer.objective.loss.base.all_reduce(sums), sums)

@@ -54,7 +54,7 @@ class Reporting:
 def reporting(make_trainer):
     def make(**recipe):
         engine = Reporting()
-        trainer = make_trainer(engine=engine, guards={"engine_gap": {"threshold": 10}}, **recipe)
+        trainer = make_trainer(engine=engine, guards={"mismatch": {"threshold": 10}}, **recipe)
         engine.inner = trainer._own_engine()
         return trainer, engine
 
@@ -71,7 +71,7 @@ def rows_of(passes, gradient):
 def test_with_one_step_a_batch_no_row_goes_through_the_model_twice(
     make_trainer, reporting, passes, recipe, planned, reports
 ):
-    recipe = {"advantage": "identity", "reward": "correctness", **recipe, "planned_update": planned}
+    recipe = {"advantage": "identity", "reward": "correctness", **recipe, "micro_batching": planned}
     trainer = reporting(**recipe)[0] if reports else make_trainer(**recipe)
     trainer.train()
     everything = [(*p, *c) for p, c in zip(trainer._round.prompt_ids, trainer._round.completion_ids, strict=True)]
@@ -79,21 +79,21 @@ def test_with_one_step_a_batch_no_row_goes_through_the_model_twice(
     assert sorted(trained + left_out) == sorted(everything)
     assert bool(left_out) is (planned and len(trained) < len(everything))
     logged = trainer.state.log_history[0]
-    assert logged["entropy"] > 0 and ("engine_gap/mean" in logged) is reports
+    assert logged["entropy"] > 0 and ("mismatch/mean" in logged) is reports
     if reports:
-        assert logged["engine_gap/tokens"] == sum(map(len, trainer._round.completion_ids))
+        assert logged["mismatch/tokens"] == sum(map(len, trainer._round.completion_ids))
 
 
 class EverythingCorrect:
     def verify(self, golds, texts):
-        return [SimpleNamespace(status="right", correct=1.0, answer=None) for _ in texts]
+        return [SimpleNamespace(status="correct", correct=1.0, answer=None) for _ in texts]
 
 
 @pytest.mark.parametrize("planned", [True, False])
 def test_where_no_row_trains_all_are_seen_without_a_gradient(reporting, passes, planned):
-    trainer, _ = reporting(verifier=EverythingCorrect(), reward="correctness", max_steps=1, planned_update=planned)
+    trainer, _ = reporting(verifier=EverythingCorrect(), reward="correctness", max_steps=1, micro_batching=planned)
     trainer.train()
-    assert trainer.state.log_history[0]["engine_gap/tokens"] == sum(map(len, trainer._round.completion_ids))
+    assert trainer.state.log_history[0]["mismatch/tokens"] == sum(map(len, trainer._round.completion_ids))
     logged = trainer.state.log_history[0]
     assert len(rows_of(passes, False)) == 16 + 1 and not rows_of(passes, True), "one more shows broken weights"
     assert logged["update/skipped"] == 1 and logged["entropy"] > 0
@@ -109,8 +109,8 @@ def test_the_gap_is_that_of_all_rows_also_of_those_left_out(reporting):
     expected = sum(o * n for o, n in zip(off, tokens, strict=True)) / sum(tokens)
     logged = trainer.state.log_history[0]
     assert 0 < logged["update/rows_left_out"] < 1
-    assert logged["engine_gap/mean"] == pytest.approx(expected, abs=1e-4)
-    assert logged["engine_gap/max"] == pytest.approx(max(off), abs=1e-4)
+    assert logged["mismatch/mean"] == pytest.approx(expected, abs=1e-4)
+    assert logged["mismatch/max"] == pytest.approx(max(off), abs=1e-4)
 
 
 def test_a_component_that_needs_entropies_has_one_pass_before_the_update(make_trainer, passes):

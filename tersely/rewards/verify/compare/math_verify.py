@@ -27,17 +27,17 @@ class Engine:
         """(status, path)."""
         fast = decide_fast(gold, answer, self.policy)
         if fast is not None:
-            return ("right" if fast[0] else "wrong"), fast[1]
+            return ("correct" if fast[0] else "incorrect"), fast[1]
         self._left = _ATOMS
         if self._hopeless(prepare(gold), prepare(answer)) and not rules.compound(
             prepare(gold)[0], prepare(answer)[0], self.policy
         ):
-            return "wrong", "structure"
+            return "incorrect", "structure"
         for spelled in rules.gold_spellings(prepare(gold)[0], prepare(answer)[1] is not None):
             path = self._decide(spelled, prepare(answer)[0])
             if path is not None:
-                return "right", path
-        return "wrong", "engine"
+                return "correct", path
+        return "incorrect", "engine"
 
     def _hopeless(self, gold: tuple, answer: tuple) -> bool:
         """A number against a collection of several things."""

@@ -54,7 +54,7 @@ class JudgedVerifier:
         verdicts = self.verifier.verify(golds, responses, prompts, progress)
         asked = []
         for index, verdict in enumerate(verdicts):
-            if verdict.status == "right":
+            if verdict.status == "correct":
                 continue
             self._counts["judge/rule_no"] += 1
             if judge_guard(verdict.answer, self.require_boxed, responses[index], self.extra_keys) is not None:
@@ -78,7 +78,7 @@ class JudgedVerifier:
                 self._counts["judge/invalid"] += 1
                 continue
             self._counts["judge/rescued"] += answer
-            verdicts[index] = replace(verdicts[index], status="right" if answer else "wrong", path="judge")
+            verdicts[index] = replace(verdicts[index], status="correct" if answer else "incorrect", path="judge")
         return verdicts
 
     def stats(self) -> dict[str, float]:

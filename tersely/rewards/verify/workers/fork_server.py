@@ -78,7 +78,7 @@ class Worker:
             self._handle = None
 
 
-class Nursery:
+class ForkServer:
     """A fresh interpreter with math-verify loaded, which forks workers on demand."""
 
     def __init__(self, *, memory: int, policy: dict):

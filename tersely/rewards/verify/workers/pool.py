@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tersely.rewards.verify.workers.fork_server import Nursery, Worker, WorkerError
+from tersely.rewards.verify.workers.fork_server import ForkServer, Worker, WorkerError
 
 Outcome = tuple[str, str, float]
 _SHORT_SECONDS = 1.0
@@ -30,8 +30,8 @@ class Pool:
 
     def __init__(self, *, workers: int, timeout: float, memory: int, recycle: int, policy: dict):
         self.workers, self.timeout, self.recycle = workers, timeout, recycle
-        self._start = lambda: Nursery(memory=memory, policy=policy)
-        self._nursery: Nursery | None = None
+        self._start = lambda: ForkServer(memory=memory, policy=policy)
+        self._fork_server: ForkServer | None = None
         self._idle: list[Worker] = []
         self.busy: set[Worker] = set()
         self.restarts = 0
@@ -52,13 +52,13 @@ class Pool:
 
     def _new(self) -> Worker:
         for attempt in (1, 2):
-            if self._nursery is None:
-                self._nursery = self._start()
+            if self._fork_server is None:
+                self._fork_server = self._start()
             try:
-                return self._nursery.worker()
+                return self._fork_server.worker()
             except (WorkerError, OSError) as error:
-                self._nursery.close()
-                self._nursery = None
+                self._fork_server.close()
+                self._fork_server = None
                 if attempt == 2 or (isinstance(error, WorkerError) and error.fatal):
                     raise error if isinstance(error, WorkerError) else WorkerError(str(error)) from error
                 self.restarts += 1
@@ -80,7 +80,7 @@ class Pool:
 
     def pids(self) -> list[int]:
         """The processes alive now, nursery first."""
-        own = [self._nursery.process.pid] if self._nursery else []
+        own = [self._fork_server.process.pid] if self._fork_server else []
         return own + [worker.pid for worker in [*self._idle, *self.busy]]
 
     def close(self) -> None:
@@ -88,9 +88,9 @@ class Pool:
             worker.kill()
         self._idle.clear()
         self.busy.clear()
-        if self._nursery is not None:
-            self._nursery.close()
-            self._nursery = None
+        if self._fork_server is not None:
+            self._fork_server.close()
+            self._fork_server = None
 
     def abandon(self) -> None:
         """In a forked child: let go of the parent's processes without touching them."""
@@ -98,9 +98,9 @@ class Pool:
             worker.forget()
         self._idle.clear()
         self.busy.clear()
-        if self._nursery is not None:
-            self._nursery.abandon()
-            self._nursery = None
+        if self._fork_server is not None:
+            self._fork_server.abandon()
+            self._fork_server = None
 
 
 @dataclass

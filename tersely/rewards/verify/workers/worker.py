@@ -78,7 +78,7 @@ def _work(connection: socket.socket, engine, options: dict) -> None:
                 return
             reply = _answer(engine, message["gold"], message["answer"])
             full = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > high_water
-            if full and reply["status"] == "wrong":
+            if full and reply["status"] == "incorrect":
                 # An allocation that failed deep inside is swallowed as "not equal", which is not a verdict.
                 reply.update(status="undecided", path="memory")
             reply["last"] = full or reply["path"] == "memory"

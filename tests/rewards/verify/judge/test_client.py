@@ -80,14 +80,14 @@ def judge(endpoint: Endpoint, **options) -> Judge:
 def test_a_yes_of_the_rule_is_final(endpoint, verifier):
     endpoint.say = lambda body: "NO"
     judged = JudgedVerifier(verifier, judge(endpoint))
-    assert judged.verify(["18"], ["The answer is 18."], ["?"])[0].status == "right"
+    assert judged.verify(["18"], ["The answer is 18."], ["?"])[0].status == "correct"
     assert endpoint.asked == []
 
 
 def test_the_judge_rescues_a_no(endpoint, verifier):
     judged = JudgedVerifier(verifier, judge(endpoint, price_in=10.0, price_out=20.0))
     found = judged.verify(["the left one", "7"], ["\\boxed{left}", "\\boxed{8}"], ["which?", "3+4?"])
-    assert [(verdict.status, verdict.path) for verdict in found] == [("right", "judge")] * 2
+    assert [(verdict.status, verdict.path) for verdict in found] == [("correct", "judge")] * 2
     stats = judged.stats()
     assert (stats["judge/rule_no"], stats["judge/calls"], stats["judge/rescued"]) == (2, 2, 2)
     assert stats["judge/rescued_share"] == 1.0
@@ -110,7 +110,7 @@ def test_unreadable_and_failing_judges_leave_the_rules_verdict(endpoint, verifie
     judged = JudgedVerifier(verifier, judge(endpoint, retries=0))
     assert judged.verify(["7"], ["\\boxed{8}"], ["?"])[0].path != "judge"
     endpoint.fail = [500]
-    assert judged.verify(["7"], ["\\boxed{9}"], ["?"])[0].status == "wrong"
+    assert judged.verify(["7"], ["\\boxed{9}"], ["?"])[0].status == "incorrect"
     assert judged.stats()["judge/invalid"] == 2
 
 

@@ -57,7 +57,7 @@ def test_a_bomb_is_killed_from_outside_and_the_others_are_decided(unguarded):
     with Verifier(workers=1, timeout=1.0) as verifier:
         began = time.monotonic()
         verdicts = verifier.verify(["7", NEEDS_WORKER[0], "7"], [SLOW, NEEDS_WORKER[1], "\\boxed{\\binom{7}{1}}"])
-        assert [verdict.status for verdict in verdicts] == ["undecided", "right", "right"]
+        assert [verdict.status for verdict in verdicts] == ["undecided", "correct", "correct"]
         assert verdicts[0].path in ("timeout", "memory")
         assert verdicts[0].correct != verdicts[0].correct
         assert verifier.stats()["restarts"] >= 1
@@ -68,18 +68,18 @@ def test_memory_is_limited(unguarded):
     with Verifier(workers=1, timeout=20, memory_mb=400) as verifier:
         verdict = verifier.verify(["7"], ["\\boxed{2^{3000000000}+0.5}"])[0]
         assert verdict.status == "undecided"
-        assert verifier.verify(["7"], ["\\boxed{\\binom{7}{1}}"])[0].status == "right"
+        assert verifier.verify(["7"], ["\\boxed{\\binom{7}{1}}"])[0].status == "correct"
 
 
 def test_a_worker_that_dies_is_replaced_and_its_item_tried_again():
     with Verifier(workers=1, cache=0) as verifier:
-        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "right"
+        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "correct"
         for pid in verifier.pids()[1:]:
             os.kill(pid, signal.SIGKILL)
-        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "right"
+        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "correct"
         os.kill(verifier.pids()[0], signal.SIGKILL)  # the nursery
         assert wait_until(lambda: len(list(filter(alive, verifier.pids()))) == 0)
-        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "right"
+        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "correct"
 
 
 def test_workers_are_recycled():
@@ -139,7 +139,7 @@ def test_many_threads_share_one_verifier():
         for thread in threads:
             thread.join()
     for number in range(4):
-        assert results[number] == ["wrong" if k == number else "right" for k in range(4)]
+        assert results[number] == ["incorrect" if k == number else "correct" for k in range(4)]
 
 
 def test_a_forked_child_has_its_own_workers():
@@ -158,9 +158,9 @@ def test_a_forked_child_has_its_own_workers():
                 os._exit(0)
         os.close(write)
         os.waitpid(pid, 0)
-        assert os.read(read, 100).decode() == "right True"
+        assert os.read(read, 100).decode() == "correct True"
         os.close(read)
-        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "right"
+        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "correct"
         assert verifier.pids() == before
 
 
@@ -184,7 +184,7 @@ def test_a_file_named_like_a_module_in_the_current_folder_is_not_imported(tmp_pa
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
     monkeypatch.chdir(tmp_path)
     with Verifier(workers=1) as verifier:
-        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "right"
+        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "correct"
 
 
 def test_the_cache_answers_the_second_time_and_is_bounded():
@@ -208,16 +208,16 @@ def test_items_are_undecided_where_no_worker_comes_up(monkeypatch):
     def silent(self):
         raise WorkerError("said nothing")
 
-    monkeypatch.setattr(nursery.Nursery, "worker", silent)
+    monkeypatch.setattr(nursery.ForkServer, "worker", silent)
     with Verifier(workers=1) as verifier:
         verdicts = verifier.verify(
             [NEEDS_WORKER[0]] * 2 + ["7"], [NEEDS_WORKER[1], "\\boxed{\\gcd(6, y)}", "\\boxed{7}"]
         )
         assert [(verdict.status, verdict.path) for verdict in verdicts] == [("undecided", "no_worker")] * 2 + [
-            ("right", "exact")
+            ("correct", "exact")
         ]
         monkeypatch.undo()
-        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "right"
+        assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "correct"
 
 
 def test_wrong_settings_name_the_field():

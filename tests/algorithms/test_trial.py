@@ -8,28 +8,32 @@ from typing import ClassVar
 import pytest
 
 from tersely.algorithms.objective import Objective
-from tersely.algorithms.rehearsal import rehearse, unread_memory
-from tersely.core.errors import SpecError
+from tersely.algorithms.trial import trial_score, unread_memory
+from tersely.core.errors import ConfigError
 
 
 @pytest.mark.parametrize(
     ("specs", "group_size", "message"),
     [
-        ({"plan": {"name": "hbpo", "budgets": [16, 32, 64]}}, 8, "plan hbpo: group_size is 8; it must be a multiple"),
-        ({"plan": "adaptthink"}, 5, "plan adaptthink: group_size is 5; it must be even"),
+        (
+            {"prompting": {"name": "hbpo", "budgets": [16, 32, 64]}},
+            8,
+            "prompting hbpo: group_size is 8; it must be a multiple",
+        ),
+        ({"prompting": "adaptthink"}, 5, "prompting adaptthink: group_size is 5; it must be even"),
         ({"reward": ["correctness", "soft_overlong"]}, 8, "soft_overlong.cache is 4096 tokens; it must be at most"),
     ],
 )
 def test_what_does_not_fit_is_refused(specs, group_size, message):
-    with pytest.raises(SpecError, match=message):
-        rehearse(Objective.from_specs(specs), group_size, 512)
+    with pytest.raises(ConfigError, match=message):
+        trial_score(Objective.from_specs(specs), group_size, 512)
 
 
 @pytest.mark.parametrize("reward", ["alp", "l1_exact", "arm", "laser_d", "verifree", "ares_entropy"])
 def test_what_needs_a_plan_or_the_trainer_passes(reward):
     objective = Objective.from_specs({"reward": reward})
     before = objective.state_dict()
-    rehearse(objective, 8, 512)
+    trial_score(objective, 8, 512)
     assert objective.state_dict() == before
 
 
@@ -74,7 +78,7 @@ class Own:
 def test_a_users_reward_that_fails_is_refused_with_its_line(fault, message):
     spec = {"name": f"{__name__}:Own", "fault": fault}
     with pytest.raises(
-        SpecError, match=rf"reward {__name__}:Own fails on 8 .*: {message}.*test_rehearsal.py, line \d+"
+        ConfigError, match=rf"reward {__name__}:Own fails on 8 .*: {message}.*test_trial.py, line \d+"
     ):
-        rehearse(Objective.from_specs({"reward": spec}), 4, 64)
-    rehearse(Objective.from_specs({"reward": f"{__name__}:Own"}), 4, 64)
+        trial_score(Objective.from_specs({"reward": spec}), 4, 64)
+    trial_score(Objective.from_specs({"reward": f"{__name__}:Own"}), 4, 64)

@@ -3,11 +3,11 @@
 import pytest
 
 from tersely.algorithms.prompting.hbpo import EFFICIENT
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.data.benchmarks import Sampling
 from tersely.eval.decoding.arm_consensus import ArmConsensus, answer_of
 from tersely.eval.decoding.base import Prompt
-from tersely.eval.decoding.plan import PlanPrompting
+from tersely.eval.decoding.prompting import MethodPrompting
 from tersely.eval.decoding.registry import STRATEGIES
 from tersely.eval.decoding.spec import parse
 
@@ -19,14 +19,14 @@ def written(engine, one):
 
 def test_prefills_stand_behind_the_templates_opening(tiny_engine, prompts, greedy):
     efficient = {"name": "hbpo", "prompting": "efficient"}
-    one = PlanPrompting(efficient)(tiny_engine, prompts[:1], greedy, 0)[0]
+    one = MethodPrompting(efficient)(tiny_engine, prompts[:1], greedy, 0)[0]
     assert written(tiny_engine, one) == EFFICIENT.removeprefix("<think> ")
-    imposed = PlanPrompting({"name": "selfbudgeter", "budget": 60})(tiny_engine, prompts[:1], greedy, 0)[0]
+    imposed = MethodPrompting({"name": "selfbudgeter", "budget": 60})(tiny_engine, prompts[:1], greedy, 0)[0]
     assert written(tiny_engine, imposed) == "<budget>60</budget>" and imposed.budget == 60
 
 
 def test_instructions_reach_the_prompt(tiny_engine, prompts, greedy):
-    one = PlanPrompting("autothink")(tiny_engine, prompts[:1], greedy, 0)[0]
+    one = MethodPrompting("autothink")(tiny_engine, prompts[:1], greedy, 0)[0]
     assert "final answer within \\boxed{}.<assistant><think>\n" in tiny_engine.tokenizer.decode(one.prompt_ids)
     assert written(tiny_engine, one) == "...\n"
 
@@ -34,17 +34,17 @@ def test_instructions_reach_the_prompt(tiny_engine, prompts, greedy):
 def test_the_samples_of_a_problem_get_the_rows_of_its_group(tiny_engine, prompts):
     four = [Prompt("p0", j, prompts[0].prompt_ids, 12, prompts[0].messages, prompts[0].render) for j in range(4)]
     sampling = Sampling(samples=4, temperature=0.0, top_p=1.0, max_new_tokens=12)
-    plan = PlanPrompting({"name": "hbpo", "budgets": [8, 16]})
+    plan = MethodPrompting({"name": "hbpo", "budgets": [8, 16]})
     found = plan(tiny_engine, four, sampling, 0)
     assert [one.budget for one in found] == [8, 8, 16, 16]
     assert [plan(tiny_engine, [one], sampling, 0)[0].budget for one in four] == [8, 8, 16, 16]
 
 
 def test_a_plan_that_is_none_is_refused():
-    with pytest.raises(SpecError, match="plan 'arn' does not exist"):
-        parse("plan:of=arn")
-    assert parse("plan:of={name: arm, mode: code}").label == "plan(of={'name': 'arm', 'mode': 'code'})"
-    assert STRATEGIES["plan"] is PlanPrompting
+    with pytest.raises(ConfigError, match="prompting 'arn' does not exist"):
+        parse("prompting:of=arn")
+    assert parse("prompting:of={name: arm, mode: code}").label == "prompting(of={'name': 'arm', 'mode': 'code'})"
+    assert STRATEGIES["prompting"] is MethodPrompting
 
 
 FORMATS = {

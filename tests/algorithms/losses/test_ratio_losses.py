@@ -22,7 +22,7 @@ def one(make_batch, x, advantage, **changes):
 
 
 def loss_and_gradient(spec, batch):
-    loss = build("policy", spec)(batch)[0]
+    loss = build("loss", spec)(batch)[0]
     return loss.detach(), torch.autograd.grad(loss.sum(), batch.logp)[0]
 
 
@@ -144,9 +144,9 @@ def test_clip_cov_zeroes_only_open_candidates(make_batch):
     again = (loss_and_gradient(some, batch)[0] == 0) & batch.valid & (base != 0)
     torch.testing.assert_close(again, zeroed)
     state = torch.get_rng_state()
-    build("policy", some)(batch)
+    build("loss", some)(batch)
     assert torch.equal(state, torch.get_rng_state()), "the global generator was used"
-    other = [(build("policy", {**some, "seed": s})(batch)[0] == 0) & batch.valid & (base != 0) for s in range(20)]
+    other = [(build("loss", {**some, "seed": s})(batch)[0] == 0) & batch.valid & (base != 0) for s in range(20)]
     assert any(not torch.equal(o, zeroed) for o in other)
     assert loss_and_gradient({**everything, "cov_low": 90, "cov_high": 91}, batch)[0].equal(base)
 
@@ -170,28 +170,28 @@ def test_kl_cov_takes_the_lowest_index_among_ties(make_batch):
     assert (loss - loss.min() > 0.1).flatten().tolist() == [True, True, False, False, False, False]
 
 
-def searched(policy: BAPO, ratio, advantage):
+def searched(loss_fn: BAPO, ratio, advantage):
     """The card's loop, word by word."""
-    low, high, k, j = policy.low_min, policy.high_min, 0, 0
+    low, high, k, j = loss_fn.low_min, loss_fn.high_min, 0, 0
 
     def rho():
         plus = minus = 0.0
         for r, a in zip(ratio, advantage, strict=True):
             if a >= 0:
-                e = a * min(r, high) if policy.form == "as_released" else a * r * (r <= high)
+                e = a * min(r, high) if loss_fn.form == "as_released" else a * r * (r <= high)
                 plus += e
             else:
-                e = a * max(r, low) if policy.form == "as_released" else a * r * (r >= low)
+                e = a * max(r, low) if loss_fn.form == "as_released" else a * r * (r >= low)
                 minus += e
         return plus / (abs(minus) + 1e-8)
 
-    while rho() < policy.target:
-        if policy.low_min + (k + 1) * policy.low_step <= policy.low_max + 1e-9:
+    while rho() < loss_fn.target:
+        if loss_fn.low_min + (k + 1) * loss_fn.low_step <= loss_fn.low_max + 1e-9:
             k += 1
-            low = policy.low_min + k * policy.low_step
-        elif policy.high_min + (j + 1) * policy.high_step <= policy.high_max + 1e-9:
+            low = loss_fn.low_min + k * loss_fn.low_step
+        elif loss_fn.high_min + (j + 1) * loss_fn.high_step <= loss_fn.high_max + 1e-9:
             j += 1
-            high = policy.high_min + j * policy.high_step
+            high = loss_fn.high_min + j * loss_fn.high_step
         else:
             break
     return low, high
@@ -203,8 +203,8 @@ def test_bapo_searches_as_the_card_says(form, target):
     for seed in range(6):
         g = torch.Generator().manual_seed(seed)
         ratio, advantage = torch.randn(200, generator=g).mul(0.6).exp().double(), torch.randn(200, generator=g).double()
-        policy = BAPO(form=form, target=target)
-        assert policy.search(ratio, advantage) == pytest.approx(searched(policy, ratio.tolist(), advantage.tolist()))
+        loss_fn = BAPO(form=form, target=target)
+        assert loss_fn.search(ratio, advantage) == pytest.approx(searched(loss_fn, ratio.tolist(), advantage.tolist()))
 
 
 def test_bapo_at_its_limits(make_batch):

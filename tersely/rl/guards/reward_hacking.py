@@ -13,13 +13,13 @@ STATISTICS = ("reward", "efficiency/tokens_mean", "verify/accuracy")
 
 
 @dataclass
-class HollowReward(Counting):
+class RewardHacking(Counting):
     """Reward rises while tokens vanish and accuracy falls: the length term is earned at the expense of right answers.
 
     The mean of the last `window` observations is held against that of the first.
     """
 
-    name, statistics = "hollow_reward", STATISTICS
+    name, statistics = "reward_hacking", STATISTICS
     mend = "Lower the weight of the length term, or use a controller such as accuracy_floor"
 
     threshold: float = 0.05
@@ -33,9 +33,9 @@ class HollowReward(Counting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_range("guards.hollow_reward.threshold", self.threshold, at_most=1)
-        require_range("guards.hollow_reward.tokens", self.tokens, above=0, below=1)
-        require_range("guards.hollow_reward.window", self.window, at_least=1)
+        require_range("guards.reward_hacking.threshold", self.threshold, at_most=1)
+        require_range("guards.reward_hacking.tokens", self.tokens, above=0, below=1)
+        require_range("guards.reward_hacking.window", self.window, at_least=1)
 
     def bad(self, *values: float) -> str | None:
         if len(self.first) < self.window:

@@ -19,7 +19,7 @@ CHANGES = {
 
 def test_one_rank_two_ranks_planned_and_not_agree(launcher):
     """Rows without signal, groups that straddle ranks, and ranks with unequal numbers of micro-batches."""
-    for name, options in (("planned", {}), ("two", {"processes": 2}), ("plain", {"planned_update": False})):
+    for name, options in (("planned", {}), ("two", {"processes": 2}), ("plain", {"micro_batching": False})):
         done = launcher.run(name, **options, **CHANGES)
         assert done.returncode == 0, done.stderr[-3000:]
     plain = launcher.completions("plain")

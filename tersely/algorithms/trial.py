@@ -14,23 +14,23 @@ import torch
 from tersely.algorithms.checks import MIXED, made_up_group
 from tersely.algorithms.objective import Objective
 from tersely.core.build import registry
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 from tersely.core.reward_sum import checked
 from tersely.core.types import Rollouts
 
 
-def rehearse(objective: Objective, group_size: int, max_length: int, row: Mapping[str, Any] | None = None) -> None:
-    """Raise `SpecError` for what plan, reward or advantage cannot do with groups of this size under this cap (tokens).
+def trial_score(objective: Objective, group_size: int, max_length: int, row: Mapping[str, Any] | None = None) -> None:
+    """Raise `ConfigError` for what prompting, reward or advantage cannot do with groups of this size under this cap (tokens).
 
     A shipped component that needs more than made-up groups have is taken for fit. `row`: values of the columns that the
     objective asks for, of one row of the data, as far as they are known.
     """
     objective = copy.deepcopy(objective)
     try:
-        plans = objective.plan(["one", "two"], group_size, PromptMemory(), 0)
+        plans = objective.prompting(["one", "two"], group_size, PromptMemory(), 0)
     except ValueError as error:
-        raise SpecError(str(error)) from error
+        raise ConfigError(str(error)) from error
     known = row or {}
     rows = 2 * group_size
     budgets = [math.nan if plan.budget is None else float(plan.budget) for plan in plans]
@@ -49,7 +49,7 @@ def rehearse(objective: Objective, group_size: int, max_length: int, row: Mappin
                 _try(name, term, rollouts)
     try:
         objective.score(rollouts)
-    except SpecError:
+    except ConfigError:
         raise
     except Exception:  # a column of the hub is not known yet, and a user's code can raise anything
         return
@@ -59,12 +59,12 @@ def _try(name: str, term: Any, rollouts: Rollouts) -> None:
     """A reward from outside the package, on made-up rollouts that have what the run's will have."""
     try:
         checked(name, term(rollouts), rollouts)
-    except SpecError:
+    except ConfigError:
         raise
     except Exception as error:  # a user's code can raise anything
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = " ".join(str(error).split())
-        raise SpecError(
+        raise ConfigError(
             f"reward {name} fails on {len(rollouts.correct)} made-up rollouts in groups of {rollouts.group_size}: "
             f"{type(error).__name__}: {text} ({last.filename}, line {last.lineno}). "
             "docs/reference.md has the fields and their shapes"

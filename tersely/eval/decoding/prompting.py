@@ -1,10 +1,10 @@
-"""A method's own prompting at inference: the plan that it trained with, or a variant meant for evaluation.
+"""A method's own prompting at inference: the one that it trained with, or a variant meant for evaluation.
 
-    --strategy "plan:of={name: hbpo, prompting: efficient}"      --strategy "plan:of={name: arm, mode: short_cot}"
-    --strategy "plan:of={name: selfbudgeter, budget: 60}"        --strategy plan:of=autothink
+    --strategy "prompting:of={name: hbpo, prompting: efficient}"      --strategy "prompting:of={name: arm, mode: short_cot}"
+    --strategy "prompting:of={name: selfbudgeter, budget: 60}"        --strategy prompting:of=autothink
 
 What is prefilled is part of the text that is graded, and of its tokens (`injected_tokens` of a record), as everywhere here.
-Sample j of a problem gets row j of the plan's group. A plan that reads the prompt memory finds it empty.
+Sample j of a problem gets row j of the group. Prompting that reads the prompt memory finds it empty.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tersely.core.build import build
-from tersely.core.errors import SpecError
+from tersely.core.errors import ConfigError
 from tersely.core.types import RolloutPlan
 from tersely.data.benchmarks import Sampling
 from tersely.engines.chat import opened_by
@@ -22,28 +22,28 @@ from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
 
 
 @dataclass(frozen=True)
-class PlanPrompting:
+class MethodPrompting:
     needs_marker: ClassVar[bool] = False
     engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
 
     of: Any = "plain"
-    """A plan: a name, or a mapping of a name and parameters."""
+    """The prompting component: a name, or a mapping of a name and parameters."""
 
     def __post_init__(self) -> None:
-        build("plan", self.of)
+        build("prompting", self.of)
 
     def require_samples(self, samples: int) -> None:
-        """`SpecError` for a number of samples that the plan cannot share out, such as budgets that do not divide it."""
+        """`ConfigError` for a number of samples that the component cannot share out, such as budgets that do not divide it."""
         try:
-            build("plan", self.of)(["-"], samples, None, 0)
+            build("prompting", self.of)(["-"], samples, None, 0)
         except ValueError as error:
-            raise SpecError(
-                f"strategy plan: {error}. The group of an evaluation is --samples, {samples} here"
+            raise ConfigError(
+                f"strategy prompting: {error}. The group of an evaluation is --samples, {samples} here"
             ) from error
 
     def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
-        session, plan = Session(engine, sampling, seed), build("plan", self.of)
-        plans = [plan([p.prompt_id], max(sampling.samples, p.sample + 1), None, seed)[p.sample] for p in prompts]
+        session, prompting = Session(engine, sampling, seed), build("prompting", self.of)
+        plans = [prompting([p.prompt_id], max(sampling.samples, p.sample + 1), None, seed)[p.sample] for p in prompts]
         rows = [planned_row(session, prompt, one) for prompt, one in zip(prompts, plans, strict=True)]
         caps = [min(one.max_new_tokens or row.left, row.left) for row, one in zip(rows, plans, strict=True)]
         session.advance(rows, caps, "sample")

@@ -1,9 +1,9 @@
 """What the token-level methods cost: against TRL's own loss and update, in ratios within one run.
 
-    python benchmarks/policies.py losses --rows 8 --tokens 4096 --record   forward + loss + backward of each policy
-    python benchmarks/policies.py planned --record        the planned update against TRL's, lengths spread like a reasoner's
-    python benchmarks/policies.py ktae --record           KTAE of a group of 16 x 8,192 tokens
-    python benchmarks/policies.py temperature --record    vLLM's throughput, adaptive temperature against plain
+    python benchmarks/losses.py losses --rows 8 --tokens 4096 --record   forward + loss + backward of each policy
+    python benchmarks/losses.py planned --record        the planned update against TRL's, lengths spread like a reasoner's
+    python benchmarks/losses.py ktae --record           KTAE of a group of 16 x 8,192 tokens
+    python benchmarks/losses.py temperature --record    vLLM's throughput, adaptive temperature against plain
 
 The sides alternate, so drift of the machine hits all. Time is CPU time of the one thread that works; peak memory is the
 high-water mark of the resident set above where it stood; both in a fresh fork for each measurement. `losses` and
@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-RESULTS = Path(__file__).parent / "results" / "policies.json"
-POLICIES = ("hapo", "sapo", "cispo", "high_entropy_mask", "kl_cov", "clip_cov")
+RESULTS = Path(__file__).parent / "results" / "losses.json"
+LOSSES = ("hapo", "sapo", "cispo", "high_entropy_mask", "kl_cov", "clip_cov")
 KINDS = ("losses", "planned", "ktae", "temperature")
 DAPO = {"name": "clip", "clip_low": 0.2, "clip_high": 0.28}
 
@@ -44,7 +44,7 @@ def make_trainer(folder: str, vocabulary: int | None, rows: int, **recipe: Any) 
 
     values = {"model_name_or_path": "testbed", "group_size": 4, "prompts_per_step": rows // 4, "micro_batch": rows}
     values |= {"run_dir": folder, "max_steps": 2, "gradient_checkpointing": False, "save_strategy": "no", **recipe}
-    run, trl_values = split_recipe(values | {"policy": DAPO, "disable_tqdm": True})
+    run, trl_values = split_recipe(values | {"loss": DAPO, "disable_tqdm": True})
     objective = run.objective(trl_values)
     args = grpo_config(run, trl_values, objective, 1)
     model, tokenizer = load_model("testbed", args)
@@ -141,19 +141,19 @@ def losses(options: argparse.Namespace) -> dict[str, Any]:
         trainer = make_trainer(folder, 32_000, options.rows)
         batch = generation_batch([options.tokens] * options.rows, [False] * options.rows, 32_000)
 
-        def side(policy: Any) -> Callable[[], None]:
+        def side(loss_fn: Any) -> Callable[[], None]:
             def work() -> None:
                 trainer.model.zero_grad()
-                if policy is None:
+                if loss_fn is None:
                     loss = GRPOTrainer._compute_loss(trainer, trainer.model, dict(batch))
                 else:
-                    object.__setattr__(trainer.objective, "policy", policy)
+                    object.__setattr__(trainer.objective, "loss", loss_fn)
                     loss = trainer._compute_loss(trainer.model, dict(batch))
                 loss.backward()
 
             return work
 
-        ours = {name: side(build("policy", name)) for name in options.policies}
+        ours = {name: side(build("loss", name)) for name in options.losses}
         table = compared({"TRL dapo": side(None), **ours}, "TRL dapo", options.rounds)
     return {
         "rows": options.rows,
@@ -170,7 +170,7 @@ def planned(options: argparse.Namespace) -> dict[str, Any]:
     from trl import GRPOTrainer
     from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
 
-    from tersely.rl.update.micro_batches import PlannedUpdate
+    from tersely.rl.update.micro_batches import MicroBatches
 
     rows, micro_batch, median, cap = 64, 8, 128, 2048
     draw = np.random.default_rng(0).lognormal(np.log(median), np.log(4) / 1.645, rows)
@@ -190,7 +190,7 @@ def planned(options: argparse.Namespace) -> dict[str, Any]:
 
         def ours() -> None:
             trainer.model.zero_grad()
-            trainer.planned, trainer._step = PlannedUpdate(trainer), 0
+            trainer.planned, trainer._step = MicroBatches(trainer), 0
             for _ in range(rows // micro_batch):
                 trainer.planned.prepare(None)
                 if not trainer.planned.idle:
@@ -267,12 +267,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--policies", nargs="+", default=POLICIES)
+    parser.add_argument("--losses", nargs="+", default=LOSSES)
     parser.add_argument("--record", action="store_true", help=f"write into {RESULTS}")
     options = parser.parse_args()
     for what in [options.what] if options.what else KINDS:
         result = {
-            "command": f"python benchmarks/policies.py {' '.join(sys.argv[1:])}",
+            "command": f"python benchmarks/losses.py {' '.join(sys.argv[1:])}",
             "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread",
             **globals()[what](options),
         }
