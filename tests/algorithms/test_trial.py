@@ -77,8 +77,6 @@ class Own:
 )
 def test_a_users_reward_that_fails_is_refused_with_its_line(fault, message):
     spec = {"name": f"{__name__}:Own", "fault": fault}
-    with pytest.raises(
-        ConfigError, match=rf"reward {__name__}:Own fails on 8 .*: {message}.*test_trial.py, line \d+"
-    ):
+    with pytest.raises(ConfigError, match=rf"reward {__name__}:Own fails on 8 .*: {message}.*test_trial.py, line \d+"):
         trial_score(Objective.from_specs({"reward": spec}), 4, 64)
     trial_score(Objective.from_specs({"reward": f"{__name__}:Own"}), 4, 64)
