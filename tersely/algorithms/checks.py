@@ -27,16 +27,16 @@ def warnings_of(
     objective: Objective,
     *,
     ratio_is_one: bool = False,
-    engine: str = "transformers",
+    sampler_logprobs: bool = False,
     top_p: float = 1.0,
     group_size: int = 8,
 ) -> list[str]:
     """What the user should know of this combination. Raises `ConfigError` for one that cannot run.
 
     `ratio_is_one`: the recipe takes one optimizer step per generation batch without stating so. `group_size`: rollouts of a
-    prompt.
+    prompt. `sampler_logprobs`: does the rollout engine report log-probs of what it sampled?
     """
-    check_sampler_correction(objective, engine)
+    check_sampler_correction(objective, sampler_logprobs)
     return [
         *_schedule(objective.loss, ratio_is_one),
         *_credit(objective.advantage, objective.loss),
@@ -49,12 +49,12 @@ def warnings_of(
     ]
 
 
-def check_sampler_correction(objective: Objective, engine: str) -> None:
+def check_sampler_correction(objective: Objective, sampler_logprobs: bool) -> None:
     """It divides by the engine's log-probs: an engine without any leaves it nothing to divide by."""
-    if engine == "transformers" and _find(objective.loss, "SamplerCorrection"):
+    if not sampler_logprobs and _find(objective.loss, "SamplerCorrection"):
         raise ConfigError(
-            "loss sampler_correction needs the log-probs of the rollout engine, and engine transformers samples from "
-            "the trained model itself and reports none; take the wrapper away, or use engine: vllm"
+            "loss sampler_correction needs the log-probs of the rollout engine, and this engine reports none "
+            "(engine: transformers samples from the trained model itself); take the wrapper away, or use engine: vllm"
         )
 
 

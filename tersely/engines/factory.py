@@ -1,39 +1,51 @@
-"""Creates the rollout engine that a recipe names."""
+"""Makes the engines of `registry.ENGINES`: one way for training, evaluation and preflight."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tersely.engines.base import Engine, EngineSettings
+from tersely.engines.model_folder import model_location
+from tersely.engines.models import arithmetic
+from tersely.engines.registry import ENGINES, capabilities_of
 
-def make_engine(run: Any, args: Any, tokenizer: Any, sampling: Any = None) -> Any:
-    """None for the trained model itself; the servers of the recipe, or a vLLM engine of this rank's own, otherwise."""
-    if run.engine == "transformers":
+
+def create_engine(name: str, settings: EngineSettings) -> Engine:
+    engine: Engine = ENGINES[name].load().create(settings)
+    return engine
+
+
+def make_engine(run: Any, args: Any, tokenizer: Any, sampling: Any = None) -> Engine | None:
+    """The engine of a training run; None where it generates with the trained model, which the trainer or `own_engine` adds."""
+    if capabilities_of(run.engine).trained_model:
         return None
-    if run.engine == "vllm_server":
-        from tersely.engines.server.engine import ServerEngine
-
-        # no progress for this long, like the deadline itself, and before it, so that the server is named
-        limit = 0.9 * run.deadline_seconds
-        return ServerEngine(
-            run.servers,
-            tokenizer,
-            weights_dir=Path(run.run_dir) / "served_weights",
-            start_s=min(600.0, limit),
-            sync_s=min(600.0, limit),
-            probe_s=min(60.0, limit / 4),
-            silent_s=limit,
-        )
-    from tersely.engines.model_folder import model_location
-    from tersely.engines.vllm import VLLMEngine
-
-    return VLLMEngine(
-        model_location(run.model_name_or_path),
+    settings = EngineSettings(
         tokenizer,
+        model_location(run.model_name_or_path),
+        seed=args.seed,
+        sampling=sampling,
         max_model_len=args.vllm_max_model_length,
         max_num_seqs=run.max_num_seqs,
         gpu_memory_utilization=args.vllm_gpu_memory_utilization,
-        enable_sleep_mode=args.vllm_enable_sleep_mode,
-        seed=args.seed,
-        sampling=sampling,
+        sleep=args.vllm_enable_sleep_mode,
+        servers=tuple(run.servers),
+        run_dir=Path(run.run_dir),
+        deadline_s=run.deadline_seconds,
     )
+    return create_engine(run.engine, settings)
+
+
+def own_engine(run: Any, args: Any, tokenizer: Any, model: Any, rows_at_once: int | None = None) -> Engine:
+    """The same where it generates with the trained model, outside a trainer: on its device and in its arithmetic."""
+    model = model.to(args.device)
+
+    @contextmanager
+    def computing() -> Iterator[Any]:
+        with arithmetic(args):
+            yield model
+
+    settings = EngineSettings(tokenizer, model, unwrapped=computing, rows_at_once=rows_at_once)
+    return create_engine(run.engine, settings)

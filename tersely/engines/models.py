@@ -106,6 +106,20 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def load_frozen(location: str, dtype: str | None = None) -> Any:
+    """A model that is only read, in bfloat16 on the GPU where there is one, else in float32 on the CPU."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = dtype or ("bfloat16" if device == "cuda" else "float32")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(location, dtype=getattr(torch, dtype))
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"model {location!r} cannot be loaded: {one_line(error)}") from error
+    return model.to(device).eval()
+
+
 def weights_dtype(args: Any) -> str:
     """What weights are loaded in: float32, for AdamW's steps at 1e-6 are below what bfloat16 can add to a weight.
 
@@ -152,20 +166,6 @@ def arithmetic(args: Any) -> Any:
     import torch
 
     return torch.autocast(args.device.type, torch.bfloat16, enabled=bool(args.bf16))
-
-
-def own_engine(model: Any, tokenizer: Any, args: Any, rows_at_once: int | None = None) -> Any:
-    """The model as its own engine outside a trainer, on its device and in its arithmetic."""
-    from tersely.engines.transformers import TransformersEngine
-
-    model = model.to(args.device)
-
-    @contextmanager
-    def computing() -> Iterator[Any]:
-        with arithmetic(args):
-            yield model
-
-    return TransformersEngine(model, tokenizer, unwrapped=computing, rows_at_once=rows_at_once)
 
 
 def keeps_float32(args: Any) -> bool:

@@ -15,13 +15,13 @@ from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.http import ServerDown, call
-from tersely.engines.base import NEUTRAL, Generation, GenerationRequest
+from tersely.engines.base import NEUTRAL, Engine, EngineSettings, Generation, GenerationRequest
 
 
-class ServerEngine:
+class OpenAIEngine(Engine):
     """Generates over HTTP. `concurrency` requests are under way at once on each server."""
 
-    reports_logprobs = False
+    name = "server"
 
     def __init__(
         self,
@@ -40,7 +40,11 @@ class ServerEngine:
         self._pool = ThreadPoolExecutor(concurrency * len(self.addresses), thread_name_prefix="server")
         listed = self._call(self.addresses[0], "/v1/models", None)["data"][0]
         self.model = model or listed["id"]
-        self.context: int | None = listed.get("max_model_len")
+        self.context = listed.get("max_model_len")
+
+    @classmethod
+    def create(cls, settings: EngineSettings) -> OpenAIEngine:
+        return cls(",".join(settings.servers), settings.tokenizer)
 
     def generate(
         self,
@@ -119,11 +123,8 @@ class ServerEngine:
                 time.sleep(self.first_pause_s * 2**attempt)
         raise ConfigError(f"{reason}; no answer after {self.attempts} attempts. Is the server up?") from reason
 
-    def sync_weights(self, model: Any, version: int) -> None:
-        """A served model is evaluated as it is."""
-
     def facts(self) -> dict[str, Any]:
-        return {"engine": "server", "addresses": self.addresses, "model": self.model}
+        return {**super().facts(), "addresses": self.addresses, "model": self.model}
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from tersely.core.heartbeat import beat
-from tersely.engines.base import Generation, GenerationRequest
+from tersely.engines.base import Engine, EngineSettings, Generation, GenerationRequest
+from tersely.engines.models import load_frozen
 from tersely.engines.row_rules import RowRules
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as int64, the splitmix64 increment
@@ -71,14 +72,14 @@ class GumbelSampling:
         return scores + gumbel_noise(seeds, position, scores.shape[1])
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """Generates with a transformers model. The weights are the trainer's own, so there is nothing to synchronise.
 
     `unwrapped` returns a context manager that yields the plain model (gathered under ZeRO-3 or FSDP, gradient
     checkpointing off); without it the model is used as it is. Temperature 0 decodes greedily.
     """
 
-    reports_logprobs = False
+    name = "transformers"
 
     def __init__(
         self,
@@ -91,6 +92,19 @@ class TransformersEngine:
         self.model, self.tokenizer = model, tokenizer
         self.unwrapped = unwrapped or (lambda: nullcontext(model))
         self.rows_at_once = rows_at_once
+        self.context = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+
+    @classmethod
+    def create(cls, settings: EngineSettings) -> TransformersEngine:
+        model = settings.model if not isinstance(settings.model, str) else load_frozen(settings.model, settings.dtype)
+        return cls(model, settings.tokenizer, unwrapped=settings.unwrapped, rows_at_once=settings.rows_at_once)
+
+    @property
+    def batch(self) -> int:
+        """Many samples from a tiny model, what the cache of long answers leaves room for from another."""
+        if sum(parameter.numel() for parameter in self.model.parameters()) < 20_000_000:
+            return 256
+        return 16 if next(self.model.parameters()).device.type == "cpu" else 64
 
     def generate(
         self,
@@ -122,10 +136,10 @@ class TransformersEngine:
         from transformers import DynamicCache
 
         device = next(model.parameters()).device
-        ids, mask = (x.to(device) for x in _left_padded(requests, self._pad_id()))
+        ids, mask = (x.to(device) for x in left_padded(requests, pad_id(self.tokenizer)))
         seeds = torch.tensor([request.seed for request in requests], dtype=torch.int64, device=device)
         caps = torch.tensor([request.max_new_tokens for request in requests], device=device)
-        stops = torch.tensor(self.stop_ids(model), device=device)
+        stops = torch.tensor(stop_ids(model, self.tokenizer), device=device)
         rows = torch.arange(len(requests), device=device)  # who sits in which row of the shrinking batch
         active = torch.ones_like(rows, dtype=torch.bool)
         cache, places = DynamicCache(config=model.config), (mask.cumsum(1) - 1).clamp(min=0)
@@ -164,27 +178,23 @@ class TransformersEngine:
                     rules.keep(kept)
         return _collect(drawn, requests, set(stops.tolist()))
 
-    def stop_ids(self, model: Any) -> list[int]:
-        """Every id that ends a completion: the tokenizer's EOS and those the model's generation config declares."""
-        declared = getattr(model.generation_config, "eos_token_id", None)
-        declared = declared if isinstance(declared, list) else [] if declared is None else [declared]
-        return list(dict.fromkeys([self.tokenizer.eos_token_id, *declared]))
-
-    def _pad_id(self) -> int:
-        pad = self.tokenizer.pad_token_id
-        return pad if pad is not None else self.tokenizer.eos_token_id
-
-    def sync_weights(self, model: Any, version: int) -> None:
-        """Nothing to do: the weights are shared."""
-
-    def facts(self) -> dict[str, Any]:
-        return {"engine": "transformers"}
-
-    def close(self) -> None:
-        """Nothing to release."""
+    def reading_model(self) -> Any:
+        return self.model
 
 
-def _left_padded(requests: Sequence[GenerationRequest], pad: int) -> tuple[Tensor, Tensor]:
+def stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Every id that ends a completion: the tokenizer's EOS and those the model's generation config declares."""
+    declared = getattr(model.generation_config, "eos_token_id", None)
+    declared = declared if isinstance(declared, list) else [] if declared is None else [declared]
+    return list(dict.fromkeys([tokenizer.eos_token_id, *declared]))
+
+
+def pad_id(tokenizer: Any) -> int:
+    pad = tokenizer.pad_token_id
+    return int(tokenizer.eos_token_id if pad is None else pad)
+
+
+def left_padded(requests: Sequence[GenerationRequest], pad: int) -> tuple[Tensor, Tensor]:
     """(R, longest prompt) ids and mask."""
     longest = max(len(request.prompt_ids) for request in requests)
     ids = torch.full((len(requests), longest), pad, dtype=torch.long)

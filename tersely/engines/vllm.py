@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.heartbeat import beat
-from tersely.engines.base import Generation, GenerationRequest, fixed_and_extra, processors_for
+from tersely.engines.base import (
+    Engine,
+    EngineSettings,
+    Generation,
+    GenerationRequest,
+    fixed_and_extra,
+    processors_for,
+)
 from tersely.engines.vllm_import import in_process, require_vllm
 from tersely.engines.vllm_weights import load_weights
 
 
-class VLLMEngine:
+class VLLMEngine(Engine):
     """One vLLM engine of this rank's own, tensor parallel 1. Every rank of a launch must make one, at the same place.
 
     `model` is a folder or hub id whose weights it starts from; `sync_weights` replaces them. `max_model_len` tokens of
@@ -29,7 +37,7 @@ class VLLMEngine:
     logits processor of ours. Raises `ConfigError` where vLLM is not installed.
     """
 
-    reports_logprobs = True
+    name = "vllm"
 
     def __init__(
         self,
@@ -78,6 +86,24 @@ class VLLMEngine:
         self.version: int | None = None
         self.stale_head = self.truncated_sampling = False
         self._asleep: set[str] = set()
+        self.context = self.config.max_model_len
+
+    @classmethod
+    def create(cls, settings: EngineSettings) -> VLLMEngine:
+        return cls(
+            settings.model,
+            settings.tokenizer,
+            max_model_len=settings.max_model_len,
+            max_num_seqs=settings.max_num_seqs,
+            gpu_memory_utilization=settings.gpu_memory_utilization,
+            enable_sleep_mode=settings.sleep,
+            seed=settings.seed,
+            sampling=settings.sampling,
+        )
+
+    @property
+    def batch(self) -> int:
+        return 2048
 
     def generate(
         self,
@@ -159,7 +185,7 @@ class VLLMEngine:
 
     def facts(self) -> dict[str, Any]:
         return {
-            "engine": "vllm",
+            **super().facts(),
             "device": "cpu" if self.on_cpu else "gpu",
             "dtype": str(self.config.dtype).removeprefix("torch."),
             "version": self.version,
@@ -168,8 +194,11 @@ class VLLMEngine:
             "truncated_sampling": self.truncated_sampling,
         }
 
+    def reading_model(self) -> Any:
+        """The folder that it was made from, loaded by transformers: vLLM shows no hidden states."""
+        return _in_float32(str(self.config.model))
+
     def close(self) -> None:
-        """Release the engine's memory. Calling it twice does no harm."""
         from accelerate.utils.memory import clear_device_cache
 
         if self.llm is None:
@@ -195,6 +224,14 @@ def _generation(output: Any, stop_ids: Sequence[int] = ()) -> Generation:
         tuple(output.logprobs.logprobs),  # flat: one log-prob a position, the sampled token's
         "length" if output.finish_reason == "length" else ended,
     )
+
+
+@lru_cache(maxsize=1)
+def _in_float32(location: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(location, dtype=torch.float32).eval()
 
 
 def _beat_with(engine: Any) -> None:

@@ -1,4 +1,4 @@
-"""Creates the evaluator of a model: transformers or vLLM in this process, or a server with OpenAI's protocol."""
+"""Creates the evaluator of a model: an engine of the registry, or a server with OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import Any
 from tersely.core.errors import ConfigError, nearest
 from tersely.core.paths import beside, expanded
 from tersely.data.benchmarks import Benchmark
+from tersely.engines.base import Engine, EngineSettings
 from tersely.engines.chat import Prompting
+from tersely.engines.factory import create_engine
+from tersely.engines.model_folder import model_location
+from tersely.engines.registry import ADDRESSED, DEFAULT, capabilities_of, evaluation_engines
 from tersely.eval.evaluator import Evaluator
 from tersely.eval.trained_prompt import saved_prompting
-
-ENGINES = ("transformers", "vllm")
 
 
 def make_evaluator(
     model: str,
-    engine: str = "transformers",
+    engine: str = DEFAULT,
     *,
     batch: int | None = None,
     dtype: str | None = None,
@@ -42,7 +44,8 @@ def make_evaluator(
     folder, a tokenizer or chat template that cannot be used, and a vocabulary larger than the model's.
     """
     kind = engine_kind(engine)
-    if kind != "server":
+    served = capabilities_of(kind).servers
+    if not served:
         require_place(model)
     if (
         tokenizer
@@ -52,22 +55,38 @@ def make_evaluator(
         raise ConfigError(
             f"--tokenizer: there is no folder {tokenizer}; {beside(tokenizer) or 'give a folder or a hub id'}"
         )
-    from tersely.engines.model_folder import model_location
-
+    location = model_location(model)
     if prompting is None:
-        prompting = saved_prompting(model_location(model), tokenizer)[0]
+        prompting = saved_prompting(location, tokenizer)[0]
     system = prompting.system_prompt if system_prompt is None else system_prompt
-    tokens = checked_tokenizer(model, tokenizer, prompting.chat_template_kwargs, system, weights=kind != "server")
+    tokens = checked_tokenizer(model, tokenizer, prompting.chat_template_kwargs, system, weights=not served)
     verifier = make_verifier(workers)
-    if kind == "server":
-        made = _served(model, engine, tokens, tokenizer or model, verifier, batch, max_model_len)
-    elif kind == "vllm":
-        made = _vllm(model, tokens, verifier, batch, seed, max_model_len, gpu_memory_utilization)
-    else:
-        made = transformers_evaluator(model, tokens, verifier=verifier, batch=batch, dtype=dtype)
-        made.context = min(filter(None, (max_model_len, made.context)), default=None)
-    made.prompting = prompting
-    return made
+    length = max_model_len if served else shortest(max_model_len, _context(location))
+    settings = EngineSettings(
+        tokens,
+        location,
+        dtype=dtype,
+        seed=seed,
+        max_model_len=length,
+        gpu_memory_utilization=gpu_memory_utilization,
+        servers=(engine,) if served else (),
+    )
+    made = create_engine(kind, settings)
+    return Evaluator(
+        model=model if served else identity(model),
+        tokenizer=tokens,
+        engine=made,
+        verifier=verifier,
+        batch=batch or made.batch,
+        context=shortest(length, made.context),
+        prompting=prompting,
+        maker_sampling=_maker_sampling(made, tokenizer or location if served else location),
+    )
+
+
+def shortest(*lengths: int | None) -> int | None:
+    """Of those that are known."""
+    return min((length for length in lengths if length), default=None)
 
 
 def checked_tokenizer(
@@ -89,12 +108,13 @@ def checked_tokenizer(
 
 
 def engine_kind(engine: str) -> str:
-    """transformers, vllm, or server for an address; `ConfigError` for anything else."""
+    """The engine's name in the registry, `server` for an address; `ConfigError` for anything else."""
     if engine.startswith(("http://", "https://")):
-        return "server"
-    if engine not in ENGINES:
+        return ADDRESSED
+    names = [name for name in evaluation_engines() if name != ADDRESSED]
+    if engine not in names:
         raise ConfigError(
-            f"engine is {engine!r}; {nearest(engine, ENGINES)}, or a server's address such as http://host:8000"
+            f"engine is {engine!r}; {nearest(engine, names)}, or a server's address such as http://host:8000"
         )
     return engine
 
@@ -110,10 +130,10 @@ def trained_model(model: str) -> str:
 
 
 def faster_engine(engine: str) -> str | None:
-    """A recommendation of vLLM where it is installed, a GPU is there, and the transformers engine was chosen."""
+    """A recommendation of vLLM where it is installed, a GPU is there, and an engine without copies of its own was chosen."""
     from importlib.util import find_spec
 
-    if engine != "transformers" or find_spec("vllm") is None:
+    if not capabilities_of(engine_kind(engine)).trained_model or find_spec("vllm") is None:
         return None
     import torch
 
@@ -122,7 +142,6 @@ def faster_engine(engine: str) -> str | None:
 
 def require_place(model: str) -> None:
     """`ConfigError` for a folder that is not there or holds no model, and for a hub id that cannot be had offline."""
-    from tersely.engines.model_folder import model_location
     from tersely.engines.models import model_place
 
     finding = model_place(model)
@@ -149,27 +168,38 @@ def transformers_evaluator(
     dtype: str | None = None,
 ) -> Evaluator:
     """The model in this process; `model` is one in memory, or a name or folder to load onto the best device there is."""
-    from tersely.engines.model_folder import model_location
     from tersely.engines.models import load_tokenizer
-    from tersely.engines.transformers import TransformersEngine
 
-    if isinstance(model, str) and not hasattr(tokenizer, "chat_template"):
+    named = isinstance(model, str)
+    if named and not hasattr(tokenizer, "chat_template"):
         tokenizer = checked_tokenizer(model, tokenizer)
-    name = model if isinstance(model, str) else str(getattr(model.config, "_name_or_path", "") or "in memory")
+    name = model if named else str(getattr(model.config, "_name_or_path", "") or "in memory")
     if tokenizer is None or isinstance(tokenizer, str):
         tokenizer = load_tokenizer(tokenizer or name, needs_pad=False)
-    if isinstance(model, str):
-        model = _load(model, dtype)
+    settings = EngineSettings(tokenizer, model_location(model) if named else model, dtype=dtype)
+    made = create_engine(DEFAULT, settings)
     return Evaluator(
         model=identity(name),
         prompting=saved_prompting(model_location(name))[0],
         tokenizer=tokenizer,
-        engine=TransformersEngine(model, tokenizer),
+        engine=made,
         verifier=verifier or make_verifier(),
-        batch=batch or default_batch(model),
-        context=getattr(model.config, "max_position_embeddings", None),
-        maker_sampling=maker_sampling(getattr(model, "generation_config", None)),
+        batch=batch or made.batch,
+        context=made.context,
+        maker_sampling=_maker_sampling(made, name),
     )
+
+
+def _maker_sampling(engine: Engine, location: str) -> dict[str, Any]:
+    """By the generation config of the engine's model, or else of the folder or hub id."""
+    if engine.capabilities.model_access:
+        return maker_sampling(getattr(engine.model, "generation_config", None))
+    from transformers import GenerationConfig
+
+    try:
+        return maker_sampling(GenerationConfig.from_pretrained(location))
+    except OSError:
+        return {}
 
 
 def maker_sampling(config: Any) -> dict[str, Any]:
@@ -180,85 +210,6 @@ def maker_sampling(config: Any) -> dict[str, Any]:
         return {"temperature": 0.0}
     found = {key: getattr(config, key, None) for key in ("temperature", "top_p", "top_k")}
     return {key: value for key, value in found.items() if value is not None}
-
-
-def _load(name: str, dtype: str | None) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from tersely.engines.model_folder import model_location
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = dtype or ("bfloat16" if device == "cuda" else "float32")
-    try:
-        model = AutoModelForCausalLM.from_pretrained(model_location(name), dtype=getattr(torch, dtype))
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"model {name!r} cannot be loaded: {(str(error).splitlines() or [type(error).__name__])[0]}"
-        ) from error
-    return model.to(device).eval()
-
-
-def default_batch(model: Any) -> int:
-    """Samples drawn at once: many from a tiny model, what the cache of long answers leaves room for from another."""
-    if sum(parameter.numel() for parameter in model.parameters()) < 20_000_000:
-        return 256
-    return 16 if next(model.parameters()).device.type == "cpu" else 64
-
-
-def _vllm(
-    model: str,
-    tokens: Any,
-    verifier: Any,
-    batch: int | None,
-    seed: int,
-    max_model_len: int | None,
-    gpu_memory_utilization: float,
-) -> Evaluator:
-    from tersely.engines.model_folder import model_location
-    from tersely.engines.vllm import VLLMEngine
-
-    known = [length for length in (max_model_len, _context(model_location(model))) if length]
-    length = min(known, default=None)
-    sizes: dict[str, Any] = {"max_model_len": length, "gpu_memory_utilization": gpu_memory_utilization}
-    engine = VLLMEngine(model_location(model), tokens, seed=seed, **sizes)
-    return Evaluator(
-        identity(model),
-        tokens,
-        engine,
-        verifier,
-        batch or 2048,
-        length,
-        "vllm",
-        maker_sampling=maker_sampling(_generation_config(model_location(model))),
-    )
-
-
-def _served(
-    model: str, address: str, tokens: Any, tokenizer: str, verifier: Any, batch: int | None, length: int | None
-) -> Evaluator:
-    from tersely.engines.openai import ServerEngine
-
-    engine = ServerEngine(address, tokens)
-    return Evaluator(
-        model,
-        tokens,
-        engine,
-        verifier,
-        batch or 256,
-        length or engine.context,
-        "server",
-        maker_sampling=maker_sampling(_generation_config(tokenizer)),
-    )
-
-
-def _generation_config(location: str) -> Any:
-    from transformers import GenerationConfig
-
-    try:
-        return GenerationConfig.from_pretrained(location)
-    except OSError:
-        return None
 
 
 def _context(location: str) -> int | None:
@@ -272,8 +223,6 @@ def identity(model: str) -> str:
 
     The mark hashes sizes and three stretches of 64 kB of every weight file, enough to notice any training step.
     """
-    from tersely.engines.model_folder import model_location
-
     folder = Path(model_location(model))
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     if not files:

@@ -17,6 +17,7 @@ from typing import Any
 from tersely.core.errors import ConfigError
 from tersely.core.seeds import sample_seed, stable_id
 from tersely.data.benchmarks import Benchmark, Sampling, find_benchmark, load_benchmark
+from tersely.engines.base import Engine
 from tersely.engines.chat import Prompting
 from tersely.eval.decoding.base import Decoded, Prompt
 from tersely.eval.decoding.spec import Chosen, check, parse
@@ -58,12 +59,11 @@ class Evaluator:
 
     model: str
     tokenizer: Any
-    engine: Any
+    engine: Engine
     verifier: Any
     batch: int
     context: int | None = None
     """The model's longest sequence, tokens; the cap of a sample shrinks to what is left of it behind the prompt."""
-    engine_name: str = "transformers"
     prompting: Prompting = field(default_factory=Prompting)
     """System prompt, instruction and template variables, where the model was trained with its own."""
     maker_sampling: Mapping[str, Any] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Evaluator:
         cannot work on this engine or model.
         """
         chosen = parse(strategy) if isinstance(strategy, str) else strategy
-        check(chosen, self.tokenizer, self.engine_name)
+        check(chosen, self.tokenizer, self.engine)
         bench = find_benchmark(benchmark)
         instruction, system_prompt = asked(self.prompting, bench, instruction, system_prompt)
         prompting = for_strategy(self.prompting, chosen.name)
@@ -105,7 +105,7 @@ class Evaluator:
         for variant in variants:
             settings = Settings(
                 model=self.model,
-                engine=self.engine_name,
+                engine=self.engine.name,
                 seed=seed,
                 limit=limit,
                 instruction=instruction,

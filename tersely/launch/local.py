@@ -16,13 +16,14 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 
 from tersely.core.errors import ConfigError, nearest
+from tersely.engines.registry import needs_servers
 from tersely.launch import sweep
 from tersely.launch.ranks import Devices, devices_of
 from tersely.rl.update.batch_size import PLANNED_WORLD_SIZE
@@ -69,11 +70,6 @@ class Start:
     shown: list[str]
     """The command without secrets."""
     devices: Devices
-
-
-def needs_servers(recipe: Mapping[str, Any]) -> bool:
-    """Does the recipe ask for rollouts from servers, and name none?"""
-    return recipe.get("engine") == "vllm_server" and not recipe.get("servers")
 
 
 def check_recipes(variants: Sequence[sweep.Variant], starts: Sequence[Start]) -> None:

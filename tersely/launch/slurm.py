@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.core.errors import ConfigError, nearest
+from tersely.engines.registry import needs_servers
 from tersely.launch import sweep
 from tersely.launch.slurm_checks import (
     base_model,
@@ -93,13 +94,12 @@ def render(
 def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
     if not TIME.fullmatch(options.time):
         raise ConfigError(f"--time is {options.time!r}; sbatch takes minutes, H:MM:SS or D-HH:MM:SS")
-    served = recipe.get("engine") == "vllm_server"
-    if options.rollout_nodes and (not served or recipe.get("servers")):
+    if options.rollout_nodes and not needs_servers(recipe):
         raise ConfigError(
             f"--rollout-nodes is {options.rollout_nodes}; it must be 0 unless the recipe has engine: vllm_server and names "
             "no servers"
         )
-    if served and not recipe.get("servers") and not options.rollout_nodes:
+    if needs_servers(recipe) and not options.rollout_nodes:
         raise ConfigError(
             "engine is 'vllm_server' and nobody serves: --rollout-nodes 1, or servers: [...] in the recipe"
         )

@@ -187,7 +187,7 @@ class HeldOutEvaluation(TrainerCallback):
         tasks = [(q, j) for q in range(len(self.rows)) for j in range(self.spec.samples)]
         rank, ranks = trainer.accelerator.process_index, trainer.accelerator.num_processes
         mine = tasks[rank::ranks] or tasks[:1]  # generating is collective: every rank has something to do
-        if trainer.engine.reports_logprobs and trainer._synced_step != step:
+        if trainer.engine.capabilities.weight_sync and trainer._synced_step != step:
             trainer.engine.sync_weights(trainer.model_wrapped, step)
             trainer._synced_step = step
         generations = trainer.engine.generate(

@@ -31,6 +31,7 @@ def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
     from tersely.algorithms.checks import ignored_warmup, warnings_of
     from tersely.algorithms.trial import trial_score
     from tersely.data.columns import first_values
+    from tersely.engines.registry import capabilities_of
     from tersely.rl.checkpoints.rollback import require_for_controllers
     from tersely.rl.config import grpo_config, ratio_is_one, split_recipe, world_size
     from tersely.rl.config.build_check import check_build
@@ -56,7 +57,13 @@ def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
     stated = {"updates_per_batch", "num_iterations"} & stage.recipe.keys()
     once = not stated and ratio_is_one(batch, int(trl_values.get("num_iterations", 1)))
     top_p = float(trl_values.get("top_p", 1.0))
-    found = warnings_of(objective, ratio_is_one=once, engine=run.engine, top_p=top_p, group_size=run.group_size)
+    found = warnings_of(
+        objective,
+        ratio_is_one=once,
+        sampler_logprobs=capabilities_of(run.engine).sampler_logprobs,
+        top_p=top_p,
+        group_size=run.group_size,
+    )
     for line in [*found, *ignored_warmup(trl_values)]:
         tell(f"warning: {line}")
     if said := notice(run, trl_values, objective.loss):
@@ -68,13 +75,14 @@ def check_recipe(recipe: dict[str, Any], ranks: int | None) -> None:
     """Raise `ConfigError` for a recipe that `tersely train` would refuse. For launchers, which may have no GPU themselves."""
     import torch
 
+    from tersely.engines.registry import needs_servers
     from tersely.rl.config import split_recipe
     from tersely.rl.config.prompt_check import check_first_rows
     from tersely.rl.stages import stages_of
 
     needs_gpu = () if torch.cuda.is_available() else ("fp16", "tf32")
     recipe = {key: value for key, value in recipe.items() if key not in needs_gpu}
-    if recipe.get("engine") == "vllm_server" and not recipe.get("servers"):
+    if needs_servers(recipe):
         recipe["servers"] = ["http://127.0.0.1:8000"]  # the launcher starts them
     split_recipe(recipe)
     for stage in stages_of(recipe):

@@ -37,9 +37,9 @@ from tersely.core.memory import PromptMemory
 from tersely.core.parse_completion import parse_completion
 from tersely.core.types import TokenBatch
 from tersely.engines import activation_checkpointing
-from tersely.engines.base import Generation, GenerationRequest
+from tersely.engines.base import Engine, EngineSettings, Generation, GenerationRequest
 from tersely.engines.chat import all_prompt_ids
-from tersely.engines.transformers import TransformersEngine
+from tersely.engines.factory import create_engine
 from tersely.rl.checkpoints.rollback import RollBack, RollsBack
 from tersely.rl.checkpoints.save import Saving
 from tersely.rl.config import TRL_LOSS_TYPES, RunConfig
@@ -80,7 +80,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         run: RunConfig,
         objective: Objective,
         verifier: Any,
-        engine: Any = None,
+        engine: Engine | None = None,
         first_step: int = 0,
         **trl_arguments: Any,
     ):
@@ -104,7 +104,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         self._template = Template.of(self._tokenizer, self.chat_template_kwargs)
         self.prompting = trained_prompting(run, self.args, objective.prompting)
 
-    def _own_engine(self) -> TransformersEngine:
+    def _own_engine(self) -> Engine:
         @contextmanager
         def unwrapped():
             plain = unwrap_model_for_generation(
@@ -119,7 +119,8 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
             with plain as model, self.accelerator.autocast():
                 yield model
 
-        return TransformersEngine(self.model, self._tokenizer, unwrapped=unwrapped)
+        settings = EngineSettings(self._tokenizer, self.model, unwrapped=unwrapped)
+        return create_engine(self.run_config.engine, settings)
 
     # ---- prompting and generation ----
 
@@ -149,7 +150,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         step = self.state.global_step
-        if self.engine.reports_logprobs and self._synced_step != step:
+        if self.engine.capabilities.weight_sync and self._synced_step != step:
             with self._timed("time/sync_weights"):
                 self.engine.sync_weights(self.model_wrapped, step)
             self._synced_step = step
@@ -162,7 +163,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
             cap=self.max_completion_length,
         )
         self._resampling = draw_round(self, prompt_ids, requests)
-        logprobs = self._round.sampler_logprobs() if self.engine.reports_logprobs else None
+        logprobs = self._round.sampler_logprobs() if self.engine.capabilities.sampler_logprobs else None
         return self._round.trained_completions(), logprobs
 
     def draw(self, requests: list[GenerationRequest]) -> list[Generation]:
@@ -202,8 +203,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         refused = self._resampling.refused
         everything = rollouts_from_records(facts + refused, *shape) if refused else rollouts
         self._correct = rollouts.correct
-        engine_metrics = getattr(self.engine, "metrics", dict)()
-        for name, value in {**self.sampling_state.metrics(rollouts), **engine_metrics}.items():
+        for name, value in {**self.sampling_state.metrics(rollouts), **self.engine.metrics()}.items():
             self._record(name, value)
         with self._timed("time/score"):
             self._scores = self.objective.score(rollouts)

@@ -16,9 +16,10 @@ from tersely.algorithms.objective import Objective
 from tersely.core.errors import ConfigError
 
 
-def warned(ratio_is_one=False, engine="transformers", top_p=1.0, group_size=8, **specs) -> str:
+def warned(ratio_is_one=False, sampler_logprobs=False, top_p=1.0, group_size=8, **specs) -> str:
     objective = Objective.from_specs(specs)
-    found = warnings_of(objective, ratio_is_one=ratio_is_one, engine=engine, top_p=top_p, group_size=group_size)
+    how = {"ratio_is_one": ratio_is_one, "sampler_logprobs": sampler_logprobs, "top_p": top_p, "group_size": group_size}
+    found = warnings_of(objective, **how)
     return "\n".join(found)
 
 
@@ -78,12 +79,12 @@ def test_a_schedule_without_warmup_that_is_given_one(name, steps, warns):
 def test_sampler_correction_needs_an_engine_with_log_probs():
     with pytest.raises(ConfigError, match="sampler_correction needs the log-probs"):
         warned(loss={"name": "kl_penalty", "base": "sampler_correction"})
-    assert warned(loss="sampler_correction", engine="vllm") == ""
+    assert warned(loss="sampler_correction", sampler_logprobs=True) == ""
 
 
 def test_an_adaptive_temperature_and_what_spoils_it():
     sequence = {"name": "sampler_correction", "mode": "sequence_mask"}
-    assert "long answers are dropped" in warned(sampling="hapo_temperature", loss=sequence, engine="vllm")
+    assert "long answers are dropped" in warned(sampling="hapo_temperature", loss=sequence, sampler_logprobs=True)
     assert "top_p is 0.9" in warned(sampling="hapo_temperature", top_p=0.9)
     assert warned(top_p=0.9) == ""
 

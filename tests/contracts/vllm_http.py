@@ -156,10 +156,10 @@ def rl(address: str, folder: Path, asked: list[tuple[str, Any]]) -> dict[str, An
 
 
 def evaluated(address: str, folder: Path, asked: list[tuple[str, Any]]) -> dict[str, Any]:
-    from tersely.engines.openai import ServerEngine
+    from tersely.engines.openai import OpenAIEngine
 
     with mock.patch.dict(os.environ, OPENAI_API_KEY=KEY):
-        made = ServerEngine(address, SimpleNamespace(eos_token_id=2), attempts=1, timeout_s=20.0)
+        made = OpenAIEngine(address, SimpleNamespace(eos_token_id=2), attempts=1, timeout_s=20.0)
         (drawn,) = made.generate(requests(), temperature=1.0)
     made.close()
     return {"tokens": drawn.token_ids, "finish": drawn.finish, "context": made.context}

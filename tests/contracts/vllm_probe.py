@@ -164,7 +164,7 @@ def sampling() -> dict[str, Any]:
     request = GenerationRequest((1, 2), 2**62, 9, stop_ids=(7,), banned_ids=(5,))
     answer = {"choices": [{"token_ids": [4], "logprobs": {"token_logprobs": [-0.1]}, "finish_reason": "length"}]}
 
-    made: Any = object.__new__(eval_engine.ServerEngine)
+    made: Any = object.__new__(eval_engine.OpenAIEngine)
     made.addresses, made.model = ["a"], "m"
     made._call = lambda address, path, body: bodies.setdefault("eval", body) and answer
     made._pool = __import__("concurrent.futures").futures.ThreadPoolExecutor(1)

@@ -8,7 +8,7 @@ import pytest
 
 from tersely.core.errors import ConfigError
 from tersely.engines.base import GenerationRequest
-from tersely.engines.openai import ServerEngine
+from tersely.engines.openai import OpenAIEngine
 
 EOS = 9
 
@@ -71,7 +71,7 @@ def server():
 
 
 def engine(*servers, **more):
-    return ServerEngine(",".join(s.address + "/v1" for s in servers), Tokenizer(), first_pause_s=0.01, **more)
+    return OpenAIEngine(",".join(s.address + "/v1" for s in servers), Tokenizer(), first_pause_s=0.01, **more)
 
 
 def requests(count):
@@ -117,7 +117,7 @@ def test_a_server_that_stays_silent_is_named(server):
     with pytest.raises(ConfigError, match=r"127.0.0.1:\d+/v1/completions answered 503.* after 2 attempts"):
         client.generate(requests(1), temperature=1.0)
     with pytest.raises(ConfigError, match="Is the server up"):
-        ServerEngine("http://127.0.0.1:9", Tokenizer(), attempts=1)
+        OpenAIEngine("http://127.0.0.1:9", Tokenizer(), attempts=1)
 
 
 def test_what_a_server_refuses_is_shown(server):

@@ -71,11 +71,11 @@ def test_vllm_reserves_the_longest_prompt_and_its_answer(folder, tmp_path, monke
     class Stopped(Exception):
         pass
 
-    def stop(model, tokenizer, **sizes):
+    def stop(engine, model, tokenizer, **sizes):
         asked.append(sizes)
         raise Stopped
 
-    monkeypatch.setattr(vllm_engine, "VLLMEngine", stop)
+    monkeypatch.setattr(vllm_engine.VLLMEngine, "__init__", stop)
     monkeypatch.setattr(engines, "_context", lambda location: 131072)
     problems = ["1+1=", "how much is 1+1? " * 20]
     rows = "".join(f'{{"problem": "{problem}", "answer": "2"}}\n' for problem in problems)

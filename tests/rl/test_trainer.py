@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from tersely.core.types import RolloutPlan
+from tersely.engines.base import Engine
+from tersely.engines.registry import Capabilities
 
 
 def one_batch(trainer):
@@ -165,10 +167,10 @@ def test_an_adapter_s_reference_pass_is_not_taken_for_the_old_policy(make_traine
     assert [row["ratio/max_log"] for row in rows] == [0.0, 0.0], "one step a batch: nothing has moved since it was made"
 
 
-class Reporting:
+class Reporting(Engine):
     """The trained model behind an engine that reports log-probs, off by what it is told."""
 
-    reports_logprobs = True
+    capabilities = Capabilities(weight_sync=True, sampler_logprobs=True)
 
     def __init__(self, off=0.0):
         self.off, self.inner, self.versions = off, None, []

@@ -20,6 +20,8 @@ from tersely.core.errors import ConfigError
 from tersely.core.http import ServerDown, ServerRefused, call, read, wait_until_up
 from tersely.engines.base import (
     NEUTRAL,
+    Engine,
+    EngineSettings,
     Generation,
     GenerationRequest,
     StaleEngineError,
@@ -34,7 +36,7 @@ COUNTERS = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
 """Of a server's /metrics."""
 
 
-class ServerEngine:
+class ServerEngine(Engine):
     """Generates on the servers at `addresses` (a list, or one text with commas).
 
     `weights_dir` must be one that servers without NCCL see under the same path, and this run's own. `concurrency`
@@ -44,7 +46,7 @@ class ServerEngine:
     left, `StaleEngineError` for an answer from other weights, `ConfigError` for what a server refuses.
     """
 
-    reports_logprobs = True
+    name = "vllm_server"
 
     def __init__(
         self,
@@ -77,6 +79,20 @@ class ServerEngine:
         for address in self.addresses:
             wait_until_up(address, "/health", deadline_s=start_s)
         self.models = {address: self._call(address, "/v1/models")["data"][0] for address in self.addresses}
+
+    @classmethod
+    def create(cls, settings: EngineSettings) -> ServerEngine:
+        # no progress for this long, like the deadline itself, and before it, so that the server is named
+        limit = 0.9 * settings.deadline_s
+        return cls(
+            settings.servers,
+            settings.tokenizer,
+            weights_dir=settings.run_dir / "served_weights",
+            start_s=min(600.0, limit),
+            sync_s=min(600.0, limit),
+            probe_s=min(60.0, limit / 4),
+            silent_s=limit,
+        )
 
     # ---- generation ----
 
@@ -243,7 +259,7 @@ class ServerEngine:
 
     def facts(self) -> dict[str, Any]:
         return {
-            "engine": "vllm server",
+            **super().facts(),
             "servers": self.addresses,
             "down": dict(self.down),
             "version": self.version,

@@ -9,18 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
-from tersely.engines.base import Generation
+from tersely.engines.base import Engine, Generation
+from tersely.engines.registry import evaluation_engines
 from tersely.eval.decoding.base import ANSWER_CAP, END, Decoded, Prompt, Row, Session, start
 
 
 @dataclass(frozen=True)
 class AnswerConvergence:
     needs_marker: ClassVar[bool] = True
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+    needs: ClassVar[tuple[str, ...]] = ()
 
     chunk: int = 256
     agree: int = 2
@@ -37,7 +38,10 @@ class AnswerConvergence:
         require_range("answer_convergence.min_thinking", self.min_thinking, at_least=0)
         require_range("answer_convergence.confidence", self.confidence, above=0, below=1)
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+        if self.confidence is not None and engine.capabilities.lacks(["logprobs"]):
+            able = " or ".join(evaluation_engines(["logprobs"]))
+            raise ConfigError(f"answer_convergence.confidence reads log-probs and needs --engine {able}")
         session, rows = Session(engine, sampling, seed), start(prompts)
         seen: dict[int, tuple[str, int]] = {}  # row -> (last answer, how often in a row)
         stopped: set[int] = set()
@@ -85,8 +89,6 @@ class AnswerConvergence:
             (n for n in range(1, len(probe.token_ids) + 1) if _closes(session.text(probe.token_ids[:n])) is not None),
             len(probe.token_ids),
         )
-        if probe.token_ids and probe.logprobs is None:
-            raise ConfigError("answer_convergence.confidence reads log-probs and needs --engine transformers or vllm")
         logps = (probe.logprobs or ())[:length]
         return math.exp(sum(logps) / len(logps)) if logps else 0.0
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from tersely.algorithms.prompting.arm import ARM, TAGS
 from tersely.core.types import RolloutPlan
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.eval.decoding.answer_convergence import same_answer
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
 from tersely.eval.decoding.prompting import planned_row
@@ -23,9 +24,9 @@ CHEAP = ("direct", "short_cot", "code")
 @dataclass(frozen=True)
 class ArmConsensus:
     needs_marker: ClassVar[bool] = False
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+    needs: ClassVar[tuple[str, ...]] = ()
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session = Session(engine, sampling, seed)
         cheap = [[self._row(session, prompt, mode) for mode in CHEAP] for prompt in prompts]
         self._draw(session, [row for rows in cheap for row in rows])

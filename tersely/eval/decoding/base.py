@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 from tersely.core.errors import ConfigError
 from tersely.core.seeds import sample_seed
 from tersely.data.benchmarks import Sampling
-from tersely.engines.base import Generation, GenerationRequest
+from tersely.engines.base import Engine, Generation, GenerationRequest
 from tersely.engines.chat import with_instruction
 
 END = "</think>"
@@ -120,7 +120,7 @@ class Row:
 class Session:
     """One batch of rows on one engine. All phases of all strategies generate through `draw`."""
 
-    engine: Any
+    engine: Engine
     sampling: Sampling
     seed: int
 
@@ -241,12 +241,14 @@ def closed_at(ids: Sequence[int], end: Sequence[int]) -> int | None:
 
 
 class Strategy(Protocol):
-    """A frozen dataclass of parameters. `needs_marker`: it refuses a model without an end-of-thinking marker."""
+    """A frozen dataclass of parameters."""
 
     needs_marker: ClassVar[bool]
-    engines: ClassVar[tuple[str, ...]]
+    """It refuses a model without an end-of-thinking marker."""
+    needs: ClassVar[tuple[str, ...]]
+    """Capabilities that the engine must have, by their names in `tersely.engines.registry.Capabilities`."""
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]: ...
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]: ...
 
 
 def start(prompts: Sequence[Prompt]) -> list[Row]:

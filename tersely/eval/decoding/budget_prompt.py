@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tersely.core.errors import require_choice, require_range
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
 
 CLOSING = "Let's think step by step and output the final answer within \\boxed{}."
@@ -21,7 +22,7 @@ FORMS = {
 @dataclass(frozen=True)
 class BudgetPrompt:
     needs_marker: ClassVar[bool] = False
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+    needs: ClassVar[tuple[str, ...]] = ()
 
     tokens: int
     mode: str = "exact"
@@ -31,7 +32,7 @@ class BudgetPrompt:
         require_range("budget_prompt.tokens", self.tokens, at_least=1)
         require_choice("budget_prompt.mode", self.mode, tuple(FORMS))
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session = Session(engine, sampling, seed)
         request = FORMS[self.mode].replace("{n}", str(self.tokens))
         rows = [Row(prompt, prompt.instructed(request, separator=" ")) for prompt in prompts]

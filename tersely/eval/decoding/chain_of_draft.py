@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from tersely.core.errors import ConfigError
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
 
 DRAFT = "Think step by step, but only keep minimum draft for each thinking step, with 5 words at most."
@@ -21,7 +22,7 @@ CLOSING = "Return the answer at the end of the response after a separator ####."
 @dataclass(frozen=True)
 class ChainOfDraft:
     needs_marker: ClassVar[bool] = False
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+    needs: ClassVar[tuple[str, ...]] = ()
 
     few_shot: tuple[Any, ...] = ()
     """Pairs (question, drafted response)."""
@@ -32,7 +33,7 @@ class ChainOfDraft:
                 f"chain_of_draft.few_shot is {self.few_shot!r}; it must be a list of [question, response]"
             )
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session = Session(engine, sampling, seed)
         rows = [Row(prompt, self._ids(prompt)) for prompt in prompts]
         session.advance(rows, [row.left for row in rows], "sample")

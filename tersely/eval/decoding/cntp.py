@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.engines.transformers import gumbel_noise
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, start
-from tersely.eval.decoding.stepper import Stepper, transformers_model
+from tersely.eval.decoding.stepper import Stepper
 from tersely.eval.decoding.stepwise import entropy, row_seeds
 
 PUNCTUATION = ".,\n?!:;)]}"
@@ -28,7 +29,7 @@ PUNCTUATION = ".,\n?!:;)]}"
 @dataclass(frozen=True)
 class CautiousNextToken:
     needs_marker: ClassVar[bool] = False
-    engines: ClassVar[tuple[str, ...]] = ("transformers",)
+    needs: ClassVar[tuple[str, ...]] = ("model_access",)
 
     n_max: int = 10
     h_min: float = 0.01
@@ -43,8 +44,7 @@ class CautiousNextToken:
         if not self.h_max > self.h_min:
             raise ConfigError(f"cntp.h_max is {self.h_max}; it must be above h_min = {self.h_min}")
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
-        transformers_model(engine, "cntp")
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, rows = Session(engine, sampling, seed), start(prompts)
         going = [i for i, row in enumerate(rows) if row.left > 0]
         stepper = Stepper(engine, [rows[i].prompt_ids for i in going]) if going else None

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
 
 
 @dataclass(frozen=True)
 class Concise:
     needs_marker: ClassVar[bool] = False
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+    needs: ClassVar[tuple[str, ...]] = ()
 
     instruction: str = "Be concise."
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session = Session(engine, sampling, seed)
         rows = [Row(prompt, prompt.instructed(self.instruction)) for prompt in prompts]
         session.advance(rows, [row.left for row in rows], "sample")

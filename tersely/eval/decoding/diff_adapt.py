@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
-from tersely.engines.transformers import TransformersEngine
+from tersely.engines.base import Engine
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
 
 CLASSES = ("easy", "normal", "hard")
@@ -35,7 +34,7 @@ WAYS = {
 @dataclass(frozen=True)
 class DiffAdapt:
     needs_marker: ClassVar[bool] = False
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm")
+    needs: ClassVar[tuple[str, ...]] = ("hidden_states",)
 
     probe: str
     """File of the probe, as `tersely fit diff_adapt` writes it."""
@@ -46,7 +45,7 @@ class DiffAdapt:
     def __post_init__(self) -> None:
         require_range("diff_adapt.budget", self.budget, at_least=1)
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session = Session(engine, sampling, seed)
         names = self.classes(engine, [prompt.prompt_ids for prompt in prompts])
         rows = [
@@ -62,13 +61,12 @@ class DiffAdapt:
         )
         return [session.decoded(row, budget=float(cap)) for row, cap in zip(rows, caps, strict=True)]
 
-    def classes(self, engine: Any, prompts: Sequence[Sequence[int]]) -> list[str]:
+    def classes(self, engine: Engine, prompts: Sequence[Sequence[int]]) -> list[str]:
         """The class of every prompt, by the probe."""
         weights = load_probe(self.probe)
         with torch.no_grad():
-            states = (
-                torch.stack([last_state(model_behind(engine), ids) for ids in prompts]) if prompts else torch.empty(0)
-            )
+            model = engine.reading_model()
+            states = torch.stack([last_state(model, ids) for ids in prompts]) if prompts else torch.empty(0)
             if len(states) and states.shape[1] != weights["w1"].shape[1]:
                 raise ConfigError(
                     f"diff_adapt.probe {self.probe} reads {weights['w1'].shape[1]} units, the model has {states.shape[1]}"
@@ -87,23 +85,6 @@ def last_state(model: Any, ids: Sequence[int]) -> Tensor:
     device = next(model.parameters()).device
     output = model(torch.tensor([list(ids)], device=device), output_hidden_states=True, logits_to_keep=1)
     return output.hidden_states[-1][0, -1].float().cpu()
-
-
-def model_behind(engine: Any) -> Any:
-    """The engine's own model, or the same weights loaded beside vLLM, which shows no hidden states."""
-    if isinstance(engine, TransformersEngine):
-        return engine.model
-    config = getattr(engine, "config", None)
-    if config is None:
-        raise ConfigError("strategy diff_adapt reads hidden states and needs --engine transformers or vllm")
-    return _loaded(str(config.model))
-
-
-@lru_cache(maxsize=1)
-def _loaded(path: str) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
 
 
 def load_probe(path: str) -> dict[str, Tensor]:

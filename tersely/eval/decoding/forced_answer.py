@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, closed_at, start
 
 FORMS = {
@@ -26,7 +27,7 @@ class ForcedAnswer:
     """`answer_prefix`, a text or the name of one of FORMS, is written behind the cut trace."""
 
     needs_marker: ClassVar[bool] = True
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+    needs: ClassVar[tuple[str, ...]] = ()
 
     budget: int | None = None
     """Thinking tokens; 0 goes straight to the answer."""
@@ -60,7 +61,7 @@ class ForcedAnswer:
         """One strategy a budget."""
         return [replace(self, budget=budget, budgets=()) for budget in self._all]
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         """One budget: a result a prompt. Several: the results of the first budget, then of the next."""
         session, rows = Session(engine, sampling, seed), start(prompts)
         deepest = max(self._all)

@@ -13,16 +13,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.engines.transformers import GumbelSampling
 from tersely.eval.decoding.base import Decoded, Prompt, Session, start
-from tersely.eval.decoding.stepper import Stepper, transformers_model
+from tersely.eval.decoding.stepper import Stepper
 from tersely.eval.decoding.stepwise import entropy, finish_rows, row_seeds, top_renormalised
 
 PLAIN_MIXTURE = -100.0
@@ -31,7 +32,7 @@ PLAIN_MIXTURE = -100.0
 @dataclass(frozen=True)
 class MixtureOfInputs:
     needs_marker: ClassVar[bool] = False
-    engines: ClassVar[tuple[str, ...]] = ("transformers",)
+    needs: ClassVar[tuple[str, ...]] = ("model_access",)
 
     beta: float = 1.0
     top_n: int = 20
@@ -45,8 +46,7 @@ class MixtureOfInputs:
         require_range("moi.top_n", self.top_n, at_least=1)
         require_choice("moi.form", self.form, ("code", "paper"))
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
-        transformers_model(engine, "moi")
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, rows = Session(engine, sampling, seed), start(prompts)
         draw = GumbelSampling(sampling.temperature, sampling.top_p, sampling.top_k)
         going = [i for i, row in enumerate(rows) if row.left > 0]

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.eval.decoding.base import ANSWER_CAP, Decoded, Prompt, Session, start
 
 
 @dataclass(frozen=True)
 class NoThinking:
     needs_marker: ClassVar[bool] = True
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+    needs: ClassVar[tuple[str, ...]] = ()
 
     prefill: str = "Okay, I think I have finished thinking."
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, rows = Session(engine, sampling, seed), start(prompts)
         for row in rows:
             row.add(closed_thought(session, row.prompt_ids, self.prefill), "prefill", injected=True)

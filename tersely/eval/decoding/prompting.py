@@ -17,6 +17,7 @@ from tersely.core.build import build
 from tersely.core.errors import ConfigError
 from tersely.core.types import RolloutPlan
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.engines.chat import opened_by
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
 
@@ -24,7 +25,7 @@ from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
 @dataclass(frozen=True)
 class MethodPrompting:
     needs_marker: ClassVar[bool] = False
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+    needs: ClassVar[tuple[str, ...]] = ()
 
     of: Any = "plain"
     """The prompting component: a name, or a mapping of a name and parameters."""
@@ -41,7 +42,7 @@ class MethodPrompting:
                 f"strategy prompting: {error}. The group of an evaluation is --samples, {samples} here"
             ) from error
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, prompting = Session(engine, sampling, seed), build("prompting", self.of)
         plans = [prompting([p.prompt_id], max(sampling.samples, p.sample + 1), None, seed)[p.sample] for p in prompts]
         rows = [planned_row(session, prompt, one) for prompt, one in zip(prompts, plans, strict=True)]

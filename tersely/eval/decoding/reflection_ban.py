@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from tersely.core.errors import require_choice
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.eval.decoding.base import Decoded, Prompt, Session, start
 
 # fmt: off
@@ -28,7 +29,7 @@ MINIMAL = ("wait", "hmm", "alternatively")
 @dataclass(frozen=True)
 class ReflectionBan:
     needs_marker: ClassVar[bool] = False
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+    needs: ClassVar[tuple[str, ...]] = ()
 
     keywords: tuple[str, ...] = DEFAULT
     scope: str = "thinking"
@@ -40,7 +41,7 @@ class ReflectionBan:
         require_choice("reflection_ban.scope", self.scope, ("thinking", "all"))
         require_choice("reflection_ban.match", self.match, ("equal", "substring"))
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, rows = Session(engine, sampling, seed), start(prompts)
         banned = tuple(self.banned(session.tokenizer))
         stop = session.stop_at_end if banned and self.scope == "thinking" else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tersely.eval.decoding.answer_convergence import AnswerConvergence
 from tersely.eval.decoding.arm_consensus import ArmConsensus
+from tersely.eval.decoding.base import Strategy
 from tersely.eval.decoding.budget_prompt import BudgetPrompt
 from tersely.eval.decoding.chain_of_draft import ChainOfDraft
 from tersely.eval.decoding.cntp import CautiousNextToken
@@ -21,7 +22,7 @@ from tersely.eval.decoding.thought_terminator import ThoughtTerminator
 from tersely.eval.decoding.vanilla import Vanilla
 from tersely.eval.decoding.wait_forcing import WaitForcing
 
-STRATEGIES: dict[str, type] = {
+STRATEGIES: dict[str, type[Strategy]] = {
     "vanilla": Vanilla,
     "forced_answer": ForcedAnswer,
     "no_thinking": NoThinking,

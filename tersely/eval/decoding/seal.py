@@ -19,9 +19,10 @@ from torch import Tensor
 
 from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.engines.transformers import GumbelSampling
 from tersely.eval.decoding.base import Decoded, Prompt, Session, start
-from tersely.eval.decoding.stepper import Stepper, transformers_model
+from tersely.eval.decoding.stepper import Stepper
 from tersely.eval.decoding.stepwise import finish_rows, row_seeds
 
 BORDER = "\n\n"
@@ -30,7 +31,7 @@ BORDER = "\n\n"
 @dataclass(frozen=True)
 class Seal:
     needs_marker: ClassVar[bool] = False
-    engines: ClassVar[tuple[str, ...]] = ("transformers",)
+    needs: ClassVar[tuple[str, ...]] = ("model_access",)
 
     vector: str
     """File of S, as `tersely fit seal` writes it."""
@@ -42,8 +43,8 @@ class Seal:
         require_range("seal.alpha", self.alpha)
         require_range("seal.layer", self.layer, at_least=0)
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
-        model = transformers_model(engine, "seal")
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+        model = engine.model
         vector, layer, border = load_vector(self.vector, model)
         session, rows = Session(engine, sampling, seed), start(prompts)
         hook = _Hook(self.alpha * vector)

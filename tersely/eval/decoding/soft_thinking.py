@@ -10,23 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.engines.transformers import GumbelSampling
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, closed_at, start
-from tersely.eval.decoding.stepper import Stepper, transformers_model
+from tersely.eval.decoding.stepper import Stepper
 from tersely.eval.decoding.stepwise import entropy, row_seeds, top_renormalised
 
 
 @dataclass(frozen=True)
 class SoftThinking:
     needs_marker: ClassVar[bool] = True
-    engines: ClassVar[tuple[str, ...]] = ("transformers",)
+    needs: ClassVar[tuple[str, ...]] = ("model_access",)
 
     top_n: int = 15
     threshold: float = 0.01
@@ -46,8 +47,7 @@ class SoftThinking:
         require_range("soft_thinking.top_p", self.top_p, above=0, at_most=1)
         require_range("soft_thinking.min_p", self.min_p, at_least=0, below=1)
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
-        transformers_model(engine, "soft_thinking")
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, rows = Session(engine, sampling, seed), start(prompts)
         early: set[int] = set()
         if any(row.left > 0 for row in rows):

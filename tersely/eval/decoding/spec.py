@@ -8,6 +8,8 @@ from typing import Any
 
 from tersely.core.errors import ConfigError, check_fields, nearest
 from tersely.core.paths import expanded
+from tersely.engines.base import Engine
+from tersely.engines.registry import evaluation_engines
 
 FILES = ("vector", "probe")
 """Parameters that are paths of fitted files."""
@@ -71,14 +73,13 @@ def choose(name: str, given: Mapping[str, Any]) -> Chosen:
     return Chosen(name, dict(given), kind(**check_fields(kind, given, f"strategy {name}")))
 
 
-def check(chosen: Chosen, tokenizer: Any, engine: str) -> None:
+def check(chosen: Chosen, tokenizer: Any, engine: Engine) -> None:
     """Refuse an engine or a model that the strategy cannot work on, before anything is generated."""
     from tersely.eval.decoding.base import END, has_marker
 
-    if engine not in chosen.strategy.engines:
-        raise ConfigError(
-            f"strategy {chosen.name} works on the engine {' or '.join(chosen.strategy.engines)}, not on {engine}"
-        )
+    if engine.capabilities.lacks(chosen.strategy.needs):
+        able = " or ".join(evaluation_engines(chosen.strategy.needs))
+        raise ConfigError(f"strategy {chosen.name} works on the engine {able}, not on {engine.name}")
     if chosen.strategy.needs_marker and not has_marker(tokenizer):
         raise ConfigError(
             f"strategy {chosen.name} needs a model that ends its thinking by {END}, and this one has no such token, nor does "

@@ -7,36 +7,27 @@ place in the cache, so rows of different lengths stay together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from tersely.core.errors import ConfigError
-from tersely.engines.base import GenerationRequest
-from tersely.engines.transformers import TransformersEngine, _left_padded
-
-
-def transformers_model(engine: Any, name: str) -> Any:
-    """The model behind the engine; `ConfigError` for an engine that hides it."""
-    if not isinstance(engine, TransformersEngine):
-        raise ConfigError(f"strategy {name} reads the model's inside and needs --engine transformers")
-    return engine.model
+from tersely.engines.base import Engine, GenerationRequest
+from tersely.engines.transformers import left_padded, pad_id, stop_ids
 
 
 class Stepper:
-    """`logits` (R, V) belong to the next token of every row."""
+    """`logits` (R, V) belong to the next token of every row. The engine must have `model_access`."""
 
-    def __init__(self, engine: TransformersEngine, prompts: Sequence[Sequence[int]]):
+    def __init__(self, engine: Engine, prompts: Sequence[Sequence[int]]):
         from transformers import DynamicCache
 
-        self.model, self.engine = engine.model, engine
+        self.model = engine.model
         self.device = next(self.model.parameters()).device
         requests = [GenerationRequest(tuple(ids), 0, 1) for ids in prompts]
-        ids, self.mask = (x.to(self.device) for x in _left_padded(requests, engine._pad_id()))
+        ids, self.mask = (x.to(self.device) for x in left_padded(requests, pad_id(engine.tokenizer)))
         self.cache = DynamicCache(config=self.model.config)
         self.places = (self.mask.cumsum(1) - 1).clamp(min=0)
-        self.stops = set(engine.stop_ids(self.model))
+        self.stops = set(stop_ids(self.model, engine.tokenizer))
         self.logits = self._forward(input_ids=ids)
         self.places = self.places[:, -1:]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.seeds import sample_seed
+from tersely.engines.transformers import stop_ids
 from tersely.eval.decoding.base import Row, Session
 
 
@@ -21,7 +22,7 @@ def row_seeds(session: Session, rows: Sequence[Row], device: Any, branch: int = 
 
 def finish_rows(session: Session, rows: Sequence[Row], drawn: Sequence[Sequence[int]], what: str) -> None:
     """Put the drawn tokens into the rows and say what ended them."""
-    stops = set(session.engine.stop_ids(session.engine.model))
+    stops = set(stop_ids(session.engine.model, session.tokenizer))
     for row, ids in zip(rows, drawn, strict=True):
         row.add(ids, what)
         row.finish = row.finish or ("eos" if ids and ids[-1] in stops else "length")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tersely.core.errors import require_range
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.eval.decoding.base import ANSWER_CAP, Decoded, Prompt, Session, start
 from tersely.eval.decoding.no_thinking import opens_thinking
 
@@ -18,7 +19,7 @@ from tersely.eval.decoding.no_thinking import opens_thinking
 @dataclass(frozen=True)
 class ThinkLess:
     needs_marker: ClassVar[bool] = True
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+    needs: ClassVar[tuple[str, ...]] = ()
 
     k: int = 0
     """Thinking tokens before the end marker is written."""
@@ -27,7 +28,7 @@ class ThinkLess:
     def __post_init__(self) -> None:
         require_range("think_less.k", self.k, at_least=0)
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, rows = Session(engine, sampling, seed), start(prompts)
         session.advance(rows, [min(self.k, row.left) for row in rows], "thinking", stop_ids=session.stop_at_end)
         for row in rows:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tersely.core.errors import require_range
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, start
 
 INTERRUPT = "\n\nI have used {used} tokens, and I have {left} tokens left to answer. Let me continue.\n\n"
@@ -22,7 +23,7 @@ FORCED_CAP = 512
 @dataclass(frozen=True)
 class ThoughtTerminator:
     needs_marker: ClassVar[bool] = True
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+    needs: ClassVar[tuple[str, ...]] = ()
 
     deadline: int
     """Tokens. The paper predicts one a problem from a pool of models; here it is a constant of the benchmark."""
@@ -33,7 +34,7 @@ class ThoughtTerminator:
         require_range("thought_terminator.deadline", self.deadline, at_least=1)
         require_range("thought_terminator.interval", self.interval, at_least=1)
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, rows = Session(engine, sampling, seed), start(prompts)
         every = self.interval or max(1, min(250, self.deadline // 2))
         early: set[int] = set()

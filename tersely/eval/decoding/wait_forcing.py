@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tersely.core.errors import require_range
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
 from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, closed_at, start
 
 
 @dataclass(frozen=True)
 class WaitForcing:
     needs_marker: ClassVar[bool] = True
-    engines: ClassVar[tuple[str, ...]] = ("transformers", "vllm", "server")
+    needs: ClassVar[tuple[str, ...]] = ()
 
     times: int = 2
     string: str = "Wait"
@@ -28,7 +29,7 @@ class WaitForcing:
         require_range("wait_forcing.times", self.times, at_least=0)
         require_range("wait_forcing.max_thinking", self.max_thinking, at_least=1)
 
-    def __call__(self, engine: Any, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, rows = Session(engine, sampling, seed), start(prompts)
         going = rows
         for _ in range(self.times):

@@ -12,6 +12,7 @@ from typing import Any
 from tersely.core.errors import ConfigError
 from tersely.core.paths import path_option, place_option
 from tersely.engines.chat import variable_warnings
+from tersely.engines.registry import DEFAULT, capabilities_of, evaluation_engines
 from tersely.eval.trained_prompt import asked, chosen_prompting, prompt_line
 from tersely.launch.cli.parser import Parser, number, whole
 
@@ -76,9 +77,7 @@ def parser() -> Parser:
         help="prompt as this trained model was (default: as MODEL itself was, where it has a prompting.json); `none`: the "
         "benchmark's own prompt",
     )
-    p.add_argument(
-        "--engine", default="transformers", help="transformers, vllm, or a server's address (http://host:8000)"
-    )
+    p.add_argument("--engine", default=DEFAULT, help="transformers, vllm, or a server's address (http://host:8000)")
     p.add_argument("--tokenizer", type=place_option, help="where the model's own is not meant")
     p.add_argument("--batch-size", type=whole(1), help="samples drawn at once")
     p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="transformers engine")
@@ -151,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"warning: {line}", flush=True)
     try:
         for chosen in (chosen for chosens in plans.values() for chosen in chosens):
-            check(chosen, evaluator.tokenizer, evaluator.engine_name)  # before the first of them has drawn for hours
+            check(chosen, evaluator.tokenizer, evaluator.engine)  # before the first of them has drawn for hours
         for benchmark in benchmarks:
             for chosen in plans[benchmark.name]:
                 evaluate_one(evaluator, benchmark, chosen, budgets, options)
@@ -197,10 +196,10 @@ def told_sampling(options: argparse.Namespace) -> dict[str, Any]:
 def longest_sequence(
     options: argparse.Namespace, benchmarks: Sequence[Any], plans: Mapping[str, list[Any]], prompting: Any
 ) -> int | None:
-    """What the vllm engine must hold; None for other engines."""
+    """What an engine that reserves memory for it must hold; None for other engines."""
     from tersely.eval.engines import engine_kind, require_place
 
-    if engine_kind(options.engine) != "vllm":
+    if not capabilities_of(engine_kind(options.engine)).own_copy:
         return None
     from tersely.engines.models import load_tokenizer
     from tersely.eval.context import needed_context
@@ -249,10 +248,11 @@ def refuse_other_settings(
     if not card:
         return
     kind = engine_kind(options.engine)
-    if kind != "server":
+    served = capabilities_of(kind).servers
+    if not served:
         require_place(options.model)  # or a model that is not there would be said to be another one
     told = {
-        "model": options.model if kind == "server" else identity(options.model),
+        "model": options.model if served else identity(options.model),
         "engine": kind,
         "seed": options.seed,
         "limit": options.limit,
@@ -325,7 +325,7 @@ def print_strategies() -> None:
 
     for name, kind in STRATEGIES.items():
         module = sys.modules[kind.__module__].__doc__ or ""
-        print(f"{name:<20} {', '.join(getattr(kind, 'engines', ())):<28} {module.splitlines()[0]}")
+        print(f"{name:<20} {', '.join(evaluation_engines(kind.needs)):<28} {module.splitlines()[0]}")
 
 
 def summary_line(name: str, facts: dict[str, float]) -> str:

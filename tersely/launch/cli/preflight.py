@@ -38,14 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="findings and plan as JSON")
     options, rest = parser.parse_known_args(argv)
     from tersely.configs.load import load_recipe
+    from tersely.engines.registry import needs_servers
     from tersely.launch.cli.parser import overrides_from
-    from tersely.launch.local import needs_servers
     from tersely.rl.config.sections import export_env
 
     recipe = load_recipe(options.recipe, overrides_from(rest), note)
-    if needs_servers(recipe):
-        return with_a_server(options.recipe, rest, sys.argv[2:] if argv is None else argv)
     try:
+        if needs_servers(recipe):
+            return with_a_server(options.recipe, rest, sys.argv[2:] if argv is None else argv)
         export_env(recipe)
         check_keys(recipe, parser)
         findings, lines = examine(recipe, options)

@@ -12,6 +12,7 @@ from typing import Any
 
 from tersely.core.errors import ConfigError, require_range
 from tersely.core.paths import place_option
+from tersely.engines.registry import DEFAULT, require_training_engine
 from tersely.launch.cli.parser import Parser, check_keys, whole
 
 SHARE = 0.9
@@ -62,7 +63,8 @@ def memory_share(stated: Mapping[str, Any], overrides: Mapping[str, Any]) -> flo
     A recipe that samples in the trainer's process states the share that training leaves; a server does not inherit it.
     """
     key = "vllm_gpu_memory_utilization"
-    share = overrides.get(key, stated.get(key, SHARE) if stated.get("engine") == "vllm_server" else SHARE)
+    served = require_training_engine(stated.get("engine", DEFAULT)).servers
+    share = overrides.get(key, stated.get(key, SHARE) if served else SHARE)
     require_range(key, share, above=0, at_most=1)
     return float(share)
 

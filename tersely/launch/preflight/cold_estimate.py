@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from tersely.engines.registry import capabilities_of
 from tersely.launch.preflight.memory_estimate import Shape
 from tersely.launch.preflight.time_estimate import (
     FLOPS_SHARE,
@@ -48,7 +49,7 @@ class ColdPlan:
         """GPU name -> hours of sampling and training."""
         base = Workload.of(self.run, self.args, there, mean, prompt)
         rows = math.ceil(self.rollouts / there.gpus)
-        servers = len(self.run.servers) if self.run.engine == "vllm_server" else there.gpus
+        servers = len(self.run.servers) if capabilities_of(self.run.engine).servers else there.gpus
         work = Workload(
             **{**vars(base), "rows": rows, "engine_rows": math.ceil(self.rollouts / max(1, servers)), "draws": 1.0}
         )

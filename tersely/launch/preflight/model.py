@@ -8,6 +8,7 @@ from typing import Any
 
 from tersely.core.findings import Finding
 from tersely.engines.activation_checkpointing import setting
+from tersely.engines.registry import capabilities_of
 from tersely.launch.preflight.cold_estimate import ColdPlan
 from tersely.launch.preflight.memory_estimate import SHARDING, Load, Shape, checkpoint_bytes, estimate
 from tersely.launch.preflight.time_estimate import VLLM_FIXED, Target, cache_per_token
@@ -82,7 +83,11 @@ def memory_findings(
 
     cold: a stage of supervised training, whose engine is closed before it trains.
     """
-    vllm = int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0)) if run.engine == "vllm" else 0
+    vllm = (
+        int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0))
+        if capabilities_of(run.engine).own_copy
+        else 0
+    )
     plan = run.batch_layout(there.gpus)
     load = Load(
         micro_rows=cold.micro_rows if cold else plan.micro_batch,

@@ -8,6 +8,7 @@ from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding
+from tersely.engines.registry import capabilities_of
 from tersely.launch.preflight import time_estimate
 from tersely.launch.preflight.memory_estimate import checkpoint_bytes
 from tersely.launch.preflight.time_estimate import GIB, Gpu, Target, Workload, amount, duration, known_rows, seconds
@@ -171,7 +172,7 @@ def waits_without_progress(run: Any, shape: Any, half: bool, how: str, backward_
         "the backward pass of a micro-batch at the cap": backward_s,
         f"a checkpoint of {saved / GIB:.1f} GiB at {DISK_RATE / 1e9:g} GB/s": saved / DISK_RATE,
     }
-    if run.engine == "vllm_server":
+    if capabilities_of(run.engine).servers:
         waits[f"weights that reach the servers through files at {DISK_RATE / 1e9:g} GB/s"] = (
             4 * shape.parameters / DISK_RATE
         )

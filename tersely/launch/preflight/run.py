@@ -130,16 +130,18 @@ def _with_rollouts(
     how: str,
 ) -> list[str]:
     """Rollouts of the first stage, for the steps of all; a few of every other, for the size of its reward."""
-    from tersely.engines.factory import make_engine
-    from tersely.engines.models import load_model, own_engine
+    from tersely.engines.factory import make_engine, own_engine
+    from tersely.engines.models import load_model
     from tersely.launch.preflight.outline import deadline_findings, slowest, waits_without_progress
     from tersely.launch.preflight.plan import measured_lines, planned_lines, update_seconds
     from tersely.launch.preflight.trial_rollouts import judge, size_findings, try_rollouts
 
     run, objective, args = stages[0][1]
-    own = run.engine == "transformers"
-    model: Any = _loaded(load_model, run, args) if own else None
-    engine = own_engine(model, tokenizer, args) if own else make_engine(run, args, tokenizer, objective.sampling)
+    model: Any = None
+    engine = make_engine(run, args, tokenizer, objective.sampling)
+    if engine is None:
+        model = _loaded(load_model, run, args)
+        engine = own_engine(run, args, tokenizer, model)
     number = PROMPTS * run.group_size if options.rollouts is None else options.rollouts
     try:
         trial = try_rollouts(run, objective, args, tokenizer, dataset, engine, number)
@@ -166,7 +168,7 @@ def _with_rollouts(
         more = {name: sum(hours[name] for hours in colds) for name in (colds[0] if colds else ())}
         lines = planned_lines(trial, shape, work, run, args, there, rows, options.price_per_hour, more)
         return [*(plan.line() for plan in warm), *lines]
-    model = model if own else _loaded(load_model, run, args)
+    model = _loaded(load_model, run, args) if model is None else model
     update_s = update_seconds(model.train(), trial, run, args, tokenizer, dataset)
     to_the_cap = (trial.prompt_tokens + args.max_completion_length) / (trial.prompt_tokens + trial.mean_tokens)
     waits = waits_without_progress(run, shape, there.half, how, update_s * to_the_cap)

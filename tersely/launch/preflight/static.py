@@ -11,6 +11,7 @@ from typing import Any
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding, failed
 from tersely.engines.models import model_place
+from tersely.engines.registry import ENGINES, capabilities_of
 
 GIB = 1 << 30
 LEAST_DISK = GIB // 2
@@ -60,7 +61,7 @@ def packages(run: Any) -> Iterator[Finding]:
     fine = 0
     for name, row in tested().items():
         found, package = installed(name, row)
-        needed = row["needed"] or (name == "vllm" and run.engine == "vllm")
+        needed = row["needed"] or name == ENGINES[run.engine].package
         finding = judged(package, found, {**row, "needed": needed})
         if needed and finding.level == "fail":
             yield finding
@@ -134,10 +135,11 @@ def engine(run: Any, values: Mapping[str, Any], where: str) -> Iterator[Finding]
     from tersely.launch.preflight.model import sharding
 
     cap, room_for = values.get("max_completion_length"), values.get("vllm_max_model_length")
-    if run.engine == "vllm" and cap and room_for and cap >= room_for:
+    able = capabilities_of(run.engine)
+    if able.own_copy and cap and room_for and cap >= room_for:
         text = f"max_completion_length {cap} leaves no room for a prompt in vllm_max_model_length {room_for}"
         yield Finding("fail", where, text, f"vllm_max_model_length of at least {cap} and the longest prompt")
-    elif run.engine == "transformers" and sharding() == "zero3":
+    elif able.trained_model and sharding() == "zero3":
         text = "generates with a ZeRO-3 model: every step gathers the whole weights on every rank"
         yield Finding("warn", where, text, "zero2 where the weights fit, or engine: vllm")
     else:

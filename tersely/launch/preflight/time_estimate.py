@@ -21,14 +21,13 @@ from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.engines.activation_checkpointing import setting
+from tersely.engines.registry import ENGINES, capabilities_of
 from tersely.launch.cli.parser import number, whole
 from tersely.launch.preflight.memory_estimate import Shape
 
 GIB = 1 << 30
 FLOPS_SHARE, DECODE_FLOPS_SHARE, BANDWIDTH_SHARE = 0.25, 0.4, 0.5
 """Shares of the peak that training, decoding and memory reads are taken to reach (E_f of training, of decoding; E_b)."""
-STEP_S = {"vllm": 0.006, "transformers": 0.03}
-"""o: seconds of scheduling, sampling and kernel starts in one decode step."""
 TAIL = 8
 """While the longest answers end, one in `TAIL` of the sequences is still running."""
 SERVER_SHARE = 0.9
@@ -128,6 +127,8 @@ class Workload:
     prompt: float
     """Tokens of a prompt."""
     group_size: int
+    step_s: float
+    """o: what one decode step costs besides, see `EngineEntry.step_s`."""
     draws: float = 1.0
     """Rollouts per trained row: above 1 where refused groups are sampled again."""
     max_num_seqs: int = 256
@@ -143,10 +144,10 @@ class Workload:
     def of(cls, run: Any, args: Any, there: Target, mean: float, prompt: float, kept: float = 1.0) -> Workload:
         """Of a run on `there`. `kept`: share of groups that the filter keeps."""
         batch = run.batch_layout(there.gpus)
-        engine_rows, vllm = batch.rows_per_rank, 0
-        if run.engine == "vllm":
+        engine_rows, vllm, able = batch.rows_per_rank, 0, capabilities_of(run.engine)
+        if able.own_copy:
             vllm = int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0))
-        elif run.engine == "vllm_server":  # GPUs of their own, which share the rows of all ranks
+        elif able.servers:  # GPUs of their own, which share the rows of all ranks
             vllm = int(SERVER_SHARE * (there.memory or 0))
             engine_rows = batch.rows // max(1, len(run.servers))
         return cls(
@@ -158,6 +159,7 @@ class Workload:
             group_size=run.group_size,
             draws=expected_draws(kept, run.max_resample_rounds),
             max_num_seqs=run.max_num_seqs,
+            step_s=ENGINES[run.engine].step_s,
             vllm_bytes=vllm,
             pass_before=pass_before_update(run, args),
             iterations=args.num_iterations,
@@ -193,13 +195,12 @@ def seconds(shape: Shape, work: Workload, gpu: Gpu) -> dict[str, float]:
     if not together:
         raise ConfigError("vllm_gpu_memory_utilization: vLLM's share leaves no room for its cache; a larger share")
     flops, bandwidth = gpu.tflops * 1e12, gpu.tb_per_s * 1e12
-    fixed = STEP_S["vllm" if work.vllm_bytes else "transformers"]
 
     def step(running: float) -> float:
         read = 2 * shape.parameters + running * cache_per_token(shape) * (work.prompt + work.mean / 2)
         return (
             max(read / (BANDWIDTH_SHARE * bandwidth), 2 * shape.parameters * running / (DECODE_FLOPS_SHARE * flops))
-            + fixed
+            + work.step_s
         )
 
     drawn = work.engine_rows * work.draws

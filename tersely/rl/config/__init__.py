@@ -15,12 +15,15 @@ from typing import Any, Literal
 from trl import GRPOConfig
 
 from tersely.algorithms.objective import SLOT_DEFAULTS, Objective
-from tersely.core.errors import ConfigError, check_fields, nearest, renamed, require_range
+from tersely.core.errors import ConfigError, check_fields, renamed, require_range
 from tersely.engines.activation_checkpointing import by_installed_names
+from tersely.engines.base import fixed_and_extra
+from tersely.engines.registry import DEFAULT, capabilities_of, require_training_engine
 from tersely.rl.config.field_values import check_together, field_value
 from tersely.rl.config.sections import check_env
 from tersely.rl.guards.registry import guards_of
 from tersely.rl.recording.model_card import recorded
+from tersely.rl.rollouts.sampling_state import SamplingState
 from tersely.rl.trl.unused_fields import require_read
 from tersely.rl.update.batch_size import PLANNED_WORLD_SIZE, BatchLayout
 
@@ -51,8 +54,6 @@ TRL_LOSS_TYPES = ("luspo", "vespo")
 
 LARGEST_BATCH = 2**20
 """Of each part of a batch; more is a slip."""
-
-ENGINES = ("transformers", "vllm", "vllm_server")
 
 
 @dataclass
@@ -86,7 +87,7 @@ class RunConfig:
     """How often a stage may go back to its last good checkpoint (`tersely.rl.checkpoints.rollback`) before the run stops."""
     micro_batching: Literal[True, False, "always"] = True
     """Micro-batches by length, rows without signal left out; `always` also where the loss's statistics are theirs."""
-    engine: str = "transformers"
+    engine: str = DEFAULT
     """`transformers`, `vllm` (in the trainer's process) or `vllm_server` (those that `servers` names)."""
     servers: list = field(default_factory=list)
     """Addresses of vLLM servers (http://127.0.0.1:8000) that see run_dir under the same path; the launchers start some."""
@@ -120,6 +121,8 @@ class RunConfig:
             base = specs["loss"] or SLOT_DEFAULTS["loss"]
             specs["loss"] = {"name": "kl_penalty", "beta": beta, "importance_weighted": weighted, "base": base}
         objective = Objective.from_specs(specs)
+        if not capabilities_of(self.engine).logits:
+            fixed_and_extra(SamplingState(objective.sampling).temperature, None)  # an error before anything is loaded
         needs = getattr(objective.filter, "needs", ())
         if self.max_resample_rounds and needs:
             raise ConfigError(
@@ -154,9 +157,7 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     require_range("max_num_seqs", run.max_num_seqs, at_least=1)
     guards_of(run.guards)
     check_env(run.env)
-    if run.engine not in ENGINES:
-        raise ConfigError(f"engine is {run.engine!r}; {nearest(run.engine, ENGINES)}")
-    if (run.engine == "vllm_server") != bool(run.servers):
+    if require_training_engine(run.engine).servers != bool(run.servers):
         raise ConfigError(
             f"engine is {run.engine!r} and servers is {run.servers}; engine: vllm_server and servers: [http://host:8000, ...] "
             "go together; `tersely launch local`, and slurm with --rollout-nodes, start them where a recipe names none"

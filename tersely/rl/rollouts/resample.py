@@ -176,7 +176,7 @@ class _Group:
 def can_stream(trainer: Any, rows: int) -> bool:
     """Does the engine take requests one by one, and does this rank have whole groups?"""
     whole = rows % trainer.num_generations == 0 and getattr(trainer.objective.filter, "scope", "group") == "group"
-    return whole and hasattr(trainer.engine, "stream")
+    return whole and trainer.engine.capabilities.streaming
 
 
 def resample_streaming(

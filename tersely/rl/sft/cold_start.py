@@ -18,6 +18,7 @@ from tersely.core.errors import ConfigError
 from tersely.core.files import write_json
 from tersely.core.heartbeat import now
 from tersely.core.seeds import sample_seed
+from tersely.engines.base import Engine, GenerationRequest
 from tersely.rewards.verify.verdicts import verdicts_of
 from tersely.rl.checkpoints.resume import Start, from_main
 from tersely.rl.sft.examples import Attempt, turn_ids
@@ -64,8 +65,8 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
 
     from tersely.core.redact import export_hub_token
     from tersely.data import load_problems
-    from tersely.engines.factory import make_engine
-    from tersely.engines.models import load_tokenizer, load_whole_model, own_engine
+    from tersely.engines.factory import make_engine, own_engine
+    from tersely.engines.models import load_tokenizer, load_whole_model
     from tersely.rewards.verify.build import make_verifier
     from tersely.rl.config import grpo_config, split_recipe, world_size
     from tersely.rl.stages import carried_state
@@ -76,12 +77,12 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
     rows = load_problems(run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt)
     engine = make_engine(run, args, tokenizer)
-    if run.engine != "vllm":  # which has loaded the weights itself
+    if engine is None:
         model, _ = load_whole_model(run.model_name_or_path, args)
-        if engine is None:
-            engine = own_engine(model, tokenizer, args, rows_at_once=256)
-        else:
-            engine.sync_weights(model, 0)  # servers may hold those of another stage, or of another run
+        engine = own_engine(run, args, tokenizer, model, rows_at_once=256)
+    elif engine.capabilities.servers:  # they may hold the weights of another stage, or of another run
+        model, _ = load_whole_model(run.model_name_or_path, args)
+        engine.sync_weights(model, 0)
     verifier = make_verifier(run.verifier)
     ranks = PartialState()
     mine = [row for i, row in enumerate(rows) if i % ranks.num_processes == ranks.process_index]
@@ -131,7 +132,7 @@ def _store(stage: Any, spec: ColdStart, written: list, lengths: list, memory_fie
 class Sampler:
     """Right and whole attempts of a list of prompts."""
 
-    engine: Any
+    engine: Engine
     tokenizer: Any
     verifier: Any
     seed: int
@@ -149,7 +150,6 @@ class Sampler:
         return found
 
     def _attempts(self, rows: list[dict[str, Any]], samples: int, temperature: float) -> list[list[Attempt]]:
-        from tersely.engines.base import GenerationRequest
         from tersely.rl.rollouts.rollout import Template
 
         tail = Template.of(self.tokenizer, self.template).tail

@@ -8,6 +8,8 @@ import pytest
 from support import tiny
 
 from tersely.data.benchmarks import Sampling
+from tersely.engines.base import Engine
+from tersely.engines.registry import Capabilities
 from tersely.eval.decoding.base import Prompt
 
 CAP = 40
@@ -59,13 +61,13 @@ def warm():
     return Sampling(samples=1, temperature=1.0, top_p=1.0, max_new_tokens=CAP)
 
 
-class Scripted:
+class Scripted(Engine):
     """An engine that reads its lines from a script: prompt ids behind the prompt -> text of the whole continuation.
 
     It goes on from wherever the ids so far are, as a greedy model does, and obeys caps, stop ids and bans.
     """
 
-    reports_logprobs = False
+    capabilities = Capabilities(logprobs=True)
 
     def __init__(self, tokenizer, traces, probes=None, logprob=-0.01):
         self.tokenizer, self.probes, self.logprob = tokenizer, probes or {}, logprob

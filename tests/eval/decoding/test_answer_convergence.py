@@ -1,8 +1,7 @@
-from dataclasses import replace
-
 import pytest
 
 from tersely.core.errors import ConfigError
+from tersely.engines.registry import Capabilities
 from tersely.eval.decoding.answer_convergence import AnswerConvergence, boxed_content, same_answer
 
 TRACE = "a" * 40 + "</think>\\boxed{9}<eos>"
@@ -52,9 +51,7 @@ def test_confidence(scripted, greedy):
 
 def test_confidence_needs_log_probs(scripted, greedy):
     engine, prompts = scripted(TRACE, {"\\boxed{": "7}"})
-    engine.logprob = None
-    original = engine._one
-    engine._one = lambda request: replace(original(replace(request, logprobs=False)), logprobs=None)
+    engine.capabilities = Capabilities()
     with pytest.raises(ConfigError, match="needs --engine transformers or vllm"):
         AnswerConvergence(chunk=8, confidence=0.5)(engine, prompts, greedy, 0)
 

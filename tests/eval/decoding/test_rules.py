@@ -160,14 +160,17 @@ def test_a_model_without_the_marker_is_refused(name, files, tiny_engine):
     bare.encode = lambda text, **_: list(text.encode())
     chosen = spec.choose(name, {**LOUD[name], **files.get(name, {})})
     with pytest.raises(ConfigError, match=r"ends its thinking by </think>"):
-        spec.check(chosen, bare, "transformers")
-    spec.check(chosen, tiny_engine.tokenizer, "transformers")
+        spec.check(chosen, bare, tiny_engine)
+    spec.check(chosen, tiny_engine.tokenizer, tiny_engine)
 
 
 def test_inside_strategies_refuse_an_engine_that_hides_the_model(files, tiny_engine):
+    from tersely.engines.vllm import VLLMEngine
+
+    hidden = object.__new__(VLLMEngine)
     for name in ("seal", "cntp", "soft_thinking", "moi"):
         with pytest.raises(ConfigError, match="works on the engine transformers, not on vllm"):
-            spec.check(spec.choose(name, {**LOUD[name], **files.get(name, {})}), tiny_engine.tokenizer, "vllm")
+            spec.check(spec.choose(name, {**LOUD[name], **files.get(name, {})}), tiny_engine.tokenizer, hidden)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -15,7 +15,15 @@ A100 = [gpu for gpu in time_estimate.GPUS if gpu.name == "A100"]
 
 
 def waits(engine="vllm", **changes):
-    values = {"rows": 1024, "engine_rows": 1024, "mean": 4000.0, "cap": 16384, "prompt": 200.0, "group_size": 16}
+    values = {
+        "rows": 1024,
+        "engine_rows": 1024,
+        "mean": 4000.0,
+        "cap": 16384,
+        "prompt": 200.0,
+        "group_size": 16,
+        "step_s": 0.006,
+    }
     work = time_estimate.Workload(**{**values, "vllm_bytes": 60 << 30, "micro_batch": 2, **changes})
     parts = slowest(BIG, work, A100)
     return parts, waits_without_progress(SimpleNamespace(engine=engine), BIG, True, "zero2", parts["backward"])

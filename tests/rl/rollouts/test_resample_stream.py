@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from tersely.engines.base import Generation
+from tersely.engines.base import Engine, Generation
+from tersely.engines.registry import Capabilities
 from tersely.engines.server.scheduler import Stream
 from tersely.rl.rollouts.resample import can_stream
 
@@ -20,10 +21,10 @@ def drawn(request) -> Generation:
     return Generation(tuple(generator.randrange(65, 91) for _ in range(generator.randrange(1, 12))), None, "eos")
 
 
-class InRounds:
+class InRounds(Engine):
     """Answers by prompt and seed alone."""
 
-    reports_logprobs = False
+    capabilities = Capabilities()
 
     def generate(self, requests, **sampling):
         return [drawn(request) for request in requests]
@@ -33,6 +34,8 @@ class InRounds:
 
 class Streaming(InRounds):
     """The same, one by one, in an order of its own."""
+
+    capabilities = Capabilities(streaming=True)
 
     def stream(self, **sampling):
         def ask(address, request):

@@ -9,6 +9,7 @@ import torch
 
 from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature, row_entropy
 from tersely.core.build import build
+from tersely.engines.registry import Capabilities
 from tersely.rl.rollouts.sampling_state import SamplingState
 
 
@@ -53,7 +54,7 @@ def test_an_engine_with_log_probs_is_judged_at_the_temperatures_it_drew_at(make_
     from tersely.engines.transformers import TransformersEngine
 
     class Reporting(TransformersEngine):
-        reports_logprobs = True
+        capabilities = Capabilities(weight_sync=True, sampler_logprobs=True)
 
         def generate(self, requests, *, temperature, **_):
             drawn = super().generate(requests, temperature=temperature)

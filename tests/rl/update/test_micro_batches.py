@@ -12,16 +12,18 @@ from hypothesis import strategies as st
 from transformers import TrainerCallback
 
 from tersely.core.build import build
+from tersely.engines.base import Engine
+from tersely.engines.registry import Capabilities
 from tersely.rl.update.micro_batches import START_COST, cut, why_not, windows_of
 
 INDEPENDENT = ["clip", "sapo", "cispo", "gspo", "gmpo", "dcpo", {"name": "kl_penalty", "beta": 0.1}]
 TIED_TO_THE_CUT = ["hapo", "high_entropy_mask", "clip_cov", "kl_cov", "bapo", "tea_rl", "archer"]
 
 
-class Uneven:
+class Uneven(Engine):
     """An engine whose completions differ widely in length; by the seed of the sample alone."""
 
-    reports_logprobs = False
+    capabilities = Capabilities()
 
     def generate(self, requests, **_):
         from tersely.engines.base import Generation

@@ -9,6 +9,9 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
+from tersely.engines.base import Engine
+from tersely.engines.registry import Capabilities
+
 MIXED = {"filter": "mixed_groups", "group_size": 2, "prompts_per_step": 8, "max_steps": 1}
 """A batch in which some groups train and some do not."""
 
@@ -27,10 +30,10 @@ def passes(monkeypatch):
     return found
 
 
-class Reporting:
+class Reporting(Engine):
     """The trained model behind an engine that reports log-probs, which are off by `off` of each prompt."""
 
-    reports_logprobs = True
+    capabilities = Capabilities(weight_sync=True, sampler_logprobs=True)
     off = staticmethod(lambda request: 0.0)
 
     def generate(self, requests, **sampling):
