@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 import resource
 import time
 from collections import Counter
-from pathlib import Path
+
+import psutil
 
 from tersely.rewards import Verifier
 
@@ -120,7 +120,7 @@ def leak(count: int) -> dict:
             batch = [kinds[(start + k) % len(kinds)] + " " * (start % 7) for k in range(min(500, count - start))]
             answered += len(verifier.verify(["7"] * len(batch), batch))
         seconds = time.perf_counter() - began
-        alive, stats = len(_descendants()), verifier.stats()
+        alive, stats = _processes(), verifier.stats()
     time.sleep(0.5)
     return {
         "items": count,
@@ -128,7 +128,7 @@ def leak(count: int) -> dict:
         "seconds": seconds,
         "owner MiB": {"before": before, "warm": warm, "after": _memory()},
         "processes while open": alive,
-        "processes after close": len(_descendants()),
+        "processes after close": _processes(),
         "restarts": stats["restarts"],
         "peak of a worker MiB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
     }
@@ -136,20 +136,9 @@ def leak(count: int) -> dict:
 
 def _memory() -> float:
     """Resident memory of this process, MiB."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return psutil.Process().memory_info().rss / 2**20
 
 
-def _descendants() -> list[int]:
-    """Every process below this one, zombies included."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            except (OSError, IndexError, ValueError):
-                continue
-    found, level = [], [os.getpid()]
-    while level:
-        level = [pid for pid, parent in parents.items() if parent in level]
-        found += level
-    return found
+def _processes() -> int:
+    """Below this one, zombies included."""
+    return len(psutil.Process().children(recursive=True))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import httpx
 
 from tersely.core.errors import ConfigError, one_line
-
-if TYPE_CHECKING:
-    import httpx
 
 SAY_EVERY_S = 10
 SHOWN_BYTES = 500
@@ -57,8 +57,6 @@ def read(
     method: str | None = None,
 ) -> bytes:
     """The answer as it was sent, its first `limit` bytes where that is given. `method` replaces GET or POST."""
-    import httpx
-
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     how, data = method or ("GET" if body is None else "POST"), None if body is None else json.dumps(body).encode()
     try:
@@ -67,8 +65,8 @@ def read(
     except httpx.TimeoutException as error:
         raise ServerDown(f"{address}{path}: no answer within {timeout_s:g} s") from error
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError, ImportError) as error:
-        # ValueError: characters that an address or a key cannot have; OSError and ImportError: the environment names
-        # certificates that are not there, or a proxy that needs another package
+        # ValueError: characters that an address or a key cannot have; OSError and ImportError: certificates that cannot be
+        # read, or a proxy that needs another package
         raise ServerDown(f"{address}{path}: {one_line(error)}") from error
     if status < 400:
         return text
@@ -80,11 +78,10 @@ def read(
 @cache
 def _client() -> httpx.Client:
     """One for the process: threads share it. A connection serves one request, so that no request meets one that the server
-    is about to close, and no process uses one that it inherited by a fork.
+    is about to close, and no process uses one that it inherited by a fork. Certificates are the system's.
     """
-    import httpx
-
     return httpx.Client(
+        verify=ssl.create_default_context(),
         follow_redirects=True,
         headers={"Connection": "close", "Accept-Encoding": "identity"},
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),

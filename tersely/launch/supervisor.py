@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 GRACE_S = 10.0
 """Between SIGTERM and SIGKILL."""
 DIE_WITH_PARENT = "TERSELY_DIE_WITH_PARENT"
@@ -74,10 +76,10 @@ def _reaped(command: int) -> int | None:
 def ask_to_save() -> int:
     """SIGUSR1 to each descendant that blocks it, which is how one waits for it; returns how many there are."""
     told = 0
-    for pid in descendants():
-        if _blocks(pid, signal.SIGUSR1):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGUSR1)
+    for process in descendants():
+        if _blocks(process.pid, signal.SIGUSR1):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGUSR1)
                 told += 1
     return told
 
@@ -93,21 +95,14 @@ def end_all(grace_s: float) -> None:
         time.sleep(0.05)
 
 
-def descendants(root: int | None = None) -> list[int]:
-    """Process ids below `root` (this process), parents first; zombies left out."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            # the name in parentheses may hold anything
-            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                children.setdefault(int(parent), []).append(int(entry.name))
-    found, level = [], [os.getpid() if root is None else root]
-    while level:
-        level = [child for parent in level for child in children.get(parent, ())]
-        found += level
+def descendants(root: int | None = None) -> list[psutil.Process]:
+    """Processes below `root` (this process), parents first; zombies left out."""
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(root).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
     return found
 
 
@@ -135,9 +130,9 @@ def _blocks(pid: int, number: int) -> bool:
 
 
 def _signal_all(number: int) -> None:
-    for pid in descendants():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+    for process in descendants():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def _reap() -> bool:

@@ -25,6 +25,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tersely.core import heartbeat
 from tersely.core.errors import ConfigError
 from tersely.core.files import write_json
@@ -80,7 +82,7 @@ class Watch:
             return f"rank {rank} has never been heard of"
         who = f"rank {rank} (process {found['pid']} on {found['host']}, in: {found['phase']})"
         silent = time.time() - found["alive"]
-        if found["host"] == socket.gethostname() and not Path(f"/proc/{found['pid']}").exists():
+        if found["host"] == socket.gethostname() and not psutil.pid_exists(found["pid"]):
             return f"{who} is gone; its own output says why, unless it was killed"
         if silent > 3 * self.interval + 1:
             return f"{who} has not been heard of for {silent:.0f} s: killed, stopped, or its host is out of reach"

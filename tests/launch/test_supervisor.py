@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -131,9 +130,7 @@ def test_descendants_are_listed_parents_first():
     outer = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {inner!r}]).wait()"
     with subprocess.Popen([sys.executable, "-c", outer], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        found = guard.descendants()
-        assert process.pid in found and len(guard.descendants(process.pid)) == 1
-        assert found.index(process.pid) < found.index(guard.descendants(process.pid)[0])
-        for pid in reversed(guard.descendants(process.pid)):
-            os.kill(pid, signal.SIGKILL)
+        found, (inner_process,) = [one.pid for one in guard.descendants()], guard.descendants(process.pid)
+        assert found.index(process.pid) < found.index(inner_process.pid)
+        inner_process.kill()
         process.kill()

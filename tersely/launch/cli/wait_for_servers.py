@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from functools import partial
+
+import psutil
 
 from tersely.core.http import ServerDown, wait_until_up
 from tersely.launch.cli.parser import number, whole
@@ -22,16 +24,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--deadline", type=number(above=0), default=600.0)
     options = parser.parse_args(argv)
 
-    def alive() -> bool:
-        try:
-            os.kill(options.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
+    alive = partial(psutil.pid_exists, options.pid)
     for address in options.addresses:
         try:
-            wait_until_up(address, "/health", deadline_s=options.deadline, alive=alive, tell=_tell)
+            wait_until_up(
+                address,
+                "/health",
+                deadline_s=options.deadline,
+                alive=alive,
+                tell=_tell,
+            )
         except ServerDown as error:
             _tell(str(error))
             return 1

@@ -182,8 +182,9 @@ def limits() -> Iterator[Finding]:
 
 def memory() -> Iterator[Finding]:
     """The machine's memory, or the container's where that is less."""
-    facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free = min(int(facts["MemAvailable"].split()[0]) << 10, container_room()) / GIB
+    import psutil
+
+    free = min(psutil.virtual_memory().available, container_room()) / GIB
     level, mend = ("ok", "") if free >= 4 else ("warn", "close other programs; training the embedded model takes 2 GiB")
     yield Finding(level, "memory", f"{free:.1f} GiB available, {os.cpu_count()} cores", mend)
 

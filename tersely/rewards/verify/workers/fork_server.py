@@ -9,13 +9,15 @@ import socket
 import subprocess
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
+
+import psutil
 
 from tersely.rewards.verify.workers.wire import Buffer, pack
 
 _START_SECONDS = 120.0
 _FORK_SECONDS = 30.0
-_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 # The current folder is taken off the path: a file named like a module must not be imported by a worker.
 _BOOT = (
     "import sys; root = sys.argv[2]; sys.path[:] = [p for p in sys.path if p] + [root]; "
@@ -52,12 +54,16 @@ class Worker:
         self.served += 1
 
     def cpu(self) -> float | None:
-        """Seconds of processor time used so far, None where the system does not tell."""
+        """Seconds of processor time used so far, None where it has ended."""
         try:
-            fields = Path(f"/proc/{self.pid}/stat").read_bytes().rsplit(b")", 1)[1].split()
-        except (OSError, IndexError):
+            used = self._process.cpu_times()
+        except psutil.Error:
             return None
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return float(used.user + used.system)
+
+    @cached_property
+    def _process(self) -> psutil.Process:
+        return psutil.Process(self.pid)
 
     def kill(self) -> None:
         """SIGKILL, by a handle that cannot mean another process where the system has such handles."""
