@@ -1,11 +1,11 @@
 """The verifier measured: accuracy by source, throughput against TRL's `accuracy_reward`, hostile answers, leaks.
 
-    python benchmarks/verifier.py [--data ../shared/data/verifier] [--only accuracy,throughput,hostile,leak]
+    python benchmarks/verifier.py [--data ../shared/data/verifier] [--only accuracy,round2,throughput,hostile,leak]
 
 Every figure is printed, and written to benchmarks/results/verifier.json with the command that made it. The accuracy
 part needs labelled answers (pairs.jsonl, responses.jsonl: rows of gold, prediction or response, label, source) and is
 left out, with a word, where the folder is absent. TRL and math-verify's default run in the same process, on the same
-rows, in the same run.
+rows, in the same run. The part `round2` reads round2.jsonl: public answers, attempted hacks and legitimate variants.
 """
 
 from __future__ import annotations
@@ -80,6 +80,40 @@ def _cell(label: bool, score: float | None) -> str:
     if score is None or score != score:
         return "undecided"
     return {(True, 1.0): "TP", (True, 0.0): "FN", (False, 1.0): "FP", (False, 0.0): "TN"}[label, score]
+
+
+def round2(data: Path) -> dict:
+    """Recall, false positives, hacks and legitimate variants, by kind; every grader reads references in a box."""
+    rows = read(data / "round2.jsonl")
+    texts = [row["answer"] if row["form"] == "text" else f"\\boxed{{{row['answer']}}}" for row in rows]
+    golds, prompts = [row["gold"] for row in rows], [row.get("prompt", "") for row in rows]
+    columns: dict[str, list] = {}
+    for contract in ("answer", "lenient"):
+        with Verifier(workers=2, contract=contract) as verifier:
+            columns[f"ours, {contract}"] = [v.correct for v in verifier.verify(golds, texts, prompts)]
+    boxed = [gold if "\\boxed" in gold else f"\\boxed{{{gold}}}" for gold in golds]
+    columns |= {"trl": trl_scores(golds, texts), "math_verify": default_scores(boxed, texts)}
+    results = {}
+    for grader, scores in columns.items():
+        cells: dict[str, Counter] = defaultdict(Counter)
+        for row, score in zip(rows, scores, strict=True):
+            source, cell = row["source"], _cell(row["label"], score)
+            part = {"own:hacks": "hacks", "own:legit": "legitimate"}.get(source, "public")
+            for name in (part, f"{part}/{row.get('kind') or source.partition(':')[0]}"):
+                cells[name][cell] += 1
+        results[grader] = {
+            "public_recall": _share(cells["public"], "TP", "FN"),
+            "public_false_positives": cells["public"]["FP"],
+            "hacks_paid": _share(cells["hacks"], "FP", "TN"),
+            "legitimate_paid": _share(cells["legitimate"], "TP", "FN"),
+            "cells": {name: dict(cells[name]) for name in sorted(cells)},
+        }
+    return results
+
+
+def _share(cells: Counter, yes: str, no: str) -> float:
+    """The share of `yes`; what is undecided is not paid."""
+    return cells[yes] / max(1, cells[yes] + cells[no] + cells["undecided"])
 
 
 def filler(characters: int, source: random.Random) -> str:
@@ -211,13 +245,14 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "verifier")
-    parser.add_argument("--only", default="accuracy,throughput,hostile,leak")
+    parser.add_argument("--only", default="accuracy,round2,throughput,hostile,leak")
     parser.add_argument("--items", type=int, default=400)
     parser.add_argument("--leak-items", type=int, default=10_000)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "verifier.json")
     options = parser.parse_args()
     parts = {
         "accuracy": lambda: accuracy(options.data),
+        "round2": lambda: round2(options.data),
         "throughput": lambda: throughput(options.items),
         "hostile": lambda: hostile(options.items * 5),
         "leak": lambda: leak(options.leak_items),
@@ -225,8 +260,8 @@ def main() -> int:
     results = json.loads(options.out.read_text()) if options.out.exists() else {}
     results["machine"] = {"cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
     for name in options.only.split(","):
-        if name == "accuracy" and not options.data.is_dir():
-            print(f"accuracy: no labelled data in {options.data}; left out")
+        if name in ("accuracy", "round2") and not options.data.is_dir():
+            print(f"{name}: no labelled data in {options.data}; left out")
             continue
         results[name] = {
             "command": f"python benchmarks/verifier.py --only {name} --items {options.items}",

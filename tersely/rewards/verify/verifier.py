@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from tersely.core.errors import require_choice, require_range
 from tersely.rewards.verify.cache import Cache
 from tersely.rewards.verify.compare.cost_limits import bomb
-from tersely.rewards.verify.compare.quick import decide_fast, gold_text, restated
+from tersely.rewards.verify.compare.quick import decide_fast, gold_text, prepare
+from tersely.rewards.verify.compare.restated import restated
 from tersely.rewards.verify.extract.find import CONTRACTS, find_answer
 from tersely.rewards.verify.options import Policy
 from tersely.rewards.verify.verdict import Verdict
@@ -143,7 +144,8 @@ class Verifier:
         if not gold:
             return "undecided", "gold"
         fast = decide_fast(gold, answer, self.policy)
-        if prompt and (fast is None or (fast[0] and fast[1] != "exact")) and restated(answer, prompt):
+        open_or_paid = fast is None or (fast[0] and fast[1] != "exact")
+        if prompt and open_or_paid and restated(prepare(gold)[0], prepare(answer)[0], prompt):
             return "incorrect", "restated"
         if fast is not None:
             return ("correct" if fast[0] else "incorrect"), fast[1]

@@ -165,10 +165,15 @@ def same_quantity(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
 
 
 def _scales(gold: Quantity, answer: Quantity, policy: Policy) -> tuple[Fraction, ...]:
+    """What the answer is multiplied by. The sign may be missing where the gold has it, and be added to a whole number above
+    1, which is a number of percent; else 50% is 1/2 and nothing else, or there would be two chances.
+    """
     if gold.percent == answer.percent:
         return (Fraction(1),)
     share = Fraction(1, 100) if answer.percent else Fraction(100)
-    return {"either": (Fraction(1), share), "ratio": (share,), "sign": ()}[policy.percent]
+    counted = gold.percent or (gold.value.denominator == 1 and abs(gold.value) > 1)
+    either = (Fraction(1), share) if counted else (share,)
+    return {"either": either, "ratio": (share,), "sign": ()}[policy.percent]
 
 
 def _bases_agree(gold: Quantity, answer: Quantity, policy: Policy) -> bool:

@@ -18,10 +18,12 @@ from hashlib import blake2b
 
 from tersely.rewards.verify.normalize.units import KNOWN
 
-_CONTEXT = Context(prec=50, Emax=9999, Emin=-9999)
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628621")
 _E = Decimal("2.71828182845904523536028747135266249775724709369995957496696762772407663035355")
-_SAME = Decimal("1e-40")
+_DIGITS, _MOST_DIGITS = 50, 1000  # that are computed
+_CONSTANT_DIGITS = 75  # of pi and e
+_SAME = 10  # of them may be lost to rounding
+_LARGE = 5  # exponent of ten from which more digits are computed
 _FAR, _FAR_DECIMALS = Decimal("1e-8"), Decimal("1e-2")  # decimals may be rounded
 _TINY = Decimal("1e-9")
 _LENGTH, _POWER = 300, 200
@@ -58,6 +60,7 @@ _GREEK = frozenset(
     re.findall(r"\\\w+", r"\alpha\beta\gamma\delta\epsilon\theta\lambda\mu\nu\rho\sigma\tau\phi\varphi\omega\psi")
 )
 _LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])|\\[A-Za-z]+")
+_ARITHMETIC = re.compile(r"(?:[-\d+*/^(){} ]|\\(?:frac|cdot|times|div|binom)(?![A-Za-z]))+")
 _UNIT_TAIL = re.compile(r"[\d\s})]([A-Za-z]{2,})(?:\s*\^\s*\{?[23]\}?)?$")
 
 
@@ -72,13 +75,20 @@ def probe(gold: str, answer: str) -> bool | None:
     left, right = _values(gold), _values(answer)
     if left is None or right is None:
         return None
-    with localcontext(_CONTEXT):
+    digits = _DIGITS + 2 * max(left[2], right[2])
+    if digits > _DIGITS:  # huge or tiny numbers: as many digits as tell 3^100 from 3^100 + 2
+        left, right = _values(gold, digits=digits), _values(answer, digits=digits)
+        if left is None or right is None:
+            return None
+    with localcontext(_context(digits)):
         sizes = [max(abs(a), abs(b)) for a, b in zip(left[0], right[0], strict=True)]
         if min(sizes) < _TINY:
             return None  # nothing but rounding, perhaps
         gaps = [abs(a - b) / size for a, b, size in zip(left[0], right[0], sizes, strict=True)]
-        if all(gap <= _SAME for gap in gaps):
+        if all(gap <= Decimal(10) ** (_SAME - digits) for gap in gaps):
             return True
+        if _ARITHMETIC.fullmatch(gold) and _ARITHMETIC.fullmatch(answer):
+            return False
         return _apart(gold, answer)
 
 
@@ -89,11 +99,11 @@ def same_equation(gold: str, answer: str) -> bool:
     if len({letter for letter in _LETTERS.findall(gold) if letter != "e"}) < 2:
         return False
     sides = [_values("({})-({})".format(*text.split("="))) for text in (gold, answer)]
-    if any(side is None or not side[1] or min(map(abs, side[0])) < _TINY for side in sides):
+    if any(side is None or not side[1] or side[2] or min(map(abs, side[0])) < _TINY for side in sides):
         return False
-    with localcontext(_CONTEXT):
+    with localcontext(_context(_DIGITS)):
         factors = [a / b for a, b in zip(*(side[0] for side in sides if side), strict=True)]
-        return abs(factors[0] - factors[1]) <= _SAME * abs(factors[0])
+        return abs(factors[0] - factors[1]) <= Decimal(10) ** (_SAME - _DIGITS) * abs(factors[0])
 
 
 def _apart(gold: str, answer: str) -> bool | None:
@@ -109,19 +119,27 @@ def _apart(gold: str, answer: str) -> bool | None:
 
 
 @lru_cache(maxsize=4096)
-def _values(text: str, functions: bool = False) -> tuple[tuple[Decimal, ...], bool] | None:
-    """(values at the points, whether they are the formula's own), None where the formula is not understood."""
+def _values(text: str, functions: bool = False, digits: int = _DIGITS) -> tuple[tuple[Decimal, ...], bool, int] | None:
+    """(values at the points, whether they are the formula's own, its largest exponent of ten where that is large), None
+    where the formula is not understood.
+    """
     tail = _UNIT_TAIL.search(text)
-    if len(text) < 2 or (tail and tail.group(1) in KNOWN):
+    if len(text) < 2 or digits > _MOST_DIGITS or (tail and tail.group(1) in KNOWN):
         return None
     try:
         tokens = _tokens(text)
-        with localcontext(_CONTEXT):
-            readers = [_Reader(tokens, point, functions) for point in (1, 2)]
+        with localcontext(_context(digits)):
+            readers = [_Reader(tokens, point, functions, digits) for point in (1, 2)]
             values = tuple(reader.read() for reader in readers)
     except (_Unknown, DecimalException, RecursionError, ArithmeticError, ValueError):
         return None
-    return (values, readers[0].own) if all(value.is_finite() for value in values) else None
+    largest = max(reader.largest for reader in readers)
+    return (values, readers[0].own, largest if largest > _LARGE else 0) if all(map(Decimal.is_finite, values)) else None
+
+
+@lru_cache(maxsize=64)
+def _context(digits: int) -> Context:
+    return Context(prec=digits, Emax=9999, Emin=-9999)
 
 
 def _tokens(text: str) -> list[str]:
@@ -138,8 +156,9 @@ def _tokens(text: str) -> list[str]:
 class _Reader:
     """Recursive descent over the tokens at one point."""
 
-    def __init__(self, tokens: list[str], point: int, functions: bool):
-        self.tokens, self.point, self.functions, self.at = tokens, point, functions, 0
+    def __init__(self, tokens: list[str], point: int, functions: bool, digits: int):
+        self.tokens, self.point, self.functions, self.digits, self.at = tokens, point, functions, digits, 0
+        self.largest = 0
         self.own = True
         self.bars = False
         self.variables = {token for token, after in zip(tokens, [*tokens[1:], ""], strict=True) if after != "("}
@@ -200,14 +219,24 @@ class _Reader:
         return self._power()
 
     def _power(self) -> Decimal:
-        base = self._atom()
+        base = self._sized(self._atom())
         if self._peek() not in ("^", "**"):
             return base
         self._take()
         exponent = self._exponent()
         if self._peek() in ("^", "**"):
             raise _Unknown
-        return _raise(base, exponent)
+        return self._sized(_raise(base, exponent))
+
+    def _sized(self, value: Decimal) -> Decimal:
+        """The value, whose size is remembered."""
+        self.largest = max(self.largest, abs(value.adjusted())) if value else self.largest
+        return value
+
+    def _constant(self, value: Decimal) -> Decimal:
+        if self.digits > _CONSTANT_DIGITS:
+            raise _Unknown
+        return +value
 
     def _exponent(self) -> Decimal:
         if self._peek() in ("{", "("):
@@ -240,7 +269,7 @@ class _Reader:
         if token == "\\sqrt":
             return self._root()
         if token == "\\pi":
-            return +_PI
+            return self._constant(_PI)
         if token in _FUNCTIONS:
             return self._function(token)
         if token in _ENCLOSED:
@@ -260,7 +289,7 @@ class _Reader:
         if token[0].isdigit() or token[0] == ".":
             return +Decimal(token)
         if token == "e":
-            return +_E
+            return self._constant(_E)
         if token[0].isalpha() and token[0] not in "iIE":
             return self._letter(token)
         raise _Unknown

@@ -10,9 +10,9 @@ from tersely.rewards.verify.compare.numbers import Quantity, read_beside, read_q
 from tersely.rewards.verify.compare.numeric import probe, same_equation
 from tersely.rewards.verify.compare.rules import refused
 from tersely.rewards.verify.compare.shapes import shape_of
-from tersely.rewards.verify.extract.boxes import has_box, last_box
+from tersely.rewards.verify.extract.boxes import all_boxes, has_box, last_box
 from tersely.rewards.verify.extract.find import find_answer
-from tersely.rewards.verify.normalize.latex import LIMIT, same_text, squeeze, tidy, unescaped
+from tersely.rewards.verify.normalize.latex import LIMIT, same_text, tidy, unescaped
 from tersely.rewards.verify.options import Policy
 
 _SHORT = 500
@@ -36,7 +36,7 @@ def gold_text(gold: str) -> str:
     """The answer that a gold states: its last box where it has one, what a whole solution says its answer is."""
     gold = unescaped(gold)
     if has_box(gold):
-        found = last_box(gold)
+        found = last_box(gold) if len(gold) > _SOLUTION else all_boxes(gold)
         if found:
             return found
     if len(gold) > _SOLUTION:
@@ -115,20 +115,6 @@ def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None
 
 
 _shape = lru_cache(maxsize=2048)(shape_of)
-
-
-def restated(answer: str, prompt: str) -> bool:
-    """Whether the answer is a formula that the prompt holds as it is: "3 + 4" for "What is 3 + 4?" A number is none."""
-    tidied, number = prepare(answer)
-    formula = squeeze(tidied)
-    if number is not None or len(formula) < 3 or not re.search(r"[-+*/^\\=]", formula):
-        return False
-    return formula in _squeezed(prompt)
-
-
-@lru_cache(maxsize=1024)
-def _squeezed(prompt: str) -> str:
-    return squeeze(tidy(prompt[-LIMIT:]))
 
 
 def _comma_twins(gold: str, answer: str) -> bool:

@@ -11,7 +11,9 @@ from fractions import Fraction
 
 from tersely.rewards.verify.compare.compound_units import compound
 from tersely.rewards.verify.compare.numbers import Quantity, read_quantity, same_quantity
+from tersely.rewards.verify.compare.numeric import probe
 from tersely.rewards.verify.compare.times import clock, date, is_clock
+from tersely.rewards.verify.extract.modifiers import changed_after
 from tersely.rewards.verify.extract.split import parts_at, split_top
 from tersely.rewards.verify.normalize.latex import squeeze
 from tersely.rewards.verify.normalize.units import split_unit
@@ -58,6 +60,9 @@ _NAME = re.compile(r"(?<![A-Za-z])[A-Z][a-z]{2,}(?![A-Za-z])")
 _OPPOSITES = (("even", "odd"), ("yes", "no"), ("true", "false"), ("positive", "negative"), ("increasing", "decreasing"))
 _SENTENCE_WORDS = 4
 _CHOICE_LIMIT = 80
+_CHAIN_LIMIT = 400
+_INEQUALITY = re.compile(r"[<>]|\\(?:le|ge|ne)(?![A-Za-z])")
+_CONNECTIVE = re.compile(r"(?<![A-Za-z\\])(and|or)(?![A-Za-z])", re.IGNORECASE)
 
 
 def gold_spellings(gold: str, answer_is_number: bool) -> list[str]:
@@ -86,6 +91,10 @@ def refused(gold: str, answer: str, policy: Policy) -> str | None:
         return "time"
     if answer != gold and _CUT_OFF.fullmatch(answer):
         return "cut off"
+    if "=" not in gold and _false_chain(answer, policy):
+        return "false chain"
+    if _other_connective(gold, answer):
+        return "and, or"
     if _BESIDE.search(answer) and "\\begin" not in answer and read_quantity(answer) is None:
         return "two numbers"
     if _other_ratio(gold, answer):
@@ -101,6 +110,29 @@ def refused(gold: str, answer: str, policy: Policy) -> str | None:
     if policy.bases != "drop" and _bases_differ(gold, answer, policy):
         return "bases"
     return None
+
+
+def _false_chain(answer: str, policy: Policy) -> bool:
+    """ "3 = 4 = 5": its members are numbers, and they differ by more than rounding."""
+    if "=" not in answer or len(answer) > _CHAIN_LIMIT or "\\text" in answer or split_top(answer) != [answer]:
+        return False
+    members = [member for member in parts_at(answer, _EQUALS) if re.search(r"\d", member)]
+    numbers = [read_quantity(member) for member in members]
+    for left, right, one, other in zip(members, members[1:], numbers, numbers[1:], strict=False):
+        if one is not None and other is not None:
+            if not same_quantity(one, other, policy) and not same_quantity(other, one, policy):
+                return True
+        elif not re.search(r"(?<![\\A-Za-z])[A-Za-z]", left + right) and probe(left, right) is False:
+            return True
+    return False
+
+
+def _other_connective(gold: str, answer: str) -> bool:
+    """ "x > 2 and x < 3" against "x > 2 or x < 3"; lists of values may be joined by either word."""
+    if not any(_INEQUALITY.search(text) for text in (gold, answer)):
+        return False
+    words = [{word.lower() for word in _CONNECTIVE.findall(text)} for text in (gold, answer)]
+    return len(words[0]) == len(words[1]) == 1 and words[0] != words[1]
 
 
 def _anagram(gold: str, answer: str) -> bool:
@@ -237,8 +269,12 @@ def _chosen(text: str) -> tuple[str, str] | None:
     if alone:
         return alone.group(1), ""
     made = _CHOSEN.fullmatch(text)
-    if made is None or len(text) > _CHOICE_LIMIT or _OTHER_CHOICE.search(made.group("content")):
+    if made is None or len(text) > _CHOICE_LIMIT:
         return None
+    if _OTHER_CHOICE.search(made.group("content")) or changed_after(made.group("content")):
+        return None
+    if re.match(r"\s*\^", made.group("content")):
+        return None  # the complement of B
     return (made.group("named") or made.group("round") or made.group("marked")), made.group("content")
 
 

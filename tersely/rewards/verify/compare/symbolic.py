@@ -28,7 +28,7 @@ def math_verify_says(gold: str, answer: str) -> bool:
     golds, answers = parsed(gold), parsed(answer)
     if not golds or not answers:
         return False
-    differ = (_one_infinite, _far_apart, _far_equations, _other_statements)
+    differ = (_one_infinite, _far_apart, _unequal_numbers, _far_equations, _other_statements)
     if any(look(golds[0], answers[0]) for look in differ):
         return _same_complex(golds[0], answers[0])
     return bool(verify(list(golds), list(answers), timeout_seconds=None)) or _same_complex(golds[0], answers[0])
@@ -120,6 +120,23 @@ def _far_apart(gold: Any, answer: Any) -> bool:
             return False
         far += 1
     return far > 0
+
+
+def _unequal_numbers(gold: Any, answer: Any) -> bool:
+    """Two exact numbers whose difference is certainly not zero, however small: math-verify compares fifteen digits."""
+    from sympy import Expr, Float
+
+    if not (isinstance(gold, Expr) and isinstance(answer, Expr)):
+        return False
+    if any(side.free_symbols or side.has(Float) or _unusual(side) for side in (gold, answer)):
+        return False
+    try:
+        if gold.is_Rational and answer.is_Rational:
+            return gold != answer
+        gap = (gold - answer).evalf(15)
+        return bool(gap.is_Float and gap != 0 and gap._prec > 1)
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return False
 
 
 def _far_equations(gold: Any, answer: Any) -> bool:

@@ -12,20 +12,30 @@ _GAP = re.compile(
     r"(?:[\s,;$.]|\\[()\[\],;!: ]|\\q?quad(?![A-Za-z])|and|or"
     r"|\\(?:text|mathrm|textrm)\s*\{\s*,?(?:and|or)?,?\s*\}|[a-zA-Z](?:_\{?\w\}?)?\s*=)*"
 )
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
+_NAMED = re.compile(r"(?:[A-Za-z]\w{0,8}\s*=\s*)?(?=\\(?:boxed|fbox|framebox)(?![A-Za-z]))")
+_NESTED = 8
 _GAP_LIMIT = 60
 _MERGE_LIMIT = 24
 _CONTENT_LIMIT = 1_000_000
 
 
 def last_box(text: str) -> str | None:
-    r"""The content of the last balanced box; neighbouring boxes are joined by commas. None where there is no box.
+    """The content of the last box, see `box_span`; None where there is no box."""
+    span = box_span(text)
+    return None if span is None else span[0]
+
+
+def box_span(text: str) -> tuple[str, int, int] | None:
+    r"""(content, start, end) of the last balanced box; neighbouring boxes are joined by commas. None without a box.
 
     `\boxed{5} and \boxed{7}` is the list "5,7", which pays only where the gold is that list. Boxes with other text
-    between them: the last one. A box that never closes (a truncated text) is passed over.
+    between them: the last one. A box inside a box belongs to the outer one. A box that never closes (a truncated text)
+    is passed over.
     """
     found: list[str] = []
-    start_of_next = None
-    limit, joined = len(text), 0
+    start_of_next, last_end = None, 0
+    limit, joined, around = len(text), 0, 0
     for start in _starts(text):
         span = _content(text, start, limit)
         if span is None:
@@ -34,11 +44,14 @@ def last_box(text: str) -> str | None:
             limit = start
             continue
         content, end = span
-        if start_of_next is None:
+        if start_of_next is None or end > last_end:  # the last box, or one that holds all that was found
+            around += 1
+            found, last_end = [_unboxed(content)], end
+            if around > _NESTED:
+                return None
             if not content:
-                return content  # an empty last box takes back what came before
-            found.append(content)
-        elif end > start_of_next:  # it holds the box already taken
+                return content, start, end  # an empty last box takes back what came before
+        elif end > start_of_next:  # it holds a part of them
             break
         else:
             gap = text[end:start_of_next]
@@ -48,9 +61,32 @@ def last_box(text: str) -> str | None:
             if content not in found:
                 found.append(content)
         start_of_next = start
-    if not found:
+    if not found or start_of_next is None:
         return None
+    return ",".join(reversed(found)), start_of_next, last_end
+
+
+def all_boxes(text: str) -> str:
+    """The contents of all boxes of a short reference answer, joined by commas."""
+    found: list[str] = []
+    limit = len(text)
+    for start in _starts(text):
+        span = _content(text, start, limit)
+        if span is not None and span[1] <= limit:
+            found.append(_unboxed(span[0]))
+            limit = start
     return ",".join(reversed(found))
+
+
+def _unboxed(content: str) -> str:
+    r"""`3 + \boxed{5}`, the content of a box, is `3 + {5}`; `\boxed{5}` and `x = \boxed{5}` are 5."""
+    for _ in range(_NESTED):
+        named = _NAMED.match(content)
+        inner = _content(content, named.end(), len(content)) if named else None
+        if inner is None or inner[1] != len(content):
+            break
+        content = inner[0]
+    return _BOX.sub("", content) if has_box(content) else content
 
 
 def has_box(text: str) -> bool:

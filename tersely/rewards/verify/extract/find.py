@@ -13,21 +13,26 @@ from __future__ import annotations
 
 import re
 
-from tersely.rewards.verify.extract.boxes import has_box, last_box
+from tersely.rewards.verify.extract.boxes import box_span, has_box
+from tersely.rewards.verify.extract.modifiers import denied_after, denied_before, turns
 from tersely.rewards.verify.extract.prose import bare_answer, clean_find, last_formula, sentence_answer
 from tersely.rewards.verify.judge.input_filter import judge_guard
 
 CONTRACTS = ("boxed", "answer", "lenient")
-_END_OF_THINKING = "</think>"
+_THINKING, _END_OF_THINKING = "<think>", "</think>"
 _PHRASE = re.compile(
-    r"(?:the\s+)?(?:(?:final|correct|right|resulting)\s+)?(?:answer|result|(?<=correct )(?:option|choice))s?"
+    r"(?<![A-Za-z])(?:the\s+)?(?:(?:final|correct|right|resulting)\s+)?(?:answer|result|(?<=correct )(?:option|choice))s?"
     r"(?:\s+(?:to|for|of)\s[^.:\n]{1,80}?)?"
     r"(?:\s*\([^()\n]{0,40}\))?[*_\s]*(?:(?:is|are|was|equals|becomes)\b|[:=：]|(?=[$\\]))[*_\s]*(?:[:=：][*_\s]*)?"
     r"(?:(?:therefore|thus|simply|indeed|given by|equal to|then|also)\b[,:\s]*)*",
     re.IGNORECASE,
 )
 _NEGATION = re.compile(r"\s*(?:not|n't|never|neither|no\s+longer|unknown|unclear|incorrect|wrong)\b", re.IGNORECASE)
-_SUPPOSED = re.compile(r"\b(?:if|suppose|unless|whether)\s+$", re.IGNORECASE)
+_SUPPOSED = re.compile(
+    r"\b(?:if|suppose|unless|whether|wrong|incorrect|false|not|mistaken|invalid|possible|an?)\s+(?:the\s+)?$",
+    re.IGNORECASE,
+)
+_CLAUSE = 200
 _ANSWER_LINE = re.compile(r"(?:^|\n)[ \t>*_#]*A(?:ns)?[ \t]*[*_]*[:.][*_]*[ \t]+([^\n]+)\s*$")
 _ANSWER_WORDS = ("answer", "result", "correct option", "correct choice")
 _HEADING = re.compile(
@@ -44,13 +49,21 @@ def find_answer(text: str, contract: str = "answer") -> str | None:
     cut = text.rfind(_END_OF_THINKING)
     if cut >= 0:
         text = text[cut + len(_END_OF_THINKING) :]
-    found = last_box(text)
-    if found is None and contract != "boxed":
+    if _THINKING in text:
+        element = text.rfind("<answer>")
+        if element < text.rfind(_THINKING) or contract == "boxed":
+            return None  # cut off while it was thinking
+        text = text[element:]  # never closed, and yet an answer
+    box = box_span(text)
+    found = None if box is None else box[0]
+    if contract != "boxed" and box is None:
         found = _explicit(text)
         if found is None and contract == "lenient":
             found = last_formula(text)
-    elif contract != "boxed":
-        found = _overruled(text) or found
+    elif contract != "boxed" and box is not None:
+        if denied_before(text[max(0, box[1] - _CLAUSE) : box[1]]):
+            return None
+        found = _overruled(text, box[2]) or (None if denied_after(text[box[2] : box[2] + _CLAUSE]) else found)
     if found is None:
         return None
     found = clean_find(found)
@@ -79,13 +92,16 @@ def _explicit(text: str) -> str | None:
     return phrase if phrase is not None else bare_answer(text)
 
 
-def _overruled(text: str) -> str | None:
-    """The closing formula of few-shot prompts ("The final answer is $7$. I hope it is correct.") after the last box."""
-    at = text.rfind("The final answer is ", max(0, len(text) - 500))
-    if at < 0 or has_box(text[at:]):
-        return None
-    said = _MINERVA.match(text, at)
-    return sentence_answer(said.group("rest")) if said else None
+def _overruled(text: str, end: int) -> str | None:
+    """The answer stated behind the last box: after it was taken back, or in the closing formula of few-shot prompts
+    ("The final answer is $7$. I hope it is correct.").
+    """
+    at = text.rfind("The final answer is ", max(end, len(text) - 500))
+    said = _MINERVA.match(text, at) if at >= 0 and not has_box(text[at:]) else None
+    if said:
+        return sentence_answer(said.group("rest"))
+    tail = text[end : end + _PHRASE_REACH]
+    return _after_phrase(tail) if turns(tail) else None
 
 
 def _after_phrase(text: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tersely.rewards.verify.extract.modifiers import changed_after, changed_before
 from tersely.rewards.verify.extract.number_words import value_of
 from tersely.rewards.verify.normalize.latex import cut_off
 from tersely.rewards.verify.normalize.units import KNOWN, counts
@@ -203,6 +204,8 @@ def _only_number(text: str) -> str | None:
         return None
     before = text[: numbers[0].start()].strip()
     after = text[numbers[0].end() :].lstrip()
+    if changed_before(before) or changed_after(after):
+        return None
     if before.endswith(("=", "+", "-", "*", "/", "^")) or after[:1] in tuple("=+-*/^(["):
         return None
     if re.match(r"[A-Za-z]", text[numbers[0].end() :]) and not counts(re.split(r"[^A-Za-z/]", after)[0], False, False):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tersely.rewards.verify.extract.modifiers import changed_after
+
 _NAMES = {
     "cm": "cm centimeter centimeters centimetre centimetres",
     "mm": "mm millimeter millimeters millimetre millimetres",
@@ -150,7 +152,7 @@ def counts(words: str, marked: bool, spaced: bool) -> bool:
     """
     words = words.strip()
     each = words.split()
-    if _NO_WORDS.intersection(each) or _CHANGED.search(words):
+    if _NO_WORDS.intersection(each) or _CHANGED.search(words) or changed_after(words):
         return False
     if marked:
         return True

@@ -1,0 +1,122 @@
+r"""Finds answers that repeat the problem: its own formula, rewritten without doing the work, or not in the form asked for.
+
+A formula copied from the prompt has the value of the reference answer, so every comparison of values accepts it. Three
+tests, none of which applies to an answer written as the reference answer is:
+
+- the answer is a formula of the prompt, up to brackets, neutral elements and order ("5 + 17 \times 23");
+- the prompt holds a formula with the value of the reference answer, and the answer has operators that the reference
+  answer lacks (2^9 \cdot 2 for 1024): it is not evaluated;
+- the prompt asks for a form (factor, expand, lowest terms, decimal), and the answer has another.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from tersely.rewards.verify.compare.formula_tree import (
+    Tree,
+    contains,
+    has_bracketed_sum,
+    is_number,
+    is_sum,
+    lowest_terms,
+    operators,
+    tree_of,
+)
+from tersely.rewards.verify.compare.numbers import read_quantity
+from tersely.rewards.verify.compare.numeric import probe
+from tersely.rewards.verify.extract.split import split_top, strip_label
+from tersely.rewards.verify.normalize.latex import LIMIT, squeeze, tidy
+from tersely.rewards.verify.normalize.units import without_unit
+
+_MATH = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$((?:\\.|[^$\\])+?)(?<!\\)\$", re.DOTALL)
+_PLAIN = re.compile(r"[\w().√%]+(?:\s*[-+*/^×÷·:−]+\s*[\w().√%]+)*")
+_RELATION = re.compile(r"=|<|>|\\(?:le|ge|ne|approx|equiv|in|to)(?![A-Za-z])")
+_FORM = re.compile(
+    r"simplif|reduc|lowest terms|simplest|convert|factor|expan|express|rewrite|\bwrite\b|\bratio\b|prime|mixed number"
+    r"|rationali[sz]e|\bas an? (?:\w+ )?(?:decimal|fraction|percent|product|sum|power|number)|standard form|notation",
+    re.IGNORECASE,
+)
+_FACTOR = re.compile(
+    r"\bfactor(?:i[sz]e|s? (?:the|this|each|completely|fully|\$|\\|[(\w]*\^)|ed form|\b\s*[:$\\(])", re.IGNORECASE
+)
+_EXPAND = re.compile(r"\bexpand|multiply out|multiplied out|remove (?:the )?brackets", re.IGNORECASE)
+_PRIMES = re.compile(r"prime factori[sz]ation|product of (?:\w+ )?primes|into primes", re.IGNORECASE)
+_DECIMAL = re.compile(r"\b(?:as|to|into|in) (?:an? )?(?:\w+ )?decimals?\b", re.IGNORECASE)
+_PIECES = 200
+
+
+def restated(gold: str, answer: str, prompt: str) -> bool:
+    """Whether a tidied answer only repeats its prompt, or lacks the form that the prompt asks for."""
+    answer, gold = (_bare(text) for text in (answer, gold))
+    if not answer or squeeze(answer) == squeeze(gold):
+        return False
+    tree, wanted = tree_of(answer), tree_of(gold)
+    if tree is None:
+        return (
+            len(squeeze(answer)) >= 3
+            and bool(re.search(r"[-+*/^\\=]", answer))
+            and squeeze(answer) in _squeezed(prompt)
+        )
+    if tree == wanted or tree[0] == "sym":
+        return False
+    formulas = _formulas(prompt)
+    if tree in formulas:
+        written = is_number(tree) or tree[0] in (":", "%")
+        return not written or not lowest_terms(tree) or bool(_FORM.search(prompt))
+    if wanted is None:
+        return False
+    known = operators(wanted)
+    if operators(tree) - known and any(contains(tree, part) for part in formulas if operators(part) - known):
+        return True  # the formula is in it, and something around it
+    if not operators(tree) - known and not _other_form(tree, wanted, prompt):
+        return False
+    return any(_same_value(gold, formula) for formula in formulas.values())
+
+
+def _bare(text: str) -> str:
+    """Without a label or a unit."""
+    return without_unit(strip_label(text)[1] if split_top(text) == [text] else text)
+
+
+def _other_form(tree: Tree, wanted: Tree, prompt: str) -> bool:
+    """Whether the prompt asks for a form that the reference answer has, and the answer has not."""
+    if _FACTOR.search(prompt) and is_sum(tree) and not is_sum(wanted):
+        return True
+    if _EXPAND.search(prompt) and has_bracketed_sum(tree) and not has_bracketed_sum(wanted):
+        return True
+    if _PRIMES.search(prompt):
+        return True  # up to order there is one
+    if _DECIMAL.search(prompt) and wanted[0] == "num" and tree[0] != "num":
+        return True
+    return bool(_FORM.search(prompt)) and not lowest_terms(tree) and lowest_terms(wanted)
+
+
+def _same_value(gold: str, formula: str) -> bool:
+    left, right = read_quantity(gold), read_quantity(formula)
+    if left is not None and right is not None:
+        return left.value == right.value
+    return probe(gold, formula) is True
+
+
+@lru_cache(maxsize=1024)
+def _formulas(prompt: str) -> dict[Tree, str]:
+    """The formulas of a prompt and the sides of its relations, by their trees."""
+    prompt = prompt[-LIMIT:]
+    spans = [next(filter(None, match.groups())) for match in _MATH.finditer(prompt)]
+    found: dict[Tree, str] = {}
+    for text in (*spans, *_PLAIN.findall(_MATH.sub(" ", prompt))):
+        for part in (text, *split_top(text), *_RELATION.split(text)):
+            if len(found) >= _PIECES:
+                return found
+            formula = tidy(part)
+            tree = tree_of(formula)
+            if tree is not None and tree[0] != "sym":
+                found.setdefault(tree, formula)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _squeezed(prompt: str) -> str:
+    return squeeze(tidy(prompt[-LIMIT:]))
