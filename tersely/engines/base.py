@@ -169,6 +169,15 @@ class Engine:
         """Release memory, threads and files. Calling it twice does no harm."""
 
 
+def check_sampling(able: Capabilities, temperature: Any) -> None:
+    """`ConfigError` for a sampling, `temperature` of `generate`, that an engine with these capabilities cannot draw from."""
+    if not callable(temperature) or able.logits:
+        return
+    if not able.processors:
+        raise ConfigError(f"sampling: got {type(temperature).__name__}; this engine needs a fixed temperature")
+    fixed_and_extra(temperature, None)
+
+
 def fixed_and_extra(temperature: Any, extra_args: dict | None) -> tuple[float, dict | None]:
     """For an engine that draws at a fixed temperature: an adaptive sampling as that and arguments of its processor.
 

@@ -28,6 +28,8 @@ class Capabilities:
     """Log-probs of all sampled tokens at their sampling temperature, unasked; training compares them with its own."""
     logits: bool = False
     """A temperature may be a function of the logits, (R, V) -> (R, V)."""
+    processors: bool = False
+    """`extra_args` reach logits processors, which it loads for a sampling that has `engine_arguments`."""
     hidden_states: bool = False
     """`reading_model` gives a transformers model with the same weights."""
     model_access: bool = False
@@ -72,12 +74,14 @@ ENGINES: dict[str, EngineEntry] = {
     ),
     "vllm": EngineEntry(
         "tersely.engines.vllm:VLLMEngine",
-        Capabilities(weight_sync=True, logprobs=True, sampler_logprobs=True, hidden_states=True),
+        Capabilities(weight_sync=True, logprobs=True, sampler_logprobs=True, processors=True, hidden_states=True),
         package="vllm",
     ),
     "vllm_server": EngineEntry(
         "tersely.engines.server.engine:ServerEngine",
-        Capabilities(servers=True, weight_sync=True, streaming=True, logprobs=True, sampler_logprobs=True),
+        Capabilities(
+            servers=True, weight_sync=True, streaming=True, logprobs=True, sampler_logprobs=True, processors=True
+        ),
     ),
     "server": EngineEntry("tersely.engines.openai:OpenAIEngine", Capabilities(servers=True)),
 }

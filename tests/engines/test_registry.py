@@ -171,10 +171,15 @@ def test_a_recipe_with_an_engine_that_cannot_train_is_refused(given, words):
 def test_an_adaptive_sampling_needs_an_engine_that_can_draw_from_it():
     from tersely.rl.config import split_recipe
 
-    recipe = {"model_name_or_path": "testbed", "sampling": f"{__name__}:Warped"}
-    split_recipe({**recipe, "engine": "transformers"})[0].objective()
-    with pytest.raises(ConfigError, match="sampling: got Warped; .*engine: transformers"):
-        split_recipe({**recipe, "engine": "copied"})[0].objective()
+    def objective(engine, sampling):
+        return split_recipe({"model_name_or_path": "testbed", "engine": engine, "sampling": sampling})[0].objective()
+
+    warped, adaptive = f"{__name__}:Warped", "hapo_temperature"
+    for engine, sampling in (("transformers", warped), ("transformers", adaptive), ("vllm", adaptive)):
+        assert callable(objective(engine, sampling).sampling)
+    for engine, sampling, name in (("vllm", warped, "Warped"), ("copied", adaptive, "HAPOTemperature")):
+        with pytest.raises(ConfigError, match=f"sampling: got {name}; this engine needs a fixed temperature"):
+            objective(engine, sampling)
 
 
 @pytest.mark.parametrize("name", ["transformers", "vllm", "vllm_server", "server"])

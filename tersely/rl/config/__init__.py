@@ -17,7 +17,7 @@ from trl import GRPOConfig
 from tersely.algorithms.objective import SLOT_DEFAULTS, Objective
 from tersely.core.errors import ConfigError, check_fields, renamed, require_range
 from tersely.engines.activation_checkpointing import by_installed_names
-from tersely.engines.base import fixed_and_extra
+from tersely.engines.base import check_sampling
 from tersely.engines.registry import DEFAULT, capabilities_of, require_training_engine
 from tersely.rl.config.field_values import check_together, field_value
 from tersely.rl.config.sections import check_env
@@ -121,8 +121,7 @@ class RunConfig:
             base = specs["loss"] or SLOT_DEFAULTS["loss"]
             specs["loss"] = {"name": "kl_penalty", "beta": beta, "importance_weighted": weighted, "base": base}
         objective = Objective.from_specs(specs)
-        if not capabilities_of(self.engine).logits:
-            fixed_and_extra(SamplingState(objective.sampling).temperature, None)  # an error before anything is loaded
+        check_sampling(capabilities_of(self.engine), SamplingState(objective.sampling).temperature)
         needs = getattr(objective.filter, "needs", ())
         if self.max_resample_rounds and needs:
             raise ConfigError(
