@@ -141,12 +141,16 @@ def bounds_the_ratio(loss_fn: Any) -> bool:
 
 
 def ignored_warmup(values: Mapping[str, Any]) -> list[str]:
-    """A schedule that has no warmup, given one. `values`: TRL's keys of a recipe."""
+    """A schedule that has no warmup, given one; a warmup that never ends. `values`: TRL's keys of a recipe."""
     import inspect
 
     from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
     name, steps = str(values.get("lr_scheduler_type", "linear")), values.get("warmup_steps") or 0
+    if steps > 1 and steps >= (total := values.get("max_steps") or math.inf) > 0:
+        return [
+            f"warmup_steps: got {steps}, and max_steps {total}: the learning rate never reaches its value. Use fewer of them"
+        ]
     makers = {kind.value: make for kind, make in TYPE_TO_SCHEDULER_FUNCTION.items()}
     if not steps or name not in makers or "num_warmup_steps" in inspect.signature(makers[name]).parameters:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import traceback
@@ -53,6 +54,34 @@ def trial_score(objective: Objective, group_size: int, max_length: int, row: Map
         raise
     except Exception:  # a column of the hub is not known yet, and a user's code can raise anything
         return
+
+
+class _Watched(Rollouts):
+    """Rollouts that note whether their budgets are read."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "budget":
+            vars(self)["budget_read"] = True
+        return super().__getattribute__(name)
+
+
+def require_budgets(objective: Objective, group_size: int) -> None:
+    """`ConfigError` for a shipped reward that compares lengths with a budget where the prompting states none."""
+    plans = objective.prompting(["one"], group_size, PromptMemory(), 0)
+    if hasattr(objective.prompting, "parse") or any(plan.budget is not None for plan in plans):
+        return  # with `parse` the completion may state it
+    for name, term in zip(objective.reward.names, objective.reward.terms, strict=True):
+        if not type(term).__module__.startswith("tersely."):
+            continue
+        watched = _Watched(**vars(made_up_group(MIXED)))
+        vars(watched).pop("budget_read", None)
+        with contextlib.suppress(Exception):  # it may need more than a made-up group has
+            copy.deepcopy(term)(watched)
+        if "budget_read" in vars(watched):
+            raise ConfigError(
+                f"reward {name}: it compares lengths with a budget, and {_name('prompting', objective.prompting)} states "
+                "none, so every length is worth the same. Add the method's prompting (`tersely methods` shows it)"
+            )
 
 
 def _try(name: str, term: Any, rollouts: Rollouts) -> None:

@@ -29,7 +29,7 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
 
 def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
     from tersely.algorithms.checks import ignored_warmup, warnings_of
-    from tersely.algorithms.trial import trial_score
+    from tersely.algorithms.trial import require_budgets, trial_score
     from tersely.data.columns import first_values
     from tersely.engines.registry import capabilities_of
     from tersely.rl.checkpoints.rollback import require_for_controllers
@@ -54,6 +54,7 @@ def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
     require_for_guards(run, args)
     require_for_controllers(run, objective, args)
     trial_score(objective, run.group_size, args.max_completion_length, row)
+    require_budgets(objective, run.group_size)
     stated = {"updates_per_batch", "num_iterations"} & stage.recipe.keys()
     once = not stated and ratio_is_one(batch, int(trl_values.get("num_iterations", 1)))
     top_p = float(trl_values.get("top_p", 1.0))

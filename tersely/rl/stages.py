@@ -189,7 +189,11 @@ def _share_of(value: Any, base: Mapping[str, Any], key: str, stage: str) -> Any:
     if not _is_percentage(value):
         return value
     whole = base.get(key)
+    if float(value.rstrip("%")) == 0:
+        raise StageError(stage, f"{key} is {value!r}; it must be above 0%")
     if isinstance(whole, bool) or not isinstance(whole, int):
+        if whole is not None:
+            raise StageError(stage, f"{key} is {value!r}; percentages are of whole numbers. State {key} as a number")
         raise StageError(stage, f"{key} is {value!r}, a share of the recipe's {key}, which is {whole!r}; state {key}")
     return max(1, round(float(value.rstrip("%")) / 100 * whole))
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from tersely.algorithms.objective import Objective
-from tersely.algorithms.trial import trial_score, unread_memory
+from tersely.algorithms.trial import require_budgets, trial_score, unread_memory
 from tersely.core.errors import ConfigError
 
 
@@ -35,6 +35,30 @@ def test_what_needs_a_plan_or_the_trainer_passes(reward):
     before = objective.state_dict()
     trial_score(objective, 8, 512)
     assert objective.state_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("prompting", "reward", "states_one"),
+    [
+        ("plain", "l1_exact", False),
+        ("plain", ["correctness", "l1_max"], False),
+        ("plain", "hbpo", False),
+        ("adaptthink", "budgetthinker", False),
+        ("l1", "l1_exact", True),
+        ("hbpo", "hbpo", True),
+        ("selfbudgeter", "l1_max", True),
+        ("plain", "alp", True),
+        ("plain", "lapo_internalization", False),
+        ("lapo_target", "lapo_internalization", True),
+    ],
+)
+def test_a_reward_of_budgets_needs_prompting_that_states_one(prompting, reward, states_one):
+    objective = Objective.from_specs({"prompting": prompting, "reward": reward})
+    if states_one:
+        require_budgets(objective, 8)
+        return
+    with pytest.raises(ConfigError, match="compares lengths with a budget"):
+        require_budgets(objective, 8)
 
 
 def test_a_memory_that_is_never_read_is_said():

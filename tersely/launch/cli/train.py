@@ -58,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from tersely.launch.preflight.outline import dry_run
 
         return dry_run(recipe, options)
-    if given := [name for name in ("gpus", "gpu_memory", "mean_tokens") if getattr(options, name) is not None]:
-        raise ConfigError(f"--{given[0].replace('_', '-')}: it only changes the plan of --dry-run; add --dry-run")
+    only_planned = ("gpus", "gpu_memory", "mean_tokens", "show_tokens")
+    if given := [name for name in only_planned if getattr(options, name) not in (None, False)]:
+        raise ConfigError(f"--{given[0].replace('_', '-')}: it only changes the output of --dry-run; add --dry-run")
     preflight(recipe, options.skip_preflight)
     try:
         train(recipe, resume=options.resume)

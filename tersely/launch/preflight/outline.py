@@ -27,7 +27,7 @@ def dry_run(recipe: dict[str, Any], options: Any) -> int:
 
     from tersely.core.redact import redacted
     from tersely.launch.preflight.model import sharding
-    from tersely.launch.preflight.static import require_writable
+    from tersely.launch.preflight.static import require_writable, unread_steps
     from tersely.rl.config import split_recipe, world_size
     from tersely.rl.config.prompt_check import check_first_rows, example_prompt
     from tersely.rl.run import check_stage
@@ -44,6 +44,8 @@ def dry_run(recipe: dict[str, Any], options: Any) -> int:
             print(f"\n# {stage.title}")
             print(yaml.safe_dump(stage.changes(shown), sort_keys=False, allow_unicode=True), end="")
         parts.append(check_stage(stage, print, there.gpus))
+    for finding in unread_steps(recipe):
+        print(leveled(finding))
     how = ("zero2" if there.gpus > 1 else "none") if there.elsewhere else sharding()
     for line in dry_run_lines(parts, there, how, options.mean_tokens, [one for one in stages if one.kind == "sft"]):
         print(line)
@@ -80,6 +82,10 @@ def dry_run_lines(
             yield "plan: max_steps is not given, and the size of the data set is known only once it is read"
             return
         planned_steps(args, rows or 0, run)
+        if mean_tokens and mean_tokens > args.max_completion_length:
+            raise ConfigError(
+                f"--mean-tokens: got {mean_tokens:g}; expected at most the cap of {args.max_completion_length}"
+            )
         mean = mean_tokens or args.max_completion_length / 2
         yield steps_line(run, args, there.gpus, rows, read=False)
         tokens += batches_of(run, args) * run.prompts_per_step * run.group_size * mean

@@ -47,11 +47,23 @@ def cheap(recipe: Mapping[str, Any], ranks: int | None = None) -> Iterator[Findi
     yield room(run.run_dir)
     yield from remote_code(values)
     yield from device(values, ranks or world_size())
+    yield from unread_steps(recipe)
     for stage in stages_of(recipe):
         if stage.kind != "sft":
             stage_run, stage_values = split_recipe(stage.recipe)
             yield from engine(stage_run, stage_values, f"stage {stage.name}" if stage.name else "engine")
     yield from servers(run, values.get("max_completion_length"))
+
+
+def unread_steps(recipe: Mapping[str, Any]) -> Iterator[Finding]:
+    """max_steps beside stages that all state steps of their own."""
+    specs, total = recipe.get("stages") or [], recipe.get("max_steps")
+    if not specs or total is None or not all("steps" in spec for spec in specs):
+        return
+    learning = sum(spec["steps"] for spec in specs if spec.get("kind", "rl") == "rl")
+    if total not in (learning, sum(spec["steps"] for spec in specs)):
+        text = f"max_steps is {total}, and nothing reads it: each stage states its own steps, {learning} in all"
+        yield Finding("warn", "stages", text, "give the stages a share of max_steps, or leave max_steps out")
 
 
 def packages(run: Any) -> Iterator[Finding]:

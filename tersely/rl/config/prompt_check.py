@@ -92,6 +92,12 @@ def example_prompt(run: Any, objective: Any, args: Any, tokens: bool = False) ->
     sentence = own_instruction(source) if run.instruction is None else run.instruction
     messages = chat(first_problem(source, args.seed), sentence, run.system_prompt)
     ids = prompting.ids(tokenizer, messages)
+    for name, room in rooms(args, model_config(run.model_name_or_path, args.trust_remote_code)).items():
+        if len(ids) + args.max_completion_length > room:
+            raise ConfigError(
+                f"max_completion_length: got {args.max_completion_length}, and a prompt of {len(ids)} tokens; together they "
+                f"exceed {name} of {room}. Use at most {room - len(ids)}"
+            )
     lines = [f"prompt ({len(ids)} tokens, first problem of {source.label}):", prompting.text(tokenizer, messages)]
     return "\n".join([*lines, f"as tokens: {ids}"] if tokens else lines)
 

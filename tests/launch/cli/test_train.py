@@ -66,7 +66,7 @@ def test_a_plan_for_another_machine(capsys):
     assert "the GPU has 80" in printed and "8 x A100" in printed and "8 x H100" in printed
     with pytest.raises(ConfigError, match="--gpus: needs --gpu-memory"):
         train.main(["testbed/alp", "--dry-run", "--gpus", "8"])
-    with pytest.raises(ConfigError, match="--gpus: it only changes the plan"):
+    with pytest.raises(ConfigError, match="--gpus: it only changes the output"):
         train.main(["testbed/alp", "--gpus", "8", "--gpu-memory", "80"])
 
 
@@ -76,11 +76,55 @@ def test_a_plan_for_another_machine(capsys):
         (["--grup_size", "8"], "did you mean 'group_size'"),
         (["--micro_batch", "7"], "micro_batch"),
         (["--method", "alpp"], "method 'alpp' does not exist; did you mean 'alp'"),
+        (["--max_steps", "many"], "max_steps is 'many'"),
+        (["--dataset", "no-such-file.jsonl"], "there is no file no-such-file.jsonl"),
+        (["--dataset", "/no/such/folder"], "there is no file or folder /no/such/folder"),
+        (["--dataset", "{file}"], "got no row that can be used"),
+        (["--evaluation", "{{dataset: '{file}', every: 5}}"], "got no row that can be used"),
+        (["--run_dir", "{file}"], "run_dir: got .* is a file; expected a folder"),
+        (["--run_dir", "{file}/run"], "run_dir: got .* is a file; expected a folder"),
+        (["--model_name_or_path", "./no-such-model"], "there is no folder ./no-such-model"),
+        (["--model_name_or_path", "a b/c"], "got 'a b/c'; expected `testbed`, a folder, or a hub id"),
+        (
+            ["--engine", "vllm_server", "--servers", "[htp://host:1]"],
+            "servers: got 'htp://host:1'; expected an address",
+        ),
+        (["--engine", "vllm_server", "--servers", "[localhost]"], "servers: got 'localhost'; expected an address"),
+        (["--chat_template_kwargs", "{{messages: []}}"], "chat_template_kwargs: messages is set here"),
+        (
+            ["--chat_template_kwargs", "{{tools: 3}}"],
+            "chat_template_kwargs: got {{'tools': 3}}.*without which it works",
+        ),
+        (["--max_completion_length", "100000"], "max_completion_length: got 100000, .*context of 1024"),
+        (["--reward", "l1_exact"], "reward l1_exact: it compares lengths with a budget"),
+        (["--report_to", "mlflow"], "report_to: got 'mlflow', and the package mlflow is not installed"),
+        (["--stages", "[{{name: a, steps: 5, settings: {{max_completion_length: 0%}}}}]"], "stage a: .*above 0%"),
+        (["--stages", "[{{name: a, steps: 5, settings: {{learning_rate: 50%}}}}]"], "stage a: .*of whole numbers"),
+        (["--mean-tokens", "5000"], "--mean-tokens: got 5000; expected at most the cap of 256"),
     ],
 )
-def test_a_dry_run_finds_what_a_run_would_stumble_over(options, message):
-    with pytest.raises(ConfigError, match=message):
+def test_a_dry_run_finds_what_a_run_would_stumble_over(tmp_path, options, message):
+    (tmp_path / "empty.jsonl").touch()
+    options = [option.format(file=tmp_path / "empty.jsonl") for option in options]
+    with pytest.raises(ConfigError, match=message.format() if "{" in message else message):
         train.main(["--config", "testbed/alp", "--dry-run", *options])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--warmup_steps", "400"], "the learning rate never reaches its value"),
+        (
+            ["--stages", "[{name: a, steps: 5}]"],
+            "max_steps is 120, and nothing reads it: each stage states its own steps, 5",
+        ),
+    ],
+)
+def test_a_dry_run_warns_of_a_value_that_does_nothing(options, words, capsys):
+    assert train.main(["testbed/alp", "--dry-run", *options]) == 0
+    assert f"warning: {words}" in capsys.readouterr().out.replace("warn: stages", "warning").replace(
+        "warning: warmup_steps: got 400, and max_steps 120: ", "warning: "
+    )
 
 
 def test_epochs_become_steps():

@@ -84,7 +84,10 @@ def test_a_dry_run_shows_the_whole_prompt_and_its_tokens(tiny_model, tmp_path, c
     data = tmp_path / "a.jsonl"
     data.write_text('{"problem": "What is 1 + 1?", "answer": "2"}\n')
     given = ["--model_name_or_path", str(tiny_model), "--dataset", f"{{path: {data}}}", "--system_prompt", "You count."]
-    assert train.main(["--config", "testbed/grpo", "--dry-run", *given, "--show-tokens"]) == 0
+    assert (
+        train.main(["--config", "testbed/grpo", "--dry-run", *given, "--show-tokens", "--max_completion_length", "64"])
+        == 0
+    )
     printed = capsys.readouterr().out
     assert "<system>You count.<user>What is 1 + 1?\nPlease reason step by step" in printed
     assert "as tokens: [" in printed
