@@ -10,8 +10,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.properties import examples
 
 from tersely.algorithms.objective import take_rows
 from tersely.core.build import build
@@ -42,7 +43,7 @@ SPECS += [
 ]
 IDS = [" ".join(f"{key}={value}" if key != "name" else value for key, value in spec.items()) for spec in SPECS]
 every_term = pytest.mark.parametrize("spec", SPECS, ids=IDS)
-quick = settings(max_examples=10, deadline=None, derandomize=True)
+quick = examples(15)
 
 
 @st.composite
@@ -152,7 +153,7 @@ def test_a_right_row_is_never_worth_less_than_a_wrong_one(spec):
         assert len(term.violates_outcome_order) > 10
         return
 
-    @settings(max_examples=25, deadline=None, derandomize=True)
+    @examples(40)
     @given(batches(spec["name"], decided_only=True))
     def check(rollouts):
         formed = torch.ones_like(rollouts.truncated)
@@ -240,7 +241,7 @@ def test_undecided_rows_enter_no_statistic(spec):
 def test_ranks_see_the_same_values_and_the_same_state(spec):
     """Gathered rows are the same rows whatever rank held them: same reward, same learnt state, on every rank."""
 
-    @settings(max_examples=4, deadline=None, derandomize=True)
+    @examples(12)
     @given(st.lists(batches(spec["name"]), min_size=1, max_size=4), st.integers(1, 3))
     def check(steps, ranks):
         terms = [build("reward", spec) for _ in range(ranks)]
@@ -275,7 +276,7 @@ def _over_ranks(rollouts: Rollouts, ranks: int) -> Rollouts:
 
 @every_term
 def test_a_call_only_reads(spec):
-    @settings(max_examples=4, deadline=None, derandomize=True)
+    @examples(12)
     @given(batches(spec["name"]))
     def check(rollouts):
         term = build("reward", spec)

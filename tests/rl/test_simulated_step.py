@@ -292,7 +292,7 @@ def given_up(step, deadline, folder, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "engines"), [(8, 8), (64, 8)])
+@pytest.mark.parametrize(("ranks", "engines"), [(8, 8), pytest.param(64, 8, marks=pytest.mark.exhaustive)])
 def test_a_step_reads_each_prompt_once_loses_no_row_and_keeps_its_memory(ranks, engines, monkeypatch):
     tracemalloc.start()
     step = Step(monkeypatch, "deepscaler-1.5b-preview/alp", ranks, engines=engines).go()

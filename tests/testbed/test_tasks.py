@@ -1,8 +1,9 @@
 """The testbed's problems: right answers, levels, reproducible items, disjoint splits."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.properties import examples
 
 from tersely.core.errors import ConfigError
 from tersely.testbed.tasks import LEVELS, SPLITS, problem_at, problems, split_of, stream, terms_of, testbed_dataset
@@ -30,7 +31,7 @@ def test_level_is_the_number_of_operations_and_levels_come_in_turn():
     assert {item["level"] for item in problems("test", 10, levels=[2, 4])} == {2, 4}
 
 
-@settings(max_examples=50, deadline=None)
+@examples(100)
 @given(st.sampled_from(SPLITS), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 8))
 def test_item_is_a_function_of_its_coordinates(split, seed, index, level):
     item = problem_at(split, seed, index, level)

@@ -1,8 +1,9 @@
 """The testbed's tokenizer: lossless on any text, one token per number and word, the chat template."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.properties import examples
 
 from tersely.testbed.tasks import problems
 from tersely.testbed.tokenizer import END, PAD, ROLES, THINK, build_tokenizer
@@ -13,13 +14,13 @@ def tokenizer():
     return build_tokenizer()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(400)
 @given(st.text(max_size=60))
 def test_any_text_survives(tokenizer, text):
     assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
-@settings(max_examples=100, deadline=None)
+@examples(200)
 @given(st.text(alphabet="0129 +-=.,\n\\boxed{}<>/think" + "éß你🙂\u0301", max_size=80))
 def test_text_like_a_trace_survives(tokenizer, text):
     assert tokenizer.decode(tokenizer(text).input_ids) == text

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from support.properties import examples
 
 from tersely.eval.metrics import mean_at_n
 from tersely.eval.stats import (
@@ -64,7 +65,7 @@ values = arrays(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@examples(100)
 @given(values, st.data())
 def test_swapping_the_runs_negates_everything(a, data):
     b = data.draw(arrays(np.float64, (len(a), 3), elements=st.sampled_from([NAN, 0.0, 2.0, 5.0])))

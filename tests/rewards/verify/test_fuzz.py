@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.properties import examples
 
 from tersely.rewards.verify.compare.cost_limits import bomb
 from tersely.rewards.verify.compare.quick import decide_fast
@@ -100,14 +101,14 @@ def look(gold: str, text: str) -> None:
 
 
 @given(texts, texts)
-@settings(max_examples=400)
+@examples(1300)
 def test_any_text_is_survived(gold, text):
     look(gold, text)
     look(gold, f"\\boxed{{{text}}}")
 
 
 @given(texts)
-@settings(max_examples=200)
+@examples(660)
 def test_an_answer_is_never_wrong_against_itself(text):
     decided = decide_fast(text, text, Policy())
     assert decided is None or decided[0] or not text.strip()

@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.properties import examples
 from transformers import TrainerCallback
 
 from tersely.core.build import build
@@ -178,7 +179,7 @@ def test_a_step_without_training_rows_moves_nothing_although_the_optimizer_has_m
     assert [row["update/steps_without_rows"] for row in trainer.state.log_history[:2]] == [0, 1]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(200)
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 5), st.integers(0, 2**40))
 def test_windows_are_equal_in_rows_on_any_number_of_ranks_and_even_in_trained_rows(blocks, windows, seed):
     trains = [one for one in blocks for _ in range(windows)]
@@ -209,7 +210,7 @@ def test_hapo_with_statistics_of_the_step_sees_the_whole_batch(make_trainer):
             torch.testing.assert_close(gradient, reference, atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(120)
 @given(st.lists(st.tuples(st.integers(1, 500), st.integers(1, 60)), min_size=1, max_size=24), st.integers(1, 6))
 def test_a_cut_keeps_every_row_once_under_the_budget_and_the_count(rows, micro_batch):
     completion, prompt = [c for c, _ in rows], [p for _, p in rows]
