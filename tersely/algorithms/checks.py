@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.algorithms.losses.wrapper import loss_chain
+from tersely.algorithms.losses.clip import Clip
 from tersely.algorithms.objective import Objective
+from tersely.core.build import name_of
 from tersely.core.errors import ConfigError
+from tersely.core.protocols import Advantage, Controller, Loss, loss_chain
 from tersely.core.types import Rollouts, TokenBatch
 
 MIXED = (1.0, 0.0, 1.0, 0.0)
@@ -51,27 +53,41 @@ def warnings_of(
 
 def check_sampler_correction(objective: Objective, sampler_logprobs: bool) -> None:
     """It divides by the engine's log-probs: an engine without any leaves it nothing to divide by."""
-    if not sampler_logprobs and _find(objective.loss, "SamplerCorrection"):
+    readers = [part for part in loss_chain(objective.loss) if part.needs_sampler_logp]
+    if not sampler_logprobs and readers:
         raise ConfigError(
-            "loss sampler_correction needs the log-probs of the rollout engine, and this engine reports none "
-            "(engine: transformers samples from the trained model itself); take the wrapper away, or use engine: vllm"
+            f"loss {name_of('loss', readers[-1])} needs the log-probs of the rollout engine, and this engine reports none "
+            "(engine: transformers samples from the trained model itself); remove it, or use engine: vllm"
         )
 
 
 def _floor(objective: Objective) -> list[str]:
     """A weight on the length term that the advantage divides out again."""
-    hidden = type(objective.advantage).__name__ == "GroupZScore"
-    if not hidden or not any(hasattr(controller, "apply_reward") for controller in objective.controllers):
+    if not any(_moves_reward(controller, objective) for controller in objective.controllers):
+        return []
+    if objective.advantage.scope == "batch" or not _forgets_scale(objective.advantage):
         return []
     return [
-        "a group z-score does not see a weight on the length term where a group is all right or all wrong, so a controller of "
-        "that weight acts in mixed groups alone; use advantage group_mean, rloo or batch_whitened"
+        f"advantage {type(objective.advantage).__name__} divides by the spread of a group, so it does not see a weight on the "
+        "length term where a group is all right or all wrong, and a controller of that weight acts in mixed groups alone; use "
+        "advantage group_mean, rloo or batch_whitened"
     ]
+
+
+def _forgets_scale(advantage: Advantage) -> bool:
+    """Are the advantages of a group the same for twice its rewards?"""
+    group = made_up_group(MIXED)
+    rewards = torch.tensor([0.9, 0.2, 0.4, 0.1])
+    try:
+        small, large = (copy.deepcopy(advantage)(factor * rewards, group) for factor in (1, 2))
+    except Exception:  # a user's code can raise anything
+        return False
+    return bool(small.any()) and torch.allclose(small, large, rtol=0.02, atol=1e-4)
 
 
 def _normalised_twice(objective: Objective, group_size: int) -> list[str]:
     """A reward that forgets how far lengths are apart, under an advantage that forgets how far rewards are."""
-    if getattr(objective.advantage, "scope", "group") == "batch":
+    if objective.advantage.scope == "batch":
         return []
     near = dataclasses.replace(made_up_group((1.0,) * group_size, 1_000_000), progress=1.0)
     far = dataclasses.replace(near, length=1000 + 50 * near.length)
@@ -98,11 +114,7 @@ def _controllers(objective: Objective) -> list[str]:
     """Controllers whose value acts on nothing in this loss."""
     found = []
     for controller in objective.controllers:
-        if not hasattr(controller, "apply"):
-            continue
-        moved = copy.deepcopy(controller)
-        moved.value = controller.value + 1
-        if moved.apply(objective.loss) == objective.loss:
+        if not _moves_loss(controller, objective) and not _moves_reward(controller, objective):
             names = type(controller).__name__, type(objective.loss).__name__
             found.append(
                 "controller {} acts on nothing in loss {}: entropy_clip moves the bounds of clip and clip_cov, ares_kl the "
@@ -111,11 +123,27 @@ def _controllers(objective: Objective) -> list[str]:
     return found
 
 
-def _schedule(loss_fn: Any, ratio_is_one: bool) -> list[str]:
+def _moved(controller: Controller) -> Controller:
+    """A copy at another value."""
+    moved = copy.deepcopy(controller)
+    moved.value = controller.value + 0.5
+    return moved
+
+
+def _moves_loss(controller: Controller, objective: Objective) -> bool:
+    return _moved(controller).apply(objective.loss) != objective.loss
+
+
+def _moves_reward(controller: Controller, objective: Objective) -> bool:
+    return _moved(controller).apply_reward(objective.reward) != objective.reward
+
+
+def _schedule(loss_fn: Loss, ratio_is_one: bool) -> list[str]:
     if not ratio_is_one or not bounds_the_ratio(loss_fn):
         return []
-    name = type(loss_fn).__name__
-    same = " (it is then the same as clip)" if name != "Clip" and equals_clip_at_ratio_one(loss_fn) else ""
+    same = (
+        " (it is then the same as clip)" if not isinstance(loss_fn, Clip) and equals_clip_at_ratio_one(loss_fn) else ""
+    )
     return [
         "updates_per_batch is 1 by default: old and current policy are the same at the only optimizer step of a batch, every "
         f"ratio is 1, and the bounds of the loss do nothing{same}. Set updates_per_batch or num_iterations above 1 to use "
@@ -123,7 +151,7 @@ def _schedule(loss_fn: Any, ratio_is_one: bool) -> list[str]:
     ]
 
 
-def bounds_the_ratio(loss_fn: Any) -> bool:
+def bounds_the_ratio(loss_fn: Loss) -> bool:
     """Does the loss limit how far the ratio moves: is its gradient neither the plain one nor that times the ratio?
 
     Asked of the innermost loss: a wrapper adds terms of its own.
@@ -160,7 +188,7 @@ def ignored_warmup(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _credit(advantage: Any, loss_fn: Any) -> list[str]:
+def _credit(advantage: Advantage, loss_fn: Loss) -> list[str]:
     part = next((part for part in loss_chain(loss_fn) if averages_credit(part)), None)
     if part is None or not is_token_level(advantage):
         return []
@@ -170,15 +198,18 @@ def _credit(advantage: Any, loss_fn: Any) -> list[str]:
     ]
 
 
-def _wrappers(loss_fn: Any) -> list[str]:
+def _wrappers(loss_fn: Loss) -> list[str]:
     """A wrapper that acts twice, or a KL that the mask around it takes away."""
-    names = [type(part).__name__ for part in loss_chain(loss_fn)]
+    parts = list(loss_chain(loss_fn))
+    names = [type(part).__name__ for part in parts]
     twice = sorted({name for name in names if names.count(name) > 1})
     found = [f"loss {name} stands twice in the chain of wrappers, so it acts twice; take one away" for name in twice]
-    if "HighEntropyMask" in names and "KLPenalty" in names[names.index("HighEntropyMask") :]:
-        found.append(
-            "kl_penalty inside high_entropy_mask holds the kept tokens alone; put it around the mask to hold every token"
-        )
+    mask = next((i for i, part in enumerate(parts) if part.masks_tokens), len(parts))
+    found += [
+        f"{type(part).__name__} inside {names[mask]} holds the kept tokens alone; put it around the mask to hold every token"
+        for part in parts[mask + 1 :]
+        if part.holds_every_token
+    ]
     return found
 
 
@@ -208,24 +239,19 @@ def _carries_signal(objective: Objective, group: Rollouts) -> bool:
 
 
 def _sampling(objective: Objective, top_p: float) -> list[str]:
-    if type(objective.sampling).__name__ == "FixedSampling":
+    if objective.sampling.fixed_temperature is not None:
         return []
-    found = []
-    correction = _find(objective.loss, "SamplerCorrection")
-    if correction is not None and correction.mode.startswith("sequence"):
-        found.append(
-            f"sampler_correction {correction.mode} with an adaptive temperature: the token corrections add up over a "
-            "sequence, and long answers are dropped. Use mode: token_truncate"
-        )
+    found = [
+        f"{type(part).__name__} weighs whole rows, with an adaptive temperature: the token corrections add up over a "
+        "sequence, and long answers are dropped. Use mode: token_truncate"
+        for part in loss_chain(objective.loss)
+        if part.weighs_whole_rows
+    ]
     if top_p < 1:
         found.append(
             f"top_p is {top_p} with a temperature that follows entropy: the cut hides what the temperature opens"
         )
     return found
-
-
-def _find(loss_fn: Any, name: str) -> Any:
-    return next((part for part in loss_chain(loss_fn) if type(part).__name__ == name), None)
 
 
 def made_up_group(correct: tuple[float, ...], max_length: int = 64) -> Rollouts:
@@ -252,7 +278,7 @@ def made_up_group(correct: tuple[float, ...], max_length: int = 64) -> Rollouts:
     )
 
 
-def is_token_level(advantage: Any) -> bool:
+def is_token_level(advantage: Advantage) -> bool:
     """Does it give (N, T)? One that needs a field which only its prompting provides is taken for (N,)."""
     rollouts = made_up_group(MIXED)
     try:
@@ -261,7 +287,7 @@ def is_token_level(advantage: Any) -> bool:
         return False
 
 
-def averages_credit(loss_fn: Any) -> bool:
+def averages_credit(loss_fn: Loss) -> bool:
     """Is the gradient of a row the same wherever in the row its credit lies?"""
     spread = torch.ones(1, 4)
     on_one = torch.tensor([[4.0, 0.0, 0.0, 0.0]])
@@ -270,14 +296,14 @@ def averages_credit(loss_fn: Any) -> bool:
     return torch.allclose(one, other, atol=1e-6)
 
 
-def equals_clip_at_ratio_one(loss_fn: Any) -> bool:
+def equals_clip_at_ratio_one(loss_fn: Loss) -> bool:
     """Is it plain policy gradient when nothing has moved? Rows long enough for a share of a thousandth of the tokens."""
     advantage = torch.tensor([[1.0], [-0.5], [0.8], [-1.2]]).expand(4, 4096)
     of_logp, of_entropy = _gradients(loss_fn, advantage, moved=0.0)
     return torch.allclose(of_logp, -advantage, atol=1e-5) and not of_entropy.any()
 
 
-def _gradients(loss_fn: Any, advantage: Tensor, moved: float) -> tuple[Tensor, Tensor]:
+def _gradients(loss_fn: Loss, advantage: Tensor, moved: float) -> tuple[Tensor, Tensor]:
     """Of the summed loss, by the log-probs and by the live entropy."""
     draw = torch.Generator().manual_seed(0)
     old = -3 * torch.rand(advantage.shape, generator=draw)

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.algorithms.losses.wrapper import loss_chain
+from tersely.core.protocols import Loss, loss_chain
 from tersely.core.types import TokenBatch
 
 ROWS, WIDTH, SEEDS = 6, 24, 3
 CLOSE = 1e-9
 
 
-def depends_on_cut(loss_fn: Any) -> bool:
+def depends_on_cut(loss_fn: Loss) -> bool:
     """Does the loss of a token depend on which other rows share its micro-batch?"""
     for batch in _batches():
         loss, gradient = _loss_and_gradient(loss_fn, batch)
@@ -30,7 +30,7 @@ def depends_on_cut(loss_fn: Any) -> bool:
     return False
 
 
-def silent_without_advantage(loss_fn: Any) -> bool:
+def silent_without_advantage(loss_fn: Loss) -> bool:
     """Are value and gradient exactly 0 where the advantage is: no KL, no entropy term, no penalty of its own?"""
     for batch in _batches():
         loss, gradient = _loss_and_gradient(
@@ -64,11 +64,11 @@ def _batches() -> Iterator[TokenBatch]:
         )
 
 
-def _loss_and_gradient(loss_fn: Any, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+def _loss_and_gradient(loss_fn: Loss, batch: TokenBatch) -> tuple[Tensor, Tensor]:
     """(B, T) per-token loss, and the gradient of its sum on logp and on the live entropy, side by side added."""
     loss_fn = copy.deepcopy(loss_fn)
     for part in loss_chain(loss_fn):
-        if getattr(part, "needs_step_entropy", False):
+        if part.needs_step_entropy:
             whole = next(_batches())
             part.observe_step(whole.entropy, whole.mask)
     leaf, live = batch.logp.clone().requires_grad_(), batch.entropy.clone().requires_grad_()

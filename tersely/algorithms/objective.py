@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.algorithms.losses.wrapper import loss_chain
 from tersely.core.aggregate import AGGREGATES
 from tersely.core.build import build
 from tersely.core.errors import ConfigError, nearest, require_choice
 from tersely.core.present_tokens import present_tokens
+from tersely.core.protocols import Component, Loss, Terms, loss_chain
 from tersely.core.reward_sum import RewardSum
 from tersely.core.types import Rollouts, columns_in
 
@@ -80,12 +80,12 @@ class Objective:
         )
 
     def __post_init__(self):
-        for part in (self.advantage, *self.controllers):
-            if hasattr(part, "check_objective"):
-                part.check_objective(self)
+        self.advantage.check_objective(self)
+        for controller in self.controllers:
+            controller.check_objective(self)
 
     @property
-    def _components(self) -> dict[str, Any]:
+    def _components(self) -> dict[str, Component]:
         names = ("prompting", "sampling", "reward", "advantage", "loss", "filter")
         return {name: getattr(self, name) for name in names}
 
@@ -93,27 +93,25 @@ class Objective:
     def needs(self) -> set[str]:
         """Optional fields of `Rollouts` that some component asks for."""
         components = [*self._components.values(), *loss_chain(self.loss)]
-        return {need for component in components for need in getattr(component, "needs", ())}
+        return {need for component in components for need in component.needs}
 
     @property
     def columns(self) -> list[str]:
         """Columns of the data set that some component asks for."""
         return columns_in(self.needs)
 
-    def loss_in_force(self) -> Any:
+    def loss_in_force(self) -> Loss:
         """The loss with what the controllers have made of its parameters."""
         loss_fn = self.loss
         for controller in self.controllers:
-            if hasattr(controller, "apply"):
-                loss_fn = controller.apply(loss_fn)
+            loss_fn = controller.apply(loss_fn)
         return loss_fn
 
-    def reward_in_force(self) -> RewardSum:
+    def reward_in_force(self) -> Terms:
         """The reward likewise."""
-        reward = self.reward
+        reward: Terms = self.reward
         for controller in self.controllers:
-            if hasattr(controller, "apply_reward"):
-                reward = controller.apply_reward(reward)
+            reward = controller.apply_reward(reward)
         return reward
 
     def score(self, rollouts: Rollouts) -> Scores:
@@ -124,7 +122,7 @@ class Objective:
         columns = terms.unweighted(rollouts)
         weights = torch.tensor(terms.weights)
         reward = (columns * weights).sum(1)
-        values = columns * weights if getattr(self.advantage, "per_term", False) else reward
+        values = columns * weights if self.advantage.per_term else reward
         if bool(keep.all()):
             advantage = self.advantage(values, rollouts)
         else:
@@ -134,7 +132,7 @@ class Objective:
     def _show_entropies(self, rollouts: Rollouts, keep: Tensor) -> None:
         """A loss with statistics of the whole step gets them here: of the tokens that train, from every rank."""
         for loss_fn in loss_chain(self.loss):
-            if getattr(loss_fn, "needs_step_entropy", False):
+            if loss_fn.needs_step_entropy:
                 entropy = rollouts.require("entropy", type(loss_fn).__name__)
                 rows = keep.repeat_interleave(rollouts.group_size).unsqueeze(1)
                 loss_fn.observe_step(entropy, present_tokens(rollouts, entropy.shape[1]) & rows)
@@ -156,15 +154,15 @@ class Objective:
         """
         others = [component for name, component in self._components.items() if name != "reward"]
         for component in (*others, *self.reward.terms):
-            if hasattr(component, "update"):
-                known = rollouts if getattr(component, "needs", ()) or everything is None else everything
-                component.update(known)
+            component.update(rollouts if component.needs or everything is None else everything)
 
     def state_dict(self) -> dict[str, Any]:
-        state = {name: c.state_dict() for name, c in self._components.items() if hasattr(c, "state_dict")}
-        state["kinds"] = self._kinds()
-        state["controllers"] = [controller.state_dict() for controller in self.controllers]
-        return state
+        states = {name: component.state_dict() for name, component in self._components.items()}
+        return {
+            **{name: state for name, state in states.items() if state},
+            "kinds": self._kinds(),
+            "controllers": [controller.state_dict() for controller in self.controllers],
+        }
 
     def _kinds(self) -> dict[str, Any]:
         """Which component fills each slot: state is carried into a later stage where they agree."""
@@ -176,7 +174,7 @@ class Objective:
         """Take the state that an earlier stage left, for every component that is still the same kind."""
         left, kinds = state.get("kinds", {}), self._kinds()
         for name, component in self._components.items():
-            if hasattr(component, "load_state_dict") and name in state and left.get(name) == kinds[name]:
+            if name in state and left.get(name) == kinds[name]:
                 component.load_state_dict(state[name])
         if left.get("controllers") == kinds["controllers"]:
             for controller, saved in zip(self.controllers, state["controllers"], strict=True):
@@ -184,8 +182,7 @@ class Objective:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for name, component in self._components.items():
-            if hasattr(component, "load_state_dict"):
-                component.load_state_dict(state[name])
+            component.load_state_dict(state.get(name, {}))
         for controller, saved in zip(self.controllers, state["controllers"], strict=True):
             controller.load_state_dict(saved)
 

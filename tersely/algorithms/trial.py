@@ -14,9 +14,10 @@ import torch
 
 from tersely.algorithms.checks import MIXED, made_up_group
 from tersely.algorithms.objective import Objective
-from tersely.core.build import registry
+from tersely.core.build import name_of
 from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
+from tersely.core.protocols import Reward, replaces
 from tersely.core.reward_sum import checked
 from tersely.core.types import Rollouts
 
@@ -68,7 +69,7 @@ class _Watched(Rollouts):
 def require_budgets(objective: Objective, group_size: int) -> None:
     """`ConfigError` for a shipped reward that compares lengths with a budget where the prompting states none."""
     plans = objective.prompting(["one"], group_size, PromptMemory(), 0)
-    if hasattr(objective.prompting, "parse") or any(plan.budget is not None for plan in plans):
+    if replaces(objective.prompting, "parse") or any(plan.budget is not None for plan in plans):
         return  # with `parse` the completion may state it
     for name, term in zip(objective.reward.names, objective.reward.terms, strict=True):
         if not type(term).__module__.startswith("tersely."):
@@ -79,12 +80,12 @@ def require_budgets(objective: Objective, group_size: int) -> None:
             copy.deepcopy(term)(watched)
         if "budget_read" in vars(watched):
             raise ConfigError(
-                f"reward {name}: it compares lengths with a budget, and {_name('prompting', objective.prompting)} states "
-                "none, so every length is worth the same. Add the method's prompting (`tersely methods` shows it)"
+                f"reward {name}: it compares lengths with a budget, and prompting {name_of('prompting', objective.prompting)} "
+                "states none, so every length is worth the same. Add the method's prompting (`tersely methods` shows it)"
             )
 
 
-def _try(name: str, term: Any, rollouts: Rollouts) -> None:
+def _try(name: str, term: Reward, rollouts: Rollouts) -> None:
     """A reward from outside the package, on made-up rollouts that have what the run's will have."""
     try:
         checked(name, term(rollouts), rollouts)
@@ -107,20 +108,13 @@ def unread_memory(objective: Objective, visits: float, remembers: bool) -> list[
     """
     if remembers or visits >= 2:
         return []
-    named: list[tuple[str, Any]] = [("reward", term) for term in objective.reward.terms]
-    learning = [(slot, part) for slot, part in [*named, ("advantage", objective.advantage)] if _revisits(part)]
-    names = [_name(slot, part) for slot, part in learning]
+    advantage = objective.advantage
+    learning = [term for term in objective.reward.terms if term.memory_fields and replaces(term, "update")]
+    names = [f"reward {name_of('reward', term)}" for term in learning]
+    if advantage.memory_fields and (replaces(advantage, "update") or advantage.commits):
+        names.append(f"advantage {name_of('advantage', advantage)}")
     return [
         f"{name} compares a prompt with its earlier visits, and this run comes to each prompt {visits:.1f} times; it takes at "
         "least 2: raise max_steps or num_train_epochs, or use fewer prompts"
         for name in names
     ]
-
-
-def _revisits(part: Any) -> bool:
-    return bool(getattr(part, "memory_fields", ())) and (hasattr(part, "update") or getattr(part, "commits", False))
-
-
-def _name(slot: str, part: Any) -> str:
-    found = (name for name, cls in registry(slot).items() if cls is type(part))
-    return f"{slot} {next(found, type(part).__name__)}"

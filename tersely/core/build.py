@@ -13,6 +13,20 @@ from importlib import import_module
 from typing import Any
 
 from tersely.core.errors import ConfigError, check_fields, nearest
+from tersely.core.protocols import (
+    Advantage,
+    Component,
+    Controller,
+    Filter,
+    Loss,
+    Prompting,
+    Reward,
+    Sampling,
+    SFTLoss,
+    complete,
+    completed,
+    replaces,
+)
 
 SLOTS = {
     "prompting": "PROMPTING",
@@ -24,6 +38,18 @@ SLOTS = {
     "controller": "CONTROLLERS",
     "sft_loss": "SFT_LOSSES",
 }
+
+BASES: dict[str, type] = {
+    "prompting": Prompting,
+    "sampling": Sampling,
+    "reward": Reward,
+    "advantage": Advantage,
+    "loss": Loss,
+    "filter": Filter,
+    "controller": Controller,
+    "sft_loss": SFTLoss,
+}
+"""Slot -> the base class with its hooks."""
 
 Spec = str | Mapping[str, Any] | Sequence[Any]
 
@@ -62,6 +88,12 @@ def component_class(slot: str, name: str) -> type:
     raise ConfigError(f"{slot} {name!r} does not exist; {nearest(name, known)}")
 
 
+def name_of(slot: str, component: Any) -> str:
+    """Its name in the registry; the class's own name for a component from outside."""
+    kinds = {completed(BASES[slot], cls): name for name, cls in registry(slot).items()}
+    return kinds.get(type(component), type(component).__name__)
+
+
 def numbered(names: Sequence[str]) -> list[str]:
     """The names, each one that stands a second time with its place behind it."""
     return [name if names.index(name) == i else f"{name}_{i}" for i, name in enumerate(names)]
@@ -88,29 +120,40 @@ def _make(slot: str, name: str, parameters: dict[str, Any]) -> Any:
     if slot == "loss" and "base" in parameters and _has_field(cls, "base"):
         base = parameters["base"]
         try:
-            parameters["base"] = base if callable(base) else build(slot, base)
+            parameters["base"] = complete(BASES[slot], base) if callable(base) else build(slot, base)
         except ConfigError as error:
             raise ConfigError(f"{slot} {name}: base: {error}") from error
     where = f"{slot} {name}"
     fields = check_fields(cls, parameters, where=where)
-    made = cls(**fields) if name in registry(slot) else _of_users(cls, fields, where, slot)
-    if hasattr(made, "needs"):
-        from tersely.core.types import require_known_needs
-
-        require_known_needs(made, where)
+    made = completed(BASES[slot], cls)(**fields) if name in registry(slot) else _of_users(cls, fields, where, slot)
+    if isinstance(made, Component):
+        _require_known_needs(made, where)
     return made
+
+
+def _require_known_needs(component: Component, where: str) -> None:
+    """`ConfigError` for an entry of `needs` that nothing provides."""
+    from tersely.core.types import COLUMN, FIELDS
+
+    needs = component.needs
+    if not isinstance(needs, list | tuple | set) or not all(isinstance(need, str) for need in needs):
+        raise ConfigError(f'{where}: needs is {needs!r}; it must be a tuple of names, such as ("completion_text",)')
+    for need in needs:
+        if need not in FIELDS and not (need.startswith(COLUMN) and len(need) > len(COLUMN)):
+            raise ConfigError(f"{where} needs {need!r}; {nearest(need, [*FIELDS, f'{COLUMN}<name>'])}")
 
 
 def _of_users(cls: type, fields: dict[str, Any], where: str, slot: str) -> Any:
     """A component from outside the package, whose code can raise anything."""
     try:
-        made = cls(**fields)
+        made = completed(BASES[slot], cls)(**fields)
     except ConfigError:
         raise
     except Exception as error:
         raise ConfigError(f"{where} cannot be made: {type(error).__name__}: {error}") from error
-    if slot != "controller" and not callable(made):
-        raise ConfigError(f"{where}: {cls.__name__} has no __call__, which computes the {slot}")
+    for name in ("update", "statistic") if slot == "controller" else ("__call__",):
+        if not replaces(made, name):
+            raise ConfigError(f"{where}: {cls.__name__} has no {name}, which a {slot} must have. Add it to the class")
     return made
 
 

@@ -10,25 +10,27 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tersely.core.errors import ConfigError
+from tersely.core.protocols import Reward, complete
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class RewardSum:
+class RewardSum(Reward):
     names: tuple[str, ...]
-    terms: tuple[Callable[[Rollouts], Tensor], ...]
+    terms: tuple[Reward, ...]
     weights: tuple[float, ...]
 
     def __post_init__(self):
-        whole = [name for name, term in zip(self.names, self.terms, strict=True) if _includes_outcome(term)]
+        object.__setattr__(self, "terms", tuple(complete(Reward, term) for term in self.terms))
+        whole = [name for name, term in zip(self.names, self.terms, strict=True) if term.includes_outcome]
         if len(whole) > 1:
             warnings.warn(
                 f"reward terms {', '.join(whole)} each contain the outcome, so the sum counts it {len(whole)} times; "
@@ -38,15 +40,18 @@ class RewardSum:
 
     @property
     def includes_outcome(self) -> bool:
-        return any(_includes_outcome(term) for term in self.terms)
+        return any(term.includes_outcome for term in self.terms)
 
     @property
     def scope(self) -> str:
-        return "batch" if any(getattr(term, "scope", "group") == "batch" for term in self.terms) else "group"
+        return "batch" if any(term.scope == "batch" for term in self.terms) else "group"
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(need for term in self.terms for need in getattr(term, "needs", ())))
+        return tuple(dict.fromkeys(need for term in self.terms for need in term.needs))
+
+    def with_terms(self, terms: Sequence[Reward]) -> RewardSum:
+        return replace(self, terms=tuple(terms))
 
     def unweighted(self, rollouts: Rollouts) -> Tensor:
         """(N, R), one column a term."""
@@ -63,16 +68,15 @@ class RewardSum:
 
     def update(self, rollouts: Rollouts) -> None:
         for term in self.terms:
-            if hasattr(term, "update"):
-                term.update(rollouts)
+            term.update(rollouts)
 
     def state_dict(self) -> dict[str, Any]:
-        return {str(i): term.state_dict() for i, term in enumerate(self.terms) if hasattr(term, "state_dict")}
+        states = {str(i): term.state_dict() for i, term in enumerate(self.terms)}
+        return {place: state for place, state in states.items() if state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for i, term in enumerate(self.terms):
-            if hasattr(term, "load_state_dict"):
-                term.load_state_dict(state[str(i)])
+            term.load_state_dict(state.get(str(i), {}))
 
 
 def checked(name: str, values: Any, rollouts: Rollouts) -> Tensor:
@@ -110,7 +114,3 @@ def _kind(values: Any) -> str:
     if values is None or isinstance(values, bool | int | float):
         return f"{type(values).__name__} {values}" if values is not None else "None"
     return f"a {type(values).__name__}" + (f" of {len(values)} values" if isinstance(values, list | tuple) else "")
-
-
-def _includes_outcome(term: Any) -> bool:
-    return bool(getattr(term, "includes_outcome", False))

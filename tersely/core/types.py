@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.core.errors import ConfigError, nearest
+from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 
 COLUMN = "columns:"
@@ -140,16 +140,6 @@ LISTS = ("prompt_id", "mode", "completion_text")
 """Fields of `Rollouts` that are a list with one entry per row."""
 FIELDS = tuple(field.name for field in fields(Rollouts) if field.name != "columns")
 """What a component may need; columns are asked for by name."""
-
-
-def require_known_needs(component: Any, where: str) -> None:
-    """`ConfigError` for an entry of `needs` that nothing provides."""
-    needs = getattr(component, "needs", ())
-    if not isinstance(needs, list | tuple | set) or not all(isinstance(need, str) for need in needs):
-        raise ConfigError(f'{where}: needs is {needs!r}; it must be a tuple of names, such as ("completion_text",)')
-    for need in needs:
-        if need not in FIELDS and not (need.startswith(COLUMN) and len(need) > len(COLUMN)):
-            raise ConfigError(f"{where} needs {need!r}; {nearest(need, [*FIELDS, f'{COLUMN}<name>'])}")
 
 
 def columns_in(needs: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from tersely.core.errors import ConfigError
+from tersely.core.protocols import Sampling
 from tersely.engines.registry import Capabilities, capabilities_of
 
 
@@ -183,14 +184,15 @@ def fixed_and_extra(temperature: Any, extra_args: dict | None) -> tuple[float, d
 
     Raises `ConfigError` for a sampling that names no processor (`engine_arguments`).
     """
-    if not callable(temperature):
+    if isinstance(temperature, int | float):
         return temperature, extra_args
-    if not hasattr(temperature, "engine_arguments"):
+    arguments = temperature.engine_arguments() if isinstance(temperature, Sampling) else {}
+    if not arguments:
         raise ConfigError(
             f"sampling: got {type(temperature).__name__}; this engine needs a fixed temperature, or a sampling with "
             "engine_arguments. Use engine: transformers"
         )
-    return temperature.base_temperature, {**(extra_args or {}), **temperature.engine_arguments()}
+    return temperature.base_temperature, {**(extra_args or {}), **arguments}
 
 
 NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
@@ -206,7 +208,7 @@ def processors_for(sampling: Any) -> list[str]:
     A vLLM engine with a logits processor gives up model runner V2 before 0.31, so it gets one only where it is used.
     Raises `ConfigError` where old metadata of this package would have vLLM load it a second time.
     """
-    if not hasattr(sampling, "engine_arguments"):
+    if not isinstance(sampling, Sampling) or not sampling.engine_arguments():
         return []
     if stale_entry_point():
         raise ConfigError(

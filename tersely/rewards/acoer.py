@@ -27,11 +27,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, either, formed_rows, lengths
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass
-class Acoer:
+class Acoer(Reward):
     includes_outcome: ClassVar[bool] = True
 
     alpha: float = 0.2

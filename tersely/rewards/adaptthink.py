@@ -18,11 +18,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, rows_in_mode
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class AdaptThink:
+class AdaptThink(Reward):
     includes_outcome: ClassVar[bool] = True
 
     delta: float = 0.05

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, lengths
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass
-class ADLP:
+class ADLP(Reward):
     includes_outcome: ClassVar[bool] = True
     violates_outcome_order: ClassVar[str] = "a right answer pays lambda for each token, without bound"
 

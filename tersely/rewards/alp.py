@@ -23,11 +23,12 @@ from torch import Tensor
 
 from tersely.core.errors import ConfigError, require_range
 from tersely.core.group_stats import as_reward, decided_rows, grouped, lengths, max_of, solve_rate
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class ALP:
+class ALP(Reward):
     includes_outcome: ClassVar[bool] = True
     violates_outcome_order: ClassVar[str] = "a right answer costs up to beta * L / normalizer, which can exceed 1"
 

@@ -30,6 +30,7 @@ from torch import Tensor
 from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.core.group_stats import as_reward, correct_rows, decided_rows, reaches, solve_rate
 from tersely.core.present_tokens import prefilled
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 from tersely.core.windows import window_means
 
@@ -37,7 +38,7 @@ BUCKETS = ("easy", "medium", "hard")
 
 
 @dataclass(frozen=True)
-class ARESEntropy:
+class ARESEntropy(Reward):
     includes_outcome: ClassVar[bool] = False
     scope: ClassVar[str] = "batch"
     violates_outcome_order: ClassVar[str] = (

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from tersely.core.group_stats import as_reward, correct_rows, decided_rows, formed_rows, rows_of_same_mode
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class ARM:
+class ARM(Reward):
     includes_outcome: ClassVar[bool] = True
 
     def __call__(self, rollouts: Rollouts) -> Tensor:

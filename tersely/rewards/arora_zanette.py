@@ -20,11 +20,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, lengths, truncated_rows, zscore_within
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class AroraZanette:
+class AroraZanette(Reward):
     includes_outcome: ClassVar[bool] = True
 
     alpha: float = 0.1

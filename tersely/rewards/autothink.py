@@ -36,11 +36,12 @@ from tersely.core.group_stats import (
     rows_in_mode,
     zscore_within,
 )
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class AutoThink:
+class AutoThink(Reward):
     includes_outcome: ClassVar[bool] = True
 
     stage: Literal[1, 2, 3] = 1

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_choice, require_range
 from tersely.core.group_stats import as_reward, budgets, correct_rows, either, formed_rows, lengths
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class BudgetThinker:
+class BudgetThinker(Reward):
     includes_outcome: ClassVar[bool] = True
 
     accuracy_weight: float = 0.7

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, either, formed_rows
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class ConciseRL:
+class ConciseRL(Reward):
     includes_outcome: ClassVar[bool] = True
     label: ClassVar[str] = "adapted: published as PPO with a critic; only the reward levels fit"
 

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class Correctness:
+class Correctness(Reward):
     includes_outcome: ClassVar[bool] = True
 
     right: float = 1.0

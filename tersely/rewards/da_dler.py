@@ -22,11 +22,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, decided_rows, lengths, reaches, share_of, truncated_rows
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class DADLER:
+class DADLER(Reward):
     includes_outcome: ClassVar[bool] = True
 
     easy_limit: int = 2000

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, cap, correct_rows, lengths, mean_of, solve_rate
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class DAST:
+class DAST(Reward):
     includes_outcome: ClassVar[bool] = True
     label: ClassVar[str] = "adapted: published as offline preference pairs with SimPO, here an online reward"
 

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class Format:
+class Format(Reward):
     includes_outcome: ClassVar[bool] = False
 
     well_formed: float = 1.0

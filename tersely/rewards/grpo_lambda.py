@@ -20,12 +20,13 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, lengths, reaches, solve_rate
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 from tersely.rewards.arora_zanette import discounted
 
 
 @dataclass(frozen=True)
-class GRPOLambda:
+class GRPOLambda(Reward):
     includes_outcome: ClassVar[bool] = True
     label: ClassVar[str] = "adapted: threshold and shape from secondary sources, the length reward is Arora-Zanette's"
 

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, lengths, zscore_within
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class GRPOLead:
+class GRPOLead(Reward):
     includes_outcome: ClassVar[bool] = True
 
     alpha: float = 0.05

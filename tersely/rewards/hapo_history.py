@@ -24,13 +24,14 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, lengths, min_of, remember, remembered
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 SHORTEST = "shortest"
 
 
 @dataclass(frozen=True)
-class HAPOHistory:
+class HAPOHistory(Reward):
     includes_outcome: ClassVar[bool] = False
     memory_fields: ClassVar[tuple[str, ...]] = (SHORTEST,)
 

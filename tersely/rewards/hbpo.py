@@ -26,11 +26,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_choice, require_range
 from tersely.core.group_stats import as_reward, budgets, cap, correct_rows, formed_rows, lengths
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class HBPO:
+class HBPO(Reward):
     includes_outcome: ClassVar[bool] = True
     violates_outcome_order: ClassVar[str] = "f1 is negative near the cap, where a wrong answer is worth 0"
 

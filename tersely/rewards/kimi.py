@@ -21,11 +21,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, decided_rows, lengths, max_of, min_of
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class Kimi:
+class Kimi(Reward):
     includes_outcome: ClassVar[bool] = False
 
     weight: float = 1.0

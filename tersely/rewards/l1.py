@@ -21,11 +21,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_choice, require_range
 from tersely.core.group_stats import as_reward, budgets, correct_rows, lengths
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class L1Exact:
+class L1Exact(Reward):
     includes_outcome: ClassVar[bool] = True
     violates_outcome_order: ClassVar[str] = "a right answer pays alpha for each token of distance, without bound"
 
@@ -40,7 +41,7 @@ class L1Exact:
 
 
 @dataclass(frozen=True)
-class L1Max:
+class L1Max(Reward):
     includes_outcome: ClassVar[bool] = True
 
     alpha: float = 3e-4

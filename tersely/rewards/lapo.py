@@ -36,6 +36,7 @@ from tersely.core.group_stats import (
     quantile_of,
     remember,
 )
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 TARGET = "target"
@@ -44,7 +45,7 @@ FORMS = ("paper", "released")
 
 
 @dataclass(frozen=True)
-class LAPODiscovery:
+class LAPODiscovery(Reward):
     includes_outcome: ClassVar[bool] = True
     memory_fields: ClassVar[tuple[str, ...]] = (TARGET,)
 
@@ -89,7 +90,7 @@ class LAPODiscovery:
 
 
 @dataclass(frozen=True)
-class LAPOInternalization:
+class LAPOInternalization(Reward):
     includes_outcome: ClassVar[bool] = True
     memory_fields: ClassVar[tuple[str, ...]] = (TARGET,)
 

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, formed_rows, lengths
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class LASER:
+class LASER(Reward):
     includes_outcome: ClassVar[bool] = True
 
     target_length: int = 4096

@@ -37,13 +37,14 @@ from tersely.core.group_stats import (
     solve_rate,
     truncated_rows,
 )
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 BANDS = ("easy", "medium", "hard")
 
 
 @dataclass
-class LASERD:
+class LASERD(Reward):
     includes_outcome: ClassVar[bool] = True
     label: ClassVar[str] = "adapted: targets from the training groups, not from separate held-out generations"
     name: ClassVar[str] = "laser_d"

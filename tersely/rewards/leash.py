@@ -20,11 +20,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, either, lengths
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass
-class LEASH:
+class LEASH(Reward):
     includes_outcome: ClassVar[bool] = True
     violates_outcome_order: ClassVar[str] = (
         "a right answer far beyond the target is clipped at -1, a short wrong one is not"

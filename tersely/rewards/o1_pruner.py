@@ -21,11 +21,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_choice, require_range
 from tersely.core.group_stats import as_reward, correct_rows, decided_rows, lengths, mean_of, remembered, solve_rate
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class O1Pruner:
+class O1Pruner(Reward):
     includes_outcome: ClassVar[bool] = True
     violates_outcome_order: ClassVar[str] = "the ratio L_ref / L of a short wrong answer is not bounded"
     label: ClassVar[str] = "adapted: published as offline weighted fine-tuning, here an online reward"

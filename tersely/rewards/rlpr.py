@@ -25,6 +25,7 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import formed_rows
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
@@ -43,7 +44,7 @@ def repeats(text: str, words: int = 10, times: int = 10) -> bool:
 
 
 @dataclass(frozen=True)
-class RLPR:
+class RLPR(Reward):
     """Scores, base scores, format and repetition of (N,) rollouts -> (N,) rewards."""
 
     format_weight: float = 0.1

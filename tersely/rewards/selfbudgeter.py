@@ -29,11 +29,12 @@ from torch import Tensor
 
 from tersely.core.errors import ConfigError, require_range
 from tersely.core.group_stats import as_reward, budgets, correct_rows, either, formed_rows, lengths, remembered
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class SelfBudgeter:
+class SelfBudgeter(Reward):
     includes_outcome: ClassVar[bool] = True
     memory_fields: ClassVar[tuple[str, ...]] = ("budget_max",)
 

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, decided_rows, lengths, mean_of, min_of
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class ShorterBetter:
+class ShorterBetter(Reward):
     includes_outcome: ClassVar[bool] = True
     violates_outcome_order: ClassVar[str] = "a right answer pays beta for each token of distance, without bound"
 

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from tersely.core.errors import ConfigError, require_range
 from tersely.core.group_stats import as_reward, lengths
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class SoftOverlong:
+class SoftOverlong(Reward):
     includes_outcome: ClassVar[bool] = False
 
     cache: int = 4096

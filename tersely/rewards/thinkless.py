@@ -21,11 +21,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import as_reward, correct_rows, either, formed_rows, rows_in_mode
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class Thinkless:
+class Thinkless(Reward):
     includes_outcome: ClassVar[bool] = True
 
     correct_short: float = 1.0

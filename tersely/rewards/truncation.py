@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class Truncation:
+class Truncation(Reward):
     includes_outcome: ClassVar[bool] = True
 
     limit: int | None = None

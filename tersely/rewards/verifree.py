@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class VeriFree:
+class VeriFree(Reward):
     """(N,) summed log-probabilities of the references and their tokens -> (N,) rewards."""
 
     max_tokens: int = 7

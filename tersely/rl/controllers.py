@@ -1,12 +1,8 @@
 """Runs the controllers: each gets the step metrics that it names, once per optimiser step.
 
-The contract of a controller: a class variable `statistic`, the name of one step metric or a tuple of names;
-`update(*values) -> value`; `value`; `state_dict` and `load_state_dict`; and where its value acts, one of
-`apply(loss) -> loss` and `apply_reward(reward) -> reward`, which return copies (see `Objective.loss_in_force`).
-A metric recorded several times in a step (once a micro-batch) is fed as its mean; one that is recorded once a generation
-batch feeds its controller once a generation batch. A controller with `alarm`, text after an update that calls for it and
-None otherwise, sends the run back to a checkpoint (`rl/checkpoints/rollback.py`), one from a step at which its `good` was
-true.
+`core/protocols.py` has the hooks of a controller. A metric recorded several times in a step (once a micro-batch) is fed as
+its mean. One that is recorded once a generation batch feeds its controller once a generation batch. An `alarm` rolls the run
+back (`rl/checkpoints/rollback.py`), to a checkpoint of a step at which the controller's `good` was true.
 """
 
 from __future__ import annotations
@@ -17,8 +13,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from tersely.core.build import numbered, registry
+from tersely.core.build import name_of, numbered
 from tersely.core.errors import ConfigError, nearest
+from tersely.core.protocols import Controller
 
 
 class ControllerFeed(TrainerCallback):
@@ -47,11 +44,10 @@ class ControllerFeed(TrainerCallback):
             self._require(name, wanted)
             if all(metric in means for metric in wanted):
                 self.trainer._record(f"controllers/{name}", float(controller.update(*(means[m] for m in wanted))))
-                if hasattr(controller, "alarm"):
-                    self._heed(name, controller, state.global_step)
+                self._heed(name, controller, state.global_step)
 
-    def _heed(self, name: str, controller: Any, step: int) -> None:
-        if getattr(controller, "good", True):
+    def _heed(self, name: str, controller: Controller, step: int) -> None:
+        if controller.good:
             self.good[name] = step
         if controller.alarm:
             self.trainer.rollback.ask(f"{name}: {controller.alarm}", good_until=self.good.get(name, self.began))
@@ -65,13 +61,12 @@ class ControllerFeed(TrainerCallback):
                 )
 
 
-def statistics_of(controller: Any) -> tuple[str, ...]:
+def statistics_of(controller: Controller) -> tuple[str, ...]:
     """The step metrics that a controller is fed with, in the order of `update`'s arguments."""
     names = controller.statistic
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def controller_names(controllers: Sequence[Any]) -> list[str]:
+def controller_names(controllers: Sequence[Controller]) -> list[str]:
     """Registry names (the class's own name for one from outside), numbered where one stands twice."""
-    by_class = {cls: name for name, cls in registry("controller").items()}
-    return numbered([by_class.get(type(controller), type(controller).__name__) for controller in controllers])
+    return numbered([name_of("controller", controller) for controller in controllers])

@@ -87,9 +87,7 @@ class TRLReward:
             )
         self.__name__ = "+".join(self.reward.names)
         self.tokenizer, self.cap, self.answer_column = tokenizer, max_completion_length, answer_column
-        self.parse = (
-            getattr(build("prompting", prompting), "parse", parse_completion) if prompting else parse_completion
-        )
+        self.parse = build("prompting", prompting).parse if prompting else parse_completion
         known = [getattr(tokenizer, name, None) for name in ("eos_token_id", "pad_token_id")]
         self.stop_ids = set(known if stop_ids is None else stop_ids) - {None}
         self.ended = ended

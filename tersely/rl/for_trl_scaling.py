@@ -34,7 +34,7 @@ def require_scale(reward: Any, scale: str) -> None:
     """
     for name, term in zip(reward.names, reward.terms, strict=True):
         if not type(term).__module__.startswith("tersely."):
-            reason = getattr(term, "violates_outcome_order", "")
+            reason = term.violates_outcome_order
             if reason and scale == "group":
                 raise ConfigError(
                     f"scale_rewards: got 'group', and reward {name} declares violates_outcome_order ({reason}): rewards are "
@@ -42,7 +42,7 @@ def require_scale(reward: Any, scale: str) -> None:
                     "correct. Set GRPOConfig(scale_rewards='none')"
                 )
             continue
-        wanted = wanted_scale(name, term) if getattr(term, "includes_outcome", False) else None
+        wanted = wanted_scale(name, term) if term.includes_outcome else None
         if wanted is None or scale == wanted:
             continue
         if scale == "group":

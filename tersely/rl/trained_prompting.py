@@ -26,7 +26,7 @@ def settled_prompting(component: Any, group_size: int) -> tuple[str | None, str 
 
     A component that reads the prompt memory, shares out budgets or trains on its prefill leaves the model to itself later.
     """
-    if getattr(component, "memory_fields", ()):
+    if component.memory_fields:
         return None, None
     asked = set()
     for seed in (0, 1):

@@ -34,7 +34,6 @@ from tersely.algorithms.objective import Objective, Scores
 from tersely.core.aggregate import aggregate
 from tersely.core.heartbeat import beat, beat_at_each_pass
 from tersely.core.memory import PromptMemory
-from tersely.core.parse_completion import parse_completion
 from tersely.core.types import TokenBatch
 from tersely.engines import activation_checkpointing
 from tersely.engines.base import Engine, EngineSettings, Generation, GenerationRequest
@@ -191,7 +190,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
 
     def parse_turn(self, turn: str) -> Any:
         """What a whole assistant's turn says of itself, by the prompting's own contract where it has one."""
-        return getattr(self.objective.prompting, "parse", parse_completion)(turn)
+        return self.objective.prompting.parse(turn)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         token_ids, entropy = self._gathered_tokens()
@@ -275,7 +274,7 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
             advantage=(advantage.unsqueeze(1) if advantage.dim() == 1 else advantage).expand_as(logps),
             ref_logp=inputs.get("ref_per_token_logps"),
             sampler_logp=inputs.get("sampling_per_token_logps"),
-            live_entropy=entropies if getattr(loss_fn, "needs_live_entropy", False) else None,
+            live_entropy=entropies if loss_fn.needs_live_entropy else None,
             progress=self.progress,
         )
         per_token, metrics = loss_fn(batch)

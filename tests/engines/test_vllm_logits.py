@@ -177,7 +177,7 @@ def test_arguments_are_what_http_can_carry():
     assert temperature == 0.9 and extra["other"] == 1.0
     assert json.loads(extra["tersely_temperature"])["statistics"] == STATISTICS
     assert fixed_and_extra(0.6, None) == (0.6, None)
-    with pytest.raises(ConfigError, match="needs engine: transformers"):
+    with pytest.raises(ConfigError, match="Use engine: transformers"):
         fixed_and_extra(lambda logits: logits, None)
 
 

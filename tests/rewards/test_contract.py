@@ -250,7 +250,7 @@ def test_ranks_see_the_same_values_and_the_same_state(spec):
             values = [term(copy) for term, copy in zip(terms, copies, strict=True)]
             assert all(torch.equal(value.nan_to_num(9), values[0].nan_to_num(9)) for value in values)
             same(values[0], build_like(terms[0])(step))
-            if hasattr(terms[0], "update"):
+            if replaces(terms[0], "update"):
                 for term, data in zip(terms, copies, strict=True):
                     term.update(data)
                 assert all(data.memory == copies[0].memory for data in copies)
@@ -295,7 +295,7 @@ def test_a_term_documents_itself(name):
     for word in ("Paper:", "Symbols:", "Against GRPO:", "Degenerate:", "Pitfalls:"):
         assert word in module, f"{name}: the docstring of its file lacks {word!r}"
     assert dataclasses.is_dataclass(cls) and isinstance(cls.includes_outcome, bool)
-    learns = hasattr(cls, "state_dict")
+    learns = replaces(cls, "state_dict")
     assert learns == (not cls.__dataclass_params__.frozen), "frozen unless it learns"
 
 

@@ -22,11 +22,12 @@ from torch import Tensor
 from tersely.algorithms.advantages.common import EQUAL, centred, flat
 from tersely.core.errors import require_choice, require_range
 from tersely.core.group_stats import lengths
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class BatchWhitened:
+class BatchWhitened(Advantage):
     scope: ClassVar[str] = "batch"
 
     epsilon: float = 1e-4

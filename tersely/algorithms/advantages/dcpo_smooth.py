@@ -23,11 +23,12 @@ from tersely.algorithms.advantages.common import flat, group_zscores
 from tersely.core.errors import require_range
 from tersely.core.group_stats import group_ids, grouped
 from tersely.core.memory import PromptMemory
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class DCPOSmooth:
+class DCPOSmooth(Advantage):
     memory_fields: ClassVar[tuple[str, ...]] = ("visits", "reward_count", "reward_mean", "reward_m2")
     commits: ClassVar[bool] = True
     """Writes to the memory when it is called."""

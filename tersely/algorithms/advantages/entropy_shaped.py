@@ -19,11 +19,12 @@ from torch import Tensor
 from tersely.algorithms.advantages.common import group_zscores
 from tersely.core.errors import require_range
 from tersely.core.present_tokens import present_tokens
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class EntropyShaped:
+class EntropyShaped(Advantage):
     needs: ClassVar[tuple[str, ...]] = ("entropy",)
 
     alpha: float = 0.4

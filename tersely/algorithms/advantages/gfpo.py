@@ -21,11 +21,12 @@ from torch import Tensor
 from tersely.algorithms.advantages.common import EQUAL, flat
 from tersely.core.errors import require_choice, require_range
 from tersely.core.group_stats import grouped, lengths, max_of, mean_of, min_of, std_of
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class GFPO:
+class GFPO(Advantage):
     keep: int = 8
     metric: Literal["length", "token_efficiency"] = "length"
     epsilon: float = 1e-4

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tersely.algorithms.advantages.common import centred, flat
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class GroupMean:
+class GroupMean(Advantage):
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
         return flat(centred(rewards, rollouts.group_size)[0])

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from tersely.algorithms.advantages.common import centred, flat, spread
 from tersely.core.errors import require_range
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class GroupZScore:
+class GroupZScore(Advantage):
     epsilon: float = 1e-4
 
     def __post_init__(self):

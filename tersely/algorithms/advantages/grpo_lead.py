@@ -20,11 +20,12 @@ from torch import Tensor
 from tersely.algorithms.advantages.common import centred, flat, spread
 from tersely.core.errors import require_range
 from tersely.core.group_stats import solve_rate
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class GRPOLead:
+class GRPOLead(Advantage):
     low: float = 0.4
     high: float = 1.5
     midpoint: float = 0.75

@@ -21,11 +21,12 @@ from torch import Tensor
 from tersely.algorithms.advantages.common import flat, group_zscores
 from tersely.core.errors import require_range
 from tersely.core.present_tokens import present_tokens
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class GRPOS:
+class GRPOS(Advantage):
     needs: ClassVar[tuple[str, ...]] = ("entropy",)
 
     base_weight: float = 1.0

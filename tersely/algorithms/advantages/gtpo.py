@@ -24,11 +24,12 @@ from torch import Tensor
 from tersely.algorithms.advantages.common import EQUAL
 from tersely.core.errors import require_choice, require_range
 from tersely.core.present_tokens import present_tokens
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class GTPO:
+class GTPO(Advantage):
     needs: ClassVar[tuple[str, ...]] = ("entropy",)
     label: ClassVar[str] = "adapted: joint standardisation over right and wrong tokens"
 

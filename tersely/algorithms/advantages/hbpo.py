@@ -17,7 +17,7 @@ Pitfalls: A_intra is on the reward's scale, A_inter is standardised. A right row
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -25,13 +25,17 @@ from torch import Tensor
 from tersely.algorithms.advantages.common import centred, flat, spread
 from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.core.group_stats import budgets, cap, grouped, sum_over_equal
+from tersely.core.protocols import Advantage, ObjectiveParts
+from tersely.core.reward_sum import RewardSum
 from tersely.core.types import Rollouts
 from tersely.rewards.hbpo import HBPO as HBPOReward
 from tersely.rewards.hbpo import budget_value
 
 
 @dataclass(frozen=True)
-class HBPO:
+class HBPO(Advantage):
+    knows_best_reward: ClassVar[bool] = True
+
     beta: float = 4.0
     max_length: int | None = None
     epsilon: float = 1e-4
@@ -43,9 +47,10 @@ class HBPO:
         require_range("hbpo.epsilon", self.epsilon, at_least=0)
         require_choice("hbpo.form", self.form, ("paper", "released"))
 
-    def check_objective(self, objective: Any) -> None:
+    def check_objective(self, objective: ObjectiveParts) -> None:
         """The subgroup's best value is the reward's f2: raise unless both speak of the same beta and max_length."""
-        for term in getattr(objective.reward, "terms", (objective.reward,)):
+        reward = objective.reward
+        for term in reward.terms if isinstance(reward, RewardSum) else (reward,):
             if not isinstance(term, HBPOReward):
                 continue
             for name in ("beta", "max_length"):

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class Identity:
+class Identity(Advantage):
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
         return rewards.nan_to_num(0.0).float()

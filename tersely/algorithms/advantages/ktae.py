@@ -22,11 +22,12 @@ from tersely.algorithms.advantages.common import carries_signal, group_zscores
 from tersely.algorithms.advantages.ktae_tables import key_token_values
 from tersely.core.errors import ConfigError, require_range
 from tersely.core.present_tokens import present_tokens
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class KTAE:
+class KTAE(Advantage):
     needs: ClassVar[tuple[str, ...]] = ("token_ids",)
 
     fisher_weight: float = 1.0

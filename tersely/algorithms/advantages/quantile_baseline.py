@@ -21,11 +21,12 @@ from torch import Tensor
 from tersely.algorithms.advantages.common import centred, flat, spread
 from tersely.core.errors import require_choice, require_range
 from tersely.core.group_stats import grouped, quantile_of
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class QuantileBaseline:
+class QuantileBaseline(Advantage):
     quantile: float = 0.4
     method: Literal["right_continuous", "linear"] = "right_continuous"
     normalize_std: bool = True

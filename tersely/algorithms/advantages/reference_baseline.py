@@ -20,11 +20,12 @@ from torch import Tensor
 from tersely.algorithms.advantages.common import centred, flat
 from tersely.core.errors import ConfigError, require_choice
 from tersely.core.group_stats import group_ids, grouped, remembered
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class ReferenceBaseline:
+class ReferenceBaseline(Advantage):
     field: str = "reference_accuracy"
     missing: Literal["group_mean", "error"] = "group_mean"
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tersely.algorithms.advantages.common import centred, flat
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class RLOO:
+class RLOO(Advantage):
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
         gap, known = centred(rewards, rollouts.group_size)
         count = known.sum(1, keepdim=True)

@@ -20,11 +20,12 @@ from torch import Tensor
 from tersely.algorithms.advantages.common import EQUAL, flat, group_zscores
 from tersely.core.errors import require_range
 from tersely.core.group_stats import grouped, lengths, max_of, min_of
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class TokenLevelGroupAverage:
+class TokenLevelGroupAverage(Advantage):
     normalize_std: bool = True
     eps: float = 1e-6
     fallback_threshold: float | None = 5.0

@@ -17,14 +17,15 @@ Pitfalls: a group z-score does not see w in groups all right or all wrong: pair 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from tersely.core.build import name_of
 from tersely.core.errors import ConfigError, nearest, require_range
+from tersely.core.protocols import Controller, ObjectiveParts, Reward, Terms
 from tersely.core.types import Rollouts
 
 OTHER_TERMS = ("correctness", "format", "ares_entropy", "rlpr", "verifree")
@@ -32,7 +33,7 @@ OTHER_TERMS = ("correctness", "format", "ares_entropy", "rlpr", "verifree")
 
 
 @dataclass
-class AccuracyFloor:
+class AccuracyFloor(Controller):
     statistic: ClassVar[tuple[str, ...]] = ("verify/accuracy", "efficiency/tokens_mean")
     """The step metrics to feed."""
 
@@ -67,7 +68,7 @@ class AccuracyFloor:
         self.reference = self.base
         self.value = 0.0 if self.base is None else 1.0
 
-    def check_objective(self, objective: Any) -> None:
+    def check_objective(self, objective: ObjectiveParts) -> None:
         """Raise unless there is a term to weigh, and an advantage that can do with a weighed one."""
         names = objective.reward.names
         for name in self.terms or ():
@@ -75,8 +76,15 @@ class AccuracyFloor:
                 raise ConfigError(f"accuracy_floor.terms: the reward has no term {name!r}; {nearest(name, names)}")
         if not any(map(self._weighs, names)):
             raise ConfigError(f"accuracy_floor weighs length terms, and the reward is {', '.join(names)}; add one")
-        if type(objective.advantage).__name__ == "HBPO":
-            raise ConfigError("accuracy_floor cannot weigh the reward under advantage hbpo, which knows its best value")
+        if objective.advantage.knows_best_reward:
+            name = name_of("advantage", objective.advantage)
+            raise ConfigError(
+                f"accuracy_floor cannot weigh the reward under advantage {name}, which knows its best value"
+            )
+
+    @property
+    def may_alarm(self) -> bool:
+        return self.collapse is not None
 
     def update(self, accuracy: float, tokens: float) -> float:
         self.alarm = None
@@ -111,14 +119,12 @@ class AccuracyFloor:
             self.reference = before["reference"]
         self.value = 1 / (1 + self.multiplier)
 
-    def apply_reward(self, reward: Any) -> Any:
+    def apply_reward(self, reward: Terms) -> Terms:
         """The sum with every length term weighed."""
         if self.value == 1:
             return reward
         pairs = zip(reward.names, reward.terms, strict=True)
-        return replace(
-            reward, terms=tuple(Weighed(term, self.value) if self._weighs(name) else term for name, term in pairs)
-        )
+        return reward.with_terms([Weighed(term, self.value) if self._weighs(name) else term for name, term in pairs])
 
     def _weighs(self, name: str) -> bool:
         return name in self.terms if self.terms is not None else name not in OTHER_TERMS
@@ -134,15 +140,23 @@ class AccuracyFloor:
 
 
 @dataclass(frozen=True)
-class Weighed:
+class Weighed(Reward):
     """A reward term with `weight` on its length part."""
 
-    term: Callable[[Rollouts], Tensor]
+    term: Reward
     weight: float
 
     @property
     def includes_outcome(self) -> bool:
-        return bool(getattr(self.term, "includes_outcome", False))
+        return self.term.includes_outcome
+
+    @property
+    def scope(self) -> str:
+        return self.term.scope
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.term.needs
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         whole = self.weight * self.term(rollouts)

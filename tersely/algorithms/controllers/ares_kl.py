@@ -16,12 +16,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tersely.algorithms.controllers.common import replace_in_chain
+from tersely.algorithms.controllers.common import change_chain
 from tersely.core.errors import require_range
+from tersely.core.protocols import Controller, Loss
 
 
 @dataclass
-class ARESKL:
+class ARESKL(Controller):
     statistic: ClassVar[str] = "kl/outside_windows"
     """The step metric to feed."""
 
@@ -69,12 +70,9 @@ class ARESKL:
             self.value = min(max(moved, self.minimum), self.maximum)
         return self.value
 
-    def apply(self, loss_fn: Any) -> Any:
+    def apply(self, loss_fn: Loss) -> Loss:
         """The loss with `window_kl.beta` times this controller's value."""
-        base = getattr(loss_fn, "base", None)
-        if type(loss_fn).__name__ == "WindowKL":
-            return replace_in_chain(loss_fn, ("WindowKL",), beta=loss_fn.beta * self.value)
-        return loss_fn if base is None else _with_base(loss_fn, self.apply(base))
+        return change_chain(loss_fn, lambda part: part.with_kl_factor(self.value))
 
     def state_dict(self) -> dict[str, float | None]:
         return {
@@ -87,9 +85,3 @@ class ARESKL:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.value, self.updates = float(state["value"]), int(state["updates"])
         self.mean_kl, self.mean_error = state["mean_kl"], state["mean_error"]
-
-
-def _with_base(loss_fn: Any, base: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(loss_fn, base=base)

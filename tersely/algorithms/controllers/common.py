@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+
+from tersely.core.protocols import Loss
 
 
-def replace_in_chain(loss_fn: Any, classes: tuple[str, ...], **parameters: float) -> Any:
-    """The loss with `parameters` in every component of the chain whose class has one of these names."""
-    changes: dict[str, Any] = {}
-    base = getattr(loss_fn, "base", None)
-    if base is not None:
-        changes["base"] = replace_in_chain(base, classes, **parameters)
-    if type(loss_fn).__name__ in classes:
-        changes |= parameters
-    return dataclasses.replace(loss_fn, **changes) if changes else loss_fn
+def change_chain(loss: Loss, change: Callable[[Loss], Loss]) -> Loss:
+    """The loss with `change` made to it and to every loss that it wraps."""
+    if loss.base is not None:
+        base = change_chain(loss.base, change)
+        loss = loss if base is loss.base else replace(loss, base=base)  # type: ignore[type-var]
+    return change(loss)

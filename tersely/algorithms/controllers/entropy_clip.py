@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from tersely.algorithms.controllers.common import replace_in_chain
+from tersely.algorithms.controllers.common import change_chain
 from tersely.core.errors import require_range
+from tersely.core.protocols import Controller, Loss
 
 
 @dataclass
-class EntropyClip:
+class EntropyClip(Controller):
     statistic: ClassVar[str] = "entropy"
     """The step metric to feed."""
 
@@ -52,10 +53,10 @@ class EntropyClip:
         """Ratio bounds in force."""
         return 1 - self.e, 1 / (1 - self.e) + self.value
 
-    def apply(self, loss_fn: Any) -> Any:
-        """The loss with these bounds wherever it, or one it wraps, has `clip_low` and `clip_high` in ratio space."""
+    def apply(self, loss_fn: Loss) -> Loss:
+        """The loss with these bounds wherever it, or one it wraps, takes them."""
         low, high = self.bounds()
-        return replace_in_chain(loss_fn, ("Clip", "ClipCov"), clip_low=1 - low, clip_high=high - 1)
+        return change_chain(loss_fn, lambda part: part.with_ratio_bounds(low, high))
 
     def state_dict(self) -> dict[str, float]:
         return {"value": self.value}

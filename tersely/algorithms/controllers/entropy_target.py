@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tersely.algorithms.losses.entropy_bonus import EntropyBonus
 from tersely.core.errors import require_range
+from tersely.core.protocols import Controller, Loss
 
 
 @dataclass
-class EntropyTarget:
+class EntropyTarget(Controller):
     statistic: ClassVar[str] = "entropy"
     """The step metric to feed."""
 
@@ -52,7 +53,7 @@ class EntropyTarget:
         self.value = self.coefficient if low else 0.0
         return self.value
 
-    def apply(self, loss_fn: Any) -> Any:
+    def apply(self, loss_fn: Loss) -> Loss:
         """The loss with the bonus around it, while there is one."""
         return EntropyBonus(self.value, loss_fn) if self.value else loss_fn
 

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_range
+from tersely.core.protocols import Filter
 from tersely.core.types import Rollouts
 from tersely.rewards.rlpr import RLPR
 
 
 @dataclass
-class RLPRStd:
+class RLPRStd(Filter):
     """Groups whose rewards spread at least `beta` times as much as usual. beta: 0.5, 0.9 and 1.0 in the paper, by model."""
 
     beta: float = 0.5

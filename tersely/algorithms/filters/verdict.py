@@ -20,11 +20,12 @@ from torch import Tensor
 
 from tersely.core.errors import require_range
 from tersely.core.group_stats import solve_rate
+from tersely.core.protocols import Filter
 from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class KeepAll:
+class KeepAll(Filter):
     """Every group, GRPO's choice (arXiv 2402.03300)."""
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
@@ -32,7 +33,7 @@ class KeepAll:
 
 
 @dataclass(frozen=True)
-class MixedGroups:
+class MixedGroups(Filter):
     """Groups with a right and a wrong verdict (DAPO, arXiv 2503.14476)."""
 
     truncated_is_wrong: bool = False
@@ -43,7 +44,7 @@ class MixedGroups:
 
 
 @dataclass(frozen=True)
-class AnyRight:
+class AnyRight(Filter):
     """Groups with a right verdict: the complement of the all-wrong ones."""
 
     truncated_is_wrong: bool = False
@@ -53,7 +54,7 @@ class AnyRight:
 
 
 @dataclass(frozen=True)
-class AccuracyRange:
+class AccuracyRange(Filter):
     """Groups whose share of right verdicts lies in [low, high] (ARES, arXiv 2510.08457)."""
 
     low: float = 0.01

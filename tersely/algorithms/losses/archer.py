@@ -30,12 +30,13 @@ from tersely.algorithms.losses.common import (
     ratio_metrics,
 )
 from tersely.core.errors import ConfigError, require_range
+from tersely.core.protocols import Loss
 from tersely.core.quantiles import row_quantiles
 from tersely.core.types import TokenBatch
 
 
 @dataclass(frozen=True)
-class Archer:
+class Archer(Loss):
     clip_low: float = 0.2
     clip_high: float = 0.2
     high_clip_low: float = 0.5

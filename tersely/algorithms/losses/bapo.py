@@ -25,11 +25,12 @@ from torch import Tensor
 
 from tersely.algorithms.losses.common import advantages, clipped_surrogate, log_ratio, masked, ratio_metrics
 from tersely.core.errors import ConfigError, require_choice, require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 
 
 @dataclass
-class BAPO:
+class BAPO(Loss):
     low_min: float = 0.6
     low_max: float = 0.9
     high_min: float = 1.2
@@ -55,6 +56,10 @@ class BAPO:
             raise ConfigError(
                 f"bapo.dual_clip is {self.dual_clip}; it must be at least high_max = {self.high_max:g}, or null"
             )
+
+    def sum_over_ranks(self, all_reduce: Callable[[Tensor], Tensor]) -> None:
+        if self.all_reduce is None:
+            self.all_reduce = all_reduce
 
     def __call__(self, batch: TokenBatch) -> tuple[Tensor, dict[str, Tensor]]:
         valid, advantage = batch.valid, advantages(batch)

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from tersely.algorithms.losses.common import advantages, log_ratio, masked, only_valid, ratio_metrics
 from tersely.core.errors import require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 
 
 @dataclass(frozen=True)
-class CISPO:
+class CISPO(Loss):
     ratio_cap: float = 5.0
     ratio_floor: float = 0.0
 

@@ -13,18 +13,19 @@ Pitfalls: where old and current policy are the same, every bound is inert. With 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
 
 from tersely.algorithms.losses.common import advantages, clipped_surrogate, log_ratio, masked, ratio_metrics, row_mean
 from tersely.core.errors import ConfigError, require_choice, require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 
 
 @dataclass(frozen=True)
-class Clip:
+class Clip(Loss):
     clip_low: float = 0.2
     clip_high: float = 0.2
     dual_clip: float | None = None
@@ -39,6 +40,9 @@ class Clip:
                 f"clip.dual_clip is {self.dual_clip}; it must be above 1 + clip_high = {1 + self.clip_high:g} "
                 "(most recipes use 10), or null"
             )
+
+    def with_ratio_bounds(self, low: float, high: float) -> Clip:
+        return replace(self, clip_low=1 - low, clip_high=high - 1)
 
     def __call__(self, batch: TokenBatch) -> tuple[Tensor, dict[str, Tensor]]:
         valid = batch.valid

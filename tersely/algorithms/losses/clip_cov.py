@@ -12,7 +12,7 @@ Pitfalls: "at least one" over-selects in tiny micro-batches. The draw comes from
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,12 +20,13 @@ from torch import Tensor
 from tersely.algorithms.losses.common import advantages, clipped_surrogate, log_ratio, masked, ratio_metrics
 from tersely.algorithms.losses.covariance import token_covariance
 from tersely.core.errors import ConfigError, require_range
+from tersely.core.protocols import Loss
 from tersely.core.seeds import sample_seed
 from tersely.core.types import TokenBatch
 
 
 @dataclass(frozen=True)
-class ClipCov:
+class ClipCov(Loss):
     clip_low: float = 1.0
     clip_high: float = 1.0
     cov_low: float = 1.0
@@ -44,6 +45,9 @@ class ClipCov:
             raise ConfigError(
                 f"clip_cov.dual_clip is {self.dual_clip}; it must be above 1 + clip_high = {1 + self.clip_high:g}, or null"
             )
+
+    def with_ratio_bounds(self, low: float, high: float) -> ClipCov:
+        return replace(self, clip_low=1 - low, clip_high=high - 1)
 
     def __call__(self, batch: TokenBatch) -> tuple[Tensor, dict[str, Tensor]]:
         valid, advantage = batch.valid, advantages(batch)

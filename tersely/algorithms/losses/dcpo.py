@@ -18,11 +18,12 @@ from torch import Tensor
 
 from tersely.algorithms.losses.common import advantages, clipped_surrogate, log_ratio, masked, only_valid, ratio_metrics
 from tersely.core.errors import require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 
 
 @dataclass(frozen=True)
-class DCPO:
+class DCPO(Loss):
     clip_low: float = 0.16
     clip_high: float = 0.2
     ratio_cap: float = 10.0

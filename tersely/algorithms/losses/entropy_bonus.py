@@ -11,7 +11,6 @@ Pitfalls: the bonus follows the aggregate: under `sequence` long rows count no m
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
@@ -19,13 +18,14 @@ from tersely.algorithms.losses.clip import Clip
 from tersely.algorithms.losses.common import masked, only_valid
 from tersely.algorithms.losses.wrapper import Wrapper
 from tersely.core.errors import require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 
 
 @dataclass(frozen=True)
 class EntropyBonus(Wrapper):
     coefficient: float = 0.0
-    base: Any = field(default_factory=Clip)
+    base: Loss = field(default_factory=Clip)
 
     def __post_init__(self):
         require_range("entropy_bonus.coefficient", self.coefficient, at_least=0)

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from tersely.algorithms.losses.common import advantages, log_ratio, masked, masked_mean, ratio_metrics, row_mean
 from tersely.core.errors import require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 
 
 @dataclass(frozen=True)
-class GMPO:
+class GMPO(Loss):
     clip_low: float = 0.4
     clip_high: float = 0.4
 

@@ -30,11 +30,12 @@ from tersely.algorithms.losses.common import (
     row_mean,
 )
 from tersely.core.errors import require_choice, require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 
 
 @dataclass(frozen=True)
-class GSPO:
+class GSPO(Loss):
     clip_low: float = 3e-4
     clip_high: float = 4e-4
     form: Literal["sequence", "token"] = "sequence"

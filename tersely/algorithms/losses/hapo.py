@@ -33,12 +33,13 @@ from tersely.algorithms.losses.common import (
     ratio_metrics,
 )
 from tersely.core.errors import ConfigError, require_choice, require_range
+from tersely.core.protocols import Loss
 from tersely.core.token_entropy import entropy_statistics, log_entropy, position, statistics_of
 from tersely.core.types import TokenBatch
 
 
 @dataclass
-class HAPO:
+class HAPO(Loss):
     clip_low: float = 0.2
     clip_high: float = 0.2
     pivot_quantile: float = 0.8
@@ -69,12 +70,10 @@ class HAPO:
 
     @property
     def needs_step_entropy(self) -> bool:
-        """Must the trainer call `observe_step` before a batch's first micro-batch?"""
         return self.statistics == "step"
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Fields of `Rollouts` that the objective hands to `observe_step`."""
         return ("entropy",) if self.needs_step_entropy else ()
 
     def observe_step(self, entropy: Tensor, mask: Tensor) -> None:

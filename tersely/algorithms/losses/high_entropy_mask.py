@@ -12,7 +12,7 @@ Pitfalls: mask the policy term only: `kl_penalty` belongs around this wrapper, n
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,15 +21,18 @@ from tersely.algorithms.losses.clip import Clip
 from tersely.algorithms.losses.common import masked, only_valid
 from tersely.algorithms.losses.wrapper import Wrapper
 from tersely.core.errors import require_choice, require_range
+from tersely.core.protocols import Loss
 from tersely.core.quantiles import linear_quantile
 from tersely.core.types import TokenBatch
 
 
 @dataclass(frozen=True)
 class HighEntropyMask(Wrapper):
+    masks_tokens: ClassVar[bool] = True
+
     fraction: float = 0.2
     rescale: Literal["none", "kept"] = "none"
-    base: Any = field(default_factory=Clip)
+    base: Loss = field(default_factory=Clip)
 
     def __post_init__(self):
         require_range("high_entropy_mask.fraction", self.fraction, above=0, at_most=1)

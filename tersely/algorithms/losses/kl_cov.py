@@ -19,11 +19,12 @@ from torch import Tensor
 from tersely.algorithms.losses.common import advantages, log_ratio, masked, masked_mean, ratio_metrics
 from tersely.algorithms.losses.covariance import token_covariance
 from tersely.core.errors import require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 
 
 @dataclass(frozen=True)
-class KLCov:
+class KLCov(Loss):
     fraction: float = 2e-4
     coefficient: float = 1.0
 

@@ -13,7 +13,7 @@ Pitfalls: `base` of a mask belongs inside this wrapper, so that the KL acts on a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -22,17 +22,19 @@ from tersely.algorithms.losses.clip import Clip
 from tersely.algorithms.losses.common import log_ratio, masked
 from tersely.algorithms.losses.wrapper import Wrapper
 from tersely.core.errors import require_choice, require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 
 
 @dataclass(frozen=True)
 class KLPenalty(Wrapper):
     needs_ref_logp: ClassVar[bool] = True
+    holds_every_token: ClassVar[bool] = True
 
     beta: float = 0.001
     estimator: Literal["k1", "k2", "k3"] = "k3"
     importance_weighted: bool = False
-    base: Any = field(default_factory=Clip)
+    base: Loss = field(default_factory=Clip)
 
     def __post_init__(self):
         require_range("kl_penalty.beta", self.beta, at_least=0)

@@ -14,7 +14,7 @@ Pitfalls: sequence modes sum over tokens and so mask long completions first: wat
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from tersely.algorithms.losses.clip import Clip
 from tersely.algorithms.losses.common import LIMIT, masked, masked_mean, only_valid
 from tersely.algorithms.losses.wrapper import Wrapper
 from tersely.core.errors import require_choice, require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 
 MODES = ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask")
@@ -35,12 +36,16 @@ class SamplerCorrection(Wrapper):
     mode: Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] = "token_truncate"
     cap: float = 2.0
     floor: float = 0.0
-    base: Any = field(default_factory=Clip)
+    base: Loss = field(default_factory=Clip)
 
     def __post_init__(self):
         require_choice("sampler_correction.mode", self.mode, MODES)
         require_range("sampler_correction.cap", self.cap, above=0)
         require_range("sampler_correction.floor", self.floor, at_least=0, at_most=self.cap)
+
+    @property
+    def weighs_whole_rows(self) -> bool:
+        return self.mode.startswith("sequence")
 
     def __call__(self, batch: TokenBatch) -> tuple[Tensor, dict[str, Tensor]]:
         sampler = batch.require("sampler_logp", "sampler_correction")

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from tersely.algorithms.losses.common import advantages, log_ratio, masked, masked_mean, ratio_metrics
 from tersely.core.errors import require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 
 
 @dataclass(frozen=True)
-class SAPO:
+class SAPO(Loss):
     tau_pos: float = 1.0
     tau_neg: float = 1.05
 

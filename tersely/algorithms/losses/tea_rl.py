@@ -14,7 +14,7 @@ Pitfalls: the released form's bonus vanishes with length as 1/|o_i|; its gradien
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from tersely.algorithms.losses.common import masked, masked_mean, only_valid
 from tersely.algorithms.losses.covariance import token_covariance
 from tersely.algorithms.losses.wrapper import Wrapper
 from tersely.core.errors import require_choice, require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 
 
@@ -35,7 +36,7 @@ class TEARL(Wrapper):
     temperature: float = 1.0
     cap: float = 5.0
     form: Literal["scaled", "released"] = "scaled"
-    base: Any = field(default_factory=Clip)
+    base: Loss = field(default_factory=Clip)
 
     def __post_init__(self):
         require_range("tea_rl.coefficient", self.coefficient, at_least=0)

@@ -11,8 +11,8 @@ Pitfalls: the released code has no token-wise discount: `discount: 1`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from tersely.algorithms.losses.clip import Clip
 from tersely.algorithms.losses.common import log_ratio, masked, masked_mean, only_valid
 from tersely.algorithms.losses.wrapper import Wrapper
 from tersely.core.errors import require_range
+from tersely.core.protocols import Loss
 from tersely.core.types import TokenBatch
 from tersely.core.windows import inside_windows
 
@@ -34,13 +35,16 @@ class WindowKL(Wrapper):
     discount: float = 0.5
     window: int = 4
     threshold: float = 1.5
-    base: Any = field(default_factory=Clip)
+    base: Loss = field(default_factory=Clip)
 
     def __post_init__(self):
         require_range("window_kl.beta", self.beta, at_least=0)
         require_range("window_kl.discount", self.discount, at_least=0, at_most=1)
         require_range("window_kl.window", self.window, at_least=1)
         require_range("window_kl.threshold", self.threshold, at_least=0)
+
+    def with_kl_factor(self, factor: float) -> WindowKL:
+        return replace(self, beta=self.beta * factor)
 
     def __call__(self, batch: TokenBatch) -> tuple[Tensor, dict[str, Tensor]]:
         reference = batch.require("ref_logp", "window_kl")

@@ -18,11 +18,12 @@ from typing import ClassVar
 
 from tersely.core.errors import require_range
 from tersely.core.memory import PromptMemory
+from tersely.core.protocols import Prompting
 from tersely.core.types import RolloutPlan
 
 
 @dataclass(frozen=True)
-class AdaptThink:
+class AdaptThink(Prompting):
     label: ClassVar[str] = "adapted: the forced first token is trained at its own log-prob, not at log 0.5"
 
     no_think_tokens: int = 4096

@@ -19,13 +19,14 @@ from typing import Literal
 from tersely.core.errors import require_choice
 from tersely.core.memory import PromptMemory
 from tersely.core.parse_completion import ParsedCompletion
+from tersely.core.protocols import Prompting
 from tersely.core.types import RolloutPlan
 
 TAGS = {"direct": "ANSWER", "short_cot": "COT", "code": "CODE", "long_cot": "LONG_COT"}
 
 
 @dataclass(frozen=True)
-class ARM:
+class ARM(Prompting):
     mode: Literal["adaptive", "direct", "short_cot", "code", "long_cot"] = "adaptive"
 
     def __post_init__(self):

@@ -18,6 +18,7 @@ from typing import Literal
 from tersely.core.errors import require_choice
 from tersely.core.memory import PromptMemory
 from tersely.core.parse_completion import ParsedCompletion, parse_completion, thinking_part
+from tersely.core.protocols import Prompting
 from tersely.core.types import RolloutPlan
 
 FINISHED = "Okay, I think I have finished thinking."
@@ -29,7 +30,7 @@ PREFILLS = {
 
 
 @dataclass(frozen=True)
-class AutoThink:
+class AutoThink(Prompting):
     variant: Literal["ellipsis", "standard", "no_think"] = "ellipsis"
     instruction: str | None = "Let's think step by step and output the final answer within \\boxed{}."
     """How the user's text ends; null where the dataset says it already."""

@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 
 from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.core.memory import PromptMemory
+from tersely.core.protocols import Prompting
 from tersely.core.seeds import sample_seed
 from tersely.core.types import RolloutPlan
 
@@ -34,7 +35,7 @@ SENTENCES = {
 
 
 @dataclass(frozen=True)
-class BudgetThinker:
+class BudgetThinker(Prompting):
     label: ClassVar[str] = "adapted: the budget is stated, the reminders are not inserted while decoding"
 
     budgets: tuple[int, ...] = (6000,)

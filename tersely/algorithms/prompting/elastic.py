@@ -17,11 +17,12 @@ from typing import ClassVar
 
 from tersely.core.errors import require_range
 from tersely.core.memory import PromptMemory
+from tersely.core.protocols import Prompting
 from tersely.core.types import RolloutPlan
 
 
 @dataclass(frozen=True)
-class Elastic:
+class Elastic(Prompting):
     label: ClassVar[str] = "adapted: one generation call capped at the sum of both budgets, no forced end of thinking"
 
     think_tokens: int = 1024

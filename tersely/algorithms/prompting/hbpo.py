@@ -16,6 +16,7 @@ from typing import Literal
 
 from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.core.memory import PromptMemory
+from tersely.core.protocols import Prompting
 from tersely.core.types import RolloutPlan
 
 EFFICIENT = "<think> I will answer the question with minimal tokens"
@@ -23,7 +24,7 @@ EFFICIENT = "<think> I will answer the question with minimal tokens"
 
 
 @dataclass(frozen=True)
-class HBPOPrompting:
+class HBPOPrompting(Prompting):
     budgets: tuple[int, ...] = (512, 1024, 2048, 2560)
     text: str = "<think> I will answer the question with {budget} tokens"
     train_prefill: bool = False

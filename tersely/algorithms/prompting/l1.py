@@ -18,6 +18,7 @@ from typing import Literal
 
 from tersely.core.errors import require_choice, require_range
 from tersely.core.memory import PromptMemory
+from tersely.core.protocols import Prompting
 from tersely.core.seeds import sample_seed
 from tersely.core.types import RolloutPlan
 
@@ -25,7 +26,7 @@ TEXTS = {"exact": "Think for {n} tokens.", "max": "Think for maximum {n} tokens.
 
 
 @dataclass(frozen=True)
-class L1:
+class L1(Prompting):
     kind: Literal["exact", "max", "mixed"] = "exact"
     min_tokens: int = 100
     max_tokens: int = 4000

@@ -17,12 +17,13 @@ from typing import ClassVar
 
 from tersely.core.errors import ConfigError, require_range
 from tersely.core.memory import PromptMemory
+from tersely.core.protocols import Prompting
 from tersely.core.types import RolloutPlan
 from tersely.rewards.lapo import TARGET
 
 
 @dataclass(frozen=True)
-class LAPOTarget:
+class LAPOTarget(Prompting):
     memory_fields: ClassVar[tuple[str, ...]] = (TARGET,)
 
     unsolved_target: int = 4096

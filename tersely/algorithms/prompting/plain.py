@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tersely.core.memory import PromptMemory
+from tersely.core.protocols import Prompting
 from tersely.core.types import RolloutPlan
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(Prompting):
     def __call__(
         self, prompt_ids: Sequence[str], group_size: int, memory: PromptMemory | None = None, seed: int = 0
     ) -> list[RolloutPlan]:

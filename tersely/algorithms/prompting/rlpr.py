@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 from tersely.core.parse_completion import ParsedCompletion
+from tersely.core.protocols import Prompting
 from tersely.core.types import RolloutPlan
 
 INSTRUCTION = (
@@ -24,7 +25,7 @@ INSTRUCTION = (
 
 
 @dataclass(frozen=True)
-class RLPRFormat:
+class RLPRFormat(Prompting):
     """Asks every rollout for the tags, and says whether it kept them.
 
     `opening`, `closing` and the `space` inside them are where the reward's splice is cut. A model that answers in boxes:

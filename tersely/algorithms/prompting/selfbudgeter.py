@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from tersely.core.errors import require_range
 from tersely.core.memory import PromptMemory
 from tersely.core.parse_completion import ParsedCompletion
+from tersely.core.protocols import Prompting
 from tersely.core.types import RolloutPlan
 
 TAGS = ("<budget>", "</budget>", "<solution>", "</solution>")
@@ -27,7 +28,7 @@ _NUMBER = re.compile(r"<budget>[ \t\n]{0,9}(\d{1,9})[ \t\n]{0,9}</budget>")
 
 
 @dataclass(frozen=True)
-class SelfBudgeter:
+class SelfBudgeter(Prompting):
     budget: int | None = None
 
     def __post_init__(self):

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 from tersely.core.errors import require_range
 from tersely.core.memory import PromptMemory
+from tersely.core.protocols import Prompting
 from tersely.core.types import RolloutPlan
 
 
 @dataclass(frozen=True)
-class ThinkPrune:
+class ThinkPrune(Prompting):
     limit: int = 4000
 
     def __post_init__(self):

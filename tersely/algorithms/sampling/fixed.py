@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tersely.core.errors import require_range
+from tersely.core.protocols import Sampling
 
 
 @dataclass(frozen=True)
-class FixedSampling:
+class FixedSampling(Sampling):
     temperature: float = 1.0
 
     def __post_init__(self):

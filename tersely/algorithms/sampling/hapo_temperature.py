@@ -26,12 +26,13 @@ from torch import Tensor
 
 from tersely.core.errors import require_choice, require_range
 from tersely.core.present_tokens import present_tokens
+from tersely.core.protocols import Sampling
 from tersely.core.token_entropy import SMALLEST_SPAN, entropy_statistics, log_entropy, position
 from tersely.core.types import Rollouts
 
 
 @dataclass
-class HAPOTemperature:
+class HAPOTemperature(Sampling):
     needs: ClassVar[tuple[str, ...]] = ("entropy",)
 
     base_temperature: float = 1.0

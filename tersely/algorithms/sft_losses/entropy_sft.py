@@ -20,10 +20,11 @@ from torch import Tensor
 
 from tersely.algorithms.losses.common import masked_mean, only_valid
 from tersely.core.errors import require_range
+from tersely.core.protocols import SFTLoss
 
 
 @dataclass(frozen=True)
-class EntropySFT:
+class EntropySFT(SFTLoss):
     fraction: float = 0.8
     entropy_weight: float = 0.8
 

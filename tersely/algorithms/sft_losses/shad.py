@@ -20,10 +20,11 @@ from torch import Tensor
 
 from tersely.algorithms.losses.common import masked_mean, only_valid
 from tersely.core.errors import require_range
+from tersely.core.protocols import SFTLoss
 
 
 @dataclass(frozen=True)
-class SHAD:
+class SHAD(SFTLoss):
     tau: float = 1.0
 
     def __post_init__(self):

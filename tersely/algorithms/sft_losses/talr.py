@@ -23,10 +23,11 @@ from torch import Tensor
 
 from tersely.algorithms.losses.common import masked_mean, only_valid, row_mean
 from tersely.core.errors import require_range
+from tersely.core.protocols import SFTLoss
 
 
 @dataclass(frozen=True)
-class TALR:
+class TALR(SFTLoss):
     reads_exempt: ClassVar[bool] = True
     """Wants to know the tokens that an example marks as exempt."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tersely.configs.load import SLOT_KEYS, list_methods, load_method
 from tersely.core.paths import place_option
+from tersely.core.protocols import Component, completed, replaces
 from tersely.launch.cli.parser import Parser
 
 if TYPE_CHECKING:
@@ -120,9 +121,9 @@ def component(console: Console, slot: str, spec: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from tersely.core.build import component_class
+    from tersely.core.build import BASES, component_class
 
-    cls = component_class(slot, str(spec["name"]))
+    cls = completed(BASES[slot], component_class(slot, str(spec["name"])))
     module = inspect.getmodule(cls)
     console.print(Text(f"\n{slot}: {spec['name']}", style="bold"), Text(cls.__module__, style="dim"))
     for text in (inspect.getdoc(module), own_doc(cls)):
@@ -147,12 +148,13 @@ def component(console: Console, slot: str, spec: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def state_of(cls: type) -> str | None:
+def state_of(cls: Any) -> str | None:
     """What a component keeps or reads between steps, in words; None where there is nothing."""
-    fields = ", ".join(getattr(cls, "memory_fields", ()))
-    parts = ["its own, learnt from every batch"] if hasattr(cls, "state_dict") and hasattr(cls, "update") else []
+    fields = ", ".join(cls.memory_fields if issubclass(cls, Component) else ())
+    learns = replaces(cls, "update")
+    parts = ["its own, learnt from every batch"] if learns and replaces(cls, "state_dict") else []
     if fields:
-        writes = hasattr(cls, "update") and not parts
+        writes = learns and not parts
         parts.append(f"{'keeps' if writes else 'reads'} {fields} in the prompt memory")
     return f"{'; '.join(parts)}; saved with the checkpoint" if parts else None
 

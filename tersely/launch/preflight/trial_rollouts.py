@@ -55,7 +55,6 @@ class Trial:
 def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: Any, engine: Any, number: int) -> Trial:
     """At least `number` rollouts in whole groups, those that step 1 of the run would draw first."""
     from tersely.core.memory import PromptMemory
-    from tersely.core.parse_completion import parse_completion
     from tersely.rewards.verify.build import make_verifier
     from tersely.rewards.verify.verdicts import verdicts_of
     from tersely.rl.rollouts.record import group_metrics, rollouts_from_records
@@ -81,7 +80,7 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
         verdicts = verdicts_of(verifier, rows, batch.texts)
     finally:
         verifier.close()
-    facts = batch.facts(verdicts, getattr(objective.prompting, "parse", parse_completion), verifier.ended)
+    facts = batch.facts(verdicts, objective.prompting.parse, verifier.ended)
     completions = [torch.tensor(list(g.token_ids)) for g in batch.generations]
     token_ids = torch.nn.utils.rnn.pad_sequence(completions, batch_first=True, padding_value=-1)
     rollouts = rollouts_from_records(facts, size, cap, 0.0, memory, token_ids)
@@ -182,7 +181,7 @@ def term_sizes(reward: Any, rollouts: Any) -> dict[str, float]:
         return {}
     beside, outcome, correct = {}, 0.0, rollouts.correct[known]
     for name, term, weight in terms:
-        whole = getattr(term, "includes_outcome", False)
+        whole = term.includes_outcome
         try:
             values = term(rollouts)[known]
         except ValueError:

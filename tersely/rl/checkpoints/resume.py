@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from tersely.core.errors import ConfigError
 from tersely.core.paths import beside, expanded
+from tersely.core.reward_sum import RewardSum
 
 FREE = frozenset(
     """
@@ -126,12 +127,11 @@ def _component(part: Any) -> Any:
         return part
     if isinstance(part, list | tuple):
         return [_component(one) for one in part]
-    if hasattr(part, "terms"):
+    if isinstance(part, RewardSum):
         return [_component(part.terms), list(part.weights)]
     if dataclasses.is_dataclass(part):
         return repr(part)
-    kind = part if hasattr(part, "__qualname__") else type(part)
-    return [f"{kind.__module__}.{kind.__qualname__}", _plain(getattr(part, "__dict__", {}))]
+    return [f"{type(part).__module__}.{type(part).__qualname__}", _plain(vars(part))]
 
 
 def _dataset(spec: Any) -> Any:

@@ -126,8 +126,7 @@ def restore(trainer: Any, path: str) -> None:
     for group, rate in zip(trainer.optimizer.param_groups, trainer.lr_scheduler.get_last_lr(), strict=True):
         group["lr"] = rate
     for controller, state in zip(controllers, before, strict=True):
-        if hasattr(controller, "rolled_back"):
-            controller.rolled_back(state)
+        controller.rolled_back(state)
 
 
 def require_rollback(who: str, run: Any, args: Any) -> None:
@@ -148,7 +147,7 @@ def require_for_controllers(run: Any, objective: Any, args: Any) -> None:
     from tersely.rl.controllers import controller_names
 
     for name, controller in zip(controller_names(objective.controllers), objective.controllers, strict=True):
-        if hasattr(controller, "alarm") and getattr(controller, "collapse", 0) is not None:
+        if controller.may_alarm:
             require_rollback(name, run, args)
 
 

@@ -16,6 +16,7 @@ from trl import GRPOConfig
 
 from tersely.algorithms.objective import SLOT_DEFAULTS, Objective
 from tersely.core.errors import ConfigError, check_fields, renamed, require_range
+from tersely.core.protocols import loss_chain
 from tersely.engines.activation_checkpointing import by_installed_names
 from tersely.engines.base import check_sampling
 from tersely.engines.registry import DEFAULT, capabilities_of, require_training_engine
@@ -122,7 +123,7 @@ class RunConfig:
             specs["loss"] = {"name": "kl_penalty", "beta": beta, "importance_weighted": weighted, "base": base}
         objective = Objective.from_specs(specs)
         check_sampling(capabilities_of(self.engine), SamplingState(objective.sampling).temperature)
-        needs = getattr(objective.filter, "needs", ())
+        needs = objective.filter.needs
         if self.max_resample_rounds and needs:
             raise ConfigError(
                 f"max_resample_rounds is {self.max_resample_rounds}, and filter {type(objective.filter).__name__} reads "
@@ -280,21 +281,12 @@ def _check_saving(values: dict[str, Any], updates: int) -> None:
 
 def base_temperature(objective: Objective) -> float:
     """The temperature that the trainer's log-probs are taken at."""
-    for name in ("temperature", "base_temperature"):
-        value = getattr(objective.sampling, name, None)
-        if isinstance(value, int | float):
-            return float(value)
-    return 1.0
+    return objective.sampling.base_temperature
 
 
 def needs_reference(objective: Objective) -> bool:
     """Does the loss, or one it wraps, read `ref_logp`?"""
-    loss_fn = objective.loss
-    while loss_fn is not None:
-        if getattr(loss_fn, "needs_ref_logp", False):
-            return True
-        loss_fn = getattr(loss_fn, "base", None)
-    return False
+    return any(part.needs_ref_logp for part in loss_chain(objective.loss))
 
 
 def ratio_is_one(batch: BatchLayout, num_iterations: int) -> bool:

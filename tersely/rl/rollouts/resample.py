@@ -175,7 +175,7 @@ class _Group:
 
 def can_stream(trainer: Any, rows: int) -> bool:
     """Does the engine take requests one by one, and does this rank have whole groups?"""
-    whole = rows % trainer.num_generations == 0 and getattr(trainer.objective.filter, "scope", "group") == "group"
+    whole = rows % trainer.num_generations == 0 and trainer.objective.filter.scope == "group"
     return whole and trainer.engine.capabilities.streaming
 
 

@@ -14,6 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from tersely.algorithms.sft_losses.talr import mean_row_losses
 from tersely.core.build import build
+from tersely.core.protocols import SFTLoss
 from tersely.engines.activation_checkpointing import by_installed_names
 from tersely.rl.checkpoints import manifest
 from tersely.rl.checkpoints.resume import Start, changed_ranks, from_main, launch_facts
@@ -37,17 +38,17 @@ class ColdStartTrainer(Sealing, SFTTrainer):
     _step: tuple[Tensor, Tensor] | None = None
     """(mean losses of the step's rows, sum of its weights), for a loss with `reads_step`."""
 
-    def __init__(self, *, sft_loss: Any = None, **arguments: Any):
+    def __init__(self, *, sft_loss: SFTLoss | None = None, **arguments: Any):
         self.sft_loss = sft_loss
         super().__init__(**arguments)
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        if getattr(self.sft_loss, "reads_step", False):
-            self._step = self._look_ahead(batches)
+        if self.sft_loss is not None and self.sft_loss.reads_step:
+            self._step = self._look_ahead(self.sft_loss, batches)
         return batches, items
 
-    def _look_ahead(self, batches: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+    def _look_ahead(self, sft_loss: SFTLoss, batches: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
         """`_step`, over the micro-batches and ranks of an optimiser step: one forward pass more."""
         parts = []
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -57,7 +58,7 @@ class ColdStartTrainer(Sealing, SFTTrainer):
         own = [mean for nll, valid, _ in parts for mean in mean_row_losses(nll, valid).tolist()]
         means = torch.tensor(gather_object(own), device=self.args.device)
         weight = sum(
-            self.sft_loss(nll, None, valid, exempt=exempt, row_means=means)[0].sum() for nll, valid, exempt in parts
+            sft_loss(nll, None, valid, exempt=exempt, row_means=means)[0].sum() for nll, valid, exempt in parts
         )
         return means, self.accelerator.reduce(weight, reduction="sum")
 
@@ -77,12 +78,11 @@ class ColdStartTrainer(Sealing, SFTTrainer):
         nll, valid = -outputs.log_probs, outputs.label_mask
         count = valid.sum() if items is None else torch.as_tensor(items)
         if self.sft_loss is not None:
-            more: dict[str, Any] = {"exempt": exempt} if getattr(self.sft_loss, "reads_exempt", False) else {}
+            more: dict[str, Any] = {"exempt": exempt} if self.sft_loss.reads_exempt else {}
             if self._step is not None:
                 more["row_means"] = self._step[0]
             weights, _ = self.sft_loss(nll, outputs.entropy.detach(), valid, **more)
-            if hasattr(self.sft_loss, "kept_count"):
-                count = torch.as_tensor(self.sft_loss.kept_count(int(count)))
+            count = torch.as_tensor(self.sft_loss.kept_count(int(count)))
             if self._step is not None and self.sft_loss.normalize:
                 count = self._step[1]
         ranks = self.accelerator.num_processes if items is not None and self.args.average_tokens_across_devices else 1

@@ -26,7 +26,7 @@ from torch import Tensor
 from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
 
 from tersely.algorithms.loss_probe import depends_on_cut, silent_without_advantage
-from tersely.algorithms.losses.wrapper import loss_chain
+from tersely.core.protocols import Loss, loss_chain
 from tersely.core.seeds import sample_seed
 from tersely.rl.config import TRL_LOSS_TYPES, RunConfig
 
@@ -34,7 +34,7 @@ START_COST = 256
 """tokens; what beginning one more micro-batch is worth, so that a batch of short rows is not cut to slivers."""
 
 
-def why_not(planned: bool | str, loss_fn: Any, *, trl_loss: bool = False, aux_loss: bool = False) -> str | None:
+def why_not(planned: bool | str, loss_fn: Loss, *, trl_loss: bool = False, aux_loss: bool = False) -> str | None:
     """Why the update keeps TRL's cut; None where it is planned."""
     if planned is False:
         return "micro_batching is false"
@@ -50,7 +50,7 @@ def why_not(planned: bool | str, loss_fn: Any, *, trl_loss: bool = False, aux_lo
     return None
 
 
-def notice(run: RunConfig, trl_values: dict[str, Any], loss_fn: Any) -> str | None:
+def notice(run: RunConfig, trl_values: dict[str, Any], loss_fn: Loss) -> str | None:
     """What to say before a run that asked for a planned update and does not get it."""
     reason = why_not(run.micro_batching, loss_fn, trl_loss=trl_values.get("loss_type") in TRL_LOSS_TYPES)
     return None if run.micro_batching is False or reason is None else f"the update is not planned: {reason}"
@@ -192,8 +192,7 @@ class MicroBatches:
         silent = trainer.beta == 0 if trainer.loss_type in TRL_LOSS_TYPES else silent_without_advantage(loss_fn)
         self._silent = silent and not trainer.aux_loss_enabled  # the router is trained by every row
         for part in loss_chain(loss_fn):
-            if getattr(part, "all_reduce", 0) is None:  # sums of a micro-batch over ranks, as BAPO's search wants them
-                part.all_reduce = lambda sums: trainer.accelerator.reduce(sums, reduction="sum")
+            part.sum_over_ranks(lambda sums: trainer.accelerator.reduce(sums, reduction="sum"))
 
     def _shares(self, signal: Tensor, rows: Tensor) -> list[list[int]]:
         """This rank's rows of each update window, in the batch's order. Collective."""
@@ -250,7 +249,7 @@ class MicroBatches:
     def _signal(self, batch: dict[str, Any]) -> Tensor:
         """(n,) bool: may this row move anything?"""
         trained = batch["train_mask"].bool()
-        if not self._silent or getattr(self.trainer.objective.loss_in_force(), "needs_live_entropy", False):
+        if not self._silent or self.trainer.objective.loss_in_force().needs_live_entropy:
             return trained.any(1)
         advantage = batch["advantages"]
         return (trained & ((advantage if advantage.dim() == 2 else advantage.unsqueeze(1)) != 0)).any(1)
