@@ -12,12 +12,15 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tersely.core import protocols
+from tersely.core.build import BASES
 from tersely.core.paths import path_option
+from tersely.core.protocols import Reward, replaces
 
 TERM_HEADER = ("term", "kind", "permutation", "prompts apart", "right >= wrong", "finite", "reads", "learns")
 BATCHES, GROUP, PROMPTS, CAP = 60, 4, 3, 4096
@@ -37,9 +40,9 @@ def _row(name: str) -> tuple[str, ...]:
 
     term = build("reward", name)
     batches = [random_rollouts(name, seed) for seed in range(BATCHES)]
-    whole, reason = term.includes_outcome, getattr(term, "violates_outcome_order", "")
+    whole, reason = term.includes_outcome, term.violates_outcome_order
     ordered = all(_ordered(term, batch) for batch in batches)
-    batch_wide = getattr(term, "scope", "group") == "batch"
+    batch_wide = term.scope == "batch"
     return (
         f"`{name}`",
         "whole" if whole else "additive",
@@ -145,20 +148,20 @@ def _reads(name: str, term: Any) -> list[str]:
         "mode",
         "entropy",
         "token_ids",
-        *(n for n in getattr(term, "needs", ()) if n.startswith("ref")),
+        *(n for n in term.needs if n.startswith("ref")),
     )
     for field in dict.fromkeys(optional):
         try:
             term(dataclasses.replace(random_rollouts(name, 0), **{field: None}))
         except ValueError:
             found.append(field)
-    return found + [f"memory.{field}" for field in getattr(term, "memory_fields", ())]
+    return found + [f"memory.{field}" for field in term.memory_fields]
 
 
-def _learns(term: Any) -> str:
-    if not hasattr(term, "update"):
+def _learns(term: Reward) -> str:
+    if not replaces(term, "update"):
         return "-"
-    return "controller" if hasattr(term, "state_dict") else "memory"
+    return "controller" if replaces(term, "state_dict") else "memory"
 
 
 def _yes(kept: bool) -> str:
@@ -190,8 +193,7 @@ def advantages_table() -> str:
     for name in sorted(ADVANTAGES):
         advantage = build("advantage", name)
         credit = "a token" if is_token_level(advantage) else "a row"
-        reads = [*getattr(advantage, "needs", ())]
-        lines.append((f"`{name}`", credit, ", ".join(reads) or "-"))
+        lines.append((f"`{name}`", credit, ", ".join(advantage.needs) or "-"))
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
@@ -205,13 +207,12 @@ def _loss_row(spec: Any) -> tuple[str, ...]:
         if isinstance(spec, str)
         else " ".join([spec["name"], *(f"{k}: {v}" for k, v in spec.items() if k != "name")])
     )
-    needs = [
-        text
-        for flag, text in (("needs_ref_logp", "reference model"), ("needs_live_entropy", "entropy with gradient"))
-        if getattr(policy, flag, False)
-    ]
-    if name == "sampler_correction":
-        needs.append("an engine's log-probs (vLLM)")
+    flags = {
+        "reference model": policy.needs_ref_logp,
+        "entropy with gradient": policy.needs_live_entropy,
+        "an engine's log-probs (vLLM)": policy.needs_sampler_logp,
+    }
+    needs = [text for text, needed in flags.items() if needed]
     return (
         f"`{name}`",
         "averaged over the row" if averages_credit(policy) else "kept",
@@ -235,10 +236,8 @@ class FieldText:
 
 def field_texts(cls: type) -> list[FieldText]:
     """The documented fields of a dataclass. Raises `ValueError` for a field without a text of the form `kind: meaning.`"""
-    (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    assert isinstance(body, ast.ClassDef)
-    texts = {}
-    for statement, following in zip(body.body, body.body[1:], strict=False):
+    texts, body = {}, _body(cls)
+    for statement, following in zip(body, body[1:], strict=False):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             value = following.value if isinstance(following, ast.Expr) else None
             texts[statement.target.id] = value.value if isinstance(value, ast.Constant) else ""
@@ -260,7 +259,7 @@ def fields_table(cls: type) -> str:
     """Markdown, one row per field."""
     rows = [("field", "shape, type, unit", "meaning", "`None`"), ("---",) * 4]
     rows += [(f"`{one.name}`", one.kind, one.meaning, one.when_none or "never") for one in field_texts(cls)]
-    return "".join("| " + " | ".join(re.sub(r"\|", r"\\|", cell) for cell in row) + " |\n" for row in rows)
+    return _table(rows)
 
 
 def rollouts_table() -> str:
@@ -275,6 +274,65 @@ def token_batch_table() -> str:
     return fields_table(TokenBatch)
 
 
+# ---- hooks of the components ----
+
+
+def hooks_table() -> str:
+    """Markdown, one table per base class of `core/protocols.py`, one row per hook."""
+    slots = {base: f"`{slot}`" for slot, base in BASES.items()}
+    shared = {
+        protocols.Stateful: "every slot but `sft_loss`",
+        protocols.Component: "every slot but `controller` and `sft_loss`",
+    }
+    return "\n".join(
+        f"**{cls.__name__}** ({slot})\n\n" + _table([("hook", "default", "meaning"), ("---",) * 3, *_hooks(cls)])
+        for cls, slot in {**shared, **slots}.items()
+    )
+
+
+def _hooks(cls: type) -> Iterator[tuple[str, str, str]]:
+    """(name with type or arguments, default, text) of each hook that a base class declares."""
+    body = _body(cls)
+    for statement, following in zip(body, [*body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
+            default = f"`{ast.unparse(statement.value)}`" if statement.value else "required"
+            text = ast.literal_eval(following.value)
+            signature = f"{ast.unparse(statement.target)}: {ast.unparse(statement.annotation)}"
+        elif isinstance(statement, ast.FunctionDef):
+            text = str(ast.get_docstring(statement))
+            if statement.decorator_list:
+                assert statement.returns is not None
+                signature, default = (
+                    f"{statement.name}: {ast.unparse(statement.returns)}",
+                    f"`{getattr(cls, statement.name)!r}`",
+                )
+            else:
+                names = inspect.signature(getattr(cls, statement.name)).parameters.values()
+                arguments = ["*" * (p.kind is p.VAR_POSITIONAL) + p.name for p in names if p.kind is not p.VAR_KEYWORD]
+                signature, default = f"{statement.name}({', '.join(arguments[1:])})", _returned(statement)
+        else:
+            continue
+        yield f"`{signature}`", default, " ".join(text.split())
+
+
+def _body(cls: type) -> list[ast.stmt]:
+    (found,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(found, ast.ClassDef)
+    return found.body
+
+
+def _returned(function: ast.FunctionDef) -> str:
+    """What a default method returns, as code."""
+    last = function.body[-1]
+    if isinstance(last, ast.Raise):
+        return "required"
+    return f"`{ast.unparse(last.value)}`" if isinstance(last, ast.Return) and last.value else "does nothing"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    return "".join("| " + " | ".join(re.sub(r"\|", r"\\|", cell) for cell in row) + " |\n" for row in rows)
+
+
 # ---- pages ----
 
 
@@ -286,6 +344,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "advantages": advantages_table,
         "rollouts": rollouts_table,
         "token_batch": token_batch_table,
+        "hooks": hooks_table,
     }
 
 

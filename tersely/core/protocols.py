@@ -251,11 +251,11 @@ class Controller(Stateful):
 
     @hook
     def statistic(self) -> str | tuple[str, ...]:
-        """The step metrics that `update` receives, in its order. A step without one of them is no update."""
+        """The step metrics that `update` receives, in its order; at least one. A step without one of them is no update."""
         return ()
 
-    def update(self, *statistics: Any, **none: Any) -> float:
-        """The new `value`, from one number per metric: its mean over the step."""
+    def update(self, *values: Any, **_: Any) -> float:
+        """The new `value`, from one number per metric of `statistic`: its mean over the step."""
         raise NotImplementedError
 
     def apply(self, loss: Loss) -> Loss:
@@ -291,9 +291,9 @@ class Controller(Stateful):
 class SFTLoss:
     """The loss of a cold start."""
 
-    def __call__(self, *nll_entropy_mask: Any, **more: Any) -> tuple[Tensor, Tensor]:
-        """(B, T) negative log-probs and entropies (nats), 0/1 mask, to weights (B, T) without a gradient, and the loss of the
-        batch alone. The trainer divides the weighted sum by the tokens of the whole step."""
+    def __call__(self, *inputs: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        """Inputs: `nll` and `entropy` (B, T) nats, `mask` (B, T) 0/1. Returns weights (B, T) without a gradient, and the loss
+        of this batch alone. The trainer divides the weighted sum by the tokens of the whole step."""
         raise NotImplementedError
 
     @hook
@@ -383,5 +383,5 @@ def completed(base: type, cls: type) -> Any:
 def replaces(component: Any, name: str) -> bool:
     """Has a component, or a class, its own hook of this name in place of the default?"""
     kind = component if isinstance(component, type) else type(component)
-    own = (component, *(one for one in kind.__mro__ if one.__module__ != __name__))
-    return any(name in getattr(one, "__dict__", ()) for one in own)
+    own = [vars(one) for one in kind.__mro__ if one.__module__ != __name__]
+    return any(name in names for names in (*own, {} if kind is component else vars(component)))

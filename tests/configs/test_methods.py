@@ -52,7 +52,7 @@ def test_a_preset_builds_in_every_stage(name):
         for slot in ("prompting", "sampling", "reward", "advantage", "loss", "filter"):
             if slot in filled:
                 built = build(slot, filled[slot])
-                if hasattr(built, "check_objective"):
+                if slot == "advantage":
                     built.check_objective(type("Filled", (), {"reward": build("reward", filled["reward"])}))
         assert filled.get("aggregate", "token") in AGGREGATES
 

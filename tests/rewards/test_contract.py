@@ -17,6 +17,7 @@ from support.properties import examples
 from tersely.algorithms.objective import take_rows
 from tersely.core.build import build
 from tersely.core.memory import PromptMemory
+from tersely.core.protocols import replaces
 from tersely.core.types import Rollouts
 from tersely.rewards import REWARDS
 
@@ -250,12 +251,10 @@ def test_ranks_see_the_same_values_and_the_same_state(spec):
             values = [term(copy) for term, copy in zip(terms, copies, strict=True)]
             assert all(torch.equal(value.nan_to_num(9), values[0].nan_to_num(9)) for value in values)
             same(values[0], build_like(terms[0])(step))
-            if replaces(terms[0], "update"):
-                for term, data in zip(terms, copies, strict=True):
-                    term.update(data)
-                assert all(data.memory == copies[0].memory for data in copies)
-        if hasattr(terms[0], "state_dict"):
-            assert all(term.state_dict() == terms[0].state_dict() for term in terms)
+            for term, data in zip(terms, copies, strict=True):
+                term.update(data)
+            assert all(data.memory == copies[0].memory for data in copies)
+        assert all(term.state_dict() == terms[0].state_dict() for term in terms)
 
     check()
 
@@ -300,7 +299,7 @@ def test_a_term_documents_itself(name):
 
 
 def test_declared_violations_are_those_of_the_papers():
-    declared = {name for name, cls in REWARDS.items() if getattr(cls, "violates_outcome_order", "")}
+    declared = {name for name, cls in REWARDS.items() if cls.violates_outcome_order}
     published = {"l1_exact", "shorterbetter", "adlp", "leash", "o1_pruner", "cosine", "hbpo", "alp"}
     without_verdict = {"rlpr", "verifree"}
     assert declared - {"ares_entropy"} == published | without_verdict
