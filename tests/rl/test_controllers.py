@@ -9,6 +9,7 @@ import torch
 
 from tersely.algorithms.objective import Objective
 from tersely.core.errors import ConfigError
+from tersely.core.protocols import Controller
 from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.controllers import ControllerFeed, controller_names
 
@@ -61,7 +62,15 @@ def test_ares_controls_its_window_kl(make_trainer):
 
 def test_a_batch_statistic_feeds_once_a_batch_and_micro_batches_are_averaged():
     fed = []
-    controller = SimpleNamespace(statistic=("verify/accuracy", "entropy"), update=lambda *v: fed.append(v) or 0.0)
+
+    class Two(Controller):
+        statistic = ("verify/accuracy", "entropy")
+
+        def update(self, *values):
+            fed.append(values)
+            return 0.0
+
+    controller = Two()
     trainer = SimpleNamespace(objective=SimpleNamespace(controllers=(controller,)), _record=lambda *_: None)
     feed = ControllerFeed(trainer)
     for name, value in (("verify/accuracy", 0.5), ("entropy", 1.0), ("entropy", 3.0)):

@@ -15,6 +15,7 @@ from gen_tables import FieldText, field_texts
 from tersely.algorithms.objective import Objective
 from tersely.algorithms.trial import trial_score
 from tersely.core.errors import ConfigError
+from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts, TokenBatch
 
 SEEN: dict[str, object] = {}
@@ -96,7 +97,7 @@ def test_the_fields_are_what_the_page_says(make_trainer):
 
 def test_a_trainer_without_needs_fills_none_of_the_costly_fields(make_trainer):
     @dataclass(frozen=True)
-    class Plain:
+    class Plain(Reward):
         includes_outcome: ClassVar[bool] = True
 
         def __call__(self, rollouts):

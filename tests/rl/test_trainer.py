@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tersely.core.protocols import Advantage, Prompting
 from tersely.core.types import RolloutPlan
 from tersely.engines.base import Engine
 from tersely.engines.registry import Capabilities
@@ -22,7 +23,7 @@ def one_batch(trainer):
 
 
 @dataclass
-class AlternatingPlan:
+class AlternatingPlan(Prompting):
     """Two plans inside every group: a prefill and a budget, or an instruction and a cap."""
 
     train_prefill: bool = False
@@ -120,7 +121,7 @@ def test_undecided_verdicts_past_the_limit_stop_the_run(make_trainer):
 
 def test_two_dimensional_advantages_train(make_trainer):
     @dataclass
-    class Ramp:
+    class Ramp(Advantage):
         needs = ("token_ids",)
 
         def __call__(self, rewards, rollouts):
@@ -136,7 +137,7 @@ def test_entropies_of_the_old_policy_arrive_once(make_trainer):
     seen = []
 
     @dataclass
-    class Watch:
+    class Watch(Advantage):
         needs = ("token_ids", "entropy")
 
         def __call__(self, rewards, rollouts):

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from tersely.core.errors import ConfigError
+from tersely.core.protocols import Controller
 from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.checkpoints.rollback import require_rollback
 from tersely.rl.config import grpo_config, split_recipe
@@ -133,7 +134,7 @@ def test_a_controller_hears_of_it_and_can_ask_for_it(make_trainer, tmp_path):
     trainer, _ = train(make_trainer, tmp_path, [])
     heard = []
 
-    class Alarmed:
+    class Alarmed(Controller):
         statistic, value, alarm, good, count = "verify/accuracy", 0.0, None, True, 0
 
         def update(self, accuracy):
