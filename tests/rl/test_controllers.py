@@ -75,9 +75,9 @@ def test_a_batch_statistic_feeds_once_a_batch_and_micro_batches_are_averaged():
     feed = ControllerFeed(trainer)
     for name, value in (("verify/accuracy", 0.5), ("entropy", 1.0), ("entropy", 3.0)):
         feed.observe(name, value)
-    feed.on_step_end(None, None, None)
+    feed.on_step_end(None, SimpleNamespace(global_step=1), None)
     feed.observe("entropy", 9.0)
-    feed.on_step_end(None, None, None)
+    feed.on_step_end(None, SimpleNamespace(global_step=1), None)
     assert fed == [(0.5, 2.0)]
 
 
