@@ -82,7 +82,7 @@ def cold_plan(stage: Any, rows: int | None = None) -> ColdPlan:
     args = grpo_config(run, values, run.objective(values), world_size())
     rows = known_rows(run.dataset) if rows is None else rows
     prompts = min(spec.prompts, rows or spec.prompts)
-    lengths = (rows or 0) if getattr(build_rewrite(spec.rewrite, f"stage {stage.name}"), "memory_field", None) else 0
+    lengths = (rows or 0) if build_rewrite(spec.rewrite, f"stage {stage.name}").memory_field else 0
     config = sft_config(stage, spec, values)
     return ColdPlan(
         str(stage.name),

@@ -92,7 +92,7 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     try:
         share = [row for i, row in enumerate(mine) if i * ranks.num_processes + ranks.process_index < spec.prompts]
         found = sampler.attempts(share, spec.samples, spec.temperature)
-        memory_field = getattr(rewrite, "memory_field", None)
+        memory_field = rewrite.memory_field
         greedy = sampler.attempts(mine, 1, 0.0) if memory_field else []
     finally:
         engine.close()

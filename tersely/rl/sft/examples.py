@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from tersely.engines.chat import prompt_ids
 
@@ -31,6 +31,16 @@ class Attempt(NamedTuple):
 class Example(NamedTuple):
     kind: str
     spans: list[Span]
+
+
+class Rewrite:
+    """Rewrites the correct attempts of one prompt as examples."""
+
+    memory_field: ClassVar[str | None] = None
+    """The prompt's record that holds the length (tokens) of one greedy run, where it was right. None: no such run is made."""
+
+    def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
+        raise NotImplementedError
 
 
 def turn_ids(tokenizer: Any, prompt: list[dict[str, str]], template: dict[str, Any]) -> list[int]:

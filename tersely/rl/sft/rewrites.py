@@ -8,7 +8,7 @@ are in `tersely/algorithms/prompting/{selfbudgeter,arm}.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,16 +17,15 @@ from tersely.core.errors import ConfigError, check_fields, nearest, require_choi
 from tersely.core.parse_completion import thinking_part
 from tersely.eval.metrics.text import first_answer_position
 from tersely.rewards.verify.extract.boxes import last_box
-from tersely.rl.sft.examples import Attempt, Count, Example, Span
+from tersely.rl.sft.examples import Attempt, Count, Example, Rewrite, Span
 from tersely.rl.sft.self_braking import SBT
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(Rewrite):
     """The answers as they are: rejection sampling. `keep: shortest` takes one a prompt."""
 
     keep: Literal["all", "shortest"] = "all"
-    memory_field: ClassVar[str | None] = None
 
     def __post_init__(self):
         require_choice("rewrite plain.keep", self.keep, ("all", "shortest"))
@@ -37,7 +36,7 @@ class Plain:
 
 
 @dataclass(frozen=True)
-class SelfBudgeter:
+class SelfBudgeter(Rewrite):
     """arXiv 2505.11274: the answer announces its own length, tags counted. The length of one greedy run, where it was
     right, becomes the prompt's `budget_max`."""
 
@@ -54,14 +53,12 @@ class SelfBudgeter:
 
 
 @dataclass(frozen=True)
-class Arm:
+class Arm(Rewrite):
     """arXiv 2505.20258: every prompt in four formats. The long chain is the longest right attempt, the short one the
     shortest up to the line that first states the answer, the code its equations up to there as assignments, the direct one
     the answer alone. (The paper's formats were written by a larger model; these are the model's own, and code is left out
     where a chain holds no equation.)
     """
-
-    memory_field: ClassVar[str | None] = None
 
     def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
         ordered = sorted(attempts, key=lambda a: a.length)
@@ -94,12 +91,10 @@ def code(thought: str) -> str:
 
 
 @dataclass(frozen=True)
-class Thinkless:
+class Thinkless(Rewrite):
     """arXiv 2505.13379: a control token first, `<short>` before the shortest right attempt without its thought's marks,
     `<think>` before the longest. (The paper's answers were written by two other models; these are the model's own.) For chat
     templates that do not open `<think>` themselves."""
-
-    memory_field: ClassVar[str | None] = None
 
     def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
         ordered = sorted(attempts, key=lambda a: a.length)
@@ -113,7 +108,7 @@ class Thinkless:
         return [Example("short", [Span("<short>", exempt=True), Span(f"\n{short}")]), Example("think", [Span(long)])]
 
 
-REWRITES: dict[str, type] = {
+REWRITES: dict[str, type[Rewrite]] = {
     "arm": Arm,
     "plain": Plain,
     "sbt": SBT,
@@ -122,7 +117,7 @@ REWRITES: dict[str, type] = {
 }
 
 
-def build_rewrite(spec: object, where: str) -> Callable[[Sequence[Attempt], Count], list[Example]]:
+def build_rewrite(spec: object, where: str) -> Rewrite:
     """A rewrite from its name, or a mapping with `name` and parameters."""
     values = dict(spec) if isinstance(spec, dict) else {"name": spec}
     name = str(values.pop("name", ""))

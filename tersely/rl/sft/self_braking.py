@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.eval.metrics.text import first_answer_position
 from tersely.rewards.verify.extract.boxes import last_box
 from tersely.rl.sft import self_braking_formulas as formulas
-from tersely.rl.sft.examples import Attempt, Count, Example, Span
+from tersely.rl.sft.examples import Attempt, Count, Example, Rewrite, Span
 
 
 @dataclass(frozen=True)
-class SBT:
+class SBT(Rewrite):
     form: Literal["exact", "dynamic"] = "exact"
     order: Literal["kept_masked_brake", "kept_brake_masked"] = "kept_masked_brake"
     """`kept_brake_masked` is the paper's text; the default lets the model see redundancy begin, and teaches it to stop."""
@@ -27,7 +27,6 @@ class SBT:
     tau2: float = 0.25
     separator: str = "\n\n"
     """What parts two steps; the rule of blank lines is from secondary sources: verify."""
-    memory_field: ClassVar[str | None] = None
 
     def __post_init__(self):
         require_choice("rewrite sbt.form", self.form, ("exact", "dynamic"))
