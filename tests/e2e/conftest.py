@@ -67,6 +67,8 @@ class Launcher:
                 )
             )
             start += ["-m", "accelerate.commands.launch", *options, "--num_processes", str(processes)]
+            if processes > 1 and "--main_process_port" not in options:
+                start += ["--main_process_port", "0"]  # accelerate takes one that is free: tests run beside each other
         return [*start, "-m", "tersely.launch.train", "--config", str(path), *(["--resume"] if resume else [])]
 
     def environment(self) -> dict[str, str]:
