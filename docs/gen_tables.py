@@ -19,6 +19,7 @@ from typing import Any
 
 from tersely.core import protocols
 from tersely.core.build import BASES
+from tersely.core.metric_names import METRICS
 from tersely.core.paths import path_option
 from tersely.core.protocols import Reward, replaces
 
@@ -333,6 +334,16 @@ def _table(rows: Sequence[tuple[str, ...]]) -> str:
     return "".join("| " + " | ".join(re.sub(r"\|", r"\\|", cell) for cell in row) + " |\n" for row in rows)
 
 
+# ---- metrics ----
+
+
+def metrics_table() -> str:
+    """Markdown, one row per metric of a training run."""
+    rows = [("metric", "unit", "meaning", "logged by"), ("---",) * 4]
+    rows += [(f"`{one.name}`", one.unit, one.meaning, one.logged) for one in METRICS.values()]
+    return _table(rows)
+
+
 # ---- pages ----
 
 
@@ -345,6 +356,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "rollouts": rollouts_table,
         "token_batch": token_batch_table,
         "hooks": hooks_table,
+        "metrics": metrics_table,
     }
 
 

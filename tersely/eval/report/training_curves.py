@@ -8,40 +8,38 @@ from typing import Any
 
 import numpy as np
 
+from tersely.core.metric_names import find
 from tersely.eval.report.svg import Figure, color, dash, short
 
 Curves = list[tuple[int, str, list[dict[str, Any]]]]  # (number and name of the run, lines of its metrics.jsonl)
-CURVES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("Accuracy of the rollouts", "share right", ("verify/accuracy", "rewards/correctness/mean")),
-    ("Tokens of the rollouts", "mean tokens", ("completions/mean_length",)),
-    ("Held-out accuracy", "share right at the budget", ("eval/accuracy_at_budget", "eval/accuracy")),
-    ("Held-out tokens", "mean tokens", ("eval/tokens_mean",)),
-    ("Reward", "mean reward", ("reward",)),
-    ("Entropy", "nats a token", ("entropy", "entropy/of_trained")),
-    ("Clipped tokens", "share clipped", ("clip_ratio/region_mean", "clip_ratio/clipped", "loss/clipped")),
-    ("Tokens clipped at the low bound", "share clipped", ("clip_ratio/low_mean",)),
-    ("Tokens clipped at the high bound", "share clipped", ("clip_ratio/high_mean",)),
-    ("Largest log-ratio", "nats", ("ratio/max_log",)),
-    ("Ratios above 2", "share of tokens", ("ratio/share_above_2",)),
-    ("Ratios below 0.5", "share of tokens", ("ratio/share_below_0.5",)),
-    ("Entropy of the first quarter", "nats a token", ("entropy/part_1",)),
-    ("Entropy of the last quarter", "nats a token", ("entropy/part_4",)),
-    ("Entropy of right rollouts", "nats a token", ("entropy/correct",)),
-    ("Entropy of wrong rollouts", "nats a token", ("entropy/incorrect",)),
-    ("Tokens treated as high entropy", "share", ("hapo/high_entropy_share", "high_entropy_mask/kept_share")),
-    ("Tokens without credit or blame", "share", ("tokens/neutral_share",)),
-    ("Effective temperature", "temperature", ("temperature/mean",)),
-    ("Tokens that the sampler correction masks", "share", ("sampler/masked_share",)),
-    ("Padded tokens saved", "share", ("update/tokens_saved",)),
-    ("Truncated rollouts", "share truncated", ("completions/clipped_ratio",)),
-    ("Groups with right and wrong rollouts", "share mixed", ("groups/mixed",)),
-    (
-        "Sampler against trainer",
-        "log-prob gap",
-        ("sampling/sampling_logp_difference/mean", "engine/logp_gap", "guards/logp_gap"),
-    ),
-    ("Gradient norm", "norm", ("grad_norm",)),
+CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Accuracy of the rollouts", ("verify/accuracy",)),
+    ("Tokens of the rollouts", ("completions/mean_length",)),
+    ("Held-out accuracy", ("eval/accuracy_at_budget",)),
+    ("Held-out tokens", ("eval/tokens_mean",)),
+    ("Reward", ("reward",)),
+    ("Entropy", ("entropy", "entropy/of_trained")),
+    ("Clipped tokens", ("clip_ratio/region_mean",)),
+    ("Tokens clipped at the low bound", ("clip_ratio/low_mean",)),
+    ("Tokens clipped at the high bound", ("clip_ratio/high_mean",)),
+    ("Largest log-ratio", ("ratio/max_log",)),
+    ("Ratios above 2", ("ratio/share_above_2",)),
+    ("Ratios below 0.5", ("ratio/share_below_0.5",)),
+    ("Entropy of the first quarter", ("entropy/part_1",)),
+    ("Entropy of the last quarter", ("entropy/part_4",)),
+    ("Entropy of correct rollouts", ("entropy/correct",)),
+    ("Entropy of incorrect rollouts", ("entropy/incorrect",)),
+    ("Tokens treated as high entropy", ("hapo/high_entropy_share", "high_entropy_mask/kept_share")),
+    ("Tokens without credit or blame", ("tokens/neutral_share",)),
+    ("Effective temperature", ("temperature/mean",)),
+    ("Tokens that the sampler correction masks", ("sampler/masked_share",)),
+    ("Padded tokens saved", ("update/tokens_saved",)),
+    ("Truncated rollouts", ("completions/clipped_ratio",)),
+    ("Groups with correct and incorrect rollouts", ("groups/mixed",)),
+    ("Log-prob mismatch of engine and trainer", ("mismatch/mean",)),
+    ("Gradient norm", ("grad_norm",)),
 )
+"""(title, metrics): the first of the metrics that a run logged is drawn, in its unit."""
 POINTS = 300  # points drawn of a curve, however long it is
 
 
@@ -74,8 +72,9 @@ def series(lines: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[np.ndar
     return np.array([]), np.array([])
 
 
-def learning_curve(key: str, title: str, unit: str, names: tuple[str, ...], runs: Curves) -> Figure | None:
+def learning_curve(key: str, title: str, names: tuple[str, ...], runs: Curves) -> Figure | None:
     """One quantity over optimiser steps; None when no run logged it."""
+    unit = find(names[0]).unit
     found = [(i, name, *series(lines, names)) for i, name, lines in runs]
     drawn = [(i, name, x, y) for i, name, x, y in found if len(x)]
     if not drawn:
@@ -120,5 +119,5 @@ def training_figures(runs: Curves) -> list[Figure]:
 
 def zero_throughout(runs: Curves) -> list[str]:
     """Titles of the quantities that were logged and are 0 in every step of every run: a picture would show nothing."""
-    values = {title: [series(lines, names)[1] for _, _, lines in runs] for title, _, names in CURVES}
+    values = {title: [series(lines, names)[1] for _, _, lines in runs] for title, names in CURVES}
     return [title for title, found in values.items() if any(map(len, found)) and not any(y.any() for y in found)]
