@@ -99,6 +99,7 @@ def pooled(runs: Sequence[RunRecords], name: str | None = None) -> RunRecords:
         for benchmark in run.benchmarks:
             if said := differences(runs[0], run, benchmark, but=("seed",)):
                 raise ConfigError(f"{runs[0].name} and {run.name} cannot be seeds of one run: {'; '.join(said)}")
+    _require_distinct(runs)
     shown = f"{name or _shared_name(runs)} ({len(runs)} seeds)"
     benchmarks = {
         benchmark: _side_by_side([run.benchmarks[benchmark] for run in runs])
@@ -122,6 +123,28 @@ def pooled(runs: Sequence[RunRecords], name: str | None = None) -> RunRecords:
         folder=runs[0].folder,
         notes=notes,
         members=list(runs),
+    )
+
+
+def _require_distinct(runs: Sequence[RunRecords]) -> None:
+    """`ConfigError` for a run that stands twice, also as a copy: its samples would count as those of two seeds."""
+    for index, run in enumerate(runs):
+        for other in runs[:index]:
+            if _same_samples(run, other):
+                raise ConfigError(
+                    f"{_place(other)} and {_place(run)} hold the same samples; expected one run per seed. Leave one of them out"
+                )
+
+
+def _same_samples(run: RunRecords, other: RunRecords) -> bool:
+    shared = run.benchmarks.keys() & other.benchmarks.keys()
+    return bool(shared) and all(
+        run.benchmarks[name].problem_ids == other.benchmarks[name].problem_ids
+        and all(
+            np.array_equal(getattr(run.benchmarks[name], key), getattr(other.benchmarks[name], key), equal_nan=True)
+            for key in ("correct", "tokens")
+        )
+        for name in shared
     )
 
 

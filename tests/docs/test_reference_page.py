@@ -63,14 +63,20 @@ def test_the_check_before_a_run_takes_the_examples_and_refuses_a_missing_column(
 
 
 @pytest.mark.e2e
-def test_the_examples_train_on_two_ranks(tmp_path, monkeypatch, warm_python):
+@pytest.mark.parametrize(
+    ("engine", "ranks"), [("transformers", 2), pytest.param("vllm", 1, marks=pytest.mark.vllm)], ids=["ranks", "vllm"]
+)
+def test_the_examples_train(tmp_path, monkeypatch, warm_python, engine, ranks):
+    """The rewards read texts and columns: those of every rank, and those of another engine."""
+    if engine == "vllm":
+        pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     launcher = Launcher(tmp_path, warm_python)
-    recipe = {**write_examples(tmp_path), "micro_batch": 16, "max_steps": 1}
+    recipe = {**write_examples(tmp_path), "micro_batch": 16, "max_steps": 1, "engine": engine}
     recipe.pop("run_dir")
-    done = launcher.run("run", processes=2, **recipe)
+    done = launcher.run("run", processes=ranks, **recipe)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    assert launcher.ranks("run") == 2
+    assert launcher.ranks("run") == ranks
     rows = launcher.completions("run")
     assert len(rows) == 32
     steps = {

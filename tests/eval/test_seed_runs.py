@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -87,3 +88,17 @@ def test_seeds_sampled_with_other_settings_are_refused(tmp_path, write_run):
     with pytest.raises(ConfigError, match="cannot be seeds of one run: temperature"):
         load_all([f"{one},{two}"])
     assert len(load_all([one, two])) == 2
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_run_that_stands_twice_is_not_two_seeds(tmp_path, write_run, base, copy):
+    one = write_run(tmp_path / "one", "one", samples=4, seed=1)
+    two = write_run(tmp_path / "two", "two", samples=4, seed=2)
+    again = one
+    if copy:
+        again = tmp_path / "copy"
+        shutil.copytree(one, again)
+    with pytest.raises(ConfigError, match="hold the same samples; expected one run per seed"):
+        load_all([f"mine={one},{two},{again}"])
+    with pytest.raises(ConfigError, match="hold the same samples"):
+        compare(base, f"{one},{again}")
