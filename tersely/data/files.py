@@ -8,12 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+from tersely.core.strict_json import json_of, strict_json, twice
 from tersely.data.load_report import DataError
 from tersely.data.spec import COMPRESSIONS, LOCAL_SUFFIXES, file_kind
 
@@ -53,12 +53,6 @@ def read_file(path: Path, where: str) -> Iterator[Mapping[str, Any]]:
             yield from batch.to_pylist()
         return
     with text_of(path) as text:
-        if "\0" in text.read(HEAD):
-            raise DataError(
-                f"{where}: {path} holds NUL characters; expected UTF-8 text. Save it as UTF-8: UTF-16 without a byte order "
-                "mark, UTF-32 and binary files look like that"
-            )
-        text.seek(0)
         if kind in (".csv", ".tsv"):
             yield from _delimited(text, "\t" if kind == ".tsv" else ",", f"{where}: {path}")
         elif kind == ".json":
@@ -68,12 +62,20 @@ def read_file(path: Path, where: str) -> Iterator[Mapping[str, Any]]:
 
 
 def text_of(path: Path, errors: str = "strict") -> TextIO:
-    """The decompressed text, without a byte order mark; lines end at a line feed alone."""
+    """The decompressed text, without a byte order mark; lines end at a line feed alone. `DataError` for what is no text."""
     raw = _opened(path)
     start = raw.read(4)
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     raw.close()
-    return io.TextIOWrapper(_opened(path), encoding=encoding, errors=errors, newline="\n")
+    text = io.TextIOWrapper(_opened(path), encoding=encoding, errors=errors, newline="\n")
+    if "\0" in text.read(HEAD):
+        text.close()
+        raise DataError(
+            f"{path}: got NUL characters; expected UTF-8 text. Save it as UTF-8: UTF-16 without a byte order mark, UTF-32 and "
+            "binary files look like that"
+        )
+    text.seek(0)
+    return text
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -96,11 +98,9 @@ def _json_lines(lines: Iterator[str] | TextIO, where: str) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            row, repeated = json_of(line)
+            row = strict_json(line)
         except ValueError as error:
             raise DataError(f"{where}, line {number} is no JSON: {error}") from error
-        if repeated:
-            raise DataError(f"{where}, line {number}: {_twice(repeated[0])}")
         if not isinstance(row, dict):
             raise DataError(f"{where}, line {number}: got {type(row).__name__}; expected an object with columns")
         yield _row(row, f"line {number}")
@@ -122,7 +122,7 @@ def _json(text: str, where: str) -> Iterator[Row]:
     if repeated:
         items = rows if isinstance(rows, list) else [rows]
         place = next(number for number, item in enumerate(items) if _holds(item, repeated[0][0]))
-        raise DataError(f"{where}, item {place}: {_twice(repeated[0])}")
+        raise DataError(f"{where}, item {place}: {twice(repeated[0])}")
     if not isinstance(rows, list):
         raise DataError(
             f"{where}: got {type(rows).__name__}; expected a list of objects, or one object per line (.jsonl)"
@@ -131,30 +131,6 @@ def _json(text: str, where: str) -> Iterator[Row]:
         if not isinstance(row, dict):
             raise DataError(f"{where}, item {number}: got {type(row).__name__}; expected an object with columns")
         yield _row(row, f"item {number}")
-
-
-def json_of(text: str) -> tuple[Any, list[tuple[dict, str]]]:
-    """(value, the objects in it that have a key more than once, with that key). `ValueError` for what cannot be read.
-
-    Python's JSON reader keeps the last of two equal keys, without a word.
-    """
-    repeated: list[tuple[dict, str]] = []
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            repeated.append((found, next(name for name in names if names.count(name) > 1)))
-        return found
-
-    try:
-        return json.loads(text, object_pairs_hook=unique), repeated
-    except RecursionError:
-        raise ValueError("lists or objects are nested too deeply") from None
-
-
-def _twice(repeated: tuple[dict, str]) -> str:
-    return f"key {repeated[1]!r} occurs more than once; expected unique keys. Remove or rename one of them"
 
 
 def _holds(value: Any, part: dict) -> bool:

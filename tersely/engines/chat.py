@@ -6,7 +6,6 @@ model has a `prompting.json` next to its weights; `tersely eval` uses it unless 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -16,6 +15,7 @@ from typing import Any
 from tersely.core.errors import ConfigError, check_fields
 from tersely.core.files import write_json
 from tersely.core.paths import expanded
+from tersely.core.strict_json import strict_json
 
 FILE = "prompting.json"
 Chat = Sequence[Mapping[str, str]]
@@ -116,7 +116,7 @@ def read_prompting(place: str | Path) -> Prompting | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = strict_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path}: not valid JSON ({error}). Fix or delete the file") from error
     if not isinstance(values, dict):

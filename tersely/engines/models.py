@@ -74,6 +74,10 @@ def _tokenizer_class(location: str) -> Any:
     return PreTrainedTokenizerFast if named in ("TokenizersBackend", "PreTrainedTokenizerFast") else AutoTokenizer
 
 
+LOADING_ERRORS = (OSError, ValueError, TypeError, ImportError, RuntimeError, KeyError, AttributeError)
+"""What transformers raises for files that do not fit: a missing one, another shape, an unknown architecture."""
+
+
 def load_model(name: str, args: Any) -> tuple[Any, Any]:
     """(model, tokenizer) for training with `args`, a GRPOConfig."""
     from transformers import AutoModelForCausalLM
@@ -99,7 +103,7 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
         kwargs["attn_implementation"] = chosen
     try:
         model = AutoModelForCausalLM.from_pretrained(location, **kwargs)
-    except (OSError, ValueError, TypeError, ImportError, RuntimeError, KeyError, AttributeError) as error:
+    except LOADING_ERRORS as error:
         raise ConfigError(f"model_name_or_path {name!r} cannot be loaded ({one_line(error)})") from error
     args.model_init_kwargs = None
     check_vocabulary(name, tokenizer, model.config)
@@ -115,7 +119,7 @@ def load_frozen(location: str, dtype: str | None = None) -> Any:
     dtype = dtype or ("bfloat16" if device == "cuda" else "float32")
     try:
         model = AutoModelForCausalLM.from_pretrained(location, dtype=getattr(torch, dtype))
-    except (OSError, ValueError, AttributeError) as error:
+    except LOADING_ERRORS as error:
         raise ConfigError(f"model {location!r} cannot be loaded: {one_line(error)}") from error
     return model.to(device).eval()
 

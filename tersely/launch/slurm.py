@@ -94,6 +94,8 @@ def render(
 def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
     if not TIME.fullmatch(options.time):
         raise ConfigError(f"--time is {options.time!r}; sbatch takes minutes, H:MM:SS or D-HH:MM:SS")
+    if options.mem and not re.fullmatch(r"\d+[KMGT]?", str(options.mem)):
+        raise ConfigError(f"--mem: got {options.mem!r}; expected megabytes, or a number with K, M, G or T such as 200G")
     if options.rollout_nodes and not needs_servers(recipe):
         raise ConfigError(
             f"--rollout-nodes is {options.rollout_nodes}; it must be 0 unless the recipe has engine: vllm_server and names "

@@ -275,7 +275,7 @@ def test_a_number_too_long_to_read_names_its_line(tmp_path):
 @pytest.mark.parametrize(("name", "text"), [("a.jsonl", LINES), ("a.csv", CSV), ("a.json", json.dumps(ROWS))])
 def test_another_encoding_is_named(tmp_path, name, text, encoding):
     (tmp_path / name).write_bytes(text.replace("½", "x").encode(encoding))
-    with pytest.raises(DataError, match="NUL characters; expected UTF-8|cannot be read as UTF-8"):
+    with pytest.raises(DataError, match="got NUL characters; expected UTF-8|cannot be read as UTF-8"):
         load_problems({"path": str(tmp_path / name)}, seed=0)
 
 

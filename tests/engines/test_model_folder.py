@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -137,6 +138,18 @@ def test_an_evaluation_refuses_it_before_weights_are_read(damage, engine, tiny_m
     )
     with pytest.raises(ConfigError, match=words) as refused:
         make_evaluator(str(folder), engine)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("change", [{"num_attention_heads": 1, "head_dim": 4}, {"hidden_size": 32}])
+def test_weights_of_another_shape_than_the_config_are_one_line(change, tiny_model, tmp_path):
+    from tersely.engines.models import load_frozen
+
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(ConfigError, match="model .* cannot be loaded") as refused:
+        load_frozen(str(folder))
     assert "\n" not in str(refused.value)
 
 

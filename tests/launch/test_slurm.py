@@ -106,6 +106,7 @@ def test_array_tasks_have_their_own_recipe_and_folder():
     ("options", "message"),
     [
         ("--gpus-per-node 1 --time soon", "--time is 'soon'"),
+        ("--gpus-per-node 1 --mem 5X", "--mem: got .5X.; expected megabytes"),
         ("--gpus-per-node 1 --sweep beta", "--sweep is 'beta'"),
         ("--gpus-per-node 1 --env 1X=3", "--env is '1X=3'"),
         ("--gpus-per-node 1 --env HF_TOKEN=hf_mine", "--env HF_TOKEN would be written.*export it"),

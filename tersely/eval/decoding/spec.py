@@ -95,6 +95,10 @@ def _parameters(name: str, text: str) -> dict[str, Any]:
         key, equals, value = part.partition("=")
         if not equals:
             raise ConfigError(f"strategy {name}: {part.strip()!r} stands alone; parameters look like budget=512")
+        if key.strip() in found:
+            raise ConfigError(
+                f"strategy {name}: {key.strip()} is given twice; expected one value. Leave one of them out"
+            )
         try:
             found[key.strip()] = yaml.safe_load(value) if value.strip() else ""
         except yaml.YAMLError as error:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tersely.core.strict_json import strict_json
 from tersely.eval.records import SCORES, RecordWriter
 
 Count = Callable[[str], int]
@@ -132,21 +133,16 @@ def _lm_eval(path: Path, wanted: str | None, used: dict[str, str]) -> Iterator[P
         problem_id = str(row.get("doc_hash") or row["doc_id"])
         seen[problem_id] += 1  # a data set may hold a problem twice
         filtered, doc = row.get("filtered_resps") or [], row["doc"]
-        arguments = row.get("arguments")
-        request: dict[str, Any] = next(iter(arguments.values()), {}) if isinstance(arguments, dict) else {}
-        limits = request.get("arg_1")
         yield Problem(
             path,
             task,
             problem_id=problem_id if seen[problem_id] == 1 else f"{problem_id}#{seen[problem_id]}",
-            problem=str(doc.get("question") or doc.get("problem") or request.get("arg_0") or json.dumps(doc)),
+            problem=str(doc.get("question") or doc.get("problem") or _request(row).get("arg_0") or json.dumps(doc)),
             gold=" or ".join(golds := _golds(row["target"])),
             golds=golds,
-            texts=_texts(
-                path, [text for many in row["resps"] for text in (many if isinstance(many, list) else [many])]
-            ),
+            texts=_texts(path, _responses(row)),
             scores=row,
-            cap=limits.get("max_gen_toks") if isinstance(limits, dict) else None,
+            cap=_cap(row),
             chosen=filtered[0] if len(filtered) == 1 and isinstance(filtered[0], str) else None,
             own=row.get(OWN),
         )
@@ -160,7 +156,7 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = strict_json(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except ValueError as error:
                 raise ValueError(
                     f"{path}:{number}: no JSON ({error}); samples_*.jsonl holds one object a line"
@@ -172,8 +168,58 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
                     f"{path}:{number}: no sample of lm-evaluation-harness, as `--log_samples` writes them: it needs doc (an "
                     f"object), resps (a list), doc_id and target, and {found}"
                 )
+            if fault := _fault(row):
+                raise ValueError(f"{path}:{number}: {fault}")
             rows.append(row)
     return rows
+
+
+def _fault(row: dict[str, Any]) -> str | None:
+    """A value of a sample that cannot be used."""
+    targets = row["target"] if isinstance(row["target"], list) else [row["target"]]
+    if not targets or not all(_is_answer(target) for target in targets):
+        return f"target: got {str(row['target'])[:60]!r}; expected an answer, or a list of answers"
+    texts = _responses(row)
+    if not texts:
+        return "resps: got no response; expected at least one. Remove the row"
+    try:
+        json.dumps(texts, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "resps: got a lone surrogate, half of a broken symbol, which cannot be tokenised. Remove the row"
+    for key in ("filter", "doc_hash"):
+        if not isinstance(row.get(key), str | None):
+            return f"{key}: got {str(row[key])[:60]!r}; expected text"
+    if not isinstance(row["doc_id"], int | str):
+        return f"doc_id: got {row['doc_id']!r}; expected a whole number"
+    cap = _cap(row)
+    if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
+        return f"max_gen_toks: got {cap!r}; expected a whole number of tokens of at least 1"
+    own = row.get(OWN)
+    if own is not None and not (
+        isinstance(own, list) and all(isinstance(one, dict) and "benchmark" in one for one in own)
+    ):
+        return f"{OWN}: got {str(own)[:60]!r}; expected the fields that an export wrote. Remove the key"
+    return None
+
+
+def _is_answer(target: Any) -> bool:
+    return isinstance(target, str | int | float) and target == target
+
+
+def _responses(row: dict[str, Any]) -> list[Any]:
+    return [text for many in row["resps"] for text in (many if isinstance(many, list) else [many])]
+
+
+def _request(row: dict[str, Any]) -> dict[str, Any]:
+    """The first request's arguments."""
+    arguments = row.get("arguments")
+    first = next(iter(arguments.values()), None) if isinstance(arguments, dict) else None
+    return first if isinstance(first, dict) else {}
+
+
+def _cap(row: dict[str, Any]) -> Any:
+    limits = _request(row).get("arg_1")
+    return limits.get("max_gen_toks") if isinstance(limits, dict) else None
 
 
 def _golds(target: Any) -> tuple[str, ...]:
@@ -271,7 +317,9 @@ def _tokens(p: Problem, index: int, count: Count | None) -> int:
     if p.lengths is not None:
         return p.lengths[index]
     if count is None:
-        raise ValueError(f"{p.path} holds no token ids: give count_tokens, the tokenizer's count of a text")
+        raise ValueError(
+            f"{p.path} holds no token ids: give --tokenizer (count_tokens), which counts the tokens of a text"
+        )
     return count(p.texts[index])
 
 
@@ -297,5 +345,5 @@ def _score(p: Problem, metric: str | None) -> tuple[str, float]:
     for name in (metric,) if metric else (*means, *METRICS):
         if name in numbers:
             return name, numbers[name]
-    offered = ", ".join(numbers) or "none"
+    offered = ", ".join(name for name in numbers if name != "doc_id") or "none"
     raise ValueError(f"{p.path} has no metric {metric or ' or '.join(METRICS)}; name one of {offered}")

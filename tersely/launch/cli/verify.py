@@ -17,6 +17,7 @@ from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.paths import path_option
+from tersely.core.strict_json import strict_json
 from tersely.launch.cli.parser import Parser, number, whole
 
 _SHOWN = 20
@@ -28,6 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.rewards.verify.verifier import Verifier
 
     options = _parser().parse_args(argv)
+    for option in ("out", "audit_out"):
+        path = getattr(options, option)
+        if path is not None and path.exists() and path.samefile(options.file):
+            raise ConfigError(
+                f"--{option.replace('_', '-')}: got {path}, the file that is verified. Write to another file"
+            )
     rows, bad = read_rows(options.file, options.gold, options.response)
     for line, reason in bad[:_SHOWN]:
         print(f"{options.file}:{line}: {reason}; skipped", file=sys.stderr)
@@ -126,13 +133,10 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _json(line: str) -> Any:
-    from tersely.data.files import json_of
-
     try:
-        value, repeated = json_of(line)
+        return strict_json(line)
     except ValueError as error:
         return ValueError(f"no JSON ({error.args[0] if error.args else error})")
-    return ValueError(f"the key {repeated[0][1]!r} occurs more than once") if repeated else value
 
 
 def _fault(record: Any, gold: str, response: str) -> str | None:

@@ -29,6 +29,7 @@ def test_the_label_is_what_reports_make_of_the_record(text):
         ("forced_answer:budget=many", "budget is 'many'"),
         ("forced_answer:bugdet=3", "has no parameter 'bugdet'; did you mean 'budget'"),
         ("forced_answer:64", "'64' stands alone; parameters look like budget=512"),
+        ("forced_answer:budget=3,budget=4", "budget is given twice"),
         ("forced_answer:budget=[1", "which is no YAML value"),
         ("forced_answer:budget=3,answer_prefix=now", "must hold </think>"),
         ("budget_prompt", "needs tokens"),

@@ -105,6 +105,18 @@ def test_lm_eval_rows_we_write_have_the_columns_it_writes(runs, tmp_path):
     assert set(theirs) <= set(ours) and all(type(theirs[k]) is type(ours[k]) for k in theirs)
 
 
+def sample(**changes):
+    """A line of a samples file."""
+    row = {"doc": {"question": "1+1?"}, "doc_id": 0, "resps": [["2"]], "target": "2", "exact_match": 1.0}
+    return json.dumps(row | changes).encode() + b"\n"
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    (tmp_path / "samples_x.jsonl").write_bytes("\ufeff".encode() + sample())
+    path = import_lm_eval([tmp_path / "samples_x.jsonl"], tmp_path / "run", "x", len)
+    assert json.loads(path.read_text())["verdict"] == "correct"
+
+
 @pytest.mark.parametrize(
     "content, words",
     [
@@ -113,7 +125,28 @@ def test_lm_eval_rows_we_write_have_the_columns_it_writes(runs, tmp_path):
         (b'{"doc": {}, "doc_id": 0}\n', "lacks resps, target"),
         (b'{"doc": {}, "doc_id": 0, "target": "1", "resps": "a"}\n', r"resps \(a list\)"),
         (b'{"doc": {}, "doc_id": 0, "target": "1", "resps": [[["-1.5", "False"]]], "acc": 1.0}\n', "log-likelihoods"),
+        *(
+            (sample(**{key: value}), rf":1: {key}: got .*; expected")
+            for key, value in [
+                *(("target", target) for target in (None, [], {"a": 1}, float("nan"), [None], ["1", {}])),
+                *((key, value) for key in ("filter", "doc_hash") for value in ({"a": 1}, 3)),
+                *(("doc_id", number) for number in (None, {})),
+                *(("tersely", own) for own in ("x", [{}], {"a": 1})),
+            ]
+        ),
+        *((sample(resps=resps), ":1: resps: got .* Remove the row") for resps in ([], [[]], [["a \ud83d"]])),
+        *(
+            (
+                sample(arguments={"gen_args_0": {"arg_0": "p", "arg_1": {"max_gen_toks": cap}}}),
+                "max_gen_toks: got .*; expec",
+            )
+            for cap in ("x", -3, 0, 1.5, True)
+        ),
         (b"\xff\xfe\x00", "no JSON"),
+        (
+            b'{"doc": {}, "doc_id": 0, "target": "1", "resps": [["a"]], "target": "2"}\n',
+            ":1: .*'target' occurs more than",
+        ),
     ],
 )
 def test_files_that_are_not_lm_evals(tmp_path, content, words):

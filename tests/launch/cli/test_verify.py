@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tersely.core.errors import ConfigError
 from tersely.launch.cli.verify import main
 
 GOOD = [
@@ -55,3 +56,19 @@ def test_nothing_to_verify(tmp_path, capsys):
     path.write_text("\n")
     assert main([str(path)]) == 2
     assert "no row" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--out", "--audit-out"])
+def test_the_file_that_is_verified_is_not_overwritten(file, option, monkeypatch):
+    before = file.read_bytes()
+    monkeypatch.chdir(file.parent)
+    with pytest.raises(ConfigError, match=f"{option}: got .*, the file that is verified"):
+        main([str(file), option, f"./{file.name}"])
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32"])
+def test_another_encoding_is_named(file, encoding):
+    file.write_bytes(file.read_text().encode(encoding))
+    with pytest.raises(ConfigError, match="NUL characters; expected UTF-8"):
+        main([str(file)])
