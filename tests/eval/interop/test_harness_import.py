@@ -138,7 +138,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
         *(
             (
                 sample(arguments={"gen_args_0": {"arg_0": "p", "arg_1": {"max_gen_toks": cap}}}),
-                "max_gen_toks: got .*; expec",
+                "max_gen_toks: got",
             )
             for cap in ("x", -3, 0, 1.5, True)
         ),
