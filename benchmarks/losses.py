@@ -69,7 +69,7 @@ def make_trainer(folder: str, vocabulary: int | None, rows: int, **recipe: Any) 
 
 
 def generation_batch(lengths: list[int], silent: list[bool], vocabulary: int, prompt: int = 16) -> dict[str, Any]:
-    """What TRL's `_generate_and_score_completions` returns, and our additions; rows with `silent` have no advantage."""
+    """A batch as the trainer makes it; rows with `silent` have no advantage."""
     import torch
 
     g = torch.Generator().manual_seed(0)
@@ -84,6 +84,7 @@ def generation_batch(lengths: list[int], silent: list[bool], vocabulary: int, pr
         "train_mask": mask.clone(),
         "advantages": advantage,
         "correct": torch.ones(rows),
+        "row": torch.arange(rows),
         "num_items_in_batch": mask.sum(),
         "rows_in_batch": torch.tensor(rows),
         "old_per_token_logps": -9 - 0.1 * torch.rand(rows, width, generator=g),
@@ -140,6 +141,7 @@ def losses(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(folder, 32_000, options.rows)
         batch = generation_batch([options.tokens] * options.rows, [False] * options.rows, 32_000)
+        accumulated = trainer.current_gradient_accumulation_steps
 
         def side(loss_fn: Any) -> Callable[[], None]:
             def work() -> None:
@@ -148,7 +150,7 @@ def losses(options: argparse.Namespace) -> dict[str, Any]:
                     loss = GRPOTrainer._compute_loss(trainer, trainer.model, dict(batch))
                 else:
                     object.__setattr__(trainer.objective, "loss", loss_fn)
-                    loss = trainer._compute_loss(trainer.model, dict(batch))
+                    loss = trainer.objective_loss(trainer.model, dict(batch), 0.0, accumulated)[0]
                 loss.backward()
 
             return work
@@ -170,7 +172,7 @@ def planned(options: argparse.Namespace) -> dict[str, Any]:
     from trl import GRPOTrainer
     from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
 
-    from tersely.rl.update.micro_batches import MicroBatches
+    from tersely.rl.update.padding import trimmed
 
     rows, micro_batch, median, cap = 64, 8, 128, 2048
     draw = np.random.default_rng(0).lognormal(np.log(median), np.log(4) / 1.645, rows)
@@ -180,7 +182,9 @@ def planned(options: argparse.Namespace) -> dict[str, Any]:
         shape = {"prompts_per_step": rows // 4, "micro_batch": micro_batch, "max_completion_length": cap}
         trainer = make_trainer(folder, None, rows, **shape)
         batch = generation_batch(lengths, silent, trainer.model.config.vocab_size)
-        trainer._generate_and_score_completions = lambda _: dict(batch)
+        accumulated = trainer.current_gradient_accumulation_steps
+
+        made: list[Any] = []
 
         def theirs() -> None:
             trainer.model.zero_grad()
@@ -190,20 +194,18 @@ def planned(options: argparse.Namespace) -> dict[str, Any]:
 
         def ours() -> None:
             trainer.model.zero_grad()
-            trainer.planned, trainer._step = MicroBatches(trainer), 0
-            for _ in range(rows // micro_batch):
-                trainer.planned.prepare(None)
-                if not trainer.planned.idle:
-                    loss = trainer._compute_loss(trainer.model, trainer._prepare_inputs(None))
-                    (loss / trainer.current_gradient_accumulation_steps).backward()
-                trainer._step += 1
+            made.append(trainer.micro_batches.cut(dict(batch), 0))
+            for part, idle in zip(made[-1].parts, made[-1].idle, strict=True):
+                if not idle:
+                    loss = trainer.objective_loss(trainer.model, trimmed(part), 0.0, accumulated)[0]
+                    (loss / accumulated).backward()
 
         gradients = []
         for work in (ours, theirs):
             work()
             gradients.append(torch.cat([p.grad.flatten() for p in trainer.model.parameters()]))
         table = compared({"TRL": theirs, "planned": ours}, "TRL", options.rounds)
-        saved = trainer._metrics["train"]["update/tokens_saved"][-1]
+        saved = made[-1].metrics["update/tokens_saved"]
     return {
         "rows": rows,
         "micro_batch": micro_batch,

@@ -69,27 +69,18 @@ def make(folder: str, dataset, steps: int, share: float):
 def with_pass_before(trainer, kind: str) -> None:
     """Have the trainer make a pass over all rows before the update."""
     import torch
-    from trl import GRPOTrainer
 
-    scored = trainer._scored
+    def padded(batch):
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        width, rows = batch["completion_ids"].shape[1], trainer.args.per_device_train_batch_size
+        return trainer.token_log_probs(trainer.model, ids, mask, width, entropy=True, rows_at_once=rows)[:2]
 
-    def padded(output):
-        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
-        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
-        width, rows = output["completion_ids"].shape[1], trainer.args.per_device_train_batch_size
+    def passed(batch):
         with torch.no_grad():
-            return GRPOTrainer._get_per_token_logps_and_entropies(
-                trainer, trainer.model, ids, mask, width, batch_size=rows, compute_entropy=True
-            )[:2]
+            return padded(batch) if kind == "padded" else trainer.pass_by_length(trainer.model, batch)
 
-    def passed(output):
-        if kind == "padded":
-            trainer._old_pass = padded(output)
-        else:
-            trainer._policy_pass()
-        return scored(output)
-
-    trainer._scored = passed
+    trainer.policy_pass = passed
 
 
 def measure(kind: str, dataset, steps: int, share: float) -> list[dict[str, float]]:

@@ -61,10 +61,11 @@ def main() -> None:
         began = time.perf_counter()
         loader = iter(trainer.get_train_dataloader())
         first = next(loader)
-        rows = trainer.rows_of(first)
+        rows = trainer.prompts.at(first[0])
         for _ in range(steps - 1):
             next(loader)
         ours = time.perf_counter() - began
+        trainer._get_train_sampler = lambda dataset=None: trainer.prompts.stream  # the same prompts
         theirs = iter(GRPOTrainer.get_train_dataloader(trainer))
         next(theirs)
         began = time.perf_counter()

@@ -70,9 +70,7 @@ def theirs(folder: str, dataset, steps: int, reference):
     """TRL's trainer, generating through the same engine so that both train on the same completions."""
     from trl import GRPOConfig, GRPOTrainer
 
-    from tersely.core.types import RolloutPlan
     from tersely.engines.models import load_model
-    from tersely.rl.rollouts.rollout import RolloutRound
 
     class SameRollouts(GRPOTrainer):
         def _generate_and_score_completions(self, inputs):
@@ -80,9 +78,8 @@ def theirs(folder: str, dataset, steps: int, reference):
             return super()._generate_and_score_completions(inputs)
 
         def _generate_single_turn(self, prompt_ids, images, fields, num_generations, has_tool_images=False):
-            batch = RolloutRound(self._rows, [RolloutPlan()] * len(prompt_ids), self._tokenizer, reference._template)
+            batch = reference.maker.begin(self._rows)
             requests = batch.requests(
-                prompt_ids,
                 seed=self.args.seed,
                 step=self.state.global_step,
                 first_row=0,
@@ -92,7 +89,7 @@ def theirs(folder: str, dataset, steps: int, reference):
             return [list(g.token_ids) for g in self.engine.generate(requests, temperature=1.0)], None
 
         def _get_train_sampler(self, dataset=None):
-            return reference._get_train_sampler(dataset)
+            return reference.prompts.stream
 
     def reward(completions, **_):
         return [float(len(c[0]["content"]) % 2) for c in completions]

@@ -8,8 +8,7 @@ back (`rl/checkpoints/rollback.py`), to a checkpoint of a step at which the cont
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from transformers import TrainerCallback
 
@@ -19,10 +18,19 @@ from tersely.core.protocols import Controller
 
 
 class ControllerFeed(TrainerCallback):
-    """Hears every recorded metric by `observe`, and feeds the controllers of `trainer.objective` at the step's end."""
+    """Hears every recorded metric by `observe`, and feeds the controllers at the step's end.
 
-    def __init__(self, trainer: Any):
-        self.trainer = trainer
+    `controllers()` gives those of the run, `record(name, value)` takes a controller's value, and
+    `ask(reason, good_until)` is the request for a roll-back.
+    """
+
+    def __init__(
+        self,
+        controllers: Callable[[], Sequence[Controller]],
+        record: Callable[[str, float], None],
+        ask: Callable[[str, int | None], None],
+    ):
+        self.controllers, self.record, self.ask = controllers, record, ask
         self.seen: dict[str, list[float]] = {}
         self.known: set[str] = set()
         self.good: dict[str, int] = {}
@@ -38,19 +46,19 @@ class ControllerFeed(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         means = {name: statistics.fmean(values) for name, values in self.seen.items()}
         self.seen.clear()
-        controllers = self.trainer.objective.controllers
+        controllers = self.controllers()
         for name, controller in zip(controller_names(controllers), controllers, strict=True):
             wanted = statistics_of(controller)
             self._require(name, wanted)
             if all(metric in means for metric in wanted):
-                self.trainer._record(f"controllers/{name}", float(controller.update(*(means[m] for m in wanted))))
+                self.record(f"controllers/{name}", float(controller.update(*(means[m] for m in wanted))))
                 self._heed(name, controller, state.global_step)
 
     def _heed(self, name: str, controller: Controller, step: int) -> None:
         if controller.good:
             self.good[name] = step
         if controller.alarm:
-            self.trainer.rollback.ask(f"{name}: {controller.alarm}", good_until=self.good.get(name, self.began))
+            self.ask(f"{name}: {controller.alarm}", self.good.get(name, self.began))
 
     def _require(self, name: str, wanted: Sequence[str]) -> None:
         for metric in wanted:

@@ -11,74 +11,64 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
-from tersely.core.errors import ConfigError, check_fields, require_range
+from tersely.core.errors import ConfigError
 from tersely.core.files import write_json
 from tersely.core.heartbeat import now
 from tersely.core.seeds import sample_seed
-from tersely.engines.base import GenerationRequest
+from tersely.engines.base import Generation, GenerationRequest
+from tersely.engines.chat import Prompting
 from tersely.rewards.verify.verdicts import verdicts_of
+from tersely.rl.config import RunConfig
+from tersely.rl.config.evaluation import EvaluationSpec
+from tersely.rl.guards.callback import GuardFeed
 from tersely.rl.recording.run_files import MetricsFile
+from tersely.rl.rollouts.engine_weights import EngineWeights
+from tersely.rl.rollouts.maker import RolloutMaker
 
 BEST = "best"
 
 
 @dataclass(frozen=True)
-class EvaluationSpec:
-    """The recipe's `evaluation:` section."""
+class TrainedModel:
+    """The model in training, as an evaluation beside the training uses it."""
 
-    every: int
-    """Optimiser steps between two evaluations; there is one before the first step and one after the last."""
-    dataset: Any
-    """A dataset spec, as for training; its problems should not be among those that are trained on."""
-    samples: int = 4
-    """A problem."""
-    temperature: float | None = None
-    """None is the training temperature; 0 decodes greedily."""
-    max_new_tokens: int | None = None
-    """None is max_completion_length."""
-    budget: int | None = None
-    """Tokens within which an answer counts for the best model and the floor; None is max_new_tokens. Under
-    `verifier: {ended: true}` an answer in a truncated completion does not count there."""
-    keep_best: bool = True
-    """Keep the weights of the best evaluation in run_dir/best."""
-    floor: float | None = None
-    """Stop the run when accuracy at the budget has been below this ..."""
-    patience: int = 1
-    """... so many evaluations in a row."""
+    maker: RolloutMaker
+    weights: EngineWeights
+    prompting: Prompting
+    temperature: float
+    save: Callable[[Path], None]
+    """The weights, to a folder. Collective."""
 
-    def __post_init__(self) -> None:
-        for name in ("every", "samples", "max_new_tokens", "budget", "patience"):
-            require_range(f"evaluation.{name}", getattr(self, name), at_least=1, at_most=2**30)
-        require_range("evaluation.temperature", self.temperature, at_least=0, at_most=100)
-        require_range("evaluation.floor", self.floor, at_least=0, at_most=1)
-        if self.budget is not None and self.max_new_tokens is not None and self.budget > self.max_new_tokens:
-            raise ConfigError(
-                f"evaluation.budget is {self.budget}; it must be at most max_new_tokens = {self.max_new_tokens}, which cuts "
-                "every sample"
-            )
-
-    @classmethod
-    def of(cls, section: Mapping[str, Any]) -> EvaluationSpec | None:
-        """The checked section of a recipe; None for an empty one."""
-        return cls(**check_fields(cls, section, "evaluation")) if section else None
+    def generate(self, requests: Sequence[GenerationRequest], temperature: float, step: int) -> list[Generation]:
+        """By the weights of this step, the current one. Collective."""
+        self.weights.sync(step)
+        return self.maker.engine.generate(requests, temperature=temperature)
 
 
 class HeldOutEvaluation(TrainerCallback):
     """`rows` have the columns of `load_problems`. `metrics` is the main process's file, None on other ranks."""
 
-    def __init__(self, spec: EvaluationSpec, trainer: Any, rows: Sequence[dict[str, Any]], metrics: MetricsFile | None):
+    def __init__(
+        self,
+        spec: EvaluationSpec,
+        model: TrainedModel,
+        rows: Sequence[dict[str, Any]],
+        metrics: MetricsFile | None,
+        guards: GuardFeed,
+    ):
         if not len(rows):
             raise ConfigError("evaluation.dataset holds no problem; give it a split or a filter that leaves some")
-        self.spec, self.trainer, self.metrics = spec, trainer, metrics
+        self.spec, self.model, self.metrics, self.guards = spec, model, metrics, guards
+        self.tokenizer, self.grader, self.shape = model.maker.tokenizer, model.maker.grader, model.maker.shape
         self.rows = list(rows)
-        self.cap = spec.max_new_tokens or trainer.max_completion_length
+        self.cap = spec.max_new_tokens or self.shape.cap
         self.budget = min(spec.budget or self.cap, self.cap)
         self.best: tuple[float, int] | None = None  # (accuracy at the budget, step)
         self.below = 0
@@ -112,7 +102,7 @@ class HeldOutEvaluation(TrainerCallback):
                 self._forget(line["to_step"])
             else:
                 self._note(line["step"], line["eval/accuracy_at_budget"], self._accuracy(line))
-        self.trainer.guards.held_out_before([(step, accuracy) for step, _, accuracy in self.counted])
+        self.guards.held_out_before([(step, accuracy) for step, _, accuracy in self.counted])
 
     def on_roll_back(self, args, state, control, to_step: int) -> None:
         """What was measured after `to_step` was measured on weights that are given up: it counts for nothing, and the
@@ -148,7 +138,7 @@ class HeldOutEvaluation(TrainerCallback):
     def _accuracy(self, found: Mapping[str, float]) -> float:
         """By the contract of the run: of completions that ended, where an answer counts in those alone."""
         of_all = found.get("eval/accuracy", math.nan)
-        return found.get("eval/accuracy_ended", of_all) if self.trainer.grader.ended else of_all
+        return found.get("eval/accuracy_ended", of_all) if self.grader.ended else of_all
 
     # ---- what ----
 
@@ -159,7 +149,7 @@ class HeldOutEvaluation(TrainerCallback):
         found = self._measured(args.seed, step)
         accuracy = self._accuracy(found)
         best = self._note(step, found["eval/accuracy_at_budget"], accuracy)
-        self.trainer.guards.held_out(step, accuracy)
+        self.guards.held_out(step, accuracy)
         if best and self.spec.keep_best:
             self._keep(args, step, found)
         now(f"behind the evaluation at step {step}")
@@ -183,38 +173,32 @@ class HeldOutEvaluation(TrainerCallback):
         """Every rank draws its share; all of them get the same numbers."""
         from accelerate.utils import gather_object
 
-        trainer = self.trainer
         tasks = [(q, j) for q in range(len(self.rows)) for j in range(self.spec.samples)]
-        rank, ranks = trainer.accelerator.process_index, trainer.accelerator.num_processes
-        mine = tasks[rank::ranks] or tasks[:1]  # generating is collective: every rank has something to do
-        if trainer.engine.capabilities.weight_sync and trainer._synced_step != step:
-            trainer.engine.sync_weights(trainer.model_wrapped, step)
-            trainer._synced_step = step
-        generations = trainer.engine.generate(
-            [self._request(q, j, seed) for q, j in mine], temperature=self._temperature()
-        )
-        texts = trainer._tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
-        verdicts = verdicts_of(trainer.grader.verifier, [self.rows[q] for q, _ in mine], texts)
+        mine = tasks[self.shape.rank :: self.shape.ranks] or tasks[:1]  # generating is collective: every rank has some
+        requests = [self._request(q, j, seed) for q, j in mine]
+        generations = self.model.generate(requests, self._temperature(), step)
+        texts = self.tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
+        verdicts = verdicts_of(self.grader.verifier, [self.rows[q] for q, _ in mine], texts)
         facts = [
             (q, j, verdict.correct, len(generation.token_ids), generation.finish == "length")
             for (q, j), generation, verdict in zip(mine, generations, verdicts, strict=True)
         ]
-        ended = trainer.grader.ended
+        ended = self.grader.ended
         return held_out_metrics(gather_object(facts), len(self.rows), self.spec.samples, self.budget, ended)
 
     def _request(self, q: int, j: int, seed: int) -> GenerationRequest:
-        trainer, row = self.trainer, self.rows[q]
-        ids = trainer.prompting.ids(trainer._tokenizer, row["prompt"])
+        row = self.rows[q]
+        ids = self.model.prompting.ids(self.tokenizer, row["prompt"])
         return GenerationRequest(tuple(ids), sample_seed(seed, 0, row["prompt_id"], j, salt="held-out"), self.cap)
 
     def _temperature(self) -> float:
-        return self.trainer.temperature if self.spec.temperature is None else self.spec.temperature
+        return self.model.temperature if self.spec.temperature is None else self.spec.temperature
 
     def _keep(self, args: Any, step: int, found: dict[str, float]) -> None:
         folder = Path(args.output_dir) / BEST
-        self.trainer.save_model(str(folder), _internal_call=True)  # otherwise it would go to the hub each time
+        self.model.save(folder)
         if self.metrics is not None:
-            self.trainer._tokenizer.save_pretrained(str(folder))
+            self.tokenizer.save_pretrained(str(folder))
             write_json(folder / "best.json", {"step": step, "budget": self.budget, **found})
 
 
@@ -277,8 +261,15 @@ def line(step: int, steps: int, found: Mapping[str, float], budget: int, best: b
     )
 
 
-def held_out_evaluation(run: Any, trainer: Any, seed: int, metrics: MetricsFile | None) -> HeldOutEvaluation | None:
-    """The callback that a recipe asks for, or None. Problems that are trained on too are said so."""
+def held_out_evaluation(
+    run: RunConfig,
+    seed: int,
+    trained_on: Collection[str],
+    model: TrainedModel,
+    metrics: MetricsFile | None,
+    guards: GuardFeed,
+) -> HeldOutEvaluation | None:
+    """The callback that a recipe asks for, or None. Problems that are trained on too (prompt ids) are said so."""
     from tersely.data import load_problems_with_card
 
     spec = EvaluationSpec.of(run.evaluation)
@@ -287,7 +278,7 @@ def held_out_evaluation(run: Any, trainer: Any, seed: int, metrics: MetricsFile 
     data, _ = load_problems_with_card(
         spec.dataset, seed=seed, instruction=run.instruction, system_prompt=run.system_prompt
     )
-    shared = set(data["prompt_id"]) & set(trainer.train_dataset["prompt_id"])
+    shared = set(data["prompt_id"]) & set(trained_on)
     if shared and metrics is not None:
         print(f"warning: {len(shared)} of {len(data)} problems of evaluation.dataset are trained on too", flush=True)
-    return HeldOutEvaluation(spec, trainer, data.to_list(), metrics)
+    return HeldOutEvaluation(spec, model, data.to_list(), metrics, guards)

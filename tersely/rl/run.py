@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.core.errors import ConfigError
 from tersely.engines.factory import make_engine
+
+if TYPE_CHECKING:  # torch and TRL are imported when something trains
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl import GRPOConfig
+
+    from tersely.algorithms.objective import Objective
+    from tersely.rl.checkpoints.resume import Start
+    from tersely.rl.checkpoints.save_on_signal import SaveOnSignal
+    from tersely.rl.config import RunConfig
+    from tersely.rl.recording.run_files import MetricsFile
+    from tersely.rl.sft.trainer import ColdStartTrainer
+    from tersely.rl.stages import Stage
+    from tersely.rl.trainer import TerselyTrainer
 
 
 def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, Any, Any]:
@@ -110,7 +125,7 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
 
     load_as_cpu()
     weights_only()
-    main_process = os.environ.get("RANK", "0") == "0"
+    main_process = is_main_process()
     run = split_recipe(recipe)[0]
     run_dir = Path(run.run_dir)
     stages = stages_of(recipe)
@@ -139,8 +154,66 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
     return trainer
 
 
-def train_stage(stage: Any, previous: Any, run_dir: Path, start: Any) -> Any:
+@dataclass(frozen=True)
+class Parts:
+    """What a stage is trained with, checked and loaded."""
+
+    run: RunConfig
+    objective: Objective
+    args: GRPOConfig
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    dataset: Dataset
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a stage goes on from, and what its user should know of that."""
+
+    checkpoint: Path | None
+    changes: Start
+    """Of the recipe and of the launch, since the checkpoint."""
+    lines: list[str]
+
+    @property
+    def step(self) -> int:
+        """Of the stage."""
+        return int(self.checkpoint.name.rpartition("-")[2]) if self.checkpoint else 0
+
+
+def train_stage(stage: Stage, previous: Stage | None, run_dir: Path, start: Start) -> TerselyTrainer | ColdStartTrainer:
     """One stage, from what `previous` left to its own `final`."""
+    from tersely.core.heartbeat import now
+    from tersely.rl.stages import carried_state
+
+    main = is_main_process()
+    if main and stage.name:
+        say(stage.title)
+    if stage.kind == "sft":
+        from tersely.rl.sft.cold_start import train_cold_start
+
+        return train_cold_start(stage, previous, run_dir, start)
+    parts = load_parts(stage, previous, run_dir)
+    now("starting the engine")
+    beginning = where_to_begin(stage, parts, start)
+    metrics = metrics_file(stage, run_dir, beginning) if main else None
+    for line in beginning.lines if main else ():
+        say(line)
+    trainer = make_trainer(stage, parts, metrics)
+    now("preparing the model and the optimizer")
+    trainer.carry_over(carried_state(previous))
+    saver = add_callbacks(trainer, parts, metrics)
+    try:
+        trainer.train(resume_from_checkpoint=str(beginning.checkpoint) if beginning.checkpoint else None)
+        saver.raise_if_stopped(stage.folder)
+        trainer.save_final(stage.final)
+    finally:
+        trainer.close()
+    return trainer
+
+
+def load_parts(stage: Stage, previous: Stage | None, run_dir: Path) -> Parts:
+    """Check the stage, read its data, load its model; the main process says and stores what the user should see."""
     from tersely.algorithms.trial import unread_memory
     from tersely.core.heartbeat import now
     from tersely.data import load_problems_with_card
@@ -148,16 +221,10 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, start: Any) -> Any:
     from tersely.rl.config.prompt_check import check_prompts
     from tersely.rl.update.batch_size import updates_of_a_batch
 
-    main_process = os.environ.get("RANK", "0") == "0"
-    if main_process and stage.name:
-        say(stage.title)
-    if stage.kind == "sft":
-        from tersely.rl.sft.cold_start import train_cold_start
-
-        return train_cold_start(stage, previous, run_dir, start)
+    main = is_main_process()
     shown: list[str] = []
     run, objective, args = check_stage(stage, shown.append)
-    if main_process:
+    if main:
         say("\n".join(shown))
         (run_dir / "batch.txt").write_text(shown[0] + "\n")
     now("reading the dataset")
@@ -169,86 +236,86 @@ def train_stage(stage: Any, previous: Any, run_dir: Path, start: Any) -> Any:
         system_prompt=run.system_prompt,
         columns=objective.columns,
     )
-    check_prompts(card, dataset, tokenizer, run, objective, args, say if main_process else None)
-    if main_process:
+    check_prompts(card, dataset, tokenizer, run, objective, args, say if main else None)
+    if main:
         (run_dir / "data.json").write_text(card.to_json() + "\n")
     now("loading the model")
     model, tokenizer = load_model(run.model_name_or_path, args)
-    now("starting the engine")
     planned_steps(args, len(dataset), run)
-    if main_process:
+    if main:
         visits = args.max_steps / updates_of_a_batch(args) * run.prompts_per_step / len(dataset)
         for line in unread_memory(objective, visits, previous is not None and previous.kind == "rl"):
             say(f"warning: {line}")
-    return _run(stage, previous, run_dir, start, run, objective, args, model, tokenizer, dataset)
+    return Parts(run, objective, args, model, tokenizer, dataset)
 
 
-def _run(stage, previous, run_dir, start, run, objective, args, model, tokenizer, dataset) -> Any:
-    from transformers import PrinterCallback, ProgressCallback
-
-    from tersely.core.heartbeat import now
+def where_to_begin(stage: Stage, parts: Parts, start: Start) -> Beginning:
+    """The last whole checkpoint of the stage under `--resume`. Raises `ConfigError` where it cannot be gone on from."""
     from tersely.data.ids import data_fingerprint
-    from tersely.rewards.verify.build import make_verifier
     from tersely.rl.checkpoints import manifest
     from tersely.rl.checkpoints.resume import Start, changed_ranks, from_main, launch_facts, require_same_data
+
+    if not start.resume:
+        return Beginning(None, start, [])
+    last, passed_over = from_main(lambda: manifest.latest_whole(stage.folder))
+    if last is None:
+        return Beginning(None, start, [*passed_over, "no whole checkpoint: starting from step 0"])
+    state = manifest.component_state(last)
+    require_same_data(state, data_fingerprint(parts.dataset), len(parts.dataset))
+    moved = Start(True, changed_ranks(state, launch_facts(parts.args)))
+    lines = [*passed_over, *moved.lines(), f"going on from {last.name}"]
+    return Beginning(last, Start(True, start.changes | moved.changes), lines)
+
+
+def metrics_file(stage: Stage, run_dir: Path, beginning: Beginning) -> MetricsFile:
+    """The main process's; what has changed since the checkpoint is its next line."""
+    from tersely.rl.recording.run_files import MetricsFile
+
+    begun = stage.first_step + beginning.step
+    metrics = MetricsFile(run_dir / "metrics.jsonl", begun, stage.name, stage.first_step)
+    if beginning.changes.changes:
+        metrics.write(beginning.step, beginning.changes.event())
+    return metrics
+
+
+def make_trainer(stage: Stage, parts: Parts, metrics: MetricsFile | None) -> TerselyTrainer:
+    from tersely.rewards.verify.build import make_verifier
+    from tersely.rl.trainer import TerselyTrainer
+
+    return TerselyTrainer(
+        run=parts.run,
+        objective=parts.objective,
+        verifier=make_verifier(parts.run.verifier),
+        engine=make_engine(parts.run, parts.args, parts.tokenizer, parts.objective.sampling),
+        first_step=stage.first_step,
+        metrics=metrics,
+        model=parts.model,
+        args=parts.args,
+        train_dataset=parts.dataset,
+        processing_class=parts.tokenizer,
+    )
+
+
+def add_callbacks(trainer: TerselyTrainer, parts: Parts, metrics: MetricsFile | None) -> SaveOnSignal:
+    """Our callbacks in place of transformers' own; the one that saves on a signal is returned."""
+    from transformers import PrinterCallback, ProgressCallback
+
     from tersely.rl.checkpoints.save_on_signal import SaveOnSignal
     from tersely.rl.held_out_evaluation import held_out_evaluation
     from tersely.rl.recording.callbacks import Phases, RunFiles, StepLines
-    from tersely.rl.stages import carried_state
-    from tersely.rl.trainer import TerselyTrainer
 
-    main_process = os.environ.get("RANK", "0") == "0"
-    last, passed_over = from_main(lambda: manifest.latest_whole(stage.folder)) if start.resume else (None, [])
-    moved = Start(start.resume)
-    if last:
-        state = manifest.component_state(last)
-        require_same_data(state, data_fingerprint(dataset), len(dataset))
-        moved = Start(True, changed_ranks(state, launch_facts(args)))
-        start = Start(True, start.changes | moved.changes)
-    if main_process:
-        for line in passed_over:
-            say(line)
-        for line in moved.lines():
-            say(line)
-        if start.resume:
-            say(f"going on from {last.name}" if last else "no whole checkpoint: starting from step 0")
-    trainer = TerselyTrainer(
-        run=run,
-        objective=objective,
-        verifier=make_verifier(run.verifier),
-        engine=make_engine(run, args, tokenizer, objective.sampling),
-        first_step=stage.first_step,
-        model=model,
-        args=args,
-        train_dataset=dataset,
-        processing_class=tokenizer,
-    )
-    now("preparing the model and the optimizer")
-    trainer.carry_over(carried_state(previous))
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(StepLines())
-    trainer.add_callback(Phases())
     saver = SaveOnSignal()
-    trainer.add_callback(saver)
-    metrics = None
-    if main_process:
-        step = int(last.name.rpartition("-")[2]) if last else 0
-        files = RunFiles(run_dir, trainer, step, stage.name, stage.first_step)
-        if start.changes:
-            files.metrics.write(step, start.event())
-        trainer.add_callback(files)
-        metrics = files.metrics
-    if (held_out := held_out_evaluation(run, trainer, args.seed, metrics)) is not None:
+    for callback in (StepLines(), Phases(), saver):
+        trainer.add_callback(callback)
+    if metrics is not None:
+        trainer.add_callback(RunFiles(metrics, trainer.take_logged_rows))
+    trained_on, seed = parts.dataset["prompt_id"], parts.args.seed
+    held_out = held_out_evaluation(parts.run, seed, trained_on, trainer.trained_model(), metrics, trainer.guards)
+    if held_out is not None:
         trainer.add_callback(held_out)
-    try:
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-        saver.raise_if_stopped(stage.folder)
-        trainer.save_final(stage.final)
-    finally:
-        trainer.grader.close()
-        trainer.engine.close()
-    return trainer
+    return saver
 
 
 def planned_steps(args: Any, rows: int, run: Any) -> None:
@@ -257,6 +324,11 @@ def planned_steps(args: Any, rows: int, run: Any) -> None:
         return
     batches = max(1, int(rows // run.prompts_per_step * args.num_train_epochs))
     args.max_steps = batches * run.updates_per_batch * args.num_iterations
+
+
+def is_main_process() -> bool:
+    """By the launcher: asked before there is a process group."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def batch_table(batch: Any) -> str:

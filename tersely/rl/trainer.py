@@ -1,77 +1,79 @@
-"""The training step: TRL's GRPOTrainer, with the six slots in the methods that it overrides.
+"""A training step, from top to bottom.
 
-A step in call order; files are below `rl/`. TRL does the rest: model, fused head, reference pass, accumulation, logging.
+`training_step` is one micro-batch of an optimizer step; transformers' loop calls it, accumulates and steps. The first one of
+a generation batch makes the batch, in `make_batch`:
 
-    get_train_dataloader               one stream of prompts, exact under resume (`rollouts/prompt_rows.py`)
-    training_step                      one micro-batch; the first one makes the generation batch (`update/micro_batches.py`)
-      _generate_and_score_completions  the prompting of this rank's rows (`rollouts/rollout.py`)
-        _tokenize_prompts              chat template and prefills
-        _generate_single_turn          weight sync, the engine, resampling (`rollouts/resample.py`)
-        _calculate_rewards             on whole groups: verify, gather, filter, reward, advantage
-        _scored                        our advantages, masks and counts in place of TRL's
-      _compute_loss                    the loss, then aggregation; the log-prob mismatch (`update/old_logprobs.py`)
-      _skip_update                     instead of TRL's step, where no row trains (`update/empty_update.py`)
-    _maybe_log_save_evaluate           guards and roll-back (`guards/callback.py`, `checkpoints/rollback.py`)
-      _save_checkpoint                 prompt memory, component state, manifest (`checkpoints/save.py`)
+    draw       plan the prompts and generate; verifying begins while others are still being generated (`rollouts/maker.py`)
+    tensors    ids and masks
+    passes     log-probs of the policy that sampled and of the reference, where they are needed (`update/old_logprobs.py`)
+    verify     the verdicts, and what is known of every rollout, gathered over all ranks (`rollouts/record.py`)
+    score      filter, reward and advantage of whole groups (`algorithms/objective.py`)
+    record     metrics and completions
 
-`rl/run.py` builds the trainer; the slots are called by `algorithms/objective.py`.
+`MicroBatches.cut` (`update/micro_batches.py`) cuts the batch, and `loss` is that of one part. After the optimizer has stepped
+come guards and roll-back, then logging and saving (`before_logging`). `rl/trl/overrides.py` has what TRL and transformers
+do in between, and `rl/run.py` builds the trainer.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from trl.models.utils import unwrap_model_for_generation
 
 from tersely.algorithms.objective import Objective, Scores
-from tersely.core.aggregate import aggregate
 from tersely.core.heartbeat import beat, beat_at_each_pass
 from tersely.core.memory import PromptMemory
-from tersely.core.types import TokenBatch
-from tersely.engines import activation_checkpointing
-from tersely.engines.base import Engine, EngineSettings, Generation, GenerationRequest
-from tersely.engines.chat import all_prompt_ids
+from tersely.engines.base import Engine, EngineSettings
+from tersely.engines.chat import Prompting
 from tersely.engines.factory import create_engine
-from tersely.rl.checkpoints.rollback import RollBack, RollsBack
-from tersely.rl.checkpoints.save import Saving
+from tersely.rl.checkpoints.learnt import Learnt
+from tersely.rl.checkpoints.rollback import RollBack
 from tersely.rl.config import TRL_LOSS_TYPES, RunConfig
 from tersely.rl.controllers import ControllerFeed
-from tersely.rl.guards.callback import Guarded, GuardFeed
-from tersely.rl.recording.metrics import OF_TRAINED, StepMetrics, reward_columns
+from tersely.rl.errors import StoppedByGuard
+from tersely.rl.guards.callback import GuardFeed
+from tersely.rl.guards.mismatch import check_mismatch
+from tersely.rl.held_out_evaluation import TrainedModel
+from tersely.rl.recording.metrics import StepMetrics, length_metrics, reward_columns, reward_metrics
+from tersely.rl.recording.recorder import Recorder
+from tersely.rl.recording.run_files import MetricsFile
+from tersely.rl.rollouts.engine_weights import EngineWeights
 from tersely.rl.rollouts.grading import Grader
+from tersely.rl.rollouts.maker import BatchShape, Drawn, Moment, Resampling, RolloutMaker
 from tersely.rl.rollouts.prompt_rows import PromptRows
-from tersely.rl.rollouts.record import completion_rows, group_metrics, rollouts_from_records
+from tersely.rl.rollouts.record import RolloutRecord, completion_rows, group_metrics, row_advantages
 from tersely.rl.rollouts.reference_score import ReferenceScorer
-from tersely.rl.rollouts.resample import draw_round, gathered_records
-from tersely.rl.rollouts.rollout import RolloutRound, Template
+from tersely.rl.rollouts.resample import resample
+from tersely.rl.rollouts.resample_streaming import can_stream, resample_streaming
+from tersely.rl.rollouts.rollout import SAMPLED, RolloutRound, Template
 from tersely.rl.rollouts.sampling_state import SamplingState
 from tersely.rl.trained_prompting import trained_prompting
-from tersely.rl.trl.grpo import GRPOTrainer
+from tersely.rl.trl.overrides import RolloutTrainer
 from tersely.rl.trl.window import check_window
-from tersely.rl.update.empty_update import EmptyUpdate
-from tersely.rl.update.micro_batches import MicroBatches
-from tersely.rl.update.old_logprobs import OldPolicyPass
-from tersely.rl.update.padding import fit_columns, trimmed
+from tersely.rl.update.batch_size import updates_of_a_batch
+from tersely.rl.update.loss import ObjectiveLoss
+from tersely.rl.update.micro_batches import MicroBatches, Update, take
+from tersely.rl.update.old_logprobs import Observation, PassByLength, entropy_is_read
+from tersely.rl.update.padding import trimmed
+from tersely.rl.update.train_batch import with_scores
 
 check_window()
 
 
-class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, RollsBack, GRPOTrainer):
+class TerselyTrainer(RolloutTrainer):
     """Train `objective` on `train_dataset` (columns prompt, problem, answer, prompt_id, level).
 
     `first_step` is the number of steps that stages before this one took. `engine` None generates with the trained model
-    itself; `verifier` has `verify(golds, texts) -> list[Verdict]`.
+    itself; `verifier` has `verify(golds, texts) -> list[Verdict]`. Guards and roll-back write their events to `metrics`, the
+    main process's file.
     """
 
-    _round: RolloutRound
-    _scores: Scores
+    observation: Observation
 
     def __init__(
         self,
@@ -81,260 +83,315 @@ class TerselyTrainer(OldPolicyPass, EmptyUpdate, PromptRows, Saving, Guarded, Ro
         verifier: Any,
         engine: Engine | None = None,
         first_step: int = 0,
+        metrics: MetricsFile | None = None,
         **trl_arguments: Any,
     ):
-        self.run_config, self.objective, self.first_step = run, objective, first_step
-        self.memory = PromptMemory()
-        self.grader = Grader(verifier)
-        self.references = ReferenceScorer(self)
-        self.controls, self.rollback = ControllerFeed(self), RollBack(self, run.max_rollbacks)
-        self.planned, self.step_metrics = MicroBatches(self), StepMetrics()
-        self.guards = GuardFeed(self, run.guards)
-        self.logged_rows: list[dict[str, Any]] = []
-        self._synced_step = -1
-        self._last_step_at: float | None = None
         trl_arguments["args"].reward_weights = list(objective.reward.weights)
         super().__init__(reward_funcs=reward_columns(objective.reward.names), **trl_arguments)
         for model in filter(None, (self.model, self.ref_model)):
             beat_at_each_pass(model)
+        args, accelerator, main = self.args, self.accelerator, self.accelerator.is_main_process
+        self.run_config, self.objective, self.first_step, self.metrics_file = run, objective, first_step, metrics
+        self.memory, self.grader, self.step_metrics = PromptMemory(), Grader(verifier), StepMetrics()
+        self.prompting: Prompting = trained_prompting(run, args, objective.prompting)
+        self.rollback = RollBack(args.output_dir, run.max_rollbacks, updates_of_a_batch(args), main=main)
+        self.record = Recorder()
+        self.controls = ControllerFeed(lambda: self.objective.controllers, self.record, self.rollback.ask)
+        self.guards = GuardFeed(run.guards, args.max_completion_length, self.rollback.ask, main=main, metrics=metrics)
+        self.record.listeners += [self.controls.observe, self._guarded, self.log_mean]
+        self.learnt = Learnt(self.memory, objective, self.rollback, self.guards, self.train_dataset)
         self.add_callback(self.controls)
         self.add_callback(self.guards)
-        self.engine = engine if engine is not None else self._own_engine()
-        self._template = Template.of(self._tokenizer, self.chat_template_kwargs)
-        self.prompting = trained_prompting(run, self.args, objective.prompting)
+        self.engine = engine if engine is not None else self.own_engine()
+        self.weights = EngineWeights(self.engine, lambda: self.model_wrapped)
+        self.prompts = PromptRows.of(args, self.train_dataset, accelerator.process_index, accelerator.num_processes)
+        tokenizer, kwargs, dataset = self.processing_class, self.chat_template_kwargs, self.train_dataset
+        chat = (tokenizer, Template.of(tokenizer, kwargs), kwargs)
+        shape = BatchShape.of(args, accelerator.process_index, accelerator.num_processes)
+        self.maker = RolloutMaker(objective, self.memory, self.engine, self.grader, *chat, dataset, shape)
+        window = getattr(self.model.config, "max_position_embeddings", None)
+        self.references = ReferenceScorer(self.maker, self._model_log_probs, window, self.record)
+        self.pass_by_length = PassByLength(self.token_log_probs, accelerator, args.per_device_train_batch_size)
+        self.objective_loss = ObjectiveLoss(
+            objective,
+            self.token_log_probs,
+            self.step_metrics,
+            ranks=accelerator.num_processes,
+            micro_batches=args.steps_per_generation,
+            cap=self.max_completion_length,
+            router_weight=self.router_aux_loss_coef if self.aux_loss_enabled else None,
+        )
+        self.micro_batches = MicroBatches.of(run, args, accelerator, objective, aux_loss=self.aux_loss_enabled)
+        self.update: Update | None = None
+        self.logged_rows: list[dict[str, Any]] = []
+        self._last_step_at: float | None = None
 
-    def _own_engine(self) -> Engine:
-        @contextmanager
-        def unwrapped():
-            plain = unwrap_model_for_generation(
-                self.model_wrapped,
-                self.accelerator,
-                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-                gradient_checkpointing_kwargs=activation_checkpointing.setting(
-                    self.args, "gradient_checkpointing_kwargs"
-                ),
-            )
-            # around all positions, so that float32 weights are cast once and not at each of them
-            with plain as model, self.accelerator.autocast():
-                yield model
-
-        settings = EngineSettings(self._tokenizer, self.model, unwrapped=unwrapped)
+    def own_engine(self) -> Engine:
+        settings = EngineSettings(self.processing_class, self.model, unwrapped=self.model_for_generation)
         return create_engine(self.run_config.engine, settings)
 
-    # ---- prompting and generation ----
-
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        with self._timed("time/rollout"):
-            self._old_pass, self._collecting = None, True
-            self._round = RolloutRound(inputs, self._plans_of(inputs), self._tokenizer, self._template)
-            prompts = self._round.messages()
-            try:
-                output = super()._generate_and_score_completions(
-                    [{**row, "prompt": prompt} for row, prompt in zip(inputs, prompts, strict=True)]
-                )
-                return self._scored(output)
-            finally:
-                self._collecting = False
-
-    def _plans_of(self, inputs: list[dict[str, Any]]) -> list[Any]:
-        """The plans of this rank's rows, cut from those of the whole batch: prompting sees whole groups."""
-        group, rows, rank = self.num_generations, len(inputs), self.accelerator.process_index
-        ids = gather_object([row["prompt_id"] for row in inputs])
-        plans = self.objective.prompting(ids[::group], group, self.memory, self.args.seed)
-        return plans[rank * rows : (rank + 1) * rows]
-
-    def _tokenize_prompts(self, prompts: list):
-        ids = all_prompt_ids(self._tokenizer, prompts, self.chat_template_kwargs)
-        return self._round.with_prefills(ids), None, {}
-
-    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
-        step = self.state.global_step
-        if self.engine.capabilities.weight_sync and self._synced_step != step:
-            with self._timed("time/sync_weights"):
-                self.engine.sync_weights(self.model_wrapped, step)
-            self._synced_step = step
-        requests = self._round.requests(
-            prompt_ids,
-            seed=self.args.seed,
-            step=self.first_step + step,
-            first_row=self.accelerator.process_index * len(prompt_ids),
-            group_size=num_generations,
-            cap=self.max_completion_length,
-        )
-        self._resampling = draw_round(self, prompt_ids, requests)
-        logprobs = self._round.sampler_logprobs() if self.engine.capabilities.sampler_logprobs else None
-        return self._round.trained_completions(), logprobs
-
-    def draw(self, requests: list[GenerationRequest]) -> list[Generation]:
-        """The engine, at this run's sampling."""
-        self.sampling_state = draw = SamplingState(self.objective.sampling)
-        return self.engine.generate(requests, temperature=draw.temperature, top_p=self.top_p, top_k=self.top_k or 0)
-
-    def _generate(self, prompts: list):
-        result = super()._generate(prompts)
-        self._round.prompt_ids, self._round.completion_ids = result[0], result[1]
-        return result
-
-    def _prepare_inputs(self, generation_batch):
-        """TRL's, cut into micro-batches by `tersely.rl.update.micro_batches`."""
-        if not self.model.training:
-            return super()._prepare_inputs(generation_batch)
-        self.planned.prepare(generation_batch)
-        return self.planned.inputs()
-
-    # ---- verify, gather, score ----
-
-    @property
-    def progress(self) -> float:
-        return self.state.global_step / max(self.state.max_steps, 1)
-
-    def parse_turn(self, turn: str) -> Any:
-        """What a whole assistant's turn says of itself, by the prompting's own contract where it has one."""
-        return self.objective.prompting.parse(turn)
-
-    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        token_ids, entropy = self._gathered_tokens()
-        reference = self.references.fields()
-        verdicts, seconds, waited = self.grader.result()
-        facts = gathered_records(self, verdicts)
-        shape = (self.num_generations, self.max_completion_length, self.progress, self.memory)
-        rollouts = dataclasses.replace(rollouts_from_records(facts, *shape, token_ids, entropy), **reference)
-        refused = self._resampling.refused
-        everything = rollouts_from_records(facts + refused, *shape) if refused else rollouts
-        self._correct = rollouts.correct
-        for name, value in {**self.sampling_state.metrics(rollouts), **self.engine.metrics()}.items():
-            self._record(name, value)
-        with self._timed("time/score"):
-            self._scores = self.objective.score(rollouts)
-            self.objective.update(rollouts, everything)
-        keep = torch.cat([self._scores.keep, torch.zeros(len(refused) // self.num_generations, dtype=torch.bool)])
-        metrics = {
-            **group_metrics(everything, facts + refused, keep),
-            **self._resampling.metrics(),
-            **self.grader.metrics(),
-        }
-        for name, value in {**metrics, "time/verify": seconds, "time/verify_wait": waited}.items():
-            self._record(name, value)
-        if self.accelerator.is_main_process:
-            self.logged_rows = completion_rows(facts, self._scores, self.objective.reward.names, self.num_generations)
-        self.guards.scored(self._scores)
-        return self._scores.columns.to(self.accelerator.device)
-
-    def _scored(self, output: dict[str, Any]) -> dict[str, Any]:
-        """TRL's batch with our advantages, masks and counts in place of its own."""
-        rank, rows = self.accelerator.process_index, output["completion_ids"].shape[0]
-        local = slice(rank * rows, (rank + 1) * rows)
-        device, mask = output["completion_ids"].device, output["completion_mask"]
-        kept = self._scores.keep.repeat_interleave(self.num_generations)
-        advantage = self._scores.advantage[local].to(device)
-        if advantage.dim() == 2:
-            advantage = fit_columns(advantage, mask.shape[1])
-        output["advantages"] = advantage
-        output["train_mask"] = mask * kept[local].to(device).unsqueeze(1).to(mask.dtype)
-        output["num_items_in_batch"] = self.accelerator.gather(output["train_mask"].sum()).sum()
-        output["rows_in_batch"] = kept.sum().to(device)
-        output["correct"] = self._correct[local].to(device)
-        output["row"] = torch.arange(rank * rows, (rank + 1) * rows, device=device)
-        self._begin_observing(output)
-        return output
-
-    # ---- loss ----
-
-    def _compute_loss(self, model, inputs):
-        inputs = trimmed(inputs)
-        if self.loss_type in TRL_LOSS_TYPES:
-            loss = super()._compute_loss(model, {**inputs, "tool_mask": inputs["train_mask"]})
-            recorded = self._metrics["train" if self.model.training else "eval"]
-            recorded[OF_TRAINED].append(recorded["entropy"].pop())
-        else:
-            loss = self._objective_loss(model, inputs)
-        self._observe_update(inputs)
-        return loss
-
-    def _objective_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """The loss of a micro-batch."""
-        mask = inputs["train_mask"]
-        input_ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-        logps, entropies, aux_loss = self._get_per_token_logps_and_entropies(
-            model,
-            input_ids,
-            attention,
-            mask.shape[1],
-            compute_entropy=True,
-            compute_aux_loss=self.aux_loss_enabled,
-        )
-        advantage = inputs["advantages"]
-        loss_fn = self.objective.loss_in_force()
-        batch = TokenBatch(
-            logp=logps,
-            old_logp=inputs.get("old_per_token_logps", logps.detach()),  # TRL gives none with one step a batch
-            entropy=entropies.detach(),
-            mask=mask,
-            advantage=(advantage.unsqueeze(1) if advantage.dim() == 1 else advantage).expand_as(logps),
-            ref_logp=inputs.get("ref_per_token_logps"),
-            sampler_logp=inputs.get("sampling_per_token_logps"),
-            live_entropy=entropies if loss_fn.needs_live_entropy else None,
-            progress=self.progress,
-        )
-        per_token, metrics = loss_fn(batch)
-        loss = self._aggregate(per_token, mask, inputs)
-        if inputs.get("spare"):
-            loss = loss + 0.0 * logps.sum()  # a broken model shows even where nothing is trained
-        if self.aux_loss_enabled:
-            loss = loss + self.router_aux_loss_coef * aux_loss / self.current_gradient_accumulation_steps
-        self.step_metrics.add(metrics, batch)
-        return loss
-
-    def _aggregate(self, per_token: Tensor, mask: Tensor, inputs: dict[str, Any]) -> Tensor:
-        """Divide by the counts of the whole accumulation window, so that no cut of the batch changes the loss."""
-        how, ranks = self.objective.aggregate, self.accelerator.num_processes
-        window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
-        if how == "sequence_sum":
-            return aggregate(per_token, mask, how) * ranks
-        count = inputs["num_items_in_batch"] if how == "token" else inputs["rows_in_batch"]
-        denominator = count.clamp(min=1) * window / ranks
-        return aggregate(per_token, mask, how, denominator=denominator, max_length=self.max_completion_length)
+    # ---- one micro-batch of an optimizer step ----
 
     def training_step(self, model, inputs, num_items_in_batch):
-        began = time.perf_counter()
+        """`inputs` holds the number of this micro-step in the run."""
         model.train()
-        self._end_skip()
-        self.planned.prepare(inputs)
-        self._current_train_step_time += time.perf_counter() - began
-        if self.planned.idle:
-            self._step += 1
-            return torch.zeros((), device=self.args.device)
-        trained, last = self.planned.trained, self.accelerator.sync_gradients
-        step = super().training_step if trained else self._skip_update
-        loss = step(model, inputs, num_items_in_batch)
+        self.end_skip()
+        if self.update is None or self.micro_step % (self.args.steps_per_generation * self.num_iterations) == 0:
+            with self.counted_in_step_time():
+                self.update = self.cut(self.make_batch(self.prompts.at(inputs[0])))
+        update, place = self.update, self.micro_step % self.args.steps_per_generation
+        if update.idle[place]:
+            return self.skip_micro_step()
+        rows, last = update.rows_trained(place), self.accelerator.sync_gradients
+        step = super().training_step if rows else self.skip_update
+        loss = step(model, update.parts[place], num_items_in_batch)
         beat()
-        self.guards.check_loss(loss)
+        self.guards.check_loss(loss, self.state.global_step)
         if last:
-            means = self.step_metrics.flush(self.accelerator, self.controls.known)
-            update = {"update/rows_trained": float(trained), "update/skipped": float(not trained)}
-            for name, value in {**means, **update}.items():
-                self._record(name, value)
-            self._time_whole_step()
+            self.record_update(rows)
         return loss
 
-    def _time_whole_step(self) -> None:
-        """Wall clock from one optimizer step to the next: TRL's `step_time` leaves out what happens between them."""
+    def make_batch(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """A generation batch of this rank, from its rows of the data set to advantages. Collective."""
+        with self.record.timed("time/rollout"):
+            moment = self.moment
+            drawn = self.draw(rows, moment)
+            batch = self.tensors(drawn.rollouts)
+            old = self.policy_pass(batch)
+            fields = self.fields(drawn.rollouts, batch, old, moment)
+            facts = self.verify(drawn.rollouts)
+            scores = self.score(drawn, facts, fields, moment)
+            batch = self.with_scores(batch, facts, scores)
+            self.observation = self.observe(batch, drawn.sampling_state, old)
+            self.record_batch(drawn.rollouts, facts, scores)
+            return batch
+
+    @property
+    def moment(self) -> Moment:
+        step = self.state.global_step
+        return Moment(self.first_step + step, step / max(self.state.max_steps, 1))
+
+    def draw(self, rows: list[dict[str, Any]], moment: Moment) -> Drawn:
+        """Plan the prompts and generate, where the recipe says so with fresh prompts in place of refused groups."""
+        maker, rounds, step = self.maker, self.run_config.max_resample_rounds, self.state.global_step
+        batch, sampling_state = maker.begin(rows), SamplingState(self.objective.sampling)
+        if self.weights.due(step):
+            with self.record.timed("time/sync_weights"):
+                self.weights.sync(step)
+        if rounds and can_stream(maker, len(rows)):
+            with self.record.timed("time/generate"):
+                return Drawn(batch, sampling_state, resample_streaming(maker, batch, moment, sampling_state, rounds))
+        with self.record.timed("time/generate"):
+            requests = maker.requests(batch, moment, first_row=maker.shape.rank * len(rows))
+            batch.finish(maker.draw(requests, sampling_state))
+        self.grader.start(batch.rows, batch.texts)
+        if not rounds:
+            return Drawn(batch, sampling_state, Resampling())
+        with self.record.timed("time/resample"):
+            return Drawn(batch, sampling_state, resample(maker, batch, moment, sampling_state, rounds))
+
+    def tensors(self, rollouts: RolloutRound) -> dict[str, Tensor]:
+        """Ids and masks of this rank's rows; the lengths of all are recorded. Collective."""
+        pad, device = self.processing_class.pad_token_id, self.accelerator.device
+        found = rollouts.tensors(pad, self.pad_to_multiple_of, logprobs=self.engine.capabilities.sampler_logprobs)
+        ends = {*self.eos_token_ids, pad}
+        mine = [
+            (len(prompt), len(completion), completion[-1] in ends)
+            for prompt, completion in zip(rollouts.prompt_ids, rollouts.completion_ids, strict=True)
+        ]
+        prompt, completion, ended = self.accelerator.gather(torch.tensor(mine, device=device)).unbind(1)
+        self.count_tokens(int((prompt + completion).sum()))
+        for name, value in length_metrics(completion, ended.bool()).items():
+            self.log_mean(name, value)
+        return {name: values.to(device) for name, values in found.items()}
+
+    def policy_pass(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """(n, T) log-probs and entropies of the policy that sampled, where something needs them before the update.
+
+        Adds `old_per_token_logps` (several optimizer steps a batch) and `ref_per_token_logps` (`beta`) to `batch`."""
+        several, found = updates_of_a_batch(self.args) > 1, None
+        with self.without_gradient():
+            if several or "entropy" in self.objective.needs:
+                with self.record.timed("time/log_prob_pass"):
+                    found = self.pass_by_length(self.model, batch)
+            if self.beta != 0.0:
+                with self.reference() as model:
+                    batch["ref_per_token_logps"] = self.pass_by_length(model, batch, entropy=False)[0]
+        if found is not None and several:
+            batch["old_per_token_logps"] = found[0]
+        return found
+
+    def fields(
+        self, rollouts: RolloutRound, batch: dict[str, Tensor], old: tuple[Tensor, Tensor] | None, moment: Moment
+    ) -> dict[str, Tensor]:
+        """Optional fields of `Rollouts` that some component asks for, of the whole batch. Collective."""
+        needs, found = self.objective.needs, {}
+        if needs & {"token_ids", "entropy"}:
+            ids = batch["completion_ids"].masked_fill(batch["completion_mask"] == 0, -1)
+            found["token_ids"] = self._gather_columns(ids, -1)
+        if "entropy" in needs and old is not None:
+            found["entropy"] = self._gather_columns(old[1], 0.0)
+        return found | self.references.fields(rollouts, moment)
+
+    def verify(self, rollouts: RolloutRound) -> list[RolloutRecord]:
+        """The facts of all rollouts of the batch, on every rank, in global order."""
+        verdicts, seconds, waited = self.grader.result()
+        self.record.all({"time/verify": seconds, "time/verify_wait": waited, **self.grader.metrics()})
+        return self.maker.gathered_records(rollouts, verdicts)
+
+    def score(self, drawn: Drawn, facts: list[RolloutRecord], fields: dict[str, Tensor], moment: Moment) -> Scores:
+        """Filter, reward and advantage of whole groups; then the components learn, from the refused groups too."""
+        refused, group = drawn.resampling.refused, self.maker.shape.group_size
+        rollouts = self.maker.rollouts(facts, moment, fields)
+        everything = self.maker.rollouts(facts + refused, moment) if refused else rollouts
+        self.record.all({**drawn.sampling_state.metrics(rollouts), **self.engine.metrics()})
+        with self.record.timed("time/score"):
+            scores = self.objective.score(rollouts)
+            self.objective.update(rollouts, everything)
+        keep = torch.cat([scores.keep, torch.zeros(len(refused) // group, dtype=torch.bool)])
+        self.record.all({**group_metrics(everything, facts + refused, keep), **drawn.resampling.metrics()})
+        self.guards.scored(scores)
+        return scores
+
+    def with_scores(self, batch: dict[str, Tensor], facts: list[RolloutRecord], scores: Scores) -> dict[str, Tensor]:
+        """This rank's rows with what they train on. Collective."""
+        correct, shape = torch.tensor([fact.correct for fact in facts], dtype=torch.float32), self.maker.shape
+        found = with_scores(batch, scores, correct, group_size=shape.group_size, rank=shape.rank)
+        return {**found, "num_items_in_batch": self.accelerator.gather(found["train_mask"].sum()).sum()}
+
+    def observe(
+        self, batch: dict[str, Tensor], sampling_state: SamplingState, old: tuple[Tensor, Tensor] | None
+    ) -> Observation:
+        """Entropies of the step and the gap to the engine: from the pass that was made, or from the update's own."""
+        reported = SAMPLED in batch
+        read = entropy_is_read(self.objective.controllers, self.guards.on.values())
+        from_update = old is None and (reported or read)
+        observation = Observation(self.step_metrics, sampling_state, self.judge_gap, reported, from_update)
+        if old is not None:
+            observation.see(batch, *old)
+            observation.end()
+        return observation
+
+    # ---- update ----
+
+    def cut(self, batch: dict[str, Tensor]) -> Update:
+        """The micro-batches; rows that none of them holds are passed once where something reads what that shows."""
+        update = self.micro_batches.cut(batch, self.moment.step)
+        self.record.all(update.metrics)
+        if self.observation.from_update:
+            with self.record.timed("time/log_prob_pass"), torch.no_grad():
+                logps, entropies = self.pass_by_length(self.model, update.batch, update.left_out)
+            if update.left_out:
+                rows = take(update.batch, update.left_out)
+                self.observation.see(rows, logps[update.left_out], entropies[update.left_out])
+        return update
+
+    def loss(self, model: Any, micro_batch: dict[str, Any]) -> Tensor:
+        """Of one micro-batch. Before the last backward pass, which under DeepSpeed moves the weights, the gap is judged."""
+        micro_batch = trimmed(micro_batch)
+        if self.loss_type in TRL_LOSS_TYPES:
+            loss, logps, entropies = self.trl_loss(model, micro_batch)
+        else:
+            accumulated = self.current_gradient_accumulation_steps
+            loss, logps, entropies = self.objective_loss(model, micro_batch, self.moment.progress, accumulated)
+        if self.observation.from_update:
+            if not micro_batch.get("spare"):
+                self.observation.see(micro_batch, logps, entropies)
+            if self.accelerator.sync_gradients:
+                self.observation.end()
+        return loss
+
+    def judge_gap(self, measured: dict[str, float]) -> None:
+        self.record.all({f"mismatch/{name}": value for name, value in measured.items()})
+        check_mismatch(self.guards.mismatch, measured, self.state.global_step, self.engine.facts())
+
+    # ---- the end of a step ----
+
+    def before_logging(self) -> None:
+        """A step that a guard stops is logged, with its completions, and not saved; all ranks go back together."""
+        if self.guards.stopping is not None:
+            self.control.should_log, self.control.should_save, self.control.should_evaluate = True, False, False
+        if (back := self.rollback.decide(self.state.global_step, self.args.device)) is None:
+            return
+        controllers = self.objective.controllers
+        before = [controller.state_dict() for controller in controllers]
+        self.load_checkpoint(back.path)
+        self.weights.forget()  # an evaluation at this very step may have pushed the weights that led astray
+        for controller, state in zip(controllers, before, strict=True):
+            controller.rolled_back(state)
+        self.control.should_save = True
+        if self.metrics_file is not None:
+            self.metrics_file.write(back.step, back.event(self.first_step))
+        for callback in self.callback_handler.callbacks:
+            if hasattr(callback, "on_roll_back"):
+                callback.on_roll_back(self.args, self.state, self.control, back.to_step)
+
+    def after_logging(self) -> None:
+        if self.guards.stopping is not None:
+            raise StoppedByGuard(self.guards.stopping)
+
+    # ---- checkpoints ----
+
+    @property
+    def micro_steps(self) -> int:
+        return self.prompts.micro_steps
+
+    def component_state(self) -> dict[str, Any]:
+        return self.learnt.state_dict()
+
+    def load_component_state(self, state: Mapping[str, Any]) -> None:
+        self.learnt.load_state_dict(state)
+
+    def carry_over(self, state: Mapping[str, Any]) -> None:
+        """What an earlier stage learnt beside the weights."""
+        self.learnt.carry_over(state)
+
+    def close(self) -> None:
+        self.grader.close()
+        self.engine.close()
+
+    # ---- record ----
+
+    def record_batch(self, rollouts: RolloutRound, facts: list[RolloutRecord], scores: Scores) -> None:
+        """The rewards, and the rows of the completions table. Collective."""
+        names, group = self.objective.reward.names, self.maker.shape.group_size
+        for name, value in reward_metrics(scores.columns, self.reward_weights.cpu(), names, group).items():
+            self.log_mean(name, value)
+        if self.accelerator.is_main_process:
+            self.logged_rows = completion_rows(facts, scores, names, group)
+        if self.log_completions:
+            prompts, completions = zip(*gather_object(rollouts.chats()), strict=True)
+            table = {"prompt": prompts, "completion": completions, "advantages": row_advantages(facts, scores)}
+            self.log_table(table, dict(zip(self.reward_func_names, scores.columns.T.tolist(), strict=True)))
+
+    def _guarded(self, name: str, value: float) -> None:
+        if self.model.training:  # an evaluation on other problems says nothing of the run
+            self.guards.observe(name, value)
+
+    def take_logged_rows(self) -> list[dict[str, Any]]:
+        """The rows of the completions table since the last call."""
+        rows, self.logged_rows = self.logged_rows, []
+        return rows
+
+    def record_update(self, rows: int) -> None:
+        """An optimizer step in which `rows` of all ranks train. Collective."""
+        means = self.step_metrics.flush(self.accelerator, self.controls.known)
+        self.record.all({**means, "update/rows_trained": float(rows), "update/skipped": float(not rows)})
         now = time.perf_counter()
-        if self._last_step_at is not None:
-            self._record("time/whole_step", now - self._last_step_at)
+        if self._last_step_at is not None:  # TRL's `step_time` leaves out what happens between two steps
+            self.record("time/whole_step", now - self._last_step_at)
         self._last_step_at = now
 
-    # ---- metrics ----
+    def trained_model(self) -> TrainedModel:
+        """This model, as an evaluation beside the training uses it."""
+        return TrainedModel(self.maker, self.weights, self.prompting, self.temperature, self.save_weights)
 
-    def _record(self, name: str, value: float) -> None:
-        self.controls.observe(name, value)
-        self.guards.observe(name, value)
-        self._metrics["train" if self.model.training else "eval"][name].append(value)
+    def _model_log_probs(self, ids: Tensor, mask: Tensor, columns: int) -> Tensor:
+        """Of the trained model, without a gradient, in parts of a micro-batch."""
+        device, rows = self.accelerator.device, self.args.per_device_train_batch_size
+        with torch.no_grad():
+            return self.token_log_probs(self.model, ids.to(device), mask.to(device), columns, rows_at_once=rows)[0]
 
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        beat()
-        self._record(name, time.perf_counter() - began)
+    def _gather_columns(self, rows: Tensor, fill: float) -> Tensor:
+        """(N, T) of all ranks from (n, T'), on the CPU."""
+        return self.accelerator.gather(self.accelerator.pad_across_processes(rows, dim=1, pad_index=fill)).cpu()

@@ -34,7 +34,7 @@ def test_the_text_parts_are_those_of_components_and_sections():
     from tersely.data.spec import SourceSpec
     from tersely.rewards.verify.judge.client import Judge
     from tersely.rewards.verify.options import Policy
-    from tersely.rl.held_out_evaluation import EvaluationSpec
+    from tersely.rl.config.evaluation import EvaluationSpec
     from tersely.rl.sft.spec import ColdStart
 
     classes = [cls for slot in SLOTS for cls in registry(slot).values() if dataclasses.is_dataclass(cls)]

@@ -83,14 +83,16 @@ def test_eval_prompts_as_trained_unless_told_otherwise(tiny_model, tmp_path, cap
 
 
 def test_rollouts_and_held_out_evaluation_render_the_same(make_trainer):
-    from tersely.rl.held_out_evaluation import EvaluationSpec, HeldOutEvaluation
+    from tersely.rl.config.evaluation import EvaluationSpec
+    from tersely.rl.held_out_evaluation import HeldOutEvaluation
 
     trainer = make_trainer(chat_template_kwargs={"x": 1})
     row = {"prompt": CHAT, "prompt_id": "a", "problem": "1+1", "answer": "2"}
-    held_out = HeldOutEvaluation(EvaluationSpec(1, "x"), trainer, [row], None)._request(0, 0, 0).prompt_ids
-    assert list(held_out) == prompt_ids(trainer._tokenizer, CHAT, {"x": 1})
-    text = prompt_text(trainer._tokenizer, CHAT)
-    assert trainer._tokenizer.encode(text, add_special_tokens=False) == list(held_out)
+    evaluation = HeldOutEvaluation(EvaluationSpec(1, "x"), trainer.trained_model(), [row], None, trainer.guards)
+    held_out, tokenizer = evaluation._request(0, 0, 0).prompt_ids, trainer.processing_class
+    assert list(held_out) == prompt_ids(tokenizer, CHAT, {"x": 1})
+    text = prompt_text(tokenizer, CHAT)
+    assert tokenizer.encode(text, add_special_tokens=False) == list(held_out)
 
 
 def test_only_a_plan_that_asks_every_rollout_for_the_same_is_carried():

@@ -71,8 +71,7 @@ def test_a_batch_statistic_feeds_once_a_batch_and_micro_batches_are_averaged():
             return 0.0
 
     controller = Two()
-    trainer = SimpleNamespace(objective=SimpleNamespace(controllers=(controller,)), _record=lambda *_: None)
-    feed = ControllerFeed(trainer)
+    feed = ControllerFeed(lambda: (controller,), lambda *_: None, lambda *_: None)
     for name, value in (("verify/accuracy", 0.5), ("entropy", 1.0), ("entropy", 3.0)):
         feed.observe(name, value)
     feed.on_step_end(None, SimpleNamespace(global_step=1), None)

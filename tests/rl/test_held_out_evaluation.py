@@ -1,6 +1,7 @@
 """Evaluation while training: on time, exact after a restart, and without a trace in what is trained."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from support.tiny import HashVerifier
 
 from tersely.core.errors import ConfigError
 from tersely.rl.config import split_recipe
-from tersely.rl.held_out_evaluation import EvaluationSpec, HeldOutEvaluation, held_out_metrics, read_evaluations
+from tersely.rl.config.evaluation import EvaluationSpec
+from tersely.rl.held_out_evaluation import HeldOutEvaluation, held_out_metrics, read_evaluations
 from tersely.rl.recording.callbacks import RunFiles
 from tersely.rl.recording.run_files import MetricsFile
 
@@ -24,13 +26,14 @@ def train(make_trainer, tmp_path):
 
     def go(name, evaluation=None, resume=None, **recipe):
         folder = tmp_path / name
-        trainer = make_trainer(run_dir=str(folder), max_steps=6, logging_steps=1, **recipe)
         folder.mkdir(exist_ok=True)
-        files = RunFiles(folder, trainer, int(resume.rpartition("-")[2]) if resume else 0)
-        trainer.add_callback(files)
+        metrics = MetricsFile(folder / "metrics.jsonl", int(resume.rpartition("-")[2]) if resume else 0)
+        trainer = make_trainer(run_dir=str(folder), max_steps=6, logging_steps=1, metrics=metrics, **recipe)
+        trainer.add_callback(RunFiles(metrics, trainer.take_logged_rows))
         if evaluation:
             spec = EvaluationSpec(dataset="unused", **evaluation)
-            trainer.add_callback(HeldOutEvaluation(spec, trainer, ROWS, files.metrics))
+            model = trainer.trained_model()
+            trainer.add_callback(HeldOutEvaluation(spec, model, ROWS, metrics, trainer.guards))
         trainer.train(resume_from_checkpoint=resume)
         trainer.grader.close()
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -80,7 +83,7 @@ def test_the_best_weights_are_those_of_their_step(train, tmp_path):
     original = HeldOutEvaluation._keep
 
     def keep(self, args, step, found):
-        seen[step] = {k: v.detach().clone() for k, v in self.trainer.model.state_dict().items()}
+        seen[step] = {k: v.detach().clone() for k, v in self.model.weights.model().state_dict().items()}
         original(self, args, step, found)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -163,34 +166,36 @@ def test_a_recipe_makes_the_callback(make_trainer, tmp_path, capsys):
     path.write_text('{"problem": "1+1=", "answer": "2"}\n{"problem": "2+3=", "answer": "5"}\n')
     trainer = make_trainer(evaluation={"every": 2, "dataset": {"path": str(path)}, "budget": 5})
     metrics = MetricsFile(tmp_path / "metrics.jsonl")
-    callback = held_out_evaluation(trainer.run_config, trainer, 0, metrics)
+
+    def made(trained_on=()):
+        model = trainer.trained_model()
+        return held_out_evaluation(trainer.run_config, 0, trained_on, model, metrics, trainer.guards)
+
+    callback = made(trainer.train_dataset["prompt_id"])
     assert len(callback.rows) == 2 and (callback.budget, callback.cap) == (5, 12)
     assert "trained on too" not in capsys.readouterr().out
-    trainer.train_dataset = trainer.train_dataset.map(lambda row: {"prompt_id": callback.rows[0]["prompt_id"]})
-    held_out_evaluation(trainer.run_config, trainer, 0, metrics)
+    made([callback.rows[0]["prompt_id"]])
     assert "1 of 2 problems of evaluation.dataset are trained on too" in capsys.readouterr().out
     trainer.run_config.evaluation = {}
-    assert held_out_evaluation(trainer.run_config, trainer, 0, metrics) is None
+    assert made() is None
 
 
 def test_no_problems(make_trainer):
+    trainer = make_trainer()
     with pytest.raises(ConfigError, match="holds no problem"):
-        HeldOutEvaluation(EvaluationSpec(1, "x"), make_trainer(), [], None)
+        HeldOutEvaluation(EvaluationSpec(1, "x"), trainer.trained_model(), [], None, trainer.guards)
 
 
 def test_ranks_share_the_samples(make_trainer, monkeypatch):
     """Two ranks draw what one draws, each sample once, and both get the same numbers."""
-    from types import SimpleNamespace
-
     trainer, sent = make_trainer(), []
-    spec = EvaluationSpec(1, "x", samples=3)
-    alone = HeldOutEvaluation(spec, trainer, ROWS, None)._measured(0, 0)
-    names = ("engine", "grader", "_tokenizer", "prompting", "temperature", "max_completion_length")
+    spec, model = EvaluationSpec(1, "x", samples=3), trainer.trained_model()
+    alone = HeldOutEvaluation(spec, model, ROWS, None, trainer.guards)._measured(0, 0)
     for rank in range(2):
         monkeypatch.setattr("accelerate.utils.gather_object", lambda facts: sent.append(facts) or facts)
-        place = SimpleNamespace(process_index=rank, num_processes=2)
-        proxy = SimpleNamespace(accelerator=place, **{name: getattr(trainer, name) for name in names})
-        HeldOutEvaluation(spec, proxy, ROWS, None)._measured(0, 0)
+        shape = replace(model.maker.shape, rank=rank, ranks=2)
+        one = replace(model, maker=replace(model.maker, shape=shape))
+        HeldOutEvaluation(spec, one, ROWS, None, trainer.guards)._measured(0, 0)
     both = [fact for facts in sent for fact in facts]
     assert sorted(fact[:2] for fact in both) == [(q, j) for q in range(5) for j in range(3)]
     assert held_out_metrics(both, 5, 3, 12) == alone

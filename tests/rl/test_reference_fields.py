@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -80,7 +81,8 @@ def check(text: FieldText, value, sizes: dict[str, int]) -> None:
 def test_the_fields_are_what_the_page_says(make_trainer):
     trainer = make_trainer(reward=f"{__name__}:Sees", loss=f"{__name__}:SeesTokens", max_steps=1)
     rows = trainer.train_dataset
-    trainer.train_dataset = rows.add_column("columns", [json.dumps({"steps": i}) for i in range(len(rows))])
+    rows = rows.add_column("columns", [json.dumps({"steps": i}) for i in range(len(rows))])
+    trainer.prompts = dataclasses.replace(trainer.prompts, dataset=rows)
     trainer.train()
     rollouts, batch = SEEN["rollouts"], SEEN["token_batch"]
     sizes = {"N": 16, "T": int(rollouts.token_ids.shape[1])}

@@ -30,11 +30,10 @@ from tersely.launch.preflight.memory_estimate import Shape
 from tersely.launch.preflight.outline import CALM
 from tersely.rl import watchdog
 from tersely.rl.config import grpo_config, split_recipe
+from tersely.rl.rollouts import maker
 from tersely.rl.rollouts import record as facts_module
-from tersely.rl.rollouts import resample
+from tersely.rl.rollouts.maker import BatchShape, Moment, RolloutMaker
 from tersely.rl.rollouts.prompt_rows import PromptRows
-from tersely.rl.rollouts.record import rollouts_from_records
-from tersely.rl.rollouts.resample import gathered_records
 from tersely.rl.rollouts.rollout import RolloutRound, Template
 from tersely.rl.update.micro_batches import MicroBatches
 
@@ -96,29 +95,24 @@ class Tokens(Sequence):
         return self.ids[place]
 
 
-class Trainer(PromptRows):
-    """What the scheduling code asks of the trainer."""
+class Parts:
+    """What a rank of the trainer schedules with."""
 
-    num_iterations, shuffle_dataset, first_step, aux_loss_enabled, loss_type, beta = 1, True, 0, False, "grpo", 0.0
-
-    def __init__(self, simulation, rank, run, args, data):
-        self.run_config, self.args, self.train_dataset = run, args, data
-        self.num_generations = run.group_size
-        self.state = SimpleNamespace(global_step=0)
-        self.grader = SimpleNamespace(ended=False)
+    def __init__(self, simulation, rank, run, args, data, engine):
         self.accelerator = SimpleNamespace(
-            num_processes=simulation.ranks, process_index=rank, device="cpu",
+            device="cpu",
             gather=lambda mine: torch.cat([torch.atleast_1d(part) for part in simulation.gather(mine)]),
             reduce=lambda mine, reduction: torch.stack(simulation.gather(mine)).mean(0),
-        )  # fmt: skip
+        )
         self.objective = run.objective()
-        self.recorded: dict[str, float] = {}
-
-    def _record(self, name, value):
-        self.recorded[name] = value
-
-    def parse_turn(self, _):
-        return SimpleNamespace(budget=None, mode=None, well_formed=True)
+        self.prompts = PromptRows.of(args, data, rank, simulation.ranks)
+        tokenizer = SimpleNamespace(batch_decode=lambda ids, **_: ["x"] * len(ids))
+        shape = BatchShape.of(args, rank, simulation.ranks)
+        grader = SimpleNamespace(ended=False)
+        self.maker = RolloutMaker(
+            self.objective, PromptMemory(), engine, grader, tokenizer, Template("", (7,)), {}, data, shape
+        )
+        self.micro_batches = MicroBatches.of(run, args, self.accelerator, self.objective, aux_loss=False)
 
 
 @dataclasses.dataclass
@@ -179,7 +173,7 @@ class Step:
         monkeypatch.setattr(vllm_stream, "time", SimpleNamespace(monotonic=simulation.monotonic))
         monkeypatch.setattr(vllm_stream, "beat", simulation.beat)
         together = lambda mine: [fact for part in simulation.gather(mine) for fact in part]  # noqa: E731
-        monkeypatch.setattr(resample, "gather_object", together)
+        monkeypatch.setattr(maker, "gather_object", together)
         monkeypatch.setattr(facts_module, "repetitive", lambda text, tokens, ended: False)  # a fixed cost of each row
 
     def _submit(self, args, done):
@@ -192,32 +186,26 @@ class Step:
     def rank(self, rank):
         shared = [f"http://{n}" for n in range(self.engines)] if self.engines else [f"http://{rank}"]
         engine = Engine(shared, self.costs.together, self.lengths)
-        trainer = Trainer(self.simulation, rank, self.run, self.args, self.data)
-        numbers = [next(iter(trainer.get_train_dataloader()))[0]]
+        parts = Parts(self.simulation, rank, self.run, self.args, self.data, engine)
         self.simulation.beat()
-        rows = trainer.rows_of(numbers)
-        tokenizer = SimpleNamespace(batch_decode=lambda ids, **_: ["x"] * len(ids))
-        template = Template("", (7,))
-        trainer._round = made = RolloutRound(rows, [RolloutPlan()] * len(rows), tokenizer, template)
-        ids = [[1] * PROMPT] * len(rows)
-        where = {"first_row": rank * len(rows), "group_size": self.run.group_size}
-        made.finish(engine.generate(made.requests(ids, seed=0, step=0, cap=self.args.max_completion_length, **where)))
-        facts = gathered_records(trainer, [VERDICTS[i % 3 == 0] for i in range(len(rows))])
+        rows = parts.prompts.at(0)
+        made = RolloutRound(rows, [RolloutPlan()] * len(rows), parts.maker.tokenizer, parts.maker.template)
+        made.prompt_ids = [[1] * PROMPT] * len(rows)
+        made.finish(engine.generate(parts.maker.requests(made, Moment(0, 0.0), rank * len(rows))))
+        facts = parts.maker.gathered_records(made, [VERDICTS[i % 3 == 0] for i in range(len(rows))])
         assert len(facts) == self.args.generation_batch_size
         mine = torch.tensor([fact.length for fact in facts[rank * len(rows) : (rank + 1) * len(rows)]])
         self.simulation.work(float((mine + PROMPT).sum()) * self.costs.old_logps)
-        self.score(trainer, rank, facts)
-        self.update(trainer, rank, mine)
+        self.score(parts, rank, facts)
+        self.update(parts, rank, mine)
 
-    def score(self, trainer, rank, facts):
+    def score(self, parts, rank, facts):
         """Every rank does the same; one is enough here."""
         if rank == 0:
-            cap = self.args.max_completion_length
-            rollouts = rollouts_from_records(facts, self.run.group_size, cap, 0.0, PromptMemory())
-            self.advantage = trainer.objective.score(rollouts).advantage
+            self.advantage = parts.objective.score(parts.maker.rollouts(facts, Moment(0, 0.0))).advantage
         self.simulation.gather(None)
 
-    def update(self, trainer, rank, lengths):
+    def update(self, parts, rank, lengths):
         """The micro-batches of this rank, each as long as its padded tokens."""
         rows = len(lengths)
         mine = torch.arange(rank * rows, (rank + 1) * rows)
@@ -226,18 +214,15 @@ class Step:
             "completion_ids": torch.zeros(1, 1, dtype=torch.int8).expand(rows, self.args.max_completion_length),
             "prompt_ids": torch.zeros(1, 1, dtype=torch.int8).expand(rows, PROMPT),
             "completion_mask": lengths.unsqueeze(1), "prompt_mask": column * PROMPT,  # sums of them are all that is read
-            "train_mask": column, "advantages": self.advantage[mine], "row": mine,
+            "train_mask": column, "advantages": self.advantage[mine], "row": mine, "global_row": mine,
         }  # fmt: skip
-        update = MicroBatches(trainer)
-        update._ask()
-        signal = update._signal(batch)
-        parts, idle = update._plan(batch, update._kept(update._shares(signal, mine), signal.tolist()))
+        update = parts.micro_batches.cut(batch, 0)
         steps = self.args.gradient_accumulation_steps
-        for number, (part, skipped) in enumerate(zip(parts, idle, strict=True)):
+        for number, (part, skipped) in enumerate(zip(update.parts, update.idle, strict=True)):
             if not skipped:
                 width = int(part["completion_mask"].max()) + PROMPT
-                self.simulation.work(len(part["row"]) * width * self.costs.update)
-                self.trained += [] if part.get("spare") else part["row"].tolist()
+                self.simulation.work(len(part["global_row"]) * width * self.costs.update)
+                self.trained += [] if part.get("spare") else part["global_row"].tolist()
             if (number + 1) % steps == 0:
                 self.simulation.gather(None)  # the gradients of a step
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.tiny import watched
 
 from tersely.core.protocols import Advantage, Prompting
 from tersely.core.types import RolloutPlan
@@ -18,8 +19,8 @@ from tersely.engines.registry import Capabilities
 def one_batch(trainer):
     trainer.model.train()
     trainer.state.max_steps, trainer.current_gradient_accumulation_steps = 2, trainer.args.gradient_accumulation_steps
-    inputs = trainer.rows_of([0])
-    return inputs, trainer._generate_and_score_completions(inputs)
+    inputs = trainer.prompts.at(0)
+    return inputs, trainer.make_batch(inputs)
 
 
 @dataclass
@@ -41,8 +42,9 @@ def with_prompting(trainer, plan):
 
 def test_plans_inside_a_group_reach_engine_and_record(make_trainer):
     trainer = with_prompting(make_trainer(), AlternatingPlan())
+    seen = watched(trainer)
     _, output = one_batch(trainer)
-    prompts = trainer._tokenizer.batch_decode(trainer._round.prompt_ids)
+    prompts = trainer.processing_class.batch_decode(seen.drawn.rollouts.prompt_ids)
     assert all(text.endswith("<think>\ngo") for text in prompts[::2])
     assert all("Be brief." in text and text.endswith("<think>\n") for text in prompts[1::2])
     assert all("<think>" not in text[: text.rindex("<think>")] for text in prompts)
@@ -59,13 +61,14 @@ def test_a_trained_prefill_is_in_the_loss_but_not_in_the_length(make_trainer):
     trained = output["train_mask"].sum(1).tolist()
     lengths = [row["length"] for row in trainer.logged_rows]
     assert [t - n for t, n in zip(trained, lengths, strict=True)] == [2, 0] * 8
-    assert trainer._tokenizer.decode(output["completion_ids"][0][:2]) == "go"
+    assert trainer.processing_class.decode(output["completion_ids"][0][:2]) == "go"
 
 
 def test_dropped_groups_train_nothing_and_count_nothing(make_trainer):
     trainer = make_trainer(filter="mixed_groups", group_size=2, prompts_per_step=8)
+    seen = watched(trainer)
     _, output = one_batch(trainer)
-    keep = trainer._scores.keep.repeat_interleave(2)
+    keep = seen.scores.keep.repeat_interleave(2)
     assert 0 < keep.sum() < len(keep)
     assert output["train_mask"][~keep].sum() == 0 and output["advantages"][~keep].abs().sum() == 0
     assert output["num_items_in_batch"] == output["completion_mask"][keep].sum()
@@ -158,11 +161,9 @@ def test_an_adapter_s_reference_pass_is_not_taken_for_the_old_policy(make_traine
     lora = peft.LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "down_proj"])
     loss_fn = {"name": "kl_penalty", "beta": 0.1}
     trainer = make_trainer(peft_config=lora, loss=loss_fn, advantage="entropy_shaped", learning_rate=5e-2)
-    seen, scored = [], trainer._scored
-    trainer._scored = lambda output: seen.append(scored(output)) or seen[-1]
+    seen = watched(trainer)
     trainer.train()
-    last = seen[-1]
-    old = trainer._old_pass[0]
+    last, old = seen.batch, seen.loss[0]
     assert (old - last["ref_per_token_logps"][:, : old.shape[1]]).abs().max() > 1e-3
     rows = [row for row in trainer.state.log_history if "ratio/max_log" in row]
     assert [row["ratio/max_log"] for row in rows] == [0.0, 0.0], "one step a batch: nothing has moved since it was made"
@@ -197,7 +198,7 @@ def reporting(make_trainer):
     def make(off=0.0, **recipe):
         engine = Reporting(off)
         trainer = make_trainer(engine=engine, **recipe)
-        engine.inner = trainer._own_engine()
+        engine.inner = trainer.own_engine()
         return trainer, engine
 
     return make
@@ -247,25 +248,23 @@ def test_entropy_is_that_of_all_rows_and_of_trained_is_named_so(make_trainer, co
         controllers=controllers,
     )  # fmt: skip
     trainer.model.lm_head.weight.data.mul_(30)  # or every token has the entropy of a uniform draw
-    expected = {}
-    scored = trainer._scored
+    expected, seen = {}, watched(trainer)
+    make_batch = trainer.make_batch
 
-    def kept(output):
+    def kept(rows):
+        output = make_batch(rows)
         with torch.no_grad():
             ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
             mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
-            width, trainer._collecting = output["completion_ids"].shape[1], False
-            entropy = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, width, compute_entropy=True)[
-                1
-            ]
-            trainer._collecting = True
-        rows = trainer._scores.keep.repeat_interleave(2)
+            width = output["completion_ids"].shape[1]
+            entropy = trainer.token_log_probs(trainer.model, ids, mask, width, entropy=True)[1]
+        rows = seen.scores.keep.repeat_interleave(2)
         for name, chosen in (("entropy", rows | True), ("entropy/of_trained", rows)):
             where = output["completion_mask"].bool() & chosen.unsqueeze(1)
             expected[name] = entropy[where].mean().item()
-        return scored(output)
+        return output
 
-    trainer._scored = kept
+    trainer.make_batch = kept
     trainer.train()
     logged = trainer.state.log_history[0]
     assert expected["entropy"] != pytest.approx(expected["entropy/of_trained"], abs=1e-4)

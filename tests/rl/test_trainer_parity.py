@@ -23,14 +23,17 @@ def batches(trainer, count):
     trainer.state.max_steps, trainer.current_gradient_accumulation_steps = 4, trainer.args.gradient_accumulation_steps
     loader = iter(trainer.get_train_dataloader())
     for _ in range(count):
-        inputs = trainer._prepare_inputs(next(loader))
-        trainer._step += 1
-        generator = torch.Generator().manual_seed(trainer._step)
+        number, place = next(loader)[0], trainer.micro_step % trainer.args.steps_per_generation
+        if trainer.micro_step % (trainer.args.steps_per_generation * trainer.num_iterations) == 0:
+            made = trainer.cut(trainer.make_batch(trainer.prompts.at(number)))
+        inputs = made.parts[place]
+        trainer.skip_micro_step()
+        generator = torch.Generator().manual_seed(trainer.micro_step)
         with torch.no_grad():
             ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
             mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
             keep = inputs["completion_ids"].shape[1]
-            logps = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, keep)[0]
+            logps = trainer.token_log_probs(trainer.model, ids, mask, keep)[0]
         inputs["old_per_token_logps"] = logps + 0.3 * torch.randn(logps.shape, generator=generator)
         yield inputs
 
@@ -55,7 +58,7 @@ def test_loss_and_gradient_equal_trl(make_trainer, aggregate, loss_fn, schedule)
     assert trainer.beta == 0.0
     trained = 0
     for inputs in batches(trainer, 3):
-        loss, gradient = loss_and_gradient(trainer, trainer._compute_loss, inputs)
+        loss, gradient = loss_and_gradient(trainer, trainer.loss, inputs)
         reference, expected = loss_and_gradient(
             trainer, lambda model, x: GRPOTrainer._compute_loss(trainer, model, x), inputs
         )
@@ -74,7 +77,7 @@ def test_kl_to_a_reference_equals_trl(make_trainer, weighted):
             parameter.add_(0.05 * torch.randn_like(parameter))
     for inputs in batches(trainer, 2):
         assert (inputs["ref_per_token_logps"] - inputs["old_per_token_logps"]).abs().max() > 0.1
-        loss, gradient = loss_and_gradient(trainer, trainer._compute_loss, inputs)
+        loss, gradient = loss_and_gradient(trainer, trainer.loss, inputs)
         reference, expected = loss_and_gradient(
             trainer, lambda model, x: GRPOTrainer._compute_loss(trainer, model, x), inputs
         )
@@ -87,7 +90,7 @@ def test_trls_own_losses_are_reached_by_their_flag(make_trainer, loss_type):
     trainer = make_trainer(loss_type=loss_type, updates_per_batch=2, max_steps=4)
     assert trainer.importance_sampling_level == ("sequence" if loss_type == "luspo" else "token")
     for inputs in batches(trainer, 2):
-        loss, gradient = loss_and_gradient(trainer, trainer._compute_loss, inputs)
+        loss, gradient = loss_and_gradient(trainer, trainer.loss, inputs)
         reference, expected = loss_and_gradient(
             trainer, lambda model, x: GRPOTrainer._compute_loss(trainer, model, x), inputs
         )

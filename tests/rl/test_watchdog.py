@@ -193,8 +193,7 @@ def test_the_log_prob_pass_beats_for_each_of_its_parts(make_trainer, monkeypatch
     beats = []
     monkeypatch.setattr(heartbeat, "beat", lambda: beats.append(1))
     trainer = make_trainer(prompts_per_step=4, micro_batch=4, updates_per_batch=2)
-    assert len(trainer._generate_and_score_completions(trainer.rows_of([0]))["prompt_ids"]) == 16
+    batch = trainer.make_batch(trainer.prompts.at(0))
     generated = len(beats)
-    trainer._collecting, trainer._old_pass = True, None
-    trainer._policy_pass()
+    assert len(trainer.policy_pass(batch)[0]) == 16
     assert len(beats) - generated >= 4  # four parts of four rows

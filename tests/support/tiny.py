@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,7 +77,7 @@ def make_trainer(tiny_model, tmp_path):
     from tersely.rl.config import grpo_config, split_recipe
     from tersely.rl.trainer import TerselyTrainer
 
-    def make(verifier=None, engine=None, peft_config=None, **recipe) -> TerselyTrainer:
+    def make(verifier=None, engine=None, peft_config=None, metrics=None, **recipe) -> TerselyTrainer:
         values = {
             "model_name_or_path": str(tiny_model),
             "prompts_per_step": 4,
@@ -110,6 +111,7 @@ def make_trainer(tiny_model, tmp_path):
             objective=objective,
             verifier=verifier or HashVerifier(),
             engine=engine,
+            metrics=metrics,
             peft_config=peft_config,
             model=model,
             args=args,
@@ -118,3 +120,21 @@ def make_trainer(tiny_model, tmp_path):
         )
 
     return make
+
+
+def watched(trainer) -> SimpleNamespace:
+    """What the latest step of this trainer made: `drawn`, the log-prob pass before the update (`loss`), `scores`, `batch`."""
+    seen = SimpleNamespace()
+
+    def keep(name, method):
+        whole = getattr(trainer, method)
+
+        def kept(*args):
+            setattr(seen, name, whole(*args))
+            return getattr(seen, name)
+
+        setattr(trainer, method, kept)
+
+    for name, method in {"drawn": "draw", "loss": "policy_pass", "scores": "score", "batch": "make_batch"}.items():
+        keep(name, method)
+    return seen

@@ -11,7 +11,6 @@ from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding
-from tersely.engines.chat import all_prompt_ids
 from tersely.rl.guards.registry import Repetition, Undecided, guards_of
 
 TRUNCATED = (0.1, 0.5)
@@ -66,10 +65,10 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
     rows = [dataset[i] for i in first_prompts(run, args, len(dataset), math.ceil(number / size)) for _ in range(size)]
     plans = objective.prompting([row["prompt_id"] for row in rows[::size]], size, memory, args.seed)
     template = Template.of(tokenizer, args.chat_template_kwargs)
-    batch = RolloutRound(rows, plans, tokenizer, template)
-    ids = all_prompt_ids(tokenizer, batch.messages(), args.chat_template_kwargs)
+    batch = RolloutRound(rows, plans, tokenizer, template, dict(args.chat_template_kwargs or {}))
+    batch.tokenize()
     cap = args.max_completion_length
-    requests = batch.requests(batch.with_prefills(ids), seed=args.seed, step=0, first_row=0, group_size=size, cap=cap)
+    requests = batch.requests(seed=args.seed, step=0, first_row=0, group_size=size, cap=cap)
     first = dataclasses.replace(requests[0], max_new_tokens=1)
     engine.generate([first], temperature=args.temperature)  # kernels are built at the first call, which is not timed
     began = time.perf_counter()

@@ -170,7 +170,7 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
         require_range(key, getattr(run, key), at_least=1, at_most=LARGEST_BATCH)
     require_range("max_rollbacks", run.max_rollbacks, at_least=0)
     if run.evaluation:
-        from tersely.rl.held_out_evaluation import EvaluationSpec
+        from tersely.rl.config.evaluation import EvaluationSpec
 
         EvaluationSpec.of(run.evaluation)
     typed_values = _typed_trl(trl_values)

@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from transformers import TrainerCallback
 
 from tersely.core.errors import ConfigError
-from tersely.rl.errors import StoppedByGuard
 from tersely.rl.guards.accuracy import HeldOutLoss
 from tersely.rl.guards.base import Counting
 from tersely.rl.guards.loss import check_loss
 from tersely.rl.guards.registry import guards_of
-
-if TYPE_CHECKING:
-    from trl import GRPOTrainer as _Base
-else:
-    _Base = object
+from tersely.rl.recording.run_files import MetricsFile
 
 
 class GuardFeed(TrainerCallback):
-    """Hears every recorded metric by `observe`. All ranks see the same values, so all of them decide alike."""
+    """Hears every recorded metric by `observe`. All ranks see the same values, so all of them decide alike.
 
-    def __init__(self, trainer: Any, section: Any):
-        self.trainer, self.on = trainer, guards_of(section)
+    `cap` is the recipe's max_completion_length, and `ask(reason, good_until)` is the request for a roll-back. The main
+    process (`main`) says what happened, and writes it to `metrics`.
+    """
+
+    def __init__(
+        self,
+        section: Mapping[str, Any],
+        cap: int,
+        ask: Callable[[str, int | None], None],
+        *,
+        main: bool = True,
+        metrics: MetricsFile | None = None,
+    ):
+        self.on, self.cap, self.ask, self.main, self.metrics = guards_of(section), cap, ask, main, metrics
         self.heard: dict[str, list[float]] = {}
         self.stopping: str | None = None
-
-    @property
-    def cap(self) -> int:
-        """The recipe's."""
-        return self.trainer.args.max_completion_length
 
     @property
     def mismatch(self) -> Counting:
@@ -41,8 +43,7 @@ class GuardFeed(TrainerCallback):
         return cast(Counting, self.on["mismatch"])
 
     def observe(self, name: str, value: float) -> None:
-        if self.trainer.model.training:  # an evaluation on other problems says nothing of the run
-            self.heard.setdefault(name, []).append(float(value))
+        self.heard.setdefault(name, []).append(float(value))
 
     def scored(self, scores: Any) -> None:
         """What no metric says of a batch: its mean reward, where that is known."""
@@ -75,35 +76,27 @@ class GuardFeed(TrainerCallback):
     def _hear(self, guard: Counting, step: int, *values: float) -> None:
         said = guard.seen(step, *values)
         if said is not None:
-            self._act(guard.name, guard.action, said, guard.since)
+            self._act(guard, step, said)
 
-    def _act(self, name: str, action: str, said: str, since: int) -> None:
-        step = self.trainer.state.global_step
-        if action == "roll_back":
-            self.trainer.rollback.ask(said, good_until=since - 1)
+    def _act(self, guard: Counting, step: int, said: str) -> None:
+        if guard.action == "roll_back":
+            self.ask(said, guard.since - 1)
             return
-        if self.trainer.accelerator.is_main_process:
-            self._tell(step, name, action, said)
-        if action == "stop":
+        if guard.action == "warn" and self.main:
+            print(f"warning: step {step}: {said}", flush=True)
+        if self.metrics is not None:
+            event = {"event": "guard", "guard": guard.name, "action": guard.action, "reason": said}
+            self.metrics.write(step, event)
+        if guard.action == "stop":
             self.stopping = self.stopping or f"step {step}: {said}; the last whole checkpoint stays"
 
-    def _tell(self, step: int, name: str, action: str, said: str) -> None:
-        from tersely.rl.recording.callbacks import RunFiles
-
-        if action == "warn":
-            print(f"warning: step {step}: {said}", flush=True)
-        for callback in self.trainer.callback_handler.callbacks:
-            if isinstance(callback, RunFiles):
-                callback.metrics.write(step, {"event": "guard", "guard": name, "action": action, "reason": said})
-
-    def check_loss(self, loss: torch.Tensor) -> None:
+    def check_loss(self, loss: torch.Tensor, step: int) -> None:
         """`not_finite`: raise, or go back at the end of the batch. The loss is this rank's own."""
         if torch.isfinite(loss):
             return
-        step = self.trainer.state.global_step
         if self.on["not_finite"].action == "stop":
             check_loss(loss, step)
-        self.trainer.rollback.ask(f"guard not_finite: the loss is {loss.item()}", good_until=step)
+        self.ask(f"guard not_finite: the loss is {loss.item()}", step)
 
     def state_dict(self) -> dict[str, Any]:
         states = {name: guard.state_dict() for name, guard in self.on.items() if isinstance(guard, Counting)}
@@ -117,19 +110,6 @@ class GuardFeed(TrainerCallback):
         for name, guard in self.on.items():
             if isinstance(guard, Counting) and name in state:
                 guard.load_state_dict(state[name])
-
-
-class Guarded(_Base):
-    """Mixed into the trainer: a step that a guard stops is logged, with its completions, and not saved."""
-
-    guards: GuardFeed
-
-    def _maybe_log_save_evaluate(self, *args, **kwargs):
-        if self.guards.stopping is not None:
-            self.control.should_log, self.control.should_save, self.control.should_evaluate = True, False, False
-        super()._maybe_log_save_evaluate(*args, **kwargs)
-        if self.guards.stopping is not None:
-            raise StoppedByGuard(self.guards.stopping)
 
 
 def require_for_guards(run: Any, args: Any) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback
@@ -21,21 +20,20 @@ ETA_STEPS = 65
 
 
 class RunFiles(TrainerCallback):
-    """Writes `metrics.jsonl` and the completions of each logged step, from the main process."""
+    """Writes a line of `metrics` and the completions of each logged step, from the main process.
 
-    def __init__(
-        self, run_dir: Path, trainer: Any, resumed_step: int = 0, stage: str | None = None, first_step: int = 0
-    ):
-        self.run_dir, self.trainer = run_dir, trainer
-        self.metrics = MetricsFile(run_dir / "metrics.jsonl", first_step + resumed_step, stage, first_step)
+    `take_rows()` gives the rows of the completions table since the last call; a run without rollouts has none.
+    """
+
+    def __init__(self, metrics: MetricsFile, take_rows: Callable[[], list[dict[str, Any]]] = list):
+        self.metrics, self.take_rows = metrics, take_rows
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or not logs:
             return
         self.metrics.write(state.global_step, logs)
-        if getattr(self.trainer, "logged_rows", None):
-            write_completions(self.run_dir, self.metrics.first_step + state.global_step, self.trainer.logged_rows)
-            self.trainer.logged_rows = []
+        if rows := self.take_rows():
+            write_completions(self.metrics.path.parent, self.metrics.first_step + state.global_step, rows)
 
 
 class Phases(TrainerCallback):

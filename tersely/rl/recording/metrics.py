@@ -100,6 +100,37 @@ def token_statistics(batch: TokenBatch) -> dict[str, tuple[Tensor, Tensor]]:
     return found
 
 
+def length_metrics(completion: Tensor, ended: Tensor) -> dict[str, float]:
+    """`completions/`, over the whole batch: (N,) tokens that are trained on, (N,) bool by an end of their own."""
+    terminated = completion[ended] if bool(ended.any()) else completion.new_zeros(1)
+    found = {"clipped_ratio": (~ended).float().mean().item()}
+    for name, lengths in (("length", completion.float()), ("terminated_length", terminated.float())):
+        found |= {f"mean_{name}": lengths.mean().item(), f"min_{name}": lengths.min().item()}
+        found[f"max_{name}"] = lengths.max().item()
+    return {f"completions/{name}": value for name, value in found.items()}
+
+
+def reward_metrics(columns: Tensor, weights: Tensor, names: tuple[str, ...], group_size: int) -> dict[str, float]:
+    """`reward` and `rewards/`: (N, R) unweighted terms, nan where undecided, with the recipe's weights (R,)."""
+    reward = (columns * weights).nansum(1).masked_fill(columns.isnan().all(1), torch.nan)
+    spread = torch.stack([known_std(group) for group in reward.view(-1, group_size)])
+    found = {
+        "reward": torch.nanmean(reward).item(),
+        "reward_std": known_std(reward).item(),
+        "frac_reward_zero_std": torch.isclose(spread, torch.zeros_like(spread)).float().mean().item(),
+    }
+    for name, column in zip(numbered(names), columns.unbind(1), strict=True):
+        found |= {f"rewards/{name}/mean": torch.nanmean(column).item(), f"rewards/{name}/std": known_std(column).item()}
+    return found
+
+
+def known_std(values: Tensor) -> Tensor:
+    """Sample standard deviation of those that are not nan; nan for fewer than two."""
+    known = (~values.isnan()).sum()
+    variance = torch.nanmean((values - torch.nanmean(values)) ** 2) * (known / (known - 1))
+    return torch.where(known > 1, variance, torch.nan).sqrt()
+
+
 def reward_columns(names: tuple[str, ...]) -> list[Any]:
     """Placeholders that give TRL the terms' names for its metrics; the trainer fills the columns itself."""
 

@@ -3,45 +3,46 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
-
-from torch.utils.data import DataLoader
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from tersely.rl.rollouts.prompt_sampler import PromptStream
 
-if TYPE_CHECKING:
-    from trl import GRPOTrainer as _Base
-else:
-    _Base = object
 
+@dataclass(frozen=True)
+class PromptRows:
+    """This rank's rows of every generation batch. `dataset` gives a row by its index."""
 
-class PromptRows(_Base):
-    """Mixed into the trainer before GRPOTrainer."""
+    dataset: Sequence[dict[str, Any]]
+    stream: PromptStream
+    rank: int = 0
+    ranks: int = 1
 
-    def _get_train_sampler(self, dataset=None):
-        repeats = self.num_iterations * self.args.steps_per_generation
-        updates = repeats // self.args.gradient_accumulation_steps
-        return PromptStream(
-            rows=len(self.train_dataset if dataset is None else dataset),
-            prompts=self.args.generation_batch_size // self.num_generations,
-            group_size=self.num_generations,
+    @classmethod
+    def of(cls, args: Any, dataset: Sequence[dict[str, Any]], rank: int, ranks: int) -> PromptRows:
+        """`args` is TRL's GRPOConfig."""
+        repeats = args.num_iterations * args.steps_per_generation
+        stream = PromptStream(
+            rows=len(dataset),
+            prompts=args.generation_batch_size // args.num_generations,
+            group_size=args.num_generations,
             repeats=repeats,
-            batches=math.ceil(self.args.max_steps / updates),
-            seed=self.args.seed,
-            shuffle=self.shuffle_dataset,
+            batches=math.ceil(args.max_steps / (repeats // args.gradient_accumulation_steps)),
+            seed=args.seed,
+            shuffle=args.shuffle_dataset,
         )
+        return cls(dataset, stream, rank, ranks)
 
-    def get_train_dataloader(self):
-        """Numbers of micro-steps. TRL's loader collates all rows of the generation batch again for each of them."""
-        stream = self._get_train_sampler()
-        return DataLoader(range(stream.batches * stream.repeats), batch_size=1, collate_fn=list)
+    @property
+    def micro_steps(self) -> int:
+        """Micro-steps of the run; the prompts of a generation batch stay for `repeats` of them."""
+        return self.stream.batches * self.stream.repeats
 
-    def rows_of(self, numbers: list[int]) -> list[dict[str, Any]]:
-        """This rank's rows of the generation batch that begins with micro-step `numbers[0]`; a prompt is read once."""
-        stream = self._get_train_sampler()
-        prompts, group = stream.batch(numbers[0] // stream.repeats), self.num_generations
-        count = len(prompts) * group // self.accelerator.num_processes
-        first = self.accelerator.process_index * count
-        places = range(first, first + count)
-        found = {place: self.train_dataset[prompts[place]] for place in sorted({row // group for row in places})}
+    def at(self, micro_step: int) -> list[dict[str, Any]]:
+        """The rows of the generation batch that holds this micro-step; a prompt is read once."""
+        prompts, group = self.stream.batch(micro_step // self.stream.repeats), self.stream.group_size
+        count = len(prompts) * group // self.ranks
+        places = range(self.rank * count, (self.rank + 1) * count)
+        found = {place: self.dataset[prompts[place]] for place in sorted({row // group for row in places})}
         return [dict(found[row // group]) for row in places]

@@ -181,9 +181,7 @@ def _mean(values: Tensor) -> float:
 def completion_rows(facts: list[RolloutRecord], scores: Scores, names: Sequence[str], group_size: int) -> list[dict]:
     """One record a rollout for the completions table: facts, each term before and after its weight, advantage."""
     kept = scores.keep.repeat_interleave(group_size).tolist()
-    advantage = scores.advantage
-    if advantage.dim() == 2:  # the mean over the row's own tokens
-        advantage = advantage.sum(1) / torch.tensor([max(fact.length, 1) for fact in facts])
+    advantage = row_advantages(facts, scores)
     columns, weighted, names = scores.columns, scores.columns * scores.weights, numbered(names)
     return [
         {
@@ -191,8 +189,16 @@ def completion_rows(facts: list[RolloutRecord], scores: Scores, names: Sequence[
             "reward": scores.reward[i].item(),
             **{f"reward/{name}": columns[i, j].item() for j, name in enumerate(names)},
             **{f"weighted/{name}": weighted[i, j].item() for j, name in enumerate(names)},
-            "advantage": advantage[i].item(),
+            "advantage": advantage[i],
             "trained": kept[i],
         }
         for i, fact in enumerate(facts)
     ]
+
+
+def row_advantages(facts: list[RolloutRecord], scores: Scores) -> list[float]:
+    """One number a rollout: the mean over its own tokens where each token has an advantage."""
+    advantage = scores.advantage
+    if advantage.dim() == 2:
+        advantage = advantage.sum(1) / torch.tensor([max(fact.length, 1) for fact in facts])
+    return advantage.tolist()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,8 @@ from torch import Tensor
 from tersely.algorithms.prompting.rlpr import RLPRFormat
 from tersely.engines.chat import prompt_ids, with_instruction
 from tersely.rewards.rlpr import mean_probability, repeats
-from tersely.rl.trl.grpo import GRPOTrainer
+from tersely.rl.rollouts.maker import Moment, RolloutMaker
+from tersely.rl.rollouts.rollout import RolloutRound
 from tersely.rl.update.padding import padded
 
 FIELDS = ("reference_score", "reference_base", "reference_logp", "reference_tokens", "repeated")
@@ -66,40 +67,48 @@ def piece(tokenizer: Any, before: str, reference: str, after: str, head: Sequenc
 
 
 class ReferenceScorer:
-    """The fields of `Rollouts` about the reference, for one trainer. Every rank makes the same passes."""
+    """The fields of `Rollouts` about the reference. Every rank makes the same passes.
 
-    def __init__(self, trainer: Any):
-        self.trainer = trainer
-        prompting = trainer.objective.prompting
+    `log_probs(ids, mask, columns)` are those of the trained model, (n, `columns`), without a gradient; `window` is the
+    number of its positions.
+    """
+
+    def __init__(
+        self,
+        maker: RolloutMaker,
+        log_probs: Callable[[Tensor, Tensor, int], Tensor],
+        window: int | None,
+        record: Callable[[str, float], None],
+    ):
+        self.maker, self.log_probs, self.window, self.record = maker, log_probs, window or 1 << 30, record
+        prompting = maker.objective.prompting
         self.contract = prompting if isinstance(prompting, RLPRFormat) else RLPRFormat()
 
-    def fields(self) -> dict[str, Tensor]:
-        """Of the batch at hand, gathered over every rank; nothing where no component asks."""
-        needs = self.trainer.objective.needs & set(FIELDS)
+    def fields(self, batch: RolloutRound, moment: Moment) -> dict[str, Tensor]:
+        """Of the batch, gathered over every rank; nothing where no component asks."""
+        needs = self.maker.objective.needs & set(FIELDS)
         if not needs:
             return {}
         found: dict[str, Tensor] = {}
         if needs & {"reference_score", _BASE}:
-            found[_BASE] = self._bases()
-            found["reference_score"] = mean_probability(*self._pass(self._pieces("tags")))
+            found[_BASE] = self._bases(batch.rows, moment)
+            found["reference_score"] = mean_probability(*self._pass(self._pieces(batch, "tags")))
         if needs & {"reference_logp", "reference_tokens"}:
-            pieces = self._pieces("boxed")
+            pieces = self._pieces(batch, "boxed")
             logp, mask = self._pass(pieces)
             total = torch.where(mask.bool(), logp.double(), 0.0).sum(1)
-            answered = torch.tensor([boxed_head(text) is not None for text in self.trainer._round.texts])
+            answered = torch.tensor([boxed_head(text) is not None for text in batch.texts])
             found["reference_logp"] = torch.where(answered, total, -torch.inf).float()
             found["reference_tokens"] = mask.sum(1)
         if "repeated" in needs:
-            found["repeated"] = torch.tensor([repeats(text) for text in self.trainer._round.texts])
+            found["repeated"] = torch.tensor([repeats(text) for text in batch.texts])
         for name, values in found.items():
             if values.is_floating_point() and bool(values.isfinite().any()):
-                self.trainer._record(
-                    f"reference/{name.removeprefix('reference_')}", values[values.isfinite()].mean().item()
-                )
+                self.record(f"reference/{name.removeprefix('reference_')}", values[values.isfinite()].mean().item())
         return {name: torch.tensor(gather_object(values.tolist())).to(values.dtype) for name, values in found.items()}
 
-    def _pieces(self, splice: str) -> list[Piece]:
-        batch, tokenizer = self.trainer._round, self.trainer._tokenizer
+    def _pieces(self, batch: RolloutRound, splice: str) -> list[Piece]:
+        tokenizer = self.maker.tokenizer
         pieces = []
         for row, prompt, text in zip(batch.rows, batch.prompt_ids, batch.texts, strict=True):
             if splice == "tags":
@@ -115,61 +124,49 @@ class ReferenceScorer:
     def _fitted(self, prompt: Sequence[int], made: Piece) -> Piece:
         """After the prompt; where the model's window is too short, the reasoning loses its end."""
         first = made.reference.index(True) if any(made.reference) else len(made.ids)
-        window = getattr(self.trainer.model.config, "max_position_embeddings", None) or 1 << 30
-        drop = min(max(0, len(prompt) + len(made.ids) - window), max(0, first - 1))
+        drop = min(max(0, len(prompt) + len(made.ids) - self.window), max(0, first - 1))
         ids = made.ids[: first - drop] + made.ids[first:] if drop else made.ids
         marks = made.reference[: first - drop] + made.reference[first:] if drop else made.reference
         return Piece([*prompt, *ids], [False] * len(prompt) + marks)
 
-    def _bases(self) -> Tensor:
+    def _bases(self, rows: Sequence[dict], moment: Moment) -> Tensor:
         """(n,) of this rank's rows: from memory, which is filled before the first step."""
-        trainer = self.trainer
-        if trainer.state.global_step == 0 and getattr(trainer, "first_step", 0) == 0:
-            self._remember(trainer.train_dataset)
-        known = [trainer.memory.get(row["prompt_id"], _BASE) for row in trainer._round.rows]
+        memory = self.maker.memory
+        if moment.step == 0:
+            self._remember(self.maker.dataset)
+        known = [memory.get(row["prompt_id"], _BASE) for row in rows]
         if any(gather_object([value is None for value in known])):  # held-out rows, or a dataset that has changed
-            fresh = self._without_reasoning(trainer._round.rows)
+            fresh = self.without_reasoning(rows)
             known = [new if value is None else value for value, new in zip(known, fresh, strict=True)]
         return torch.tensor(known, dtype=torch.float32)
 
     def _remember(self, rows: Any) -> None:
-        trainer = self.trainer
-        if all(trainer.memory.get(prompt_id, _BASE) is not None for prompt_id in rows["prompt_id"]):
+        memory, shape = self.maker.memory, self.maker.shape
+        if all(memory.get(prompt_id, _BASE) is not None for prompt_id in rows["prompt_id"]):
             return
         log.info("the reference answers of %d problems are scored without reasoning, once", len(rows))
-        ranks, rank = trainer.accelerator.num_processes, trainer.accelerator.process_index
-        each = -(-len(rows) // ranks)
-        mine = [rows[(rank * each + i) % len(rows)] for i in range(each)]  # as many on every rank
-        scores = self._without_reasoning(mine)
+        each = -(-len(rows) // shape.ranks)
+        mine = [rows[(shape.rank * each + i) % len(rows)] for i in range(each)]  # as many on every rank
+        scores = self.without_reasoning(mine)
         pairs = gather_object([(row["prompt_id"], score) for row, score in zip(mine, scores, strict=True)])
         for prompt_id, score in pairs:
-            trainer.memory.set(prompt_id, _BASE, score)
+            memory.set(prompt_id, _BASE, score)
 
-    def _without_reasoning(self, rows: Sequence[dict]) -> list[float]:
-        trainer, pieces = self.trainer, []
+    def without_reasoning(self, rows: Sequence[dict]) -> list[float]:
+        """Mean probability of each row's reference answer straight after its prompt."""
+        maker, shape, pieces = self.maker, self.maker.shape, []
         for row in rows:
-            plan = trainer.objective.prompting([row["prompt_id"]], 1, trainer.memory, trainer.args.seed)[0]
-            prompt = prompt_ids(
-                trainer._tokenizer, with_instruction(row["prompt"], plan.instruction), trainer.chat_template_kwargs
-            )
-            end = trainer._tokenizer.eos_token or ""
-            pieces.append(self._fitted(prompt, piece(trainer._tokenizer, self.contract.space, row["answer"], end)))
+            plan = maker.objective.prompting([row["prompt_id"]], 1, maker.memory, shape.seed)[0]
+            chat = with_instruction(row["prompt"], plan.instruction)
+            prompt = prompt_ids(maker.tokenizer, chat, maker.chat_template_kwargs)
+            end = maker.tokenizer.eos_token or ""
+            pieces.append(self._fitted(prompt, piece(maker.tokenizer, self.contract.space, row["answer"], end)))
         return mean_probability(*self._pass(pieces)).tolist()
 
     def _pass(self, pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
         """(n, T) log-probs under the policy and the mask of the reference, of the last T tokens."""
-        trainer, device = self.trainer, self.trainer.accelerator.device
         keep = max(len(p.ids) - p.reference.index(True) if any(p.reference) else 1 for p in pieces)
-        ids = padded([p.ids for p in pieces], trainer._tokenizer.pad_token_id, "left")
+        ids = padded([p.ids for p in pieces], self.maker.tokenizer.pad_token_id, "left")
         attention = padded([[1] * len(p.ids) for p in pieces], 0, "left")
         marks = padded([[int(mark) for mark in p.reference] for p in pieces], 0, "left")[:, -keep:]
-        with torch.no_grad():  # past the trainer's own method, which would take this for the pass over the rollouts
-            logp = GRPOTrainer._get_per_token_logps_and_entropies(
-                trainer,
-                trainer.model,
-                ids.to(device),
-                attention.to(device),
-                keep,
-                batch_size=trainer.args.per_device_train_batch_size,
-            )[0]
-        return logp.detach().float().cpu(), marks
+        return self.log_probs(ids, attention, keep).float().cpu(), marks

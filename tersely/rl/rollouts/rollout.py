@@ -7,11 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from tersely.core.seeds import sample_seed
 from tersely.core.types import RolloutPlan
 from tersely.engines.base import Generation, GenerationRequest
-from tersely.engines.chat import opened_by, with_instruction
+from tersely.engines.chat import all_prompt_ids, opened_by, with_instruction
 from tersely.rl.rollouts.record import RolloutRecord, rollout_record, thinking_length
+from tersely.rl.update.padding import padded
+
+SAMPLED = "sampling_per_token_logps"
+"""Key of a batch: the log-probs that the engine reported."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +48,15 @@ class Template:
 class RolloutRound:
     """The rows of this rank, in order, and what has become of them so far."""
 
-    rows: Sequence[dict[str, Any]]
-    plans: Sequence[RolloutPlan]
+    rows: list[dict[str, Any]]
+    plans: list[RolloutPlan]
     tokenizer: Any
     template: Template
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    prompt_ids: list[list[int]] = field(default_factory=list)
+    """Of each row: the prompt, and the prefill where it is not trained on. By `tokenize`."""
     generations: list[Generation] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    prompt_ids: list[list[int]] = field(default_factory=list)
-    completion_ids: list[list[int]] = field(default_factory=list)
 
     def messages(self) -> list[list[dict[str, str]]]:
         """The chat of every row, with its plan's instruction at the end of the last user message."""
@@ -56,16 +64,19 @@ class RolloutRound:
             with_instruction(row["prompt"], plan.instruction) for row, plan in zip(self.rows, self.plans, strict=True)
         ]
 
-    def with_prefills(self, prompt_ids: Sequence[Sequence[int]]) -> list[list[int]]:
+    def tokenize(self) -> None:
         """Prompt tokens followed by the prefill, where it is not trained on (then it belongs to the completion)."""
-        return [
+        prompts = all_prompt_ids(self.tokenizer, self.messages(), self.chat_template_kwargs) if self.rows else []
+        self.prompt_ids = [
             list(ids) + ([] if plan.train_prefill else self._prefill(plan))
-            for ids, plan in zip(prompt_ids, self.plans, strict=True)
+            for ids, plan in zip(prompts, self.plans, strict=True)
         ]
 
-    def requests(
-        self, prompt_ids: Sequence[Sequence[int]], *, seed: int, step: int, first_row: int, group_size: int, cap: int
-    ) -> list[GenerationRequest]:
+    def part(self, rows: Sequence[dict[str, Any]], plans: Sequence[RolloutPlan]) -> RolloutRound:
+        """Other rows for the same model."""
+        return RolloutRound(list(rows), list(plans), self.tokenizer, self.template, self.chat_template_kwargs)
+
+    def requests(self, *, seed: int, step: int, first_row: int, group_size: int, cap: int) -> list[GenerationRequest]:
         """One request a row. `first_row` is the row's place in the global batch, so that sample indices are global."""
         return [
             GenerationRequest(
@@ -73,7 +84,7 @@ class RolloutRound:
                 seed=sample_seed(seed, step, row["prompt_id"], (first_row + i) % group_size),
                 max_new_tokens=min(plan.max_new_tokens or cap, cap),
             )
-            for i, (ids, row, plan) in enumerate(zip(prompt_ids, self.rows, self.plans, strict=True))
+            for i, (ids, row, plan) in enumerate(zip(self.prompt_ids, self.rows, self.plans, strict=True))
         ]
 
     def finish(self, generations: list[Generation]) -> None:
@@ -84,7 +95,9 @@ class RolloutRound:
         sampled = self.tokenizer.batch_decode(ids, skip_special_tokens=True) if ids else []
         self.texts = [self._prefill_text(plan) + text for plan, text in zip(self.plans, sampled, strict=True)]
 
-    def trained_completions(self) -> list[list[int]]:
+    @property
+    def completion_ids(self) -> list[list[int]]:
+        """Of each row: a prefill that is trained on, and the sampled tokens."""
         return [
             self._trained_prefill(plan) + list(g.token_ids)
             for plan, g in zip(self.plans, self.generations, strict=True)
@@ -96,6 +109,23 @@ class RolloutRound:
             [math.nan] * len(self._trained_prefill(plan)) + list(g.logprobs or ())
             for plan, g in zip(self.plans, self.generations, strict=True)
         ]
+
+    def chats(self) -> list[tuple[list[dict[str, str]], list[dict[str, str]]]]:
+        """(prompt, completion) of every row as messages, for a table."""
+        texts = self.tokenizer.batch_decode(self.completion_ids, skip_special_tokens=True)
+        answers = [[{"role": "assistant", "content": text}] for text in texts]
+        return list(zip(self.messages(), answers, strict=True))
+
+    def tensors(self, pad: int, multiple_of: int | None, *, logprobs: bool) -> dict[str, Tensor]:
+        """Ids and masks, (n, T): prompts padded on the left, completions on the right; the engine's `logprobs` as well."""
+        found = {"prefill": torch.tensor([len(self._trained_prefill(plan)) for plan in self.plans])}
+        parts = (("prompt", "left", self.prompt_ids), ("completion", "right", self.completion_ids))
+        for part, side, rows in parts:
+            found[f"{part}_ids"] = padded(rows, pad, side, multiple_of)
+            found[f"{part}_mask"] = padded([[1] * len(row) for row in rows], 0, side, multiple_of)
+        if logprobs:
+            found[SAMPLED] = padded(self.sampler_logprobs(), 0.0, "right", multiple_of)
+        return found
 
     def facts(self, verdicts: Sequence[Any], parse: Callable[[str], Any], ended: bool = False) -> list[RolloutRecord]:
         """`parse` reads the whole assistant's turn: what the template opened, the prefill, the completion.

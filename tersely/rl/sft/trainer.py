@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from tersely.algorithms.sft_losses.talr import mean_row_losses
 from tersely.core.build import build
@@ -18,24 +18,25 @@ from tersely.core.protocols import SFTLoss
 from tersely.engines.activation_checkpointing import by_installed_names
 from tersely.rl.checkpoints import manifest
 from tersely.rl.checkpoints.resume import Start, changed_ranks, from_main, launch_facts
-from tersely.rl.checkpoints.save import Sealing
 from tersely.rl.guards.loss import check_loss
 from tersely.rl.recording.callbacks import Phases, RunFiles
+from tersely.rl.recording.run_files import MetricsFile
 from tersely.rl.rollouts.prompt_sampler import PromptStream
 from tersely.rl.sft.examples import tokens_and_weights
 from tersely.rl.sft.spec import ColdStart
 from tersely.rl.trained_prompting import trained_prompting
+from tersely.rl.trl.overrides import ExampleTrainer
 
 COLUMNS = ("input_ids", "weights", "exempt")
 
 
-class ColdStartTrainer(Sealing, SFTTrainer):
+class ColdStartTrainer(ExampleTrainer):
     """`sft_loss(nll, entropy, mask) -> (weights, loss)`, or None for the examples' own weights.
 
     Log-probs and entropies come from TRL's fused head, so that the logits of a batch are never laid out.
     """
 
-    _step: tuple[Tensor, Tensor] | None = None
+    _whole_step: tuple[Tensor, Tensor] | None = None
     """(mean losses of the step's rows, sum of its weights), for a loss with `reads_step`."""
 
     def __init__(self, *, sft_loss: SFTLoss | None = None, **arguments: Any):
@@ -45,14 +46,14 @@ class ColdStartTrainer(Sealing, SFTTrainer):
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self.sft_loss is not None and self.sft_loss.reads_step:
-            self._step = self._look_ahead(self.sft_loss, batches)
+            self._whole_step = self._look_ahead(self.sft_loss, batches)
         return batches, items
 
     def _look_ahead(self, sft_loss: SFTLoss, batches: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
-        """`_step`, over the micro-batches and ranks of an optimiser step: one forward pass more."""
+        """`_whole_step`, over the micro-batches and ranks of an optimiser step: one forward pass more."""
         parts = []
         with torch.no_grad(), self.compute_loss_context_manager():
-            for inputs in map(self._prepare_inputs, batches):
+            for inputs in map(self.prepared, batches):
                 outputs = self._outputs(self.model_wrapped, inputs)
                 parts.append((-outputs.log_probs, outputs.label_mask, inputs["exempt"][:, 1:]))
         own = [mean for nll, valid, _ in parts for mean in mean_row_losses(nll, valid).tolist()]
@@ -79,12 +80,12 @@ class ColdStartTrainer(Sealing, SFTTrainer):
         count = valid.sum() if items is None else torch.as_tensor(items)
         if self.sft_loss is not None:
             more: dict[str, Any] = {"exempt": exempt} if self.sft_loss.reads_exempt else {}
-            if self._step is not None:
-                more["row_means"] = self._step[0]
+            if self._whole_step is not None:
+                more["row_means"] = self._whole_step[0]
             weights, _ = self.sft_loss(nll, outputs.entropy.detach(), valid, **more)
             count = torch.as_tensor(self.sft_loss.kept_count(int(count)))
-            if self._step is not None and self.sft_loss.normalize:
-                count = self._step[1]
+            if self._whole_step is not None and self.sft_loss.normalize:
+                count = self._whole_step[1]
         ranks = self.accelerator.num_processes if items is not None and self.args.average_tokens_across_devices else 1
         return torch.where(valid, weights * nll, 0.0).sum() / count.clamp(min=1e-30).to(nll.device) * ranks
 
@@ -93,7 +94,8 @@ class ColdStartTrainer(Sealing, SFTTrainer):
         check_loss(loss, self.state.global_step)
         return loss
 
-    def _get_train_sampler(self, dataset=None):
+    @property
+    def examples(self) -> PromptStream:
         batch = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
         prompts = batch * self.accelerator.num_processes
         return PromptStream(len(self.train_dataset), prompts, 1, 1, self.args.max_steps, self.args.seed, shuffle=True)
@@ -147,10 +149,10 @@ def sft_trainer(
         for line in (*passed_over, *([f"going on from {last.name}"] if last else [])):
             print(line, flush=True)
         step = int(last.name.rpartition("-")[2]) if last else 0
-        files = RunFiles(run_dir, trainer, step, stage.name, stage.first_step)
+        metrics = MetricsFile(run_dir / "metrics.jsonl", stage.first_step + step, stage.name, stage.first_step)
         if start.changes:
-            files.metrics.write(step, start.event())
-        trainer.add_callback(files)
+            metrics.write(step, start.event())
+        trainer.add_callback(RunFiles(metrics))
     return trainer, str(last) if last else None
 
 

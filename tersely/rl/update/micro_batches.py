@@ -3,7 +3,7 @@
 TRL shuffles the rows of a generation batch, cuts them into micro-batches of equal row counts and pads every one to the
 longest row of all. Here the rows that train are dealt evenly to the optimiser steps of a generation batch (`windows_of`), by
 (run seed, step, global row), so that the number of ranks changes no step. A step in which no row trains, on any rank, is
-skipped (`tersely.rl.update.empty_update`). Inside each step's rows:
+skipped (`RolloutTrainer.skip_update`). Inside each step's rows:
 
     rows without any signal are left out (advantage 0 everywhere, or masked, under a loss that is 0 there)
     the others are sorted by length and cut where padding is least; no micro-batch costs more padded tokens than the
@@ -18,14 +18,15 @@ depends on the other rows of the micro-batch (see `algorithms/loss_probe.py`) ke
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
 
 from tersely.algorithms.loss_probe import depends_on_cut, silent_without_advantage
+from tersely.algorithms.objective import Objective
 from tersely.core.protocols import Loss, loss_chain
 from tersely.core.seeds import sample_seed
 from tersely.rl.config import TRL_LOSS_TYPES, RunConfig
@@ -134,132 +135,127 @@ def windows_of(trains: Sequence[bool], windows: int, seed: int) -> list[int]:
     return found.tolist()
 
 
+@dataclass(frozen=True)
+class Update:
+    """The micro-batches of one generation batch on this rank, in the order of its accumulation steps."""
+
+    parts: list[dict[str, Any]]
+    idle: list[bool]
+    """Has an accumulation step nothing to do, on any rank?"""
+    trained: list[int]
+    """Of each optimizer step: rows of all ranks that can move the weights."""
+    batch: dict[str, Any]
+    """All rows of this rank, in their new order."""
+    left_out: list[int]
+    """Its rows that no micro-batch holds."""
+    metrics: dict[str, float]
+
+    def rows_trained(self, place: int) -> int:
+        """In the optimizer step of the accumulation step `place`."""
+        return self.trained[place * len(self.trained) // len(self.parts)]
+
+
 class MicroBatches:
-    """Makes the micro-batches of `trainer`, and knows which accumulation steps are left with nothing to do."""
+    """Cuts generation batches into the micro-batches of their optimizer steps. Collective.
 
-    def __init__(self, trainer: Any):
-        self.trainer = trainer
-        self.reason: str | None = None
-        self._asked = self._silent = False
-        self._made_at = -1
-        self._idle: list[bool] = []
-        self._trained: list[int] = []
+    `args` is TRL's GRPOConfig; `reason` says why TRL's cut is kept, None where it is not; under `silent` a row with
+    advantage 0 moves nothing.
+    """
 
-    def prepare(self, generation_batch: Any) -> None:
-        """Make the micro-batches where a generation batch is due."""
-        trainer, args = self.trainer, self.trainer.args
-        due = trainer._step % (args.steps_per_generation * trainer.num_iterations) == 0
-        if (not due and trainer._buffered_inputs is not None) or self._made_at == trainer._step:
-            return
-        batch = shuffle_sequence_dict(trainer._generate_and_score_completions(trainer.rows_of(generation_batch)))
-        self._made_at = trainer._step
-        self._ask()
+    def __init__(self, args: Any, accelerator: Any, objective: Objective, *, reason: str | None, silent: bool):
+        self.accelerator, self.objective, self.reason, self.silent = accelerator, objective, reason, silent
+        self.seed, self.rows = args.seed, args.per_device_train_batch_size
+        self.steps = args.gradient_accumulation_steps
+        self.windows = args.steps_per_generation // args.gradient_accumulation_steps
+        for part in loss_chain(objective.loss):
+            part.sum_over_ranks(lambda sums: accelerator.reduce(sums, reduction="sum"))
+
+    @classmethod
+    def of(cls, run: RunConfig, args: Any, accelerator: Any, objective: Objective, *, aux_loss: bool) -> MicroBatches:
+        """By what the loss is like. `aux_loss`: the router of a mixture of experts is trained, by every row."""
+        trl_loss = args.loss_type in TRL_LOSS_TYPES
+        reason = why_not(run.micro_batching, objective.loss, trl_loss=trl_loss, aux_loss=aux_loss)
+        silent = args.beta == 0 if trl_loss else silent_without_advantage(objective.loss)
+        return cls(args, accelerator, objective, reason=reason, silent=silent and not aux_loss)
+
+    def cut(self, batch: dict[str, Any], step: int) -> Update:
+        """`step` is the number of optimizer steps so far, of all stages."""
+        batch = take(batch, torch.randperm(len(batch["row"])).tolist())
         signal, rows = self._signal(batch), batch.pop("row")
-        kept = self._kept(self._shares(signal, rows), signal.tolist())
-        make = self._plan if self.reason is None else self._cut_as_trl
-        trainer._buffered_inputs, self._idle = make(batch, kept)
-        trainer._observe_left_out(batch, sorted(set(range(len(rows))) - {row for share in kept for row in share}))
+        shares, trained = self._shares(signal, rows, step)
+        kept = self._kept(shares, trained, signal.tolist())
+        parts, idle, metrics = (self._plan if self.reason is None else self._cut_as_trl)(batch, kept)
+        left_out = sorted(set(range(len(rows))) - {row for share in kept for row in share})
+        metrics = {"update/steps_without_rows": float(trained.count(0)), **metrics}
+        return Update(parts, idle, trained, batch, left_out, metrics)
 
-    @property
-    def place(self) -> int:
-        return self.trainer._step % self.trainer.args.steps_per_generation
-
-    @property
-    def idle(self) -> bool:
-        """Has this accumulation step nothing to do, on any rank?"""
-        return self._idle[self.place]
-
-    @property
-    def trained(self) -> int:
-        """Rows of all ranks that can move the weights in this optimiser step."""
-        return self._trained[self.place // self.trainer.args.gradient_accumulation_steps]
-
-    def inputs(self) -> dict[str, Any]:
-        return self.trainer._buffered_inputs[self.place]
-
-    def _ask(self) -> None:
-        """Once: what the loss is like."""
-        if self._asked:
-            return
-        trainer = self.trainer
-        self._asked, loss_fn = True, trainer.objective.loss
-        self.reason = why_not(
-            trainer.run_config.micro_batching,
-            loss_fn,
-            trl_loss=trainer.loss_type in TRL_LOSS_TYPES,
-            aux_loss=trainer.aux_loss_enabled,
-        )
-        silent = trainer.beta == 0 if trainer.loss_type in TRL_LOSS_TYPES else silent_without_advantage(loss_fn)
-        self._silent = silent and not trainer.aux_loss_enabled  # the router is trained by every row
-        for part in loss_chain(loss_fn):
-            part.sum_over_ranks(lambda sums: trainer.accelerator.reduce(sums, reduction="sum"))
-
-    def _shares(self, signal: Tensor, rows: Tensor) -> list[list[int]]:
-        """This rank's rows of each update window, in the batch's order. Collective."""
-        trainer, args = self.trainer, self.trainer.args
-        windows = args.steps_per_generation // args.gradient_accumulation_steps
-        everywhere = trainer.accelerator.gather(torch.stack([rows, signal.to(rows.dtype)], dim=1)).cpu()
+    def _shares(self, signal: Tensor, rows: Tensor, step: int) -> tuple[list[list[int]], list[int]]:
+        """This rank's rows of each update window, in the batch's order; rows of all ranks that train in each."""
+        everywhere = self.accelerator.gather(torch.stack([rows, signal.to(rows.dtype)], dim=1)).cpu()
         trains = torch.empty(len(everywhere), dtype=torch.bool)
         trains[everywhere[:, 0]] = everywhere[:, 1].bool()
-        step = trainer.first_step + trainer.state.global_step
-        window = windows_of(trains.tolist(), windows, sample_seed(args.seed, step, "", 0, salt="update windows"))
-        self._trained = [sum(t for t, w in zip(trains.tolist(), window, strict=True) if w == n) for n in range(windows)]
-        trainer._record("update/steps_without_rows", float(self._trained.count(0)))
+        seed = sample_seed(self.seed, step, "", 0, salt="update windows")
+        window = windows_of(trains.tolist(), self.windows, seed)
+        pairs = list(zip(trains.tolist(), window, strict=True))
+        trained = [sum(t for t, w in pairs if w == number) for number in range(self.windows)]
         mine = [window[row] for row in rows.tolist()]
-        return [[i for i, w in enumerate(mine) if w == number] for number in range(windows)]
+        return [[i for i, w in enumerate(mine) if w == number] for number in range(self.windows)], trained
 
-    def _kept(self, shares: list[list[int]], signal: list[bool]) -> list[list[int]]:
+    def _kept(self, shares: list[list[int]], trained: list[int], signal: list[bool]) -> list[list[int]]:
         """This rank's rows of each update window that go through the model: with TRL's cut all, unless none trains."""
         if self.reason is None:
             return [[row for row in share if signal[row]] for share in shares]
-        return [share if trained else [] for share, trained in zip(shares, self._trained, strict=True)]
+        return [share if count else [] for share, count in zip(shares, trained, strict=True)]
 
-    def _cut_as_trl(self, batch: dict[str, Any], kept: list[list[int]]) -> tuple[list[dict[str, Any]], list[bool]]:
+    def _cut_as_trl(
+        self, batch: dict[str, Any], kept: list[list[int]]
+    ) -> tuple[list[dict[str, Any]], list[bool], dict[str, float]]:
         """Micro-batches of equal row counts; of a window in which nothing trains one row without loss is left."""
-        steps, spare = self.trainer.args.gradient_accumulation_steps, without_loss(batch)
+        spare = without_loss(batch)
         parts: list[dict[str, Any]] = []
         idle: list[bool] = []
         for share in kept:
-            parts += split_tensor_dict(take(batch, share), steps) if share else [spare] * steps
-            idle += [not share] * (steps - 1) + [False]
-        return parts, idle
+            size = len(share) // self.steps
+            cuts = [share[i * size : (i + 1) * size] for i in range(self.steps)]
+            parts += [take(batch, part) for part in cuts] if share else [spare] * self.steps
+            idle += [not share] * (self.steps - 1) + [False]
+        return parts, idle, {}
 
-    def _plan(self, batch: dict[str, Any], kept: list[list[int]]) -> tuple[list[dict[str, Any]], list[bool]]:
-        args, accelerator = self.trainer.args, self.trainer.accelerator
-        steps, rows = args.gradient_accumulation_steps, args.per_device_train_batch_size
+    def _plan(
+        self, batch: dict[str, Any], kept: list[list[int]]
+    ) -> tuple[list[dict[str, Any]], list[bool], dict[str, float]]:
         completion, prompt = (batch[f"{part}_mask"].sum(1).tolist() for part in ("completion", "prompt"))
         width = batch["completion_ids"].shape[1] + batch["prompt_ids"].shape[1]
         cuts = []
         for share in kept:
-            parts = cut([completion[r] for r in share], [prompt[r] for r in share], rows * width, steps)
+            parts = cut([completion[r] for r in share], [prompt[r] for r in share], self.rows * width, self.steps)
             cuts.append([[share[i] for i in part] for part in parts])
-        mine = torch.tensor([len(parts) for parts in cuts], device=accelerator.device)
-        everywhere = accelerator.gather(mine).view(-1, len(cuts)).amax(0).clamp(min=1).tolist()
+        mine = torch.tensor([len(parts) for parts in cuts], device=self.accelerator.device)
+        everywhere = self.accelerator.gather(mine).view(-1, len(cuts)).amax(0).clamp(min=1).tolist()
         spare = without_loss(batch)
         planned: list[dict[str, Any]] = []
         idle: list[bool] = []
         for parts, count in zip(cuts, everywhere, strict=True):
-            empty = steps - len(parts)
-            planned += [spare] * empty + [take(batch, part) for part in parts]
-            idle += [True] * (steps - count) + [False] * count
+            planned += [spare] * (self.steps - len(parts)) + [take(batch, part) for part in parts]
+            idle += [True] * (self.steps - count) + [False] * count
         tokens = sum(len(p) * (max(completion[r] for r in p) + max(prompt[r] for r in p)) for ps in cuts for p in ps)
-        self._record(tokens / (len(completion) * width), sum(map(len, kept)) / len(completion), sum(everywhere))
-        return planned, idle
+        shares = tokens / (len(completion) * width), sum(map(len, kept)) / len(completion)
+        return planned, idle, self._saved(*shares, sum(everywhere))
 
     def _signal(self, batch: dict[str, Any]) -> Tensor:
         """(n,) bool: may this row move anything?"""
         trained = batch["train_mask"].bool()
-        if not self._silent or self.trainer.objective.loss_in_force().needs_live_entropy:
+        if not self.silent or self.objective.loss_in_force().needs_live_entropy:
             return trained.any(1)
         advantage = batch["advantages"]
         return (trained & ((advantage if advantage.dim() == 2 else advantage.unsqueeze(1)) != 0)).any(1)
 
-    def _record(self, tokens: float, rows: float, micro_batches: int) -> None:
-        shares = torch.tensor([tokens, rows], dtype=torch.float64, device=self.trainer.accelerator.device).float()
-        tokens, rows = self.trainer.accelerator.reduce(shares, reduction="mean").tolist()
-        for name, value in {
-            "tokens_saved": 1 - tokens,
-            "rows_left_out": 1 - rows,
-            "micro_batches": micro_batches,
-        }.items():
-            self.trainer._record(f"update/{name}", float(value))
+    def _saved(self, tokens: float, rows: float, micro_batches: int) -> dict[str, float]:
+        """Metrics, from the shares of this rank's padded tokens and rows that go through the model."""
+        shares = torch.tensor([tokens, rows], dtype=torch.float64, device=self.accelerator.device).float()
+        tokens, rows = self.accelerator.reduce(shares, reduction="mean").tolist()
+        return {
+            "update/tokens_saved": 1 - tokens,
+            "update/rows_left_out": 1 - rows,
+            "update/micro_batches": float(micro_batches),
+        }

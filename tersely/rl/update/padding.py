@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from trl.trainer.utils import pad
 
 
-def padded(rows: list[list[int]], fill: int, side: str) -> Tensor:
-    """Lists of unequal length as one (n, longest) tensor."""
-    return pad([torch.tensor(row) for row in rows], padding_value=fill, padding_side=side)
+def padded(rows: Sequence[Sequence[float]], fill: float, side: str, multiple_of: int | None = None) -> Tensor:
+    """Lists of unequal length as one (n, longest) tensor; float where `fill` is."""
+    width = max(map(len, rows))
+    if multiple_of:
+        width = -(-width // multiple_of) * multiple_of
+    found = torch.full((len(rows), width), fill)
+    for i, row in enumerate(rows):
+        where = slice(0, len(row)) if side == "right" else slice(width - len(row), width)
+        found[i, where] = torch.tensor(row, dtype=found.dtype)
+    return found
 
 
 def fit_columns(values: Tensor, columns: int) -> Tensor:

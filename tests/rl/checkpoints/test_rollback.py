@@ -17,6 +17,7 @@ from tersely.rl.checkpoints.rollback import require_rollback
 from tersely.rl.config import grpo_config, split_recipe
 from tersely.rl.guards import RunStopped
 from tersely.rl.recording.callbacks import RunFiles
+from tersely.rl.recording.run_files import MetricsFile
 
 SAVING = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 9, "lr_scheduler_type": "linear"}
 
@@ -43,10 +44,11 @@ class AskAt(TrainerCallback):
 
 def train(make_trainer, tmp_path, steps, good_until=None, **recipe):
     (tmp_path / "run").mkdir(exist_ok=True)
-    trainer = make_trainer(**{"max_steps": 8, "reward": "lapo_discovery", **SAVING, **recipe})
+    metrics = MetricsFile(tmp_path / "run" / "metrics.jsonl")
+    trainer = make_trainer(metrics=metrics, **{"max_steps": 8, "reward": "lapo_discovery", **SAVING, **recipe})
     asking = AskAt(trainer, steps, good_until)
     trainer.add_callback(asking)
-    trainer.add_callback(RunFiles(tmp_path / "run", trainer))
+    trainer.add_callback(RunFiles(metrics, trainer.take_logged_rows))
     return trainer, asking
 
 
@@ -77,8 +79,10 @@ def test_the_prompts_go_on_as_if_nothing_had_been(make_trainer, tmp_path):
     for steps in ([], [5]):
         trainer, _ = train(make_trainer, tmp_path, steps, save_steps=2)
         prompts = []
-        seen = trainer._plans_of
-        trainer._plans_of = lambda inputs, s=seen, p=prompts: p.append([r["prompt_id"] for r in inputs]) or s(inputs)
+        draw = trainer.draw
+        trainer.draw = lambda rows, moment, d=draw, p=prompts: (
+            p.append([r["prompt_id"] for r in rows]) or d(rows, moment)
+        )
         trainer.train()
         orders.append(prompts)
     assert orders[0] == orders[1]
@@ -189,13 +193,11 @@ def test_an_engine_that_an_evaluation_had_synchronised_gets_the_restored_weights
 
     class Evaluated(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
-            trainer._synced_step = state.global_step  # as an evaluation at every step leaves it
+            trainer.weights.step = state.global_step  # as an evaluation at every step leaves it
 
     seen = {}
-    original = trainer._generate_single_turn
-    trainer._generate_single_turn = lambda *a, **k: (
-        seen.__setitem__(trainer.state.global_step, trainer._synced_step) or original(*a, **k)
-    )
+    draw = trainer.draw
+    trainer.draw = lambda *a: seen.__setitem__(trainer.state.global_step, trainer.weights.step) or draw(*a)
     trainer.add_callback(Evaluated())
     trainer.train()
     assert seen[4] == 4, "nothing has changed since the evaluation"
@@ -204,8 +206,8 @@ def test_an_engine_that_an_evaluation_had_synchronised_gets_the_restored_weights
 
 def test_an_evaluation_of_weights_that_were_given_up_counts_for_nothing(make_trainer, tmp_path):
     """At step 4 the run goes back to checkpoint-2: that step's evaluation is of the weights of step 2, and so is the best."""
-    from tersely.rl.held_out_evaluation import EvaluationSpec, HeldOutEvaluation
-    from tersely.rl.recording.run_files import MetricsFile
+    from tersely.rl.config.evaluation import EvaluationSpec
+    from tersely.rl.held_out_evaluation import HeldOutEvaluation
 
     rows = [
         {
@@ -219,7 +221,7 @@ def test_an_evaluation_of_weights_that_were_given_up_counts_for_nothing(make_tra
     trainer, asking = train(make_trainer, tmp_path, [4], max_steps=4, learning_rate=0.05)
     files = next(c for c in trainer.callback_handler.callbacks if isinstance(c, RunFiles))
     spec = EvaluationSpec(dataset="unused", every=1, floor=1.0, patience=5)  # step 4's is the fifth below it
-    held_out = HeldOutEvaluation(spec, trainer, rows, files.metrics)
+    held_out = HeldOutEvaluation(spec, trainer.trained_model(), rows, files.metrics, trainer.guards)
     trainer.add_callback(held_out)
     trainer.train()
     found = [row for row in lines(tmp_path) if "eval/accuracy" in row]
@@ -229,7 +231,8 @@ def test_an_evaluation_of_weights_that_were_given_up_counts_for_nothing(make_tra
         assert weights[measured] == again[measured]
     assert sorted(held_out.evaluated) == [0, 1, 2, 4] and held_out.below == 4
     assert not held_out._stopped, "the fifth evaluation below the floor was of weights that were given up"
-    resumed = HeldOutEvaluation(spec, trainer, rows, MetricsFile(files.metrics.path, 4))
+    metrics = MetricsFile(files.metrics.path, 4)
+    resumed = HeldOutEvaluation(spec, trainer.trained_model(), rows, metrics, trainer.guards)
     resumed._remember(4)
     for name in ("evaluated", "below", "counted", "best"):
         assert getattr(resumed, name) == getattr(held_out, name), name

@@ -21,9 +21,9 @@ from tersely.rewards.verify.judge.client import Judge
 from tersely.rewards.verify.options import Policy
 from tersely.rewards.verify.verifier import Verifier
 from tersely.rl.config import DERIVED, RunConfig
+from tersely.rl.config.evaluation import EvaluationSpec
 from tersely.rl.config.sections import LOADING
 from tersely.rl.guards.registry import GUARDS
-from tersely.rl.held_out_evaluation import EvaluationSpec
 from tersely.rl.sft.spec import ColdStart
 from tersely.rl.trl.unused_fields import LEFT_OUT, NEVER_READ, OF_TRLS_LOSSES
 

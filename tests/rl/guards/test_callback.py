@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.guards import RunStopped
 from tersely.rl.guards.callback import require_for_guards
 from tersely.rl.recording.callbacks import RunFiles
+from tersely.rl.recording.run_files import MetricsFile
 
 SAVING = {"save_strategy": "steps", "save_steps": 1, "max_steps": 6}
 SPECS = {"length_collapse": {"warmup": 2, "patience": 2, "threshold": 0.5}}
@@ -28,14 +30,16 @@ class Shorten(TrainerCallback):
 
     def on_step_begin(self, args, state, control, **kwargs):
         ending = self.step <= state.global_step + 1 <= self.until
-        self.trainer.max_completion_length = 2 if ending else 12
+        maker = self.trainer.maker
+        self.trainer.maker = dataclasses.replace(maker, shape=dataclasses.replace(maker.shape, cap=2 if ending else 12))
 
 
 def guarded(make_trainer, tmp_path, guards, shorten_at=4, until=99, **options):
-    trainer = make_trainer(guards=guards, **{**SAVING, **options})
-    trainer.add_callback(Shorten(trainer, shorten_at, until))
     Path(tmp_path / "run").mkdir(exist_ok=True)
-    trainer.add_callback(RunFiles(tmp_path / "run", trainer))
+    metrics = MetricsFile(tmp_path / "run" / "metrics.jsonl")
+    trainer = make_trainer(guards=guards, metrics=metrics, **{**SAVING, **options})
+    trainer.add_callback(Shorten(trainer, shorten_at, until))
+    trainer.add_callback(RunFiles(metrics, trainer.take_logged_rows))
     return trainer
 
 
@@ -109,9 +113,9 @@ def test_the_bases_accuracy_is_known_where_no_checkpoint_was_saved_before_the_re
 
 def test_a_loss_that_is_no_number_goes_back_where_it_is_told_to(make_trainer, tmp_path):
     trainer = guarded(make_trainer, tmp_path, {"not_finite": {"action": "roll_back"}}, shorten_at=99)
-    whole = type(trainer)._compute_loss
+    whole = trainer.loss
     broken = iter([False] * 10 + [True] + [False] * 99)  # in the third step
-    trainer._compute_loss = lambda model, inputs: whole(trainer, model, inputs) * (torch.nan if next(broken) else 1.0)
+    trainer.loss = lambda model, rows: whole(model, rows) * (torch.nan if next(broken) else 1.0)
     trainer.train()
     (event,) = events(tmp_path)
     assert event["to_step"] < event["step"] and event["reason"] == "guard not_finite: the loss is nan"
@@ -142,10 +146,10 @@ def test_a_way_back_that_cannot_be_is_refused_before_the_run(changes, message):
 def test_an_evaluation_is_not_listened_to(make_trainer):
     trainer = make_trainer()
     trainer.model.eval()
-    trainer._record("efficiency/tokens_mean", 1.0)
+    trainer.record("efficiency/tokens_mean", 1.0)
     assert not trainer.guards.heard
     trainer.model.train()
-    trainer._record("efficiency/tokens_mean", 1.0)
+    trainer.record("efficiency/tokens_mean", 1.0)
     assert trainer.guards.heard == {"efficiency/tokens_mean": [1.0]}
 
 

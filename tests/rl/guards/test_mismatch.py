@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -79,8 +78,7 @@ def test_a_warning_is_said_once_and_the_run_goes_on(capsys):
 
 
 def test_the_count_goes_on_over_a_resume():
-    trainer = SimpleNamespace(args=SimpleNamespace(max_completion_length=64))
-    before, after = (GuardFeed(trainer, {"mismatch": {"patience": 2}}) for _ in range(2))
+    before, after = (GuardFeed({"mismatch": {"patience": 2}}, 64, lambda *_: None) for _ in range(2))
     check_mismatch(before.mismatch, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
     after.load_state_dict(json.loads(json.dumps(before.state_dict())))
     with pytest.raises(StaleEngineError):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 
 from tersely.rl.recording.callbacks import RunFiles, StepLines, eta, step_line
+from tersely.rl.recording.run_files import MetricsFile
 
 LOGS = {
     "loss": 0.01,
@@ -60,12 +61,12 @@ def test_plain_lines_where_there_is_no_terminal(capsys):
 
 
 def test_metrics_and_completions_are_written_once_by_the_main_process(tmp_path):
-    trainer = SimpleNamespace(logged_rows=[{"text": "<b>", "length": 3}])
-    files = RunFiles(tmp_path, trainer)
+    rows = [{"text": "<b>", "length": 3}]
+    files = RunFiles(MetricsFile(tmp_path / "metrics.jsonl"), lambda: [rows.pop()] if rows else [])
     files.on_log(None, SimpleNamespace(global_step=3, is_world_process_zero=False), None, logs=LOGS)
     assert not list(tmp_path.rglob("*.parquet"))
     files.on_log(None, STATE, None, logs=LOGS)
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [3] and rows[0]["loss"] == 0.01
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3] and lines[0]["loss"] == 0.01
     assert pd.read_parquet(next(tmp_path.rglob("*.parquet")))["text"].tolist() == ["<b>"]
-    assert trainer.logged_rows == []
+    assert rows == []

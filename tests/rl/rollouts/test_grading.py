@@ -82,18 +82,16 @@ class Watching:
 def test_a_step_verifies_while_it_computes_the_old_log_probs(make_trainer, monkeypatch):
     watching = Watching()
     trainer = make_trainer(verifier=watching, updates_per_batch=2)
-    passes, original = [], trainer._get_per_token_logps_and_entropies
+    passes, original = [], trainer.policy_pass
 
-    def slow_pass(*args, **kwargs):
+    def slow_pass(batch):
         began = time.perf_counter()
-        if trainer._collecting:
-            time.sleep(0.2)
-        result = original(*args, **kwargs)
-        if trainer._collecting:
-            passes.append((began, time.perf_counter()))
+        time.sleep(0.2)
+        result = original(batch)
+        passes.append((began, time.perf_counter()))
         return result
 
-    monkeypatch.setattr(trainer, "_get_per_token_logps_and_entropies", slow_pass)
+    monkeypatch.setattr(trainer, "policy_pass", slow_pass)
     trainer.train()
     (asked, told), (began, ended) = watching.spans[0], passes[0]
     assert asked < ended and began < told, "the verdicts were waited for before the log-probs, or asked for after them"

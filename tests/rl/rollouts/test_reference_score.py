@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import torch
+from support.tiny import watched
 
 from tersely.algorithms.prompting.rlpr import RLPRFormat
 from tersely.rl.rollouts.reference_score import boxed_head, piece, tags_head
@@ -57,8 +58,9 @@ def test_the_scores_are_the_probabilities_of_a_plain_forward_pass(make_trainer):
     seen = {}
     score = trainer.objective.score
     object.__setattr__(trainer.objective, "score", lambda rollouts: seen.update(r=rollouts) or score(rollouts))
-    trainer._generate_and_score_completions(trainer.rows_of([0]))
-    batch, tokenizer = trainer._round, trainer._tokenizer
+    made = watched(trainer)
+    trainer.make_batch(trainer.prompts.at(0))
+    batch, tokenizer = made.drawn.rollouts, trainer.processing_class
     for i in (0, 5, 15):
         head = tags_head(batch.template.tail + batch.texts[i], batch.texts[i], TAGS)
         before = [*batch.prompt_ids[i], *tokenizer(head, add_special_tokens=False)["input_ids"]]
@@ -95,9 +97,10 @@ def test_the_base_is_taken_once_with_the_first_policy(make_trainer, caplog):
     assert caplog.text.count("scored without reasoning, once") == 1
     kept = {prompt: record["reference_base"] for prompt, record in trainer.memory.records.items()}
     rows = list(trainer.train_dataset.select(range(4)))
-    now = trainer.references._without_reasoning(rows)
+    now = trainer.references.without_reasoning(rows)
     assert any(abs(kept[row["prompt_id"]] - value) > 1e-9 for row, value in zip(rows, now, strict=True))
 
 
 def test_nothing_is_computed_where_nobody_asks(make_trainer):
-    assert make_trainer().references.fields() == {}
+    trainer = make_trainer()
+    assert trainer.references.fields(trainer.maker.begin(trainer.prompts.at(0)), trainer.moment) == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.tiny import watched
 
 from tersely.core.errors import ConfigError
 
@@ -13,8 +14,8 @@ MIXED = {"filter": "mixed_groups", "group_size": 2, "prompts_per_step": 8, "rewa
 def one_batch(trainer):
     trainer.model.train()
     trainer.state.max_steps, trainer.current_gradient_accumulation_steps = 2, trainer.args.gradient_accumulation_steps
-    inputs = trainer.rows_of([0])
-    return inputs, trainer._generate_and_score_completions(inputs)
+    inputs, trainer.seen = trainer.prompts.at(0), watched(trainer)
+    return inputs, trainer.make_batch(inputs)
 
 
 def recorded(trainer, name):
@@ -25,12 +26,12 @@ def test_refused_groups_are_replaced_by_fresh_prompts(make_trainer):
     plain, filled = make_trainer(**MIXED), make_trainer(**MIXED, max_resample_rounds=6)
     inputs, _ = one_batch(plain)
     _, output = one_batch(filled)
-    assert 0 < plain._scores.keep.sum() < 8 and filled._scores.keep.all()
+    assert 0 < plain.seen.scores.keep.sum() < 8 and filled.seen.scores.keep.all()
     before, after = [row["prompt_id"] for row in inputs[::2]], [r["prompt_id"] for r in filled.logged_rows[::2]]
-    kept = plain._scores.keep.tolist()
+    kept = plain.seen.scores.keep.tolist()
     assert [a == b for a, b in zip(before, after, strict=True)] == kept and len(set(after)) == 8
     assert not {a for a, k in zip(after, kept, strict=True) if not k} & set(before)
-    refused = len(filled._resampling.refused) // 2
+    refused = len(filled.seen.drawn.resampling.refused) // 2
     assert recorded(filled, "groups/resampled") == refused >= 8 - sum(kept)
     assert 1 <= recorded(filled, "groups/resample_rounds") <= 6
     assert recorded(filled, "groups/kept") == pytest.approx(8 / (8 + refused))
@@ -41,9 +42,9 @@ def test_the_batch_that_trains_is_the_one_that_was_scored(make_trainer):
     _, output = one_batch(trainer)
     rows = trainer.logged_rows
     assert output["completion_mask"].sum(1).tolist() == [row["length"] for row in rows]
-    prompts = trainer._tokenizer.batch_decode(output["prompt_ids"], skip_special_tokens=True)
+    prompts = trainer.processing_class.batch_decode(output["prompt_ids"], skip_special_tokens=True)
     assert all(row["problem"] in prompt for row, prompt in zip(rows, prompts, strict=True))
-    texts = trainer._tokenizer.batch_decode(output["completion_ids"], skip_special_tokens=True)
+    texts = trainer.processing_class.batch_decode(output["completion_ids"], skip_special_tokens=True)
     assert texts == [row["text"] for row in rows]
     assert output["train_mask"].sum() == output["completion_mask"].sum()
 
@@ -56,7 +57,7 @@ def test_what_is_refused_after_the_last_round_does_not_train(make_trainer):
     trainer = make_trainer(**MIXED, max_resample_rounds=2, verifier=Always())
     _, output = one_batch(trainer)
     assert recorded(trainer, "groups/resample_rounds") == 2 and recorded(trainer, "groups/resampled") == 16
-    assert output["train_mask"].sum() == 0 and not trainer._scores.keep.any()
+    assert output["train_mask"].sum() == 0 and not trainer.seen.scores.keep.any()
 
 
 def test_no_prompt_comes_twice_and_a_small_dataset_runs_out(make_trainer):
@@ -74,7 +75,7 @@ def test_components_learn_from_refused_groups_too(make_trainer):
     reward = [{"name": "correctness"}, {"name": "hapo_history", "weight": 0.5}]
     trainer = make_trainer(**{**MIXED, "reward": reward}, max_resample_rounds=3)
     one_batch(trainer)
-    right = {f.prompt_id for f in trainer._resampling.refused if f.correct == 1}
+    right = {f.prompt_id for f in trainer.seen.drawn.resampling.refused if f.correct == 1}
     assert right and right <= set(trainer.memory.records)
 
 
@@ -102,8 +103,8 @@ def test_a_negative_bound_is_refused(make_trainer):
 def test_what_reads_no_token_learns_from_the_replaced_groups_too(make_trainer):
     """A-DLP follows the accuracy of everything that was sampled, whatever else the objective reads."""
     trainer = make_trainer(**{**MIXED, "reward": "adlp", "advantage": "ktae"}, max_resample_rounds=6)
-    one_batch(trainer)
+    _, output = one_batch(trainer)
     assert recorded(trainer, "groups/resampled") > 0
     accuracy = recorded(trainer, "verify/accuracy")
-    assert accuracy != pytest.approx(trainer._correct.mean().item()), "or nothing was shown"
+    assert accuracy != pytest.approx(output["correct"].mean().item()), "or nothing was shown"
     assert trainer.objective.reward.terms[0].current == pytest.approx(1e-3 + 1e-3 * (accuracy - 0.62))

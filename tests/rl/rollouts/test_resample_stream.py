@@ -7,11 +7,12 @@ import random
 import time
 
 import pytest
+from support.tiny import watched
 
 from tersely.engines.base import Engine, Generation
 from tersely.engines.registry import Capabilities
 from tersely.engines.server.scheduler import Stream
-from tersely.rl.rollouts.resample import can_stream
+from tersely.rl.rollouts.resample_streaming import can_stream
 
 MIXED = {"filter": "mixed_groups", "group_size": 2, "prompts_per_step": 8, "reward": "correctness"}
 
@@ -51,7 +52,8 @@ class Streaming(InRounds):
 def one_batch(trainer):
     trainer.model.train()
     trainer.state.max_steps, trainer.current_gradient_accumulation_steps = 2, trainer.args.gradient_accumulation_steps
-    trainer._generate_and_score_completions(trainer.rows_of([0]))
+    trainer.seen = watched(trainer)
+    trainer.make_batch(trainer.prompts.at(0))
     return trainer
 
 
@@ -63,7 +65,9 @@ def test_the_batch_is_the_one_that_rounds_make(make_trainer, rounds):
     ]
     in_rounds, streamed = made
     assert in_rounds.logged_rows == streamed.logged_rows
-    assert in_rounds._resampling == streamed._resampling and streamed._resampling.groups > 0
+    assert (
+        in_rounds.seen.drawn.resampling == streamed.seen.drawn.resampling and streamed.seen.drawn.resampling.groups > 0
+    )
     for name in ("groups/resampled", "groups/resample_rounds", "groups/kept"):
         assert in_rounds._metrics["train"][name] == streamed._metrics["train"][name]
 
@@ -74,13 +78,13 @@ def test_a_training_set_that_runs_out_ends_it(make_trainer):
             return [type("V", (), {"status": "incorrect", "correct": 0.0, "answer": None})() for _ in texts]
 
     streamed = one_batch(make_trainer(**MIXED, max_resample_rounds=9, verifier=Never(), engine=Streaming()))
-    assert (streamed._resampling.groups, streamed._resampling.rounds) == (24, 3)
-    assert not streamed._scores.keep.any()
+    assert (streamed.seen.drawn.resampling.groups, streamed.seen.drawn.resampling.rounds) == (24, 3)
+    assert not streamed.seen.scores.keep.any()
 
 
 def test_groups_that_straddle_ranks_and_filters_of_whole_batches_wait_for_rounds(make_trainer):
     trainer = make_trainer(**MIXED, max_resample_rounds=1, engine=Streaming())
-    assert can_stream(trainer, 16) and not can_stream(trainer, 15)
+    assert can_stream(trainer.maker, 16) and not can_stream(trainer.maker, 15)
     of_the_batch = type("OfTheBatch", (), {"scope": "batch"})()
-    trainer.objective = dataclasses.replace(trainer.objective, filter=of_the_batch)
-    assert not can_stream(trainer, 16)
+    objective = dataclasses.replace(trainer.objective, filter=of_the_batch)
+    assert not can_stream(dataclasses.replace(trainer.maker, objective=objective), 16)

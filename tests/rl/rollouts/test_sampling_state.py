@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -14,10 +15,10 @@ from tersely.rl.rollouts.sampling_state import SamplingState
 
 
 def test_a_fixed_temperature_is_a_number_and_changes_no_log_prob():
-    drawing = SamplingState(build("sampling", {"name": "fixed", "temperature": 0.7}))
+    sampling_state = SamplingState(build("sampling", {"name": "fixed", "temperature": 0.7}))
     logp = torch.randn(2, 3)
-    assert drawing.temperature == 0.7 and drawing.metrics(None) == {}
-    assert drawing.logp(logp, logp) is logp
+    assert sampling_state.temperature == 0.7 and sampling_state.metrics(None) == {}
+    assert sampling_state.logp(logp, logp) is logp
 
 
 @pytest.mark.parametrize(("strength", "error"), [(0.05, 0.004), (0.1, 0.02)])
@@ -33,9 +34,9 @@ def test_log_probs_of_drawn_tokens_to_first_order(strength, error):
 
 def test_the_sampling_moves_on_and_the_drawing_stays():
     made = HAPOTemperature()
-    drawing = SamplingState(made)
+    sampling_state = SamplingState(made)
     made.load_state_dict({"current": {"pivot": 0.0, "spread": 1.0, "upper": 1.0, "lower": 1.0}})
-    assert drawing.sampling.current is None and drawing.temperature is drawing.sampling
+    assert sampling_state.sampling.current is None and sampling_state.temperature is sampling_state.sampling
 
 
 def test_training_with_an_adaptive_temperature(make_trainer):
@@ -73,13 +74,16 @@ def test_an_engine_with_log_probs_is_judged_at_the_temperatures_it_drew_at(make_
         def sync_weights(self, model, version):
             self.version = version
 
+    engine = Reporting(None, None)
     trainer = make_trainer(
+        engine=engine,
         sampling={"name": "hapo_temperature", "strength": 0.1},
         loss={"name": "sampler_correction", "base": "hapo"},
         max_steps=3,
         guards={"mismatch": {"threshold": 0.004}},
     )
-    trainer.engine = Reporting(trainer.model, trainer._tokenizer)
+    engine.model, engine.tokenizer = trainer.model, trainer.processing_class
+    engine.unwrapped = lambda: nullcontext(trainer.model)
     trainer.train()
     last = trainer.state.log_history[2]
     assert last["mismatch/mean"] < 0.004 and last["sampler/masked_share"] == 0.0

@@ -55,7 +55,7 @@ def loss_of(sft_loss, logits, labels, weights, items=None, exempt=None):
         sft_loss=sft_loss,
         accelerator=SimpleNamespace(num_processes=1),
         args=SimpleNamespace(average_tokens_across_devices=True),
-        _step=None,
+        _whole_step=None,
     )
     trainer._loss = lambda *a: ColdStartTrainer._loss(trainer, *a)
     trainer._outputs = lambda *a: ColdStartTrainer._outputs(trainer, *a)

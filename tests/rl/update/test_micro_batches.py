@@ -54,19 +54,20 @@ def update(trainer):
         trainer.model.zero_grad()
         total = 0.0
         for _ in range(every):
-            inputs = next(loader)
-            trainer.planned.prepare(inputs)
-            if trainer.planned.idle:
-                trainer._step += 1
+            number, place = next(loader)[0], trainer.micro_step % trainer.args.steps_per_generation
+            if place == 0:
+                made = trainer.cut(trainer.make_batch(trainer.prompts.at(number)))
+            if made.idle[place]:
+                trainer.skip_micro_step()
                 continue
-            found = trainer._prepare_inputs(inputs)
+            found = made.parts[place]
             old = found["completion_ids"].double().cos().float() * 0.3  # moved by the token, whatever the cut
             logps = moved_logps(trainer, found)
-            loss = trainer._compute_loss(trainer.model, {**found, "old_per_token_logps": logps + old})
+            loss = trainer.loss(trainer.model, {**found, "old_per_token_logps": logps + old})
             loss.backward()
             total += loss.item()
             tokens += found["completion_mask"].sum(1).max().item() * len(found["completion_mask"])
-            trainer._step += 1
+            trainer.skip_micro_step()
         gradient = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
         steps.append((total, gradient.clone()))
     return steps, tokens
@@ -77,7 +78,7 @@ def moved_logps(trainer, inputs):
     mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
     with torch.no_grad():
         keep = inputs["completion_ids"].shape[1]
-        return trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, keep)[0]
+        return trainer.token_log_probs(trainer.model, ids, mask, keep)[0]
 
 
 @pytest.mark.parametrize("aggregate", ["token", "sequence", "constant", "sequence_sum"])
@@ -106,7 +107,7 @@ def test_every_policy_that_does_not_depend_on_the_cut(make_trainer, loss_fn):
             engine=Uneven(), micro_batching=planned, loss=loss_fn, group_size=2, prompts_per_step=8,
             max_completion_length=40,
         )  # fmt: skip
-        assert trainer.planned.reason is None
+        assert (trainer.micro_batches.reason is None) is planned
         results.append(update(trainer)[0])
     for (loss, gradient), (expected, reference) in zip(*results, strict=True):
         assert loss == pytest.approx(expected, abs=1e-5)
@@ -248,6 +249,6 @@ def test_bapo_searches_over_all_ranks(make_trainer):
         engine=Uneven(), loss={"name": "kl_penalty", "base": "bapo"}, group_size=2, prompts_per_step=8
     )
     update(trainer)
-    assert "statistics" in trainer.planned.reason
+    assert "statistics" in trainer.micro_batches.reason
     sums = torch.tensor([1.0, 2.0])
     assert torch.equal(trainer.objective.loss.base.all_reduce(sums), sums)

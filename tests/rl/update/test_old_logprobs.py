@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from support.tiny import watched
 from trl import GRPOTrainer
 
 from tersely.engines.base import Engine
@@ -58,7 +59,7 @@ def reporting(make_trainer):
     def make(**recipe):
         engine = Reporting()
         trainer = make_trainer(engine=engine, guards={"mismatch": {"threshold": 10}}, **recipe)
-        engine.inner = trainer._own_engine()
+        engine.inner = trainer.own_engine()
         return trainer, engine
 
     return make
@@ -76,15 +77,17 @@ def test_with_one_step_a_batch_no_row_goes_through_the_model_twice(
 ):
     recipe = {"advantage": "identity", "reward": "correctness", **recipe, "micro_batching": planned}
     trainer = reporting(**recipe)[0] if reports else make_trainer(**recipe)
+    seen = watched(trainer)
     trainer.train()
-    everything = [(*p, *c) for p, c in zip(trainer._round.prompt_ids, trainer._round.completion_ids, strict=True)]
+    made = seen.drawn.rollouts
+    everything = [(*p, *c) for p, c in zip(made.prompt_ids, made.completion_ids, strict=True)]
     trained, left_out = rows_of(passes, True), rows_of(passes, False)
     assert sorted(trained + left_out) == sorted(everything)
     assert bool(left_out) is (planned and len(trained) < len(everything))
     logged = trainer.state.log_history[0]
     assert logged["entropy"] > 0 and ("mismatch/mean" in logged) is reports
     if reports:
-        assert logged["mismatch/tokens"] == sum(map(len, trainer._round.completion_ids))
+        assert logged["mismatch/tokens"] == sum(map(len, made.completion_ids))
 
 
 class EverythingCorrect:
@@ -95,8 +98,9 @@ class EverythingCorrect:
 @pytest.mark.parametrize("planned", [True, False])
 def test_where_no_row_trains_all_are_seen_without_a_gradient(reporting, passes, planned):
     trainer, _ = reporting(verifier=EverythingCorrect(), reward="correctness", max_steps=1, micro_batching=planned)
+    seen = watched(trainer)
     trainer.train()
-    assert trainer.state.log_history[0]["mismatch/tokens"] == sum(map(len, trainer._round.completion_ids))
+    assert trainer.state.log_history[0]["mismatch/tokens"] == sum(map(len, seen.drawn.rollouts.completion_ids))
     logged = trainer.state.log_history[0]
     assert len(rows_of(passes, False)) == 16 + 1 and not rows_of(passes, True), "one more shows broken weights"
     assert logged["update/skipped"] == 1 and logged["entropy"] > 0
@@ -105,10 +109,11 @@ def test_where_no_row_trains_all_are_seen_without_a_gradient(reporting, passes, 
 def test_the_gap_is_that_of_all_rows_also_of_those_left_out(reporting):
     trainer, engine = reporting(**MIXED)
     engine.off = lambda request: 0.01 * (sum(request.prompt_ids) % 7)
+    seen = watched(trainer)
     trainer.train()
-    ids = trainer._round.prompt_ids
+    ids = seen.drawn.rollouts.prompt_ids
     off = [0.01 * (sum(prompt) % 7) for prompt in ids]
-    tokens = [len(completion) for completion in trainer._round.completion_ids]
+    tokens = [len(completion) for completion in seen.drawn.rollouts.completion_ids]
     expected = sum(o * n for o, n in zip(off, tokens, strict=True)) / sum(tokens)
     logged = trainer.state.log_history[0]
     assert 0 < logged["update/rows_left_out"] < 1
@@ -128,7 +133,7 @@ def test_old_log_probs_of_several_steps_are_cut_by_length_and_the_same(make_trai
         trainer = make_trainer(prompts_per_step=4, max_completion_length=48, updates_per_batch=2, **recipe)
         trainer.model.train()
         passes.clear()
-        return trainer, trainer._generate_and_score_completions(trainer.rows_of([0]))
+        return trainer, trainer.make_batch(trainer.prompts.at(0))
 
     trainer, output = batch(micro_batch=4)
     ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
@@ -146,13 +151,12 @@ def test_old_log_probs_of_several_steps_are_cut_by_length_and_the_same(make_trai
 def test_a_rank_with_fewer_parts_makes_as_many_passes_as_the_others(make_trainer, passes, monkeypatch):
     trainer = make_trainer(max_steps=1)
     trainer.model.train()
-    output = trainer._generate_and_score_completions(trainer.rows_of([0]))
+    output = trainer.make_batch(trainer.prompts.at(0))
     passes.clear()
     gather = trainer.accelerator.gather
     monkeypatch.setattr(trainer.accelerator, "gather", lambda mine: gather(mine) + 5)
-    step = dict(trainer.step_metrics.sums)
-    trainer._observe_left_out(output, [])
-    assert len(passes) == 5 and trainer.step_metrics.sums == step, "of rows that count nowhere"
+    trainer.pass_by_length(trainer.model, output, [])
+    assert len(passes) == 5
 
 
 def test_nothing_is_passed_where_nothing_reads_it(make_trainer, passes):

@@ -1,0 +1,34 @@
+"""What a generation batch is trained with: advantages, masks and counts, beside the tensors of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tersely.algorithms.objective import Scores
+from tersely.rl.update.padding import fit_columns
+
+
+def with_scores(
+    batch: Mapping[str, Tensor], scores: Scores, correct: Tensor, *, group_size: int, rank: int
+) -> dict[str, Tensor]:
+    """This rank's rows of `scores` and of `correct` (N,), verdicts, beside its tensors.
+
+    advantages (n,) or (n, T); train_mask (n, T), 0 on rows that do not train; row (n,), the place in the whole batch;
+    rows_in_batch, the rows of all ranks that train.
+    """
+    mask = batch["completion_mask"]
+    count, device = len(mask), mask.device
+    row = torch.arange(rank * count, (rank + 1) * count)
+    kept = scores.keep.repeat_interleave(group_size)
+    advantage = scores.advantage[row].to(device)
+    return {
+        **batch,
+        "advantages": fit_columns(advantage, mask.shape[1]) if advantage.dim() == 2 else advantage,
+        "train_mask": mask * kept[row].to(device).unsqueeze(1).to(mask.dtype),
+        "rows_in_batch": kept.sum().to(device),
+        "correct": correct[row].to(device),
+        "row": row.to(device),
+    }
