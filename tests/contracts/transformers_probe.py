@@ -109,8 +109,7 @@ def methods() -> dict[str, list[str]]:
 
     names: set[str] = set()
     for path in (ROOT / "tersely").rglob("*.py"):
-        if "trainer" in (source := path.read_text()):
-            names |= set(trl_contract._names(ast.parse(source)))
+        names |= trl_contract.trainer_names(ast.parse(path.read_text()))
     return {
         name: list(inspect.signature(getattr(Trainer, name)).parameters)
         for name in sorted(names)

@@ -1,9 +1,11 @@
-"""Contract with TRL: a hash of every TRL method that this package overrides or calls, as in the tested version.
+"""Contract with TRL and transformers: what our trainers override, call or read of theirs, as in the tested versions.
 
-`configs/trl_contract.yaml` has the parameters and a hash of the body of each. Sources are read as text; TRL is not imported.
+`configs/trl_contract.yaml` has the parameters and a hash of the body of each method, and what each private attribute is first
+set to. What is used is found in our own sources, so a new use that is not in the file fails the tests. Sources are read as
+text; neither package is imported.
 
-python -m tersely.rl.trl.contract              compares the installed TRL with the file
-python -m tersely.rl.trl.contract --write      writes the file anew, after the tests passed with another TRL
+python -m tersely.rl.trl.contract              compares the installed packages with the file
+python -m tersely.rl.trl.contract --write      writes the file anew, after the tests passed with other versions
 """
 
 from __future__ import annotations
@@ -19,45 +21,92 @@ from pathlib import Path
 from typing import Any
 
 CONTRACT = Path(__file__).parents[2] / "configs" / "trl_contract.yaml"
+PACKAGES = ("trl", "transformers")
 CLASSES = {
     "trl/trainer/grpo_trainer.py": "GRPOTrainer",
     "trl/trainer/sft_trainer.py": "SFTTrainer",
     "trl/trainer/base_trainer.py": "_BaseTrainer",
+    "transformers/trainer.py": "Trainer",
 }
 """The classes that our trainers derive from, by file."""
+TRAINERS = ("GRPOTrainer", "SFTTrainer", "SealedCheckpoints", "RolloutTrainer", "ExampleTrainer")
+"""The bases by which a class of ours is known as a trainer."""
 HEADER = (
-    "# TRL's methods and functions that this package overrides or calls, with parameters and a hash of the body (without\n"
-    "# docstring and comments). Written by `python -m tersely.rl.trl.contract --write`, read by `tersely doctor`.\n"
+    "# What our trainers override, call or read of TRL and transformers: parameters and a hash of the body (without docstring\n"
+    "# and comments) of each method and function, the first value of each private attribute. Written by\n"
+    "# `python -m tersely.rl.trl.contract --write`, read by `tersely doctor`.\n"
 )
 
 
 def trl_folder() -> Path | None:
     """Where TRL is installed, without importing it."""
-    spec = find_spec("trl")
+    return _installed("trl")
+
+
+def _installed(package: str) -> Path | None:
+    spec = find_spec(package)
     return Path(spec.origin).parent.parent if spec is not None and spec.origin else None
 
 
+def _source(file: str, root: Path | None) -> Path:
+    """A file of one of the packages: below `root` where that holds the package, otherwise as installed."""
+    package = file.partition("/")[0]
+    holds = root is not None and (root / package).is_dir()
+    found = root if holds else trl_folder() if package == "trl" else _installed(package)
+    assert found is not None, f"{package} is not installed"
+    return found / file
+
+
 def seams(ours: Path | None = None, root: Path | None = None) -> set[str]:
-    """`file::function` or `file::Class.method` of everything of TRL's that the sources in `ours` override or call."""
-    root = root or trl_folder()
-    assert root is not None, "TRL is not installed"
-    methods = {
-        (file, cls): {node.name for node in _class(root / file, cls).body if isinstance(node, ast.FunctionDef)}
-        for file, cls in CLASSES.items()
-    }
+    """`file::function` or `file::Class.name` of everything that the sources in `ours` override, call or read."""
     found: set[str] = set()
-    for path in sorted((ours or Path(__file__).parents[2]).rglob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        if path == Path(__file__) or not ("trl" in text.lower() or "trainer" in text):
-            continue
-        tree = ast.parse(text)
+    names: set[str] = set()
+    for path in _sources(ours):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         found |= set(_functions(tree, root))
-        used = set(_names(tree))
-        found |= {f"{file}::{cls}.{name}" for (file, cls), names in methods.items() for name in names & used}
+        names |= trainer_names(tree)
+    for file, cls in CLASSES.items():
+        node = _class(_source(file, root), cls)
+        methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+        attributes = {name for name in _attributes(node) if name.startswith("_")}
+        found |= {f"{file}::{cls}.{name}" for name in names & (methods | attributes)}
     return found
 
 
-def _functions(tree: ast.AST, root: Path) -> Iterator[str]:
+def _sources(ours: Path | None) -> list[Path]:
+    """Our files that have to do with TRL."""
+    paths = sorted((ours or Path(__file__).parents[2]).rglob("*.py"))
+    return [p for p in paths if p != Path(__file__) and "trl" in p.read_text(encoding="utf-8").lower()]
+
+
+def trainer_names(tree: ast.AST) -> set[str]:
+    """What the trainers of a file define, and what they use of themselves (`self`, `super()`)."""
+    found: set[str] = set()
+    for cls in ast.walk(tree):
+        if not isinstance(cls, ast.ClassDef) or not {*TRAINERS} & {ast.unparse(base) for base in cls.bases} | {
+            cls.name
+        }:
+            continue
+        found |= {part.name for part in cls.body if isinstance(part, ast.FunctionDef)}
+        for node in ast.walk(cls):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self", "super()"):
+                found.add(node.attr)
+    return found
+
+
+def _attributes(cls: ast.ClassDef) -> dict[str, str]:
+    """Name -> the value that a class first gives to an attribute of itself."""
+    found: dict[str, str] = {}
+    for node in ast.walk(cls):
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+                found.setdefault(target.attr, ast.unparse(node.value))
+    return found
+
+
+def _functions(tree: ast.AST, root: Path | None) -> Iterator[str]:
     """Functions and methods that are imported from TRL, or reached through one of its modules."""
     modules: dict[str, str] = {}
     for node in ast.walk(tree):
@@ -71,48 +120,36 @@ def _functions(tree: ast.AST, root: Path) -> Iterator[str]:
             yield from _located(module, node.attr, root, tree)
 
 
-def _located(module: str, name: str, root: Path, tree: ast.AST) -> Iterator[str]:
+def _located(module: str, name: str, root: Path | None, tree: ast.AST) -> Iterator[str]:
     """A function of a module; of a class of one, the methods that `tree` names, and its constructor where that is called."""
+    if "." not in module:
+        return  # a public class, of which trainers are looked at by their names
     path = f"{module.replace('.', '/')}.py"
-    if not (root / path).is_file():
+    source = _source(path, root)
+    if not source.is_file():
         return
-    if _function(root / path, name) is not None:
+    if _function(source, name) is not None:
         yield f"{path}::{name}"
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     if any(isinstance(node, ast.Call) and ast.unparse(node.func) == name for node in ast.walk(tree)):
         used.add("__init__")
-    methods = {node.name for node in _class(root / path, name).body if isinstance(node, ast.FunctionDef)}
+    methods = {node.name for node in _class(source, name).body if isinstance(node, ast.FunctionDef)}
     yield from (f"{path}::{name}.{method}" for method in methods & used)
 
 
-def _names(tree: ast.AST) -> Iterator[str]:
-    """What a file calls or hands over on a trainer (`self`, `super()`, `trainer`), and the methods that its classes define."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            holder = ast.unparse(node.value)
-            if holder in ("self", "super()") or holder.rpartition(".")[2].strip("_") == "trainer":
-                yield node.attr
-        elif isinstance(node, ast.ClassDef):
-            yield from (part.name for part in node.body if isinstance(part, ast.FunctionDef) and _is_trainer(node))
-
-
-def _is_trainer(node: ast.ClassDef) -> bool:
-    """Does it derive from a trainer, or from the stand-in of one that mixins have?"""
-    bases = [ast.unparse(base) for base in node.bases]
-    return any("Trainer" in base or base in ("_Base", "Sealing", "Saving") for base in bases)
-
-
 def measured(names: set[str], root: Path | None = None) -> dict[str, dict[str, str]]:
-    """Seam -> {parameters, body} in the TRL at `root`; one that is not there is left out."""
-    root = root or trl_folder()
-    assert root is not None, "TRL is not installed"
-    found = {}
+    """Seam -> {parameters, body}, or {first} of an attribute, in the packages at `root`; one that is not there is left out."""
+    found: dict[str, dict[str, str]] = {}
     for name in sorted(names):
         file, _, path = name.partition("::")
-        cls, _, function = path.rpartition(".")
-        node = _function(root / file, function, cls) if (root / file).is_file() else None
-        if node is not None:
-            found[name] = {"parameters": ast.unparse(node.args), "body": _hash(root / file, node)}
+        cls, _, member = path.rpartition(".")
+        source = _source(file, root)
+        if not source.is_file():
+            continue
+        if (node := _function(source, member, cls)) is not None:
+            found[name] = {"parameters": ast.unparse(node.args), "body": _hash(source, node)}
+        elif cls and (value := _attributes(_class(source, cls)).get(member)) is not None:
+            found[name] = {"first": value}
     return found
 
 
@@ -153,7 +190,7 @@ def _hash(path: Path, node: ast.FunctionDef) -> str:
 
 
 def recorded(path: Path = CONTRACT) -> dict[str, Any]:
-    """{trl: version, seams: {name: {parameters, body}}}."""
+    """{trl: version, transformers: version, seams: {name: {parameters, body} or {first}}}."""
     import yaml
 
     return yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -163,31 +200,35 @@ def differences(before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mappi
     """(seam, what changed) of each that is not as it was."""
     found = []
     for name, was in before.items():
-        short = name.partition("::")[2]
         if name not in now:
-            found.append((short, "is gone"))
-        elif now[name]["parameters"] != was["parameters"]:
-            found.append((short, f"takes ({now[name]['parameters']}), and took ({was['parameters']})"))
+            found.append((name, "is gone"))
+        elif "first" in was:
+            if now[name] != was:
+                found.append((name, f"begins as {now[name].get('first', 'a method')}, and began as {was['first']}"))
+        elif now[name].get("parameters") != was["parameters"]:
+            found.append((name, f"takes ({now[name].get('parameters')}), and took ({was['parameters']})"))
         elif now[name]["body"] != was["body"]:
-            found.append((short, "has another body"))
+            found.append((name, "has another body"))
     return found
 
 
 def write(path: Path = CONTRACT) -> dict[str, Any]:
     import yaml
 
-    contract = {"trl": version("trl"), "seams": measured(seams())}
+    contract = {**{package: version(package) for package in PACKAGES}, "seams": measured(seams())}
     path.write_text(HEADER + yaml.safe_dump(contract, sort_keys=True, width=120), encoding="utf-8")
     return contract
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tersely.rl.trl.contract", description="TRL against the tested one."
+        prog="python -m tersely.rl.trl.contract", description="TRL and transformers against the tested ones."
     )
-    parser.add_argument("--write", action="store_true", help="record the installed TRL as the tested one")
+    parser.add_argument("--write", action="store_true", help="record the installed versions as the tested ones")
     if parser.parse_args().write:
-        print(f"{len(write()['seams'])} seams of trl {version('trl')} written")
+        contract = write()
+        versions = " and ".join(f"{package} {contract[package]}" for package in PACKAGES)
+        print(f"{len(contract['seams'])} seams of {versions} written")
         return 0
     before = recorded()["seams"]
     found = differences(before, measured(set(before)))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from tersely.launch.preflight import doctor
 from tersely.rl.trl import contract as trl_contract
-from tersely.rl.trl.contract import differences, measured, recorded, seams
+from tersely.rl.trl.contract import PACKAGES, differences, measured, recorded, seams
 
 pytest.importorskip("trl")
-TESTED = str(doctor.tested()["trl"]["tested"])
 GRPO = "trl/trainer/grpo_trainer.py"
 
 
@@ -21,25 +22,79 @@ def found():
     return seams()
 
 
+def of(package, seams):
+    return {name: facts for name, facts in seams.items() if name.startswith(f"{package}/")}
+
+
 def test_the_file_names_every_seam_and_is_of_the_tested_release(found):
     contract = recorded()
-    assert contract["trl"] == TESTED
     assert set(contract["seams"]) == found, "run: python -m tersely.rl.trl.contract --write"
-    if version("trl") == TESTED:
-        assert contract["seams"] == measured(found)
+    for package in PACKAGES:
+        tested = str(doctor.tested()[package]["tested"])
+        assert contract[package] == tested
+        if version(package) == tested:
+            assert of(package, contract["seams"]) == of(package, measured(found))
 
 
-def test_every_overridden_method_of_trls_is_a_seam():
-    """Asked of the classes themselves, which the scan of the sources does not look at."""
+def classes(trainer):
+    """(ours, theirs) of the classes that a trainer derives from."""
+    ours = [cls for cls in trainer.__mro__ if cls.__module__.startswith("tersely.")]
+    return ours, [cls for cls in trainer.__mro__ if cls.__module__.split(".")[0] in PACKAGES]
+
+
+def trainers():
     from tersely.rl.sft.trainer import ColdStartTrainer
     from tersely.rl.trainer import TerselyTrainer
 
+    return TerselyTrainer, ColdStartTrainer
+
+
+def test_every_overridden_method_is_a_seam():
+    """Asked of the classes themselves, which the scan of the sources does not look at."""
     named = {name.rpartition(".")[2] for name in recorded()["seams"]}
-    for trainer in (TerselyTrainer, ColdStartTrainer):
-        ours = [cls for cls in trainer.__mro__ if cls.__module__.startswith("tersely.")]
-        theirs = [cls for cls in trainer.__mro__ if cls.__module__.startswith("trl.")]
+    for trainer in trainers():
+        ours, theirs = classes(trainer)
         overridden = {n for cls in ours for n in vars(cls) if any(callable(vars(t).get(n)) for t in theirs)}
         assert overridden - {"__doc__"} <= named and len(overridden) > 2
+
+
+def test_a_new_use_is_found(tmp_path):
+    """A method that is called, one that is overridden, and an attribute that is read: each is a seam by itself."""
+    (tmp_path / "new.py").write_text(
+        "from trl import GRPOTrainer\n"
+        "class Ours(GRPOTrainer):\n"
+        "    def _get_eval_sampler(self, data):\n"
+        "        return self._generate(data), self._last_loaded_step, self._our_own\n"
+    )
+    names = {name.rpartition(".")[2] for name in seams(tmp_path)}
+    assert names == {"_get_eval_sampler", "_generate", "_last_loaded_step"}
+
+
+def test_private_names_of_theirs_are_in_one_module():
+    """Everywhere else a trainer is used by its public names."""
+    private = set()
+    for trainer in trainers():
+        ours, theirs = classes(trainer)
+        for cls in theirs:
+            private |= {name for name in vars(cls) if name.startswith("_") and not name.startswith("__")}
+    private |= {name.rpartition(".")[2] for name in recorded()["seams"] if name.rpartition(".")[2].startswith("_")}
+    private -= {"__init__"}
+    assert {"_metrics", "_step", "_tokenizer", "_compute_loss"} - {"_tokenizer"} <= private
+    root = Path(trl_contract.__file__).parents[1]
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        if path.name in ("overrides.py", "contract.py"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and {ast.unparse(base) for base in node.bases} & {*trl_contract.TRAINERS}:
+                uses = [n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)]
+                uses += [part.name for part in node.body if isinstance(part, ast.FunctionDef)]
+            elif isinstance(node, ast.Attribute) and "trainer" in ast.unparse(node.value):
+                uses = [node.attr]
+            else:
+                continue
+            found += [f"{path.name}: {name}" for name in uses if name in private]
+    assert found == []
 
 
 @pytest.fixture
@@ -59,7 +114,7 @@ def changed(root, before, after):
 
 
 def test_a_copy_is_the_same_and_comments_do_not_count(copy):
-    head = "    def _tokenize_prompts(self, prompts: list):\n"
+    head = "    def _save_checkpoint(self, model, trial):\n"
     assert changed(copy, head, f"{head}        # another comment\n\n") == []
 
 
@@ -67,28 +122,28 @@ def test_a_copy_is_the_same_and_comments_do_not_count(copy):
     ("before", "after", "words"),
     [
         (
-            "def _tokenize_prompts(self, prompts: list)",
-            "def _tokenize_prompts(self, prompts: list, pad=None)",
+            "def _save_checkpoint(self, model, trial)",
+            "def _save_checkpoint(self, model, trial, pad=None)",
             "takes (",
         ),
         (
-            "def _tokenize_prompts(self, prompts: list):\n",
-            "def _tokenize_prompts(self, prompts: list):\n        x = 1\n",
+            "def _save_checkpoint(self, model, trial):\n",
+            "def _save_checkpoint(self, model, trial):\n        x = 1\n",
             "body",
         ),
-        ("def _tokenize_prompts(self", "def _tokenise_prompts(self", "is gone"),
+        ("def _save_checkpoint(self", "def _store_checkpoint(self", "is gone"),
     ],
 )
 def test_a_change_is_found_and_named(copy, monkeypatch, before, after, words):
     ((name, text),) = changed(copy, before, after)
-    assert name == "GRPOTrainer._tokenize_prompts" and words in text
+    assert name.endswith("GRPOTrainer._save_checkpoint") and words in text
     monkeypatch.setattr(trl_contract, "trl_folder", lambda: copy)
     (finding,) = doctor.trl_seams()
     assert finding.level == ("fail" if words == "is gone" else "warn") and "changed since tested" in finding.text
 
 
 def test_doctor_is_content_with_the_tested_release():
-    if version("trl") != TESTED:
-        pytest.skip(f"trl {version('trl')} is installed, tested with {TESTED}")
+    if any(version(package) != str(doctor.tested()[package]["tested"]) for package in PACKAGES):
+        pytest.skip("other versions than the tested ones are installed")
     (finding,) = doctor.trl_seams()
     assert finding.level == "ok"
