@@ -101,7 +101,7 @@ def training_engines() -> list[str]:
 def require_training_engine(name: Any) -> Capabilities:
     """The capabilities of the recipe's `engine`; `ConfigError` for one that there is not, or that cannot train."""
     if name not in training_engines():
-        raise ConfigError(f"engine is {name!r}; {nearest(str(name), training_engines())}")
+        raise ConfigError(f"engine: got {name!r}; {nearest(str(name), training_engines())}")
     return capabilities_of(name)
 
 

@@ -114,7 +114,7 @@ def engine_kind(engine: str) -> str:
     names = [name for name in evaluation_engines() if name != ADDRESSED]
     if engine not in names:
         raise ConfigError(
-            f"engine is {engine!r}; {nearest(engine, names)}, or a server's address such as http://host:8000"
+            f"--engine: got {engine!r}; {nearest(engine, names)}, or a server's address such as http://host:8000"
         )
     return engine
 

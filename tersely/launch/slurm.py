@@ -98,12 +98,12 @@ def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
         raise ConfigError(f"--mem: got {options.mem!r}; expected megabytes, or a number with K, M, G or T such as 200G")
     if options.rollout_nodes and not needs_servers(recipe):
         raise ConfigError(
-            f"--rollout-nodes is {options.rollout_nodes}; it must be 0 unless the recipe has engine: vllm_server and names "
-            "no servers"
+            f"--rollout-nodes: got {options.rollout_nodes}; expected 0, as this recipe needs no servers. Leave it out, or "
+            "use engine: vllm_server without servers"
         )
     if needs_servers(recipe) and not options.rollout_nodes:
         raise ConfigError(
-            "engine is 'vllm_server' and nobody serves: --rollout-nodes 1, or servers: [...] in the recipe"
+            "servers: got none; expected addresses with this engine. Add --rollout-nodes 1, or servers: [...] to the recipe"
         )
 
 

@@ -164,7 +164,7 @@ def test_evaluation_takes_it_by_its_name(name, tmp_path, capsys):
 )
 def test_a_recipe_with_an_engine_that_cannot_train_is_refused(given, words):
     for check in (require_training_engine, lambda name: needs_servers({"engine": name})):
-        with pytest.raises(ConfigError, match=f"engine is .*{words}"):
+        with pytest.raises(ConfigError, match=f"engine: got .*{words}"):
             check(given)
 
 

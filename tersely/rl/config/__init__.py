@@ -157,10 +157,15 @@ def split_recipe(recipe: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     require_range("max_num_seqs", run.max_num_seqs, at_least=1)
     guards_of(run.guards)
     check_env(run.env)
-    if require_training_engine(run.engine).servers != bool(run.servers):
+    served = require_training_engine(run.engine).servers
+    if run.servers and not served:
         raise ConfigError(
-            f"engine is {run.engine!r} and servers is {run.servers}; engine: vllm_server and servers: [http://host:8000, ...] "
-            "go together; `tersely launch local`, and slurm with --rollout-nodes, start them where a recipe names none"
+            f"servers: got {run.servers}; expected none with engine: {run.engine}. Remove servers, or use engine: vllm_server"
+        )
+    if served and not run.servers:
+        raise ConfigError(
+            f"servers: got none; expected addresses with engine: {run.engine}, such as [http://host:8000]. `tersely launch "
+            "local`, and slurm with --rollout-nodes, start servers and fill this in"
         )
     for address in run.servers:
         if not re.fullmatch(r"https?://[^/\s]+(/.*)?", str(address)):
