@@ -68,7 +68,7 @@ def test_a_slot_of_the_command_line_holds_for_all_methods():
 def test_dotted_keys_lists_and_mappings():
     made = runs("--reward.beta", "0.1,0.2", "--sweep", "loss={name: clip, clip_high: 0.3},sapo", "--seeds", "1,2")
     assert len(made) == 8
-    found = made["seed_2-policy_name_clip_clip_high_0.3-reward.beta_0.1"]
+    found = made["seed_2-loss_name_clip_clip_high_0.3-reward.beta_0.1"]
     assert found["seed"] == 2 and found["reward"]["beta"] == 0.1 and found["loss"]["clip_high"] == 0.3
     assert found["reward"]["normalizer"] == load_recipe("testbed/alp")["reward"]["normalizer"]
     made = runs("--sweep", "reward=[correctness, alp],[correctness, {name: kimi, weight: 0.5}]")
