@@ -11,20 +11,41 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tersely.core.errors import ConfigError
+
 if TYPE_CHECKING:
     from tersely.launch.local import Launch, Start
 
 
 def check_evaluation(options: argparse.Namespace) -> None:
     """The evaluation runs hours later: its benchmarks and options are checked now."""
+    words = evaluation_words(options)
     if not options.eval:
+        if words:
+            raise ConfigError(
+                f"--eval-options: got {options.eval_options!r} without --eval, so nothing reads it; add --eval"
+            )
         return
     from tersely.data.benchmarks import find_benchmark
     from tersely.launch.cli import eval as command
 
     for name in filter(None, map(str.strip, options.eval.split(","))):
         find_benchmark(name)
-    command.parser().parse_args(["model", *shlex.split(options.eval_options)])
+    given = command.parser().parse_args(["model", *words])
+    plain = command.parser().parse_args(["model"])
+    for option in ("benchmarks", "out", "name", "list", "list_strategies"):
+        if getattr(given, option) != getattr(plain, option):
+            raise ConfigError(f"--eval-options: --{option.replace('_', '-')} is set by the launcher; leave it out")
+
+
+def evaluation_words(options: argparse.Namespace) -> list[str]:
+    """`--eval-options` as words. `ConfigError` for quotes that do not match."""
+    try:
+        return shlex.split(options.eval_options)
+    except ValueError as error:
+        raise ConfigError(
+            f"--eval-options: got {options.eval_options!r}; expected options of tersely eval ({error})"
+        ) from None
 
 
 def run_all(starts: Sequence[Start], options: argparse.Namespace, run_dir: Path) -> int:
@@ -64,7 +85,7 @@ def evaluate(start: Start, options: argparse.Namespace, launch: Launch) -> int:
     name = start.name or start.run_dir.name
     words = [str(start.run_dir / "final"), "--benchmarks", options.eval, "--out", str(start.run_dir / "eval")]
     command = [sys.executable, "-m", "tersely", "eval", *words, "--name", name]
-    command += shlex.split(options.eval_options)
+    command += evaluation_words(options)
     print(f"launch: {shlex.join(command)}", flush=True)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     while child.poll() is None:

@@ -260,6 +260,11 @@ def where_to_begin(stage: Stage, parts: Parts, start: Start) -> Beginning:
     last, passed_over = from_main(lambda: manifest.latest_whole(stage.folder))
     if last is None:
         return Beginning(None, start, [*passed_over, "no whole checkpoint: starting from step 0"])
+    if 0 < parts.args.max_steps < (step := Beginning(last, start, []).step):
+        raise ConfigError(
+            f"max_steps: got {parts.args.max_steps}, and {last.name} has trained {step} steps. State at least {step}, or "
+            "choose another --run_dir"
+        )
     state = manifest.component_state(last)
     require_same_data(state, data_fingerprint(parts.dataset), len(parts.dataset))
     moved = Start(True, changed_ranks(state, launch_facts(parts.args)))

@@ -109,3 +109,8 @@ def test_data_that_grew_is_refused(launcher):
         more.write(json.dumps({"problem": "50 + 51 =", "answer": "101"}) + "\n")
     done = launcher.run("run", resume=True, **{**spec, "max_steps": 4})
     assert done.returncode == 2 and "dataset" in done.stderr and "12" in done.stderr
+
+
+def test_fewer_steps_than_are_done_are_refused(undisturbed):
+    done = undisturbed.run("undisturbed", resume=True, **{**LENGTH, "max_steps": 4})
+    assert done.returncode == 2 and "max_steps: got 4, and checkpoint-6 has trained 6 steps" in done.stderr
