@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
-
 from tersely.core.errors import ConfigError
 from tersely.core.files import write_json
 from tersely.core.heartbeat import now
@@ -25,6 +23,7 @@ from tersely.core.seeds import sample_seed
 from tersely.engines.base import Generation, GenerationRequest
 from tersely.engines.chat import Prompting
 from tersely.rewards.verify.verdicts import verdicts_of
+from tersely.rl.checkpoints.rollback import RollBackListener
 from tersely.rl.config import RunConfig
 from tersely.rl.config.evaluation import EvaluationSpec
 from tersely.rl.guards.callback import GuardFeed
@@ -37,7 +36,7 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The model in training, as an evaluation beside the training uses it."""
+    """The model in training, for an evaluation during the training."""
 
     maker: RolloutMaker
     weights: EngineWeights
@@ -52,7 +51,7 @@ class TrainedModel:
         return self.maker.engine.generate(requests, temperature=temperature)
 
 
-class HeldOutEvaluation(TrainerCallback):
+class HeldOutEvaluation(RollBackListener):
     """`rows` have the columns of `load_problems`. `metrics` is the main process's file, None on other ranks."""
 
     def __init__(

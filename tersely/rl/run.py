@@ -155,8 +155,8 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a stage is trained with, checked and loaded."""
+class StageParts:
+    """What a stage trains with, checked and loaded."""
 
     run: RunConfig
     objective: Objective
@@ -167,8 +167,8 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """Where a stage goes on from, and what its user should know of that."""
+class ResumePoint:
+    """The checkpoint that a stage resumes from, and the lines that the user sees about it."""
 
     checkpoint: Path | None
     changes: Start
@@ -195,16 +195,16 @@ def train_stage(stage: Stage, previous: Stage | None, run_dir: Path, start: Star
         return train_cold_start(stage, previous, run_dir, start)
     parts = load_parts(stage, previous, run_dir)
     now("starting the engine")
-    beginning = where_to_begin(stage, parts, start)
-    metrics = metrics_file(stage, run_dir, beginning) if main else None
-    for line in beginning.lines if main else ():
+    point = resume_point(stage, parts, start)
+    metrics = metrics_file(stage, run_dir, point) if main else None
+    for line in point.lines if main else ():
         say(line)
     trainer = make_trainer(stage, parts, metrics)
     now("preparing the model and the optimizer")
     trainer.carry_over(carried_state(previous))
     saver = add_callbacks(trainer, parts, metrics)
     try:
-        trainer.train(resume_from_checkpoint=str(beginning.checkpoint) if beginning.checkpoint else None)
+        trainer.train(resume_from_checkpoint=str(point.checkpoint) if point.checkpoint else None)
         saver.raise_if_stopped(stage.folder)
         trainer.save_final(stage.final)
     finally:
@@ -212,8 +212,8 @@ def train_stage(stage: Stage, previous: Stage | None, run_dir: Path, start: Star
     return trainer
 
 
-def load_parts(stage: Stage, previous: Stage | None, run_dir: Path) -> Parts:
-    """Check the stage, read its data, load its model; the main process says and stores what the user should see."""
+def load_parts(stage: Stage, previous: Stage | None, run_dir: Path) -> StageParts:
+    """Check the stage, read its data, load its model. The main process prints and saves what the user should see."""
     from tersely.algorithms.trial import unread_memory
     from tersely.core.heartbeat import now
     from tersely.data import load_problems_with_card
@@ -246,21 +246,21 @@ def load_parts(stage: Stage, previous: Stage | None, run_dir: Path) -> Parts:
         visits = args.max_steps / updates_of_a_batch(args) * run.prompts_per_step / len(dataset)
         for line in unread_memory(objective, visits, previous is not None and previous.kind == "rl"):
             say(f"warning: {line}")
-    return Parts(run, objective, args, model, tokenizer, dataset)
+    return StageParts(run, objective, args, model, tokenizer, dataset)
 
 
-def where_to_begin(stage: Stage, parts: Parts, start: Start) -> Beginning:
-    """The last whole checkpoint of the stage under `--resume`. Raises `ConfigError` where it cannot be gone on from."""
+def resume_point(stage: Stage, parts: StageParts, start: Start) -> ResumePoint:
+    """The last complete checkpoint of the stage, under `--resume`. Raises `ConfigError` where it does not fit the run."""
     from tersely.data.ids import data_fingerprint
     from tersely.rl.checkpoints import manifest
     from tersely.rl.checkpoints.resume import Start, changed_ranks, from_main, launch_facts, require_same_data
 
     if not start.resume:
-        return Beginning(None, start, [])
+        return ResumePoint(None, start, [])
     last, passed_over = from_main(lambda: manifest.latest_whole(stage.folder))
     if last is None:
-        return Beginning(None, start, [*passed_over, "no whole checkpoint: starting from step 0"])
-    if 0 < parts.args.max_steps < (step := Beginning(last, start, []).step):
+        return ResumePoint(None, start, [*passed_over, "no whole checkpoint: starting from step 0"])
+    if 0 < parts.args.max_steps < (step := ResumePoint(last, start, []).step):
         raise ConfigError(
             f"max_steps: got {parts.args.max_steps}, and {last.name} has trained {step} steps. State at least {step}, or "
             "choose another --run_dir"
@@ -269,21 +269,21 @@ def where_to_begin(stage: Stage, parts: Parts, start: Start) -> Beginning:
     require_same_data(state, data_fingerprint(parts.dataset), len(parts.dataset))
     moved = Start(True, changed_ranks(state, launch_facts(parts.args)))
     lines = [*passed_over, *moved.lines(), f"going on from {last.name}"]
-    return Beginning(last, Start(True, start.changes | moved.changes), lines)
+    return ResumePoint(last, Start(True, start.changes | moved.changes), lines)
 
 
-def metrics_file(stage: Stage, run_dir: Path, beginning: Beginning) -> MetricsFile:
-    """The main process's; what has changed since the checkpoint is its next line."""
+def metrics_file(stage: Stage, run_dir: Path, point: ResumePoint) -> MetricsFile:
+    """`metrics.jsonl` of the main process. Its next line holds what has changed since the checkpoint."""
     from tersely.rl.recording.run_files import MetricsFile
 
-    begun = stage.first_step + beginning.step
-    metrics = MetricsFile(run_dir / "metrics.jsonl", begun, stage.name, stage.first_step)
-    if beginning.changes.changes:
-        metrics.write(beginning.step, beginning.changes.event())
+    steps = stage.first_step + point.step
+    metrics = MetricsFile(run_dir / "metrics.jsonl", steps, stage.name, stage.first_step)
+    if point.changes.changes:
+        metrics.write(point.step, point.changes.event())
     return metrics
 
 
-def make_trainer(stage: Stage, parts: Parts, metrics: MetricsFile | None) -> TerselyTrainer:
+def make_trainer(stage: Stage, parts: StageParts, metrics: MetricsFile | None) -> TerselyTrainer:
     from tersely.rewards.verify.build import make_verifier
     from tersely.rl.trainer import TerselyTrainer
 
@@ -301,8 +301,8 @@ def make_trainer(stage: Stage, parts: Parts, metrics: MetricsFile | None) -> Ter
     )
 
 
-def add_callbacks(trainer: TerselyTrainer, parts: Parts, metrics: MetricsFile | None) -> SaveOnSignal:
-    """Our callbacks in place of transformers' own; the one that saves on a signal is returned."""
+def add_callbacks(trainer: TerselyTrainer, parts: StageParts, metrics: MetricsFile | None) -> SaveOnSignal:
+    """Replace transformers' callbacks by ours. Returns the one that saves on a signal."""
     from transformers import PrinterCallback, ProgressCallback
 
     from tersely.rl.checkpoints.save_on_signal import SaveOnSignal

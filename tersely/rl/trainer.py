@@ -1,18 +1,18 @@
 """A training step, from top to bottom.
 
-`training_step` is one micro-batch of an optimizer step; transformers' loop calls it, accumulates and steps. The first one of
-a generation batch makes the batch, in `make_batch`:
+transformers' loop calls `training_step` for each micro-batch, and steps the optimizer after the last one of a step. The first
+micro-batch of a generation batch makes the batch, in `make_batch`:
 
-    draw       plan the prompts and generate; verifying begins while others are still being generated (`rollouts/maker.py`)
-    tensors    ids and masks
-    passes     log-probs of the policy that sampled and of the reference, where they are needed (`update/old_logprobs.py`)
-    verify     the verdicts, and what is known of every rollout, gathered over all ranks (`rollouts/record.py`)
-    score      filter, reward and advantage of whole groups (`algorithms/objective.py`)
-    record     metrics and completions
+    sample         plan the prompts, generate, start to verify; replace filtered groups (`rollouts/maker.py`, `resample.py`)
+    tensors        token ids and masks
+    policy_pass    log-probs of the sampling policy and of the reference, where needed (`update/old_logprobs.py`)
+    verify         wait for the verdicts; gather the rollout records of all ranks (`rollouts/record.py`)
+    score          filter, reward and advantage of whole groups (`algorithms/objective.py`)
+    record_batch   reward metrics and the completions table
 
-`MicroBatches.cut` (`update/micro_batches.py`) cuts the batch, and `loss` is that of one part. After the optimizer has stepped
-come guards and roll-back, then logging and saving (`before_logging`). `rl/trl/overrides.py` has what TRL and transformers
-do in between, and `rl/run.py` builds the trainer.
+`cut` then makes the micro-batches (`update/micro_batches.py`), and `loss` computes the loss of one. After the optimizer step
+`before_logging` runs guards and roll-back; logging and saving follow. `rl/trl/overrides.py` connects these methods to TRL, and
+`rl/run.py` builds the trainer.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from tersely.core.memory import PromptMemory
 from tersely.engines.base import Engine, EngineSettings
 from tersely.engines.chat import Prompting
 from tersely.engines.factory import create_engine
-from tersely.rl.checkpoints.learnt import Learnt
-from tersely.rl.checkpoints.rollback import RollBack
+from tersely.rl.checkpoints.rollback import RollBack, RollBackListener
+from tersely.rl.checkpoints.run_state import RunState
 from tersely.rl.config import TRL_LOSS_TYPES, RunConfig
 from tersely.rl.controllers import ControllerFeed
 from tersely.rl.errors import StoppedByGuard
@@ -44,7 +44,7 @@ from tersely.rl.recording.recorder import Recorder
 from tersely.rl.recording.run_files import MetricsFile
 from tersely.rl.rollouts.engine_weights import EngineWeights
 from tersely.rl.rollouts.grading import Grader
-from tersely.rl.rollouts.maker import BatchShape, Drawn, Moment, Resampling, RolloutMaker
+from tersely.rl.rollouts.maker import BatchShape, Moment, Resampling, RolloutMaker, Sampled
 from tersely.rl.rollouts.prompt_rows import PromptRows
 from tersely.rl.rollouts.record import RolloutRecord, completion_rows, group_metrics, row_advantages
 from tersely.rl.rollouts.reference_score import ReferenceScorer
@@ -99,7 +99,7 @@ class TerselyTrainer(RolloutTrainer):
         self.controls = ControllerFeed(lambda: self.objective.controllers, self.record, self.rollback.ask)
         self.guards = GuardFeed(run.guards, args.max_completion_length, self.rollback.ask, main=main, metrics=metrics)
         self.record.listeners += [self.controls.observe, self._guarded, self.log_mean]
-        self.learnt = Learnt(self.memory, objective, self.rollback, self.guards, self.train_dataset)
+        self.run_state = RunState(self.memory, objective, self.rollback, self.guards, self.train_dataset)
         self.add_callback(self.controls)
         self.add_callback(self.guards)
         self.engine = engine if engine is not None else self.own_engine()
@@ -152,18 +152,18 @@ class TerselyTrainer(RolloutTrainer):
         return loss
 
     def make_batch(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """A generation batch of this rank, from its rows of the data set to advantages. Collective."""
+        """Generate, verify and score: from this rank's rows of the data set to a batch with advantages. Collective."""
         with self.record.timed("time/rollout"):
             moment = self.moment
-            drawn = self.draw(rows, moment)
-            batch = self.tensors(drawn.rollouts)
+            sampled = self.sample(rows, moment)
+            batch = self.tensors(sampled.rollouts)
             old = self.policy_pass(batch)
-            fields = self.fields(drawn.rollouts, batch, old, moment)
-            facts = self.verify(drawn.rollouts)
-            scores = self.score(drawn, facts, fields, moment)
-            batch = self.with_scores(batch, facts, scores)
-            self.observation = self.observe(batch, drawn.sampling_state, old)
-            self.record_batch(drawn.rollouts, facts, scores)
+            fields = self.fields(sampled.rollouts, batch, old, moment)
+            records = self.verify(sampled.rollouts)
+            scores = self.score(sampled, records, fields, moment)
+            batch = self.with_scores(batch, records, scores)
+            self.observation = self.observe(batch, sampled.sampling_state, old)
+            self.record_batch(sampled.rollouts, records, scores)
             return batch
 
     @property
@@ -171,8 +171,8 @@ class TerselyTrainer(RolloutTrainer):
         step = self.state.global_step
         return Moment(self.first_step + step, step / max(self.state.max_steps, 1))
 
-    def draw(self, rows: list[dict[str, Any]], moment: Moment) -> Drawn:
-        """Plan the prompts and generate, where the recipe says so with fresh prompts in place of refused groups."""
+    def sample(self, rows: list[dict[str, Any]], moment: Moment) -> Sampled:
+        """Plan the prompts and generate. With `max_resample_rounds`, fresh prompts replace filtered groups."""
         maker, rounds, step = self.maker, self.run_config.max_resample_rounds, self.state.global_step
         batch, sampling_state = maker.begin(rows), SamplingState(self.objective.sampling)
         if self.weights.due(step):
@@ -180,18 +180,18 @@ class TerselyTrainer(RolloutTrainer):
                 self.weights.sync(step)
         if rounds and can_stream(maker, len(rows)):
             with self.record.timed("time/generate"):
-                return Drawn(batch, sampling_state, resample_streaming(maker, batch, moment, sampling_state, rounds))
+                return Sampled(batch, sampling_state, resample_streaming(maker, batch, moment, sampling_state, rounds))
         with self.record.timed("time/generate"):
             requests = maker.requests(batch, moment, first_row=maker.shape.rank * len(rows))
-            batch.finish(maker.draw(requests, sampling_state))
+            batch.finish(maker.generate(requests, sampling_state))
         self.grader.start(batch.rows, batch.texts)
         if not rounds:
-            return Drawn(batch, sampling_state, Resampling())
+            return Sampled(batch, sampling_state, Resampling())
         with self.record.timed("time/resample"):
-            return Drawn(batch, sampling_state, resample(maker, batch, moment, sampling_state, rounds))
+            return Sampled(batch, sampling_state, resample(maker, batch, moment, sampling_state, rounds))
 
     def tensors(self, rollouts: RolloutRound) -> dict[str, Tensor]:
-        """Ids and masks of this rank's rows; the lengths of all are recorded. Collective."""
+        """Token ids and masks of this rank's rows. Records the lengths of all rows. Collective."""
         pad, device = self.processing_class.pad_token_id, self.accelerator.device
         found = rollouts.tensors(pad, self.pad_to_multiple_of, logprobs=self.engine.capabilities.sampler_logprobs)
         ends = {*self.eos_token_ids, pad}
@@ -206,9 +206,9 @@ class TerselyTrainer(RolloutTrainer):
         return {name: values.to(device) for name, values in found.items()}
 
     def policy_pass(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
-        """(n, T) log-probs and entropies of the policy that sampled, where something needs them before the update.
+        """(n, T) log-probs and entropies of the sampling policy; None where nothing needs them before the update.
 
-        Adds `old_per_token_logps` (several optimizer steps a batch) and `ref_per_token_logps` (`beta`) to `batch`."""
+        Adds `old_per_token_logps` (several optimizer steps per batch) and `ref_per_token_logps` (`beta`) to `batch`."""
         several, found = updates_of_a_batch(self.args) > 1, None
         with self.without_gradient():
             if several or "entropy" in self.objective.needs:
@@ -234,39 +234,40 @@ class TerselyTrainer(RolloutTrainer):
         return found | self.references.fields(rollouts, moment)
 
     def verify(self, rollouts: RolloutRound) -> list[RolloutRecord]:
-        """The facts of all rollouts of the batch, on every rank, in global order."""
+        """The records of all rollouts of the batch, on every rank, in global order."""
         verdicts, seconds, waited = self.grader.result()
         self.record.all({"time/verify": seconds, "time/verify_wait": waited, **self.grader.metrics()})
         return self.maker.gathered_records(rollouts, verdicts)
 
-    def score(self, drawn: Drawn, facts: list[RolloutRecord], fields: dict[str, Tensor], moment: Moment) -> Scores:
-        """Filter, reward and advantage of whole groups; then the components learn, from the refused groups too."""
-        refused, group = drawn.resampling.refused, self.maker.shape.group_size
-        rollouts = self.maker.rollouts(facts, moment, fields)
-        everything = self.maker.rollouts(facts + refused, moment) if refused else rollouts
-        self.record.all({**drawn.sampling_state.metrics(rollouts), **self.engine.metrics()})
+    def score(
+        self, sampled: Sampled, records: list[RolloutRecord], fields: dict[str, Tensor], moment: Moment
+    ) -> Scores:
+        """Filter, reward and advantage of whole groups. Then the components learn, also from the groups that were replaced."""
+        filtered, group = sampled.resampling.filtered, self.maker.shape.group_size
+        rollouts = self.maker.rollouts(records, moment, fields)
+        everything = self.maker.rollouts(records + filtered, moment) if filtered else rollouts
+        self.record.all({**sampled.sampling_state.metrics(rollouts), **self.engine.metrics()})
         with self.record.timed("time/score"):
             scores = self.objective.score(rollouts)
             self.objective.update(rollouts, everything)
-        keep = torch.cat([scores.keep, torch.zeros(len(refused) // group, dtype=torch.bool)])
-        self.record.all({**group_metrics(everything, facts + refused, keep), **drawn.resampling.metrics()})
+        keep = torch.cat([scores.keep, torch.zeros(len(filtered) // group, dtype=torch.bool)])
+        self.record.all({**group_metrics(everything, records + filtered, keep), **sampled.resampling.metrics()})
         self.guards.scored(scores)
         return scores
 
-    def with_scores(self, batch: dict[str, Tensor], facts: list[RolloutRecord], scores: Scores) -> dict[str, Tensor]:
-        """This rank's rows with what they train on. Collective."""
-        correct, shape = torch.tensor([fact.correct for fact in facts], dtype=torch.float32), self.maker.shape
+    def with_scores(self, batch: dict[str, Tensor], records: list[RolloutRecord], scores: Scores) -> dict[str, Tensor]:
+        """Add advantages, training mask and counts to this rank's rows. Collective."""
+        correct, shape = torch.tensor([record.correct for record in records], dtype=torch.float32), self.maker.shape
         found = with_scores(batch, scores, correct, group_size=shape.group_size, rank=shape.rank)
         return {**found, "num_items_in_batch": self.accelerator.gather(found["train_mask"].sum()).sum()}
 
     def observe(
         self, batch: dict[str, Tensor], sampling_state: SamplingState, old: tuple[Tensor, Tensor] | None
     ) -> Observation:
-        """Entropies of the step and the gap to the engine: from the pass that was made, or from the update's own."""
+        """Observe entropies and the log-prob mismatch: now, if a pass was made, otherwise during the update."""
         reported = SAMPLED in batch
-        read = entropy_is_read(self.objective.controllers, self.guards.on.values())
-        from_update = old is None and (reported or read)
-        observation = Observation(self.step_metrics, sampling_state, self.judge_gap, reported, from_update)
+        from_update = old is None and (reported or entropy_is_read(self.objective.controllers, self.guards.on.values()))
+        observation = Observation(self.step_metrics, sampling_state, self.judge_mismatch, reported, from_update)
         if old is not None:
             observation.see(batch, *old)
             observation.end()
@@ -275,7 +276,7 @@ class TerselyTrainer(RolloutTrainer):
     # ---- update ----
 
     def cut(self, batch: dict[str, Tensor]) -> Update:
-        """The micro-batches; rows that none of them holds are passed once where something reads what that shows."""
+        """Make the micro-batches. Rows in none of them get a pass without a gradient, if something reads what it gives."""
         update = self.micro_batches.cut(batch, self.moment.step)
         self.record.all(update.metrics)
         if self.observation.from_update:
@@ -287,7 +288,8 @@ class TerselyTrainer(RolloutTrainer):
         return update
 
     def loss(self, model: Any, micro_batch: dict[str, Any]) -> Tensor:
-        """Of one micro-batch. Before the last backward pass, which under DeepSpeed moves the weights, the gap is judged."""
+        """The loss of one micro-batch. The mismatch is checked before the last backward pass, which under DeepSpeed moves the
+        weights."""
         micro_batch = trimmed(micro_batch)
         if self.loss_type in TRL_LOSS_TYPES:
             loss, logps, entropies = self.trl_loss(model, micro_batch)
@@ -301,14 +303,14 @@ class TerselyTrainer(RolloutTrainer):
                 self.observation.end()
         return loss
 
-    def judge_gap(self, measured: dict[str, float]) -> None:
+    def judge_mismatch(self, measured: dict[str, float]) -> None:
         self.record.all({f"mismatch/{name}": value for name, value in measured.items()})
         check_mismatch(self.guards.mismatch, measured, self.state.global_step, self.engine.facts())
 
     # ---- the end of a step ----
 
     def before_logging(self) -> None:
-        """A step that a guard stops is logged, with its completions, and not saved; all ranks go back together."""
+        """Guards and roll-back. A step at which a guard stops the run is logged, with its completions, and not saved."""
         if self.guards.stopping is not None:
             self.control.should_log, self.control.should_save, self.control.should_evaluate = True, False, False
         if (back := self.rollback.decide(self.state.global_step, self.args.device)) is None:
@@ -323,7 +325,7 @@ class TerselyTrainer(RolloutTrainer):
         if self.metrics_file is not None:
             self.metrics_file.write(back.step, back.event(self.first_step))
         for callback in self.callback_handler.callbacks:
-            if hasattr(callback, "on_roll_back"):
+            if isinstance(callback, RollBackListener):
                 callback.on_roll_back(self.args, self.state, self.control, back.to_step)
 
     def after_logging(self) -> None:
@@ -337,14 +339,14 @@ class TerselyTrainer(RolloutTrainer):
         return self.prompts.micro_steps
 
     def component_state(self) -> dict[str, Any]:
-        return self.learnt.state_dict()
+        return self.run_state.state_dict()
 
     def load_component_state(self, state: Mapping[str, Any]) -> None:
-        self.learnt.load_state_dict(state)
+        self.run_state.load_state_dict(state)
 
     def carry_over(self, state: Mapping[str, Any]) -> None:
-        """What an earlier stage learnt beside the weights."""
-        self.learnt.carry_over(state)
+        """Take over the state of an earlier stage."""
+        self.run_state.carry_over(state)
 
     def close(self) -> None:
         self.grader.close()
@@ -352,20 +354,20 @@ class TerselyTrainer(RolloutTrainer):
 
     # ---- record ----
 
-    def record_batch(self, rollouts: RolloutRound, facts: list[RolloutRecord], scores: Scores) -> None:
+    def record_batch(self, rollouts: RolloutRound, records: list[RolloutRecord], scores: Scores) -> None:
         """The rewards, and the rows of the completions table. Collective."""
         names, group = self.objective.reward.names, self.maker.shape.group_size
         for name, value in reward_metrics(scores.columns, self.reward_weights.cpu(), names, group).items():
             self.log_mean(name, value)
         if self.accelerator.is_main_process:
-            self.logged_rows = completion_rows(facts, scores, names, group)
+            self.logged_rows = completion_rows(records, scores, names, group)
         if self.log_completions:
             prompts, completions = zip(*gather_object(rollouts.chats()), strict=True)
-            table = {"prompt": prompts, "completion": completions, "advantages": row_advantages(facts, scores)}
+            table = {"prompt": prompts, "completion": completions, "advantages": row_advantages(records, scores)}
             self.log_table(table, dict(zip(self.reward_func_names, scores.columns.T.tolist(), strict=True)))
 
     def _guarded(self, name: str, value: float) -> None:
-        if self.model.training:  # an evaluation on other problems says nothing of the run
+        if self.model.training:  # not an evaluation on other problems
             self.guards.observe(name, value)
 
     def take_logged_rows(self) -> list[dict[str, Any]]:
@@ -383,7 +385,7 @@ class TerselyTrainer(RolloutTrainer):
         self._last_step_at = now
 
     def trained_model(self) -> TrainedModel:
-        """This model, as an evaluation beside the training uses it."""
+        """For an evaluation during the training."""
         return TrainedModel(self.maker, self.weights, self.prompting, self.temperature, self.save_weights)
 
     def _model_log_probs(self, ids: Tensor, mask: Tensor, columns: int) -> Tensor:

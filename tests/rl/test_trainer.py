@@ -44,7 +44,7 @@ def test_plans_inside_a_group_reach_engine_and_record(make_trainer):
     trainer = with_prompting(make_trainer(), AlternatingPlan())
     seen = watched(trainer)
     _, output = one_batch(trainer)
-    prompts = trainer.processing_class.batch_decode(seen.drawn.rollouts.prompt_ids)
+    prompts = trainer.processing_class.batch_decode(seen.sampled.rollouts.prompt_ids)
     assert all(text.endswith("<think>\ngo") for text in prompts[::2])
     assert all("Be brief." in text and text.endswith("<think>\n") for text in prompts[1::2])
     assert all("<think>" not in text[: text.rindex("<think>")] for text in prompts)

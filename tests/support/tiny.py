@@ -123,7 +123,7 @@ def make_trainer(tiny_model, tmp_path):
 
 
 def watched(trainer) -> SimpleNamespace:
-    """What the latest step of this trainer made: `drawn`, the log-prob pass before the update (`loss`), `scores`, `batch`."""
+    """What the latest step of this trainer made: `sampled`, the log-prob pass before the update (`loss`), `scores`, `batch`."""
     seen = SimpleNamespace()
 
     def keep(name, method):
@@ -135,6 +135,6 @@ def watched(trainer) -> SimpleNamespace:
 
         setattr(trainer, method, kept)
 
-    for name, method in {"drawn": "draw", "loss": "policy_pass", "scores": "score", "batch": "make_batch"}.items():
+    for name, method in {"sampled": "sample", "loss": "policy_pass", "scores": "score", "batch": "make_batch"}.items():
         keep(name, method)
     return seen

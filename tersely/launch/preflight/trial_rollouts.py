@@ -79,7 +79,7 @@ def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: A
         verdicts = verdicts_of(verifier, rows, batch.texts)
     finally:
         verifier.close()
-    facts = batch.facts(verdicts, objective.prompting.parse, verifier.ended)
+    facts = batch.records(verdicts, objective.prompting.parse, verifier.ended)
     completions = [torch.tensor(list(g.token_ids)) for g in batch.generations]
     token_ids = torch.nn.utils.rnn.pad_sequence(completions, batch_first=True, padding_value=-1)
     rollouts = rollouts_from_records(facts, size, cap, 0.0, memory, token_ids)

@@ -23,21 +23,29 @@ from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
+from transformers import TrainerCallback
 
 from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints import manifest
 from tersely.rl.guards import RunStopped
 
 
+class RollBackListener(TrainerCallback):
+    """A callback that has to know of a roll-back."""
+
+    def on_roll_back(self, args: Any, state: Any, control: Any, to_step: int) -> None:
+        """After weights and state of the checkpoint of `to_step` were loaded."""
+
+
 @dataclass(frozen=True)
-class Return:
-    """What all ranks have agreed on: `step` is given up for the checkpoint at `path`."""
+class RollBackDecision:
+    """All ranks go back from `step` to the checkpoint at `path`."""
 
     step: int
     reason: str
     path: str
     number: int
-    """How many roll-backs of this run it makes."""
+    """1 for the first roll-back of the run."""
 
     @property
     def to_step(self) -> int:
@@ -67,7 +75,7 @@ class RollBack:
         self._reason = self._reason or reason
         self._good_until = min(self._good_until, math.inf if good_until is None else good_until)
 
-    def decide(self, step: int, device: Any) -> Return | None:
+    def decide(self, step: int, device: Any) -> RollBackDecision | None:
         """Collective. Raises `RunStopped` where there is nothing to go back to, or the limit is reached."""
         if step % self.updates:
             return None
@@ -83,7 +91,7 @@ class RollBack:
         self.count += 1
         if self.main:
             print(f"step {step}: {reason}; back to {Path(path).name} ({self.count} of {self.limit})", flush=True)
-        return Return(step, reason, path, self.count)
+        return RollBackDecision(step, reason, path, self.count)
 
     def _choose(self, until: int, step: int) -> tuple[str, str | None]:
         """(reason, checkpoint), or (why the run stops, None). Checkpoints behind the one taken are marked."""

@@ -56,7 +56,7 @@ class Moment:
 class Resampling:
     """What happened in one generation batch."""
 
-    refused: list[RolloutRecord] = field(default_factory=list)
+    filtered: list[RolloutRecord] = field(default_factory=list)
     """Rows of the groups that were replaced, over all ranks."""
     groups: int = 0
     rounds: int = 0
@@ -66,7 +66,7 @@ class Resampling:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Sampled:
     """What was generated on this rank; the grader is verifying it."""
 
     rollouts: RolloutRound
@@ -112,25 +112,25 @@ class RolloutMaker:
         """The arguments of the engine."""
         return {"temperature": sampling_state.temperature, "top_p": self.shape.top_p, "top_k": self.shape.top_k}
 
-    def draw(self, requests: Sequence[GenerationRequest], sampling_state: SamplingState) -> list[Generation]:
+    def generate(self, requests: Sequence[GenerationRequest], sampling_state: SamplingState) -> list[Generation]:
         return self.engine.generate(requests, **self.sampling(sampling_state))
 
     def parse(self, turn: str) -> Any:
         """What a whole assistant's turn says of itself, by the prompting's own contract where it has one."""
         return self.objective.prompting.parse(turn)
 
-    def facts(self, batch: RolloutRound, verdicts: Sequence[Any]) -> list[RolloutRecord]:
+    def records(self, batch: RolloutRound, verdicts: Sequence[Any]) -> list[RolloutRecord]:
         """Of this rank's rows."""
-        return batch.facts(verdicts, self.parse, self.grader.ended)
+        return batch.records(verdicts, self.parse, self.grader.ended)
 
     def gathered_records(self, batch: RolloutRound, verdicts: Sequence[Any]) -> list[RolloutRecord]:
         """Of the whole batch, in global order, on every rank."""
-        return gather_object(self.facts(batch, verdicts))
+        return gather_object(self.records(batch, verdicts))
 
     def rollouts(
-        self, facts: Sequence[RolloutRecord], moment: Moment, fields: Mapping[str, Any] | None = None
+        self, records: Sequence[RolloutRecord], moment: Moment, fields: Mapping[str, Any] | None = None
     ) -> Rollouts:
-        """Gathered facts as tensors, with optional `fields` of the whole batch."""
+        """Gathered records as tensors, with optional `fields` of the whole batch."""
         shape = self.shape
-        found = rollouts_from_records(facts, shape.group_size, shape.cap, moment.progress, self.memory)
+        found = rollouts_from_records(records, shape.group_size, shape.cap, moment.progress, self.memory)
         return replace(found, **(fields or {}))

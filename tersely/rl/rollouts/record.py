@@ -54,7 +54,7 @@ def rollout_record(
     truncated: bool,
     ended: bool = False,
 ) -> RolloutRecord:
-    """The facts of one row. What the completion announced wins over what the plan said only where the plan is silent.
+    """The record of one row. What the completion announced wins over what the plan said only where the plan is silent.
 
     ended: an answer counts only if its completion ended by itself (see `counted`).
     """
@@ -103,7 +103,7 @@ def thinking_length(token_ids: Sequence[int], end: Sequence[int]) -> int:
 
 
 def rollouts_from_records(
-    facts: Sequence[RolloutRecord],
+    records: Sequence[RolloutRecord],
     group_size: int,
     max_length: int,
     progress: float,
@@ -111,49 +111,49 @@ def rollouts_from_records(
     token_ids: Tensor | None = None,
     entropy: Tensor | None = None,
 ) -> Rollouts:
-    """Gathered facts, in global order, as tensors on the CPU."""
-    modes = [fact.mode for fact in facts if fact.mode is not None]
+    """Gathered records, in global order, as tensors on the CPU."""
+    modes = [record.mode for record in records if record.mode is not None]
     return Rollouts(
         group_size=group_size,
-        prompt_id=[fact.prompt_id for fact in facts],
-        correct=torch.tensor([fact.correct for fact in facts], dtype=torch.float32),
-        length=torch.tensor([fact.length for fact in facts], dtype=torch.int64),
-        truncated=torch.tensor([fact.truncated for fact in facts], dtype=torch.bool),
+        prompt_id=[record.prompt_id for record in records],
+        correct=torch.tensor([record.correct for record in records], dtype=torch.float32),
+        length=torch.tensor([record.length for record in records], dtype=torch.int64),
+        truncated=torch.tensor([record.truncated for record in records], dtype=torch.bool),
         max_length=max_length,
         progress=progress,
-        thinking_length=torch.tensor([fact.thinking_length for fact in facts], dtype=torch.int64),
-        well_formed=torch.tensor([fact.well_formed for fact in facts], dtype=torch.bool),
-        budget=torch.tensor([fact.budget for fact in facts], dtype=torch.float32),
-        mode=modes if len(modes) == len(facts) else None,
+        thinking_length=torch.tensor([record.thinking_length for record in records], dtype=torch.int64),
+        well_formed=torch.tensor([record.well_formed for record in records], dtype=torch.bool),
+        budget=torch.tensor([record.budget for record in records], dtype=torch.float32),
+        mode=modes if len(modes) == len(records) else None,
         token_ids=token_ids,
         entropy=entropy,
-        completion_text=[fact.text for fact in facts],
-        columns=columns_of(facts),
+        completion_text=[record.text for record in records],
+        columns=columns_of(records),
         memory=memory,
     )
 
 
-def columns_of(facts: Sequence[RolloutRecord]) -> dict[str, list[Any]] | None:
+def columns_of(records: Sequence[RolloutRecord]) -> dict[str, list[Any]] | None:
     """Name -> one value per row; None where no component asked for a column."""
-    if not facts or not facts[0].columns:
+    if not records or not records[0].columns:
         return None
-    rows = [json.loads(fact.columns) for fact in facts]
+    rows = [json.loads(record.columns) for record in records]
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def group_metrics(rollouts: Rollouts, facts: Sequence[RolloutRecord], keep: Tensor) -> dict[str, float]:
+def group_metrics(rollouts: Rollouts, records: Sequence[RolloutRecord], keep: Tensor) -> dict[str, float]:
     """What a step's rollouts look like, from the raw verdicts and true lengths. Keys: groups/ efficiency/ verify/."""
     right = (rollouts.correct == 1).view(-1, rollouts.group_size)
     wrong = (rollouts.correct == 0).view(-1, rollouts.group_size)
     length = rollouts.length.double()
     mixed = right.any(1) & wrong.any(1)
     decided = rollouts.decided
-    total = len(facts)
+    total = len(records)
     metrics = {
         "verify/accuracy": _mean(rollouts.correct[decided].double()),
         "verify/undecided": 1.0 - decided.double().mean().item(),
-        "verify/not_ended": sum(fact.status == "not_ended" for fact in facts) / total,
-        "verify/no_answer": sum(fact.status == "no_answer" for fact in facts) / total,
+        "verify/not_ended": sum(record.status == "not_ended" for record in records) / total,
+        "verify/no_answer": sum(record.status == "no_answer" for record in records) / total,
         "groups/mixed": mixed.double().mean().item(),
         "groups/all_right": (right.any(1) & ~wrong.any(1)).double().mean().item(),
         "groups/all_wrong": (wrong.any(1) & ~right.any(1)).double().mean().item(),
@@ -165,9 +165,9 @@ def group_metrics(rollouts: Rollouts, facts: Sequence[RolloutRecord], keep: Tens
         "efficiency/tokens_correct": _mean(length[rollouts.correct == 1]),
         "efficiency/tokens_incorrect": _mean(length[rollouts.correct == 0]),
         "efficiency/tokens_per_solved": (length.sum() / right.sum().clamp(min=1)).item() if right.any() else math.nan,
-        "efficiency/repetitive": sum(fact.repetitive for fact in facts) / total,
+        "efficiency/repetitive": sum(record.repetitive for record in records) / total,
         "efficiency/truncated": rollouts.truncated.double().mean().item(),
-        "efficiency/well_formed": sum(fact.well_formed for fact in facts) / total,
+        "efficiency/well_formed": sum(record.well_formed for record in records) / total,
     }
     if rollouts.thinking_length is not None:
         metrics["efficiency/thinking_tokens"] = rollouts.thinking_length.double().mean().item()
@@ -178,27 +178,27 @@ def _mean(values: Tensor) -> float:
     return values.mean().item() if values.numel() else math.nan
 
 
-def completion_rows(facts: list[RolloutRecord], scores: Scores, names: Sequence[str], group_size: int) -> list[dict]:
-    """One record a rollout for the completions table: facts, each term before and after its weight, advantage."""
+def completion_rows(records: list[RolloutRecord], scores: Scores, names: Sequence[str], group_size: int) -> list[dict]:
+    """One row per rollout of the completions table: its record, each term before and after its weight, the advantage."""
     kept = scores.keep.repeat_interleave(group_size).tolist()
-    advantage = row_advantages(facts, scores)
+    advantage = row_advantages(records, scores)
     columns, weighted, names = scores.columns, scores.columns * scores.weights, numbered(names)
     return [
         {
-            **{name: value for name, value in vars(fact).items() if name != "columns" or value},
+            **{name: value for name, value in vars(record).items() if name != "columns" or value},
             "reward": scores.reward[i].item(),
             **{f"reward/{name}": columns[i, j].item() for j, name in enumerate(names)},
             **{f"weighted/{name}": weighted[i, j].item() for j, name in enumerate(names)},
             "advantage": advantage[i],
             "trained": kept[i],
         }
-        for i, fact in enumerate(facts)
+        for i, record in enumerate(records)
     ]
 
 
-def row_advantages(facts: list[RolloutRecord], scores: Scores) -> list[float]:
+def row_advantages(records: list[RolloutRecord], scores: Scores) -> list[float]:
     """One number a rollout: the mean over its own tokens where each token has an advantage."""
     advantage = scores.advantage
     if advantage.dim() == 2:
-        advantage = advantage.sum(1) / torch.tensor([max(fact.length, 1) for fact in facts])
+        advantage = advantage.sum(1) / torch.tensor([max(record.length, 1) for record in records])
     return advantage.tolist()

@@ -25,18 +25,18 @@ from tersely.rl.rollouts.sampling_state import SamplingState
 def resample(
     maker: RolloutMaker, batch: RolloutRound, moment: Moment, sampling_state: SamplingState, rounds: int
 ) -> Resampling:
-    """Replace refused groups in `batch`, in place; its verdicts go back to the grader. Collective."""
+    """Replace filtered groups in `batch`, in place; its verdicts go back to the grader. Collective."""
     done = Resampling()
     verdicts, seconds, _ = maker.grader.result()
     group, fresh = maker.shape.group_size, None
     for number in range(1, rounds + 1):
-        facts = maker.gathered_records(batch, verdicts)
-        fresh = fresh or FreshPrompts(maker, moment, {fact.prompt_id for fact in facts}, len(facts) // group)
-        refused = (~maker.objective.filter(maker.rollouts(facts, moment))).nonzero().flatten().tolist()
-        rows = {g: row for g in refused if (row := fresh.at(number, g)) is not None}
+        records = maker.gathered_records(batch, verdicts)
+        fresh = fresh or FreshPrompts(maker, moment, {record.prompt_id for record in records}, len(records) // group)
+        filtered = (~maker.objective.filter(maker.rollouts(records, moment))).nonzero().flatten().tolist()
+        rows = {g: row for g in filtered if (row := fresh.at(number, g)) is not None}
         if not rows:
             break
-        done.refused += [facts[g * group + j] for g in rows for j in range(group)]
+        done.filtered += [records[g * group + j] for g in rows for j in range(group)]
         done.groups, done.rounds = done.groups + len(rows), number
         new, more = _replace(maker, batch, moment, sampling_state, rows)
         for place, verdict in new.items():
@@ -47,7 +47,7 @@ def resample(
 
 
 class FreshPrompts:
-    """The rows of the training set that come in place of refused groups, the same on every rank.
+    """The rows of the training set that come in place of filtered groups, the same on every rank.
 
     seen: prompt ids that the batch of `places` groups began with.
     """
@@ -104,5 +104,5 @@ def _generations(
         dataclasses.replace(request, seed=sample_seed(maker.shape.seed, moment.step, row["prompt_id"], sample))
         for request, row, sample in zip(maker.requests(part, moment), part.rows, samples, strict=True)
     ]
-    drawn = maker.draw(requests or [GenerationRequest((maker.tokenizer.eos_token_id,), 0, 1)], sampling_state)
-    return drawn[: len(requests)]
+    generations = maker.generate(requests or [GenerationRequest((maker.tokenizer.eos_token_id,), 0, 1)], sampling_state)
+    return generations[: len(requests)]

@@ -1,4 +1,4 @@
-"""Replaces refused groups while others are still being generated, with an engine that takes requests one by one.
+"""Replaces filtered groups while others are still being generated, with an engine that takes requests one by one.
 
 A group is verified when its own last answer has arrived, and a filtered one is replaced at once. The batch is the one that
 rounds make (`resample.py`), whatever the order of arrival.
@@ -28,7 +28,7 @@ def can_stream(maker: RolloutMaker, rows: int) -> bool:
 def resample_streaming(
     maker: RolloutMaker, batch: RolloutRound, moment: Moment, sampling_state: SamplingState, rounds: int
 ) -> Resampling:
-    """Generate `batch`, replacing refused groups in place; verdicts go to the grader. Collective."""
+    """Generate `batch`, replacing filtered groups in place; verdicts go to the grader. Collective."""
     return _Streaming(maker, batch, moment, rounds).run(sampling_state)
 
 
@@ -55,7 +55,7 @@ class _Streaming:
             part = batch.part(batch.rows[at], batch.plans[at])
             part.prompt_ids = batch.prompt_ids[at]
             self.groups.append(_Group(part))
-        self.refused: list[tuple[int, int, list[Any]]] = []
+        self.filtered: list[tuple[int, int, list[Any]]] = []
         self.seconds = 0.0
 
     def run(self, sampling_state: SamplingState) -> Resampling:
@@ -92,12 +92,12 @@ class _Streaming:
         maker, group = self.maker, self.groups[g]
         group.verdicts, seconds = future.result()
         self.seconds += seconds
-        facts = maker.facts(group.part, group.verdicts)
-        kept = group.round >= self.rounds or bool(maker.objective.filter(maker.rollouts(facts, self.moment)))
+        records = maker.records(group.part, group.verdicts)
+        kept = group.round >= self.rounds or bool(maker.objective.filter(maker.rollouts(records, self.moment)))
         row = None if kept else self.fresh.at(group.round + 1, self.first + g)
         if row is None:
             return
-        self.refused.append((group.round, self.first + g, facts))
+        self.filtered.append((group.round, self.first + g, records))
         part = self.batch.part([row] * self.size, maker.plans([row["prompt_id"]]))
         part.tokenize()
         self.groups[g] = new = _Group(part, group.round + 1)
@@ -105,11 +105,11 @@ class _Streaming:
             stream.add((g, new.round, i), request)
 
     def _settle(self) -> Resampling:
-        """Everything into the batch, and what was refused on any rank."""
+        """Everything into the batch, and what was filtered on any rank."""
         parts = [group.part for group in self.groups]
         for name in ("rows", "plans", "prompt_ids", "generations", "texts"):
             setattr(self.batch, name, [value for part in parts for value in getattr(part, name)])
         self.maker.grader.settle([verdict for group in self.groups for verdict in group.verdicts], self.seconds)
-        refused = sorted(gather_object(self.refused), key=lambda one: one[:2])
-        rounds = max((number + 1 for number, _, _ in refused), default=0)
-        return Resampling([fact for _, _, facts in refused for fact in facts], len(refused), rounds)
+        filtered = sorted(gather_object(self.filtered), key=lambda one: one[:2])
+        rounds = max((number + 1 for number, _, _ in filtered), default=0)
+        return Resampling([record for _, _, records in filtered for record in records], len(filtered), rounds)

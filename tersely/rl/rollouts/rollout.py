@@ -127,7 +127,7 @@ class RolloutRound:
             found[SAMPLED] = padded(self.sampler_logprobs(), 0.0, "right", multiple_of)
         return found
 
-    def facts(self, verdicts: Sequence[Any], parse: Callable[[str], Any], ended: bool = False) -> list[RolloutRecord]:
+    def records(self, verdicts: Sequence[Any], parse: Callable[[str], Any], ended: bool = False) -> list[RolloutRecord]:
         """`parse` reads the whole assistant's turn: what the template opened, the prefill, the completion.
 
         ended: an answer counts only if its completion ended by itself.

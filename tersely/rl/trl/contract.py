@@ -29,7 +29,7 @@ CLASSES = {
     "transformers/trainer.py": "Trainer",
 }
 """The classes that our trainers derive from, by file."""
-TRAINERS = ("GRPOTrainer", "SFTTrainer", "SealedCheckpoints", "RolloutTrainer", "ExampleTrainer")
+TRAINERS = ("GRPOTrainer", "SFTTrainer", "CompleteCheckpoints", "RolloutTrainer", "ExampleTrainer")
 """The bases by which a class of ours is known as a trainer."""
 HEADER = (
     "# What our trainers override, call or read of TRL and transformers: parameters and a hash of the body (without docstring\n"

@@ -39,8 +39,8 @@ else:
     _Base = object
 
 
-class SealedCheckpoints(_Base):
-    """Checkpoints of both trainers: one without its seal is not whole, and is never taken for one."""
+class CompleteCheckpoints(_Base):
+    """Checkpoints with a manifest, for both trainers. A checkpoint without one is incomplete and never used."""
 
     prompting: Prompting | None = None
     """Saved next to every set of weights, so that an evaluation can prompt the model as the training did."""
@@ -48,7 +48,7 @@ class SealedCheckpoints(_Base):
     _saved: tuple[int, ...] = ()
 
     def component_state(self) -> dict[str, Any]:
-        """What is learnt beside the weights."""
+        """State apart from the weights."""
         return {}
 
     def load_component_state(self, state: Mapping[str, Any]) -> None:
@@ -92,7 +92,7 @@ class SealedCheckpoints(_Base):
             self.load_component_state(manifest.component_state(folder))
 
 
-class RolloutTrainer(SealedCheckpoints, GRPOTrainer):
+class RolloutTrainer(CompleteCheckpoints, GRPOTrainer):
     """TRL's GRPOTrainer without its rollouts: model, reference, optimizer, accumulation, logging and checkpoints are TRL's."""
 
     _skipping = False
@@ -274,7 +274,7 @@ class RolloutTrainer(SealedCheckpoints, GRPOTrainer):
             replace(folder / "README.md", card_of(folder, self.state.global_step, tags, self.prompting))
 
     def save_final(self, folder: Path) -> None:
-        """Weights, tokenizer and component state: what a stage leaves, sealed as a checkpoint is."""
+        """Save weights, tokenizer and component state with a manifest: the result of a stage."""
         self.save_model(str(folder))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
@@ -305,7 +305,7 @@ class RolloutTrainer(SealedCheckpoints, GRPOTrainer):
             group["lr"] = rate
 
 
-class ExampleTrainer(SealedCheckpoints, SFTTrainer):
+class ExampleTrainer(CompleteCheckpoints, SFTTrainer):
     """TRL's SFTTrainer in the order of a `PromptStream`."""
 
     @property

@@ -79,8 +79,8 @@ def test_the_prompts_go_on_as_if_nothing_had_been(make_trainer, tmp_path):
     for steps in ([], [5]):
         trainer, _ = train(make_trainer, tmp_path, steps, save_steps=2)
         prompts = []
-        draw = trainer.draw
-        trainer.draw = lambda rows, moment, d=draw, p=prompts: (
+        draw = trainer.sample
+        trainer.sample = lambda rows, moment, d=draw, p=prompts: (
             p.append([r["prompt_id"] for r in rows]) or d(rows, moment)
         )
         trainer.train()
@@ -196,8 +196,8 @@ def test_an_engine_that_an_evaluation_had_synchronised_gets_the_restored_weights
             trainer.weights.step = state.global_step  # as an evaluation at every step leaves it
 
     seen = {}
-    draw = trainer.draw
-    trainer.draw = lambda *a: seen.__setitem__(trainer.state.global_step, trainer.weights.step) or draw(*a)
+    draw = trainer.sample
+    trainer.sample = lambda *a: seen.__setitem__(trainer.state.global_step, trainer.weights.step) or draw(*a)
     trainer.add_callback(Evaluated())
     trainer.train()
     assert seen[4] == 4, "nothing has changed since the evaluation"

@@ -60,7 +60,7 @@ def test_the_scores_are_the_probabilities_of_a_plain_forward_pass(make_trainer):
     object.__setattr__(trainer.objective, "score", lambda rollouts: seen.update(r=rollouts) or score(rollouts))
     made = watched(trainer)
     trainer.make_batch(trainer.prompts.at(0))
-    batch, tokenizer = made.drawn.rollouts, trainer.processing_class
+    batch, tokenizer = made.sampled.rollouts, trainer.processing_class
     for i in (0, 5, 15):
         head = tags_head(batch.template.tail + batch.texts[i], batch.texts[i], TAGS)
         before = [*batch.prompt_ids[i], *tokenizer(head, add_special_tokens=False)["input_ids"]]

@@ -31,7 +31,7 @@ def test_refused_groups_are_replaced_by_fresh_prompts(make_trainer):
     kept = plain.seen.scores.keep.tolist()
     assert [a == b for a, b in zip(before, after, strict=True)] == kept and len(set(after)) == 8
     assert not {a for a, k in zip(after, kept, strict=True) if not k} & set(before)
-    refused = len(filled.seen.drawn.resampling.refused) // 2
+    refused = len(filled.seen.sampled.resampling.filtered) // 2
     assert recorded(filled, "groups/resampled") == refused >= 8 - sum(kept)
     assert 1 <= recorded(filled, "groups/resample_rounds") <= 6
     assert recorded(filled, "groups/kept") == pytest.approx(8 / (8 + refused))
@@ -75,7 +75,7 @@ def test_components_learn_from_refused_groups_too(make_trainer):
     reward = [{"name": "correctness"}, {"name": "hapo_history", "weight": 0.5}]
     trainer = make_trainer(**{**MIXED, "reward": reward}, max_resample_rounds=3)
     one_batch(trainer)
-    right = {f.prompt_id for f in trainer.seen.drawn.resampling.refused if f.correct == 1}
+    right = {f.prompt_id for f in trainer.seen.sampled.resampling.filtered if f.correct == 1}
     assert right and right <= set(trainer.memory.records)
 
 

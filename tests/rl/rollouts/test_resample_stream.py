@@ -66,7 +66,8 @@ def test_the_batch_is_the_one_that_rounds_make(make_trainer, rounds):
     in_rounds, streamed = made
     assert in_rounds.logged_rows == streamed.logged_rows
     assert (
-        in_rounds.seen.drawn.resampling == streamed.seen.drawn.resampling and streamed.seen.drawn.resampling.groups > 0
+        in_rounds.seen.sampled.resampling == streamed.seen.sampled.resampling
+        and streamed.seen.sampled.resampling.groups > 0
     )
     for name in ("groups/resampled", "groups/resample_rounds", "groups/kept"):
         assert in_rounds._metrics["train"][name] == streamed._metrics["train"][name]
@@ -78,7 +79,7 @@ def test_a_training_set_that_runs_out_ends_it(make_trainer):
             return [type("V", (), {"status": "incorrect", "correct": 0.0, "answer": None})() for _ in texts]
 
     streamed = one_batch(make_trainer(**MIXED, max_resample_rounds=9, verifier=Never(), engine=Streaming()))
-    assert (streamed.seen.drawn.resampling.groups, streamed.seen.drawn.resampling.rounds) == (24, 3)
+    assert (streamed.seen.sampled.resampling.groups, streamed.seen.sampled.resampling.rounds) == (24, 3)
     assert not streamed.seen.scores.keep.any()
 
 

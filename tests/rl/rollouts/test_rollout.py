@@ -64,7 +64,7 @@ def test_a_trained_prefill_goes_to_the_completion_the_other_to_the_prompt(make_r
     assert [math.isnan(x) for x in both.sampler_logprobs()[0]] == [True, True, False, False]
     assert both.texts[0].startswith("go") and both.texts[1].startswith("go")
     verdict = SimpleNamespace(correct=1.0, status="correct", answer="2")
-    facts = both.facts([verdict, verdict], parse_completion)
+    facts = both.records([verdict, verdict], parse_completion)
     assert [(f.length, f.truncated) for f in facts] == [(2, False), (2, True)]
 
 
@@ -88,4 +88,4 @@ def test_thinking_that_the_prefill_closed_has_no_tokens(make_round):
     both = make_round(closed, RolloutPlan(prefill="<think>\nOkay"))
     both.finish([Generation((7, 8), None, "eos"), Generation((7, 8), None, "eos")])
     verdict = SimpleNamespace(correct=1.0, status="correct", answer="2")
-    assert [fact.thinking_length for fact in both.facts([verdict, verdict], parse_completion)] == [0, 2]
+    assert [fact.thinking_length for fact in both.records([verdict, verdict], parse_completion)] == [0, 2]

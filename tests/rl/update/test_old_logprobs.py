@@ -79,7 +79,7 @@ def test_with_one_step_a_batch_no_row_goes_through_the_model_twice(
     trainer = reporting(**recipe)[0] if reports else make_trainer(**recipe)
     seen = watched(trainer)
     trainer.train()
-    made = seen.drawn.rollouts
+    made = seen.sampled.rollouts
     everything = [(*p, *c) for p, c in zip(made.prompt_ids, made.completion_ids, strict=True)]
     trained, left_out = rows_of(passes, True), rows_of(passes, False)
     assert sorted(trained + left_out) == sorted(everything)
@@ -100,7 +100,7 @@ def test_where_no_row_trains_all_are_seen_without_a_gradient(reporting, passes, 
     trainer, _ = reporting(verifier=EverythingCorrect(), reward="correctness", max_steps=1, micro_batching=planned)
     seen = watched(trainer)
     trainer.train()
-    assert trainer.state.log_history[0]["mismatch/tokens"] == sum(map(len, seen.drawn.rollouts.completion_ids))
+    assert trainer.state.log_history[0]["mismatch/tokens"] == sum(map(len, seen.sampled.rollouts.completion_ids))
     logged = trainer.state.log_history[0]
     assert len(rows_of(passes, False)) == 16 + 1 and not rows_of(passes, True), "one more shows broken weights"
     assert logged["update/skipped"] == 1 and logged["entropy"] > 0
@@ -111,9 +111,9 @@ def test_the_gap_is_that_of_all_rows_also_of_those_left_out(reporting):
     engine.off = lambda request: 0.01 * (sum(request.prompt_ids) % 7)
     seen = watched(trainer)
     trainer.train()
-    ids = seen.drawn.rollouts.prompt_ids
+    ids = seen.sampled.rollouts.prompt_ids
     off = [0.01 * (sum(prompt) % 7) for prompt in ids]
-    tokens = [len(completion) for completion in seen.drawn.rollouts.completion_ids]
+    tokens = [len(completion) for completion in seen.sampled.rollouts.completion_ids]
     expected = sum(o * n for o, n in zip(off, tokens, strict=True)) / sum(tokens)
     logged = trainer.state.log_history[0]
     assert 0 < logged["update/rows_left_out"] < 1

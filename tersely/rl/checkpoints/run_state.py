@@ -1,4 +1,4 @@
-"""What a run with rewards learns beside the weights: prompt memory, components, guards, the count of roll-backs."""
+"""The state of a run apart from the weights: prompt memory, components, guards, the number of roll-backs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tersely.rl.guards.callback import GuardFeed
 
 
 @dataclass
-class Learnt:
-    """Saved with every checkpoint, beside which problems the run draws from."""
+class RunState:
+    """Saved with every checkpoint, with a fingerprint of the training problems."""
 
     memory: PromptMemory
     objective: Objective
