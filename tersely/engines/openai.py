@@ -15,7 +15,8 @@ from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.http import ServerDown, call
-from tersely.engines.base import NEUTRAL, Engine, EngineSettings, Generation, GenerationRequest
+from tersely.engines.base import Engine, EngineSettings, Generation, GenerationRequest
+from tersely.engines.sampling import NEUTRAL
 
 
 class OpenAIEngine(Engine):

@@ -14,14 +14,8 @@ from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.heartbeat import beat
-from tersely.engines.base import (
-    Engine,
-    EngineSettings,
-    Generation,
-    GenerationRequest,
-    fixed_and_extra,
-    processors_for,
-)
+from tersely.engines.base import Engine, EngineSettings, Generation, GenerationRequest
+from tersely.engines.sampling import fixed_and_extra, processors_for
 from tersely.engines.vllm_import import in_process, require_vllm
 from tersely.engines.vllm_weights import load_weights
 

@@ -1,6 +1,6 @@
 """HAPO's adaptive temperature as a vLLM logits processor, for both of vLLM's model runners.
 
-An engine loads `AdaptiveTemperature` only where it is given its name (`engines.base.PROCESSOR`). A request asks for it by
+An engine loads `AdaptiveTemperature` only where it is given its name (`engines.sampling.PROCESSOR`). A request asks for it by
 `extra_args["tersely_temperature"]` (`vllm_xargs` over HTTP), the JSON text that `HAPOTemperature.engine_arguments` writes:
 parameters, and the statistics of the previous batch. Both runners call it on the raw logits, before they divide by the
 request's temperature T_base, so it divides by T_t / T_base.

@@ -99,7 +99,7 @@ def served() -> dict[str, Any]:
     """Our clients against the server's application; the weight transfer is the one that it would have on a GPU."""
     import vllm_http
 
-    from tersely.engines.base import PROCESSOR
+    from tersely.engines.sampling import PROCESSOR
 
     with mock.patch.dict(os.environ, VLLM_SERVER_DEV_MODE="1", VLLM_API_KEY="a-key", TERSELY_SERVER_KEY="a-key"):
         words = parsed()[1]
@@ -112,7 +112,7 @@ def parsed() -> tuple[list[str], Any]:
     import torch
     from vllm.entrypoints.openai import api_server
 
-    from tersely.engines.base import PROCESSOR
+    from tersely.engines.sampling import PROCESSOR
     from tersely.engines.server.launch import server_command
 
     with (
@@ -199,7 +199,7 @@ def runner() -> dict[str, Any]:
     """Model runner V2, with Triton there, without and with a logits processor; and the ends of a sequence that are kept."""
     import vllm.config.vllm as module
 
-    from tersely.engines.base import PROCESSOR
+    from tersely.engines.sampling import PROCESSOR
 
     plain, adaptive = configuration(), configuration(logits_processors=[PROCESSOR])
     with mock.patch.object(module, "HAS_TRITON", True):
@@ -216,7 +216,7 @@ def processors(package: Path) -> dict[str, Any]:
     from vllm.v1.sample.logits_processor import BatchUpdate, build_logitsprocs, validate_logits_processors_parameters
 
     from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
-    from tersely.engines.base import PROCESSOR
+    from tersely.engines.sampling import PROCESSOR
 
     hapo = HAPOTemperature(strength=0.4)
     hapo.load_state_dict({"current": {"pivot": 0.3, "spread": 0.5, "upper": 1.2, "lower": 2.5}})

@@ -9,7 +9,8 @@ import torch
 
 from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
 from tersely.core.errors import ConfigError
-from tersely.engines.base import PROCESSOR, GenerationRequest, fixed_and_extra, processors_for, stale_entry_point
+from tersely.engines.base import GenerationRequest
+from tersely.engines.sampling import PROCESSOR, fixed_and_extra, processors_for, stale_entry_point
 
 STATISTICS = {"pivot": 0.3, "spread": 0.5, "upper": 1.2, "lower": 2.5}
 
@@ -147,7 +148,7 @@ def test_only_an_adaptive_sampling_brings_a_processor(monkeypatch):
     assert not stale_entry_point(), "pip install --no-deps -e ."
     assert processors_for(FixedSampling(0.7)) == processors_for(0.7) == processors_for(None) == []
     assert processors_for(sampling()) == [PROCESSOR]
-    monkeypatch.setattr("tersely.engines.base.stale_entry_point", lambda: True)
+    monkeypatch.setattr("tersely.engines.sampling.stale_entry_point", lambda: True)
     with pytest.raises(ConfigError, match="twice: pip install"):
         processors_for(sampling())
     assert processors_for(0.7) == []

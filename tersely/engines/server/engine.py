@@ -18,16 +18,8 @@ from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.http import ServerDown, ServerRefused, call, read, wait_until_up
-from tersely.engines.base import (
-    NEUTRAL,
-    Engine,
-    EngineSettings,
-    Generation,
-    GenerationRequest,
-    StaleEngineError,
-    fixed_and_extra,
-    processors_for,
-)
+from tersely.engines.base import Engine, EngineSettings, Generation, GenerationRequest, StaleEngineError
+from tersely.engines.sampling import NEUTRAL, fixed_and_extra, processors_for
 from tersely.engines.server.auth import VARIABLE
 from tersely.engines.server.scheduler import Stream
 from tersely.engines.server.weight_sync import ServedWeights

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tersely.engines.base import processors_for
+from tersely.engines.sampling import processors_for
 from tersely.engines.server.auth import VARIABLE
 from tersely.engines.server.process import ServerProcess
 from tersely.engines.vllm_import import DEFAULTS, require_vllm
@@ -81,7 +81,7 @@ def server_command(
 ) -> list[str]:
     """The words that start a server which a training can take its rollouts from. The key is in its environment.
 
-    `processors` are the logits processors of the sampling (`engine.processors_for`).
+    `processors` are the logits processors of the sampling (`engines.sampling.processors_for`).
     """
     import torch
 

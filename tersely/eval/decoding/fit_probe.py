@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import ConfigError
+from tersely.engines.base import Engine
 from tersely.eval.decoding.diff_adapt import CLASSES, last_state, probe_logits
 from tersely.eval.decoding.traces import Trace
 
 UNITS, STEPS, RATE, DECAY = 64, 400, 1e-2, 1e-3
 
 
-def fit_probe(engine: Any, traces: Sequence[Trace], out: Path) -> dict[str, Any]:
+def fit_probe(engine: Engine, traces: Sequence[Trace], out: Path) -> dict[str, Any]:
     """Write the probe to `out`; returns problems a class and the share it gets right on a fifth that was left out."""
     from safetensors.torch import save_file
 
@@ -74,7 +75,7 @@ def train(states: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def mean_entropy(engine: Any, trace: Trace) -> float:
+def mean_entropy(engine: Engine, trace: Trace) -> float:
     """Mean entropy of the model over the tokens of a trace, nats."""
     ids = engine.tokenizer.encode(trace.text, add_special_tokens=False)
     if not ids:

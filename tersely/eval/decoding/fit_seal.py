@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from tersely.core.errors import ConfigError
+from tersely.engines.base import Engine
 from tersely.eval.decoding.base import END
 from tersely.eval.decoding.seal import layers_of
 from tersely.eval.decoding.traces import Trace
@@ -49,7 +49,9 @@ def thoughts(text: str, border: str) -> list[tuple[int, str]]:
     return found
 
 
-def fit_seal(engine: Any, traces: Sequence[Trace], out: Path, layer: int | None = None, border: str = "\n\n") -> dict:
+def fit_seal(
+    engine: Engine, traces: Sequence[Trace], out: Path, layer: int | None = None, border: str = "\n\n"
+) -> dict:
     """Write the vector to `out`; returns layer and counts. `ConfigError` for a layer or a class that is not there."""
     from safetensors.torch import save_file
 
@@ -83,7 +85,7 @@ def fit_seal(engine: Any, traces: Sequence[Trace], out: Path, layer: int | None 
 
 
 @torch.no_grad()
-def _states(engine: Any, trace: Trace, layer: int) -> tuple[Tensor, list[int]]:
+def _states(engine: Engine, trace: Trace, layer: int) -> tuple[Tensor, list[int]]:
     """(T, H) outputs of the layer on the tokens of the text, and the character where each token ends."""
     ids = engine.tokenizer.encode(trace.text, add_special_tokens=False)
     ends, total = [], 0

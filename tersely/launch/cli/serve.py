@@ -93,7 +93,7 @@ def command_of(recipe: Mapping[str, Any], host: str, port: int, share: float = S
 def _processors(recipe: Mapping[str, Any]) -> list[str]:
     """The logits processors that some stage of the recipe samples with."""
     from tersely import build
-    from tersely.engines.base import processors_for
+    from tersely.engines.sampling import processors_for
     from tersely.rl.stages import stages_of
 
     samplings = [build("sampling", stage.recipe.get("sampling") or "fixed") for stage in stages_of(recipe)]

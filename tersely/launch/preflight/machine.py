@@ -107,7 +107,7 @@ def gpu_names(count: int) -> list[str]:
 
 def engines() -> Iterator[Finding]:
     """What vLLM and DeepSpeed need beside themselves. `--deep` imports them."""
-    from tersely.engines.base import stale_entry_point
+    from tersely.engines.sampling import stale_entry_point
 
     if _has("deepspeed"):
         missing = [tool for tool in ("ninja", "c++") if shutil.which(tool) is None]

@@ -11,6 +11,7 @@ from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding
+from tersely.engines.base import Engine
 from tersely.rl.guards.registry import Repetition, Undecided, guards_of
 
 TRUNCATED = (0.1, 0.5)
@@ -51,7 +52,9 @@ class Trial:
     """Does the advantage divide by the spread, so that the size of a term does not matter where a group is all right?"""
 
 
-def try_rollouts(run: Any, objective: Any, args: Any, tokenizer: Any, dataset: Any, engine: Any, number: int) -> Trial:
+def try_rollouts(
+    run: Any, objective: Any, args: Any, tokenizer: Any, dataset: Any, engine: Engine, number: int
+) -> Trial:
     """At least `number` rollouts in whole groups, those that step 1 of the run would draw first."""
     from tersely.core.memory import PromptMemory
     from tersely.rewards.verify.build import make_verifier

@@ -18,8 +18,8 @@ from tersely.algorithms.objective import SLOT_DEFAULTS, Objective
 from tersely.core.errors import ConfigError, check_fields, renamed, require_range
 from tersely.core.protocols import loss_chain
 from tersely.engines.activation_checkpointing import by_installed_names
-from tersely.engines.base import check_sampling
 from tersely.engines.registry import DEFAULT, capabilities_of, require_training_engine
+from tersely.engines.sampling import check_sampling
 from tersely.rl.config.field_values import check_together, field_value
 from tersely.rl.config.sections import check_env
 from tersely.rl.guards.registry import guards_of

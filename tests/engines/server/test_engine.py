@@ -108,7 +108,7 @@ def test_an_adaptive_temperature_over_http(engine, model):
 
 def test_a_server_without_the_processor_is_refused(engine, model, monkeypatch):
     """It would sample at the base temperature and report so."""
-    monkeypatch.setattr("tersely.engines.base.PROCESSOR", "somebody:Else")
+    monkeypatch.setattr("tersely.engines.sampling.PROCESSOR", "somebody:Else")
     with pytest.raises(ConfigError, match="started without --logits-processors somebody:Else"):
         engine.generate(requests(), temperature=HAPOTemperature(strength=0.4))
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tersely.core.errors import ConfigError
-from tersely.engines.base import PROCESSOR
+from tersely.engines.sampling import PROCESSOR
 from tersely.launch import servers as with_servers
 from tersely.launch.cli import launch_local, serve
 from tersely.launch.cli import wait_for_servers as probe
