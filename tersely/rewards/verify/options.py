@@ -30,6 +30,8 @@ class Policy:
     """True: 1,22 is 1.22 when the other side spells it so."""
     unevaluated: bool = False
     """True: an answer may be an unevaluated integral, sum, product or limit where the gold is none."""
+    angles: str = "convert"
+    """convert: 30 degrees, with the sign, is pi/6; kept: degrees are degrees."""
     case: bool = False
     """True: words are compared with their case."""
 
@@ -38,6 +40,7 @@ class Policy:
         require_choice("policy.units", self.units, ("optional", "drop", "required"))
         require_choice("policy.bases", self.bases, ("optional", "drop", "required"))
         require_choice("policy.list_order", self.list_order, ("any", "kept"))
+        require_choice("policy.angles", self.angles, ("convert", "kept"))
         require_range("policy.rounded", self.rounded, at_least=0, at_most=15)
 
     @classmethod

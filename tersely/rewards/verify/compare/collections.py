@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from tersely.rewards.verify.compare.shapes import Shape
 from tersely.rewards.verify.normalize.latex import squeeze
@@ -38,6 +39,7 @@ class Structure:
             return self._interval(gold, answer)
         if gold.kind == "union" or answer.kind == "union":
             return gold.kind == answer.kind and self._matched(gold.parts, answer.parts)
+        gold, answer = _points_once(gold), _points_once(answer)
         if not self.kinds_agree(gold, answer) or len(gold.parts) != len(answer.parts):
             return False
         if len(gold.parts) > _ITEMS:
@@ -179,6 +181,14 @@ def _single(shape: Shape) -> Shape:
     while shape.kind in ("list", "set", "union") and len(shape.parts) == 1:
         shape = shape.parts[0]
     return shape
+
+
+def _points_once(shape: Shape) -> Shape:
+    """A point that is listed twice is one solution. Numbers listed twice are two: roots have multiplicities."""
+    if shape.kind not in ("list", "set") or any(part.kind != "tuple" for part in shape.parts):
+        return shape
+    once = {squeeze(part.text): part for part in shape.parts}
+    return replace(shape, parts=tuple(once.values()))
 
 
 def _infinite(shape: Shape) -> bool:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import logging
+from fractions import Fraction
 
 from tersely.rewards.verify.compare import rules
 from tersely.rewards.verify.compare.collections import Structure, both_collections
 from tersely.rewards.verify.compare.quick import decide_fast, prepare
+from tersely.rewards.verify.compare.rewrites import natural_log, renamed, split_condition, without_asides
 from tersely.rewards.verify.compare.shapes import shape_of
-from tersely.rewards.verify.compare.symbolic import closed_value, equals_as_equation, math_verify_says
+from tersely.rewards.verify.compare.symbolic import (
+    closed_value,
+    equals_as_equation,
+    math_verify_says,
+    same_inside_domain,
+    solves,
+)
 from tersely.rewards.verify.options import Policy
 
 _ATOMS = 400  # comparisons of elements that one item may cost
@@ -34,7 +42,7 @@ class Engine:
         ):
             return "incorrect", "structure"
         for spelled in rules.gold_spellings(prepare(gold)[0], prepare(answer)[1] is not None):
-            path = self._decide(spelled, prepare(answer)[0])
+            path = self._decide(spelled, prepare(answer)[0]) or self._rewritten(spelled, prepare(answer)[0])
             if path is not None:
                 return "correct", path
         return "incorrect", "engine"
@@ -47,12 +55,31 @@ class Engine:
                 return shape.kind in ("list", "tuple", "set", "interval", "union") and len(shape.parts) > 1
         return False
 
+    def _rewritten(self, gold: str, answer: str) -> str | None:
+        """The same, once the answer is written in the terms of the reference."""
+        bare_gold, bare_answer = without_asides(gold), without_asides(answer)
+        declared = (
+            bare_gold != gold or bare_answer != answer or bool(split_condition(gold)[1] or split_condition(answer)[1])
+        )
+        tries = [(bare_gold, bare_answer)] if (bare_gold, bare_answer) != (gold, answer) else []
+        free = renamed(split_condition(bare_gold)[0], split_condition(bare_answer)[0], declared)
+        if free is not None:
+            tries.append((split_condition(bare_gold)[0], free))
+        natural = natural_log(gold, answer)
+        if natural is not None:
+            tries.append((gold, natural))
+        for one, other in tries:
+            fast = decide_fast(one, other, self.policy)
+            if (fast is not None and fast[0]) or (fast is None and self._decide(one, other)):
+                return "rewritten"
+        return None
+
     def _decide(self, gold: str, answer: str) -> str | None:
         """What says that the answer is the gold; None where nothing does."""
         if rules.refused(gold, answer, self.policy) is not None:
             return None
-        gold, gold_set = rules.split_condition(gold)
-        answer, answer_set = rules.split_condition(answer)
+        gold, gold_set = split_condition(gold)
+        answer, answer_set = split_condition(answer)
         if gold_set and answer_set and gold_set != answer_set:
             return None
         gold_shape, answer_shape = shape_of(gold), shape_of(answer)
@@ -77,7 +104,9 @@ class Engine:
             last = rules.last_member(answer)
             if last and self.same(gold, last):
                 return "last_member"
-        return "equation" if equals_as_equation(gold, answer) else None
+        if same_inside_domain(gold, answer):
+            return "domain"
+        return "equation" if equals_as_equation(gold, answer) or solves(gold, answer) else None
 
     def _repair(self, gold: str, answer: str) -> str | None:
         return next((name for name, repair in rules.REPAIRS.items() if repair(gold, answer, self.policy)), None)
@@ -109,7 +138,11 @@ class Engine:
         value = closed_value(other)
         if value is None or value.denominator == 1:
             return False
-        return abs(value - number.value) * 2 * 10**number.decimals <= 1  # type: ignore[union-attr]
+        value, step = value * (100 if number.percent else 1), Fraction(1, 10**number.decimals)  # type: ignore[union-attr]
+        if abs(value - number.value) * 2 <= step:  # type: ignore[union-attr]
+            return True
+        cut = abs(value) - abs(number.value)  # type: ignore[union-attr]
+        return gold_number is not None and value * number.value > 0 and 0 <= cut < step  # type: ignore[union-attr]
 
 
 _WARM = (

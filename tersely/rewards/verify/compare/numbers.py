@@ -31,6 +31,7 @@ _NUMBER = re.compile(
 )
 _PERCENT = re.compile(r"\s*(?:\\?%|(?:\\text\s*\{)?\s*(?:percent|pct|percentage)(?![A-Za-z])\s*\}?)")
 _BASE = re.compile(r"\s*_\s*(?:\{\s*(?:\\text\s*\{)?\s*(\w{1,12})\s*\}?\s*\}|(\d))\s*$")
+_HEXADECIMAL = re.compile(r"0x([\dA-Fa-f]{1,16})")
 _GLUED = re.compile(r"(-?\d[\d.,]*)([A-Za-z])")
 _DIGITS = 2000  # of an integer that is read at all; more digits are compared as text
 _BASES = {**SMALL, "decimal": 10, "binary": 2, "octal": 8}
@@ -57,6 +58,8 @@ def read_quantity(tidied: str) -> Quantity | None:
     """The number that a tidied answer is, None where it is something else."""
     if not tidied or len(tidied) > _DIGITS + 200:
         return None
+    if sixteen := _HEXADECIMAL.fullmatch(tidied):
+        return Quantity(Fraction(int(sixteen.group(1), 16)), None, 0, False, "", "")
     repeating = _REPEATING.fullmatch(tidied)
     if repeating:
         return Quantity(_repeating(repeating), None, 0, False, "", "")
@@ -194,7 +197,11 @@ def _rounds(gold: Quantity, answer: Quantity, value: Fraction, scale: Fraction, 
         and gold.significant >= policy.rounded - 1
         and (answer.decimals is None or answer.decimals > gold.decimals)
     ):
-        return abs(gold.value - value) <= Fraction(1, 2 * 10**gold.decimals) and not _is_short(value, answer)
+        step, cut = Fraction(1, 10**gold.decimals), abs(value) - abs(gold.value)
+        near = abs(gold.value - value) * 2 <= step or (
+            0 <= cut < step and value * gold.value > 0
+        )  # rounded, or cut off
+        return near and not _is_short(value, answer)
     if answer.decimals and answer.significant >= policy.rounded and gold.decimals is None:
         exact = gold.value / scale
         return abs(answer.value - exact) <= Fraction(1, 2 * 10**answer.decimals) and not _is_short(exact, gold)

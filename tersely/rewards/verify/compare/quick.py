@@ -8,6 +8,7 @@ from functools import lru_cache
 from tersely.rewards.verify.compare.collections import Structure, both_collections
 from tersely.rewards.verify.compare.numbers import Quantity, read_beside, read_quantity, same_quantity
 from tersely.rewards.verify.compare.numeric import probe, same_equation
+from tersely.rewards.verify.compare.rewrites import renamed
 from tersely.rewards.verify.compare.rules import refused
 from tersely.rewards.verify.compare.shapes import shape_of
 from tersely.rewards.verify.extract.boxes import all_boxes, has_box, last_box
@@ -66,7 +67,10 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
     if same_equation(gold_tidy, tidied):
         return True, "probe"
     same = probe(gold_tidy, tidied)
-    return _by_shape(gold_tidy, tidied, policy) if same is None else (same, "probe")
+    found = _by_shape(gold_tidy, tidied, policy) if same is None else (same, "probe")
+    if found is not None and not found[0] and renamed(gold_tidy, tidied, False) is not None:
+        return None  # k\pi and n\pi: perhaps one parameter
+    return found
 
 
 _HEXADECIMAL = re.compile(r"(?:\\text\s*\{\s*)?([\dA-F]*[A-F][\dA-F]*)\s*\}?_\{?1[1-6]\}?")

@@ -12,6 +12,7 @@ from fractions import Fraction
 from tersely.rewards.verify.compare.compound_units import compound
 from tersely.rewards.verify.compare.numbers import Quantity, read_quantity, same_quantity
 from tersely.rewards.verify.compare.numeric import probe
+from tersely.rewards.verify.compare.rewrites import angle, ordering, words
 from tersely.rewards.verify.compare.times import clock, date, is_clock
 from tersely.rewards.verify.extract.modifiers import changed_after
 from tersely.rewards.verify.extract.split import parts_at, split_top
@@ -21,12 +22,9 @@ from tersely.rewards.verify.options import Policy
 
 _WORK = re.compile(r"\\(?:i{1,3}nt|oint|sum|prod|lim)(?![A-Za-z])")
 _EQUALS = re.compile(r"(?<![<>!\\])=")
-_CONDITION = re.compile(
-    r"\s*[,;(]?\s*\(?\s*(?:(?:\\text\s*\{)?\s*(?:where|for|with)\s*\}?)?\s*\(?\s*(?P<name>[a-zA-Z])\s*\\in\s*"
-    r"(?:\\mathbb\s*\{?\s*)?(?P<set>[ZNQR])\s*\}?(?:\s*\^\s*\{?[+*]\}?)?\s*\)?$"
-)
 _NOTHING = re.compile(
-    r"(?:\\text\s*\{)?\s*(?:there (?:is|are) )?no (?:real |such )?(?:integer )?(?:solutions?|roots?|values?)(?: exists?)?\s*\}?"
+    r"(?:\\text\s*\{)?\s*(?:there (?:is|are) )?no (?:real |such )?(?:integer )?(?:solutions?|roots?|values?)(?: exists?)?"
+    r"\s*[.!]?\s*\}?"
     r"|\\emptyset|\\\{\s*\\\}|(?:\\text\s*\{)?\s*(?:the )?empty set\s*\}?|(?:\\text\s*\{)?\s*none\s*\}?",
     re.IGNORECASE,
 )
@@ -34,8 +32,8 @@ _MISSING = re.compile(
     r"(?:\\text\s*\{)?\s*(?:it |the limit )?(?:does not exist|doesn't exist|d\.?n\.?e\.?)\s*\}?", re.IGNORECASE
 )
 _MANY = re.compile(
-    r"(?:\\text\s*\{)?\s*(?:there are )?(?:infinitely many|an? infinite number of)"
-    r"(?: (?:solutions?|values?|triples?|pairs?))?\s*\}?",
+    r"(?:\\text\s*\{)?\s*(?:there are )?(?:infinitely many|an? infinite number of|infinite)"
+    r"(?: (?:solutions?|values?|triples?|pairs?|zeros|roots|points))?\s*[.!]?\s*\}?|\\infty",
     re.IGNORECASE,
 )
 _TEXT_TAIL = re.compile(
@@ -181,18 +179,6 @@ def last_member(answer: str) -> str:
     return parts_at(answer, _EQUALS)[-1].strip()
 
 
-def split_condition(text: str) -> tuple[str, str]:
-    r"""("k\pi", "Z") of "k\pi, k \in \mathbb{Z}": what any integer may be put into, and the set it is from."""
-    match = _CONDITION.search(text)
-    if match is None or not text[: match.start()].strip():
-        return text, ""
-    head, name = text[: match.start()].strip(), match.group("name")
-    letter = re.compile(rf"(?<![A-Za-z\\]){name}(?![A-Za-z])")
-    if name != "k" and not re.search(r"(?<![A-Za-z\\])k(?![A-Za-z])", head):
-        head = letter.sub("k", head)  # whatever the integer is called
-    return head, match.group("set")
-
-
 def ratio(gold: str, answer: str, policy: Policy) -> bool:
     """2:1 is 2 and 4:2; 20:3 is 6.67 where decimals may be rounded."""
     left, right = _terms(gold), _terms(answer)
@@ -316,37 +302,6 @@ def choices(gold: str, answer: str, policy: Policy) -> bool:
     return left == right and bool(re.fullmatch(r"[A-H]{2,8}", left)) and list(left) == sorted(set(left))
 
 
-def sign_pairs(gold: str, answer: str, policy: Policy) -> bool:
-    r"""(\pm 3, \pm 2) is the four pairs it stands for, where the gold lists them."""
-    spread = [_spread(text) for text in (gold, answer)]
-    if spread[0] is None and spread[1] is None:
-        return False
-    sets = [
-        frozenset(found) if found is not None else _points(text)
-        for found, text in zip(spread, (gold, answer), strict=True)
-    ]
-    return bool(sets[0]) and sets[0] == sets[1]
-
-
-_SIGNED = re.compile(r"\\?\{?\s*\(\s*\\pm\s*([^(),]+),\s*\\pm\s*([^(),]+)\)\s*\\?\}?")
-
-
-def _spread(text: str) -> list[tuple[str, str]] | None:
-    match = _SIGNED.fullmatch(text)
-    if not match:
-        return None
-    left, right = squeeze(match.group(1)), squeeze(match.group(2))
-    return [(a + left, b + right) for a in ("", "-") for b in ("", "-")]
-
-
-def _points(text: str) -> frozenset[tuple[str, str]]:
-    text = text.removeprefix("\\{").removesuffix("\\}")
-    points = [re.fullmatch(r"\(([^(),]+),([^(),]+)\)", part.strip()) for part in split_top(text)]
-    if not all(points):
-        return frozenset()
-    return frozenset((squeeze(point.group(1)), squeeze(point.group(2))) for point in points if point)
-
-
 REPAIRS: dict[str, Callable[[str, str, Policy], bool]] = {
     "ratio": ratio,
     "arc": arc,
@@ -356,6 +311,8 @@ REPAIRS: dict[str, Callable[[str, str, Policy], bool]] = {
     "date": date,
     "compound": compound,
     "sentence": sentence,
-    "sign_pairs": sign_pairs,
+    "angle": angle,
+    "ordering": ordering,
+    "words": words,
     "nothing": nothing,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import product
 
 from tersely.rewards.verify.compare.number_sets import named_reals
 from tersely.rewards.verify.compare.numbers import read_quantity
@@ -43,6 +44,7 @@ _ABSOLUTE = re.compile(r"\|\s*(?P<name>[A-Za-z])\s*\|\s*(?P<sign><|>|\\le|\\ge)(
 _NAMED_POINT = re.compile(r"(?:(?P<name>[A-Z])|(?:\\text\s*\{\s*)?(?:the )?point\s*\}?)\s*(?P<at>\([^()]+,[^()]+\))")
 _POINT = re.compile(r"\(\s*[A-Za-z](?:\s*,\s*[A-Za-z]){1,3}\s*\)\s*=\s*(?=\()")
 _PM = re.compile(r"\\pm(?![A-Za-z])")
+_SIGNS = 3
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,31 @@ def _turned_round(text: str) -> str:
 
 
 def _many(kind: str, parts: list[str], depth: int, label: str, brackets: str = "") -> Shape:
-    items = tuple(shape_of(part, depth + 1) for part in parts)
-    return Shape(kind, ", ".join(parts), items, brackets, label)
+    if kind == "tuple" and any(_PM.search(part) for part in parts):
+        return _sign_tuples(parts, depth, label, brackets)
+    items: list[Shape] = []
+    for part in parts:
+        item = shape_of(part, depth + 1)
+        items.extend(
+            item.parts if kind != "tuple" and item.kind == "list" and item.text.startswith("\\pm:") else [item]
+        )
+    return Shape(kind, ", ".join(parts), tuple(items), brackets, label)
+
+
+def _sign_tuples(parts: list[str], depth: int, label: str, brackets: str) -> Shape:
+    r"""(\pm 3, \pm 2) is four points, (\pm 3, \mp 2) two."""
+    count = sum(len(_PM.findall(part)) for part in parts)
+    joined = any("\\mp" in part for part in parts)
+    if count > _SIGNS:
+        return Shape("atom", f"({', '.join(parts)})", label=label)
+    points = []
+    for signs in product("+-", repeat=1 if joined else count):
+        point, turned = ", ".join(parts).replace("\\mp", "-" if signs[0] == "+" else "+"), iter(signs * count)
+        while _PM.search(point):
+            point = _PM.sub(next(turned), point, count=1)
+        spelled = [re.sub(r"^\+\s*|(?<=-)\s+", "", part.strip()) for part in split_top(point)]
+        points.append(_many("tuple", spelled, depth + 1, label, brackets))
+    return Shape("list", "\\pm: " + ", ".join(parts), tuple(points))
 
 
 def _list(parts: list[str], depth: int, label: str) -> Shape:
@@ -176,7 +201,7 @@ def _union(parts: list[str], depth: int, label: str, kind: str) -> Shape:
     items: list[Shape] = []
     for part in _points(parts):
         item = shape_of(part, depth + 1)
-        items.extend(item.parts if item.kind == "union" else [item])
+        items.extend(item.parts if item.kind == "union" or (kind == "or" and item.kind == "list") else [item])
     if kind == "or" and not all(item.relation for item in items):
         return Shape("list", ", ".join(parts), tuple(items), "", label)
     names = {item.label for item in items if item.label}

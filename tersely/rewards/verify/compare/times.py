@@ -7,7 +7,7 @@ import re
 from tersely.rewards.verify.options import Policy
 
 _CLOCK = re.compile(
-    r"(?P<h>\d{1,2})(?::(?P<m>\d{2})(?P<s>:\d{2})?|(?=[^:\d]*[AaPp]\.?\s?[Mm]))\s*(?:\\text\s*\{\s*)?(?:(?P<half>[AaPp])\.?\s?[Mm]\.?)?\s*\}?"
+    r"(?P<h>\d{1,2})(?::(?P<m>\d{2})(?P<s>:\d{2})?|(?=[^:\d]*[AaPp]\.?\s?[Mm]))\s*(?:\\text\s*\{\s*)?(?:(?P<half>[AaPp])\.?\s?[Mm]\.?|h(?:ours|rs)?|o'clock|Uhr)?\s*\}?"
 )
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")

@@ -14,6 +14,7 @@ _GAP = re.compile(
 )
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 _NAMED = re.compile(r"(?:[A-Za-z]\w{0,8}\s*=\s*)?(?=\\(?:boxed|fbox|framebox)(?![A-Za-z]))")
+_NEW_STATEMENT = re.compile(r"\b(?:thus|but|so|hence|then|therefore|not)\b")
 _NESTED = 8
 _GAP_LIMIT = 60
 _MERGE_LIMIT = 24
@@ -67,12 +68,14 @@ def box_span(text: str) -> tuple[str, int, int] | None:
 
 
 def all_boxes(text: str) -> str:
-    """The contents of all boxes of a short reference answer, joined by commas."""
+    """The contents of the boxes of a short reference answer, joined by commas, back to where another statement begins."""
     found: list[str] = []
     limit = len(text)
     for start in _starts(text):
         span = _content(text, start, limit)
         if span is not None and span[1] <= limit:
+            if found and _NEW_STATEMENT.search(text, span[1], limit):
+                break
             found.append(_unboxed(span[0]))
             limit = start
     return ",".join(reversed(found))

@@ -14,8 +14,16 @@ from __future__ import annotations
 import re
 
 from tersely.rewards.verify.extract.boxes import box_span, has_box
+from tersely.rewards.verify.extract.languages import after_foreign_phrase
 from tersely.rewards.verify.extract.modifiers import denied_after, denied_before, turns
-from tersely.rewards.verify.extract.prose import bare_answer, clean_find, last_formula, sentence_answer
+from tersely.rewards.verify.extract.prose import (
+    bare_answer,
+    bold_answer,
+    clean_find,
+    last_formula,
+    option_answer,
+    sentence_answer,
+)
 from tersely.rewards.verify.judge.input_filter import judge_guard
 
 CONTRACTS = ("boxed", "answer", "lenient")
@@ -30,6 +38,10 @@ _PHRASE = re.compile(
 _NEGATION = re.compile(r"\s*(?:not|n't|never|neither|no\s+longer|unknown|unclear|incorrect|wrong)\b", re.IGNORECASE)
 _SUPPOSED = re.compile(
     r"\b(?:if|suppose|unless|whether|wrong|incorrect|false|not|mistaken|invalid|possible|an?)\s+(?:the\s+)?$",
+    re.IGNORECASE,
+)
+_JSON = re.compile(
+    r"[\"'](?:final_)?answer[\"']\s*:\s*(?:\"(?P<text>[^\"\n]{1,200})\"|(?P<number>[-+]?\d[\d.,/]*))\s*[,}\n]",
     re.IGNORECASE,
 )
 _CLAUSE = 200
@@ -88,8 +100,16 @@ def _explicit(text: str) -> str | None:
     heading = _HEADING.search(text, max(0, len(text) - 600))
     if heading:
         return sentence_answer(heading.group("rest"))
+    elements = list(_JSON.finditer(text, max(0, len(text) - 400)))
+    if elements:
+        return elements[-1].group("text") or elements[-1].group("number")
     phrase = _after_phrase(text)
-    return phrase if phrase is not None else bare_answer(text)
+    if phrase is not None:
+        return phrase
+    rest = after_foreign_phrase(text)
+    if rest is not None:
+        return option_answer(rest) or sentence_answer(rest)
+    return option_answer(text) or bold_answer(text) or bare_answer(text)
 
 
 def _overruled(text: str, end: int) -> str | None:

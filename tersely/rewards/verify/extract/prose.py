@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 
+from tersely.rewards.verify.extract.languages import is_foreign_prose, stated
 from tersely.rewards.verify.extract.modifiers import changed_after, changed_before
 from tersely.rewards.verify.extract.number_words import value_of
 from tersely.rewards.verify.normalize.latex import cut_off
 from tersely.rewards.verify.normalize.units import KNOWN, counts
 
-_SENTENCE_END = re.compile(r"\n|[.!?。](?=\s|$|[*_\"')\]]+(?:\s|$))|<\||<(?:/?(?:answer|s|p|br)\b)|I hope it is")
+_SENTENCE_END = re.compile(
+    r"\n|[.!?](?=\s|$|[*_\"')\]]+(?:\s|$))|[。！？؟।]|<\||<(?:/?(?:answer|s|p|br|eoa|eoe)\b)|I hope it is"
+)
 _MATH = re.compile(
     r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|(?<!\\)\$(?P<d>(?:\\.|[^$\\])+?)(?<!\\)\$", re.DOTALL
 )
@@ -35,6 +38,14 @@ _STARRED = re.compile(r"(?<=[\^_])\*\s*$")
 _DOLLARS = re.compile(r"\$\s?\d[\d,]*(?:\.\d+)?")
 _EMPTY_SET = re.compile(r"\\\{\s*\\\}|\\left\\\{\s*\\right\\\}")
 _ASIDE = re.compile(r"(?<=[\w})%$])\s+\([^()]*[A-Za-z]{3,}[^()]*\)?$")
+_BOLD = re.compile(r"(?<!\*)\*\*([^*\n]{1,60})\*\*(?!\*)")
+_BOLD_LETTERS = 12
+_OPTION = re.compile(
+    r"[\s*(（]*(?P<letter>[A-H])[)）]?[.:,]?\*{0,2}[\s,]*(?:it |that |and )?(?:is |can ?|could )?(?:not|n't|'t|non|nicht|pas|no"
+    r"|instead of|rather than)(?: be| is)?(?: option)?\s*(?:[(（]?[A-H][)）]?(?:\s*(?:,|or|nor|and|o|ou|oder)\s*"
+    r"[(（]?[A-H][)）]?)*)[\s.*]*$"
+)
+_OPTION_LIMIT = 120
 _MARKS = " \t\r\n*_`"
 _CLEAN_LIMIT = 10_000
 _FORMULA_REACH = 6400
@@ -68,13 +79,36 @@ def sentence_answer(text: str) -> str | None:
     if len(parts) > 1 and parts[-1].strip(" .*_"):
         sentence = parts[-1]
     sentence = _ASIDE.sub("", sentence.strip(" \t*_"))
-    return _only_number(sentence) or sentence
+    return _only_number(sentence) or stated(sentence) or sentence
+
+
+def option_answer(text: str) -> str | None:
+    """The letter of a short text that chooses it and says which it is not: "D. it can't be A", "C, not A"."""
+    chosen = _OPTION.match(text.strip().split("\n", 1)[0][:_OPTION_LIMIT])
+    return chosen.group("letter") if chosen else None
+
+
+def bold_answer(text: str) -> str | None:
+    """The one value in bold of the last line: "so the chance is **25%**."."""
+    line = text.strip()[-_BARE_LIMIT:].rsplit("\n", 1)[-1]
+    spans = [span for span in _BOLD.finditer(line) if re.search(r"\d", span.group(1))]
+    if len(spans) != 1:
+        return None
+    before, after = line[: spans[0].start()], line[spans[0].end() :]
+    if changed_before(before) or changed_after(after):
+        return None
+    inner = spans[0].group(1)
+    return inner if sum(map(str.isalpha, inner)) <= _BOLD_LETTERS else _only_number(inner)
 
 
 def bare_answer(text: str) -> str | None:
     """The text itself where it is nothing but an answer: one line, short, hardly a word of prose."""
     text = text.strip()
     if not text or len(text) > _BARE_LIMIT or "\n" in text:
+        return None
+    if value := stated(text):
+        return value
+    if is_foreign_prose(text):
         return None
     spans = list(_MATH.finditer(text))
     outside = _MATH.sub(" ", text) if spans else text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tersely.rewards.verify.extract.modifiers import changed_before
+
 _UNICODE = str.maketrans(
     {
         "−": "-", "–": "-", "‐": "-", "‑": "-", "‒": "-",
@@ -15,6 +17,10 @@ _UNICODE = str.maketrans(
         "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "′": "'", "’": "'", "″": "''",
         "¢": r"\text{ cents}", "¹": "^1",
         "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ", "φ": r"\varphi ",
+        "∀": r"\forall ", "∃": r"\exists ", "、": ", ", "｛": r"\{", "｝": r"\}", "［": "[", "］": "]", "。": ".", "＊": "*",
+        "／": "/",        "＾": "^", "和": r"\text{ and }", "或": r"\text{ or }", "℃": r"^\circ C",
+        **{chr(0xFF10 + digit): str(digit) for digit in range(10)},
+        **{chr(0xFEE0 + ord(letter)): letter for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"},
         "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u3000": " ", "\u200b": "", "\ufeff": "", "\x00": "",
     }
 )  # fmt: skip
@@ -51,7 +57,11 @@ _SYNONYMS = [
     (re.compile(r"\\yen(?![A-Za-z])\s*"), "¥"),
     (re.compile(r"\\(?:nice|s|x)frac(?![A-Za-z])"), r"\\frac"),
     (re.compile(r"\\(?:hat|vec|boldsymbol|bm)\s*\{\s*(?:\\([ij])math|([ijk]))\s*\}"), r"\\text{\1\2}"),
-    (re.compile(r"\^\{\s*\\circ\s*\}"), r"^\\circ"),
+    (re.compile(r"\^\{\s*\\circ\s*\}|(?<=\d)\s*\^\s*\{?\s*\\(?:text|mathrm)\s*\{\s*o\s*\}\s*\}?"), r"^\\circ"),
+    (re.compile(r"\\(?:mathrm|text)\s*\{\s*([ei])\s*\}(?=\s*[\^\d+*/)}-])"), r"\1"),
+    (re.compile(r"(?<=[\d+*/-])\s*\\(?:mathrm|text)\s*\{\s*([ei])\s*\}"), r"\1"),
+    (re.compile(r"\\(?:checkmark|blacksquare|square|qedsymbol|qed)(?![A-Za-z])"), ""),
+    (re.compile(r"\\text\s*\{\s*([^{}]*[^{}\s,])\s*,?\s+(and|or)\s*\}"), r"\\text{\1} \\text{ \2 }"),
     (re.compile(r"\\(?:mathrm|text(?:normal|rm|bf|it)|mathbf|mathit|mbox|operatorname\*?|mathsf|hbox)(?=\s*\{)"), r"\\text"),
     (re.compile(r"\\backslash(?![A-Za-z])"), r"\\setminus"),
     (re.compile(r"\\log\s*_\s*(?:\{\s*e\s*\}|e)(?![A-Za-z])"), r"\\ln"),
@@ -60,13 +70,14 @@ _SYNONYMS = [
     (re.compile(r"(?<!\\)\\(?:[,;: ]|q?quad(?![A-Za-z])|hspace\{[^{}]*\}|hfill(?![A-Za-z])|nobreakspace)|(?<!\\)~"), " "),
     (re.compile(r"\\frac\s*(\\(?:pi|alpha|beta|theta)(?![A-Za-z]))"), r"\\frac{\1}"),
     (re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)"), r"\\frac{\1}{\2}"),
-    (re.compile(r"\\frac\s*(\d)\s*\{"), r"\\frac{\1}{"),
+    (re.compile(r"\\frac(\d|\s+[A-Za-z])\s*([A-Za-z\d])(?![A-Za-z\d])"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\frac(?:\s*(\d)|\s+([A-Za-z]))\s*\{"), r"\\frac{\1\2}{"),
     (re.compile(r"\^\s*(\\frac\s*\{[^{}]*\}\s*\{[^{}]*\})"), r"^{\1}"),
-    (re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d|\\pi(?![A-Za-z]))"), r"\1{\2}"),
+    (re.compile(r"(\\frac\s*\{(?:[^{}]|\{[^{}]*\})*\})\s*([A-Za-z\d]|\\(?:pi|alpha|beta|theta)(?![A-Za-z]))"), r"\1{\2}"),
     (re.compile(r"^\{?\s*(\w+)\s*\\choose\s*(\w+)\s*\}?$"), r"\\binom{\1}{\2}"),
     (re.compile(r"(?:\{\s*\})?[\^_]\{?(\w+)\}?\s*C\s*_\s*\{?(\w+)\}?"), r"\\binom{\1}{\2}"),
     (re.compile(r"(?<![\w\\}])C_\{?(\w+)\}?\s*\^\{?(\w+)\}?(?!\()"), r"\\binom{\1}{\2}"),
-    (re.compile(r"\\sqrt\s*(\d)(?!\d)"), r"\\sqrt{\1}"),
+    (re.compile(r"\\sqrt(?:\s*(\d)(?!\d)|\s+([A-Za-z])(?![A-Za-z]))"), r"\\sqrt{\1\2}"),
     (re.compile(r"\\sqrt\s*(\[[^\[\]{}]{1,9}\])\s*(\d)(?!\d)"), r"\\sqrt\1{\2}"),
     (re.compile(r"\\\\\s*\[[-\d. ]+(?:pt|em|ex|mm|cm)\]"), r"\\\\"),
     (
@@ -100,10 +111,14 @@ _MANGLED = re.compile(
 )
 _CONTROL = re.compile("[\t\f\b\r\v]")
 _BASE_WORD = re.compile(r"(?<=[\dA-F)])\s*(?:\\text\s*\{)?\s*\(?\s*(?:in )?base[ -]?(\d{1,2}|[a-z]+)\s*\)?\s*\}?$")
-_ROOT = re.compile(r"√\s*(\d+(?:\.\d+)?|[A-Za-z])")
+_ROOT = re.compile(r"(?:√|根号|根號)\s*(\d+(?:\.\d+)?|[A-Za-z])")
 _WHOLE_TEXT = re.compile(r"\\text\s*\{(.*)\}", re.DOTALL)
 _MIXED = re.compile(r"(?<=\d)\s*\\text\s*\{\s*and\s*\}\s*(?=\\frac)")
 _CUT_OFF = re.compile(r"(?<=\d)\s*(?:\.\.\.|…)(?=\s*\$*\s*$)")
+_DOTTED = re.compile(r"\s*-?[1-9]\d{0,2}(?:\.\d{3}){2,}(?:,\d+)?\s*")
+_CHOOSE = re.compile(r"\s*C\s*\(\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)\s*")
+_SPLIT_DECIMAL = re.compile(r"(-?\d+\.) (\d+\.?)")
+_NOUN_SAID = re.compile(r"(?:\\text\s*\{\s*)?(?:[A-Za-z]+[ ,']+){2,14}(?:is|are|equals)\s*:?\s*\}?\s*(?=[-\d\\(\[$])")
 _PROGRAM = re.compile(r"\s*(-?\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})\s*")
 _HIGH, _LOW = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "₀₁₂₃₄₅₆₇₈₉"
 _RAISED = re.compile(f"[{_HIGH}]{{2,}}|(?<=[\\w)])[{_HIGH}]|[{_LOW}]+")
@@ -134,6 +149,8 @@ def tidy(answer: str) -> str:
     if "<" in text:
         text = _HTML_INDEX.sub(r"_{\1}", _HTML_POWER.sub(r"^{\1}", text))
     text = cut_off(text)
+    if chosen := _CHOOSE.fullmatch(text):
+        text = rf"\binom{{{chosen.group(1)}}}{{{chosen.group(2)}}}"
     if program := _PROGRAM.fullmatch(text):
         text = rf"{program.group(1)} \times 10^{{{int(program.group(2))}}}"
     if "\\" in text or "{" in text or "^" in text or "_" in text or "~" in text or "(mod" in text:
@@ -146,9 +163,15 @@ def tidy(answer: str) -> str:
             text = text.removeprefix("\\approx")
     if "$" in text:
         text = _DOLLAR.sub(" ", text)
+    if _DOTTED.fullmatch(text):
+        text = text.replace(".", "").replace(",", ".")
     if "base" in text:
         text = _BASE_WORD.sub(r"_{\1}", text)
     text = _SPACE.sub(" ", text).strip()
+    text = _SPLIT_DECIMAL.sub(r"\1\2", text) if _SPLIT_DECIMAL.fullmatch(text) else text
+    said = _NOUN_SAID.match(text)
+    if said and not changed_before(said.group()):
+        text = text[said.end() :]
     return _unwrap(text)
 
 
@@ -229,4 +252,8 @@ def _wordy(text: str) -> bool:
 
 def _said(text: str) -> str:
     """Without case, a leading article, or the ending of an ordinal: "March 5th" is "march 5"."""
-    return re.sub(r"(?<=\d)(?:st|nd|rd|th)\b", "", re.sub(r"^(?:an?|the) ", "", text.casefold()))
+    return re.sub(
+        r"(?<=\d)(?:st|nd|rd|th)\b",
+        "",
+        re.sub(r"^(?:it is |it's |they are |there (?:is|are) )?(?:an? |the )?", "", text.casefold()),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from tersely.rewards.verify.extract.modifiers import changed_after
 
@@ -97,6 +98,14 @@ _SCALES = {"c": "C", "celsius": "C", "centigrade": "C", "f": "F", "fahrenheit": 
 _INVERSE = re.compile(r"(?:\s|\\cdot|\*)+([A-Za-z]+)\s*\^\s*\{?\s*-\s*([123])\s*\}?")
 _RATES = {"mi/h": "mph", "km/h": "km/h"}
 _LIMIT = 60
+_OHM = re.compile(r"([kMm]?)(?:\\Omega|Ω|[Oo]hms?)")
+_FOREIGN = 24
+_FOREIGN_CHANGES = re.compile(
+    r"[万萬亿億千百十倍半负負不非没未多少余以分]|만|천|백|억|हज़ार|लाख|करोड़|नहीं|\b(?:не|нет|тыс|млн|млрд|mil|миллион\w*|тысяч\w*|ألف|مليون|ليس|millones|milh\w+"
+    r"|pas|non|demi\w*|y|et|und|e|и)\b",
+    re.IGNORECASE,
+)
+_VOWEL_SIGNS = frozenset("ािीुूृेैोौंँः")
 
 
 def split_unit(rest: str) -> str | None:
@@ -139,9 +148,21 @@ def split_unit(rest: str) -> str | None:
         words, spaced = aside.group(1), True
     if not words:
         return "" if not power else None
+    if ohm := _OHM.fullmatch(words):
+        return f"{ohm.group(1)}ohm"
+    if not words.isascii():
+        return "" if _is_foreign_noun(words) else None
     if not _WORDS.fullmatch(words) or not counts(words, marked, spaced):
         return None
     return _canonical(words.split(), power)
+
+
+def _is_foreign_noun(words: str) -> bool:
+    """What is counted, in another language; no word that scales or denies the number."""
+    letters = all(
+        char.isalpha() or char in " -'." or unicodedata.combining(char) or char in _VOWEL_SIGNS for char in words
+    )
+    return letters and len(words) <= _FOREIGN and not _FOREIGN_CHANGES.search(words)
 
 
 def counts(words: str, marked: bool, spaced: bool) -> bool:
