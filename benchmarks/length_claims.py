@@ -43,12 +43,12 @@ def hbpo(run_dir: Path, places: dict[str, Path]) -> dict[str, Any]:
 
 def selfbudgeter(run_dir: Path, places: dict[str, Path]) -> dict[str, Any]:
     """Does the announced budget follow the length and the level, before and after, and is an imposed one kept?"""
-    from tersely.algorithms.prompting.selfbudgeter import SelfBudgeter
+    from tersely.algorithms.prompting.selfbudgeter import SelfBudgeterPrompting
 
     found: dict[str, Any] = {}
     for name in ("selfbudgeter/warm", "selfbudgeter"):
         for label, part in by_strategy(records(places[name])).items():
-            parsed = [(r, SelfBudgeter.parse(THINK + r["text"])) for r in part]
+            parsed = [(r, SelfBudgeterPrompting.parse(THINK + r["text"])) for r in part]
             told = [(r, p.budget) for r, p in parsed if p.budget]
             spent = [r["tokens"] for r, _ in told]
             found[f"{name} {label}".strip()] = {
@@ -64,12 +64,12 @@ def selfbudgeter(run_dir: Path, places: dict[str, Path]) -> dict[str, Any]:
 
 def autothink(run_dir: Path, places: dict[str, Path]) -> dict[str, Any]:
     """Share of answers without a thought, by level, and what each mode is worth: base and after every stage."""
-    from tersely.algorithms.prompting.autothink import AutoThink
+    from tersely.algorithms.prompting.autothink import AutoThinkPrompting
 
     found: dict[str, Any] = {}
     for name in ("base", "autothink/balance", "autothink/accuracy", "autothink"):
         part = [r for r in records(places[name]) if (r["strategy"] or {}).get("of") == "autothink"]
-        modes = [(r, AutoThink.parse(THINK + r["text"]).mode) for r in part]
+        modes = [(r, AutoThinkPrompting.parse(THINK + r["text"]).mode) for r in part]
         found[name] = {
             "no_think_share": fmean(mode == "no_think" for _, mode in modes),
             "no_think_by_level": by_level([(r, float(mode == "no_think")) for r, mode in modes]),
@@ -80,14 +80,14 @@ def autothink(run_dir: Path, places: dict[str, Path]) -> dict[str, Any]:
 
 def arm(run_dir: Path, places: dict[str, Path]) -> dict[str, Any]:
     """Formats by level in adaptive mode, before and after; tokens and accuracy of every mode of inference."""
-    from tersely.algorithms.prompting.arm import ARM, TAGS
+    from tersely.algorithms.prompting.arm import TAGS, ARMPrompting
 
     found: dict[str, Any] = {}
     for name in ("arm/formats", "arm"):
         for label, part in by_strategy(records(places[name])).items():
             entry: dict[str, Any] = facts(part)
             if not label:
-                modes = [(r, ARM.parse(THINK + r["text"]).mode) for r in part]
+                modes = [(r, ARMPrompting.parse(THINK + r["text"]).mode) for r in part]
                 kinds = (*TAGS, "none")
                 entry["formats"] = {kind: fmean(mode == kind for _, mode in modes) for kind in kinds}
                 entry["formats_by_level"] = {

@@ -8,10 +8,10 @@ from tersely.algorithms.advantages.entropy_shaped import EntropyShaped
 from tersely.algorithms.advantages.gfpo import GFPO
 from tersely.algorithms.advantages.group_mean import GroupMean
 from tersely.algorithms.advantages.group_zscore import GroupZScore
-from tersely.algorithms.advantages.grpo_lead import GRPOLead
+from tersely.algorithms.advantages.grpo_lead import GRPOLeadAdvantage
 from tersely.algorithms.advantages.grpo_s import GRPOS
 from tersely.algorithms.advantages.gtpo import GTPO
-from tersely.algorithms.advantages.hbpo import HBPO
+from tersely.algorithms.advantages.hbpo import HBPOAdvantage
 from tersely.algorithms.advantages.identity import Identity
 from tersely.algorithms.advantages.ktae import KTAE
 from tersely.algorithms.advantages.quantile_baseline import QuantileBaseline
@@ -40,17 +40,17 @@ from tersely.algorithms.losses.sampler_correction import SamplerCorrection
 from tersely.algorithms.losses.sapo import SAPO
 from tersely.algorithms.losses.tea_rl import TEARL
 from tersely.algorithms.losses.window_kl import WindowKL
-from tersely.algorithms.prompting.adaptthink import AdaptThink
-from tersely.algorithms.prompting.arm import ARM
-from tersely.algorithms.prompting.autothink import AutoThink
-from tersely.algorithms.prompting.budgetthinker import BudgetThinker
+from tersely.algorithms.prompting.adaptthink import AdaptThinkPrompting
+from tersely.algorithms.prompting.arm import ARMPrompting
+from tersely.algorithms.prompting.autothink import AutoThinkPrompting
+from tersely.algorithms.prompting.budgetthinker import BudgetThinkerPrompting
 from tersely.algorithms.prompting.elastic import Elastic
 from tersely.algorithms.prompting.hbpo import HBPOPrompting
 from tersely.algorithms.prompting.l1 import L1
 from tersely.algorithms.prompting.lapo import LAPOTarget
 from tersely.algorithms.prompting.plain import Plain
 from tersely.algorithms.prompting.rlpr import RLPRFormat
-from tersely.algorithms.prompting.selfbudgeter import SelfBudgeter
+from tersely.algorithms.prompting.selfbudgeter import SelfBudgeterPrompting
 from tersely.algorithms.prompting.thinkprune import ThinkPrune
 from tersely.algorithms.sampling.fixed import FixedSampling
 from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
@@ -58,17 +58,17 @@ from tersely.algorithms.sft_losses.entropy_sft import EntropySFT
 from tersely.algorithms.sft_losses.talr import TALR
 
 PROMPTING: dict[str, type] = {
-    "adaptthink": AdaptThink,
-    "arm": ARM,
-    "autothink": AutoThink,
-    "budgetthinker": BudgetThinker,
+    "adaptthink": AdaptThinkPrompting,
+    "arm": ARMPrompting,
+    "autothink": AutoThinkPrompting,
+    "budgetthinker": BudgetThinkerPrompting,
     "elastic": Elastic,
     "hbpo": HBPOPrompting,
     "l1": L1,
     "lapo_target": LAPOTarget,
     "plain": Plain,
     "rlpr": RLPRFormat,
-    "selfbudgeter": SelfBudgeter,
+    "selfbudgeter": SelfBudgeterPrompting,
     "thinkprune": ThinkPrune,
 }
 
@@ -84,10 +84,10 @@ ADVANTAGES: dict[str, type] = {
     "gfpo": GFPO,
     "group_mean": GroupMean,
     "group_zscore": GroupZScore,
-    "grpo_lead": GRPOLead,
+    "grpo_lead": GRPOLeadAdvantage,
     "grpo_s": GRPOS,
     "gtpo": GTPO,
-    "hbpo": HBPO,
+    "hbpo": HBPOAdvantage,
     "identity": Identity,
     "ktae": KTAE,
     "quantile_baseline": QuantileBaseline,

@@ -59,6 +59,11 @@ def test_every_shipped_component_inherits_from_the_class_of_its_slot(slot):
     assert all(issubclass(cls, BASES[slot]) for cls in registry(slot).values())
 
 
+def test_no_two_shipped_components_share_a_class_name():
+    names = [cls.__name__ for slot in SLOTS for cls in registry(slot).values()]
+    assert len(names) == len(set(names))
+
+
 @pytest.mark.parametrize("slot", SLOTS)
 def test_a_class_that_inherits_nothing_has_every_hook(slot, outside):
     cls = BareController if slot == "controller" else Bare

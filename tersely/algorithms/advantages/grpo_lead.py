@@ -25,7 +25,7 @@ from tersely.core.types import Rollouts
 
 
 @dataclass(frozen=True)
-class GRPOLead(Advantage):
+class GRPOLeadAdvantage(Advantage):
     low: float = 0.4
     high: float = 1.5
     midpoint: float = 0.75

@@ -28,12 +28,11 @@ from tersely.core.group_stats import budgets, cap, grouped, sum_over_equal
 from tersely.core.protocols import Advantage, ObjectiveParts
 from tersely.core.reward_sum import RewardSum
 from tersely.core.types import Rollouts
-from tersely.rewards.hbpo import HBPO as HBPOReward
-from tersely.rewards.hbpo import budget_value
+from tersely.rewards.hbpo import HBPO, budget_value
 
 
 @dataclass(frozen=True)
-class HBPO(Advantage):
+class HBPOAdvantage(Advantage):
     knows_best_reward: ClassVar[bool] = True
 
     beta: float = 4.0
@@ -51,7 +50,7 @@ class HBPO(Advantage):
         """The subgroup's best value is the reward's f2: raise unless both speak of the same beta and max_length."""
         reward = objective.reward
         for term in reward.terms if isinstance(reward, RewardSum) else (reward,):
-            if not isinstance(term, HBPOReward):
+            if not isinstance(term, HBPO):
                 continue
             for name in ("beta", "max_length"):
                 ours, theirs = getattr(self, name), getattr(term, name)

@@ -23,7 +23,7 @@ from tersely.core.types import RolloutPlan
 
 
 @dataclass(frozen=True)
-class AdaptThink(Prompting):
+class AdaptThinkPrompting(Prompting):
     label: ClassVar[str] = "adapted: the forced first token is trained at its own log-prob, not at log 0.5"
 
     no_think_tokens: int = 4096

@@ -26,7 +26,7 @@ TAGS = {"direct": "ANSWER", "short_cot": "COT", "code": "CODE", "long_cot": "LON
 
 
 @dataclass(frozen=True)
-class ARM(Prompting):
+class ARMPrompting(Prompting):
     mode: Literal["adaptive", "direct", "short_cot", "code", "long_cot"] = "adaptive"
 
     def __post_init__(self):

@@ -30,7 +30,7 @@ PREFILLS = {
 
 
 @dataclass(frozen=True)
-class AutoThink(Prompting):
+class AutoThinkPrompting(Prompting):
     variant: Literal["ellipsis", "standard", "no_think"] = "ellipsis"
     instruction: str | None = "Let's think step by step and output the final answer within \\boxed{}."
     """How the user's text ends; null where the dataset says it already."""

@@ -35,7 +35,7 @@ SENTENCES = {
 
 
 @dataclass(frozen=True)
-class BudgetThinker(Prompting):
+class BudgetThinkerPrompting(Prompting):
     label: ClassVar[str] = "adapted: the budget is stated, the reminders are not inserted while decoding"
 
     budgets: tuple[int, ...] = (6000,)

@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"<budget>[ \t\n]{0,9}(\d{1,9})[ \t\n]{0,9}</budget>")
 
 
 @dataclass(frozen=True)
-class SelfBudgeter(Prompting):
+class SelfBudgeterPrompting(Prompting):
     budget: int | None = None
 
     def __post_init__(self):

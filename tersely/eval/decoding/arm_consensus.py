@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tersely.algorithms.prompting.arm import ARM, TAGS
+from tersely.algorithms.prompting.arm import TAGS, ARMPrompting
 from tersely.core.types import RolloutPlan
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
@@ -39,7 +39,7 @@ class ArmConsensus:
         ]
 
     def _row(self, session: Session, prompt: Prompt, mode: Any) -> Row:
-        plan: RolloutPlan = ARM(mode)([prompt.prompt_id], 1)[0]
+        plan: RolloutPlan = ARMPrompting(mode)([prompt.prompt_id], 1)[0]
         row = planned_row(session, prompt, plan)
         row.rounds = list(TAGS).index(mode)  # a seed of its own
         return row

@@ -26,7 +26,7 @@ from tersely.launch.preflight.time_estimate import (
 
 
 @dataclass(frozen=True)
-class ColdPlan:
+class ColdEstimate:
     name: str
     steps: int
     batch_size: int
@@ -70,7 +70,7 @@ class ColdPlan:
         )
 
 
-def cold_plan(stage: Any, rows: int | None = None) -> ColdPlan:
+def cold_estimate(stage: Any, rows: int | None = None) -> ColdEstimate:
     """Of a checked stage of kind `sft`. `rows`: problems of the data set; counted where they are not given and are local."""
     from tersely.rl.config import grpo_config, split_recipe, world_size
     from tersely.rl.sft.rewrites import build_rewrite
@@ -84,7 +84,7 @@ def cold_plan(stage: Any, rows: int | None = None) -> ColdPlan:
     prompts = min(spec.prompts, rows or spec.prompts)
     lengths = (rows or 0) if build_rewrite(spec.rewrite, f"stage {stage.name}").memory_field else 0
     config = sft_config(stage, spec, values)
-    return ColdPlan(
+    return ColdEstimate(
         str(stage.name),
         stage.steps,
         spec.batch_size * config.gradient_accumulation_steps,

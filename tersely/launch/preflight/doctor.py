@@ -16,7 +16,7 @@ def examine(deep: bool = False) -> list[Finding]:
     from tersely.launch.preflight import machine
 
     checks: list[Any] = [versions, conflicts, trl_seams, machine.devices, machine.engines, machine.hub, machine.limits]
-    checks += [machine.memory, machine.disk]
+    checks += [machine.host_memory, machine.disk]
     if deep:
         checks.append(machine.deep)
     found: list[Finding] = []

@@ -180,7 +180,7 @@ def limits() -> Iterator[Finding]:
     yield Finding(level, "/dev/shm", f"{free / GIB:.1f} GiB free", mend)
 
 
-def memory() -> Iterator[Finding]:
+def host_memory() -> Iterator[Finding]:
     """The machine's memory, or the container's where that is less."""
     import psutil
 

@@ -9,7 +9,7 @@ from typing import Any
 from tersely.core.findings import Finding
 from tersely.engines.activation_checkpointing import setting
 from tersely.engines.registry import capabilities_of
-from tersely.launch.preflight.cold_estimate import ColdPlan
+from tersely.launch.preflight.cold_estimate import ColdEstimate
 from tersely.launch.preflight.memory_estimate import SHARDING, Load, Shape, checkpoint_bytes, estimate
 from tersely.launch.preflight.time_estimate import VLLM_FIXED, Target, cache_per_token
 
@@ -77,7 +77,7 @@ def length_findings(longest: int, args: Any, config: Any) -> Iterator[Finding]:
 
 
 def memory_findings(
-    shape: Shape, run: Any, args: Any, tokens: int, how: str, there: Target, cold: ColdPlan | None = None
+    shape: Shape, run: Any, args: Any, tokens: int, how: str, there: Target, cold: ColdEstimate | None = None
 ) -> Iterator[Finding]:
     """The estimate in words, against the GPU where there is one. `tokens`: the longest prompt and the cap.
 

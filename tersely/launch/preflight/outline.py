@@ -66,13 +66,13 @@ def dry_run_lines(
 
     cold: the stages of supervised training.
     """
-    from tersely.launch.preflight.cold_estimate import cold_plan
+    from tersely.launch.preflight.cold_estimate import cold_estimate
     from tersely.rl.run import planned_steps
 
     stages = [(run, args) for run, _, args in parts if run is not None]
     hours: dict[str, float] = {}
     tokens = 0.0
-    warm = [cold_plan(stage) for stage in cold]
+    warm = [cold_estimate(stage) for stage in cold]
     for plan in warm:
         yield plan.line()
         tokens += plan.rollouts * (mean_tokens or plan.args.max_completion_length / 2)

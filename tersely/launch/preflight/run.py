@@ -67,7 +67,7 @@ def _with_model(
     from tersely.engines.model_checks import check_template, check_vocabulary, model_config
     from tersely.engines.models import load_tokenizer
     from tersely.launch.preflight import model as about
-    from tersely.launch.preflight.cold_estimate import cold_plan
+    from tersely.launch.preflight.cold_estimate import cold_estimate
     from tersely.rl.config.prompt_check import prompt_lengths
     from tersely.rl.rollouts.rollout import Template
     from tersely.rl.run import planned_steps
@@ -104,7 +104,7 @@ def _with_model(
             shape, stage_run, stage_args, longest + stage_args.max_completion_length, how, there
         )
         found += [dataclasses.replace(one, text=f"stage {name}: {one.text}") if name else one for one in judged]
-    warm = [cold_plan(stage, len(dataset)) for stage in cold]
+    warm = [cold_estimate(stage, len(dataset)) for stage in cold]
     for plan in warm:
         room = longest + plan.args.max_completion_length
         for one in about.memory_findings(shape, plan.run, plan.args, room, how, there, plan):
@@ -132,8 +132,8 @@ def _with_rollouts(
     """Rollouts of the first stage, for the steps of all; a few of every other, for the size of its reward."""
     from tersely.engines.factory import make_engine, own_engine
     from tersely.engines.models import load_model
+    from tersely.launch.preflight.estimates import estimated_lines, measured_lines, update_seconds
     from tersely.launch.preflight.outline import deadline_findings, slowest, waits_without_progress
-    from tersely.launch.preflight.plan import measured_lines, planned_lines, update_seconds
     from tersely.launch.preflight.trial_rollouts import judge, size_findings, try_rollouts
 
     run, objective, args = stages[0][1]
@@ -166,7 +166,7 @@ def _with_rollouts(
         found += deadline_findings(run.deadline_seconds, waits, " there")
         colds = [plan.hours(shape, there, trial.mean_tokens, trial.prompt_tokens) for plan in warm]
         more = {name: sum(hours[name] for hours in colds) for name in (colds[0] if colds else ())}
-        lines = planned_lines(trial, shape, work, run, args, there, rows, options.price_per_hour, more)
+        lines = estimated_lines(trial, shape, work, run, args, there, rows, options.price_per_hour, more)
         return [*(plan.line() for plan in warm), *lines]
     model = _loaded(load_model, run, args) if model is None else model
     update_s = update_seconds(model.train(), trial, run, args, tokenizer, dataset)

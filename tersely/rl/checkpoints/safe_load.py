@@ -45,7 +45,7 @@ def weights_only() -> None:
     """From now on. Idempotent; inherited by child processes, but for DeepSpeed's classes and FSDP's table."""
     os.environ[FORCE] = "1"
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
-        _guard_contents()
+        _check_contents()
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true":
         return
     import torch
@@ -75,12 +75,12 @@ class _Contents(pickle.Unpickler):
         )
 
 
-def _guard_contents() -> None:
+def _check_contents() -> None:
     """torch's reader of sharded checkpoints reads the table of contents only where `_Contents` could."""
     from torch.distributed.checkpoint import FileSystemReader
 
     read = FileSystemReader.read_metadata
-    if getattr(read, "guarded", False):
+    if getattr(read, "checks_contents", False):
         return
 
     def read_metadata(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -89,5 +89,5 @@ def _guard_contents() -> None:
             _Contents(file, path).load()
         return read(self, *args, **kwargs)
 
-    read_metadata.guarded = True  # type: ignore[attr-defined]
+    read_metadata.checks_contents = True  # type: ignore[attr-defined]
     FileSystemReader.read_metadata = read_metadata  # type: ignore[method-assign]

@@ -22,7 +22,7 @@ from tersely.rl.sft.self_braking import SBT
 
 
 @dataclass(frozen=True)
-class Plain(Rewrite):
+class PlainRewrite(Rewrite):
     """The answers as they are: rejection sampling. `keep: shortest` takes one a prompt."""
 
     keep: Literal["all", "shortest"] = "all"
@@ -36,7 +36,7 @@ class Plain(Rewrite):
 
 
 @dataclass(frozen=True)
-class SelfBudgeter(Rewrite):
+class SelfBudgeterRewrite(Rewrite):
     """arXiv 2505.11274: the answer announces its own length, tags counted. The length of one greedy run, where it was
     right, becomes the prompt's `budget_max`."""
 
@@ -53,7 +53,7 @@ class SelfBudgeter(Rewrite):
 
 
 @dataclass(frozen=True)
-class Arm(Rewrite):
+class ARMRewrite(Rewrite):
     """arXiv 2505.20258: every prompt in four formats. The long chain is the longest right attempt, the short one the
     shortest up to the line that first states the answer, the code its equations up to there as assignments, the direct one
     the answer alone. (The paper's formats were written by a larger model; these are the model's own, and code is left out
@@ -91,7 +91,7 @@ def code(thought: str) -> str:
 
 
 @dataclass(frozen=True)
-class Thinkless(Rewrite):
+class ThinklessRewrite(Rewrite):
     """arXiv 2505.13379: a control token first, `<short>` before the shortest right attempt without its thought's marks,
     `<think>` before the longest. (The paper's answers were written by two other models; these are the model's own.) For chat
     templates that do not open `<think>` themselves."""
@@ -109,11 +109,11 @@ class Thinkless(Rewrite):
 
 
 REWRITES: dict[str, type[Rewrite]] = {
-    "arm": Arm,
-    "plain": Plain,
+    "arm": ARMRewrite,
+    "plain": PlainRewrite,
     "sbt": SBT,
-    "selfbudgeter": SelfBudgeter,
-    "thinkless": Thinkless,
+    "selfbudgeter": SelfBudgeterRewrite,
+    "thinkless": ThinklessRewrite,
 }
 
 

@@ -12,7 +12,8 @@ skipped (`RolloutTrainer.skip_update`). Inside each step's rows:
     what is left of the accumulation steps is skipped, on every rank alike
 
 The loss of an optimiser step is a sum over tokens divided by counts of the whole batch, so no cut changes it. A loss that
-depends on the other rows of the micro-batch (see `algorithms/loss_probe.py`) keeps TRL's cut, unless `micro_batching: always`.
+depends on the other rows of the micro-batch (see `algorithms/loss_dependence.py`) keeps TRL's cut, unless
+`micro_batching: always`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tersely.algorithms.loss_probe import depends_on_cut, silent_without_advantage
+from tersely.algorithms.loss_dependence import depends_on_cut, silent_without_advantage
 from tersely.algorithms.objective import Objective
 from tersely.core.protocols import Loss, loss_chain
 from tersely.core.seeds import sample_seed

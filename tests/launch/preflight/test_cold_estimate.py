@@ -9,7 +9,7 @@ import pytest
 from tersely.configs.load import load_recipe
 from tersely.core.findings import Finding
 from tersely.launch.preflight import time_estimate
-from tersely.launch.preflight.cold_estimate import cold_plan
+from tersely.launch.preflight.cold_estimate import cold_estimate
 from tersely.launch.preflight.memory_estimate import Shape
 from tersely.launch.preflight.outline import dry_run_lines
 from tersely.launch.preflight.run import before_cold_start
@@ -26,17 +26,17 @@ def staged(**changes):
 
 def test_hours_are_those_of_sampling_and_training_by_hand():
     stage = staged(prompts_per_step=8)[0]
-    plan = cold_plan(stage, rows=4096)
+    plan = cold_estimate(stage, rows=4096)
     spec = stage.recipe["cold_start"]
     assert plan.rollouts == spec["prompts"] * spec["samples"] + 4096, "this rewrite measures every problem once"
-    assert cold_plan(stage, rows=100).rollouts == 100 * spec["samples"] + 100, "fewer problems than prompts"
+    assert cold_estimate(stage, rows=100).rollouts == 100 * spec["samples"] + 100, "fewer problems than prompts"
     there = time_estimate.target(SimpleNamespace(gpus=4, gpu_memory=80), stage.recipe)
     hours = plan.hours(SMALL, there, 2048, 200)
     assert set(hours) == {"A100", "H100"}
     tokens = plan.steps * plan.batch_size * 2248
     training = tokens * (2 * 1.777e9 + 2 * 28 * 1536 * 2248) * (4 if plan.checkpointing else 3) / (0.25 * 989e12)
     assert hours["H100"] * 3600 > training > 0
-    longer = cold_plan(staged()[0], 4096)
+    longer = cold_estimate(staged()[0], 4096)
     object.__setattr__(longer, "steps", plan.steps + 1000)
     more = (longer.hours(SMALL, there, 2048, 200)["H100"] - hours["H100"]) * 3600
     assert more == pytest.approx(training * 1000 / plan.steps, rel=1e-6)
@@ -52,7 +52,7 @@ def test_the_dry_run_counts_its_tokens_and_says_what_it_does():
     cold = [stage for stage in stages if stage.kind == "sft"]
     lines = list(dry_run_lines(parts, there, "none", 100.0, cold))
     without = list(dry_run_lines(parts, there, "none", 100.0))
-    plan = cold_plan(cold[0], 4096)
+    plan = cold_estimate(cold[0], 4096)
     assert lines[0] == plan.line() and f"{plan.rollouts:,} rollouts" in lines[0]
     tokens = [line.split()[2] for line in (lines[2], without[1])]
     millions = [float(one.rstrip("M").replace(",", "")) * (1 if one.endswith("M") else 1e-6) for one in tokens]

@@ -131,7 +131,7 @@ def test_the_memory_of_a_container_is_what_it_may_still_take(tmp_path, monkeypat
     assert machine.container_room(tmp_path) == 3 << 29
     room = machine.container_room(tmp_path)
     monkeypatch.setattr(machine, "container_room", lambda: room)
-    (finding,) = machine.memory()
+    (finding,) = machine.host_memory()
     assert finding.level == "warn" and finding.text.startswith("1.5 GiB available")
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tersely.launch.preflight.plan import measured_lines, update_seconds
+from tersely.launch.preflight.estimates import measured_lines, update_seconds
 from tersely.launch.preflight.trial_rollouts import (
     Trial,
     _terms,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tersely.algorithms.prompting.arm import ARM
-from tersely.algorithms.prompting.selfbudgeter import SelfBudgeter
+from tersely.algorithms.prompting.arm import ARMPrompting
+from tersely.algorithms.prompting.selfbudgeter import SelfBudgeterPrompting
 from tersely.core.errors import ConfigError
 from tersely.rl.sft.examples import Attempt
 from tersely.rl.sft.rewrites import build_rewrite, code
@@ -31,13 +31,13 @@ def text_of(example):
 def test_selfbudgeter_announces_the_length_it_has():
     examples = build_rewrite("selfbudgeter", "stage s")(attempts(SHORT, LONG), words)
     for example, text in zip(examples, (SHORT, LONG), strict=True):
-        parsed = SelfBudgeter.parse(TAIL + text_of(example))
+        parsed = SelfBudgeterPrompting.parse(TAIL + text_of(example))
         assert parsed.well_formed and parsed.budget == len(text.split()) + 1 + 4 + 1  # three tags and a number; one tag
 
 
 def test_arm_has_four_formats_of_one_prompt():
     examples = build_rewrite("arm", "stage s")(attempts(LONG, SHORT), words)
-    parsed = [ARM.parse(TAIL + text_of(example)) for example in examples]
+    parsed = [ARMPrompting.parse(TAIL + text_of(example)) for example in examples]
     assert [p.mode for p in parsed] == [e.kind for e in examples] == ["direct", "short_cot", "code", "long_cot"]
     assert all(p.well_formed for p in parsed)
     assert "Wait" in text_of(examples[3]) and "Wait" not in text_of(examples[1])

@@ -1,4 +1,4 @@
-"""The plan of a run from preflight's rollouts: tokens, hours and cost, on this machine or on another."""
+"""Estimates of a run from preflight's rollouts: tokens, hours and cost, on this machine or on another."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def measured_lines(
     return lines, hours
 
 
-def planned_lines(
+def estimated_lines(
     trial: Trial,
     shape: Any,
     work: Any,
