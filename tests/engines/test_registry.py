@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -200,6 +201,18 @@ def test_training_and_evaluation_know_their_engines():
         "transformers",
         "vllm",
     ]
+
+
+def test_the_page_names_the_engines_of_each_strategy():
+    from tersely.eval.decoding.registry import STRATEGIES
+
+    page = (Path(tersely.__file__).parents[1] / "docs/evaluation.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE)
+    named = {name: engines for name, engines in rows if name in STRATEGIES}
+    shipped = [name for name in evaluation_engines() if name not in ("copied", "shared")]
+    for name, strategy in STRATEGIES.items():
+        able = [engine for engine in evaluation_engines(strategy.needs) if engine in shipped]
+        assert named[name] == ("all" if able == shipped else ", ".join(able)), name
 
 
 def test_capabilities_are_read_without_torch_and_vllm():
