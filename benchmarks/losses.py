@@ -25,6 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.recipe import Recipe
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 RESULTS = Path(__file__).parent / "results" / "losses.json"
 LOSSES = ("hapo", "sapo", "cispo", "high_entropy_mask", "kl_cov", "clip_cov")
@@ -39,14 +41,14 @@ def make_trainer(folder: str, vocabulary: int | None, rows: int, **recipe: Any) 
     from tersely.data import load_problems
     from tersely.engines.models import load_model
     from tersely.rewards import Verifier
-    from tersely.rl.config import grpo_config, split_recipe
+    from tersely.rl.config import checked, grpo_config, objective_of
     from tersely.rl.trainer import TerselyTrainer
 
     values = {"model_name_or_path": "testbed", "group_size": 4, "prompts_per_step": rows // 4, "micro_batch": rows}
     values |= {"run_dir": folder, "max_steps": 2, "gradient_checkpointing": False, "save_strategy": "no", **recipe}
-    run, trl_values = split_recipe(values | {"loss": DAPO, "disable_tqdm": True})
-    objective = run.objective(trl_values)
-    args = grpo_config(run, trl_values, objective, 1)
+    run = checked(Recipe.of(values | {"loss": DAPO, "disable_tqdm": True}))
+    objective = objective_of(run)
+    args = grpo_config(run, objective, 1)
     model, tokenizer = load_model("testbed", args)
     if vocabulary:
         heads = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}

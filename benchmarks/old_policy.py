@@ -23,6 +23,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from tersely.configs.recipe import Recipe
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 RESULTS = Path(__file__).parent / "results" / "old_policy.json"
@@ -48,7 +50,7 @@ class Mixed:
 
 def make(folder: str, dataset, steps: int, share: float):
     from tersely.engines.models import load_model
-    from tersely.rl.config import grpo_config, split_recipe
+    from tersely.rl.config import checked, grpo_config, objective_of
     from tersely.rl.trainer import TerselyTrainer
 
     recipe = {
@@ -56,9 +58,9 @@ def make(folder: str, dataset, steps: int, share: float):
         "prompts_per_step": 8, "group_size": 8, "micro_batch": 16, "learning_rate": 0.0, "gradient_checkpointing": False,
         "save_strategy": "no", "disable_tqdm": True, "seed": 0,
     }  # fmt: skip
-    run, trl_values = split_recipe(recipe)
-    objective = run.objective()
-    args = grpo_config(run, trl_values, objective, 1)
+    run = checked(Recipe.of(recipe))
+    objective = objective_of(run)
+    args = grpo_config(run, objective, 1)
     model, tokenizer = load_model("testbed", args)
     return TerselyTrainer(
         run=run, objective=objective, verifier=Mixed(share), model=model, args=args, train_dataset=dataset,

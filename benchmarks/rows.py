@@ -15,6 +15,8 @@ from pathlib import Path
 
 from trl import GRPOTrainer
 
+from tersely.configs.recipe import Recipe
+
 RESULTS = Path(__file__).parent / "results" / "rows.json"
 
 
@@ -23,7 +25,6 @@ def make_trainer(folder: str, rows: int, micro_batch: int):
     from tersely.engines.models import load_model
     from tersely.rewards.verify.build import make_verifier
     from tersely.rl.run import check_stage
-    from tersely.rl.stages import stages_of
     from tersely.rl.trainer import TerselyTrainer
 
     recipe = {
@@ -35,7 +36,7 @@ def make_trainer(folder: str, rows: int, micro_batch: int):
         "micro_batch": micro_batch,
         "max_steps": 1,
     }
-    run, objective, args = check_stage(stages_of(recipe)[0], lambda _: None)
+    run, objective, args = check_stage(Recipe.of(recipe).stages[0], lambda _: None)
     model, tokenizer = load_model("testbed", args)
     return TerselyTrainer(
         run=run,

@@ -22,6 +22,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tersely.configs.recipe import Recipe
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 RESULTS = Path(__file__).parent / "results" / "trainer.json"
@@ -46,14 +48,14 @@ def rows(count: int):
 
 def ours(folder: str, dataset, steps: int):
     from tersely.engines.models import load_model
-    from tersely.rl.config import grpo_config, split_recipe
+    from tersely.rl.config import checked, grpo_config, objective_of
     from tersely.rl.trainer import TerselyTrainer
 
     recipe = {**settings(folder, steps), "model_name_or_path": "testbed", "aggregate": "token"}
     recipe |= {"prompts_per_step": 8, "group_size": 8, "micro_batch": 16}
-    run, trl_values = split_recipe(recipe)
-    objective = run.objective()
-    args = grpo_config(run, trl_values, objective, 1)
+    run = checked(Recipe.of(recipe))
+    objective = objective_of(run)
+    args = grpo_config(run, objective, 1)
     model, tokenizer = load_model("testbed", args)
     return TerselyTrainer(
         run=run,

@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.recipe import Recipe
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -58,21 +60,23 @@ def run(folder: Path, steps: int, hard: bool, overlap: bool) -> dict[str, float]
         if not overlap:
             grading.Grader.start = start_and_wait
         train(
-            {
-                "model_name_or_path": "testbed",
-                "dataset": {"name": "testbed", "split": "train", "limit": 512},
-                "reward": {"name": "alp", "beta": 0.3, "normalizer": 380},
-                "prompts_per_step": 8,
-                "group_size": 8,
-                "micro_batch": 16,
-                "updates_per_batch": 2,
-                "max_steps": 2 * steps,
-                "max_completion_length": 256,
-                "save_strategy": "no",
-                "preflight": False,
-                "run_dir": str(folder),
-                "gradient_checkpointing": False,
-            },
+            Recipe.of(
+                {
+                    "model_name_or_path": "testbed",
+                    "dataset": {"name": "testbed", "split": "train", "limit": 512},
+                    "reward": {"name": "alp", "beta": 0.3, "normalizer": 380},
+                    "prompts_per_step": 8,
+                    "group_size": 8,
+                    "micro_batch": 16,
+                    "updates_per_batch": 2,
+                    "max_steps": 2 * steps,
+                    "max_completion_length": 256,
+                    "save_strategy": "no",
+                    "preflight": False,
+                    "run_dir": str(folder),
+                    "gradient_checkpointing": False,
+                }
+            ),
             resume=False,
         )
     finally:

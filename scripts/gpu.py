@@ -100,7 +100,7 @@ def training(recipe: str, **changes: Any) -> list[str]:
     from tersely.configs.load import load_recipe
 
     shipped = load_recipe(f"testbed/{recipe}")
-    updates = (shipped.get("updates_per_batch") or 1) * (shipped.get("num_iterations") or 1)
+    updates = shipped.updates_per_batch * (shipped.trl.get("num_iterations") or 1)
     values: dict[str, Any] = {**SMALL, "max_steps": updates * math.ceil(STEPS / updates), **changes}
     if updates > 1:
         values["micro_batch"] = 2

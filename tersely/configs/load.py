@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from tersely.configs.overrides import set_dotted
+from tersely.configs.recipe import Recipe
 from tersely.configs.started import started
 from tersely.core.errors import ConfigError, nearest
 from tersely.core.paths import expanded, expanded_values, fault_of
@@ -52,19 +53,26 @@ def load_method(name: str) -> dict[str, Any]:
 
 def load_recipe(
     path: str | Path, overrides: Mapping[str, Any] | None = None, tell: Callable[[str], None] | None = None
-) -> dict[str, Any]:
+) -> Recipe:
     """The recipe with its method's preset under it and the overrides over it; dotted ones (`reward.beta`) come last.
 
     `path` is a YAML file or the name of a shipped recipe (`testbed/alp`). An overriding method replaces the slots, stages
-    and settings of the method before it; what it replaced goes to `tell`. Raises `ConfigError` for an unknown name.
+    and settings of the method before it; what it replaced goes to `tell`. Raises `ConfigError` for an unknown name or key.
     """
+    return Recipe.of(resolved_values(path, overrides, tell))
+
+
+def resolved_values(
+    path: str | Path, overrides: Mapping[str, Any] | None = None, tell: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """The values of `load_recipe` before they are checked: a file may leave out what a command line states."""
     return with_overrides(read_yaml(_recipe_path(str(path))), overrides or {}, tell)
 
 
 def with_overrides(
     own: Mapping[str, Any], overrides: Mapping[str, Any], tell: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
-    """`load_recipe` of a recipe that has been read, or resolved before."""
+    """`resolved_values` of a recipe that has been read, or resolved before."""
     own, overrides = dict(own), dict(overrides)
     dotted = {key: overrides.pop(key) for key in list(overrides) if "." in str(key)}
     if "method" in overrides and overrides["method"] != own.get("method"):

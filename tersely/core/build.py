@@ -1,8 +1,8 @@
 """Builds any component from its YAML: `build(slot, spec)`.
 
-A spec is a name, or a mapping with `name` and the component's parameters, or for the reward slot a list of those,
-which becomes a sum. A name with a colon or a dot (`my_package.my_module:MyReward`) is imported, so that a component
-can live outside this package.
+A spec is a name, or a mapping with `name` and the component's parameters (or its `ComponentSpec`), or for the reward slot
+a list of those, which becomes a sum. A name with a colon or a dot (`my_package.my_module:MyReward`) is imported, so that a
+component can live outside this package.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from tersely.core.component_spec import ComponentSpec
 from tersely.core.errors import ConfigError, check_fields, nearest
 from tersely.core.protocols import (
     Advantage,
@@ -51,7 +52,7 @@ BASES: dict[str, type] = {
 }
 """Slot -> the base class with its hooks."""
 
-Spec = str | Mapping[str, Any] | Sequence[Any]
+Spec = str | ComponentSpec | Mapping[str, Any] | Sequence[Any]
 
 
 def registry(slot: str) -> dict[str, type]:
@@ -72,10 +73,11 @@ def build(slot: str, spec: Spec) -> Any:
         if slot != "reward":
             raise ConfigError(f"{slot} is a list; only the reward slot takes a list (a sum of terms)")
         return _reward_sum(spec)
-    name, parameters = _split(slot, spec)
-    if slot == "reward" and "weight" in parameters and not _has_field(component_class(slot, name), "weight"):
-        return _reward_sum([spec])
-    return _make(slot, name, parameters)
+    stated = ComponentSpec.of(slot, spec)
+    weighted = slot == "reward" and "weight" in stated.parameters
+    if weighted and not _has_field(component_class(slot, stated.name), "weight"):
+        return _reward_sum([stated])
+    return _make(slot, stated.name, dict(stated.parameters))
 
 
 def component_class(slot: str, name: str) -> type:
@@ -97,18 +99,6 @@ def name_of(slot: str, component: Any) -> str:
 def numbered(names: Sequence[str]) -> list[str]:
     """The names, each one that stands a second time with its place behind it."""
     return [name if names.index(name) == i else f"{name}_{i}" for i, name in enumerate(names)]
-
-
-def _split(slot: str, spec: Any) -> tuple[str, dict[str, Any]]:
-    if isinstance(spec, str):
-        return spec, {}
-    if not isinstance(spec, Mapping):
-        raise ConfigError(
-            f"{slot} is {spec!r}; write a name or a mapping such as {{name: {next(iter(registry(slot)))}}}"
-        )
-    if "name" not in spec:
-        raise ConfigError(f"{slot} {dict(spec)!r} has no `name`; {nearest('', registry(slot))}")
-    return str(spec["name"]), {str(key): value for key, value in spec.items() if key != "name"}
 
 
 def _has_field(cls: type, name: str) -> bool:
@@ -164,7 +154,8 @@ def _reward_sum(specs: Sequence[Any]) -> Any:
         raise ConfigError("reward is an empty list; at least one term is needed, for example {name: correctness}")
     names, terms, weights = [], [], []
     for spec in specs:
-        name, parameters = _split("reward", spec)
+        stated = ComponentSpec.of("reward", spec)
+        name, parameters = stated.name, dict(stated.parameters)
         own_weight = _has_field(component_class("reward", name), "weight")
         weight = 1.0 if own_weight else parameters.pop("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float):

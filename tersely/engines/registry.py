@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError, nearest
 
 
@@ -105,9 +106,9 @@ def require_training_engine(name: Any) -> Capabilities:
     return capabilities_of(name)
 
 
-def needs_servers(recipe: Mapping[str, Any]) -> bool:
+def needs_servers(recipe: Recipe) -> bool:
     """Does the recipe take rollouts from servers, and name none? The launchers start them."""
-    return require_training_engine(recipe.get("engine", DEFAULT)).servers and not recipe.get("servers")
+    return require_training_engine(recipe.engine).servers and not recipe.servers
 
 
 def evaluation_engines(needs: Iterable[str] = ()) -> list[str]:

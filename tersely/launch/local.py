@@ -47,13 +47,13 @@ def start_of(variant: sweep.Variant, options: Any, rest: Sequence[str]) -> Start
     from tersely.launch.preflight.machine import gpu_names, visible_gpus
 
     recipe, words = variant.recipe, [*rest, *variant.words]
-    run_dir = Path(str(recipe.get("run_dir") or "runs/run"))
+    run_dir = Path(recipe.run_dir)
     serve, names = needs_servers(recipe), gpu_names(visible_gpus())
     devices = devices_of(recipe, names, serve=serve, processes=options.processes, servers=options.rollout_servers)
     command = training_command(options, words, devices)
     if serve:
         command = [*serving_command(options.recipe, words, devices, run_dir / "logs"), "--", *command]
-    secrets = secret_values(recipe)
+    secrets = secret_values(recipe.written)
     shown = [struck(word, secrets) for word in command]
     return Start(variant.name, command, run_dir, tuple(secrets), shown, devices)
 
@@ -82,7 +82,7 @@ def check_recipes(variants: Sequence[sweep.Variant], starts: Sequence[Start]) ->
         files: dict[int, list[str]] = {}
         for variant, start in zip(variants, starts, strict=True):
             path = Path(folder) / f"{variant.name or 'recipe'}.yaml"
-            path.write_text(yaml.safe_dump(variant.recipe, allow_unicode=True), encoding="utf-8")
+            path.write_text(yaml.safe_dump(variant.recipe.to_dict(), allow_unicode=True), encoding="utf-8")
             files.setdefault(start.devices.ranks, []).append(str(path))
         for ranks, paths in files.items():
             check_in_process([*paths, "--ranks", str(ranks)])

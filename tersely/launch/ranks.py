@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from tersely.core.errors import ConfigError, check_fields
+from tersely.configs.recipe import Recipe
+from tersely.core.errors import ConfigError
 from tersely.rl.update.batch_size import BatchLayout
 
-DEFAULTS = {"prompts_per_step": 8, "group_size": 8, "micro_batch": 8, "updates_per_batch": 1}
 
-
-def check_batch(recipe: Mapping[str, Any], ranks: int) -> None:
+def check_batch(recipe: Recipe, ranks: int) -> None:
     """Raise where the batch of the recipe, or of one of its stages, does not divide over the ranks."""
-    for values in _stages(recipe):
-        stated = {key: values[key] if values.get(key) is not None else usual for key, usual in DEFAULTS.items()}
-        BatchLayout(**check_fields(BatchLayout, {**stated, "ranks": ranks}, "recipe"))
+    for stage in recipe.stages:
+        if stage.kind == "rl":
+            BatchLayout.of(stage.recipe, ranks)
 
 
-def divides(recipe: Mapping[str, Any], ranks: int) -> bool:
+def divides(recipe: Recipe, ranks: int) -> bool:
     try:
         check_batch(recipe, ranks)
     except ConfigError:
@@ -27,12 +25,12 @@ def divides(recipe: Mapping[str, Any], ranks: int) -> bool:
     return True
 
 
-def largest_count(recipe: Mapping[str, Any], most: int) -> int | None:
+def largest_count(recipe: Recipe, most: int) -> int | None:
     """The largest number of ranks up to `most` that divides the batch; None where not even one rank does."""
     return next((ranks for ranks in range(most, 0, -1) if divides(recipe, ranks)), None)
 
 
-def ranks_and_servers(recipe: Mapping[str, Any], gpus: int) -> tuple[int, int]:
+def ranks_and_servers(recipe: Recipe, gpus: int) -> tuple[int, int]:
     """(ranks, servers) on this many GPUs: all GPUs used, the batch divided, as few servers as possible."""
     found = next((gpus - servers for servers in range(1, gpus) if divides(recipe, gpus - servers)), None)
     return (gpus - 1, 1) if found is None else (found, gpus - found)
@@ -63,7 +61,7 @@ class Devices:
 
 
 def devices_of(
-    recipe: Mapping[str, Any], names: Sequence[str], *, serve: bool, processes: int | None, servers: int | None
+    recipe: Recipe, names: Sequence[str], *, serve: bool, processes: int | None, servers: int | None
 ) -> Devices:
     """The division of the visible GPUs `names`. `processes` and `servers` are None where the user stated none.
 
@@ -93,12 +91,3 @@ def devices_of(
     if not gpus:
         return Devices(ranks, serving, (), ())
     return Devices(ranks, serving, tuple(names[:ranks]), tuple(names[gpus - serving :]) if serve else (), most - ranks)
-
-
-def _stages(recipe: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The recipe of each stage of reinforcement learning."""
-    stages = recipe.get("stages")
-    if not isinstance(stages, list) or not stages:
-        return [recipe]
-    own = [stage for stage in stages if isinstance(stage, Mapping) and stage.get("kind", "rl") == "rl"]
-    return [{**recipe, **(stage.get("settings") or {}), **stage} for stage in own]

@@ -11,11 +11,12 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError, nearest
 from tersely.engines.registry import needs_servers
 from tersely.launch import sweep
@@ -34,9 +35,7 @@ FIXED = frozenset({"nodes", "ntasks", "ntasks-per-node", "array", "output", "ope
 GPU_OPTIONS = frozenset({"gres", "gpus", "gpus-per-task"})
 
 
-def render(
-    recipe: Mapping[str, Any], options: argparse.Namespace, tasks: Sequence[Mapping[str, Any]] | None = None
-) -> dict[str, str]:
+def render(recipe: Recipe, options: argparse.Namespace, tasks: Sequence[Recipe] | None = None) -> dict[str, str]:
     """File name -> text. `tasks`: the recipe of each array task; by default those of the options. Imports nothing heavy."""
     import jinja2
     import yaml
@@ -46,7 +45,7 @@ def render(
     check(options, recipe)
     if tasks is None:
         tasks = [variant.recipe for variant in sweep.variants(recipe, sweep.axes_of(options), {})]
-    tasks = [{**task, "run_dir": str(Path(str(task.get("run_dir") or "runs/run")).absolute())} for task in tasks]
+    tasks = [task.replaced(run_dir=str(Path(task.run_dir).absolute())) for task in tasks]
     ranks = options.nodes * max(1, options.gpus_per_node)
     for task in tasks:
         no_secrets(options, task)
@@ -54,10 +53,10 @@ def render(
     loader = jinja2.FileSystemLoader(str(files("tersely.launch") / "templates"))
     jinja = jinja2.Environment(loader=loader, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     jinja.filters["sh"] = quoted
-    name = options.job_name or Path(str(recipe.get("run_dir") or "runs/run")).name
+    name = options.job_name or Path(recipe.run_dir).name
     common = {
         "tasks": len(tasks),
-        "run_dirs": [str(Path(task["run_dir"]).absolute()) for task in tasks],
+        "run_dirs": [task.run_dir for task in tasks],
         "launch_dir": str(launch_dir(recipe)),
         "workdir": os.getcwd(),
         "environment": environment(options),
@@ -86,12 +85,12 @@ def render(
             eval_options=shlex.split(options.eval_options),
         )
     for number, task in enumerate(tasks):
-        scripts[f"recipe-{number}.yaml"] = yaml.safe_dump(task, sort_keys=False, allow_unicode=True)
+        scripts[f"recipe-{number}.yaml"] = yaml.safe_dump(task.to_dict(), sort_keys=False, allow_unicode=True)
     no_secret_values(scripts)
     return scripts
 
 
-def check(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
+def check(options: argparse.Namespace, recipe: Recipe) -> None:
     if not TIME.fullmatch(options.time):
         raise ConfigError(f"--time is {options.time!r}; sbatch takes minutes, H:MM:SS or D-HH:MM:SS")
     if options.mem and not re.fullmatch(r"\d+[KMGT]?", str(options.mem)):
@@ -174,8 +173,8 @@ def accelerate_file(options: argparse.Namespace) -> str:
     return own_accelerate_file(Path(chosen), options.nodes)
 
 
-def launch_dir(recipe: Mapping[str, Any]) -> Path:
-    return Path(str(recipe.get("run_dir") or "runs/run")).absolute() / "launch"
+def launch_dir(recipe: Recipe) -> Path:
+    return Path(recipe.run_dir).absolute() / "launch"
 
 
 def quoted(value: Any) -> str:

@@ -9,8 +9,8 @@ import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.paths import expanded
 
@@ -18,7 +18,7 @@ GPU_COUNT = re.compile(r"(?<![\w:])(gpu(?::[^:,()\d][^:,()]*)?)(?::(\d+))?(?=[,(
 """One GPU entry of --gres: gpu, gpu:4, gpu:a100:4."""
 
 
-def check_recipes(tasks: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> None:
+def check_recipes(tasks: Sequence[Recipe], options: argparse.Namespace) -> None:
     """The recipe of each array task, as `tersely train --dry-run` checks it: a job may wait for days before it starts."""
     import yaml
 
@@ -30,24 +30,24 @@ def check_recipes(tasks: Sequence[Mapping[str, Any]], options: argparse.Namespac
             # the addresses of servers on rollout nodes are known only in the job
             served = {"servers": ["http://127.0.0.1:1"]} if options.rollout_nodes else {}
             files.append(str(Path(folder) / f"recipe-{number}.yaml"))
-            Path(files[-1]).write_text(yaml.safe_dump({**task, **served}, allow_unicode=True))
+            Path(files[-1]).write_text(yaml.safe_dump({**task.to_dict(), **served}, allow_unicode=True))
         ranks = options.nodes * max(1, options.gpus_per_node)
         check_in_process([*files, "--ranks", str(ranks)])
 
 
-def base_model(recipe: Mapping[str, Any]) -> str:
+def base_model(recipe: Recipe) -> str:
     """The model that the training starts from, as the job finds it."""
-    return expanded(str(recipe["model_name_or_path"]), "model_name_or_path")
+    return expanded(recipe.model_name_or_path, "model_name_or_path")
 
 
-def no_secrets(options: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
+def no_secrets(options: argparse.Namespace, recipe: Recipe) -> None:
     """Scripts and recipes of jobs lie where others can read them, and stay."""
     from tersely.core.redact import ENV_NAME, secrets_of
 
     held = [f"--env {name}" for pair in options.env if ENV_NAME.search(name := pair.partition("=")[0])]
     words = [part for text in (*options.sbatch, *shlex.split(options.eval_options)) for part in text.split(",")]
     held += [name for word in words if "=" in word and ENV_NAME.search(name := word.rpartition("=")[0])]
-    held += secrets_of(recipe)
+    held += secrets_of(recipe.written)
     if held:
         raise ConfigError(
             f"{', '.join(held)} would be written into the job's files; export it instead, sbatch hands your environment on"

@@ -17,6 +17,7 @@ from typing import Any
 
 from tersely.configs.load import SLOT_KEYS, with_overrides
 from tersely.configs.overrides import is_text, parse_value, split_values, unquoted
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 
 NOT_SWEPT = ("run_dir", "run_name", "output_dir", "env")
@@ -39,7 +40,7 @@ class Variant:
     """Its folder below the run_dir of the recipe; "" without a sweep."""
     words: tuple[str, ...]
     """What the command line of `tersely train` needs beside the user's own words."""
-    recipe: dict[str, Any]
+    recipe: Recipe
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -133,18 +134,18 @@ def _said(axis: Axis) -> str:
 
 
 def variants(
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
     axes: Sequence[Axis],
     stated: Mapping[str, Any],
     tell: Callable[[str], None] | None = None,
 ) -> list[Variant]:
     """Every combination of the axes. `recipe`: the resolved one; `stated`: the overrides of the command line in it."""
     if not axes:
-        return [Variant("", (), dict(recipe))]
+        return [Variant("", (), recipe)]
     for axis in axes:
         if axis.key in stated:
             raise ConfigError(f"{axis.key} is given as --{axis.key} and swept by {_said(axis)}; give it once")
-    run_dir = Path(str(recipe.get("run_dir") or "runs/run"))
+    run_dir, run_name = Path(recipe.run_dir), recipe.trl.get("run_name")
     found: list[Variant] = []
     seen: dict[str, tuple[str, ...]] = {}
     resolved: dict[str, tuple[str, ...]] = {}
@@ -159,10 +160,10 @@ def variants(
         name = "-".join(_label(key, text, values[key]) for key, text in pairs)
         if name in [variant.name for variant in found]:
             name += "-" + hashlib.sha256(same.encode()).hexdigest()[:6]
-        if recipe.get("run_name"):
-            values["run_name"] = f"{recipe['run_name']}-{name}"
+        if run_name:
+            values["run_name"] = f"{run_name}-{name}"
             pairs = [*pairs, ("run_name", values["run_name"])]
-        task = with_overrides(recipe, {**stated, **values}, said.append)
+        task = with_overrides(recipe.to_dict(), {**stated, **values}, said.append)
         _require_effect(task, [axis.key for axis in axes])
         whole = repr(_plain({key: value for key, value in task.items() if key not in ("method", *NOT_SWEPT)}))
         if whole in resolved:
@@ -173,7 +174,7 @@ def variants(
         resolved[whole] = texts
         folder = str(run_dir / name)
         words = [f"--{key}={text}" for key, text in [*pairs, ("run_dir", folder)]]
-        found.append(Variant(name, tuple(words), {**task, "run_dir": folder}))
+        found.append(Variant(name, tuple(words), Recipe.of({**task, "run_dir": folder})))
     if tell is not None:
         for line in dict.fromkeys(said):
             tell(line)

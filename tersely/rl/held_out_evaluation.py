@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.files import write_json
 from tersely.core.heartbeat import now
@@ -24,7 +25,6 @@ from tersely.engines.base import Generation, GenerationRequest
 from tersely.engines.chat import Prompting
 from tersely.rewards.verify.verdicts import verdicts_of
 from tersely.rl.checkpoints.rollback import RollBackListener
-from tersely.rl.config import RunConfig
 from tersely.rl.config.evaluation import EvaluationSpec
 from tersely.rl.guards.callback import GuardFeed
 from tersely.rl.recording.run_files import MetricsFile
@@ -261,7 +261,7 @@ def line(step: int, steps: int, found: Mapping[str, float], budget: int, best: b
 
 
 def held_out_evaluation(
-    run: RunConfig,
+    run: Recipe,
     seed: int,
     trained_on: Collection[str],
     model: TrainedModel,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tersely.configs.recipe import Recipe, Stage
+from tersely.configs.stages import StageError
 from tersely.core.errors import ConfigError
 from tersely.engines.factory import make_engine
+from tersely.rl.update.batch_size import BatchLayout
 
 if TYPE_CHECKING:  # torch and TRL are imported when something trains
     from datasets import Dataset
@@ -18,20 +22,16 @@ if TYPE_CHECKING:  # torch and TRL are imported when something trains
     from tersely.algorithms.objective import Objective
     from tersely.rl.checkpoints.resume import Start
     from tersely.rl.checkpoints.save_on_signal import SaveOnSignal
-    from tersely.rl.config import RunConfig
     from tersely.rl.recording.run_files import MetricsFile
     from tersely.rl.sft.trainer import ColdStartTrainer
-    from tersely.rl.stages import Stage
     from tersely.rl.trainer import TerselyTrainer
 
 
-def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, Any, Any]:
+def check_stage(stage: Stage, tell: Any, ranks: int | None = None) -> tuple[Any, Any, Any]:
     """(run, objective, TRL's config) of a stage; what the user should see of them goes to `tell`.
 
     `ranks` are those that the run will have, where they are not those of this launch.
     """
-    from tersely.rl.stages import StageError
-
     try:
         return _checked(stage, tell, ranks)
     except StageError:
@@ -42,13 +42,13 @@ def check_stage(stage: Any, tell: Any, ranks: int | None = None) -> tuple[Any, A
         raise StageError(stage.name, str(error)) from error
 
 
-def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
+def _checked(stage: Stage, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
     from tersely.algorithms.checks import ignored_warmup, warnings_of
     from tersely.algorithms.trial import require_budgets, trial_score
     from tersely.data.columns import first_values
     from tersely.engines.registry import capabilities_of
     from tersely.rl.checkpoints.rollback import require_for_controllers
-    from tersely.rl.config import grpo_config, ratio_is_one, split_recipe, world_size
+    from tersely.rl.config import checked, grpo_config, objective_of, ratio_is_one, world_size
     from tersely.rl.config.build_check import check_build
     from tersely.rl.config.sections import check_data
     from tersely.rl.guards.callback import require_for_guards
@@ -59,20 +59,20 @@ def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
 
         tell(ColdStart.of(stage).table())
         return None, None, None
-    run, trl_values = split_recipe(stage.recipe)
-    objective = run.objective(trl_values)
-    batch = run.batch_layout(ranks or world_size())
+    run = checked(stage.recipe)
+    objective = objective_of(run)
+    batch = BatchLayout.of(run, ranks or world_size())
     tell(batch_table(batch))
-    args = grpo_config(run, trl_values, objective, world_size())
+    args = grpo_config(run, objective, world_size())
     row = first_values(check_data(run, args.seed), objective.columns, args.seed)
     check_build(run, args)
     require_for_guards(run, args)
     require_for_controllers(run, objective, args)
     trial_score(objective, run.group_size, args.max_completion_length, row)
     require_budgets(objective, run.group_size)
-    stated = {"updates_per_batch", "num_iterations"} & stage.recipe.keys()
-    once = not stated and ratio_is_one(batch, int(trl_values.get("num_iterations", 1)))
-    top_p = float(trl_values.get("top_p", 1.0))
+    stated = run.states("updates_per_batch") or run.states("num_iterations")
+    once = not stated and ratio_is_one(batch, int(run.trl.get("num_iterations", 1)))
+    top_p = float(run.trl.get("top_p", 1.0))
     found = warnings_of(
         objective,
         ratio_is_one=once,
@@ -80,34 +80,34 @@ def _checked(stage: Any, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
         top_p=top_p,
         group_size=run.group_size,
     )
-    for line in [*found, *ignored_warmup(trl_values)]:
+    for line in [*found, *ignored_warmup(run.trl)]:
         tell(f"warning: {line}")
-    if said := notice(run, trl_values, objective.loss):
+    if said := notice(run, objective.loss):
         tell(said)
     return run, objective, args
 
 
-def check_recipe(recipe: dict[str, Any], ranks: int | None) -> None:
+def check_recipe(recipe: Recipe, ranks: int | None) -> None:
     """Raise `ConfigError` for a recipe that `tersely train` would refuse. For launchers, which may have no GPU themselves."""
     import torch
 
     from tersely.engines.registry import needs_servers
-    from tersely.rl.config import split_recipe
+    from tersely.rl.config import checked
     from tersely.rl.config.prompt_check import check_first_rows
-    from tersely.rl.stages import stages_of
 
     needs_gpu = () if torch.cuda.is_available() else ("fp16", "tf32")
-    recipe = {key: value for key, value in recipe.items() if key not in needs_gpu}
+    values = {key: value for key, value in recipe.to_dict().items() if key not in needs_gpu}
     if needs_servers(recipe):
-        recipe["servers"] = ["http://127.0.0.1:8000"]  # the launcher starts them
-    split_recipe(recipe)
-    for stage in stages_of(recipe):
+        values["servers"] = ["http://127.0.0.1:8000"]  # the launcher starts them
+    recipe = Recipe.of(values)
+    checked(recipe)
+    for stage in recipe.stages:
         run, _, args = check_stage(stage, lambda text: None, ranks)
         if run is not None:
             check_first_rows(run, args.seed)
 
 
-def train(recipe: dict[str, Any], resume: bool = False) -> Any:
+def train(recipe: Recipe, resume: bool = False) -> Any:
     """One run, from the recipe to the last weights, stage by stage. Returns the last stage's trainer.
 
     Raises `SavedAndStopped` where it was asked to save and stop.
@@ -117,29 +117,28 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
     from tersely.core.heartbeat import now
     from tersely.rl.checkpoints.resume import Start, from_main
     from tersely.rl.checkpoints.safe_load import weights_only
-    from tersely.rl.config import split_recipe
+    from tersely.rl.config import checked
     from tersely.rl.cpu_ranks import load_as_cpu
     from tersely.rl.recording.run_dir import prepare
-    from tersely.rl.stages import publish, stages_of
+    from tersely.rl.stages import finished, publish
     from tersely.rl.watchdog import watched
 
     load_as_cpu()
     weights_only()
     main_process = is_main_process()
-    run = split_recipe(recipe)[0]
-    run_dir = Path(run.run_dir)
-    stages = stages_of(recipe)
-    with watched(run_dir, run.deadline_seconds):
+    checked(recipe)
+    run_dir = Path(recipe.run_dir)
+    with watched(run_dir, recipe.deadline_seconds):
         now("joining the other ranks")  # TRL's config makes the process group
-        for stage in stages:
+        for stage in recipe.stages:
             check_stage(stage, lambda text: None)
-        start = from_main(lambda: prepare(run_dir, recipe, resume))
+        start = from_main(lambda: prepare(recipe, resume))
         if main_process:
             for line in start.lines():
                 say(line)
         trainer = previous = None
-        for stage in stages:
-            if start.resume and from_main(stage.finished):
+        for stage in recipe.stages:
+            if start.resume and from_main(partial(finished, stage)):
                 say(f"{stage.title}: done before") if main_process else None
             else:
                 if trainer is not None:  # or its model and optimiser would stay in memory with this stage's
@@ -150,7 +149,7 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
                 start = Start(start.resume)  # the changes are recorded once
             previous = stage
         if main_process:
-            publish(stages, run_dir)
+            publish(recipe.stages, run_dir)
     return trainer
 
 
@@ -158,7 +157,7 @@ def train(recipe: dict[str, Any], resume: bool = False) -> Any:
 class StageParts:
     """What a stage trains with, checked and loaded."""
 
-    run: RunConfig
+    run: Recipe
     objective: Objective
     args: GRPOConfig
     model: PreTrainedModel

@@ -1,223 +1,23 @@
-"""Splits a run into stages: each starts from the weights, prompt memory and component state of the previous one.
+"""What is left of a stage on disk: whether it is done, the state that the next one starts from, and the run's last weights.
 
-    stages:
-      - {name: discovery, share: 0.5}                                  # of max_steps; or `steps: 60`
-      - {name: internalization, share: 0.5, reward: lapo_internalization, settings: {max_completion_length: 2048}}
-
-A stage is the recipe with its own slots and settings over it. It keeps its checkpoints in run_dir/stages/<n>-<name>, and
-is done when the `final` there is whole. Steps count on over the stages. A recipe without stages is one stage in run_dir.
-
-A whole number may be a percentage of the recipe's own value: `max_completion_length: 50%` is half of the recipe's cap, and
-inside a component `50%` is half of the stage's cap. Methods state their stages this way, so that they fit the user's cap.
+A stage is done when the `final` in its folder is whole. The next one starts from its weights, prompt memory and component
+state.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tersely.core.errors import ConfigError, nearest, whole_number
+from tersely.configs.recipe import Stage
 from tersely.rl.checkpoints import manifest
 
-KINDS = ("rl", "sft")
-OWN_KEYS = ("name", "kind", "steps", "share", "settings")
-SLACK = 0.005
-"""Thirds are written 0.33."""
-NOT_PER_STAGE = ("run_dir", "model_name_or_path", "stages", "max_steps", "method", "env")
 
-
-class StageError(ConfigError):
-    """A configuration error of one stage."""
-
-    def __init__(self, stage: str, text: str):
-        super().__init__(f"stage {stage}: {text}")
-
-
-@dataclass(frozen=True)
-class Stage:
-    name: str | None
-    """None for the one stage of a recipe without stages."""
-    kind: str
-    """`rl`, or `sft` for a cold start."""
-    recipe: dict[str, Any]
-    """The whole recipe of this stage; for `sft` it also has the keys of `coldstart.ColdStart`, under `cold_start`."""
-    first_step: int
-    """Optimiser steps of the stages before."""
-    steps: int
-    folder: Path
-
-    @property
-    def final(self) -> Path:
-        return self.folder / "final"
-
-    @property
-    def title(self) -> str:
-        return f"stage {self.name}: steps {self.first_step + 1} to {self.first_step + self.steps}"
-
-    def changes(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        """What this stage says otherwise than the recipe."""
-        return {key: value for key, value in self.recipe.items() if recipe.get(key) != value}
-
-    def finished(self) -> bool:
-        """Its last weights and state are on disk, whole."""
-        return self.name is not None and manifest.fault(self.final) is None
-
-    def after(self, previous: Stage | None) -> Stage:
-        """The same stage, starting from what `previous` left."""
-        if previous is None:
-            return self
-        recipe = {**self.recipe, "model_name_or_path": str(previous.final)}
-        return Stage(self.name, self.kind, recipe, self.first_step, self.steps, self.folder)
-
-
-def stages_of(recipe: Mapping[str, Any]) -> list[Stage]:
-    """The stages of a recipe, checked; `ConfigError` names the stage and the field."""
-    base = {key: value for key, value in recipe.items() if key != "stages"}
-    run_dir = Path(str(recipe.get("run_dir") or "runs/run"))
-    specs = recipe.get("stages") or []
-    if not isinstance(specs, list):
-        raise ConfigError(f"stages is {specs!r}; it must be a list of mappings, each with a name and steps or share")
-    if not specs:
-        return [Stage(None, "rl", base, 0, _whole(base, "max_steps", 0), run_dir)]
-    stages: list[Stage] = []
-    first = 0
-    named = _names_and_kinds(specs)
-    for number, (spec, (name, kind), steps) in enumerate(
-        zip(specs, named, _steps(specs, named, recipe), strict=True), 1
-    ):
-        folder = run_dir / "stages" / f"{number}-{name}"
-        values = {**_relative(_overrides(spec, name, kind), base, name), "run_dir": str(folder), "max_steps": steps}
-        stages.append(Stage(name, kind, {**base, **values}, first, steps, folder))
-        first += steps
-    return stages
-
-
-def _names_and_kinds(specs: list[Any]) -> list[tuple[str, str]]:
-    found: dict[str, str] = {}
-    for number, spec in enumerate(specs, start=1):
-        if not isinstance(spec, Mapping) or "name" not in spec:
-            raise ConfigError(f"stage {number} is {spec!r}; it must be a mapping with a name and steps or share")
-        name, kind = str(spec["name"]), str(spec.get("kind", "rl"))
-        if type(spec["name"]) not in (str, int) or not re.fullmatch(r"\w[\w.-]*", name) or name in found:
-            raise ConfigError(f"stage {number}: name is {name!r}; a name is letters, digits, _ . - and stands once")
-        if kind not in KINDS:
-            raise StageError(name, f"kind is {kind!r}; {nearest(kind, KINDS)}")
-        found[name] = kind
-    return list(found.items())
-
-
-def _steps(specs: list[Mapping[str, Any]], named: list[tuple[str, str]], recipe: Mapping[str, Any]) -> list[int]:
-    """Optimizer steps of each stage. Those with shares get whole generation batches, together their part of max_steps."""
-    for spec, (name, _) in zip(specs, named, strict=True):
-        _check_steps(spec, name, recipe)
-    shares = [float(spec["share"]) for spec in specs if "share" in spec]
-    _check_shares(shares, all_of=len(shares) == len(specs))
-    if not shares:
-        return [spec["steps"] for spec in specs]
-    total, updates = _whole(recipe, "max_steps"), _whole(recipe, "updates_per_batch") * _whole(recipe, "num_iterations")
-    if total % updates:
-        raise ConfigError(
-            f"max_steps is {total}; it must be a multiple of updates_per_batch * num_iterations = {updates}, so that each "
-            "stage has whole generation batches"
-        )
-    if len(shares) > total // updates:
-        raise ConfigError(
-            f"max_steps is {total}, {total // updates} generation batches for {len(shares)} stages; state at least "
-            f"{len(shares) * updates}"
-        )
-    parts = iter(batches_of(shares, total // updates))
-    return [next(parts) * updates if "share" in spec else spec["steps"] for spec in specs]
-
-
-def batches_of(shares: list[float], batches: int) -> list[int]:
-    """Generation batches of each stage, at least one; shares of 1 in all get all of them."""
-    whole = sum(shares)
-    batches = batches if abs(whole - 1) <= SLACK else max(len(shares), round(whole * batches))
-    ends = [0]
-    for number in range(1, len(shares) + 1):
-        end = round(sum(shares[:number]) / whole * batches)
-        ends.append(min(max(end, ends[-1] + 1), batches - (len(shares) - number)))
-    return [end - start for start, end in itertools.pairwise(ends)]
-
-
-def _whole(recipe: Mapping[str, Any], key: str, default: int = 1) -> int:
-    value = recipe.get(key)
-    return default if value is None else whole_number(key, value)
-
-
-def _check_steps(spec: Mapping[str, Any], name: str, recipe: Mapping[str, Any]) -> None:
-    if ("steps" in spec) == ("share" in spec):
-        raise StageError(name, "give it steps, or a share of max_steps; one of the two")
-    if "steps" in spec:
-        steps = spec["steps"]
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise StageError(name, f"steps is {steps!r}; it must be a whole number of at least 1")
-        return
-    share, total = spec["share"], recipe.get("max_steps")
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-        raise StageError(name, f"share is {share!r}; it must be above 0 and at most 1")
-    if total is None or whole_number("max_steps", total) < 1:
-        raise StageError(name, f"it has a share of max_steps, and max_steps is {total!r}; state max_steps")
-
-
-def _overrides(spec: Mapping[str, Any], name: str, kind: str) -> dict[str, Any]:
-    settings = {} if spec.get("settings") is None else spec["settings"]
-    if not isinstance(settings, Mapping):
-        raise StageError(name, f"settings is {settings!r}; it must be a mapping")
-    own = {key: value for key, value in spec.items() if key not in OWN_KEYS}
-    for key in (*settings, *own):
-        if key in NOT_PER_STAGE:
-            raise StageError(name, f"{key} belongs to the whole run; state it once, outside the stages")
-    if kind == "sft":
-        return {"cold_start": {**own, "settings": dict(settings)}}
-    return {**settings, **own}
-
-
-def _relative(values: dict[str, Any], base: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """Percentages as numbers: of the recipe's own value of a key, and inside a component of this stage's cap."""
-    found = {key: _share_of(value, base, key, stage) for key, value in values.items()}
-    cap = found.get("max_completion_length", base.get("max_completion_length"))
-    return {key: _inside(value, cap, f"stage {stage}: {key}") for key, value in found.items()}
-
-
-def _share_of(value: Any, base: Mapping[str, Any], key: str, stage: str) -> Any:
-    if not _is_percentage(value):
-        return value
-    whole = base.get(key)
-    if float(value.rstrip("%")) == 0:
-        raise StageError(stage, f"{key} is {value!r}; it must be above 0%")
-    if isinstance(whole, bool) or not isinstance(whole, int):
-        if whole is not None:
-            raise StageError(stage, f"{key} is {value!r}; percentages are of whole numbers. State {key} as a number")
-        raise StageError(stage, f"{key} is {value!r}, a share of the recipe's {key}, which is {whole!r}; state {key}")
-    return max(1, round(float(value.rstrip("%")) / 100 * whole))
-
-
-def _inside(value: Any, cap: Any, where: str) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _inside(inner, cap, f"{where}.{key}") for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_inside(inner, cap, where) for inner in value]
-    if not _is_percentage(value):
-        return value
-    if not isinstance(cap, int):
-        raise ConfigError(f"{where} is {value!r}, a share of max_completion_length, which is {cap!r}; state it")
-    return max(1, round(float(value.rstrip("%")) / 100 * cap))
-
-
-def _is_percentage(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?%", value) is not None
-
-
-def _check_shares(shares: list[float], all_of: bool) -> None:
-    total = sum(shares)
-    if total > 1 + SLACK or (all_of and total < 1 - SLACK):
-        raise ConfigError(f"the shares of the stages add up to {total:g}; they must add up to 1")
+def finished(stage: Stage) -> bool:
+    """Its last weights and state are on disk, whole."""
+    return stage.name is not None and manifest.fault(stage.final) is None
 
 
 def carried_state(previous: Stage | None) -> dict[str, Any]:
@@ -225,7 +25,7 @@ def carried_state(previous: Stage | None) -> dict[str, Any]:
     return manifest.component_state(previous.final) if previous is not None else {}
 
 
-def publish(stages: list[Stage], run_dir: str | Path) -> None:
+def publish(stages: Sequence[Stage], run_dir: str | Path) -> None:
     """The last stage's weights are the run's: run_dir/final."""
     last, target = stages[-1], Path(run_dir) / "final"
     if last.name is None or manifest.fault(target) is None:

@@ -26,6 +26,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from tersely.algorithms.objective import Objective, Scores
+from tersely.configs.recipe import TRL_LOSS_TYPES, Recipe
 from tersely.core.heartbeat import beat, beat_at_each_pass
 from tersely.core.memory import PromptMemory
 from tersely.engines.base import Engine, EngineSettings
@@ -33,7 +34,6 @@ from tersely.engines.chat import Prompting
 from tersely.engines.factory import create_engine
 from tersely.rl.checkpoints.rollback import RollBack, RollBackListener
 from tersely.rl.checkpoints.run_state import RunState
-from tersely.rl.config import TRL_LOSS_TYPES, RunConfig
 from tersely.rl.controllers import ControllerFeed
 from tersely.rl.errors import StoppedByGuard
 from tersely.rl.guards.callback import GuardFeed
@@ -78,7 +78,7 @@ class TerselyTrainer(RolloutTrainer):
     def __init__(
         self,
         *,
-        run: RunConfig,
+        run: Recipe,
         objective: Objective,
         verifier: Any,
         engine: Engine | None = None,

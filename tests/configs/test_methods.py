@@ -10,11 +10,10 @@ import yaml
 from trl import GRPOConfig
 
 from tersely.configs.load import SLOT_KEYS, list_methods, load_method
+from tersely.configs.recipe import KEYS, Recipe
 from tersely.core.aggregate import AGGREGATES
 from tersely.core.build import build
-from tersely.rl.config import RunConfig
 from tersely.rl.sft.spec import ColdStart
-from tersely.rl.stages import stages_of
 
 OF_THE_CARDS = [
     *("grpo", "truncation", "dler", "da_dler", "alp", "lapo", "hbpo", "selfbudgeter", "autothink", "arm"),
@@ -33,8 +32,13 @@ COLD_START_KEYS = {"kind", *(f.name for f in dataclasses.fields(ColdStart))}
 
 def stages(method: dict) -> list[dict]:
     """What each stage runs: the method's own slots, overridden by the stage's."""
-    recipe = {**method, "model_name_or_path": "m", "max_steps": 100, **(method.get("settings") or {})}
-    return [{k: v for k, v in stage.recipe.items() if k in SLOT_KEYS} for stage in stages_of(recipe)]
+    recipe = recipe_of(method, max_steps=100)
+    return [{k: v for k, v in stage.recipe.to_dict().items() if k in SLOT_KEYS} for stage in recipe.stages]
+
+
+def recipe_of(method: dict, **values) -> Recipe:
+    slots = {key: value for key, value in method.items() if key in (*SLOT_KEYS, "stages")}
+    return Recipe.of({**slots, **(method.get("settings") or {}), "model_name_or_path": "m", **values})
 
 
 def test_every_method_of_the_cards_has_a_preset():
@@ -60,7 +64,7 @@ def test_a_preset_builds_in_every_stage(name):
 @pytest.mark.parametrize("name", list_methods())
 def test_settings_and_stages_have_known_keys(name):
     method = load_method(name)
-    known = {f.name for cls in (RunConfig, GRPOConfig) for f in dataclasses.fields(cls)}
+    known = {*KEYS, *(f.name for f in dataclasses.fields(GRPOConfig))}
     for holder in (method, *(method.get("stages") or [])):
         assert set(holder.get("settings") or {}) <= known or holder.get("kind") == "sft"
     for stage in method.get("stages") or []:
@@ -124,13 +128,14 @@ def test_the_page_of_the_token_methods_names_every_preset_of_the_cards():
 def test_no_stage_of_a_method_goes_beyond_the_cap_that_a_user_states(name):
     cap = 200
     method = load_method(name)
-    recipe = {**method, **(method.get("settings") or {}), "model_name_or_path": "m", "max_steps": 100}
-    for stage in stages_of({**recipe, "max_completion_length": cap}):
-        own = stage.recipe["max_completion_length"]
+    for stage in recipe_of(method, max_steps=100, max_completion_length=cap).stages:
+        own = stage.recipe.trl["max_completion_length"]
         assert 0 < own <= cap
         for slot in ("prompting", "reward"):
             tokens = [
-                v for key in ("unsolved_target", "limit", "budgets") for v in _values(stage.recipe.get(slot), key)
+                v
+                for key in ("unsolved_target", "limit", "budgets")
+                for v in _values(stage.recipe.to_dict().get(slot), key)
             ]
             assert all(v <= own for v in tokens), (stage.name, slot, tokens)
 

@@ -22,10 +22,10 @@ def _is_text(hint) -> bool:
 def test_the_text_keys_are_those_of_the_dataclasses():
     from trl import GRPOConfig
 
-    from tersely.rl.config import RunConfig
+    from tersely.configs.recipe import KEYS, Recipe
 
-    hints = {**typing.get_type_hints(GRPOConfig), **typing.get_type_hints(RunConfig)}
-    names = {field.name for cls in (RunConfig, GRPOConfig) for field in dataclasses.fields(cls) if field.init}
+    hints = {**typing.get_type_hints(GRPOConfig), **typing.get_type_hints(Recipe)}
+    names = {*KEYS, *(field.name for field in dataclasses.fields(GRPOConfig) if field.init)}
     assert recipe_keys("text") == sorted(name for name in names if _is_text(hints[name]))
 
 

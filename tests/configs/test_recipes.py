@@ -14,10 +14,11 @@ from tersely.launch.preflight import time_estimate as planning
 from tersely.launch.preflight.memory_estimate import Shape
 from tersely.launch.preflight.model import memory_findings
 from tersely.launch.preflight.outline import hours_of
-from tersely.rl.config import grpo_config, split_recipe
+from tersely.rl.config import checked, grpo_config, objective_of
+from tersely.rl.update.batch_size import BatchLayout
 
 RECIPES = list_recipes()
-GPU = [name for name in RECIPES if load_recipe(name).get("engine") == "vllm"]
+GPU = [name for name in RECIPES if load_recipe(name).engine == "vllm"]
 
 
 def test_the_recipes_are_there():
@@ -32,19 +33,19 @@ def test_the_recipes_are_there():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_resolves(name):
-    run, trl_values = split_recipe(load_recipe(name))
-    objective = run.objective()
-    args = grpo_config(run, trl_values, objective, ranks=1)
+    run = checked(load_recipe(name))
+    objective = objective_of(run)
+    args = grpo_config(run, objective, ranks=1)
     assert args.max_steps > 0 and args.num_generations == run.group_size
     assert parse_sources(run.dataset)
-    batch = run.batch_layout(8 if run.engine == "vllm" and "24gb" not in name else 1)
+    batch = BatchLayout.of(run, 8 if run.engine == "vllm" and "24gb" not in name else 1)
     assert batch.accumulation * batch.micro_batch * batch.updates_per_batch * batch.ranks == batch.rows
     assert run.run_dir.startswith("runs/")
 
 
 @pytest.mark.parametrize("model", ["deepseek-r1-distill-qwen-1.5b", "deepscaler-1.5b-preview", "testbed"])
 def test_the_baseline_differs_in_its_slots_alone(model):
-    alp, grpo = (load_recipe(f"{model}/{method}") for method in ("alp", "grpo"))
+    alp, grpo = (load_recipe(f"{model}/{method}").to_dict() for method in ("alp", "grpo"))
     slots = {"method", "reward", "advantage", "loss", "filter", "aggregate", "run_dir"}
     assert {key for key in alp.keys() | grpo.keys() if alp.get(key) != grpo.get(key)} <= slots
     assert build("reward", grpo["reward"]) and alp["reward"] != grpo["reward"]
@@ -53,10 +54,9 @@ def test_the_baseline_differs_in_its_slots_alone(model):
 @pytest.mark.parametrize("name", RECIPES)
 def test_no_shipped_recipe_warns_of_its_schedule(name):
     from tersely.rl.run import check_stage
-    from tersely.rl.stages import stages_of
 
     said = []
-    for stage in stages_of(load_recipe(name)):
+    for stage in load_recipe(name).stages:
         check_stage(stage, said.append)
     assert not [line for line in said if "ratio is 1" in line or "warmup" in line]
 
@@ -77,8 +77,8 @@ def test_a_gpu_recipe_fits_the_hardware_that_its_header_names(name):
     options = SimpleNamespace(gpus=int(command[1]), gpu_memory=float(command[2]))
     recipe = load_recipe(name)
     there = planning.target(options, recipe)
-    run, values = split_recipe(recipe)
-    args = grpo_config(run, values, run.objective(values), ranks=there.gpus)
+    run = checked(recipe)
+    args = grpo_config(run, objective_of(run), ranks=there.gpus)
     shape = next(shape for size, shape in SHAPES.items() if size in run.model_name_or_path.lower())
     how = "zero2" if there.gpus > 1 else "none"
     length = args.vllm_max_model_length
@@ -95,5 +95,5 @@ def test_a_gpu_recipe_fits_the_hardware_that_its_header_names(name):
 
 @pytest.mark.parametrize("name", GPU)
 def test_a_sequence_fits_the_engine(name):
-    recipe = load_recipe(name)
-    assert recipe["vllm_max_model_length"] >= recipe["max_completion_length"] + 1024, "room for the prompt"
+    values = load_recipe(name).trl
+    assert values["vllm_max_model_length"] >= values["max_completion_length"] + 1024, "room for the prompt"

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from tersely.configs.recipe import Recipe
+
 ROOT = Path(__file__).parents[2]
 SMALL = {"prompts_per_step": 2, "group_size": 2, "micro_batch": 2, "max_completion_length": 96, "warmup_steps": 0}
 
@@ -44,7 +46,7 @@ def checkpointing() -> dict[str, Any]:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     from tersely.engines import activation_checkpointing as checkpointing
-    from tersely.rl.config import grpo_config, split_recipe
+    from tersely.rl.config import checked, grpo_config, objective_of
 
     tiny = Qwen2Config(
         vocab_size=32,
@@ -59,8 +61,8 @@ def checkpointing() -> dict[str, Any]:
         warnings.simplefilter("always")
         for name in ("gradient_checkpointing", "activation_checkpointing"):
             for wanted in (True, False):
-                run, values = split_recipe({"model_name_or_path": "testbed", name: wanted, "max_steps": 1})
-                args = grpo_config(run, values, run.objective(values), 1)
+                run = checked(Recipe.of({"model_name_or_path": "testbed", name: wanted, "max_steps": 1}))
+                args = grpo_config(run, objective_of(run), 1)
                 model = Qwen2ForCausalLM(tiny)
                 if checkpointing.setting(args, "gradient_checkpointing"):
                     checkpointing.enable(model, args)
@@ -75,15 +77,15 @@ def recipes() -> dict[str, str]:
     """Shipped recipes that this version refuses, with the reason: configuration, optimizer, schedule, model arguments."""
     from tersely.configs.load import list_recipes, load_recipe
     from tersely.core.errors import ConfigError
-    from tersely.rl.config import grpo_config, split_recipe
+    from tersely.rl.config import checked, grpo_config, objective_of
     from tersely.rl.config.build_check import check_build
 
     found = {}
     for name in list_recipes():
         try:
-            run, values = split_recipe(load_recipe(name, {"bf16": False}))
+            run = checked(load_recipe(name, {"bf16": False}))
             with mock.patch("tersely.rewards.verify.build.make_verifier"):  # starts processes; nothing of transformers
-                check_build(run, grpo_config(run, values, run.objective(values), 1))
+                check_build(run, grpo_config(run, objective_of(run), 1))
         except ConfigError as error:
             found[name] = str(error)
     return found
@@ -192,12 +194,13 @@ def training() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         changes = {**SMALL, "save_steps": 1, "report_to": "none"}
         staged = load_recipe("testbed/selfbudgeter", {**changes, "run_dir": f"{folder}/staged", "max_steps": 1})
-        staged["dataset"] = {**staged["dataset"], "limit": 64}
-        staged["stages"][0] |= {"steps": 1, "prompts": 32, "samples": 1, "batch_size": 4}
-        train(staged, resume=False)
+        values = staged.to_dict()
+        values["dataset"] |= {"limit": 64}
+        values["stages"][0] |= {"steps": 1, "prompts": 32, "samples": 1, "batch_size": 4}
+        train(Recipe.of(values), resume=False)
         plain = load_recipe("testbed/alp", {**changes, "run_dir": f"{folder}/plain", "max_steps": 2})
         train(plain, resume=False)
-        train({**plain, "max_steps": 3}, resume=True)
+        train(plain.replaced(max_steps=3), resume=True)
         for name in ("staged", "plain"):
             rows = [json.loads(line) for line in Path(folder, name, "metrics.jsonl").read_text().splitlines()]
             losses = [row["loss"] for row in rows if "loss" in row]

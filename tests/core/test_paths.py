@@ -33,14 +33,14 @@ def test_nothing_is_proposed_where_nothing_is_alike(tmp_path):
 
 
 def test_paths_of_a_recipe_are_expanded_and_a_missing_variable_is_named(tmp_path, monkeypatch):
-    from tersely.configs.load import load_recipe
+    from tersely.configs.load import resolved_values
 
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("DATA", "/data")
     path = tmp_path / "r.yaml"
     path.write_text("run_dir: ~/x\nmodel_name_or_path: ${DATA}/m\ndataset: [{path: $DATA/a.jsonl}, testbed]\n")
-    found = load_recipe(path)
+    found = resolved_values(path)
     assert found["run_dir"] == "/home/me/x" and found["model_name_or_path"] == "/data/m"
     assert found["dataset"] == [{"path": "/data/a.jsonl"}, "testbed"]
     with pytest.raises(ValueError, match="no variable NOWHERE"):
-        load_recipe(path, {"run_dir": "$NOWHERE/x"})
+        resolved_values(path, {"run_dir": "$NOWHERE/x"})

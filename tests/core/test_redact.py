@@ -7,6 +7,7 @@ import json
 import pytest
 import yaml
 
+from tersely.configs.recipe import Recipe
 from tersely.core.redact import REDACTED, redacted, secret_values, struck
 from tersely.launch.cli import train
 from tersely.rl.recording.run_dir import prepare
@@ -59,11 +60,16 @@ def test_a_run_directory_holds_no_secret_and_still_knows_its_own_config(tmp_path
     import sys
 
     monkeypatch.setattr(sys, "argv", ["train", "--env", json.dumps(CONFIG["env"]), "--hub_token", SECRET + "h"])
-    prepare(tmp_path / "run", CONFIG, resume=False)
+    prepare(Recipe.of({**CONFIG, "model_name_or_path": "testbed", "run_dir": str(tmp_path / "run")}), resume=False)
     for path in (tmp_path / "run").rglob("*"):
         assert SECRET not in path.read_text(), path
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["env"]["NCCL_DEBUG"] == "INFO"
-    prepare(tmp_path / "run", {**CONFIG, "hub_token": "another"}, resume=True)
+    prepare(
+        Recipe.of(
+            {**CONFIG, "model_name_or_path": "testbed", "run_dir": str(tmp_path / "run"), "hub_token": "another"}
+        ),
+        resume=True,
+    )
 
 
 def test_a_dry_run_prints_no_secret(capsys, monkeypatch, tmp_path):

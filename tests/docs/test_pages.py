@@ -49,15 +49,15 @@ def test_commands_and_targets_exist(name):
 def test_recipes_in_the_pages_are_recipes(name, tmp_path):
     from tersely.configs.load import load_recipe
     from tersely.data import parse_sources
-    from tersely.rl.config import grpo_config, split_recipe
+    from tersely.rl.config import checked, grpo_config, objective_of
 
     found = [block for block in blocks((ROOT / name).read_text(), "yaml") if "model_name_or_path" in block]
     assert found
     for block in found:
         path = tmp_path / "recipe.yaml"
         path.write_text(block)
-        run, trl_values = split_recipe(load_recipe(path))
-        assert grpo_config(run, trl_values, run.objective(), 1).num_generations == run.group_size
+        run = checked(load_recipe(path))
+        assert grpo_config(run, objective_of(run), 1).num_generations == run.group_size
         assert parse_sources(run.dataset)
 
 

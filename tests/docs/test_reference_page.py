@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.rl.run import check_recipe
 from tests.e2e.conftest import Launcher
@@ -55,11 +56,11 @@ def test_the_check_before_a_run_takes_the_examples_and_refuses_a_missing_column(
     recipe = write_examples(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    check_recipe(dict(recipe), 1)
+    check_recipe(Recipe.of(recipe), 1)
     data = tmp_path / "sums.jsonl"
     data.write_text(data.read_text().replace("steps", "step"))
     with pytest.raises(ConfigError, match=r"sums.jsonl: no column 'steps', .*did you mean 'step'"):
-        check_recipe(dict(recipe), 1)
+        check_recipe(Recipe.of(recipe), 1)
 
 
 @pytest.mark.e2e

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tersely.configs.load import SLOT_KEYS, load_method
-from tersely.rl.stages import stages_of
+from tersely.configs.recipe import Recipe
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 PRESETS = [
@@ -48,8 +48,9 @@ CAP = 40
 
 def stages(name: str) -> list[dict]:
     """The slots of each stage of a method under the cap of this test."""
-    recipe = {**load_method(name), "model_name_or_path": "m", "max_steps": 100, "max_completion_length": CAP}
-    found = [stage.recipe for stage in stages_of(recipe) if stage.kind != "sft"]
+    method = {key: value for key, value in load_method(name).items() if key in (*SLOT_KEYS, "stages")}
+    recipe = {**method, "model_name_or_path": "m", "max_steps": 100, "max_completion_length": CAP}
+    found = [stage.recipe.to_dict() for stage in Recipe.of(recipe).stages if stage.kind != "sft"]
     return [{k: v for k, v in stage.items() if k in SLOT_KEYS} for stage in found]
 
 
@@ -74,7 +75,7 @@ def test_two_steps(name, stage, model, tmp_path):
         "run_dir": str(tmp_path / "run"),
         "gradient_checkpointing": False,
     }
-    train(recipe, resume=False)
+    train(Recipe.of(recipe), resume=False)
     rows = pd.concat(pd.read_parquet(file) for file in Path(tmp_path / "run/completions").glob("*.parquet"))
     assert len(rows) == 32
     assert (rows.reward.isna() == rows.correct.isna()).all() and rows.advantage.notna().all()

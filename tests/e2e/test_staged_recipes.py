@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tersely.configs.load import load_recipe
+from tersely.configs.recipe import Recipe
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 SMALL = {
@@ -31,7 +32,7 @@ class Stopped(Exception):
 
 def small(name: str, run_dir: Path) -> dict:
     """The shipped recipe with every stage cut down to two steps."""
-    recipe = {**load_recipe(f"testbed/{name}"), **SMALL, "run_dir": str(run_dir)}
+    recipe = {**load_recipe(f"testbed/{name}").to_dict(), **SMALL, "run_dir": str(run_dir)}
     stages = [dict(stage) for stage in recipe.get("stages") or []]
     for stage in stages:
         stage.pop("share", None)
@@ -53,10 +54,10 @@ def run(recipe: dict, stop_after: int | None, monkeypatch) -> None:
     monkeypatch.setattr(RunFiles, "on_step_begin", on_step_begin)
     resume = Path(recipe["run_dir"]).is_dir()
     if stop_after is None:
-        train(recipe, resume=resume)
+        train(Recipe.of(recipe), resume=resume)
         return
     with pytest.raises(Stopped):
-        train(recipe, resume=resume)
+        train(Recipe.of(recipe), resume=resume)
 
 
 def facts(run_dir: Path) -> tuple[list, pd.DataFrame]:

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from tersely.configs.load import SLOT_KEYS, load_method
+from tersely.configs.recipe import Recipe
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 PRESETS = [
@@ -56,7 +57,7 @@ def test_two_updates_of_two_batches(name, tmp_path):
         "run_dir": str(tmp_path / "run"),
         "gradient_checkpointing": False,
     }
-    train(recipe, resume=False)
+    train(Recipe.of(recipe), resume=False)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     steps = [row for row in rows if "loss" in row]
     assert len(steps) == 4 and all(math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"]) for row in steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import tersely
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.engines.base import Engine, EngineSettings
 from tersely.engines.registry import (
@@ -24,6 +26,7 @@ from tersely.engines.registry import (
     needs_servers,
     require_training_engine,
 )
+from tersely.rl.config import objective_of
 
 
 class Copied(Engine):
@@ -100,6 +103,10 @@ def registered(monkeypatch):
     monkeypatch.setattr(Shared, "asked", 0)
 
 
+def recipe_with(**values) -> Recipe:
+    return Recipe.of({"model_name_or_path": "testbed", **values})
+
+
 def trained(name, folder, **more):
     from tersely.rl.run import train
 
@@ -119,7 +126,7 @@ def trained(name, folder, **more):
         "gradient_checkpointing": False,
         **more,
     }
-    train(recipe)
+    train(Recipe.of(recipe))
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [row for row in rows if "loss" in row]
 
@@ -164,16 +171,18 @@ def test_evaluation_takes_it_by_its_name(name, tmp_path, capsys):
     [("vlm", "did you mean 'vllm'"), ("server", "valid: .*vllm_server"), (7, "valid"), (["vllm"], "valid")],
 )
 def test_a_recipe_with_an_engine_that_cannot_train_is_refused(given, words):
-    for check in (require_training_engine, lambda name: needs_servers({"engine": name})):
+    for check in (require_training_engine, lambda name: needs_servers(dataclasses.replace(recipe_with(), engine=name))):
         with pytest.raises(ConfigError, match=f"engine: got .*{words}"):
             check(given)
 
 
 def test_an_adaptive_sampling_needs_an_engine_that_can_draw_from_it():
-    from tersely.rl.config import split_recipe
+    from tersely.rl.config import checked
 
     def objective(engine, sampling):
-        return split_recipe({"model_name_or_path": "testbed", "engine": engine, "sampling": sampling})[0].objective()
+        return objective_of(
+            checked(Recipe.of({"model_name_or_path": "testbed", "engine": engine, "sampling": sampling}))
+        )
 
     warped, adaptive = f"{__name__}:Warped", "hapo_temperature"
     for engine, sampling in (("transformers", warped), ("transformers", adaptive), ("vllm", adaptive)):
@@ -194,8 +203,9 @@ def test_the_class_of_an_entry_has_what_its_capabilities_promise(name):
 
 
 def test_training_and_evaluation_know_their_engines():
-    assert needs_servers({"engine": "vllm_server"}) and not needs_servers({"engine": "vllm_server", "servers": ["a"]})
-    assert not needs_servers({}) and not needs_servers({"engine": "vllm"})
+    assert needs_servers(recipe_with(engine="vllm_server"))
+    assert not needs_servers(recipe_with(engine="vllm_server", servers=["http://a"]))
+    assert not needs_servers(recipe_with()) and not needs_servers(recipe_with(engine="vllm"))
     assert evaluation_engines()[:3] == ["transformers", "vllm", ADDRESSED]
     assert "vllm_server" not in evaluation_engines() and evaluation_engines(["hidden_states"]) == [
         "transformers",

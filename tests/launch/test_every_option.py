@@ -133,7 +133,7 @@ def test_the_line_of_a_bad_value_names_option_value_and_range(line, words, capsy
 def test_every_key_of_a_recipe_that_may_be_a_path_expands(tmp_path, monkeypatch):
     import yaml
 
-    from tersely.configs.load import load_recipe
+    from tersely.configs.load import resolved_values
 
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("SCRATCH", str(tmp_path))
@@ -144,13 +144,13 @@ def test_every_key_of_a_recipe_that_may_be_a_path_expands(tmp_path, monkeypatch)
     recipe |= {"dataset": data, "evaluation": {"every": 5, "dataset": data}, "model_init_kwargs": {"cache_dir": "~/c"}}
     recipe["stages"] = [{"name": "one", "dataset": data, "settings": {"deepspeed": "~/ds.json"}}]
     path.write_text(yaml.safe_dump(recipe))
-    found = load_recipe("$SCRATCH/r.yaml")
+    found = resolved_values("$SCRATCH/r.yaml")
     assert {found[key] for key in PATH_KEYS if key != "cache_dir"} == {str(tmp_path / "m.yaml")}
     wanted = [{"path": "/home/me/a.jsonl", "columns": {"problem": "$q"}}, f"{tmp_path}/b.jsonl", {"name": "testbed"}]
     assert found["dataset"] == found["evaluation"]["dataset"] == found["stages"][0]["dataset"] == wanted
     assert found["model_init_kwargs"]["cache_dir"] == "/home/me/c"
     assert found["stages"][0]["settings"]["deepspeed"] == "/home/me/ds.json"
-    assert load_recipe(path, {"evaluation.dataset": "~/z.jsonl"})["evaluation"]["dataset"] == "/home/me/z.jsonl"
+    assert resolved_values(path, {"evaluation.dataset": "~/z.jsonl"})["evaluation"]["dataset"] == "/home/me/z.jsonl"
 
 
 def test_every_path_field_of_trl_is_among_the_path_keys():
@@ -159,7 +159,7 @@ def test_every_path_field_of_trl_is_among_the_path_keys():
 
     from trl import GRPOConfig
 
-    from tersely.rl.config import DERIVED
+    from tersely.configs.recipe import DERIVED
     from tersely.rl.trl.unused_fields import LEFT_OUT, NEVER_READ, OF_TRLS_LOSSES
 
     refused = {*DERIVED, *NEVER_READ, *OF_TRLS_LOSSES, *LEFT_OUT}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.launch.cli.launch_slurm import main, parser
 from tersely.launch.slurm import quoted, render, sbatch_word
@@ -28,7 +29,7 @@ HOSTILE = "a; rm -rf ~ $(touch /tmp/owned) `id` 'b\" \\ #c"
 
 def scripts(text: str = "", *more: str, **recipe) -> dict[str, str]:
     recipe = {**({"engine": "vllm_server"} if "--rollout-nodes" in text else {}), **recipe}
-    return render({**RECIPE, **recipe}, parser().parse_args(["r.yaml", *text.split(), *more]))
+    return render(Recipe.of({**RECIPE, **recipe}), parser().parse_args(["r.yaml", *text.split(), *more]))
 
 
 @pytest.mark.parametrize("name", CASES)

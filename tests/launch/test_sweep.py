@@ -26,20 +26,22 @@ def runs(*words: str, recipe: str = "testbed/alp") -> dict[str, dict]:
     made = sweep.variants(load_recipe(recipe, stated), sweep.axes_of(options, found), stated)
     for variant in made:  # the words make the same run as the recipe
         assert load_recipe(recipe, {**stated, **overrides_from(variant.words)}) == variant.recipe or not variant.words
-    return {variant.name: variant.recipe for variant in made}
+    return {variant.name: variant.recipe.to_dict() for variant in made}
 
 
 def test_three_methods_are_three_methods(tmp_path):
     resolved = tmp_path / "resolved.yaml"
-    resolved.write_text(yaml.safe_dump(load_recipe("testbed/alp")))
+    resolved.write_text(yaml.safe_dump(load_recipe("testbed/alp").to_dict()))
     for recipe in ("testbed/alp", str(resolved)):
         made = runs("--sweep", "method=alp,grpo,dler", recipe=recipe)
-        assert made["method_alp"]["reward"] == load_recipe("testbed/alp")["reward"], "its own method changes nothing"
+        assert made["method_alp"]["reward"] == load_recipe("testbed/alp").to_dict()["reward"], (
+            "its own method changes nothing"
+        )
         for method in ("grpo", "dler"):
             found = made[f"method_{method}"]
             preset = load_method(method)
             assert all(found[slot] == preset[slot] for slot in SLOT_KEYS if slot in preset)
-            assert found["learning_rate"] == load_recipe("testbed/alp")["learning_rate"]
+            assert found["learning_rate"] == load_recipe("testbed/alp").to_dict()["learning_rate"]
 
 
 def test_no_method_has_the_slots_of_none():
@@ -70,7 +72,7 @@ def test_dotted_keys_lists_and_mappings():
     assert len(made) == 8
     found = made["seed_2-loss_name_clip_clip_high_0.3-reward.beta_0.1"]
     assert found["seed"] == 2 and found["reward"]["beta"] == 0.1 and found["loss"]["clip_high"] == 0.3
-    assert found["reward"]["normalizer"] == load_recipe("testbed/alp")["reward"]["normalizer"]
+    assert found["reward"]["normalizer"] == load_recipe("testbed/alp").to_dict()["reward"]["normalizer"]
     made = runs("--sweep", "reward=[correctness, alp],[correctness, {name: kimi, weight: 0.5}]")
     assert [found["reward"] for found in made.values()] == [
         ["correctness", load_method("alp")["reward"]],
@@ -160,7 +162,7 @@ def test_a_local_sweep_trains_each_run_and_reports_over_all(tmp_path, monkeypatc
     for method in ("alp", "grpo"):
         folder = tmp_path / "runs" / f"method_{method}"
         stored = yaml.safe_load((folder / "config.yaml").read_text())
-        assert stored["reward"] == load_recipe("testbed/alp" if method == "alp" else "testbed/grpo")["reward"]
+        assert stored["reward"] == load_recipe("testbed/alp" if method == "alp" else "testbed/grpo").to_dict()["reward"]
         assert (folder / "final" / "config.json").is_file()
     report = json.loads((tmp_path / "runs" / "report" / "report.json").read_text())
     assert {run["name"] for run in report["runs"]} == {"method_alp", "method_grpo"}

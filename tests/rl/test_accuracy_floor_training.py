@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from transformers import TrainerCallback
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.run import check_stage
-from tersely.rl.stages import stages_of
 
 FLOOR = {"name": "accuracy_floor", "base": 1.0, "delta": 0.0, "window": 1, "step": 2.0, "collapse": None}
 ALP = {"reward": {"name": "alp", "beta": 1.0, "normalizer": 12}, "advantage": "group_mean"}
@@ -52,7 +52,7 @@ def stage(**recipe):
         "controllers": [{**FLOOR, "collapse": 0.1}],
         **recipe,
     }
-    return stages_of(values)[0]
+    return Recipe.of(values).stages[0]
 
 
 def test_a_recipe_that_could_not_go_back_is_refused_before_it_starts():

@@ -1,5 +1,6 @@
 """Evaluation while training: on time, exact after a restart, and without a trace in what is trained."""
 
+import dataclasses
 import json
 from dataclasses import replace
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 from support.tiny import HashVerifier
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
-from tersely.rl.config import split_recipe
+from tersely.rl.config import checked
 from tersely.rl.config.evaluation import EvaluationSpec
 from tersely.rl.held_out_evaluation import HeldOutEvaluation, held_out_metrics, read_evaluations
 from tersely.rl.recording.callbacks import RunFiles
@@ -155,7 +157,7 @@ def test_what_earlier_attempts_measured(tmp_path):
 )
 def test_a_section_that_cannot_be_meant(section, message):
     with pytest.raises(ConfigError, match=message):
-        split_recipe({"model_name_or_path": "testbed", "evaluation": section})
+        checked(Recipe.of({"model_name_or_path": "testbed", "evaluation": section}))
     assert EvaluationSpec.of({}) is None
 
 
@@ -176,7 +178,7 @@ def test_a_recipe_makes_the_callback(make_trainer, tmp_path, capsys):
     assert "trained on too" not in capsys.readouterr().out
     made([callback.rows[0]["prompt_id"]])
     assert "1 of 2 problems of evaluation.dataset are trained on too" in capsys.readouterr().out
-    trainer.run_config.evaluation = {}
+    trainer.run_config = dataclasses.replace(trainer.run_config, evaluation={})
     assert made() is None
 
 

@@ -29,7 +29,7 @@ from tersely.launch.preflight import time_estimate as planning
 from tersely.launch.preflight.memory_estimate import Shape
 from tersely.launch.preflight.outline import CALM
 from tersely.rl import watchdog
-from tersely.rl.config import grpo_config, split_recipe
+from tersely.rl.config import checked, grpo_config, objective_of
 from tersely.rl.rollouts import maker
 from tersely.rl.rollouts import record as facts_module
 from tersely.rl.rollouts.maker import BatchShape, Moment, RolloutMaker
@@ -45,7 +45,7 @@ SHAPES = {
 }
 RANKS = {"deepseek-r1-distill-qwen-7b/alp": 16, "qwen3-0.6b/alp_24gb": 1}
 """4 for the others, half of their node, so that a step outlasts the limit."""
-GPU = [name for name in list_recipes() if load_recipe(name).get("engine") == "vllm"]
+GPU = [name for name in list_recipes() if load_recipe(name).engine == "vllm"]
 VERDICTS = [SimpleNamespace(correct=float(right), status="ok", answer="1") for right in (0, 1)]
 
 
@@ -104,7 +104,7 @@ class Parts:
             gather=lambda mine: torch.cat([torch.atleast_1d(part) for part in simulation.gather(mine)]),
             reduce=lambda mine, reduction: torch.stack(simulation.gather(mine)).mean(0),
         )
-        self.objective = run.objective()
+        self.objective = objective_of(run)
         self.prompts = PromptRows.of(args, data, rank, simulation.ranks)
         tokenizer = SimpleNamespace(batch_decode=lambda ids, **_: ["x"] * len(ids))
         shape = BatchShape.of(args, rank, simulation.ranks)
@@ -143,11 +143,11 @@ class Costs:
 def planned(name, ranks, rows=ROWS, updates=None):
     """A recipe at this size, and the costs on the slowest GPU that its memory names."""
     recipe = load_recipe(name)
-    size = next(size for size in SHAPES if size in recipe["model_name_or_path"].lower())
-    recipe["prompts_per_step"] = rows // recipe["group_size"]
-    recipe["updates_per_batch"] = updates or recipe["updates_per_batch"]
-    run, values = split_recipe(recipe)
-    args = grpo_config(run, values, run.objective(values), ranks=ranks)
+    size = next(size for size in SHAPES if size in recipe.model_name_or_path.lower())
+    prompts = rows // recipe.group_size
+    recipe = recipe.replaced(prompts_per_step=prompts, updates_per_batch=updates or recipe.updates_per_batch)
+    run = checked(recipe)
+    args = grpo_config(run, objective_of(run), ranks=ranks)
     args.generation_batch_size = rows  # this process is one rank of one, and TRL multiplies by its ranks
     gib = 24 if size == "0.6b" else 80
     there = planning.target(SimpleNamespace(gpus=ranks, gpu_memory=gib), recipe)

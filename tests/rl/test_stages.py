@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tersely.algorithms.objective import Objective
+from tersely.configs.recipe import Recipe
+from tersely.core.component_spec import ComponentSpec
 from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.recording.run_files import MetricsFile
-from tersely.rl.stages import carried_state, publish, stages_of
+from tersely.rl.stages import carried_state, finished, publish
 
 TWO = [
     {"name": "discovery", "share": 0.25},
@@ -27,13 +29,16 @@ def recipe(**changes):
 
 
 def test_shares_become_steps_that_count_on(tmp_path):
-    first, second = stages_of(recipe(run_dir=str(tmp_path)))
+    first, second = Recipe.of(recipe(run_dir=str(tmp_path))).stages
     assert (first.first_step, first.steps, second.first_step, second.steps) == (0, 2, 2, 6)
-    assert first.recipe["reward"] == "lapo_discovery" and "max_completion_length" not in first.recipe
-    assert second.recipe["reward"] == "lapo_internalization" and second.recipe["max_completion_length"] == 32
-    assert second.recipe["run_dir"] == str(tmp_path / "stages" / "2-inner") and second.recipe["max_steps"] == 6
-    assert "stages" not in second.recipe and second.title == "stage inner: steps 3 to 8"
-    assert second.after(first).recipe["model_name_or_path"] == str(tmp_path / "stages/1-discovery/final")
+    assert first.recipe.reward == (ComponentSpec("lapo_discovery"),) and not first.recipe.states(
+        "max_completion_length"
+    )
+    assert second.recipe.reward == (ComponentSpec("lapo_internalization"),)
+    assert second.recipe.trl["max_completion_length"] == 32
+    assert second.recipe.run_dir == str(tmp_path / "stages" / "2-inner") and second.recipe.trl["max_steps"] == 6
+    assert not second.recipe.stages and second.title == "stage inner: steps 3 to 8"
+    assert second.after(first).recipe.model_name_or_path == str(tmp_path / "stages/1-discovery/final")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +48,9 @@ def test_shares_become_steps_that_count_on(tmp_path):
 @pytest.mark.parametrize("updates", [1, 4])
 def test_shares_of_one_are_whole_batches_that_add_up_to_max_steps(shares, batches, updates):
     stages = [{"name": f"s{number}", "share": share} for number, share in enumerate(shares)]
-    found = [s.steps for s in stages_of(recipe(stages=stages, max_steps=batches * updates, updates_per_batch=updates))]
+    found = [
+        s.steps for s in Recipe.of(recipe(stages=stages, max_steps=batches * updates, updates_per_batch=updates)).stages
+    ]
     assert sum(found) == batches * updates
     for steps, share in zip(found, shares, strict=True):
         assert steps >= updates and steps % updates == 0
@@ -52,13 +59,13 @@ def test_shares_of_one_are_whole_batches_that_add_up_to_max_steps(shares, batche
 
 def test_steps_stand_beside_shares():
     stages = [{"name": "cold", "steps": 5}, {"name": "half", "share": 0.5}]
-    assert [s.steps for s in stages_of(recipe(stages=stages, max_steps=9))] == [5, 4]
+    assert [s.steps for s in Recipe.of(recipe(stages=stages, max_steps=9)).stages] == [5, 4]
 
 
 @pytest.mark.parametrize("value", ["1e2", 100.0, "100"])
 def test_a_number_that_yaml_reads_as_text_or_float_is_the_number(value):
-    assert [s.steps for s in stages_of(recipe(max_steps=value))] == [25, 75]
-    assert stages_of(recipe(max_steps=value, stages=[]))[0].steps == 100
+    assert [s.steps for s in Recipe.of(recipe(max_steps=value)).stages] == [25, 75]
+    assert Recipe.of(recipe(max_steps=value, stages=[])).stages[0].steps == 100
 
 
 @pytest.mark.parametrize(
@@ -72,12 +79,12 @@ def test_a_number_that_yaml_reads_as_text_or_float_is_the_number(value):
 )
 def test_steps_that_cannot_be_dealt_out_are_refused(changes, words):
     with pytest.raises(ConfigError, match=words):
-        stages_of(recipe(**changes))
+        Recipe.of(recipe(**changes))
 
 
 def test_a_recipe_without_stages_is_one_in_the_run_directory():
-    (only,) = stages_of({"model_name_or_path": "m", "run_dir": "r", "max_steps": 5})
-    assert only.name is None and str(only.folder) == "r" and only.recipe["max_steps"] == 5 and not only.finished()
+    (only,) = Recipe.of({"model_name_or_path": "m", "run_dir": "r", "max_steps": 5}).stages
+    assert only.name is None and str(only.folder) == "r" and only.recipe.trl["max_steps"] == 5 and not finished(only)
 
 
 @pytest.mark.parametrize(
@@ -99,26 +106,26 @@ def test_a_recipe_without_stages_is_one_in_the_run_directory():
 )
 def test_what_is_refused(stages, message):
     with pytest.raises(ConfigError, match=message):
-        stages_of(recipe(stages=stages))
+        Recipe.of(recipe(stages=stages))
 
 
 def test_a_share_needs_planned_steps():
     with pytest.raises(ConfigError, match="max_steps is None"):
-        stages_of(recipe(max_steps=None))
+        Recipe.of(recipe(max_steps=None))
 
 
 def test_a_stage_is_done_when_its_final_is_whole_and_the_last_is_published(tmp_path):
-    stages = stages_of(recipe(run_dir=str(tmp_path)))
-    assert carried_state(None) == {} and not stages[0].finished()
+    stages = Recipe.of(recipe(run_dir=str(tmp_path))).stages
+    assert carried_state(None) == {} and not finished(stages[0])
     for stage in stages:
         stage.final.mkdir(parents=True)
         (stage.final / "weights").write_text(stage.name)
         checkpoint.seal(stage.final, 2, {"memory": {"p": {"target": 3.0}}, "objective": {}})
-    assert stages[0].finished() and carried_state(stages[0])["memory"] == {"p": {"target": 3.0}}
+    assert finished(stages[0]) and carried_state(stages[0])["memory"] == {"p": {"target": 3.0}}
     publish(stages, tmp_path)
     assert (tmp_path / "final" / "weights").read_text() == "inner" and checkpoint.fault(tmp_path / "final") is None
     (stages[1].final / "weights").write_text("cut")
-    assert not stages[1].finished()
+    assert not finished(stages[1])
 
 
 def test_state_goes_on_where_the_component_is_the_same():

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from tersely.configs.recipe import Recipe
+
 TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     "{% if add_generation_prompt %}<assistant><think>\n{% endif %}"
@@ -74,7 +76,7 @@ def make_trainer(tiny_model, tmp_path):
     from datasets import Dataset
 
     from tersely.engines.models import load_model
-    from tersely.rl.config import grpo_config, split_recipe
+    from tersely.rl.config import checked, grpo_config, objective_of
     from tersely.rl.trainer import TerselyTrainer
 
     def make(verifier=None, engine=None, peft_config=None, metrics=None, **recipe) -> TerselyTrainer:
@@ -92,9 +94,9 @@ def make_trainer(tiny_model, tmp_path):
             "run_dir": str(tmp_path / "run"),
             **recipe,
         }
-        run, trl_values = split_recipe(values)
-        objective = run.objective(trl_values)
-        args = grpo_config(run, trl_values, objective, 1)
+        run = checked(Recipe.of(values))
+        objective = objective_of(run)
+        args = grpo_config(run, objective, 1)
         model, tokenizer = load_model(run.model_name_or_path, args)
         rows = [
             {

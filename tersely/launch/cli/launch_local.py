@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     rest, found = sweep.split_axes(rest)
     overrides, axes = overrides_from(rest), sweep.axes_of(options, found)
+    check_keys([*overrides, *(axis.key for axis in axes)], parser)
     recipe = load_recipe(options.recipe, overrides, note)
-    check_keys([*recipe, *(axis.key for axis in axes)], parser)
     check_evaluation(options)
     variants = sweep.variants(recipe, axes, overrides, note)
     starts = [start_of(variant, options, rest) for variant in variants]
@@ -59,4 +59,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(shlex.join(start.shown), flush=True)
     if options.dry_run:
         return 0
-    return run_all(starts, options, Path(str(recipe.get("run_dir") or "runs/run")))
+    return run_all(starts, options, Path(recipe.run_dir))

@@ -21,8 +21,8 @@ def main(argv: Sequence[str]) -> int:
 
     rest, found = sweep.split_axes(rest)
     overrides, axes = overrides_from(rest), sweep.axes_of(options, found)
+    check_keys([*overrides, *(axis.key for axis in axes)], known)
     recipe = load_recipe(options.recipe, overrides, note)
-    check_keys([*recipe, *(axis.key for axis in axes)], known)
     check_evaluation(options)
     tasks = [variant.recipe for variant in sweep.variants(recipe, axes, overrides, note)]
     scripts = render(recipe, options, tasks)

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 from tersely.configs.overrides import recipe_keys
 from tersely.core.errors import ConfigError, nearest, renamed, require_range
-from tersely.engines.activation_checkpointing import NEW_NAMES
 
 LARGEST = 2**32 - 1
 """Of a whole number on a command line: the largest seed of NumPy."""
@@ -72,7 +71,7 @@ def _number(text: str, kind: Callable[[str], Any], name: str, **bounds: float) -
 
 def check_keys(recipe: Mapping[str, Any] | Iterable[str], parser: argparse.ArgumentParser) -> None:
     """Raise for a key that is neither a recipe's nor, as it may have been meant, an option of the command."""
-    known = {*recipe_keys(), *NEW_NAMES.values()}
+    known = set(recipe_keys())
     options = {name.lstrip("-"): name for name in parser._option_string_actions if name.startswith("--")}
     for key in recipe:
         if str(key).partition(".")[0] in known:

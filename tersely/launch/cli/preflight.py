@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,15 +43,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.launch.cli.parser import overrides_from
     from tersely.rl.config.sections import export_env
 
-    recipe = load_recipe(options.recipe, overrides_from(rest), note)
+    overrides = overrides_from(rest)
+    try:
+        check_keys(overrides, parser)
+        recipe = load_recipe(options.recipe, overrides, note)
+    except ConfigError as error:
+        return result([Finding("fail", "recipe", str(error))], [], options)
     try:
         if needs_servers(recipe):
             return with_a_server(options.recipe, rest, sys.argv[2:] if argv is None else argv)
         export_env(recipe)
-        check_keys(recipe, parser)
         findings, lines = examine(recipe, options)
     except ConfigError as error:
         findings, lines = [Finding("fail", "recipe", str(error))], []
+    return result(findings, lines, options)
+
+
+def result(findings: list[Finding], lines: list[str], options: argparse.Namespace) -> int:
+    """Print what was found; returns the exit status."""
     bad = failed(findings)
     if options.json:
         print(as_json(findings, plan=lines))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.paths import path_option
 from tersely.launch.cli.parser import Parser, whole
 
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def recipe_of(options: argparse.Namespace, method: str) -> dict[str, Any]:
+def recipe_of(options: argparse.Namespace, method: str) -> Recipe:
     from tersely.configs.load import load_recipe
 
     return load_recipe(f"testbed/{method}", {"run_dir": str(options.out / method), "seed": options.seed})

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError, require_range
 from tersely.core.paths import place_option
 from tersely.engines.registry import DEFAULT, require_training_engine
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=whole(1, 65535), default=8000)
     parser.add_argument("--dry-run", action="store_true", help="show the command and stop")
     options, rest = parser.parse_known_args(argv)
-    from tersely.configs.load import load_recipe
+    from tersely.configs.load import load_recipe, resolved_values
     from tersely.engines.server.auth import VARIABLE
     from tersely.engines.server.launch import server_environment
     from tersely.engines.vllm_import import require_vllm
@@ -44,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             "yours, here and where the training runs"
         )
     overrides = overrides_from(rest)
+    check_keys(overrides, parser)
     recipe = load_recipe(options.recipe, overrides)
-    check_keys(recipe, parser)
-    share = memory_share(load_recipe(options.recipe), overrides)
+    share = memory_share(resolved_values(options.recipe), overrides)
     command = command_of(recipe, options.host, options.port, share)
     if options.dry_run:
         import shlex
@@ -69,34 +70,33 @@ def memory_share(stated: Mapping[str, Any], overrides: Mapping[str, Any]) -> flo
     return float(share)
 
 
-def command_of(recipe: Mapping[str, Any], host: str, port: int, share: float = SHARE) -> list[str]:
+def command_of(recipe: Recipe, host: str, port: int, share: float = SHARE) -> list[str]:
     """vLLM's API server for the model and the lengths of a recipe."""
     from tersely.engines.model_folder import model_location
     from tersely.engines.server.launch import server_command
 
-    if not recipe.get("model_name_or_path"):
-        raise ConfigError("recipe needs model_name_or_path; a server serves that model")
-    trusted = recipe.get("trust_remote_code") or (recipe.get("model_init_kwargs") or {}).get("trust_remote_code")
+    trusted = recipe.trl.get("trust_remote_code") or (recipe.trl.get("model_init_kwargs") or {}).get(
+        "trust_remote_code"
+    )
     return server_command(
-        model_location(str(recipe["model_name_or_path"])),
+        model_location(recipe.model_name_or_path),
         host=host,
         port=port,
-        max_model_len=recipe.get("vllm_max_model_length"),
-        max_num_seqs=int(recipe.get("max_num_seqs") or 256),
+        max_model_len=recipe.trl.get("vllm_max_model_length"),
+        max_num_seqs=recipe.max_num_seqs,
         gpu_memory_utilization=share,
-        seed=int(recipe.get("seed", 0)),
+        seed=int(recipe.trl.get("seed", 0)),
         trust_remote_code=bool(trusted),
         processors=_processors(recipe),
     )
 
 
-def _processors(recipe: Mapping[str, Any]) -> list[str]:
+def _processors(recipe: Recipe) -> list[str]:
     """The logits processors that some stage of the recipe samples with."""
     from tersely import build
     from tersely.engines.sampling import processors_for
-    from tersely.rl.stages import stages_of
 
-    samplings = [build("sampling", stage.recipe.get("sampling") or "fixed") for stage in stages_of(recipe)]
+    samplings = [build("sampling", stage.recipe.sampling or "fixed") for stage in recipe.stages]
     return list(dict.fromkeys(name for sampling in samplings for name in processors_for(sampling)))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.paths import place_option
 from tersely.launch.cli.parser import Parser, check_keys, note, number, overrides_from, recipe_and_overrides
@@ -51,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_single_values(rest)
     if os.environ.get(DIE_WITH_PARENT):
         die_with_parent()
-    recipe = load_recipe(name, overrides_from(rest), note)
-    check_keys(recipe, parser)
+    overrides = overrides_from(rest)
+    check_keys(overrides, parser)
+    recipe = load_recipe(name, overrides, note)
     export_env(recipe)
     if options.dry_run:
         from tersely.launch.preflight.outline import dry_run
@@ -70,19 +71,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def preflight(recipe: dict[str, Any], skip: bool = False) -> None:
+def preflight(recipe: Recipe, skip: bool = False) -> None:
     """The checks that cost no model, on every rank; the first one says what should be known.
 
     Without them it still refuses an adapter, and says whose code will run.
     """
     from tersely.engines.models import require_no_adapter
     from tersely.launch.preflight.static import check_run, remote_code
-    from tersely.rl.config import split_recipe
 
     tell = say if os.environ.get("RANK", "0") == "0" else lambda text: None
-    if not skip and split_recipe(recipe)[0].preflight:
+    if not skip and recipe.preflight:
         check_run(recipe, tell)
         return
-    require_no_adapter(str(recipe.get("model_name_or_path")))
-    for finding in remote_code(recipe):
+    require_no_adapter(recipe.model_name_or_path)
+    for finding in remote_code(recipe.trl):
         tell(f"warning: {finding.line}")

@@ -72,18 +72,18 @@ class ColdEstimate:
 
 def cold_estimate(stage: Any, rows: int | None = None) -> ColdEstimate:
     """Of a checked stage of kind `sft`. `rows`: problems of the data set; counted where they are not given and are local."""
-    from tersely.rl.config import grpo_config, split_recipe, world_size
+    from tersely.rl.config import checked, grpo_config, objective_of, world_size
     from tersely.rl.sft.rewrites import build_rewrite
     from tersely.rl.sft.spec import ColdStart
     from tersely.rl.sft.trainer import sft_config
 
     spec = ColdStart.of(stage)
-    run, values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
-    args = grpo_config(run, values, run.objective(values), world_size())
+    run = checked(stage.recipe)
+    args = grpo_config(run, objective_of(run), world_size())
     rows = known_rows(run.dataset) if rows is None else rows
     prompts = min(spec.prompts, rows or spec.prompts)
     lengths = (rows or 0) if build_rewrite(spec.rewrite, f"stage {stage.name}").memory_field else 0
-    config = sft_config(stage, spec, values)
+    config = sft_config(stage, spec, run.trl)
     return ColdEstimate(
         str(stage.name),
         stage.steps,

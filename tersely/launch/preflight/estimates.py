@@ -11,6 +11,7 @@ from tersely.engines.chat import prompt_ids
 from tersely.launch.preflight.outline import batches_of, hours_of, steps_line, time_line
 from tersely.launch.preflight.time_estimate import amount, duration, expected_draws, pass_before_update
 from tersely.launch.preflight.trial_rollouts import Trial
+from tersely.rl.update.batch_size import BatchLayout
 
 
 def update_seconds(model: Any, trial: Trial, run: Any, args: Any, tokenizer: Any, dataset: Any) -> float:
@@ -60,7 +61,7 @@ def measured_lines(
 
     more_s: seconds of the cold starts.
     """
-    plan = run.batch_layout(ranks)
+    plan = BatchLayout.of(run, ranks)
     draws = expected_draws(trial.kept, run.max_resample_rounds)
     generate = plan.rows_per_rank * draws * trial.mean_tokens / trial.tokens_per_s
     # a forward pass more is about a third of an update

@@ -12,6 +12,7 @@ from tersely.engines.registry import capabilities_of
 from tersely.launch.preflight.cold_estimate import ColdEstimate
 from tersely.launch.preflight.memory_estimate import SHARDING, Load, Shape, checkpoint_bytes, estimate
 from tersely.launch.preflight.time_estimate import VLLM_FIXED, Target, cache_per_token
+from tersely.rl.update.batch_size import BatchLayout
 
 GIB = 1 << 30
 ROOM = 0.92
@@ -88,7 +89,7 @@ def memory_findings(
         if capabilities_of(run.engine).own_copy
         else 0
     )
-    plan = run.batch_layout(there.gpus)
+    plan = BatchLayout.of(run, there.gpus)
     load = Load(
         micro_rows=cold.micro_rows if cold else plan.micro_batch,
         rows=plan.rows_per_rank,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding
 from tersely.engines.registry import capabilities_of
@@ -21,24 +22,24 @@ DISK_RATE = 0.2e9
 """Bytes per second that a shared file system is taken to write or read."""
 
 
-def dry_run(recipe: dict[str, Any], options: Any) -> int:
+def dry_run(recipe: Recipe, options: Any) -> int:
     """Everything that can be checked without loading a model, and the plan of the run, printed."""
     import yaml
 
     from tersely.core.redact import redacted
     from tersely.launch.preflight.model import sharding
     from tersely.launch.preflight.static import require_writable, unread_steps
-    from tersely.rl.config import split_recipe, world_size
+    from tersely.rl.config import checked, world_size
     from tersely.rl.config.prompt_check import check_first_rows, example_prompt
     from tersely.rl.run import check_stage
-    from tersely.rl.stages import stages_of
 
-    require_writable(split_recipe(recipe)[0].run_dir)
+    checked(recipe)
+    require_writable(recipe.run_dir)
     there = time_estimate.target(options, recipe, world_size())
-    shown = redacted(recipe)
+    shown = redacted(recipe.written)
     print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
     parts = []
-    stages = stages_of(recipe)
+    stages = recipe.stages
     for stage in stages:
         if stage.name:
             print(f"\n# {stage.title}")

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding, failed
 from tersely.launch.preflight import time_estimate
@@ -25,16 +26,15 @@ FEW = 4
 """Groups of each later stage."""
 
 
-def examine(recipe: dict[str, Any], options: Any) -> tuple[list[Finding], list[str]]:
+def examine(recipe: Recipe, options: Any) -> tuple[list[Finding], list[str]]:
     """(findings, lines of the plan). What cannot be meant is a finding, and ends the examination."""
     from tersely.launch.preflight.static import cheap
     from tersely.rl.run import check_stage
-    from tersely.rl.stages import stages_of
 
     found: list[Finding] = []
     shown: list[str] = []
     try:
-        stages = stages_of(recipe)
+        stages = recipe.stages
         there = time_estimate.target(options, recipe, options.processes)
         checked = [check_stage(stage, shown.append, there.gpus) for stage in stages]
         found += [

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding, failed
 from tersely.engines.models import model_place
@@ -22,7 +23,7 @@ PROBE_S = 10.0
 """Seconds that a server may take to say that it is there."""
 
 
-def check_run(recipe: Mapping[str, Any], say: Any) -> None:
+def check_run(recipe: Recipe, say: Any) -> None:
     """Say what a run should know, and raise `ConfigError` for what cannot work."""
     found = list(cheap(recipe))
     for finding in found:
@@ -33,31 +34,29 @@ def check_run(recipe: Mapping[str, Any], say: Any) -> None:
         raise ConfigError(f"preflight: {lines} (to start all the same: --skip-preflight)")
 
 
-def cheap(recipe: Mapping[str, Any], ranks: int | None = None) -> Iterator[Finding]:
+def cheap(recipe: Recipe, ranks: int | None = None) -> Iterator[Finding]:
     """Findings of a checked recipe, all stages; nothing is loaded and nothing is downloaded. `ranks`: of this launch."""
-    from tersely.rl.config import split_recipe, world_size
-    from tersely.rl.stages import stages_of
+    from tersely.rl.config import checked, world_size
 
-    run, values = split_recipe(recipe)
+    run = checked(recipe)
     yield from packages(run)
     yield model_place(run.model_name_or_path)
     yield from data_places(run.dataset)
     if run.evaluation:
         yield from data_places(run.evaluation["dataset"])
     yield room(run.run_dir)
-    yield from remote_code(values)
-    yield from device(values, ranks or world_size())
+    yield from remote_code(run.trl)
+    yield from device(run.trl, ranks or world_size())
     yield from unread_steps(recipe)
-    for stage in stages_of(recipe):
+    for stage in recipe.stages:
         if stage.kind != "sft":
-            stage_run, stage_values = split_recipe(stage.recipe)
-            yield from engine(stage_run, stage_values, f"stage {stage.name}" if stage.name else "engine")
-    yield from servers(run, values.get("max_completion_length"))
+            yield from engine(checked(stage.recipe), f"stage {stage.name}" if stage.name else "engine")
+    yield from servers(run, run.trl.get("max_completion_length"))
 
 
-def unread_steps(recipe: Mapping[str, Any]) -> Iterator[Finding]:
+def unread_steps(recipe: Recipe) -> Iterator[Finding]:
     """max_steps beside stages that all state steps of their own."""
-    specs, total = recipe.get("stages") or [], recipe.get("max_steps")
+    specs, total = recipe.written.get("stages") or [], recipe.trl.get("max_steps")
     if not specs or total is None or not all("steps" in spec for spec in specs):
         return
     learning = sum(spec["steps"] for spec in specs if spec.get("kind", "rl") == "rl")
@@ -142,11 +141,11 @@ def device(values: Mapping[str, Any], ranks: int) -> Iterator[Finding]:
         yield Finding("warn", "gpu", "bf16: true without a GPU: the CPU trains slowly in it", "leave bf16 out")
 
 
-def engine(run: Any, values: Mapping[str, Any], where: str) -> Iterator[Finding]:
+def engine(run: Recipe, where: str) -> Iterator[Finding]:
     """The rollout engine against launch and lengths."""
     from tersely.launch.preflight.model import sharding
 
-    cap, room_for = values.get("max_completion_length"), values.get("vllm_max_model_length")
+    cap, room_for = run.trl.get("max_completion_length"), run.trl.get("vllm_max_model_length")
     able = capabilities_of(run.engine)
     if able.own_copy and cap and room_for and cap >= room_for:
         text = f"max_completion_length {cap} leaves no room for a prompt in vllm_max_model_length {room_for}"

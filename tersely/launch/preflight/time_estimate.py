@@ -15,15 +15,17 @@ Expect a factor of two in either direction. `tersely preflight` on the machine i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.engines.activation_checkpointing import setting
 from tersely.engines.registry import ENGINES, capabilities_of
 from tersely.launch.cli.parser import number, whole
 from tersely.launch.preflight.memory_estimate import Shape
+from tersely.rl.update.batch_size import BatchLayout
 
 GIB = 1 << 30
 FLOPS_SHARE, DECODE_FLOPS_SHARE, BANDWIDTH_SHARE = 0.25, 0.4, 0.5
@@ -82,7 +84,7 @@ def add_options(parser: Any) -> None:
     )
 
 
-def target(options: Any, recipe: Mapping[str, Any], processes: int = 1) -> Target:
+def target(options: Any, recipe: Recipe, processes: int = 1) -> Target:
     """The machine that the options name, or this one with `processes` ranks."""
     if options.gpus is None and options.gpu_memory is None:
         return this_machine(recipe, processes)
@@ -97,21 +99,21 @@ def target(options: Any, recipe: Mapping[str, Any], processes: int = 1) -> Targe
     return Target(options.gpus or 1, int(options.gpu_memory * GIB), kinds, _half(recipe), elsewhere=True)
 
 
-def this_machine(recipe: Mapping[str, Any], processes: int) -> Target:
+def this_machine(recipe: Recipe, processes: int) -> Target:
     import torch
 
     if not torch.cuda.is_available():
-        return Target(processes, None, half=recipe.get("bf16") is True)
+        return Target(processes, None, half=recipe.trl.get("bf16") is True)
     name, memory = torch.cuda.get_device_name(0), torch.cuda.mem_get_info(0)[1]
     kinds = [gpu for gpu in GPUS if gpu.name.split("-")[0] in name]
     kinds.sort(key=lambda gpu: abs(gpu.gib * GIB - memory))
     return Target(processes, memory, tuple(kinds[:1]), _half(recipe))
 
 
-def _half(recipe: Mapping[str, Any]) -> bool:
+def _half(recipe: Recipe) -> bool:
     """On a GPU TRL trains in bfloat16 unless the recipe says otherwise."""
-    asked = recipe.get("bf16")
-    return not recipe.get("fp16") if asked is None else bool(asked)
+    asked = recipe.trl.get("bf16")
+    return not recipe.trl.get("fp16") if asked is None else bool(asked)
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Workload:
     @classmethod
     def of(cls, run: Any, args: Any, there: Target, mean: float, prompt: float, kept: float = 1.0) -> Workload:
         """Of a run on `there`. `kept`: share of groups that the filter keeps."""
-        batch = run.batch_layout(there.gpus)
+        batch = BatchLayout.of(run, there.gpus)
         engine_rows, vllm, able = batch.rows_per_rank, 0, capabilities_of(run.engine)
         if able.own_copy:
             vllm = int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0))
@@ -171,7 +173,9 @@ class Workload:
 def pass_before_update(run: Any, args: Any) -> bool:
     """Does `rl/update/old_logprobs.py` make a pass over all rows? With several optimizer steps a batch, or where a component
     needs entropies."""
-    return run.updates_per_batch * args.num_iterations > 1 or "entropy" in run.objective().needs
+    from tersely.rl.config import objective_of
+
+    return run.updates_per_batch * args.num_iterations > 1 or "entropy" in objective_of(run).needs
 
 
 def cache_per_token(shape: Shape, width: int = 2) -> int:

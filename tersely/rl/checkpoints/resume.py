@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tersely.configs.recipe import KEYS, Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.paths import beside, expanded
 from tersely.core.reward_sum import RewardSum
@@ -101,15 +102,17 @@ def canonical(recipe: Mapping[str, Any]) -> dict[str, Any]:
     from trl import GRPOConfig
 
     from tersely.algorithms.objective import SLOT_DEFAULTS
-    from tersely.rl.config import RunConfig, split_recipe
+    from tersely.rl.config import checked, objective_of
 
-    run, trl = split_recipe(_compared(recipe))
+    run = checked(Recipe.of(_compared(recipe)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the run itself shows them
-        objective = run.objective()
-    defaults = {f.name: f.default for f in (*dataclasses.fields(GRPOConfig), *dataclasses.fields(RunConfig))}
-    values = {f.name: getattr(run, f.name) for f in dataclasses.fields(run)} | trl
-    values = {key: value for key, value in values.items() if value not in ({}, []) and value != defaults.get(key)}
+        objective = objective_of(run)
+    defaults = {f.name: f.default for f in (*dataclasses.fields(GRPOConfig), *dataclasses.fields(Recipe))}
+    values = {key: getattr(run, key) for key in KEYS} | dict(run.trl) | {"stages": run.written.get("stages")}
+    values = {
+        key: value for key, value in values.items() if value not in (None, {}, [], ()) and value != defaults.get(key)
+    }
     found = {key: _plain(value) for key, value in values.items() if key not in IGNORED}
     found |= {f"verifier.{key}": value for key, value in found.pop("verifier", {}).items()}
     found["dataset"] = _dataset(run.dataset)

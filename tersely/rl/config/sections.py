@@ -1,4 +1,4 @@
-"""Checks mappings of the recipe that other libraries read: `env`, `model_init_kwargs`, `chat_template_kwargs`, `dataset`.
+"""Checks mappings of the recipe that other libraries read: `model_init_kwargs`, `chat_template_kwargs`, `dataset`.
 
 A key that nothing reads, or a value of the wrong type, would end in an exception once the model is loaded.
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError, nearest, typed
 
 LOADING: dict[str, Any] = {
@@ -31,26 +30,9 @@ LOADING: dict[str, Any] = {
 """Arguments of `from_pretrained` and their types. Any other key must be one of the model's config."""
 
 
-def check_env(env: Any) -> dict[str, str]:
-    """The recipe's environment variables as text; `ConfigError` for what cannot be one."""
-    if env is None:
-        return {}
-    if not isinstance(env, Mapping):
-        raise ConfigError(f"env is {env!r}; it must be a mapping, {{NAME: value}}")
-    for name, value in env.items():
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
-            raise ConfigError(f"env: got the name {name!r}; expected letters, digits and _ that begin with no digit")
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not (number or isinstance(value, str)) or "\0" in str(value):
-            raise ConfigError(
-                f"env: {name} is {value!r}; it must be text or a number. Quote yes, no, on, off: YAML makes them true or false"
-            )
-    return {name: str(value) for name, value in env.items()}
-
-
-def export_env(recipe: Mapping[str, Any]) -> None:
+def export_env(recipe: Recipe) -> None:
     """Set the recipe's variables where the environment does not have them."""
-    for name, value in check_env(recipe.get("env")).items():
+    for name, value in recipe.env.items():
         os.environ.setdefault(name, value)
 
 
@@ -90,7 +72,7 @@ def check_template_kwargs(given: Mapping[str, Any] | None) -> None:
             raise ConfigError(f"chat_template_kwargs: {key} is set here for every prompt; leave it out")
 
 
-def check_data(run: Any, seed: int) -> list[Any]:
+def check_data(run: Recipe, seed: int) -> list[Any]:
     """The sources of a run; those of its evaluation are checked too."""
     if run.evaluation:
         _check_sources(run.evaluation["dataset"], "evaluation: ", seed)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.configs.load import SLOT_KEYS
+from tersely.configs.recipe import KEYS, Recipe
 from tersely.engines.chat import Prompting
 
 SETTINGS = (
@@ -57,16 +58,15 @@ def card_of(run_dir: str | Path, steps: int, tags: tuple[str, ...] = (), prompti
     )
 
 
-def recorded(run: Any, trl_values: Mapping[str, Any]) -> dict[str, Any]:
+def recorded(recipe: Recipe) -> dict[str, Any]:
     """What wandb, trackio and other reporters show of a run besides TRL's arguments: method, slots, beta, batch."""
-    from dataclasses import fields
-
     from tersely.algorithms.objective import SLOT_DEFAULTS
     from tersely.core.redact import redacted
 
-    values = {field.name: getattr(run, field.name) for field in fields(run) if field.name != "env"}
-    values |= {slot: values[slot] or default for slot, default in SLOT_DEFAULTS.items() if slot in values}
-    return {**redacted(values), "beta": float(trl_values.get("beta") or 0.0)}
+    values = {key: getattr(recipe, key) for key in KEYS if key not in ("env", "stages")}
+    values |= {key: recipe.written[key] for key in (*SLOT_DEFAULTS, "stages") if recipe.states(key)}
+    values |= {slot: values[slot] or default for slot, default in SLOT_DEFAULTS.items()}
+    return {**redacted(values), "beta": float(recipe.trl.get("beta") or 0.0)}
 
 
 def _read(path: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.environment import environment
 from tersely.core.errors import ConfigError
 from tersely.core.files import replace, write_json
@@ -12,8 +13,8 @@ from tersely.core.redact import redacted, secret_values
 from tersely.rl.checkpoints.resume import Start, begun, changes_between, refused, require_folder
 
 
-def prepare(run_dir: str | Path, config: dict[str, Any], resume: bool) -> Start:
-    """Make the folder, or make sure that an existing one belongs to this recipe. Secrets are not written.
+def prepare(recipe: Recipe, resume: bool) -> Start:
+    """Make the folder of the run, or make sure that an existing one belongs to this recipe. Secrets are not written.
 
     Raises `ConfigError` where the folder cannot be written, holds a run that was not to be resumed, or one whose recipe
     differs in what makes it another run (`rl/checkpoints/resume.py`). A start that failed before its first step holds
@@ -21,8 +22,8 @@ def prepare(run_dir: str | Path, config: dict[str, Any], resume: bool) -> Start:
     """
     import yaml
 
-    secrets, config = secret_values(config), redacted(config)
-    path = Path(run_dir)
+    secrets, config = secret_values(recipe.written), redacted(recipe.to_dict())
+    path = Path(recipe.run_dir)
     if resume:
         require_folder(path)
     try:

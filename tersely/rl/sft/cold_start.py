@@ -68,11 +68,11 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     from tersely.engines.factory import make_engine, own_engine
     from tersely.engines.models import load_tokenizer, load_whole_model
     from tersely.rewards.verify.build import make_verifier
-    from tersely.rl.config import grpo_config, split_recipe, world_size
+    from tersely.rl.config import checked, grpo_config, objective_of, world_size
     from tersely.rl.stages import carried_state
 
-    run, trl_values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
-    args = grpo_config(run, trl_values, run.objective(trl_values), world_size())
+    run = checked(stage.recipe)
+    args = grpo_config(run, objective_of(run), world_size())
     export_hub_token(args)
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
     rows = load_problems(run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt)

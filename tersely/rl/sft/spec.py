@@ -62,7 +62,7 @@ class ColdStart:
         from tersely.core.build import build
 
         where = "cold start"
-        spec = cls(**check_fields(cls, stage.recipe["cold_start"], where=where))
+        spec = cls(**check_fields(cls, stage.cold_start, where=where))
         build_rewrite(spec.rewrite, where)
         if spec.sft_loss is not None:
             build("sft_loss", spec.sft_loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -122,12 +123,12 @@ def sft_trainer(
     from datasets import Dataset
 
     from tersely.engines.models import load_model
-    from tersely.rl.config import split_recipe
+    from tersely.rl.config import checked
 
-    run, trl_values = split_recipe({key: value for key, value in stage.recipe.items() if key != "cold_start"})
-    args = sft_config(stage, spec, trl_values)
+    run = checked(stage.recipe)
+    args = sft_config(stage, spec, run.trl)
     model, tokenizer = load_model(run.model_name_or_path, args)
-    template = trl_values.get("chat_template_kwargs")
+    template = run.trl.get("chat_template_kwargs")
     rows = [tokens_and_weights(tokenizer, example["prompt"], example["spans"], template) for example in examples]
     last, passed_over = from_main(lambda: manifest.latest_whole(stage.folder)) if start.resume else (None, [])
     if last:
@@ -159,7 +160,7 @@ def sft_trainer(
 CHECKPOINTING: tuple[str, ...] = ("gradient_checkpointing", "activation_checkpointing")
 
 
-def sft_config(stage: Any, spec: ColdStart, trl_values: dict[str, Any]) -> SFTConfig:
+def sft_config(stage: Any, spec: ColdStart, trl_values: Mapping[str, Any]) -> SFTConfig:
     """The stage's settings over what the run says of the machine."""
     values: dict[str, Any] = {
         "logging_steps": 1,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 
 PLANNED_WORLD_SIZE = "TERSELY_WORLD_SIZE"
@@ -46,6 +47,11 @@ class BatchLayout:
                 f"updates_per_batch is {self.updates_per_batch}; it must divide the {self.micro_batches} micro-batches "
                 f"of a rank: {_divisors(self.micro_batches)} (a smaller micro_batch gives more)"
             )
+
+    @classmethod
+    def of(cls, recipe: Recipe, ranks: int) -> BatchLayout:
+        """The batch of a recipe, or of the recipe of a stage, on this many ranks."""
+        return cls(recipe.prompts_per_step, recipe.group_size, recipe.micro_batch, recipe.updates_per_batch, ranks)
 
     @property
     def rows(self) -> int:

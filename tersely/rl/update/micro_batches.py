@@ -28,9 +28,9 @@ from torch import Tensor
 
 from tersely.algorithms.loss_dependence import depends_on_cut, silent_without_advantage
 from tersely.algorithms.objective import Objective
+from tersely.configs.recipe import TRL_LOSS_TYPES, Recipe
 from tersely.core.protocols import Loss, loss_chain
 from tersely.core.seeds import sample_seed
-from tersely.rl.config import TRL_LOSS_TYPES, RunConfig
 
 START_COST = 256
 """tokens; what beginning one more micro-batch is worth, so that a batch of short rows is not cut to slivers."""
@@ -52,9 +52,9 @@ def why_not(planned: bool | str, loss_fn: Loss, *, trl_loss: bool = False, aux_l
     return None
 
 
-def notice(run: RunConfig, trl_values: dict[str, Any], loss_fn: Loss) -> str | None:
+def notice(run: Recipe, loss_fn: Loss) -> str | None:
     """What to say before a run that asked for a planned update and does not get it."""
-    reason = why_not(run.micro_batching, loss_fn, trl_loss=trl_values.get("loss_type") in TRL_LOSS_TYPES)
+    reason = why_not(run.micro_batching, loss_fn, trl_loss=run.trl.get("loss_type") in TRL_LOSS_TYPES)
     return None if run.micro_batching is False or reason is None else f"the update is not planned: {reason}"
 
 
@@ -172,7 +172,7 @@ class MicroBatches:
             part.sum_over_ranks(lambda sums: accelerator.reduce(sums, reduction="sum"))
 
     @classmethod
-    def of(cls, run: RunConfig, args: Any, accelerator: Any, objective: Objective, *, aux_loss: bool) -> MicroBatches:
+    def of(cls, run: Recipe, args: Any, accelerator: Any, objective: Objective, *, aux_loss: bool) -> MicroBatches:
         """By what the loss is like. `aux_loss`: the router of a mixture of experts is trained, by every row."""
         trl_loss = args.loss_type in TRL_LOSS_TYPES
         reason = why_not(run.micro_batching, objective.loss, trl_loss=trl_loss, aux_loss=aux_loss)

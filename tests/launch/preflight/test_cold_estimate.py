@@ -14,20 +14,19 @@ from tersely.launch.preflight.memory_estimate import Shape
 from tersely.launch.preflight.outline import dry_run_lines
 from tersely.launch.preflight.run import before_cold_start
 from tersely.rl.run import check_stage
-from tersely.rl.stages import stages_of
 
 SMALL = Shape(1_777_000_000, 28, 1536, 8960, 12, 2, 128, 151_936)
 
 
 def staged(**changes):
     base = {"method": "selfbudgeter", "max_steps": 8, "prompts_per_step": 8, "max_completion_length": 4096, **changes}
-    return stages_of(load_recipe("testbed/grpo", base))
+    return load_recipe("testbed/grpo", base).stages
 
 
 def test_hours_are_those_of_sampling_and_training_by_hand():
     stage = staged(prompts_per_step=8)[0]
     plan = cold_estimate(stage, rows=4096)
-    spec = stage.recipe["cold_start"]
+    spec = stage.cold_start
     assert plan.rollouts == spec["prompts"] * spec["samples"] + 4096, "this rewrite measures every problem once"
     assert cold_estimate(stage, rows=100).rollouts == 100 * spec["samples"] + 100, "fewer problems than prompts"
     there = time_estimate.target(SimpleNamespace(gpus=4, gpu_memory=80), stage.recipe)

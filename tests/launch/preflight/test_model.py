@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from tersely.configs.recipe import Recipe
 from tersely.engines.chat import Prompting
 from tersely.launch.preflight import model as about
 from tersely.launch.preflight.memory_estimate import Shape
 from tersely.launch.preflight.time_estimate import Target
 from tersely.rl.config.prompt_check import prompt_lengths
-from tersely.rl.update.batch_size import BatchLayout
 
 BIG = Shape(1_500_000_000, 28, 1536, 8960, 12, 2, 128, 151936)
 
@@ -40,7 +40,7 @@ def arguments(**changes):
     return SimpleNamespace(**{**values, **changes})
 
 
-RUN = SimpleNamespace(engine="transformers", batch_layout=lambda ranks: BatchLayout(8, 8, 4, 1, ranks))
+RUN = Recipe.of({"model_name_or_path": "testbed", "micro_batch": 4})
 
 
 def test_a_template_that_opens_the_thinking_is_said(tokenizer):
@@ -95,7 +95,7 @@ def test_memory_against_the_device(gigabytes, level):
 
 @pytest.mark.parametrize(("share", "level"), [(0.1, "fail"), (0.5, "ok")])
 def test_vllm_needs_room_for_one_whole_sequence(share, level):
-    run = SimpleNamespace(engine="vllm", max_num_seqs=64, batch_layout=RUN.batch_layout)
+    run = RUN.replaced(engine="vllm", max_num_seqs=64)
     args = arguments(vllm_gpu_memory_utilization=share, vllm_max_model_length=10240)
     _, finding = about.memory_findings(BIG, run, args, 4096, "none", Target(1, 40 << 30, half=True))
     assert (finding.subject, finding.level) == ("vllm", level)

@@ -88,10 +88,10 @@ def test_remote_code_is_said_aloud_without_the_checks_too(monkeypatch, tmp_path,
 
 
 def test_remote_code_is_off_where_nobody_asked():
-    from tersely.rl.config import grpo_config, split_recipe
+    from tersely.rl.config import checked, grpo_config, objective_of
 
-    run, values = split_recipe(alp())
-    assert grpo_config(run, values, run.objective(values), 1).trust_remote_code is False
+    run = checked(alp())
+    assert grpo_config(run, objective_of(run), 1).trust_remote_code is False
 
 
 def test_a_full_disk(monkeypatch):

@@ -18,14 +18,13 @@ from tersely.launch.preflight.trial_rollouts import (
     pass_rate,
     try_rollouts,
 )
-from tersely.rl.update.batch_size import BatchLayout
 
 RUN = SimpleNamespace(
     guards={},
     engine="transformers",
-    batch_layout=lambda ranks: BatchLayout(8, 8, 4, 2, ranks),
     prompts_per_step=8,
     group_size=8,
+    micro_batch=4,
     updates_per_batch=2,
     max_resample_rounds=0,
 )
@@ -137,10 +136,9 @@ def parts():
     from tersely.data import load_problems_with_card
     from tersely.engines.models import load_model
     from tersely.rl.run import check_stage
-    from tersely.rl.stages import stages_of
 
     recipe = load_recipe("testbed/alp", {"group_size": 4, "micro_batch": 4, "dataset": {"name": "testbed", "limit": 8}})
-    run, objective, args = check_stage(stages_of(recipe)[0], lambda _: None)
+    run, objective, args = check_stage(recipe.stages[0], lambda _: None)
     model, tokenizer = load_model("testbed", args)
     dataset, _ = load_problems_with_card(run.dataset, seed=0)
     return run, objective, args, model, tokenizer, dataset

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.protocols import Controller
 from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.checkpoints.rollback import require_rollback
-from tersely.rl.config import grpo_config, split_recipe
+from tersely.rl.config import checked, grpo_config, objective_of
 from tersely.rl.guards import RunStopped
 from tersely.rl.recording.callbacks import RunFiles
 from tersely.rl.recording.run_files import MetricsFile
@@ -173,8 +174,8 @@ def test_a_controller_hears_of_it_and_can_ask_for_it(make_trainer, tmp_path):
 )
 def test_a_run_that_could_not_do_it_is_refused(recipe, wants, tmp_path):
     def check():
-        run, trl = split_recipe({"model_name_or_path": "testbed", "run_dir": str(tmp_path), **recipe})
-        require_rollback("accuracy_floor", run, grpo_config(run, trl, run.objective(trl), 1))
+        run = checked(Recipe.of({"model_name_or_path": "testbed", "run_dir": str(tmp_path), **recipe}))
+        require_rollback("accuracy_floor", run, grpo_config(run, objective_of(run), 1))
 
     with pytest.raises(ConfigError, match=wants):
         check()

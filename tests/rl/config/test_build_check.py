@@ -6,6 +6,7 @@ import importlib.util
 
 import pytest
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.rl.run import check_recipe
 
@@ -56,7 +57,7 @@ NAN, INF, HUGE = float("nan"), float("inf"), 10**30
 )
 def test_a_value_that_cannot_work_is_one_line(changes):
     with pytest.raises(ConfigError) as found:
-        check_recipe({**RECIPE, **changes}, 1)
+        check_recipe(Recipe.of({**RECIPE, **changes}), 1)
     text = str(found.value)
     assert "\n" not in text and any(key in text for key in changes)
 
@@ -75,7 +76,7 @@ def test_a_package_that_is_missing_is_found(package, changes):
     if importlib.util.find_spec(package) or (package == "tensorboard" and importlib.util.find_spec("tensorboardX")):
         pytest.skip(f"{package} is installed")
     with pytest.raises(ConfigError) as found:
-        check_recipe({**RECIPE, **changes}, 1)
+        check_recipe(Recipe.of({**RECIPE, **changes}), 1)
     assert "\n" not in str(found.value)
 
 
@@ -95,4 +96,4 @@ def test_a_package_that_is_missing_is_found(package, changes):
     ids=repr,
 )
 def test_what_works_passes(changes):
-    check_recipe({**RECIPE, **changes}, 1)
+    check_recipe(Recipe.of({**RECIPE, **changes}), 1)

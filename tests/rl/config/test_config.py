@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from tersely.configs.recipe import DERIVED, Recipe
 from tersely.core.errors import ConfigError
-from tersely.rl.config import DERIVED, grpo_config, ratio_is_one, split_recipe
+from tersely.rl.config import checked, grpo_config, objective_of, ratio_is_one
+from tersely.rl.update.batch_size import BatchLayout
 
 RECIPE = {"model_name_or_path": "testbed", "prompts_per_step": 4, "group_size": 4, "micro_batch": 4}
 
 
 def config_of(**changes):
-    run, trl_values = split_recipe({**RECIPE, **changes})
-    return grpo_config(run, trl_values, run.objective(trl_values), ranks=1)
+    run = checked(Recipe.of({**RECIPE, **changes}))
+    return grpo_config(run, objective_of(run), ranks=1)
 
 
 def test_the_batch_is_stated_once_and_derived(tmp_path):
@@ -52,7 +54,7 @@ def test_what_cannot_run_is_an_error_that_names_the_mend(changes, message):
 @pytest.mark.parametrize("key", DERIVED)
 def test_a_field_of_trl_that_is_derived_says_where_to_state_it(key):
     with pytest.raises(ConfigError, match=f"{key} is derived here; state "):
-        split_recipe({**RECIPE, key: 1})
+        checked(Recipe.of({**RECIPE, key: 1}))
 
 
 def test_trls_own_losses_pass_by_their_flag_and_exclude_a_policy():
@@ -70,15 +72,15 @@ def test_yaml_numbers_that_are_text_become_numbers():
 
 
 def test_trls_beta_becomes_the_wrapper_and_keeps_the_reference_model():
-    run, trl_values = split_recipe({**RECIPE, "beta": 0.02, "loss": {"name": "clip", "clip_high": 0.28}})
-    objective = run.objective(trl_values)
+    run = checked(Recipe.of({**RECIPE, "beta": 0.02, "loss": {"name": "clip", "clip_high": 0.28}}))
+    objective = objective_of(run)
     assert objective.loss.beta == 0.02 and objective.loss.base.clip_high == 0.28
-    assert grpo_config(run, trl_values, objective, 1).beta == 0.02
+    assert grpo_config(run, objective, 1).beta == 0.02
 
 
 def test_the_schedule_decides_whether_ratios_move():
-    run, _ = split_recipe(RECIPE)
-    assert ratio_is_one(run.batch_layout(1), 1) and not ratio_is_one(run.batch_layout(1), 2)
+    run = checked(Recipe.of(RECIPE))
+    assert ratio_is_one(BatchLayout.of(run, 1), 1) and not ratio_is_one(BatchLayout.of(run, 1), 2)
 
 
 def test_the_temperature_of_the_sampling_is_the_trainers():

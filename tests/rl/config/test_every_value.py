@@ -13,6 +13,7 @@ import pytest
 from trl import GRPOConfig
 
 from tersely.configs.load import with_overrides
+from tersely.configs.recipe import DERIVED, KEYS, Recipe
 from tersely.core.build import registry
 from tersely.core.errors import ConfigError
 from tersely.data.spec import SourceSpec
@@ -20,7 +21,6 @@ from tersely.launch.preflight.outline import dry_run
 from tersely.rewards.verify.judge.client import Judge
 from tersely.rewards.verify.options import Policy
 from tersely.rewards.verify.verifier import Verifier
-from tersely.rl.config import DERIVED, RunConfig
 from tersely.rl.config.evaluation import EvaluationSpec
 from tersely.rl.config.sections import LOADING
 from tersely.rl.guards.registry import GUARDS
@@ -47,7 +47,7 @@ def tried(changes: dict, word: str) -> str | None:
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dry_run(with_overrides({**RECIPE, **changes}, {}), OPTIONS)
+            dry_run(Recipe.of(with_overrides({**RECIPE, **changes}, {})), OPTIONS)
     except ConfigError as error:
         text = str(error)
         return None if "\n" not in text and word in text and len(text) < 1500 else f"{changes}: {text}"
@@ -64,7 +64,7 @@ def walk(cases) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_keys_of_a_recipe(part):
-    keys = [*fields(RunConfig), *(name for name in fields(GRPOConfig) if name not in REFUSED)]
+    keys = [*KEYS, *(name for name in fields(GRPOConfig) if name not in REFUSED)]
     words = {"controllers": "controller", "stages": "stage", "guards": "guard"}
     walk(({key: value}, words.get(key, key)) for key in keys[part::4] for value in VALUES)
 

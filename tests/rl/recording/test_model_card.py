@@ -7,13 +7,14 @@ import json
 import yaml
 
 from tersely.configs.load import load_recipe
+from tersely.configs.recipe import Recipe
 from tersely.engines.chat import Prompting
-from tersely.rl.config import grpo_config, split_recipe
+from tersely.rl.config import checked, grpo_config, objective_of
 from tersely.rl.recording.model_card import card_of
 
 
 def test_the_card_names_base_method_data_and_settings(tmp_path):
-    recipe = {**load_recipe("qwen3-0.6b/alp_24gb"), "system_prompt": "Be brief.", "run_dir": str(tmp_path)}
+    recipe = {**load_recipe("qwen3-0.6b/alp_24gb").to_dict(), "system_prompt": "Be brief.", "run_dir": str(tmp_path)}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(recipe))
     data = {"sources": [{"source": "math", "read": 7500, "used": 7400}], "rows": 7400, "fingerprint": "abc"}
     (tmp_path / "data.json").write_text(json.dumps(data))
@@ -37,15 +38,15 @@ def test_a_card_of_a_run_that_wrote_little_is_still_one(tmp_path):
 def test_reporters_get_method_slots_and_the_beta_that_was_stated():
     recipe = {"method": "dapo", "model_name_or_path": "testbed", "beta": 0.01, "env": {"WANDB_API_KEY": "x" * 20}}
     recipe |= {"max_steps": 4, "learning_rate": 3e-6, "hub_token": "hf_" + "y" * 20}
-    run, values = split_recipe(load_recipe_from(recipe))
-    args = grpo_config(run, values, run.objective(values), ranks=1)
+    run = checked(Recipe.of(load_recipe_from(recipe)))
+    args = grpo_config(run, objective_of(run), ranks=1)
     shown = args.to_dict()
     assert shown["method"] == "dapo" and shown["beta"] == 0.01 and shown["learning_rate"] == 3e-6
     assert shown["loss"]["name"] == "clip" and shown["advantage"] and shown["filter"] and shown["sampling"]
     text = json.dumps(shown, default=str)
     assert "x" * 20 not in text and "y" * 20 not in text
-    plain, values = split_recipe({"model_name_or_path": "testbed", "max_steps": 4})
-    shown = grpo_config(plain, values, plain.objective(values), ranks=1).to_dict()
+    plain = checked(Recipe.of({"model_name_or_path": "testbed", "max_steps": 4}))
+    shown = grpo_config(plain, objective_of(plain), ranks=1).to_dict()
     assert shown["reward"] and shown["loss"], "defaults are shown too"
 
 

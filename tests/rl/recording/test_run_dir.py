@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints.resume import Start, changed_ranks
 from tersely.rl.recording.run_dir import prepare
@@ -20,16 +21,20 @@ CONFIG = {
 }
 
 
+def recipe(run_dir, config):
+    return Recipe.of({**config, "run_dir": str(run_dir)})
+
+
 def after_a_step(path, config=CONFIG):
     """The folder of a run that got through one step."""
-    prepare(path, config, resume=False)
+    prepare(recipe(path, config), resume=False)
     MetricsFile(path / "metrics.jsonl").write(1, {"loss": 0.1})
     return path
 
 
 def test_a_new_run_writes_config_and_environment(tmp_path):
     path = tmp_path / "a" / "b"
-    assert not prepare(path, CONFIG, resume=False).resume
+    assert not prepare(recipe(path, CONFIG), resume=False).resume
     assert "learning_rate" in (path / "config.yaml").read_text()
     assert "torch" in json.loads((path / "environment.json").read_text())["versions"]
 
@@ -37,8 +42,8 @@ def test_a_new_run_writes_config_and_environment(tmp_path):
 def test_the_same_config_needs_resume(tmp_path):
     after_a_step(tmp_path)
     with pytest.raises(ConfigError, match="--resume"):
-        prepare(tmp_path, CONFIG, resume=False)
-    start = prepare(tmp_path, CONFIG, resume=True)
+        prepare(recipe(tmp_path, CONFIG), resume=False)
+    start = prepare(recipe(tmp_path, CONFIG), resume=True)
     assert start.resume and not start.changes
 
 
@@ -60,7 +65,7 @@ def test_the_same_config_needs_resume(tmp_path):
 def test_what_makes_another_run_is_refused_with_the_difference(tmp_path, change):
     after_a_step(tmp_path)
     with pytest.raises(ConfigError, match=f"{next(iter(change))}: .* there, .* now"):
-        prepare(tmp_path, CONFIG | change, resume=True)
+        prepare(recipe(tmp_path, CONFIG | change), resume=True)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,7 @@ def test_what_makes_another_run_is_refused_with_the_difference(tmp_path, change)
 )
 def test_what_troubleshooting_tells_people_to_change_is_free_and_recorded(tmp_path, change):
     after_a_step(tmp_path)
-    start = prepare(tmp_path, CONFIG | change, resume=True)
+    start = prepare(recipe(tmp_path, CONFIG | change), resume=True)
     assert start.resume and len(start.changes) == 1
     (fact,) = start.event()["changes"].values()
     assert fact["free"] and fact["to"] in (*change.values(), 20)
@@ -91,7 +96,7 @@ def test_what_troubleshooting_tells_people_to_change_is_free_and_recorded(tmp_pa
 )
 def test_what_changes_results_is_reported(tmp_path, change):
     after_a_step(tmp_path)
-    start = prepare(tmp_path, CONFIG | change, resume=True)
+    start = prepare(recipe(tmp_path, CONFIG | change), resume=True)
     assert any(line.startswith("warning") and next(iter(change)) in line for line in start.lines())
 
 
@@ -108,7 +113,7 @@ def test_what_changes_results_is_reported(tmp_path, change):
 )
 def test_another_spelling_is_no_change(tmp_path, spelling):
     after_a_step(tmp_path)
-    assert not prepare(tmp_path, CONFIG | spelling, resume=True).changes
+    assert not prepare(recipe(tmp_path, CONFIG | spelling), resume=True).changes
 
 
 def test_another_path_to_the_same_model_and_data_is_no_change(tmp_path, monkeypatch):
@@ -118,27 +123,27 @@ def test_another_path_to_the_same_model_and_data_is_no_change(tmp_path, monkeypa
     config = CONFIG | {"model_name_or_path": "model", "dataset": {"path": "d.jsonl"}}
     after_a_step(tmp_path / "run", config)
     same = {"model_name_or_path": "./model", "dataset": {"path": str(tmp_path / "d.jsonl")}}
-    assert not prepare(tmp_path / "run", config | same, resume=True).changes
+    assert not prepare(recipe(tmp_path / "run", config | same), resume=True).changes
 
 
 def test_a_start_that_failed_before_its_first_step_holds_nothing(tmp_path):
-    prepare(tmp_path, CONFIG, resume=False)
+    prepare(recipe(tmp_path, CONFIG), resume=False)
     MetricsFile(tmp_path / "metrics.jsonl").write(0, {"evaluation/accuracy": 0.5})
     for resume in (True, False):
-        assert not prepare(tmp_path, CONFIG | {"seed": 1 + resume}, resume=resume).resume
+        assert not prepare(recipe(tmp_path, CONFIG | {"seed": 1 + resume}), resume=resume).resume
 
 
 def test_resuming_in_a_folder_that_is_not_there_names_the_nearest(tmp_path):
     after_a_step(tmp_path / "my_run")
     with pytest.raises(ConfigError, match="my_run"):
-        prepare(tmp_path / "my_rum", CONFIG, resume=True)
+        prepare(recipe(tmp_path / "my_rum", CONFIG), resume=True)
     assert not (tmp_path / "my_rum").exists()
 
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot be written"):
-        prepare(tmp_path / "file" / "run", CONFIG, resume=False)
+        prepare(recipe(tmp_path / "file" / "run", CONFIG), resume=False)
 
 
 def test_metrics_past_the_resumed_step_are_dropped(tmp_path):
@@ -162,7 +167,7 @@ def test_hostile_text_is_stored(tmp_path):
 
 
 def test_a_run_killed_while_it_starts_again_keeps_its_metrics_and_its_config(tmp_path, monkeypatch):
-    prepare(tmp_path, CONFIG, resume=False)
+    prepare(recipe(tmp_path, CONFIG), resume=False)
     file = tmp_path / "metrics.jsonl"
     MetricsFile(file).write(1, {"loss": 0.5})
     before = [(tmp_path / name).read_text() for name in ("metrics.jsonl", "config.yaml")]
@@ -171,7 +176,10 @@ def test_a_run_killed_while_it_starts_again_keeps_its_metrics_and_its_config(tmp
         raise KeyboardInterrupt
 
     monkeypatch.setattr("os.replace", killed)
-    for start in (lambda: MetricsFile(file, 1), lambda: prepare(tmp_path, {**CONFIG, "max_steps": 20}, resume=True)):
+    for start in (
+        lambda: MetricsFile(file, 1),
+        lambda: prepare(recipe(tmp_path, {**CONFIG, "max_steps": 20}), resume=True),
+    ):
         with pytest.raises(KeyboardInterrupt):
             start()
     assert [(tmp_path / name).read_text() for name in ("metrics.jsonl", "config.yaml")] == before

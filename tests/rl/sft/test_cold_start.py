@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from tersely.configs.recipe import Recipe
 from tersely.core.build import build
 from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints.resume import Start
@@ -18,7 +19,7 @@ from tersely.rl.sft.cold_start import Sampler, train_cold_start
 from tersely.rl.sft.examples import tokens_and_weights
 from tersely.rl.sft.spec import ColdStart
 from tersely.rl.sft.trainer import ColdStartTrainer, collate, sft_trainer
-from tersely.rl.stages import stages_of
+from tersely.rl.stages import finished
 
 TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
@@ -123,7 +124,7 @@ def test_what_is_refused(keys, message):
         "run_dir": "r",
         "stages": [{"name": "warm", "kind": "sft", "steps": 1, **keys}],
     }
-    (stage,) = stages_of(recipe)
+    (stage,) = Recipe.of(recipe).stages
     assert stage.folder == Path("r/stages/1-warm")
     with pytest.raises(ConfigError, match=message):
         ColdStart.of(stage)
@@ -208,7 +209,7 @@ def warm(tiny_model, tmp_path):
         "gradient_checkpointing": False,
         "stages": [{"name": "warm", "kind": "sft", "steps": 2, "batch_size": 2, "settings": {"disable_tqdm": True}}],
     }
-    (stage,) = stages_of(recipe)
+    (stage,) = Recipe.of(recipe).stages
     examples = [{"prompt_id": f"p{i}", "prompt": PROMPT, "kind": "plain", "spans": [[f"{i}", 1.0]]} for i in range(4)]
     stage.folder.mkdir(parents=True)
     (stage.folder / "examples.json").write_text(json.dumps(examples))
@@ -222,7 +223,7 @@ def test_a_cold_start_says_what_it_does(warm, tmp_path, monkeypatch):
     monkeypatch.setattr("tersely.rl.recording.callbacks.now", phases.append)
     train_cold_start(warm, None, tmp_path, Start(resume=True))
     assert [phase for phase in phases if phase.startswith("step")] == ["step 1", "step 2"]
-    assert warm.finished()
+    assert finished(warm)
 
 
 def test_a_cold_start_that_is_asked_to_stop_saves_and_stops(warm, tmp_path, monkeypatch):
@@ -231,7 +232,7 @@ def test_a_cold_start_that_is_asked_to_stop_saves_and_stops(warm, tmp_path, monk
         train_cold_start(warm, None, tmp_path, Start(resume=True))
     monkeypatch.undo()
     trainer = train_cold_start(warm, None, tmp_path, Start(resume=True))
-    assert trainer.state.global_step == 2 and warm.finished()
+    assert trainer.state.global_step == 2 and finished(warm)
 
 
 @pytest.mark.parametrize("sft_loss", ["talr", {"name": "talr", "normalize": True}, None])
@@ -243,7 +244,7 @@ def test_the_cut_of_a_step_does_not_change_it(tiny_model, tmp_path, sft_loss):
         warm = {"name": "warm", "kind": "sft", "steps": 1, "batch_size": size, "sft_loss": sft_loss}
         recipe = {"model_name_or_path": str(tiny_model), "run_dir": str(tmp_path / str(number))}
         stages = [{**warm, "settings": {**settings, "optim": "sgd", "max_grad_norm": 0.0}}]
-        (stage,) = stages_of({**recipe, "gradient_checkpointing": False, "stages": stages})
+        (stage,) = Recipe.of({**recipe, "gradient_checkpointing": False, "stages": stages}).stages
         examples = [{"prompt": PROMPT, "spans": [["a" * (3 * i + 1) + "9+", 1.0]]} for i in range(4)]
         stage.folder.mkdir(parents=True)
         trainer, _ = sft_trainer(stage, ColdStart.of(stage), examples, tmp_path / str(number), Start(resume=False))

@@ -7,8 +7,9 @@ import dataclasses
 import pytest
 from trl import GRPOConfig
 
+from tersely.configs.recipe import DERIVED, KEYS, Recipe
 from tersely.core.errors import ConfigError
-from tersely.rl.config import DERIVED, RunConfig, split_recipe
+from tersely.rl.config import checked
 from tersely.rl.trl.unused_fields import LEFT_OUT, NEVER_READ, OF_TRLS_LOSSES
 
 RECIPE = {"model_name_or_path": "testbed", "prompts_per_step": 4, "group_size": 4, "micro_batch": 4}
@@ -18,16 +19,15 @@ FIELDS = {field.name: field.default for field in dataclasses.fields(GRPOConfig)}
 @pytest.mark.parametrize("key", [*NEVER_READ, *OF_TRLS_LOSSES, *LEFT_OUT])
 def test_a_field_that_nothing_reads_is_refused(key):
     with pytest.raises(ConfigError, match=f"{key} is TRL's, and nothing here reads it; (state|leave it out)"):
-        split_recipe({**RECIPE, key: FIELDS[key]})
+        checked(Recipe.of({**RECIPE, key: FIELDS[key]}))
 
 
 def test_trls_own_losses_keep_the_fields_that_they_read():
     for key in OF_TRLS_LOSSES:
-        _, trl_values = split_recipe({**RECIPE, "loss_type": "vespo", key: FIELDS[key]})
-        assert key in trl_values
+        assert key in checked(Recipe.of({**RECIPE, "loss_type": "vespo", key: FIELDS[key]})).trl
     for key in NEVER_READ:
         with pytest.raises(ConfigError, match=key):
-            split_recipe({**RECIPE, "loss_type": "vespo", key: FIELDS[key]})
+            checked(Recipe.of({**RECIPE, "loss_type": "vespo", key: FIELDS[key]}))
 
 
 def test_every_field_is_read_or_refused():
@@ -59,7 +59,7 @@ def test_every_field_is_read_or_refused():
         *OF_TRLS_LOSSES,
         *LEFT_OUT,
         *DERIVED,
-        *(field.name for field in dataclasses.fields(RunConfig)),
+        *KEYS,
     }
     unread = [
         name for name in FIELDS if name not in refused and not re.search(rf"\b(args|self|config)\.{name}\b", text)

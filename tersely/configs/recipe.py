@@ -1,0 +1,260 @@
+"""`Recipe`: everything that a training run is told, parsed once by `tersely.configs.load.load_recipe`.
+
+Its attributes are the keys of the YAML. Fields of TRL's GRPOConfig are in `trl`, under TRL's names and as they were written;
+`tersely.rl.config.checked` checks them against the installed TRL. Nothing here imports torch or TRL.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tersely.configs.overrides import recipe_keys
+from tersely.configs.stages import StageError, resolved_stages
+from tersely.core.component_spec import ComponentSpec
+from tersely.core.errors import ConfigError, check_fields, renamed, require_range
+
+DERIVED = {
+    "num_generations": "group_size",
+    "per_device_train_batch_size": "micro_batch",
+    "gradient_accumulation_steps": "updates_per_batch",
+    "steps_per_generation": "micro_batch",
+    "generation_batch_size": "prompts_per_step",
+    "output_dir": "run_dir",
+    "loss_type": "aggregate and loss",
+    "epsilon": "loss {name: clip, clip_low}",
+    "epsilon_high": "loss {name: clip, clip_high}",
+    "delta": "loss {name: clip, dual_clip}",
+    "scale_rewards": "advantage",
+    "importance_sampling_level": "loss {name: clip, importance}",
+    "reward_weights": "reward [{name, weight}]",
+    "use_vllm": "engine",
+    "temperature": "sampling {name: fixed, temperature}",
+    "top_entropy_quantile": "loss {name: high_entropy_mask}",
+    "gap_limit": "guards {mismatch: {threshold}}",
+    "undecided_limit": "guards {undecided: {threshold}}",
+}
+"""TRL fields that a recipe states under our names; the value is where to state them."""
+
+TRL_LOSS_TYPES = ("luspo", "vespo")
+"""Values of `loss_type` that run TRL's own loss in place of the loss and the aggregate."""
+
+LARGEST_BATCH = 2**20
+"""Of each part of a batch; more is a slip."""
+
+ONE, SEVERAL = ("prompting", "sampling", "advantage", "loss", "filter"), ("reward", "controllers")
+"""Slots with one component, and slots with a list."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run: the recipe with the stage's own slots and settings over it."""
+
+    name: str | None
+    """None for the one stage of a recipe without stages."""
+    kind: str
+    """`rl`, or `sft` for a cold start."""
+    recipe: Recipe
+    cold_start: Mapping[str, Any]
+    """What a stage of kind `sft` states, see `tersely.rl.sft.spec.ColdStart`; empty for `rl`."""
+    first_step: int
+    """Optimizer steps of the stages before."""
+    steps: int
+    folder: Path
+
+    @property
+    def final(self) -> Path:
+        return self.folder / "final"
+
+    @property
+    def title(self) -> str:
+        return f"stage {self.name}: steps {self.first_step + 1} to {self.first_step + self.steps}"
+
+    def changes(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of this stage that differ from those of the recipe."""
+        own = {**self.recipe.to_dict(), **({"cold_start": dict(self.cold_start)} if self.cold_start else {})}
+        return {key: value for key, value in own.items() if recipe.get(key) != value}
+
+    def after(self, previous: Stage | None) -> Stage:
+        """The same stage, starting from the weights of `previous`."""
+        if previous is None:
+            return self
+        return dataclasses.replace(self, recipe=self.recipe.replaced(model_name_or_path=str(previous.final)))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe. `Recipe.of(values)` parses one, `to_dict()` returns the values as they were written."""
+
+    model_name_or_path: str
+    """Hub id, local folder, or `testbed`, the embedded tiny model."""
+    dataset: Any = "testbed"
+    """One dataset spec or a list of them."""
+    run_dir: str = "runs/run"
+    """The folder of the run: checkpoints, metrics, completions, the final weights."""
+    method: str | None = None
+    """The preset that the slots came from; recorded, not read."""
+    prompting: ComponentSpec | None = None
+    """What each rollout is asked for: instruction, budget, mode, prefill."""
+    sampling: ComponentSpec | None = None
+    """The temperature of each token."""
+    reward: tuple[ComponentSpec, ...] | None = None
+    """One term, or a list of terms whose weighted values are added."""
+    advantage: ComponentSpec | None = None
+    """From the rewards of a group to the weight of each rollout or token."""
+    loss: ComponentSpec | None = None
+    """The loss of a token."""
+    filter: ComponentSpec | None = None
+    """Which groups are trained on."""
+    aggregate: str = "token"
+    """How the losses of tokens become one number."""
+    controllers: tuple[ComponentSpec, ...] = ()
+    """What adjusts coefficients of the objective while the run goes on."""
+    stages: tuple[Stage, ...] = ()
+    """At least one for a whole recipe, none for the recipe of a stage."""
+    prompts_per_step: int = 8
+    """Prompts of a generation batch, over all ranks."""
+    group_size: int = 8
+    """Rollouts per prompt."""
+    micro_batch: int = 8
+    """Rows of one forward pass on one rank."""
+    updates_per_batch: int = 1
+    """Optimizer steps per generation batch."""
+    max_resample_rounds: int = 0
+    """How often a batch may replace the groups that the filter refuses by fresh prompts; 0 trains with fewer groups."""
+    max_rollbacks: int = 2
+    """How often a stage may go back to its last good checkpoint (`tersely.rl.checkpoints.rollback`) before the run stops."""
+    micro_batching: Literal[True, False, "always"] = True
+    """Micro-batches by length, rows without signal left out; `always` also where the loss's statistics are theirs."""
+    engine: str = "transformers"
+    """`transformers`, `vllm` (in the trainer's process) or `vllm_server` (those that `servers` names)."""
+    servers: tuple[str, ...] = ()
+    """Addresses of vLLM servers (http://127.0.0.1:8000) that see run_dir under the same path; the launchers start some."""
+    max_num_seqs: int = 256
+    """Sequences that a vLLM engine or server decodes at once; more of them need more cache."""
+    instruction: str | None = None
+    """Appended to every problem."""
+    system_prompt: str | None = None
+    """The system message of every prompt."""
+    verifier: dict = field(default_factory=dict)
+    """Parameters of `tersely.rewards.Verifier`."""
+    guards: dict = field(default_factory=dict)
+    """What watches the run, see `tersely.rl.guards.registry`; every guard is on at its defaults unless it is false here."""
+    deadline_seconds: float = 1800.0
+    """Longest that the run may make no progress: no finished request, no micro-batch, no new phase on any rank."""
+    preflight: bool = True
+    """The checks of the first half second, see `tersely.launch.preflight.static`."""
+    evaluation: dict = field(default_factory=dict)
+    """Held-out problems at set steps, see `tersely.rl.held_out_evaluation.EvaluationSpec`; empty for none."""
+    env: dict = field(default_factory=dict)
+    """Environment variables exported before anything is loaded."""
+    trl: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of TRL's GRPOConfig that the recipe states, under TRL's names."""
+    written: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The whole recipe as it was written: what is saved, printed and compared on `--resume`."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Recipe:
+        """Parse a resolved recipe and its stages. `ConfigError` names the key, and the nearest one for an unknown key."""
+        recipe = cls._one(values)
+        stages = tuple(_stage(found, cls) for found in resolved_stages(values, recipe.run_dir))
+        return dataclasses.replace(recipe, stages=stages)
+
+    @classmethod
+    def _one(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe without its stages."""
+        ours: dict[str, Any] = {}
+        trl: dict[str, Any] = {}
+        known = set(recipe_keys())
+        for key, value in values.items():
+            if key in DERIVED and not (key == "loss_type" and value in TRL_LOSS_TYPES):
+                raise ConfigError(f"{key} is derived here; state {DERIVED[key]} instead")
+            if key not in known:
+                raise ConfigError(f"a recipe has no key {key!r}; {_nearest_key(str(key), known - DERIVED.keys())}")
+            if key in KEYS:
+                ours[key] = value
+            else:
+                trl[key] = value
+        ours.pop("stages", None)
+        for slot in ONE:
+            if ours.get(slot) is not None:
+                ours[slot] = ComponentSpec.of(slot, ours[slot])
+        for slot in SEVERAL:
+            if isinstance(listed := ours.get(slot), list | tuple):
+                ours[slot] = tuple(ComponentSpec.of(slot.removesuffix("s"), one) for one in listed)
+            elif slot == "reward" and listed is not None:
+                ours[slot] = (ComponentSpec.of(slot, listed),)
+        recipe = cls(**check_fields(cls, ours, where="recipe"), trl=trl, written=dict(values))
+        recipe._check()
+        return dataclasses.replace(recipe, env=checked_env(recipe.env))
+
+    def _check(self) -> None:
+        if "loss_type" in self.trl and (self.loss or self.aggregate != "token"):
+            raise ConfigError(
+                f"loss_type {self.trl['loss_type']} is TRL's own loss and aggregate; leave loss and aggregate out"
+            )
+        require_range("max_resample_rounds", self.max_resample_rounds, at_least=0)
+        require_range("max_num_seqs", self.max_num_seqs, at_least=1)
+        require_range("deadline_seconds", self.deadline_seconds, above=0, at_most=10**8)
+        for key in ("prompts_per_step", "group_size", "micro_batch", "updates_per_batch"):
+            require_range(key, getattr(self, key), at_least=1, at_most=LARGEST_BATCH)
+        require_range("max_rollbacks", self.max_rollbacks, at_least=0)
+        for address in self.servers:
+            if not re.fullmatch(r"https?://[^/\s]+(/.*)?", address):
+                raise ConfigError(f"servers: got {address!r}; expected an address such as http://host:8000")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A copy of the values as they were written, in their order; `Recipe.of` of it is this recipe."""
+        return copy.deepcopy(dict(self.written))
+
+    def states(self, key: str) -> bool:
+        """Does the recipe state this key, or leave it at its default?"""
+        return key in self.written
+
+    def replaced(self, **changes: Any) -> Recipe:
+        """The recipe with other values of these keys, as they are written in YAML."""
+        values = {**self.to_dict(), **changes}
+        return Recipe.of(values) if self.stages else Recipe._one(values)
+
+
+KEYS = tuple(one.name for one in dataclasses.fields(Recipe) if one.name not in ("trl", "written"))
+"""The keys of a recipe that are not TRL's."""
+
+
+def _stage(found: Any, cls: type[Recipe]) -> Stage:
+    try:
+        recipe = cls._one(found.values)
+    except ConfigError as error:
+        if found.name is None:
+            raise
+        raise StageError(found.name, str(error)) from error
+    return Stage(found.name, found.kind, recipe, found.cold_start, found.first_step, found.steps, found.folder)
+
+
+def _nearest_key(key: str, valid: Iterable[str]) -> str:
+    """Only the close ones: GRPOConfig alone has two hundred fields."""
+    valid = list(valid)
+    if new := renamed(key, valid):
+        return new
+    close = difflib.get_close_matches(key, valid, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else "see docs/concepts.md for the keys"
+
+
+def checked_env(env: Mapping[str, Any]) -> dict[str, str]:
+    """Environment variables as text; `ConfigError` for what cannot be one."""
+    for name, value in env.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise ConfigError(f"env: got the name {name!r}; expected letters, digits and _ that begin with no digit")
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not (number or isinstance(value, str)) or "\0" in str(value):
+            raise ConfigError(
+                f"env: {name} is {value!r}; it must be text or a number. Quote yes, no, on, off: YAML makes them true or false"
+            )
+    return {name: str(value) for name, value in env.items()}

@@ -1,0 +1,32 @@
+"""`ComponentSpec`: the name and the parameters of a component, as a recipe states them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tersely.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ComponentSpec:
+    """`alp`, or `{name: alp, beta: 0.3}`."""
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, slot: str, value: Any) -> ComponentSpec:
+        """The spec that a name or a mapping with `name` states. `ConfigError` for anything else."""
+        if isinstance(value, ComponentSpec):
+            return value
+        if isinstance(value, str):
+            return cls(value)
+        if not isinstance(value, Mapping):
+            raise ConfigError(
+                f"{slot} is {value!r}; write a name or a mapping such as {{name: NAME, parameter: value}}"
+            )
+        if "name" not in value:
+            raise ConfigError(f"{slot} {dict(value)!r} has no `name`; write a mapping such as {{name: NAME}}")
+        return cls(str(value["name"]), {str(key): inner for key, inner in value.items() if key != "name"})
