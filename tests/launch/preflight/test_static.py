@@ -129,7 +129,7 @@ def test_a_run_starts_with_the_checks_unless_told_otherwise(monkeypatch, tmp_pat
     from tersely.launch.cli import train
 
     started: list[str] = []
-    monkeypatch.setattr(train, "train", lambda recipe, resume: started.append(recipe["run_dir"]))
+    monkeypatch.setattr(train, "train", lambda recipe, resume: started.append(recipe.run_dir))
     bad = ["--config", "testbed/alp", "--model_name_or_path", "/nowhere/model", "--run_dir", str(tmp_path)]
     with pytest.raises(ConfigError, match="there is no folder"):
         train.main(bad)
