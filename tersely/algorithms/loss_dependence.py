@@ -46,7 +46,7 @@ def _batches() -> Iterator[TokenBatch]:
     for seed in range(SEEDS):
         g = torch.Generator().manual_seed(seed)
 
-        def normal(scale: float, g=g) -> Tensor:
+        def normal(scale: float, g: torch.Generator = g) -> Tensor:
             return scale * torch.randn(ROWS, WIDTH, generator=g, dtype=torch.float64)
 
         half = (torch.arange(ROWS) >= ROWS // 2).double().unsqueeze(1)

@@ -79,7 +79,7 @@ class Objective:
             controllers=tuple(build("controller", spec) for spec in filled["controllers"]),
         )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.advantage.check_objective(self)
         for controller in self.controllers:
             controller.check_objective(self)

@@ -28,7 +28,7 @@ class RewardSum(Reward):
     terms: tuple[Reward, ...]
     weights: tuple[float, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "terms", tuple(complete(Reward, term) for term in self.terms))
         whole = [name for name, term in zip(self.names, self.terms, strict=True) if term.includes_outcome]
         if len(whole) > 1:

@@ -14,9 +14,9 @@ def strict_json(text: str) -> Any:
     return value
 
 
-def json_of(text: str) -> tuple[Any, list[tuple[dict, str]]]:
+def json_of(text: str) -> tuple[Any, list[tuple[dict[str, Any], str]]]:
     """(value, the objects in it that have a key more than once, with that key). `ValueError` for what cannot be read."""
-    repeated: list[tuple[dict, str]] = []
+    repeated: list[tuple[dict[str, Any], str]] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -31,6 +31,6 @@ def json_of(text: str) -> tuple[Any, list[tuple[dict, str]]]:
         raise ValueError("lists or objects are nested too deeply") from None
 
 
-def twice(repeated: tuple[dict, str]) -> str:
+def twice(repeated: tuple[dict[str, Any], str]) -> str:
     """What is wrong with an object of `json_of`'s list."""
     return f"key {repeated[1]!r} occurs more than once; expected unique keys. Remove or rename one of them"

@@ -79,7 +79,7 @@ class Rollouts:
     """PromptMemory: small records by prompt id, equal on every rank and saved with the checkpoint. None only in rollouts made
     by hand."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         rows = self.correct.shape[0]
         if self.group_size < 1 or rows % self.group_size:
             raise ValueError(
@@ -126,7 +126,7 @@ class Rollouts:
         """(N,) bool: the verifier reached a verdict."""
         return ~self.correct.isnan()
 
-    def require(self, field: str, component: str):
+    def require(self, field: str, component: str) -> Any:
         """The field, or an error that names it and who needs it."""
         value = getattr(self, field)
         if value is None:

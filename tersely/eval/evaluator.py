@@ -143,7 +143,7 @@ class Evaluator:
         """Batch after batch; one is verified and written while the next is drawn."""
         lengths = TokenLengths(self.tokenizer)
         with ThreadPoolExecutor(1, thread_name_prefix="records") as behind:
-            pending: Future | None = None
+            pending: Future[None] | None = None
             for chunk in _chunks(tasks, self.batch):
                 began = time.perf_counter()
                 decoded = self._draw(chunk, job)
@@ -158,7 +158,16 @@ class Evaluator:
         """Decoded samples, those of the first variant first."""
         return job.chosen.strategy(self.engine, [task.prompt for task in tasks], job.sampling, job.seed)
 
-    def _store(self, tasks, decoded, seconds, job: Job, writer, progress, lengths: TokenLengths) -> None:
+    def _store(
+        self,
+        tasks: Sequence[Task],
+        decoded: list[Decoded],
+        seconds: float,
+        job: Job,
+        writer: RecordWriter,
+        progress: Progress,
+        lengths: TokenLengths,
+    ) -> None:
         """Verify and write what is not recorded yet."""
         rate = seconds / max(1, sum(len(d.token_ids) + d.extra_tokens for d in decoded))
         for which, (variant, done) in enumerate(zip(job.variants, job.done, strict=True)):

@@ -230,7 +230,7 @@ def strategy_label(value: Any) -> str | None:
 
 class _Builder:
     def __init__(self) -> None:
-        self.samples: dict[str, dict[Any, tuple]] = {}
+        self.samples: dict[str, dict[Any, tuple[Any, ...]]] = {}
         self.levels: dict[str, str | None] = {}
         self.contents: dict[str, int] = {}
         self.duplicates = self.estimated = 0

@@ -55,7 +55,7 @@ class Acoer(Reward):
     previous: float | None = field(init=False, default=None)
     updates: int = field(init=False, default=0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("alpha", "accuracy_drop"):
             require_range(f"acoer.{name}", getattr(self, name), at_least=0)
         for name in ("curvature", "target_ratio", "min_target", "increase", "decrease"):

@@ -28,7 +28,7 @@ class AdaptThink(Reward):
 
     delta: float = 0.05
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("adaptthink.delta", self.delta, at_least=0, at_most=1)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:

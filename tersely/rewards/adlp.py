@@ -35,7 +35,7 @@ class ADLP(Reward):
     current: float = field(init=False)
     """lambda, reward a token."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("adlp.penalty", self.penalty, at_least=0)
         require_range("adlp.learning_rate", self.learning_rate, at_least=0)
         require_range("adlp.target_accuracy", self.target_accuracy, at_least=0, at_most=1)

@@ -36,7 +36,7 @@ class ALP(Reward):
     normalizer: float | Literal["max_length", "group_max"] = 1.0
     solve_rate_floor: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("alp.beta", self.beta, at_least=0)
         require_range("alp.solve_rate_floor", self.solve_rate_floor, at_least=0, at_most=1)
         if isinstance(self.normalizer, str):

@@ -57,7 +57,7 @@ class ARESEntropy(Reward):
     targets: tuple[float, ...] | None = None
     form: Literal["released", "paper"] = "released"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("ares_entropy.window", self.window, at_least=1)
         require_range("ares_entropy.threshold", self.threshold, at_least=0)
         require_range("ares_entropy.easy_rate", self.easy_rate, at_least=0, at_most=1)

@@ -32,7 +32,7 @@ class AroraZanette(Reward):
     epsilon: float = 1e-7
     truncated_is_wrong: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("arora_zanette.alpha", self.alpha, at_least=0, at_most=1)
         require_range("arora_zanette.epsilon", self.epsilon, at_least=0)
 

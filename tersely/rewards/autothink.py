@@ -51,7 +51,7 @@ class AutoThink(Reward):
     beta: float = 0.05
     malformed_reward: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.stage not in (1, 2, 3):
             raise ConfigError(f"autothink.stage is {self.stage}; it must be 1, 2 or 3")
         require_range("autothink.gamma", self.gamma, at_least=0, at_most=1)

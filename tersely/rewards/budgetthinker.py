@@ -35,7 +35,7 @@ class BudgetThinker(Reward):
     over_budget_steepness: float = 16.0
     form: Literal["paper", "released"] = "paper"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("accuracy_weight", "format_weight", "length_weight", "over_budget_steepness"):
             require_range(f"budgetthinker.{name}", getattr(self, name), at_least=0)
         require_choice("budgetthinker.form", self.form, ("paper", "released"))

@@ -33,7 +33,7 @@ class ConciseRL(Reward):
     wrong_reward: float = -0.5
     malformed_reward: float = -1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("concise_rl.correct_reward", self.correct_reward)
         require_range("concise_rl.wrong_reward", self.wrong_reward, at_most=self.correct_reward)
         require_range("concise_rl.malformed_reward", self.malformed_reward)

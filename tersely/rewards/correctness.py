@@ -28,7 +28,7 @@ class Correctness(Reward):
     right: float = 1.0
     wrong: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("correctness.right", self.right)
         require_range("correctness.wrong", self.wrong, at_most=self.right)
 

@@ -39,7 +39,7 @@ class Cosine(Reward):
     margin: int = 16
     max_length: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("correct_short", "correct_long", "wrong_short", "wrong_long", "exceed"):
             require_range(f"cosine.{name}", getattr(self, name))
         require_range("cosine.margin", self.margin, at_least=0)

@@ -34,7 +34,7 @@ class DADLER(Reward):
     hard_limit: int = 4000
     accuracy_threshold: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("da_dler.hard_limit", self.hard_limit, above=0)
         require_range("da_dler.easy_limit", self.easy_limit, above=0, at_most=self.hard_limit)
         require_range("da_dler.accuracy_threshold", self.accuracy_threshold, at_least=0, at_most=1)

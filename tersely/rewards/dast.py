@@ -37,7 +37,7 @@ class DAST(Reward):
     wrong_ceiling: float = -0.1
     max_length: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("dast.correct_slope", self.correct_slope, at_least=0)
         require_range("dast.wrong_slope", self.wrong_slope, at_least=0)
         require_range("dast.wrong_ceiling", self.wrong_ceiling)

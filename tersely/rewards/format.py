@@ -29,7 +29,7 @@ class Format(Reward):
     well_formed: float = 1.0
     malformed: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("format.well_formed", self.well_formed)
         require_range("format.malformed", self.malformed, at_most=self.well_formed)
 

@@ -29,7 +29,7 @@ class GR3(Reward):
 
     alpha: float = 0.33
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("gr3.alpha", self.alpha, at_least=0)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:

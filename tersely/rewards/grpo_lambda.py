@@ -34,7 +34,7 @@ class GRPOLambda(Reward):
     alpha: float = 0.2
     epsilon: float = 1e-7
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("grpo_lambda.accuracy_threshold", self.accuracy_threshold, at_least=0, at_most=1)
         require_range("grpo_lambda.alpha", self.alpha, at_least=0, at_most=1)
         require_range("grpo_lambda.epsilon", self.epsilon, at_least=0)

@@ -31,7 +31,7 @@ class GRPOLead(Reward):
     epsilon: float = 1e-6
     wrong_reward: float = -1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("grpo_lead.alpha", self.alpha, at_least=0)
         require_range("grpo_lead.epsilon", self.epsilon, at_least=0)
         require_range("grpo_lead.wrong_reward", self.wrong_reward, at_most=0)

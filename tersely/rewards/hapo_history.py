@@ -38,7 +38,7 @@ class HAPOHistory(Reward):
     weight: float = 1.0
     correct_floor: float = -0.7
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("hapo_history.weight", self.weight, at_least=0)
         require_range("hapo_history.correct_floor", self.correct_floor, at_least=-1, at_most=1)
 

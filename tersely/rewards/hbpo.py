@@ -41,7 +41,7 @@ class HBPO(Reward):
     form: Literal["paper", "released"] = "paper"
     malformed_reward: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("hbpo.beta", self.beta, at_least=0)
         require_range("hbpo.alpha", self.alpha, at_least=0)
         require_range("hbpo.max_length", self.max_length, above=0)

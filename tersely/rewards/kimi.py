@@ -32,7 +32,7 @@ class Kimi(Reward):
     weight: float = 1.0
     warmup: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("kimi.weight", self.weight, at_least=0)
         require_range("kimi.warmup", self.warmup, at_least=0, at_most=1)
 

@@ -32,7 +32,7 @@ class L1Exact(Reward):
 
     alpha: float = 3e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("l1_exact.alpha", self.alpha, at_least=0)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
@@ -48,7 +48,7 @@ class L1Max(Reward):
     delta: float = 0.5
     form: Literal["paper", "released"] = "paper"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("l1_max.alpha", self.alpha, at_least=0)
         require_range("l1_max.delta", self.delta)
         require_choice("l1_max.form", self.form, ("paper", "released"))

@@ -57,7 +57,7 @@ class LAPODiscovery(Reward):
     forget_unsolved: bool = False
     """Remove the target when a visit has decided rows and no right one."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("lapo_discovery.alpha", self.alpha, at_least=0)
         require_range("lapo_discovery.lower_percentile", self.lower_percentile, at_least=0, at_most=100)
         require_range(
@@ -99,7 +99,7 @@ class LAPOInternalization(Reward):
     unsolved_target: int = 4096
     form: Literal["paper", "released"] = "paper"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("lapo_internalization.beta", self.beta, at_least=0)
         require_range("lapo_internalization.sigma", self.sigma, above=0)
         require_range("lapo_internalization.unsolved_target", self.unsolved_target, above=0)

@@ -35,7 +35,7 @@ class LASER(Reward):
     wrong_reward: float = -0.5
     malformed_reward: float = -1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("laser.target_length", self.target_length, above=0)
         require_range("laser.correct_reward", self.correct_reward)
         require_range("laser.bonus", self.bonus, at_least=0)

@@ -67,7 +67,7 @@ class LASERD(Reward):
     """Lengths x a band seen since the last refresh."""
     updates: int = field(init=False, default=0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         name = self.name
         require_range(f"{name}.correct_reward", self.correct_reward)
         require_range(f"{name}.bonus", self.bonus, at_least=0)

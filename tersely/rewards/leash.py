@@ -39,7 +39,7 @@ class LEASH(Reward):
     current: float = field(init=False)
     """lambda."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("leash.target_length", self.target_length, above=0)
         require_range("leash.penalty", self.penalty, at_least=0)
         require_range("leash.learning_rate", self.learning_rate, at_least=0)

@@ -37,7 +37,7 @@ class O1Pruner(Reward):
     clip_low: float = -2.0
     clip_high: float = 4.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("o1_pruner.accuracy_weight", self.accuracy_weight, at_least=0)
         require_choice("o1_pruner.form", self.form, ("paper", "released"))
         require_range("o1_pruner.clip_low", self.clip_low)

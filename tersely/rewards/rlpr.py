@@ -53,7 +53,7 @@ class RLPR(Reward):
     needs: ClassVar[tuple[str, ...]] = ("reference_score", "reference_base", "repeated")
     violates_outcome_order: ClassVar[str] = "there is no verdict in it: a wrong rollout may make the reference likelier"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("rlpr.format_weight", self.format_weight, at_least=0, at_most=1)
         require_range("rlpr.repetition_penalty", self.repetition_penalty, at_least=0)
 

@@ -47,7 +47,7 @@ class SelfBudgeter(Reward):
     alpha_start: float = 6.0
     alpha_end: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("selfbudgeter.malformed_reward", self.malformed_reward)
         require_range("selfbudgeter.over_budget_penalty", self.over_budget_penalty, at_most=0)
         require_range("selfbudgeter.correct_min", self.correct_min)

@@ -31,7 +31,7 @@ class ShorterBetter(Reward):
     alpha: float = 2.0
     beta: float = 0.001
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("shorterbetter.alpha", self.alpha, at_least=0)
         require_range("shorterbetter.beta", self.beta, at_least=0)
 

@@ -32,7 +32,7 @@ class SoftOverlong(Reward):
     max_length: int | None = None
     weight: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("soft_overlong.cache", self.cache, above=0)
         require_range("soft_overlong.max_length", self.max_length, at_least=self.cache)
         require_range("soft_overlong.weight", self.weight, at_least=0)

@@ -34,7 +34,7 @@ class Thinkless(Reward):
     wrong_reward: float = -1.0
     malformed_reward: float = -1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("thinkless.correct_short", self.correct_short)
         require_range("thinkless.correct_think", self.correct_think)
         require_range("thinkless.wrong_reward", self.wrong_reward, at_most=min(self.correct_short, self.correct_think))

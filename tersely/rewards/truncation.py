@@ -28,7 +28,7 @@ class Truncation(Reward):
 
     limit: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("truncation.limit", self.limit, above=0)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:

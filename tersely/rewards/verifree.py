@@ -36,7 +36,7 @@ class VeriFree(Reward):
     violates_outcome_order: ClassVar[str] = "there is no verdict in it: a wrong rollout may make the reference likelier"
     label: ClassVar[str] = "adapted: the supervised term on the reference's tokens is not trained"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("verifree.max_tokens", self.max_tokens, at_least=1)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:

@@ -33,7 +33,7 @@ class BatchWhitened(Advantage):
     epsilon: float = 1e-4
     weighting: Literal["sequence", "token"] = "sequence"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("batch_whitened.epsilon", self.epsilon, at_least=0)
         require_choice("batch_whitened.weighting", self.weighting, ("sequence", "token"))
 

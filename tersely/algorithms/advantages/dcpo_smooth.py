@@ -35,7 +35,7 @@ class DCPOSmooth(Advantage):
 
     eps: float = 1e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("dcpo_smooth.eps", self.eps, at_least=0)
 
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:

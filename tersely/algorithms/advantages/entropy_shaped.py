@@ -31,7 +31,7 @@ class EntropyShaped(Advantage):
     kappa: float = 2.0
     eps: float = 1e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("entropy_shaped.alpha", self.alpha, at_least=0)
         require_range("entropy_shaped.kappa", self.kappa, at_least=1)
         require_range("entropy_shaped.eps", self.eps, at_least=0)

@@ -31,7 +31,7 @@ class GFPO(Advantage):
     metric: Literal["length", "token_efficiency"] = "length"
     epsilon: float = 1e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("gfpo.keep", self.keep, at_least=1)
         require_choice("gfpo.metric", self.metric, ("length", "token_efficiency"))
         require_range("gfpo.epsilon", self.epsilon, at_least=0)

@@ -26,7 +26,7 @@ from tersely.core.types import Rollouts
 class GroupZScore(Advantage):
     epsilon: float = 1e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("group_zscore.epsilon", self.epsilon, at_least=0)
 
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:

@@ -32,7 +32,7 @@ class GRPOLeadAdvantage(Advantage):
     steepness: float = 10.0
     epsilon: float = 1e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("grpo_lead.low", self.low, at_least=0)
         require_range("grpo_lead.high", self.high, at_least=self.low)
         require_range("grpo_lead.midpoint", self.midpoint, at_least=0, at_most=1)

@@ -35,7 +35,7 @@ class GRPOS(Advantage):
     entropy_max: float = 0.28
     eps: float = 1e-6
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("grpo_s.base_weight", self.base_weight, at_least=0)
         require_range("grpo_s.entropy_weight", self.entropy_weight, at_least=0)
         require_range("grpo_s.entropy_min", self.entropy_min, above=0)

@@ -40,7 +40,7 @@ class GTPO(Advantage):
     eps: float = 1e-6
     form: Literal["joint", "separate"] = "joint"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("gtpo.base_weight", self.base_weight, at_least=0)
         require_range("gtpo.entropy_weight", self.entropy_weight, at_least=0)
         require_range("gtpo.entropy_min", self.entropy_min, above=0)

@@ -40,7 +40,7 @@ class HBPOAdvantage(Advantage):
     epsilon: float = 1e-4
     form: Literal["paper", "released"] = "paper"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("hbpo.beta", self.beta, at_least=0)
         require_range("hbpo.max_length", self.max_length, above=0)
         require_range("hbpo.epsilon", self.epsilon, at_least=0)

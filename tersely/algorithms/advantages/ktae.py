@@ -40,7 +40,7 @@ class KTAE(Advantage):
     frequency_eps: float = 1e-5
     exclude_ids: tuple[int, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("fisher_weight", "gain_weight", "k1", "eps"):
             require_range(f"ktae.{name}", getattr(self, name), at_least=0)
         require_range("ktae.top", self.top, above=0)

@@ -32,7 +32,7 @@ class QuantileBaseline(Advantage):
     normalize_std: bool = True
     eps: float = 1e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("quantile_baseline.quantile", self.quantile, at_least=0, at_most=1)
         require_choice("quantile_baseline.method", self.method, ("right_continuous", "linear"))
         require_range("quantile_baseline.eps", self.eps, at_least=0)

@@ -29,7 +29,7 @@ class ReferenceBaseline(Advantage):
     field: str = "reference_accuracy"
     missing: Literal["group_mean", "error"] = "group_mean"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.field:
             raise ConfigError("reference_baseline.field is empty; name the record of the prompt memory that holds it")
         require_choice("reference_baseline.missing", self.missing, ("group_mean", "error"))

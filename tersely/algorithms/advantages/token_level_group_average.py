@@ -30,7 +30,7 @@ class TokenLevelGroupAverage(Advantage):
     eps: float = 1e-6
     fallback_threshold: float | None = 5.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("token_level_group_average.eps", self.eps, at_least=0)
         require_range("token_level_group_average.fallback_threshold", self.fallback_threshold, above=0)
 

@@ -57,7 +57,7 @@ class AccuracyFloor(Controller):
     good: bool = field(init=False, default=True)
     alarm: str | None = field(init=False, default=None)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("accuracy_floor.delta", self.delta, at_least=0, below=1)
         require_range("accuracy_floor.base", self.base, above=0, at_most=1)
         require_range("accuracy_floor.window", self.window, at_least=1)

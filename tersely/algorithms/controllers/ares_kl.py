@@ -42,7 +42,7 @@ class ARESKL(Controller):
     mean_error: float | None = field(init=False, default=None)
     updates: int = field(init=False, default=0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("ares_kl.target", self.target, above=0)
         require_range("ares_kl.ema", self.ema, at_least=0, below=1)
         require_range("ares_kl.error_ema", self.error_ema, at_least=0, below=1)

@@ -33,7 +33,7 @@ class EntropyClip(Controller):
     value: float = field(init=False)
     """k."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("entropy_clip.target", self.target, at_least=0)
         require_range("entropy_clip.step", self.step, at_least=0)
         require_range("entropy_clip.minimum", self.minimum, at_least=0)

@@ -34,7 +34,7 @@ class EntropyTarget(Controller):
     value: float = field(init=False, default=0.0)
     """The coefficient in force."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("entropy_target.target", self.target, at_least=0)
         require_range("entropy_target.delta", self.delta, at_least=0)
         require_range("entropy_target.minimum", self.minimum, at_least=0)

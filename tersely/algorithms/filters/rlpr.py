@@ -12,6 +12,7 @@ Pitfalls: give it the parameters of the reward where those are not the defaults.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class RLPRStd(Filter):
     ema: float | None = field(default=None, init=False)
     step: int = field(default=0, init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("rlpr_std.beta", self.beta, at_least=0)
         require_range("rlpr_std.decay", self.decay, at_least=0, below=1)
         require_range("rlpr_std.records_from", self.records_from, at_least=1)
@@ -63,10 +64,10 @@ class RLPRStd(Filter):
     def _spread(self, rollouts: Rollouts) -> Tensor:
         return group_std(rollouts.grouped(self._reward(rollouts)))
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         return {"ema": self.ema, "step": self.step}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.ema, self.step = state["ema"], state["step"]
 
 

@@ -60,7 +60,7 @@ class AccuracyRange(Filter):
     low: float = 0.01
     high: float = 0.99
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("accuracy_range.low", self.low, at_least=0, at_most=1)
         require_range("accuracy_range.high", self.high, at_least=self.low, at_most=1)
 

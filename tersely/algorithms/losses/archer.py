@@ -46,7 +46,7 @@ class Archer(Loss):
     kl_coefficient: float = 0.001
     high_kl_coefficient: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("clip_low", "high_clip_low"):
             require_range(f"archer.{name}", getattr(self, name), at_least=0, at_most=1)
         for name in ("clip_high", "high_clip_high", "kl_coefficient", "high_kl_coefficient"):

@@ -43,7 +43,7 @@ class BAPO(Loss):
     all_reduce: Callable[[Tensor], Tensor] | None = field(init=False, default=None, repr=False, compare=False)
     """Sums over ranks; None on one process."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("bapo.low_min", self.low_min, at_least=0, at_most=1)
         require_range("bapo.low_max", self.low_max, at_least=self.low_min, at_most=1)
         require_range("bapo.high_min", self.high_min, at_least=1)

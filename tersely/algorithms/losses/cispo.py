@@ -26,7 +26,7 @@ class CISPO(Loss):
     ratio_cap: float = 5.0
     ratio_floor: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("cispo.ratio_cap", self.ratio_cap, at_least=1)
         require_range("cispo.ratio_floor", self.ratio_floor, at_least=0, at_most=1)
 

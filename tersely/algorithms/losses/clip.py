@@ -31,7 +31,7 @@ class Clip(Loss):
     dual_clip: float | None = None
     importance: Literal["token", "sequence"] = "token"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("clip.clip_low", self.clip_low, at_least=0, at_most=1)
         require_range("clip.clip_high", self.clip_high, at_least=0)
         require_choice("clip.importance", self.importance, ("token", "sequence"))

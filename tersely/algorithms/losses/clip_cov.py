@@ -35,7 +35,7 @@ class ClipCov(Loss):
     dual_clip: float | None = None
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("clip_cov.clip_low", self.clip_low, at_least=0, at_most=1)
         require_range("clip_cov.clip_high", self.clip_high, at_least=0)
         require_range("clip_cov.cov_low", self.cov_low)

@@ -28,7 +28,7 @@ class DCPO(Loss):
     clip_high: float = 0.2
     ratio_cap: float = 10.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("dcpo.clip_low", self.clip_low, at_least=0, at_most=1)
         require_range("dcpo.clip_high", self.clip_high, at_least=0)
         require_range("dcpo.ratio_cap", self.ratio_cap, at_least=1)

@@ -27,7 +27,7 @@ class EntropyBonus(Wrapper):
     coefficient: float = 0.0
     base: Loss = field(default_factory=Clip)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("entropy_bonus.coefficient", self.coefficient, at_least=0)
 
     @property

@@ -28,7 +28,7 @@ class GMPO(Loss):
     clip_low: float = 0.4
     clip_high: float = 0.4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("gmpo.clip_low", self.clip_low, at_least=0)
         require_range("gmpo.clip_high", self.clip_high, at_least=0)
 

@@ -40,7 +40,7 @@ class GSPO(Loss):
     clip_high: float = 4e-4
     form: Literal["sequence", "token"] = "sequence"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("gspo.clip_low", self.clip_low, at_least=0, at_most=1)
         require_range("gspo.clip_high", self.clip_high, at_least=0)
         require_choice("gspo.form", self.form, ("sequence", "token"))

@@ -53,7 +53,7 @@ class HAPO(Loss):
     step_statistics: dict[str, float] | None = field(init=False, default=None)
     """Of the batch that `observe_step` saw; read where `statistics` is `step`."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("hapo.clip_low", self.clip_low, at_least=0, at_most=1)
         require_range("hapo.clip_high", self.clip_high, at_least=0)
         require_range("hapo.pivot_quantile", self.pivot_quantile, at_least=0, at_most=1)

@@ -34,7 +34,7 @@ class HighEntropyMask(Wrapper):
     rescale: Literal["none", "kept"] = "none"
     base: Loss = field(default_factory=Clip)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("high_entropy_mask.fraction", self.fraction, above=0, at_most=1)
         require_choice("high_entropy_mask.rescale", self.rescale, ("none", "kept"))
 

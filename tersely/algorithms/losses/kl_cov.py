@@ -28,7 +28,7 @@ class KLCov(Loss):
     fraction: float = 2e-4
     coefficient: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("kl_cov.fraction", self.fraction, above=0, at_most=1)
         require_range("kl_cov.coefficient", self.coefficient, at_least=0)
 

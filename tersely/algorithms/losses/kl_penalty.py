@@ -36,7 +36,7 @@ class KLPenalty(Wrapper):
     importance_weighted: bool = False
     base: Loss = field(default_factory=Clip)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("kl_penalty.beta", self.beta, at_least=0)
         require_choice("kl_penalty.estimator", self.estimator, ("k1", "k2", "k3"))
 

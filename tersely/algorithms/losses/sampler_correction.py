@@ -38,7 +38,7 @@ class SamplerCorrection(Wrapper):
     floor: float = 0.0
     base: Loss = field(default_factory=Clip)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_choice("sampler_correction.mode", self.mode, MODES)
         require_range("sampler_correction.cap", self.cap, above=0)
         require_range("sampler_correction.floor", self.floor, at_least=0, at_most=self.cap)

@@ -28,7 +28,7 @@ class SAPO(Loss):
     tau_pos: float = 1.0
     tau_neg: float = 1.05
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("sapo.tau_pos", self.tau_pos, above=0)
         require_range("sapo.tau_neg", self.tau_neg, above=0)
 

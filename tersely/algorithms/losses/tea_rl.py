@@ -38,7 +38,7 @@ class TEARL(Wrapper):
     form: Literal["scaled", "released"] = "scaled"
     base: Loss = field(default_factory=Clip)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("tea_rl.coefficient", self.coefficient, at_least=0)
         require_range("tea_rl.temperature", self.temperature, above=0)
         require_range("tea_rl.cap", self.cap, above=0)

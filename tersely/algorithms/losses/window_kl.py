@@ -37,7 +37,7 @@ class WindowKL(Wrapper):
     threshold: float = 1.5
     base: Loss = field(default_factory=Clip)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("window_kl.beta", self.beta, at_least=0)
         require_range("window_kl.discount", self.discount, at_least=0, at_most=1)
         require_range("window_kl.window", self.window, at_least=1)

@@ -29,7 +29,7 @@ class AdaptThinkPrompting(Prompting):
     no_think_tokens: int = 4096
     think_start: str = "Alright"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("adaptthink.no_think_tokens", self.no_think_tokens, above=0)
 
     def __call__(

@@ -29,7 +29,7 @@ TAGS = {"direct": "ANSWER", "short_cot": "COT", "code": "CODE", "long_cot": "LON
 class ARMPrompting(Prompting):
     mode: Literal["adaptive", "direct", "short_cot", "code", "long_cot"] = "adaptive"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_choice("arm.mode", self.mode, ("adaptive", *TAGS))
 
     def __call__(

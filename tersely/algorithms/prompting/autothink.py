@@ -35,7 +35,7 @@ class AutoThinkPrompting(Prompting):
     instruction: str | None = "Let's think step by step and output the final answer within \\boxed{}."
     """How the user's text ends; null where the dataset says it already."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_choice("autothink.variant", self.variant, tuple(PREFILLS))
 
     def __call__(

@@ -41,7 +41,7 @@ class BudgetThinkerPrompting(Prompting):
     budgets: tuple[int, ...] = (6000,)
     form: Literal["paper", "released"] = "paper"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.budgets:
             raise ConfigError("budgetthinker.budgets is empty; it must be a list of whole numbers of tokens above 0")
         for budget in self.budgets:

@@ -28,7 +28,7 @@ class Elastic(Prompting):
     think_tokens: int = 1024
     solution_tokens: int = 1024
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("elastic.think_tokens", self.think_tokens, above=0)
         require_range("elastic.solution_tokens", self.solution_tokens, above=0)
 

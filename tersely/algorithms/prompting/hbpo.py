@@ -32,7 +32,7 @@ class HBPOPrompting(Prompting):
     prompting: Literal["budgets", "natural", "efficient"] = "budgets"
     """`natural` (no prefill) and `efficient` are for evaluation."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.budgets:
             raise ConfigError("hbpo.budgets is empty; it must be a list of whole numbers of tokens above 0")
         for budget in self.budgets:

@@ -31,7 +31,7 @@ class L1(Prompting):
     min_tokens: int = 100
     max_tokens: int = 4000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_choice("l1.kind", self.kind, ("exact", "max", "mixed"))
         require_range("l1.min_tokens", self.min_tokens, above=0)
         require_range("l1.max_tokens", self.max_tokens, at_least=self.min_tokens)

@@ -29,7 +29,7 @@ class LAPOTarget(Prompting):
     unsolved_target: int = 4096
     text: str = "<think> I will answer the question with {n} tokens."
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("lapo_target.unsolved_target", self.unsolved_target, above=0)
         if "{n}" not in self.text:
             raise ConfigError(f"lapo_target.text is {self.text!r}; it must contain {{n}}")

@@ -37,7 +37,7 @@ class RLPRFormat(Prompting):
     closing: str = "</answer>"
     space: str = " "
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.opening.strip() or not self.closing.strip():
             raise ConfigError(
                 f"rlpr.opening is {self.opening!r} and rlpr.closing {self.closing!r}; neither may be empty"

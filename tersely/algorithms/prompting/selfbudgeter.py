@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"<budget>[ \t\n]{0,9}(\d{1,9})[ \t\n]{0,9}</budget>")
 class SelfBudgeterPrompting(Prompting):
     budget: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("selfbudgeter.budget", self.budget, above=0)
 
     def __call__(

@@ -23,7 +23,7 @@ from tersely.core.types import RolloutPlan
 class ThinkPrune(Prompting):
     limit: int = 4000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("thinkprune.limit", self.limit, above=0)
 
     def __call__(

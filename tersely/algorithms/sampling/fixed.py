@@ -22,7 +22,7 @@ from tersely.core.protocols import Sampling
 class FixedSampling(Sampling):
     temperature: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("fixed.temperature", self.temperature, above=0)
 
     def __call__(self, logits: Tensor) -> Tensor:

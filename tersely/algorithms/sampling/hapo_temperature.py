@@ -44,7 +44,7 @@ class HAPOTemperature(Sampling):
     current: dict[str, float] | None = field(init=False, default=None)
     """Statistics of the previous batch; None before there was one."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("hapo_temperature.base_temperature", self.base_temperature, above=0)
         require_range("hapo_temperature.strength", self.strength, at_least=0)
         require_range("hapo_temperature.pivot_quantile", self.pivot_quantile, at_least=0, at_most=1)

@@ -28,7 +28,7 @@ class EntropySFT(SFTLoss):
     fraction: float = 0.8
     entropy_weight: float = 0.8
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("entropy_sft.fraction", self.fraction, above=0, at_most=1)
         require_range("entropy_sft.entropy_weight", self.entropy_weight, at_least=0)
 

@@ -27,7 +27,7 @@ from tersely.core.protocols import SFTLoss
 class SHAD(SFTLoss):
     tau: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("shad.tau", self.tau, above=0)
 
     def __call__(self, nll: Tensor, reasoning: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

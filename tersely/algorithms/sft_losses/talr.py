@@ -41,7 +41,7 @@ class TALR(SFTLoss):
         """Must the trainer look at a whole optimiser step before its first micro-batch?"""
         return self.tau is None or self.normalize
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_range("talr.floor", self.floor, at_least=0, at_most=1)
         require_range("talr.min_tau", self.min_tau, above=0)
         require_range("talr.tau", self.tau, above=0)

@@ -90,7 +90,15 @@ class CautiousNextToken:
             return True
         return any(mark in session.tokenizer.decode([ids[-1]]) for mark in PUNCTUATION)
 
-    def _keep_best(self, stepper, rows, going, owner, drawn, logp) -> list[int]:
+    def _keep_best(
+        self,
+        stepper: Stepper,
+        rows: list[Row],
+        going: list[int],
+        owner: list[int],
+        drawn: list[list[int]],
+        logp: list[float],
+    ) -> list[int]:
         best: dict[int, int] = {}
         for b, place in enumerate(owner):
             perplexity = -logp[b] / len(drawn[b])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ def thoughts(text: str, border: str) -> list[tuple[int, str]]:
 
 def fit_seal(
     engine: Engine, traces: Sequence[Trace], out: Path, layer: int | None = None, border: str = "\n\n"
-) -> dict:
+) -> dict[str, Any]:
     """Write the vector to `out`; returns layer and counts. `ConfigError` for a layer or a class that is not there."""
     from safetensors.torch import save_file
 

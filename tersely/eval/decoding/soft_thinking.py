@@ -91,7 +91,18 @@ class SoftThinking:
         for row in rows:
             row.finish = row.finish or "length"
 
-    def _next(self, session, row: Row, i: int, answering: bool, calm, waiting, early, soft, plain) -> tuple[int, bool]:
+    def _next(
+        self,
+        session: Session,
+        row: Row,
+        i: int,
+        answering: bool,
+        calm: list[int],
+        waiting: dict[int, list[int]],
+        early: set[int],
+        soft: Tensor,
+        plain: Tensor,
+    ) -> tuple[int, bool]:
         """(recorded id, whether its own embedding is fed) of one row's next place."""
         if not answering and (waiting.get(i) or calm[i] >= self.patience):
             token = waiting.setdefault(i, list(session.end)).pop(0)

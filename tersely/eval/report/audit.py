@@ -56,7 +56,7 @@ def read_audit(folder: Path | None) -> dict[str, Any] | None:
     return _audit(pairs, len(rows) - len(differing), differing, unreadable)
 
 
-def _audit(pairs: Counter, agreed: int, differing: list[dict[str, Any]], unreadable: int) -> dict[str, Any]:
+def _audit(pairs: Counter[Any], agreed: int, differing: list[dict[str, Any]], unreadable: int) -> dict[str, Any]:
     checked = sum(pairs.values())
     return {
         "checked": checked,

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tersely.core.errors import require_range
 from tersely.rewards.verify.verdict import Verdict
@@ -73,7 +74,7 @@ class Audit:
         self._seen = 0
         self._counts: Counter[str] = Counter()
 
-    def look(self, golds: Sequence[str], verdicts: Sequence[Verdict]) -> list[dict]:
+    def look(self, golds: Sequence[str], verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
         """Audit a batch; the disagreements as records, appended to `path` too."""
         found = []
         for gold, verdict in zip(golds, verdicts, strict=True):

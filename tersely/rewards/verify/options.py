@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from tersely.core.errors import ConfigError, check_fields, require_choice, require_range
 
@@ -35,7 +36,7 @@ class Policy:
     case: bool = False
     """True: words are compared with their case."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_choice("policy.percent", self.percent, ("either", "ratio", "sign"))
         require_choice("policy.units", self.units, ("optional", "drop", "required"))
         require_choice("policy.bases", self.bases, ("optional", "drop", "required"))
@@ -44,7 +45,7 @@ class Policy:
         require_range("policy.rounded", self.rounded, at_least=0, at_most=15)
 
     @classmethod
-    def of(cls, value: Policy | Mapping | None) -> Policy:
+    def of(cls, value: Policy | Mapping[str, Any] | None) -> Policy:
         """A policy from a policy, a mapping of fields (YAML) or None."""
         if value is None:
             return cls()
@@ -56,5 +57,5 @@ class Policy:
             )
         return cls(**check_fields(cls, value, "verifier.policy"))
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)

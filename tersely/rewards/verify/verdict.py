@@ -21,7 +21,7 @@ class Verdict:
     seconds: float = 0.0
     """Wall time of this decision alone."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise ValueError(f"verdict.status is {self.status!r}; it is one of {', '.join(STATUSES)}")
 

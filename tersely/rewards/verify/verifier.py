@@ -8,6 +8,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tersely.core.errors import require_choice, require_range
 from tersely.rewards.verify.cache import Cache
@@ -49,7 +50,7 @@ class Verifier:
         memory_mb: int = 1024,
         cache: int = 65536,
         contract: str = "answer",
-        policy: Policy | Mapping | None = None,
+        policy: Policy | Mapping[str, Any] | None = None,
         recycle: int = 2000,
     ):
         require_range("verifier.workers", workers, at_least=1, at_most=256)
@@ -110,7 +111,13 @@ class Verifier:
                 self._counts[f"path/{verdict.path}"] += 1
             return verdicts
 
-    def _verify(self, golds, responses, prompts, progress) -> list[Verdict]:
+    def _verify(
+        self,
+        golds: Sequence[str],
+        responses: Sequence[str],
+        prompts: Sequence[str] | None,
+        progress: Callable[[int], None] | None,
+    ) -> list[Verdict]:
         verdicts: list[Verdict | None] = [None] * len(golds)
         open_items: dict[tuple[str, str], list[int]] = {}
         for index, (gold, response) in enumerate(zip(golds, responses, strict=True)):
@@ -158,7 +165,7 @@ class Verifier:
         return None
 
     def _send(
-        self, open_items: dict[tuple[str, str], list[int]], verdicts: list, progress: Callable[[int], None] | None
+        self, open_items: dict[tuple[str, str], list[int]], verdicts: list[Any], progress: Callable[[int], None] | None
     ) -> None:
         keys = list(open_items)
         self._counts["cache/hits"] += sum(len(indices) - 1 for indices in open_items.values())

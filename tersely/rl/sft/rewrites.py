@@ -27,7 +27,7 @@ class PlainRewrite(Rewrite):
 
     keep: Literal["all", "shortest"] = "all"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_choice("rewrite plain.keep", self.keep, ("all", "shortest"))
 
     def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:

@@ -28,7 +28,7 @@ class SBT(Rewrite):
     separator: str = "\n\n"
     """What parts two steps; the rule of blank lines is from secondary sources: verify."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_choice("rewrite sbt.form", self.form, ("exact", "dynamic"))
         require_choice("rewrite sbt.order", self.order, ("kept_masked_brake", "kept_brake_masked"))
         require_range("rewrite sbt.beta", self.beta, at_least=0, at_most=1)

@@ -49,7 +49,7 @@ class ColdStart:
     settings: dict = field(default_factory=dict)
     """Fields of TRL's SFTConfig by their names."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("prompts", "samples", "batch_size"):
             require_range(f"cold start {name}", getattr(self, name), at_least=1, at_most=2**30)
         require_range("cold start temperature", self.temperature, above=0, at_most=100)

@@ -26,7 +26,7 @@ class BatchLayout:
     updates_per_batch: int = 1
     ranks: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1")

@@ -111,7 +111,7 @@ def _operand(text: str, start: int) -> tuple[str, int]:
     return text[start:], len(text)
 
 
-def _huge_factorial(text: str, match: re.Match) -> bool:
+def _huge_factorial(text: str, match: re.Match[str]) -> bool:
     operand = match.group(1)
     if text[match.end() : match.end() + 1] == "!":
         return True

@@ -10,8 +10,9 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd
+from typing import Any
 
-Tree = tuple
+Tree = tuple[Any, ...]
 _LENGTH = 400
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)|(?P<command>\\[A-Za-z]+|\\%)|(?P<letter>[A-Za-z])"

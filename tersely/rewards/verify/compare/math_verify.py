@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from fractions import Fraction
+from typing import Any
 
 from tersely.rewards.verify.compare import rules
 from tersely.rewards.verify.compare.collections import Structure, both_collections
+from tersely.rewards.verify.compare.compound_units import compound
 from tersely.rewards.verify.compare.quick import decide_fast, prepare
 from tersely.rewards.verify.compare.rewrites import natural_log, renamed, split_condition, without_asides
 from tersely.rewards.verify.compare.shapes import shape_of
@@ -26,7 +28,7 @@ _UNIONS = 8  # sympy needs seconds for more
 class Engine:
     """Decides what the fast path could not. Only ever lives in a process that may be killed."""
 
-    def __init__(self, policy: Policy | dict | None = None):
+    def __init__(self, policy: Policy | dict[str, Any] | None = None):
         self.policy = Policy.of(policy)
         self._left = 0
         logging.getLogger("math_verify").setLevel(logging.CRITICAL)
@@ -37,7 +39,7 @@ class Engine:
         if fast is not None:
             return ("correct" if fast[0] else "incorrect"), fast[1]
         self._left = _ATOMS
-        if self._hopeless(prepare(gold), prepare(answer)) and not rules.compound(
+        if self._hopeless(prepare(gold), prepare(answer)) and not compound(
             prepare(gold)[0], prepare(answer)[0], self.policy
         ):
             return "incorrect", "structure"
@@ -47,7 +49,7 @@ class Engine:
                 return "correct", path
         return "incorrect", "engine"
 
-    def _hopeless(self, gold: tuple, answer: tuple) -> bool:
+    def _hopeless(self, gold: tuple[Any, ...], answer: tuple[Any, ...]) -> bool:
         """A number against a collection of several things."""
         for (_, number), (other, none) in ((gold, answer), (answer, gold)):
             if number is not None and none is None:

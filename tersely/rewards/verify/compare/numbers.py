@@ -112,7 +112,7 @@ def _in_words(text: str) -> Quantity | None:
     return None if unit is None else Quantity(number, None, 0, False, unit, "")
 
 
-def _repeating(match: re.Match) -> Fraction:
+def _repeating(match: re.Match[str]) -> Fraction:
     r"""0.1\overline{6} is 1/6."""
     fixed = match.group("fixed")
     period = next(filter(None, map(match.group, ("bracket", "period", "digit", "cycle"))))
@@ -122,7 +122,7 @@ def _repeating(match: re.Match) -> Fraction:
     return -value if match.group("sign") else value
 
 
-def _value(match: re.Match) -> tuple[Fraction | None, int | None, int]:
+def _value(match: re.Match[str]) -> tuple[Fraction | None, int | None, int]:
     get = match.group
     if get("a") is not None:
         if int(get("b")) == 0:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from decimal import Context, Decimal, DecimalException, localcontext
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Any
 
 from tersely.rewards.verify.normalize.units import KNOWN
 
@@ -49,7 +50,7 @@ _COMPUTED: dict[str, Callable[[float], float]] = {
     "\\tanh": math.tanh,
 }
 _FUNCTIONS = frozenset(_COMPUTED)
-_ENCLOSED: dict[str, tuple[str, Callable]] = {
+_ENCLOSED: dict[str, tuple[str, Callable[..., Any]]] = {
     "|": ("|", abs),
     "\\lfloor": ("\\rfloor", math.floor),
     "\\lceil": ("\\rceil", math.ceil),

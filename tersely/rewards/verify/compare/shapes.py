@@ -185,7 +185,7 @@ def _punctured(point: str, name: str) -> Shape:
     return Shape("union", point, pieces, "", name, True)
 
 
-def _absolute(match: re.Match) -> Shape:
+def _absolute(match: re.Match[str]) -> Shape:
     """|x| < a."""
     name, bound, strict = match.group("name"), match.group("bound").strip(), match.group("sign") in "<>"
     minus = Shape("atom", bound[1:] if bound.startswith("-") else f"-{bound}")

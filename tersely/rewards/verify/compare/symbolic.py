@@ -189,7 +189,7 @@ def _unusual(expression: Any) -> bool:
     return bool(expression.has(UnevaluatedExpr, AppliedUndef, Integral, Limit, Product, Sum))
 
 
-def _value(expression: Any, point: dict) -> complex | None:
+def _value(expression: Any, point: dict[str, Any]) -> complex | None:
     from sympy import Rational
 
     try:
@@ -268,7 +268,7 @@ def same_inside_domain(gold: str, answer: str) -> bool:
     return agree >= _AGREE
 
 
-def _real(expression: Any, point: dict) -> Any:
+def _real(expression: Any, point: dict[str, Any]) -> Any:
     from sympy import Rational
 
     try:

@@ -3,6 +3,7 @@ r"""Finds the last `\boxed{...}` of a text, from its end, in time linear in its 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 BOXES = ("\\boxed", "\\fbox", "\\framebox")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -96,7 +97,7 @@ def has_box(text: str) -> bool:
     return any(command in text for command in BOXES)
 
 
-def _starts(text: str):
+def _starts(text: str) -> Iterator[int]:
     """Where the box commands stand, last first. Each `rfind` resumes where that command was last seen."""
     at = {command: text.rfind(command) for command in BOXES}
     while True:

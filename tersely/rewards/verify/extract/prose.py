@@ -197,17 +197,17 @@ def _inside_math(text: str, position: int) -> bool:
     return any(match.start() < position < match.end() for match in _MATH.finditer(text[:_SENTENCE_LIMIT]))
 
 
-def _torn(match: re.Match) -> bool:
+def _torn(match: re.Match[str]) -> bool:
     """$ or \\( on lines of their own: to Markdown, Pandoc and math-verify no formula. Display delimiters may stand so."""
     body = match["c"] or match["d"]
     return bool(body) and bool(_TORN.fullmatch(body))
 
 
-def _body(match: re.Match) -> str:
+def _body(match: re.Match[str]) -> str:
     return next(group for group in match.groups() if group is not None)
 
 
-def _from_formulas(sentence: str, spans: list[re.Match] | None) -> str:
+def _from_formulas(sentence: str, spans: list[re.Match[str]] | None) -> str:
     """The last run of formulas that only commas and "and" separate, with the percent sign that follows it."""
     spans = list(_MATH.finditer(sentence)) if spans is None else spans
     run = [spans[-1]]

@@ -3,6 +3,7 @@ r"""Splits the text of an answer at its outermost level: at commas, at relations
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 _RELATION = re.compile(r"\\(?:le|ge|ne)(?![A-Za-z])|<=|>=|!=|<|>")
@@ -32,7 +33,7 @@ _COLON_LABEL = re.compile(
 _EQUALS = re.compile(r"(?<![<>!:\\])=(?!=)|\\(?:equiv|approx|simeq|sim|coloneqq)(?![A-Za-z])")
 
 
-def _levels(text: str):
+def _levels(text: str) -> Iterator[tuple[int, str]]:
     """(index, char) of what stands outside all brackets; a backslash hides a brace."""
     depth, hidden = 0, False
     for index, char in enumerate(text):
@@ -73,7 +74,7 @@ def _thousands(text: str, index: int) -> bool:
     return bool(before and after)
 
 
-def parts_at(text: str, pattern: re.Pattern) -> list[str]:
+def parts_at(text: str, pattern: re.Pattern[str]) -> list[str]:
     """The parts around a pattern, where it stands outside all brackets."""
     outside = {index for index, _ in _levels(text)}
     parts, last = [], 0

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from tersely.core.errors import require_choice, require_range
 from tersely.core.http import ServerDown, ServerRefused, read
@@ -52,7 +53,7 @@ class Judge:
     _counts: dict[str, float] = field(default_factory=lambda: defaultdict(float), init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_choice("judge.format", self.format, tuple(FORMATS))
         require_range("judge.concurrency", self.concurrency, at_least=1, at_most=1024)
         require_range("judge.timeout", self.timeout, above=0)
@@ -117,7 +118,7 @@ class Judge:
         self._count("judge/failed")
         return None
 
-    def _request(self, body: dict, timeout: float) -> tuple[str | None, bool]:
+    def _request(self, body: dict[str, Any], timeout: float) -> tuple[str | None, bool]:
         """(the judge's text or None, whether another try may help)."""
         self._count("judge/requests")
         try:

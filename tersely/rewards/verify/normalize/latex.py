@@ -204,7 +204,7 @@ def _unwrap(text: str) -> str:
             return text
 
 
-def _lowered(match: re.Match) -> str:
+def _lowered(match: re.Match[str]) -> str:
     """2⁻¹ is 2^{-1}, x₁ is x_{1}."""
     mark = "^" if match.group()[0] in _HIGH else "_"
     return f"{mark}{{{match.group().translate(_PLAIN)}}}"

@@ -11,6 +11,7 @@ import sys
 import time
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -49,7 +50,7 @@ class Worker:
     def fileno(self) -> int:
         return self.connection.fileno()
 
-    def send(self, message: dict) -> None:
+    def send(self, message: dict[str, Any]) -> None:
         self.connection.sendall(pack(message))
         self.served += 1
 
@@ -87,7 +88,7 @@ class Worker:
 class ForkServer:
     """A fresh interpreter with math-verify loaded, which forks workers on demand."""
 
-    def __init__(self, *, memory: int, policy: dict):
+    def __init__(self, *, memory: int, policy: dict[str, Any]):
         ours, theirs = socket.socketpair()
         self.control = ours
         self._buffer = Buffer()
@@ -122,7 +123,7 @@ class ForkServer:
         finally:
             theirs.close()
 
-    def _wait(self, seconds: float) -> dict:
+    def _wait(self, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while True:
             message = self._buffer.pop()

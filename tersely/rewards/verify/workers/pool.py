@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tersely.rewards.verify.workers.fork_server import ForkServer, Worker, WorkerError
 
@@ -28,7 +29,7 @@ _CRASHES = 2
 class Pool:
     """`workers` processes, started when there is work for them."""
 
-    def __init__(self, *, workers: int, timeout: float, memory: int, recycle: int, policy: dict):
+    def __init__(self, *, workers: int, timeout: float, memory: int, recycle: int, policy: dict[str, Any]):
         self.workers, self.timeout, self.recycle = workers, timeout, recycle
         self._start = lambda: ForkServer(memory=memory, policy=policy)
         self._fork_server: ForkServer | None = None

@@ -18,8 +18,12 @@ import signal
 import socket
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
 from tersely.rewards.verify.workers.wire import Buffer, pack, receive
+
+if TYPE_CHECKING:
+    from tersely.rewards.verify.compare.math_verify import Engine
 
 _WATCH_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
@@ -65,7 +69,7 @@ def nursery(arguments: str) -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-def _work(connection: socket.socket, engine, options: dict) -> None:
+def _work(connection: socket.socket, engine: Engine, options: dict[str, Any]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _die_with_parent()
     _limit_memory(options["memory"])
@@ -89,7 +93,7 @@ def _work(connection: socket.socket, engine, options: dict) -> None:
             os._exit(3)
 
 
-def _answer(engine, gold: str, answer: str) -> dict:
+def _answer(engine: Engine, gold: str, answer: str) -> dict[str, Any]:
     began = time.perf_counter()
     try:
         status, path = engine.compare(gold, answer)
