@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,11 +13,11 @@ import torch
 
 from tersely.algorithms.checks import MIXED, made_up_group
 from tersely.algorithms.objective import Objective
+from tersely.algorithms.trial_own import is_own, trial_components, trial_prompting
 from tersely.core.build import name_of
 from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
-from tersely.core.protocols import Reward, replaces
-from tersely.core.reward_sum import checked
+from tersely.core.protocols import replaces
 from tersely.core.types import Rollouts
 
 
@@ -29,6 +28,7 @@ def trial_score(objective: Objective, group_size: int, max_length: int, row: Map
     objective asks for, of one row of the data, as far as they are known.
     """
     objective = copy.deepcopy(objective)
+    trial_prompting(objective, group_size)
     try:
         plans = objective.prompting(["one", "two"], group_size, PromptMemory(), 0)
     except ValueError as error:
@@ -46,9 +46,7 @@ def trial_score(objective: Objective, group_size: int, max_length: int, row: Map
         columns={name: [known.get(name, "1")] * rows for name in objective.columns},
     )
     if set(objective.columns) <= set(known):
-        for name, term in zip(objective.reward.names, objective.reward.terms, strict=True):
-            if not type(term).__module__.startswith("tersely."):
-                _try(name, term, rollouts)
+        trial_components(objective, rollouts)
     try:
         objective.score(rollouts)
     except ConfigError:
@@ -72,7 +70,7 @@ def require_budgets(objective: Objective, group_size: int) -> None:
     if replaces(objective.prompting, "parse") or any(plan.budget is not None for plan in plans):
         return  # with `parse` the completion may state it
     for name, term in zip(objective.reward.names, objective.reward.terms, strict=True):
-        if not type(term).__module__.startswith("tersely."):
+        if is_own(term):
             continue
         watched = _Watched(**vars(made_up_group(MIXED)))
         vars(watched).pop("budget_read", None)
@@ -83,22 +81,6 @@ def require_budgets(objective: Objective, group_size: int) -> None:
                 f"reward {name}: it compares lengths with a budget, and prompting {name_of('prompting', objective.prompting)} "
                 "states none, so every length is worth the same. Add the method's prompting (`tersely methods` shows it)"
             )
-
-
-def _try(name: str, term: Reward, rollouts: Rollouts) -> None:
-    """A reward from outside the package, on made-up rollouts that have what the run's will have."""
-    try:
-        checked(name, term(rollouts), rollouts)
-    except ConfigError:
-        raise
-    except Exception as error:  # a user's code can raise anything
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        text = " ".join(str(error).split())
-        raise ConfigError(
-            f"reward {name} fails on {len(rollouts.correct)} made-up rollouts in groups of {rollouts.group_size}: "
-            f"{type(error).__name__}: {text} ({last.filename}, line {last.lineno}). "
-            "docs/reference.md has the fields and their shapes"
-        ) from error
 
 
 def unread_memory(objective: Objective, visits: float, remembers: bool) -> list[str]:

@@ -170,10 +170,11 @@ def _import_class(slot: str, path: str) -> type:
     module_name, _, attribute = path.replace(":", ".").rpartition(".")
     try:
         value = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+    except (Exception, SystemExit) as error:  # the module's own code runs, and can raise anything
+        text = " ".join(str(error).split())
         raise ConfigError(
-            f"{slot} {path!r} cannot be imported ({error}); write package.module:ClassName and see that the package "
-            "is installed or on PYTHONPATH"
+            f"{slot} {path!r} cannot be imported ({type(error).__name__}: {text}); write package.module:ClassName "
+            "and see that the package is installed or on PYTHONPATH"
         ) from error
     if not isinstance(value, type):
         raise ConfigError(f"{slot} {path!r} is no class")
