@@ -17,8 +17,8 @@ CHANGE_KEYS = ("tokens_change", "tokens_change_ci", "accuracy_change", "accuracy
 
 def of_seed(out: Path, seed: int, methods: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Train and evaluate what is missing, and the figures of one seed; `pairs` are (base, run)."""
+    from tersely.eval.compare import compare
     from tersely.launch.cli import quickstart
-    from tersely.launch.cli.compare import compare
 
     folder = out / f"seed-{seed}"
     quickstart.main(["--methods", ",".join(methods), "--seed", str(seed), "--out", str(folder)])

@@ -55,12 +55,32 @@ BASES: dict[str, type] = {
 Spec = str | ComponentSpec | Mapping[str, Any] | Sequence[Any]
 
 
+_OF_THIS_PROCESS: dict[str, dict[str, type]] = {slot: {} for slot in SLOTS}
+
+
+def register(slot: str, name: str, cls: type) -> None:
+    """Make a component of the caller's own known by a short name, in this process. A later call replaces it.
+
+    Other processes do not know the name: a recipe for `tersely launch` states `package.module:ClassName`.
+    Raises `ConfigError` for an unknown slot, the name of a shipped component, and anything that is not a class.
+    """
+    if slot not in SLOTS:
+        raise ConfigError(f"slot: got {slot!r}; {nearest(slot, SLOTS)}")
+    if not isinstance(cls, type):
+        raise ConfigError(f"{slot} {name}: got {cls!r}; expected a class. Pass the class, not an instance of it")
+    if name in registry(slot) and name not in _OF_THIS_PROCESS[slot]:
+        raise ConfigError(f"{slot}: got the name {name!r}, which a shipped component has. Choose another name")
+    if not name.isidentifier():
+        raise ConfigError(f"{slot}: got the name {name!r}; expected letters, digits and _ such as my_{slot}")
+    _OF_THIS_PROCESS[slot][name] = cls
+
+
 def registry(slot: str) -> dict[str, type]:
-    """The literal dict name -> class of one slot."""
+    """Name -> class of one slot: the shipped components, and those of `register`."""
     if slot not in SLOTS:
         raise ConfigError(f"there is no slot {slot!r}; {nearest(slot, SLOTS)}")
     module = import_module("tersely.rewards" if slot == "reward" else "tersely.algorithms")
-    return getattr(module, SLOTS[slot])
+    return {**getattr(module, SLOTS[slot]), **_OF_THIS_PROCESS[slot]}
 
 
 def build(slot: str, spec: Spec) -> Any:
@@ -115,7 +135,8 @@ def _make(slot: str, name: str, parameters: dict[str, Any]) -> Any:
             raise ConfigError(f"{slot} {name}: base: {error}") from error
     where = f"{slot} {name}"
     fields = check_fields(cls, parameters, where=where)
-    made = completed(BASES[slot], cls)(**fields) if name in registry(slot) else _of_users(cls, fields, where, slot)
+    shipped = name in registry(slot) and name not in _OF_THIS_PROCESS[slot]
+    made = completed(BASES[slot], cls)(**fields) if shipped else _of_users(cls, fields, where, slot)
     if isinstance(made, Component):
         _require_known_needs(made, where)
     return made

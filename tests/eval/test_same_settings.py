@@ -3,8 +3,8 @@ import json
 import pytest
 
 from tersely.core.errors import ConfigError
+from tersely.eval.compare import compare
 from tersely.eval.report.write import write_report
-from tersely.launch.cli.compare import compare
 from tersely.launch.cli.compare import main as compare_main
 from tersely.launch.cli.report import main as report_main
 

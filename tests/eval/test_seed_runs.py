@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from tersely.core.errors import ConfigError
+from tersely.eval.compare import compare
 from tersely.eval.report.write import load_all, write_report
-from tersely.launch.cli.compare import compare
 
 from .test_same_settings import with_card
 

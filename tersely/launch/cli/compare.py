@@ -4,56 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tersely.core.paths import fault_of, place_option
 from tersely.launch.cli.parser import Parser
-
-if TYPE_CHECKING:
-    from tersely.eval.run_arrays import RunRecords
-
-
-def compare(
-    a: RunRecords | str | Path, b: RunRecords | str | Path, *, margin: float = 0.01, anyway: bool = False
-) -> list[dict[str, Any]]:
-    """Comparisons of every run in b with the (first) run in a, as in report.json; `A,B` are seeds of one run.
-
-    margin: of non-inferiority, as a fraction. ValueError: nothing shared, or different settings, unless `anyway`.
-    """
-    from tersely.eval.report.compare import compare_all
-    from tersely.eval.report.data import clean
-    from tersely.eval.report.write import load_all
-    from tersely.eval.same_settings import check_same, unrecorded
-
-    first = load_all([a])
-    runs = load_all([*first, b])
-    others = runs[len(first) :]
-    by_name = {run.name: run for run in runs}
-    unlike = check_same(others, runs[0], anyway)
-    found = [
-        clean(
-            c
-            | {
-                "different_settings": unlike.get((c["run"], c["benchmark"]), []),
-                "settings_unrecorded": unrecorded(by_name[c["run"]], runs[0], c["benchmark"]),
-            }
-        )
-        for c in compare_all(others, runs[0], margin)
-    ]
-    if not found:
-        raise ValueError(
-            f"{runs[0].name} and {runs[-1].name} share no benchmark: "
-            f"{', '.join(runs[0].benchmarks)} against {', '.join(runs[-1].benchmarks)}"
-        )
-    if not any(c["problems"] for c in found):
-        name = found[0]["benchmark"]
-        ids = [", ".join(run.benchmarks[name].problem_ids[:3]) for run in (runs[0], runs[-1])]
-        raise ValueError(
-            f"{runs[0].name} and {runs[-1].name} share no problem of {name}: problem_id is {ids[0]}, ... against {ids[1]}, "
-            "...; a comparison needs the same problems under the same ids"
-        )
-    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     add_comparing(parser)
     args = parser.parse_args(argv)
+    from tersely.eval.compare import compare
     from tersely.eval.report.conclusion import ended_text, margin_of, problems_text, settings_notes
 
     try:

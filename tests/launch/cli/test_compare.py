@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from tersely.eval.compare import compare
 from tersely.eval.records import RecordWriter
-from tersely.launch.cli.compare import compare, main
+from tersely.launch.cli.compare import main
 
 
 def test_table_and_sentence(runs, capsys):
