@@ -72,6 +72,9 @@ def forced_curves(runs: list[RunRecords], entries: list[dict[str, Any]], benchma
                     "accuracy": [e["accuracy"] for _, e in points],
                     "accuracy_ci": [e["accuracy_ci"] for _, e in points],
                     "tokens_mean": [e["tokens_mean"] for _, e in points],
+                    "s1_scaling": metrics.s1_scaling(
+                        [e["tokens_mean"] for _, e in points], [e["accuracy"] for _, e in points]
+                    ),
                     "auc": metrics.budget_auc(*zip(*positive, strict=True)) if positive else None,
                 }
             )

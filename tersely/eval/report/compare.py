@@ -79,6 +79,7 @@ def changes(a: BenchmarkRecords, b: BenchmarkRecords, margin: float) -> dict[str
     return {
         "tokens_change": saved.estimate,
         "tokens_change_ci": [saved.low, saved.high],
+        "compression_ratio": metrics.compression_ratio(a.tokens, b.tokens),
         "accuracy_change": gained.estimate,
         "accuracy_change_ci": [gained.low, gained.high],
         "accuracy_change_bounds": [_mean(against), _mean(favour)],

@@ -26,6 +26,8 @@ from tersely.eval.run_arrays import VERDICTS, BenchmarkRecords, RunRecords
 from tersely.eval.same_settings import check_same, unrecorded
 
 DRAWS = 2000
+SHARES = (0.25, 0.5, 0.75)
+"""Shares of the easiest problems whose part of all tokens is reported."""
 NAN = float("nan")
 
 
@@ -116,6 +118,7 @@ def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]
         "tokens_by_outcome": metrics.tokens_by_outcome(b.correct, b.tokens),
         "tokens_by_verdict": tokens_by_verdict(b),
         "tokens_per_solved": metrics.tokens_per_solved(b.correct, b.tokens),
+        "accuracy_per_kilotoken": metrics.accuracy_per_kilotoken(b.correct, b.tokens),
         "auc_oaa": metrics.auc_oaa(b.correct, b.thinking_tokens),
         **passes(b),
         "first_correct": first_correct(b),
@@ -123,9 +126,12 @@ def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]
         "token_share_easiest_half": metrics.token_share_easiest_half(b.tokens, rate),
         "length_difficulty_spearman": metrics.length_difficulty_spearman(b.tokens, rate),
         "length_difficulty_spearman_right": metrics.length_difficulty_spearman(b.tokens, rate, b.correct),
+        "length_difficulty_kendall": metrics.length_difficulty_kendall(b.tokens, rate),
+        "allocation": {"shares": SHARES, "tokens": metrics.allocation_curve(b.tokens, rate, SHARES)},
         "by_difficulty": metrics.difficulty_table(b.correct, b.tokens, rate, difficulty.base_tokens(b)),
         "budget_curve": {"budgets": grid, "accuracy": curve, "low": low, "high": high},
         "budget_auc": metrics.budget_auc(grid, curve),
+        "budget_to_reach": metrics.budget_to_reach(grid, curve),
         "adherence": adherence(b),
         "by_finish": by_finish(b),
     }

@@ -38,6 +38,7 @@ def test_k_beyond_the_samples_is_unknown_and_a_short_problem_is_left_out_of_ever
     found = entry(tmp_path, record, rows)
     assert found["pass_at_problems"] == 2 and found["pass_at"]["1"] == found["pass_at"]["4"] == 0.5
     assert np.isnan(found["pass_at"]["16"]) and np.isnan(found["majority_at"]["16"])
+    assert found["mg_pass_at"]["4"] == 0.5 and np.isnan(found["mg_pass_at"]["16"])
 
 
 def test_samples_of_two_seeds_are_no_samples_of_one(tmp_path, record):

@@ -19,7 +19,6 @@ EXPANDED = 60
 SYMBOLS = 800
 
 _POWER = re.compile(r"(?:\^|\*\*)\s*")
-_TOWER = re.compile(r"(?:\^|\*\*)\s*[{(]?\s*[-+]?[^{}()^*]{1,40}[)}]?\s*(?:\^|\*\*)")
 _FACTORIAL = re.compile(r"(\d+|[)}\]])\s*!(?![=])")
 _BINOMIAL = re.compile(r"\\[dt]?binom|\\choose|\\Gamma|\bfactorial|\bgamma\(|\bbinomial")
 _BOUNDED = re.compile(r"\\(?:sum|prod)(?![A-Za-z])")
