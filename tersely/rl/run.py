@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ if TYPE_CHECKING:  # torch and TRL are imported when something trains
     from tersely.rl.trainer import TerselyTrainer
 
 
-def check_stage(stage: Stage, tell: Any, ranks: int | None = None) -> tuple[Any, Any, Any]:
+def check_stage(stage: Stage, tell: Callable[[str], None], ranks: int | None = None) -> tuple[Any, Any, Any]:
     """(run, objective, TRL's config) of a stage; what the user should see of them goes to `tell`.
 
     `ranks` are those that the run will have, where they are not those of this launch.
@@ -42,7 +43,7 @@ def check_stage(stage: Stage, tell: Any, ranks: int | None = None) -> tuple[Any,
         raise StageError(stage.name, str(error)) from error
 
 
-def _checked(stage: Stage, tell: Any, ranks: int | None) -> tuple[Any, Any, Any]:
+def _checked(stage: Stage, tell: Callable[[str], None], ranks: int | None) -> tuple[Any, Any, Any]:
     from tersely.algorithms.checks import ignored_warmup, warnings_of
     from tersely.algorithms.trial import require_budgets, trial_score
     from tersely.data.columns import first_values
@@ -139,7 +140,8 @@ def train(recipe: Recipe, resume: bool = False) -> Any:
         trainer = previous = None
         for stage in recipe.stages:
             if start.resume and from_main(partial(finished, stage)):
-                say(f"{stage.title}: done before") if main_process else None
+                if main_process:
+                    say(f"{stage.title}: done before")
             else:
                 if trainer is not None:  # or its model and optimiser would stay in memory with this stage's
                     trainer.accelerator.free_memory()
