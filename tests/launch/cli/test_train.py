@@ -146,6 +146,7 @@ def test_vllm_that_is_not_installed_says_how_to_install_it(monkeypatch):
 STAGES = """
 import gc, sys, weakref
 import yaml
+from tersely.configs.recipe import Recipe
 from tersely.rl import run
 
 models, alive, real = [], [], run.train_stage
@@ -158,7 +159,7 @@ def train_stage(*given):
     return trainer
 
 run.train_stage = train_stage
-last = run.train(yaml.safe_load(sys.stdin.read()))
+last = run.train(Recipe.of(yaml.safe_load(sys.stdin.read())))
 assert alive == [[], [False], [False, False]], alive
 assert last.model is models[-1]()
 """
