@@ -178,8 +178,8 @@ class Evaluator:
                 if (pair[0].prompt.prompt_id, pair[0].prompt.sample) not in done
             ]
             texts = self.tokenizer.batch_decode([d.token_ids for _, d in fresh], skip_special_tokens=True)
-            graded = getattr(variant.strategy, "graded", lambda text: text)
-            verdicts = verdicts_of(self.verifier, [task.row for task, _ in fresh], [graded(text) for text in texts])
+            graded = [variant.strategy.graded(text) for text in texts]
+            verdicts = verdicts_of(self.verifier, [task.row for task, _ in fresh], graded)
             for (task, one), text, verdict in zip(fresh, texts, verdicts, strict=True):
                 record = sample_record(task.row, task.prompt, task.seed, one, text, verdict, lengths)
                 writer.write(

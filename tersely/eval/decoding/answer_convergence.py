@@ -15,13 +15,12 @@ from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine, Generation
 from tersely.engines.registry import evaluation_engines
-from tersely.eval.decoding.base import ANSWER_CAP, END, Decoded, Prompt, Row, Session, start
+from tersely.eval.decoding.base import ANSWER_CAP, END, Decoded, Prompt, Row, Session, Strategy, start
 
 
 @dataclass(frozen=True)
-class AnswerConvergence:
+class AnswerConvergence(Strategy):
     needs_marker: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
 
     chunk: int = 256
     agree: int = 2

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from tersely.algorithms.prompting.arm import TAGS, ARMPrompting
 from tersely.core.types import RolloutPlan
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
 from tersely.eval.decoding.answer_convergence import same_answer
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy
 from tersely.eval.decoding.prompting import planned_row
 
 CHEAP = ("direct", "short_cot", "code")
 
 
 @dataclass(frozen=True)
-class ArmConsensus:
-    needs_marker: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-
+class ArmConsensus(Strategy):
     def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session = Session(engine, sampling, seed)
         cheap = [[self._row(session, prompt, mode) for mode in CHEAP] for prompt in prompts]

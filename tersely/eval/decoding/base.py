@@ -6,9 +6,9 @@ tokenised again, because that would change ids at the seams. An injected string 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from tersely.core.errors import ConfigError
 from tersely.core.seeds import sample_seed
@@ -240,15 +240,33 @@ def closed_at(ids: Sequence[int], end: Sequence[int]) -> int | None:
     return None
 
 
-class Strategy(Protocol):
-    """A frozen dataclass of parameters."""
+@dataclass(frozen=True)
+class Strategy:
+    """Base class of the decoding strategies, which are frozen dataclasses of their parameters."""
 
-    needs_marker: ClassVar[bool]
+    needs_marker: ClassVar[bool] = False
     """It refuses a model without an end-of-thinking marker."""
-    needs: ClassVar[tuple[str, ...]]
+    needs: ClassVar[tuple[str, ...]] = ()
     """Capabilities that the engine must have, by their names in `tersely.engines.registry.Capabilities`."""
 
-    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]: ...
+    def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
+        """One or more sequences per prompt: those of the first variant for all prompts, then those of the next."""
+        raise NotImplementedError
+
+    def variants(self) -> Sequence[Strategy]:
+        """The strategies that one call decodes, each with records of its own."""
+        return [self]
+
+    def recorded(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters in the records of a variant, from those that the user gave."""
+        return dict(given)
+
+    def require_samples(self, samples: int) -> None:
+        """Raise `ConfigError` where so many samples per problem are of no use."""
+
+    def graded(self, text: str) -> str:
+        """What the verifier sees of a completion's text."""
+        return text
 
 
 def start(prompts: Sequence[Prompt]) -> list[Row]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from tersely.core.errors import require_choice, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy
 
 CLOSING = "Let's think step by step and output the final answer within \\boxed{}."
 FORMS = {
@@ -20,10 +19,7 @@ FORMS = {
 
 
 @dataclass(frozen=True)
-class BudgetPrompt:
-    needs_marker: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-
+class BudgetPrompt(Strategy):
     tokens: int
     mode: str = "exact"
     """`exact` and `max` are L1's two forms, `tale` is TALE's."""

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy
 
 DRAFT = "Think step by step, but only keep minimum draft for each thinking step, with 5 words at most."
 CLOSING = "Return the answer at the end of the response after a separator ####."
 
 
 @dataclass(frozen=True)
-class ChainOfDraft:
-    needs_marker: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-
+class ChainOfDraft(Strategy):
     few_shot: tuple[Any, ...] = ()
     """Pairs (question, drafted response)."""
 

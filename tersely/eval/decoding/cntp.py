@@ -19,7 +19,7 @@ from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
 from tersely.engines.transformers import gumbel_noise
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, start
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy, start
 from tersely.eval.decoding.stepper import Stepper
 from tersely.eval.decoding.stepwise import entropy, row_seeds
 
@@ -27,8 +27,7 @@ PUNCTUATION = ".,\n?!:;)]}"
 
 
 @dataclass(frozen=True)
-class CautiousNextToken:
-    needs_marker: ClassVar[bool] = False
+class CautiousNextToken(Strategy):
     needs: ClassVar[tuple[str, ...]] = ("model_access",)
 
     n_max: int = 10

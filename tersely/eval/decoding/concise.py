@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy
 
 
 @dataclass(frozen=True)
-class Concise:
-    needs_marker: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-
+class Concise(Strategy):
     instruction: str = "Be concise."
 
     def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy
 
 CLASSES = ("easy", "normal", "hard")
 WAYS = {
@@ -32,8 +32,7 @@ WAYS = {
 
 
 @dataclass(frozen=True)
-class DiffAdapt:
-    needs_marker: ClassVar[bool] = False
+class DiffAdapt(Strategy):
     needs: ClassVar[tuple[str, ...]] = ("hidden_states",)
 
     probe: str

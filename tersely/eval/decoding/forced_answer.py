@@ -6,14 +6,14 @@ and the same trace at each of them: a forced-answer curve for the price of one t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, closed_at, start
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy, closed_at, start
 
 FORMS = {
     "final": "\n</think>\n\n**Final Answer**\n\\boxed{",
@@ -23,11 +23,10 @@ FORMS = {
 
 
 @dataclass(frozen=True)
-class ForcedAnswer:
+class ForcedAnswer(Strategy):
     """`answer_prefix`, a text or the name of one of FORMS, is written behind the cut trace."""
 
     needs_marker: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
 
     budget: int | None = None
     """Thinking tokens; 0 goes straight to the answer."""
@@ -60,6 +59,12 @@ class ForcedAnswer:
     def variants(self) -> list[ForcedAnswer]:
         """One strategy a budget."""
         return [replace(self, budget=budget, budgets=()) for budget in self._all]
+
+    def recorded(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "budget": self.budget,
+            **{key: value for key, value in given.items() if key not in ("budget", "budgets")},
+        }
 
     def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         """One budget: a result a prompt. Several: the results of the first budget, then of the next."""

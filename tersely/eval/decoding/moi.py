@@ -22,7 +22,7 @@ from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
 from tersely.engines.transformers import GumbelSampling
-from tersely.eval.decoding.base import Decoded, Prompt, Session, start
+from tersely.eval.decoding.base import Decoded, Prompt, Session, Strategy, start
 from tersely.eval.decoding.stepper import Stepper
 from tersely.eval.decoding.stepwise import entropy, finish_rows, row_seeds, top_renormalised
 
@@ -30,8 +30,7 @@ PLAIN_MIXTURE = -100.0
 
 
 @dataclass(frozen=True)
-class MixtureOfInputs:
-    needs_marker: ClassVar[bool] = False
+class MixtureOfInputs(Strategy):
     needs: ClassVar[tuple[str, ...]] = ("model_access",)
 
     beta: float = 1.0

@@ -11,13 +11,12 @@ from typing import ClassVar
 
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import ANSWER_CAP, Decoded, Prompt, Session, start
+from tersely.eval.decoding.base import ANSWER_CAP, Decoded, Prompt, Session, Strategy, start
 
 
 @dataclass(frozen=True)
-class NoThinking:
+class NoThinking(Strategy):
     needs_marker: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
 
     prefill: str = "Okay, I think I have finished thinking."
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from tersely.core.build import build
 from tersely.core.errors import ConfigError
@@ -19,14 +19,11 @@ from tersely.core.types import RolloutPlan
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
 from tersely.engines.chat import opened_by
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy
 
 
 @dataclass(frozen=True)
-class MethodPrompting:
-    needs_marker: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-
+class MethodPrompting(Strategy):
     of: Any = "plain"
     """The prompting component: a name, or a mapping of a name and parameters."""
 

@@ -10,12 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 from tersely.core.errors import require_choice
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import Decoded, Prompt, Session, start
+from tersely.eval.decoding.base import Decoded, Prompt, Session, Strategy, start
 
 # fmt: off
 DEFAULT = (
@@ -27,10 +27,7 @@ MINIMAL = ("wait", "hmm", "alternatively")
 
 
 @dataclass(frozen=True)
-class ReflectionBan:
-    needs_marker: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-
+class ReflectionBan(Strategy):
     keywords: tuple[str, ...] = DEFAULT
     scope: str = "thinking"
     """`thinking` lifts the ban behind the end marker, `all` does not."""

@@ -21,7 +21,7 @@ from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
 from tersely.engines.transformers import GumbelSampling
-from tersely.eval.decoding.base import Decoded, Prompt, Session, start
+from tersely.eval.decoding.base import Decoded, Prompt, Session, Strategy, start
 from tersely.eval.decoding.stepper import Stepper
 from tersely.eval.decoding.stepwise import finish_rows, row_seeds
 
@@ -29,8 +29,7 @@ BORDER = "\n\n"
 
 
 @dataclass(frozen=True)
-class Seal:
-    needs_marker: ClassVar[bool] = False
+class Seal(Strategy):
     needs: ClassVar[tuple[str, ...]] = ("model_access",)
 
     vector: str

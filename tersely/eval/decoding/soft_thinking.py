@@ -19,13 +19,13 @@ from tersely.core.errors import require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
 from tersely.engines.transformers import GumbelSampling
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, closed_at, start
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy, closed_at, start
 from tersely.eval.decoding.stepper import Stepper
 from tersely.eval.decoding.stepwise import entropy, row_seeds, top_renormalised
 
 
 @dataclass(frozen=True)
-class SoftThinking:
+class SoftThinking(Strategy):
     needs_marker: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("model_access",)
 

@@ -10,6 +10,7 @@ from tersely.core.errors import ConfigError, check_fields, nearest
 from tersely.core.paths import expanded
 from tersely.engines.base import Engine
 from tersely.engines.registry import evaluation_engines
+from tersely.eval.decoding.base import END, Strategy, has_marker
 
 FILES = ("vector", "probe")
 """Parameters that are paths of fitted files."""
@@ -21,7 +22,7 @@ class Chosen:
 
     name: str
     given: dict[str, Any]
-    strategy: Any
+    strategy: Strategy
 
     @property
     def label(self) -> str | None:
@@ -47,10 +48,7 @@ class Chosen:
 
     def variants(self) -> list[Chosen]:
         """One a record: `budgets` of forced_answer are several strategies on one trace."""
-        if not hasattr(self.strategy, "variants"):
-            return [self]
-        rest = {key: value for key, value in self.given.items() if key not in ("budget", "budgets")}
-        return [Chosen(self.name, {"budget": one.budget, **rest}, one) for one in self.strategy.variants()]
+        return [Chosen(self.name, one.recorded(self.given), one) for one in self.strategy.variants()]
 
 
 def parse(text: str) -> Chosen:
@@ -75,8 +73,6 @@ def choose(name: str, given: Mapping[str, Any]) -> Chosen:
 
 def check(chosen: Chosen, tokenizer: Any, engine: Engine) -> None:
     """Refuse an engine or a model that the strategy cannot work on, before anything is generated."""
-    from tersely.eval.decoding.base import END, has_marker
-
     if engine.capabilities.lacks(chosen.strategy.needs):
         able = " or ".join(evaluation_engines(chosen.strategy.needs))
         raise ConfigError(f"strategy {chosen.name} works on the engine {able}, not on {engine.name}")

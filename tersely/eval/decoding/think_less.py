@@ -12,14 +12,13 @@ from typing import ClassVar
 from tersely.core.errors import require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import ANSWER_CAP, Decoded, Prompt, Session, start
+from tersely.eval.decoding.base import ANSWER_CAP, Decoded, Prompt, Session, Strategy, start
 from tersely.eval.decoding.no_thinking import opens_thinking
 
 
 @dataclass(frozen=True)
-class ThinkLess:
+class ThinkLess(Strategy):
     needs_marker: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
 
     k: int = 0
     """Thinking tokens before the end marker is written."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 from tersely.core.errors import require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, start
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy, start
 
 INTERRUPT = "\n\nI have used {used} tokens, and I have {left} tokens left to answer. Let me continue.\n\n"
 TERMINATION = "\n\nI'm out of time, I need to provide my final answer now.\n</think>\n\n\\boxed{"
@@ -21,9 +21,8 @@ FORCED_CAP = 512
 
 
 @dataclass(frozen=True)
-class ThoughtTerminator:
+class ThoughtTerminator(Strategy):
     needs_marker: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
 
     deadline: int
     """Tokens. The paper predicts one a problem from a pool of models; here it is a constant of the benchmark."""

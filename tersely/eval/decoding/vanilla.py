@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import Decoded, Prompt, Session, start
+from tersely.eval.decoding.base import Decoded, Prompt, Session, Strategy, start
 
 
 @dataclass(frozen=True)
-class Vanilla:
-    needs_marker: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ()
-
+class Vanilla(Strategy):
     def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, rows = Session(engine, sampling, seed), start(prompts)
         session.advance(rows, [row.left for row in rows], "sample")

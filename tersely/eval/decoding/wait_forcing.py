@@ -12,13 +12,12 @@ from typing import ClassVar
 from tersely.core.errors import require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, closed_at, start
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy, closed_at, start
 
 
 @dataclass(frozen=True)
-class WaitForcing:
+class WaitForcing(Strategy):
     needs_marker: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
 
     times: int = 2
     string: str = "Wait"

@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for benchmark in benchmarks:
         samples = options.samples or benchmark.sampling.samples
         for chosen in plans[benchmark.name]:
-            getattr(chosen.strategy, "require_samples", lambda number: None)(samples)
+            chosen.strategy.require_samples(samples)
     budgets = parse_budgets(options.budgets)
     from tersely.eval.engines import faster_engine, trained_model
 
@@ -230,7 +230,7 @@ def refuse_unfitted(strategies: Sequence[Any]) -> None:
 
     for chosen in strategies:
         for key in FILES:
-            path = getattr(chosen.strategy, key, None)
+            path = chosen.parameters.get(key)
             if path and not Path(path).is_file():
                 hint = "; ".join(filter(None, (beside(path), f"make one with `tersely fit {chosen.name}`")))
                 raise ConfigError(f"{chosen.name}.{key} is {path!r}, and there is no such file; {hint}")

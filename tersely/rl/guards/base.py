@@ -21,6 +21,8 @@ class Guard:
 
     name: ClassVar[str]
     actions: ClassVar[tuple[str, ...]] = ACTIONS
+    statistics: ClassVar[tuple[str, ...]] = ()
+    """Step metrics that it reads."""
 
     action: str = "warn"
 
@@ -41,7 +43,6 @@ class Counting(Guard):
     one that was not. What it has seen is saved with the checkpoints.
     """
 
-    statistics: ClassVar[tuple[str, ...]] = ()
     mend: ClassVar[str] = ""
 
     threshold: float = 1.0

@@ -102,5 +102,5 @@ class Observation:
 def entropy_is_read(controllers: Iterable[Any], guards: Iterable[Any]) -> bool:
     """Does one of them follow the entropy of all rows of a step?"""
     read = [name for controller in controllers for name in statistics_of(controller)]
-    read += [name for guard in guards for name in getattr(guard, "statistics", ())]
+    read += [name for guard in guards for name in guard.statistics]
     return any(name.split("/")[0] == "entropy" and name != OF_TRAINED for name in read)
