@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,14 +131,13 @@ def train(recipe: Recipe, resume: bool = False) -> Any:
     run_dir = Path(recipe.run_dir)
     with watched(run_dir, recipe.deadline_seconds):
         now("joining the other ranks")  # TRL's config makes the process group
-        for stage in recipe.stages:
-            check_stage(stage, lambda text: None)
+        checks = [StageCheck.of(stage) for stage in recipe.stages]
         start = from_main(lambda: prepare(recipe, resume))
         if main_process:
             for line in start.lines():
                 say(line)
         trainer = previous = None
-        for stage in recipe.stages:
+        for stage, check in zip(recipe.stages, checks, strict=True):
             if start.resume and from_main(partial(finished, stage)):
                 if main_process:
                     say(f"{stage.title}: done before")
@@ -147,12 +146,28 @@ def train(recipe: Recipe, resume: bool = False) -> Any:
                     trainer.accelerator.free_memory()
                     trainer = None
                     clear_device_cache(garbage_collection=True)
-                trainer = train_stage(stage.after(previous), previous, run_dir, start)
+                trainer = train_stage(stage.after(previous), check, previous, run_dir, start)
                 start = Start(start.resume)  # the changes are recorded once
             previous = stage
         if main_process:
             publish(recipe.stages, run_dir)
     return trainer
+
+
+@dataclass(frozen=True)
+class StageCheck:
+    """What the check of a stage has made, and the lines that the user sees when the stage begins."""
+
+    run: Recipe | None
+    """None for a stage of kind `sft`, like the objective."""
+    objective: Objective | None
+    lines: list[str]
+
+    @classmethod
+    def of(cls, stage: Stage) -> StageCheck:
+        lines: list[str] = []
+        run, objective, _ = check_stage(stage, lines.append)
+        return cls(run, objective, lines)
 
 
 @dataclass(frozen=True)
@@ -182,7 +197,9 @@ class ResumePoint:
         return int(self.checkpoint.name.rpartition("-")[2]) if self.checkpoint else 0
 
 
-def train_stage(stage: Stage, previous: Stage | None, run_dir: Path, start: Start) -> TerselyTrainer | ColdStartTrainer:
+def train_stage(
+    stage: Stage, check: StageCheck, previous: Stage | None, run_dir: Path, start: Start
+) -> TerselyTrainer | ColdStartTrainer:
     """One stage, from what `previous` left to its own `final`."""
     from tersely.core.heartbeat import now
     from tersely.rl.stages import carried_state
@@ -194,7 +211,7 @@ def train_stage(stage: Stage, previous: Stage | None, run_dir: Path, start: Star
         from tersely.rl.sft.cold_start import train_cold_start
 
         return train_cold_start(stage, previous, run_dir, start)
-    parts = load_parts(stage, previous, run_dir)
+    parts = load_parts(stage, check, previous, run_dir)
     now("starting the engine")
     point = resume_point(stage, parts, start)
     metrics = metrics_file(stage, run_dir, point) if main else None
@@ -213,21 +230,24 @@ def train_stage(stage: Stage, previous: Stage | None, run_dir: Path, start: Star
     return trainer
 
 
-def load_parts(stage: Stage, previous: Stage | None, run_dir: Path) -> StageParts:
-    """Check the stage, read its data, load its model. The main process prints and saves what the user should see."""
+def load_parts(stage: Stage, check: StageCheck, previous: Stage | None, run_dir: Path) -> StageParts:
+    """Read the data of a stage and load its model. The main process prints and saves what the user should see."""
     from tersely.algorithms.trial import unread_memory
     from tersely.core.heartbeat import now
     from tersely.data import load_problems_with_card
     from tersely.engines.models import load_model, load_tokenizer
+    from tersely.rl.config import grpo_config, world_size
     from tersely.rl.config.prompt_check import check_prompts
     from tersely.rl.update.batch_size import updates_of_a_batch
 
     main = is_main_process()
-    shown: list[str] = []
-    run, objective, args = check_stage(stage, shown.append)
+    assert check.run is not None and check.objective is not None
+    objective = check.objective
+    run = replace(check.run, model_name_or_path=stage.recipe.model_name_or_path)
+    args = grpo_config(run, objective, world_size())  # made anew: DeepSpeed and transformers take what was made last
     if main:
-        say("\n".join(shown))
-        (run_dir / "batch.txt").write_text(shown[0] + "\n")
+        say("\n".join(check.lines))
+        (run_dir / "batch.txt").write_text(check.lines[0] + "\n")
     now("reading the dataset")
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
     dataset, card = load_problems_with_card(
