@@ -61,6 +61,7 @@ def make_evaluator(
     system = prompting.system_prompt if system_prompt is None else system_prompt
     tokens = checked_tokenizer(model, tokenizer, prompting.chat_template_kwargs, system, weights=not served)
     verifier = make_verifier(workers)
+    verifier.start()  # its imports overlap with loading the model
     length = max_model_len if served else shortest(max_model_len, _context(location))
     settings = EngineSettings(
         tokens,

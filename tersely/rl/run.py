@@ -308,10 +308,12 @@ def make_trainer(stage: Stage, parts: StageParts, metrics: MetricsFile | None) -
     from tersely.rewards.verify.build import make_verifier
     from tersely.rl.trainer import TerselyTrainer
 
+    verifier = make_verifier(parts.run.verifier)
+    verifier.start()  # its imports overlap with loading the model
     return TerselyTrainer(
         run=parts.run,
         objective=parts.objective,
-        verifier=make_verifier(parts.run.verifier),
+        verifier=verifier,
         engine=make_engine(parts.run, parts.args, parts.tokenizer, parts.objective.sampling),
         first_step=stage.first_step,
         metrics=metrics,

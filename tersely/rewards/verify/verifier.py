@@ -83,6 +83,13 @@ class Verifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Start the worker processes' imports now, without waiting, so that they overlap with what comes next."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = self._make_pool()
+            self._pool.start()
+
     def verify(
         self,
         golds: Sequence[str],

@@ -25,6 +25,7 @@ KINDS = {
         (r"a \le -2 \text{ or } a \ge 4", r"a \le -2 \text{ and } a \ge 4"),
     ],
     "one reading of a percentage": [("0.2", r"0.2\%"), (r"\frac{1}{4}", r"\frac{1}{4}\%"), ("1", r"1 \text{ percent}")],
+    "letters that are no constants": [("A, C", "A,B"), ("AB=CD", "AB=BD"), ("C", "K")],
     "false chains": [("8", "2+2=5=8"), ("9", "7 = 9")],
     "a box inside a box": [("4", r"1 + \boxed{4}"), ("4", r"\text{not } \boxed{4}")],
 }

@@ -24,7 +24,8 @@ _E = Decimal("2.7182818284590452353602874713526624977572470936999595749669676277
 _DIGITS, _MOST_DIGITS = 50, 1000  # that are computed
 _CONSTANT_DIGITS = 75  # of pi and e
 _SAME = 10  # of them may be lost to rounding
-_LARGE = 5  # exponent of ten from which more digits are computed
+_TOLERANCE = Decimal(1).scaleb(_SAME - _DIGITS)
+_LARGE = 30  # digits of all numbers and powers together, from which more digits are computed
 _FAR, _FAR_DECIMALS = Decimal("1e-8"), Decimal("1e-2")  # decimals may be rounded
 _TINY = Decimal("1e-9")
 _LENGTH, _POWER = 300, 200
@@ -86,7 +87,8 @@ def probe(gold: str, answer: str) -> bool | None:
         if min(sizes) < _TINY:
             return None  # nothing but rounding, perhaps
         gaps = [abs(a - b) / size for a, b, size in zip(left[0], right[0], sizes, strict=True)]
-        if all(gap <= Decimal(10) ** (_SAME - digits) for gap in gaps):
+        same = _TOLERANCE if digits == _DIGITS else Decimal(1).scaleb(_SAME - digits)
+        if all(gap <= same for gap in gaps):
             return True
         if _ARITHMETIC.fullmatch(gold) and _ARITHMETIC.fullmatch(answer):
             return False
@@ -104,7 +106,7 @@ def same_equation(gold: str, answer: str) -> bool:
         return False
     with localcontext(_context(_DIGITS)):
         factors = [a / b for a, b in zip(*(side[0] for side in sides if side), strict=True)]
-        return abs(factors[0] - factors[1]) <= Decimal(10) ** (_SAME - _DIGITS) * abs(factors[0])
+        return abs(factors[0] - factors[1]) <= _TOLERANCE * abs(factors[0])
 
 
 def _apart(gold: str, answer: str) -> bool | None:
@@ -121,8 +123,8 @@ def _apart(gold: str, answer: str) -> bool | None:
 
 @lru_cache(maxsize=4096)
 def _values(text: str, functions: bool = False, digits: int = _DIGITS) -> tuple[tuple[Decimal, ...], bool, int] | None:
-    """(values at the points, whether they are the formula's own, its largest exponent of ten where that is large), None
-    where the formula is not understood.
+    """(values at the points, whether they are the formula's own, the digits that its numbers and powers may need where
+    they are many), None where the formula is not understood.
     """
     tail = _UNIT_TAIL.search(text)
     if len(text) < 2 or digits > _MOST_DIGITS or (tail and tail.group(1) in KNOWN):
@@ -220,18 +222,15 @@ class _Reader:
         return self._power()
 
     def _power(self) -> Decimal:
-        base = self._sized(self._atom())
+        base = self._atom()
         if self._peek() not in ("^", "**"):
             return base
         self._take()
         exponent = self._exponent()
         if self._peek() in ("^", "**"):
             raise _Unknown
-        return self._sized(_raise(base, exponent))
-
-    def _sized(self, value: Decimal) -> Decimal:
-        """The value, whose size is remembered."""
-        self.largest = max(self.largest, abs(value.adjusted())) if value else self.largest
+        value = _raise(base, exponent)
+        self.largest += abs(value.adjusted()) if value else 0
         return value
 
     def _constant(self, value: Decimal) -> Decimal:
@@ -288,6 +287,7 @@ class _Reader:
         if not token:
             raise _Unknown
         if token[0].isdigit() or token[0] == ".":
+            self.largest += len(token)
             return +Decimal(token)
         if token == "e":
             return self._constant(_E)

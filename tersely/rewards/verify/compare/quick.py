@@ -68,7 +68,8 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
         return True, "probe"
     same = probe(gold_tidy, tidied)
     found = _by_shape(gold_tidy, tidied, policy) if same is None else (same, "probe")
-    if found is not None and not found[0] and renamed(gold_tidy, tidied, False) is not None:
+    free = found is not None and not found[0] and ("\\pi" in gold_tidy or "C" in gold_tidy)
+    if free and renamed(gold_tidy, tidied, False) is not None:
         return None  # k\pi and n\pi: perhaps one parameter
     return found
 

@@ -34,8 +34,10 @@ _MATH = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$((?:\\.|
 _PLAIN = re.compile(r"[\w().√%]+(?:\s*[-+*/^×÷·:−]+\s*[\w().√%]+)*")
 _RELATION = re.compile(r"=|<|>|\\(?:le|ge|ne|approx|equiv|in|to)(?![A-Za-z])")
 _FORM = re.compile(
-    r"simplif|reduc|lowest terms|simplest|convert|factor|expan|express|rewrite|\bwrite\b|\bratio\b|prime|mixed number"
-    r"|rationali[sz]e|\bas an? (?:\w+ )?(?:decimal|fraction|percent|product|sum|power|number)|standard form|notation",
+    r"simplif|reduc|lowest terms|simplest|convert|factor|expan|express|rewrite|\bwrite\b|\bratio\b|prime"
+    r"|mixed number"
+    r"|rationali[sz]e|multipl|brackets|decimal|\bas an? (?:\w+ )?(?:decimal|fraction|percent|product|sum|power|number)"
+    r"|standard form|notation",
     re.IGNORECASE,
 )
 _FACTOR = re.compile(
@@ -44,6 +46,7 @@ _FACTOR = re.compile(
 _EXPAND = re.compile(r"\bexpand|multiply out|multiplied out|remove (?:the )?brackets", re.IGNORECASE)
 _PRIMES = re.compile(r"prime factori[sz]ation|product of (?:\w+ )?primes|into primes", re.IGNORECASE)
 _DECIMAL = re.compile(r"\b(?:as|to|into|in) (?:an? )?(?:\w+ )?decimals?\b", re.IGNORECASE)
+_SIGN = re.compile(r"[\d^*/+×÷·√=-]")
 _PIECES = 200
 
 
@@ -61,10 +64,11 @@ def restated(gold: str, answer: str, prompt: str) -> bool:
         )
     if tree == wanted or tree[0] == "sym":
         return False
+    if (is_number(tree) or tree[0] in (":", "%")) and lowest_terms(tree) and not _FORM.search(prompt):
+        return False
     formulas = _formulas(prompt)
     if tree in formulas:
-        written = is_number(tree) or tree[0] in (":", "%")
-        return not written or not lowest_terms(tree) or bool(_FORM.search(prompt))
+        return True
     if wanted is None:
         return False
     known = operators(wanted)
@@ -106,8 +110,9 @@ def _formulas(prompt: str) -> dict[Tree, str]:
     prompt = prompt[-LIMIT:]
     spans = [next(filter(None, match.groups())) for match in _MATH.finditer(prompt)]
     found: dict[Tree, str] = {}
-    for text in (*spans, *_PLAIN.findall(_MATH.sub(" ", prompt))):
-        for part in (text, *split_top(text), *_RELATION.split(text)):
+    plain = [text for text in _PLAIN.findall(_MATH.sub(" ", prompt)) if not text.isalpha() and _SIGN.search(text)]
+    for text in (*spans, *plain):
+        for part in dict.fromkeys((text, *split_top(text), *_RELATION.split(text))):
             if len(found) >= _PIECES:
                 return found
             formula = tidy(part)

@@ -39,7 +39,7 @@ _ALPHABET = frozenset(ascii_letters)
 _OLD = {letter: re.compile(rf"\\[A-Za-z]+|{letter}") for letter in ascii_letters}
 _NAMED_TUPLE = re.compile(r"^\([^=()]*(?:\([^=()]*\)[^=()]*){0,4}\)\s*=\s*(?=\()")
 _NAMED_FUNCTIONS = re.compile(r"^\((?:[^=(),]*\([^=(),]*\)\s*,?\s*){1,4}\)\s*=\s*(?=\()")
-_PARAMETERS, _CONSTANTS = frozenset("kmnltz"), frozenset("CcKkAaBb")
+_PARAMETERS, _CONSTANTS = frozenset("kmnltz"), frozenset("cKk")
 _TRANSPOSED = re.compile(
     r"(?P<row>[(\[][^()\[\]]+[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\text\s*\{\s*T\s*\}|\\intercal)\s*\}?"
 )
@@ -95,7 +95,7 @@ def renamed(gold: str, answer: str, declared: bool) -> str | None:
         return None
     old, new = ours.pop(), theirs.pop()
     integers = {old, new} <= _PARAMETERS and "\\pi" in gold and "\\pi" in answer
-    constants = new == "C" and old in _CONSTANTS
+    constants = new == "C" and old in _CONSTANTS and bool(re.search(r"[-+\d]", gold))
     if not (integers or constants or (declared and old not in "xyXYeidf")):
         return None
     return _OLD[old].sub(lambda match: new if match.group() == old else match.group(), answer)

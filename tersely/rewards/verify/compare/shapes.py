@@ -201,7 +201,8 @@ def _union(parts: list[str], depth: int, label: str, kind: str) -> Shape:
     items: list[Shape] = []
     for part in _points(parts):
         item = shape_of(part, depth + 1)
-        items.extend(item.parts if item.kind == "union" or (kind == "or" and item.kind == "list") else [item])
+        values = kind == "or" and item.kind == "list" and not any(member.label for member in item.parts)
+        items.extend(item.parts if item.kind == "union" or values else [item])
     if kind == "or" and not all(item.relation for item in items):
         return Shape("list", ", ".join(parts), tuple(items), "", label)
     names = {item.label for item in items if item.label}

@@ -44,7 +44,7 @@ _JSON = re.compile(
     r"[\"'](?:final_)?answer[\"']\s*:\s*(?:\"(?P<text>[^\"\n]{1,200})\"|(?P<number>[-+]?\d[\d.,/]*))\s*[,}\n]",
     re.IGNORECASE,
 )
-_CLAUSE = 200
+_CLAUSE, _TAIL, _OPENING = 200, 8, 500  # characters
 _ANSWER_LINE = re.compile(r"(?:^|\n)[ \t>*_#]*A(?:ns)?[ \t]*[*_]*[:.][*_]*[ \t]+([^\n]+)\s*$")
 _ANSWER_WORDS = ("answer", "result", "correct option", "correct choice")
 _HEADING = re.compile(
@@ -61,7 +61,7 @@ def find_answer(text: str, contract: str = "answer") -> str | None:
     cut = text.rfind(_END_OF_THINKING)
     if cut >= 0:
         text = text[cut + len(_END_OF_THINKING) :]
-    if _THINKING in text:
+    if text.find(_THINKING, 0, _OPENING) >= 0:
         element = text.rfind("<answer>")
         if element < text.rfind(_THINKING) or contract == "boxed":
             return None  # cut off while it was thinking
@@ -121,7 +121,7 @@ def _overruled(text: str, end: int) -> str | None:
     if said:
         return sentence_answer(said.group("rest"))
     tail = text[end : end + _PHRASE_REACH]
-    return _after_phrase(tail) if turns(tail) else None
+    return _after_phrase(tail) if len(tail) > _TAIL and turns(tail) else None
 
 
 def _after_phrase(text: str) -> str | None:

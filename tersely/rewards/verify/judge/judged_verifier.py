@@ -43,6 +43,10 @@ class JudgedVerifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def start(self) -> None:
+        """As `Verifier.start`."""
+        self.verifier.start()
+
     def verify(
         self,
         golds: Sequence[str],

@@ -149,7 +149,7 @@ def tidy(answer: str) -> str:
     if "<" in text:
         text = _HTML_INDEX.sub(r"_{\1}", _HTML_POWER.sub(r"^{\1}", text))
     text = cut_off(text)
-    if chosen := _CHOOSE.fullmatch(text):
+    if "C" in text and (chosen := _CHOOSE.fullmatch(text)):
         text = rf"\binom{{{chosen.group(1)}}}{{{chosen.group(2)}}}"
     if program := _PROGRAM.fullmatch(text):
         text = rf"{program.group(1)} \times 10^{{{int(program.group(2))}}}"
@@ -163,13 +163,14 @@ def tidy(answer: str) -> str:
             text = text.removeprefix("\\approx")
     if "$" in text:
         text = _DOLLAR.sub(" ", text)
-    if _DOTTED.fullmatch(text):
+    if "." in text and _DOTTED.fullmatch(text):
         text = text.replace(".", "").replace(",", ".")
     if "base" in text:
         text = _BASE_WORD.sub(r"_{\1}", text)
     text = _SPACE.sub(" ", text).strip()
-    text = _SPLIT_DECIMAL.sub(r"\1\2", text) if _SPLIT_DECIMAL.fullmatch(text) else text
-    said = _NOUN_SAID.match(text)
+    if ". " in text and _SPLIT_DECIMAL.fullmatch(text):
+        text = text.replace(" ", "")
+    said = _NOUN_SAID.match(text) if " " in text else None
     if said and not changed_before(said.group()):
         text = text[said.end() :]
     return _unwrap(text)

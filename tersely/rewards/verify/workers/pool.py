@@ -37,6 +37,11 @@ class Pool:
         self.busy: set[Worker] = set()
         self.restarts = 0
 
+    def start(self) -> None:
+        """Start the fork server without waiting for it: it imports sympy for seconds."""
+        if self._fork_server is None:
+            self._fork_server = self._start()
+
     def run(self, tasks: Sequence[tuple[str, str]], done: Callable[[int], None] | None = None) -> list[Outcome]:
         """(status, path, seconds) of every (gold, answer), in order."""
         try:
@@ -53,8 +58,8 @@ class Pool:
 
     def _new(self) -> Worker:
         for attempt in (1, 2):
-            if self._fork_server is None:
-                self._fork_server = self._start()
+            self.start()
+            assert self._fork_server is not None
             try:
                 return self._fork_server.worker()
             except (WorkerError, OSError) as error:

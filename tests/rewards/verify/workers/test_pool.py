@@ -236,3 +236,12 @@ def test_lengths_must_agree(verifier):
 def test_engine_and_pool_agree_on_the_default_policy():
     assert engine.Engine().policy == Verifier().policy
     assert Pool(workers=1, timeout=1, memory=1 << 30, recycle=1, policy={}).pids() == []
+
+
+def test_start_does_not_wait_and_the_workers_are_there_when_needed():
+    with Verifier(workers=1) as verifier:
+        began = time.monotonic()
+        verifier.start()
+        assert time.monotonic() - began < 1.0  # the imports take longer
+        assert len(verifier.pids()) == 1
+        assert verifier.verify([r"\max(x,3)"], [r"\boxed{\max(3,x)}"])[0].correct == 1.0
