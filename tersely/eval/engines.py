@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def checked_tokenizer(
 
 def engine_kind(engine: str) -> str:
     """The engine's name in the registry, `server` for an address; `ConfigError` for anything else."""
-    if engine.startswith(("http://", "https://")):
+    if re.fullmatch(r"https?://[^/\s]+(/.*)?", engine):
         return ADDRESSED
     names = [name for name in evaluation_engines() if name != ADDRESSED]
     if engine not in names:

@@ -26,7 +26,10 @@ def test_a_mark_of_the_weights(folder, tmp_path):
     ("engine", "message"),
     [
         ("vlm", "did you mean 'vllm'"),
-        ("server", "or a server's address such as http://host:8000"),
+        *(
+            (name, "or a server's address such as http://host:8000")
+            for name in ("server", "http://", "https:///v1", "http:")
+        ),
         ("http://127.0.0.1:9", "Is the server up"),
     ],
 )
