@@ -123,7 +123,8 @@ def test_the_name_has_the_number_that_is_used():
 def test_a_stage_that_hides_the_swept_value_is_refused(tmp_path):
     path = tmp_path / "staged.yaml"
     path.write_text(
-        "model_name_or_path: testbed\nmax_steps: 4\nstages: [{name: a, share: 0.5, settings: {seed: 9}}, {name: b, share: 0.5}]\n"
+        "model_name_or_path: testbed\nmax_steps: 4\n"
+        "stages: [{name: a, share: 0.5, settings: {seed: 9}}, {name: b, share: 0.5}]\n"
     )
     with pytest.raises(ConfigError, match="stage a states seed itself"):
         runs("--seeds", "1,2", recipe=str(path))
