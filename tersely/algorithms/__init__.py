@@ -1,4 +1,4 @@
-"""Every slot of the objective except the reward: names are looked up in `registry.py` on first use."""
+"""All slots of the objective except the reward; `registry.py` is imported on first use."""
 
 from __future__ import annotations
 

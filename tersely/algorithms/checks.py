@@ -1,6 +1,6 @@
 """Checks component combinations: incompatible ones raise, ineffective ones warn.
 
-Each component is run on a few synthetic tokens, so that components from outside the package are checked by the same rules.
+Runs each component on a few synthetic tokens, so that external components are checked by the same rules.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def warnings_of(
     top_p: float = 1.0,
     group_size: int = 8,
 ) -> list[str]:
-    """What the user should know of this combination. Raises `ConfigError` for one that cannot run.
+    """Warnings about this combination. Raises `ConfigError` if it cannot run.
 
-    `ratio_is_one`: the recipe takes one optimizer step per generation batch without stating so. `group_size`: rollouts of a
-    prompt. `sampler_logprobs`: does the rollout engine report log-probs of what it sampled?
+    `ratio_is_one`: the recipe does one optimizer step per generation batch by default. `group_size`: rollouts per prompt.
+    `sampler_logprobs`: the rollout engine reports log-probs of the tokens that it sampled.
     """
     check_sampler_correction(objective, sampler_logprobs)
     return [
@@ -52,41 +52,41 @@ def warnings_of(
 
 
 def check_sampler_correction(objective: Objective, sampler_logprobs: bool) -> None:
-    """It divides by the engine's log-probs: an engine without any leaves it nothing to divide by."""
+    """sampler_correction needs an engine that reports log-probs."""
     readers = [part for part in loss_chain(objective.loss) if part.needs_sampler_logp]
     if not sampler_logprobs and readers:
         raise ConfigError(
-            f"loss {name_of('loss', readers[-1])} needs the log-probs of the rollout engine, and this engine reports none "
-            "(engine: transformers samples from the trained model itself); remove it, or use engine: vllm"
+            f"loss {name_of('loss', readers[-1])} needs the log-probs of the rollout engine; this engine reports none "
+            "(engine: transformers samples from the trained model itself). Remove it, or use engine: vllm"
         )
 
 
 def _floor(objective: Objective) -> list[str]:
-    """A weight on the length term that the advantage divides out again."""
+    """Warn about a weight on the length term that the advantage cancels."""
     if not any(_moves_reward(controller, objective) for controller in objective.controllers):
         return []
     if objective.advantage.scope == "batch" or not _forgets_scale(objective.advantage):
         return []
     return [
-        f"advantage {type(objective.advantage).__name__} divides by the spread of a group, so it does not see a weight on the "
-        "length term where a group is all right or all wrong, and a controller of that weight acts in mixed groups alone; use "
-        "advantage group_mean, rloo or batch_whitened"
+        f"advantage {type(objective.advantage).__name__} divides by the spread of a group, so it cancels the weight of the "
+        "length term in groups that are all correct or all incorrect, and a controller of that weight only affects mixed "
+        "groups; use advantage group_mean, rloo or batch_whitened"
     ]
 
 
 def _forgets_scale(advantage: Advantage) -> bool:
-    """Are the advantages of a group the same for twice its rewards?"""
+    """True if the advantages of a group do not change when its rewards are doubled."""
     group = made_up_group(MIXED)
     rewards = torch.tensor([0.9, 0.2, 0.4, 0.1])
     try:
         small, large = (copy.deepcopy(advantage)(factor * rewards, group) for factor in (1, 2))
-    except Exception:  # a user's code can raise anything
+    except Exception:  # external code can raise anything
         return False
     return bool(small.any()) and torch.allclose(small, large, rtol=0.02, atol=1e-4)
 
 
 def _normalised_twice(objective: Objective, group_size: int) -> list[str]:
-    """A reward that forgets how far lengths are apart, under an advantage that forgets how far rewards are."""
+    """Warn about a reward that standardises lengths together with an advantage that standardises rewards."""
     if objective.advantage.scope == "batch":
         return []
     near = dataclasses.replace(made_up_group((1.0,) * group_size, 1_000_000), progress=1.0)
@@ -95,7 +95,7 @@ def _normalised_twice(objective: Objective, group_size: int) -> list[str]:
     try:
         reward, stretched, other = (copy.deepcopy(objective.reward)(group) for group in (near, far, turned))
         small, large = (copy.deepcopy(objective.advantage)(factor * reward, near) for factor in (1, 2))
-    except Exception:  # a user's code can raise anything
+    except Exception:  # external code can raise anything
         return []
     reads_lengths = not torch.allclose(reward, other, atol=1e-6) and bool(small.any())
     forgets = torch.allclose(reward, stretched, atol=1e-4) and torch.allclose(small, large, rtol=0.02, atol=1e-4)
@@ -103,7 +103,7 @@ def _normalised_twice(objective: Objective, group_size: int) -> list[str]:
         return []
     names = "+".join(objective.reward.names), type(objective.advantage).__name__
     return [
-        "reward {} divides lengths by their spread, and advantage {} divides rewards by theirs: among right answers a "
+        "reward {} divides lengths by their spread, and advantage {} divides rewards by theirs: among correct answers a "
         "difference of one token counts as much as one of a thousand. Use advantage group_mean, rloo or batch_whitened".format(
             *names
         )
@@ -111,20 +111,20 @@ def _normalised_twice(objective: Objective, group_size: int) -> list[str]:
 
 
 def _controllers(objective: Objective) -> list[str]:
-    """Controllers whose value acts on nothing in this loss."""
+    """Warn about controllers that do not affect this loss."""
     found = []
     for controller in objective.controllers:
         if not _moves_loss(controller, objective) and not _moves_reward(controller, objective):
             names = type(controller).__name__, type(objective.loss).__name__
             found.append(
-                "controller {} acts on nothing in loss {}: entropy_clip moves the bounds of clip and clip_cov, ares_kl the "
+                "controller {} has no effect on loss {}: entropy_clip changes the bounds of clip and clip_cov, ares_kl the "
                 "beta of window_kl".format(*names)
             )
     return found
 
 
 def _moved(controller: Controller) -> Controller:
-    """A copy at another value."""
+    """Copy with another value."""
     moved = copy.deepcopy(controller)
     moved.value = controller.value + 0.5
     return moved
@@ -145,16 +145,16 @@ def _schedule(loss_fn: Loss, ratio_is_one: bool) -> list[str]:
         " (it is then the same as clip)" if not isinstance(loss_fn, Clip) and equals_clip_at_ratio_one(loss_fn) else ""
     )
     return [
-        "updates_per_batch is 1 by default: old and current policy are the same at the only optimizer step of a batch, every "
-        f"ratio is 1, and the bounds of the loss do nothing{same}. Set updates_per_batch or num_iterations above 1 to use "
-        "them, or write updates_per_batch: 1 to confirm it"
+        "updates_per_batch is 1 by default: old and current policy are the same at the only optimizer step of a batch, "
+        f"every ratio is 1, and the bounds of the loss have no effect{same}. Set updates_per_batch or num_iterations above 1 "
+        "to use them, or write updates_per_batch: 1 to confirm it"
     ]
 
 
 def bounds_the_ratio(loss_fn: Loss) -> bool:
-    """Does the loss limit how far the ratio moves: is its gradient neither the plain one nor that times the ratio?
+    """True if the loss limits the ratio: its gradient is neither the plain one nor that times the ratio.
 
-    Asked of the innermost loss: a wrapper adds terms of its own.
+    Tests the innermost loss, because a wrapper adds terms.
     """
     inner = list(loss_chain(loss_fn))[-1]
     for sign in (1.0, -1.0):
@@ -169,7 +169,7 @@ def bounds_the_ratio(loss_fn: Loss) -> bool:
 
 
 def ignored_warmup(values: Mapping[str, Any]) -> list[str]:
-    """A schedule that has no warmup, given one; a warmup that never ends. `values`: TRL's keys of a recipe."""
+    """Warn about warmup_steps with a schedule without warmup, or a warmup that never ends. `values`: TRL's recipe keys."""
     import inspect
 
     from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
@@ -177,14 +177,14 @@ def ignored_warmup(values: Mapping[str, Any]) -> list[str]:
     name, steps = str(values.get("lr_scheduler_type", "linear")), values.get("warmup_steps") or 0
     if steps > 1 and steps >= (total := values.get("max_steps") or math.inf) > 0:
         return [
-            f"warmup_steps: got {steps}, and max_steps {total}: the learning rate never reaches its value. Use fewer of them"
+            f"warmup_steps: got {steps} with max_steps {total}; the learning rate never reaches its value. Lower warmup_steps"
         ]
     makers = {kind.value: make for kind, make in TYPE_TO_SCHEDULER_FUNCTION.items()}
     if not steps or name not in makers or "num_warmup_steps" in inspect.signature(makers[name]).parameters:
         return []
     return [
-        f"warmup_steps: got {steps}, and lr_scheduler_type {name} has no warmup: the learning rate starts at its full value. "
-        "Use lr_scheduler_type: constant_with_warmup, or leave warmup_steps out"
+        f"warmup_steps: got {steps}; lr_scheduler_type {name} has no warmup, so the learning rate starts at its full value. "
+        "Use lr_scheduler_type: constant_with_warmup, or remove warmup_steps"
     ]
 
 
@@ -193,20 +193,20 @@ def _credit(advantage: Advantage, loss_fn: Loss) -> list[str]:
     if part is None or not is_token_level(advantage):
         return []
     return [
-        f"advantage {type(advantage).__name__} gives every token its own credit, and loss {type(part).__name__} has one "
-        "ratio a sequence: the credit is averaged away. Use {name: gspo, form: token}, or a loss with token ratios"
+        f"advantage {type(advantage).__name__} gives every token its own credit, but loss {type(part).__name__} has one "
+        "ratio per sequence, which averages the credit. Use {name: gspo, form: token}, or a loss with token ratios"
     ]
 
 
 def _wrappers(loss_fn: Loss) -> list[str]:
-    """A wrapper that acts twice, or a KL that the mask around it takes away."""
+    """Warn about a duplicate wrapper, and a KL inside a mask."""
     parts = list(loss_chain(loss_fn))
     names = [type(part).__name__ for part in parts]
     twice = sorted({name for name in names if names.count(name) > 1})
-    found = [f"loss {name} stands twice in the chain of wrappers, so it acts twice; take one away" for name in twice]
+    found = [f"loss {name} occurs twice in the chain of wrappers, so it applies twice. Remove one" for name in twice]
     mask = next((i for i, part in enumerate(parts) if part.masks_tokens), len(parts))
     found += [
-        f"{type(part).__name__} inside {names[mask]} holds the kept tokens alone; put it around the mask to hold every token"
+        f"{type(part).__name__} inside {names[mask]} only applies to the kept tokens; put it around the mask to apply to all"
         for part in parts[mask + 1 :]
         if part.holds_every_token
     ]
@@ -214,27 +214,27 @@ def _wrappers(loss_fn: Loss) -> list[str]:
 
 
 def _filter(objective: Objective, group_size: int) -> list[str]:
-    """A filter that keeps no group, or only groups whose advantage is 0 everywhere."""
+    """Raise or warn about a filter that keeps no group, or only groups with advantage 0."""
     name = type(objective.filter).__name__
     verdicts = ((1.0,) * right + (0.0,) * (group_size - right) for right in range(group_size + 1))
     kept = [group for group in map(made_up_group, verdicts) if bool(objective.filter(group).any())]
     if not kept:
         return [
-            f"filter {name} keeps no group of {group_size} rollouts, whatever the share of right ones: nothing would train"
+            f"filter {name} keeps no group of {group_size} rollouts at any share of correct ones: nothing would train"
         ]
     if any(_carries_signal(objective, group) for group in kept):
         return []
     return [
         f"filter {name} keeps only groups in which advantage {type(objective.advantage).__name__} is 0 for every rollout: "
-        "nothing would train. Use filter mixed_groups, or a reward that tells the rollouts of such a group apart"
+        "nothing would train. Use filter mixed_groups, or a reward that differs between the rollouts of such a group"
     ]
 
 
 def _carries_signal(objective: Objective, group: Rollouts) -> bool:
-    """Has some rollout of this group an advantage? Taken for granted where a component needs more than a made-up group."""
+    """True if some rollout of this group has an advantage, or if a component needs more than a synthetic group."""
     try:
         return bool(copy.deepcopy(objective).score(group).advantage.any())
-    except Exception:  # a user's code can raise anything
+    except Exception:  # external code can raise anything
         return True
 
 
@@ -242,20 +242,20 @@ def _sampling(objective: Objective, top_p: float) -> list[str]:
     if objective.sampling.fixed_temperature is not None:
         return []
     found = [
-        f"{type(part).__name__} weighs whole rows, with an adaptive temperature: the token corrections add up over a "
-        "sequence, and long answers are dropped. Use mode: token_truncate"
+        f"{type(part).__name__} weighs whole rows with an adaptive temperature: the token corrections add up over a "
+        "sequence, so long answers are dropped. Use mode: token_truncate"
         for part in loss_chain(objective.loss)
         if part.weighs_whole_rows
     ]
     if top_p < 1:
         found.append(
-            f"top_p is {top_p} with a temperature that follows entropy: the cut hides what the temperature opens"
+            f"top_p: got {top_p} with a temperature that depends on entropy; top_p removes the tokens that it makes likelier"
         )
     return found
 
 
 def made_up_group(correct: tuple[float, ...], max_length: int = 64) -> Rollouts:
-    """One group of made-up rollouts, with everything that a component may ask for."""
+    """One group of synthetic rollouts with all fields that a component may need."""
     rows, draw = len(correct), torch.Generator().manual_seed(0)
     return Rollouts(
         group_size=rows,
@@ -279,32 +279,32 @@ def made_up_group(correct: tuple[float, ...], max_length: int = 64) -> Rollouts:
 
 
 def is_token_level(advantage: Advantage) -> bool:
-    """Does it give (N, T)? One that needs a field which only its prompting provides is taken for (N,)."""
+    """True if the advantage returns (N, T). One that needs a field of its prompting is assumed to return (N,)."""
     rollouts = made_up_group(MIXED)
     try:
         return advantage(rollouts.correct.clone(), rollouts).dim() == 2
-    except Exception:  # likewise
+    except Exception:  # external code can raise anything
         return False
 
 
 def averages_credit(loss_fn: Loss) -> bool:
-    """Is the gradient of a row the same wherever in the row its credit lies?"""
+    """True if the gradient of a row does not depend on the position of its credit."""
     spread = torch.ones(1, 4)
     on_one = torch.tensor([[4.0, 0.0, 0.0, 0.0]])
-    # so small a move that even GSPO's bounds do not bite
+    # small enough to be inside even GSPO's bounds
     one, other = (_gradients(loss_fn, advantage, moved=1e-4)[0] for advantage in (on_one, spread))
     return torch.allclose(one, other, atol=1e-6)
 
 
 def equals_clip_at_ratio_one(loss_fn: Loss) -> bool:
-    """Is it plain policy gradient when nothing has moved? Rows long enough for a share of a thousandth of the tokens."""
+    """True if the loss is the plain policy gradient at ratio 1. Uses rows long enough for a token share of 0.001."""
     advantage = torch.tensor([[1.0], [-0.5], [0.8], [-1.2]]).expand(4, 4096)
     of_logp, of_entropy = _gradients(loss_fn, advantage, moved=0.0)
     return torch.allclose(of_logp, -advantage, atol=1e-5) and not of_entropy.any()
 
 
 def _gradients(loss_fn: Loss, advantage: Tensor, moved: float) -> tuple[Tensor, Tensor]:
-    """Of the summed loss, by the log-probs and by the live entropy."""
+    """Gradients of the summed loss by the log-probs and by the live entropy."""
     draw = torch.Generator().manual_seed(0)
     old = -3 * torch.rand(advantage.shape, generator=draw)
     logp, entropy = (old + moved).requires_grad_(), 2 * torch.rand(advantage.shape, generator=draw)

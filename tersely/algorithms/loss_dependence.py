@@ -1,6 +1,6 @@
 """Tests what a loss depends on, by evaluating it on a few seeded random micro-batches, whole and split.
 
-This works for any loss, shipped or external, and cannot become outdated as a declaration can.
+This works for any loss, shipped or external, and cannot become outdated like a declaration.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLOSE = 1e-9
 
 
 def depends_on_cut(loss_fn: Loss) -> bool:
-    """Does the loss of a token depend on which other rows share its micro-batch?"""
+    """True if the loss of a token depends on the other rows of its micro-batch."""
     for batch in _batches():
         loss, gradient = _loss_and_gradient(loss_fn, batch)
         parts = [_loss_and_gradient(loss_fn, _rows(batch, part)) for part in (slice(0, 3), slice(3, ROWS))]
@@ -31,7 +31,7 @@ def depends_on_cut(loss_fn: Loss) -> bool:
 
 
 def silent_without_advantage(loss_fn: Loss) -> bool:
-    """Are value and gradient exactly 0 where the advantage is: no KL, no entropy term, no penalty of its own?"""
+    """True if value and gradient are exactly 0 where the advantage is 0: no KL, entropy or penalty term."""
     for batch in _batches():
         loss, gradient = _loss_and_gradient(
             loss_fn, dataclasses.replace(batch, advantage=torch.zeros_like(batch.advantage))
@@ -65,7 +65,7 @@ def _batches() -> Iterator[TokenBatch]:
 
 
 def _loss_and_gradient(loss_fn: Loss, batch: TokenBatch) -> tuple[Tensor, Tensor]:
-    """(B, T) per-token loss, and the gradient of its sum on logp and on the live entropy, side by side added."""
+    """(B, T) per-token loss, and the gradients of its sum by logp and by the live entropy, added."""
     loss_fn = copy.deepcopy(loss_fn)
     for part in loss_chain(loss_fn):
         if part.needs_step_entropy:

@@ -1,4 +1,4 @@
-"""The objective: the six slots, and how they score a batch of rollouts.
+"""The objective: builds the slots and scores batches of rollouts.
 
 filter -> reward -> advantage on whole groups (`score`), then loss -> aggregate on micro-batches (the trainer)
 """
@@ -34,18 +34,18 @@ SLOT_DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Scores:
-    """What a batch of rollouts is worth."""
+    """Rewards and advantages of a batch of rollouts."""
 
     columns: Tensor
-    """(N, R) unweighted, one column a reward term."""
+    """(N, R) unweighted, one column per reward term."""
     weights: Tensor
     """(R,)."""
     reward: Tensor
     """(N,) the weighted sum, nan where undecided."""
     advantage: Tensor
-    """(N,) or (N, T), 0 on rows that do not train."""
+    """(N,) or (N, T), 0 for rows that are not trained on."""
     keep: Tensor
-    """(P,) bool, the groups that train."""
+    """(P,) bool: the groups to train on."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Objective:
 
     @classmethod
     def from_specs(cls, specs: Mapping[str, Any]) -> Objective:
-        """Build every slot; a missing one has its default."""
+        """Build every slot; a missing one gets its default."""
         for key in specs:
             if key not in SLOT_DEFAULTS:
-                raise ConfigError(f"an objective has no slot {key!r}; {nearest(key, SLOT_DEFAULTS)}")
+                raise ConfigError(f"unknown slot {key!r}; {nearest(key, SLOT_DEFAULTS)}")
         filled = {**SLOT_DEFAULTS, **{key: value for key, value in specs.items() if value is not None}}
         require_choice("aggregate", filled["aggregate"], AGGREGATES)
         terms = filled["reward"]
@@ -91,31 +91,31 @@ class Objective:
 
     @property
     def needs(self) -> set[str]:
-        """Optional fields of `Rollouts` that some component asks for."""
+        """Optional fields of `Rollouts` that any component needs."""
         components = [*self._components.values(), *loss_chain(self.loss)]
         return {need for component in components for need in component.needs}
 
     @property
     def columns(self) -> list[str]:
-        """Columns of the data set that some component asks for."""
+        """Columns of the data set that any component needs."""
         return columns_in(self.needs)
 
     def loss_in_force(self) -> Loss:
-        """The loss with what the controllers have made of its parameters."""
+        """The loss with the parameters that the controllers set."""
         loss_fn = self.loss
         for controller in self.controllers:
             loss_fn = controller.apply(loss_fn)
         return loss_fn
 
     def reward_in_force(self) -> Terms:
-        """The reward likewise."""
+        """The reward with the weights that the controllers set."""
         reward: Terms = self.reward
         for controller in self.controllers:
             reward = controller.apply_reward(reward)
         return reward
 
     def score(self, rollouts: Rollouts) -> Scores:
-        """Filter, reward and advantage of whole groups. The advantage sees only the groups that train."""
+        """Filter, reward and advantage of whole groups. The advantage gets only the groups that the filter keeps."""
         keep = self.filter(rollouts)
         self._show_entropies(rollouts, keep)
         terms = self.reward_in_force()
@@ -130,7 +130,7 @@ class Objective:
         return Scores(columns, weights, reward, advantage, keep)
 
     def _show_entropies(self, rollouts: Rollouts, keep: Tensor) -> None:
-        """A loss with statistics of the whole step gets them here: of the tokens that train, from every rank."""
+        """Pass statistics of the whole step to a loss that needs them: over the trained tokens of all ranks."""
         for loss_fn in loss_chain(self.loss):
             if loss_fn.needs_step_entropy:
                 entropy = rollouts.require("entropy", type(loss_fn).__name__)
@@ -147,10 +147,10 @@ class Objective:
         return advantage
 
     def update(self, rollouts: Rollouts, everything: Rollouts | None = None) -> None:
-        """Once per generation batch, after `score`: the components that learn see the unfiltered groups.
+        """Update stateful components with the unfiltered groups; once per generation batch, after `score`.
 
-        everything: also the groups that fresh prompts replaced. They never went through the trainer and have none of the
-        fields that a component may need, so one that `needs` some learns from `rollouts`.
+        everything: includes the groups that resampling replaced. They did not go through the trainer and have no optional
+        fields, so a component with `needs` gets `rollouts` instead.
         """
         others = [component for name, component in self._components.items() if name != "reward"]
         for component in (*others, *self.reward.terms):
@@ -165,13 +165,13 @@ class Objective:
         }
 
     def _kinds(self) -> dict[str, Any]:
-        """Which component fills each slot: state is carried into a later stage where they agree."""
+        """Component names per slot; a later stage takes over state where they agree."""
         kinds: dict[str, Any] = {name: type(component).__name__ for name, component in self._components.items()}
         kinds["reward"] = [type(term).__name__ for term in self.reward.terms]
         return {**kinds, "controllers": [type(controller).__name__ for controller in self.controllers]}
 
     def carry_over(self, state: Mapping[str, Any]) -> None:
-        """Take the state that an earlier stage left, for every component that is still the same kind."""
+        """Load the state of an earlier stage into every component of the same kind."""
         left, kinds = state.get("kinds", {}), self._kinds()
         for name, component in self._components.items():
             if name in state and left.get(name) == kinds[name]:
@@ -188,5 +188,5 @@ class Objective:
 
 
 def take_rows(rollouts: Rollouts, rows: Tensor) -> Rollouts:
-    """The rollouts of whole groups chosen by (N,) bool `rows`."""
+    """The rollouts of the whole groups selected by (N,) bool `rows`."""
     return rollouts.at(rows.nonzero().flatten().tolist())

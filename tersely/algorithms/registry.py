@@ -1,4 +1,4 @@
-"""Registry of every slot except the reward: literal dicts, name -> class."""
+"""Registry of all slots except the reward: dicts, name -> class."""
 
 from __future__ import annotations
 

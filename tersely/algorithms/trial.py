@@ -22,10 +22,10 @@ from tersely.core.types import Rollouts
 
 
 def trial_score(objective: Objective, group_size: int, max_length: int, row: Mapping[str, Any] | None = None) -> None:
-    """Raise `ConfigError` for what prompting, reward or advantage cannot do with groups of this size under this cap (tokens).
+    """Raise `ConfigError` if prompting, reward or advantage do not support this group size or cap (tokens).
 
-    A shipped component that needs more than made-up groups have is taken for fit. `row`: values of the columns that the
-    objective asks for, of one row of the data, as far as they are known.
+    A shipped component that needs more than synthetic groups have is not checked. `row`: known values of the columns that
+    the objective needs, from one row of the data.
     """
     objective = copy.deepcopy(objective)
     trial_prompting(objective, group_size)
@@ -51,12 +51,12 @@ def trial_score(objective: Objective, group_size: int, max_length: int, row: Map
         objective.score(rollouts)
     except ConfigError:
         raise
-    except Exception:  # a column of the hub is not known yet, and a user's code can raise anything
+    except Exception:  # a column of a hub data set is not known yet, and external code can raise anything
         return
 
 
 class _Watched(Rollouts):
-    """Rollouts that note whether their budgets are read."""
+    """Rollouts that record whether their budgets are read."""
 
     def __getattribute__(self, name: str) -> Any:
         if name == "budget":
@@ -65,28 +65,28 @@ class _Watched(Rollouts):
 
 
 def require_budgets(objective: Objective, group_size: int) -> None:
-    """`ConfigError` for a shipped reward that compares lengths with a budget where the prompting states none."""
+    """Raise `ConfigError` for a shipped reward that needs a budget if the prompting sets none."""
     plans = objective.prompting(["one"], group_size, PromptMemory(), 0)
     if replaces(objective.prompting, "parse") or any(plan.budget is not None for plan in plans):
-        return  # with `parse` the completion may state it
+        return  # with `parse`, the completion may state it
     for name, term in zip(objective.reward.names, objective.reward.terms, strict=True):
         if is_own(term):
             continue
         watched = _Watched(**vars(made_up_group(MIXED)))
         vars(watched).pop("budget_read", None)
-        with contextlib.suppress(Exception):  # it may need more than a made-up group has
+        with contextlib.suppress(Exception):  # it may need more than a synthetic group has
             copy.deepcopy(term)(watched)
         if "budget_read" in vars(watched):
             raise ConfigError(
-                f"reward {name}: it compares lengths with a budget, and prompting {name_of('prompting', objective.prompting)} "
-                "states none, so every length is worth the same. Add the method's prompting (`tersely methods` shows it)"
+                f"reward {name}: it compares lengths with a budget, but prompting {name_of('prompting', objective.prompting)} "
+                "sets none, so length has no effect. Add the method's prompting (`tersely methods` shows it)"
             )
 
 
 def unread_memory(objective: Objective, visits: float, remembers: bool) -> list[str]:
-    """What to say of components that learn from a prompt's earlier visits, where there are none.
+    """Warnings about components that use earlier visits of a prompt in a run without them.
 
-    visits: how often the run comes to a prompt, on average. remembers: an earlier stage left records.
+    visits: mean number of visits per prompt. remembers: an earlier stage has stored records.
     """
     if remembers or visits >= 2:
         return []
@@ -96,7 +96,7 @@ def unread_memory(objective: Objective, visits: float, remembers: bool) -> list[
     if advantage.memory_fields and (replaces(advantage, "update") or advantage.commits):
         names.append(f"advantage {name_of('advantage', advantage)}")
     return [
-        f"{name} compares a prompt with its earlier visits, and this run comes to each prompt {visits:.1f} times; it takes at "
-        "least 2: raise max_steps or num_train_epochs, or use fewer prompts"
+        f"{name} compares a prompt with its earlier visits, but this run visits each prompt {visits:.1f} times; expected at "
+        "least 2. Raise max_steps or num_train_epochs, or use fewer prompts"
         for name in names
     ]

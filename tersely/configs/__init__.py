@@ -1,1 +1,1 @@
-"""Presets and recipes, as YAML."""
+"""Presets and recipes (YAML files), and their loader."""

@@ -1,9 +1,9 @@
 """Loads methods and recipes: YAML files, merged and checked before any heavy import.
 
-    resolved recipe = preset's slots and settings  <-  recipe  <-  overrides        (the rightmost wins)
+    resolved recipe = preset's slots and settings  <-  recipe  <-  overrides        (the rightmost has priority)
 
-A slot is replaced whole. What a recipe leaves open of a component, `reward: alp` or `reward: {name: alp, beta: 0.3}`,
-starts from the values of the shipped preset of that name (`tersely.configs.started`).
+A slot is replaced as a whole. Parameters that a recipe does not set, as in `reward: {name: alp, beta: 0.3}`, come from
+the shipped preset of that name (`tersely.configs.started`).
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ def list_recipes() -> list[str]:
 
 
 def load_method(name: str) -> dict[str, Any]:
-    """A preset by name, or by the path of a YAML file. Unknown names and keys are errors with the nearest match."""
+    """Load a preset by name or YAML path. Unknown names and keys are errors with the nearest match."""
     path = Path(expanded(name, "method"))
     if not _is_yaml(path):
         if name not in list_methods():
-            raise ConfigError(f"method {name!r} does not exist; {nearest(name, list_methods())}")
+            raise ConfigError(f"unknown method {name!r}; {nearest(name, list_methods())}")
         path = _folder("methods") / f"{name}.yaml"
     method = read_yaml(path)
     for key in method:
         if key not in METHOD_KEYS:
-            raise ConfigError(f"{path.name}: a method has no key {key!r}; {nearest(str(key), METHOD_KEYS)}")
+            raise ConfigError(f"{path.name}: unknown key {key!r}; {nearest(str(key), METHOD_KEYS)}")
     return method
 
 
 def load_recipe(
     path: str | Path, overrides: Mapping[str, Any] | None = None, tell: Callable[[str], None] | None = None
 ) -> Recipe:
-    """The recipe with its method's preset under it and the overrides over it; dotted ones (`reward.beta`) come last.
+    """Load a recipe: its method's preset, then the recipe, then the overrides; dotted ones (`reward.beta`) come last.
 
-    `path` is a YAML file or the name of a shipped recipe (`testbed/alp`). An overriding method replaces the slots, stages
-    and settings of the method before it; what it replaced goes to `tell`. Raises `ConfigError` for an unknown name or key.
+    `path` is a YAML file or the name of a shipped recipe (`testbed/alp`). A method in the overrides replaces the slots, stages
+    and settings of the recipe's method; `tell` receives a line about it. Raises `ConfigError` for an unknown name or key.
     """
     return Recipe.of(resolved_values(path, overrides, tell))
 
@@ -65,14 +65,14 @@ def load_recipe(
 def resolved_values(
     path: str | Path, overrides: Mapping[str, Any] | None = None, tell: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
-    """The values of `load_recipe` before they are checked: a file may leave out what a command line states."""
+    """The unchecked values of `load_recipe`; a file may omit keys that the command line sets."""
     return with_overrides(read_yaml(_recipe_path(str(path))), overrides or {}, tell)
 
 
 def with_overrides(
     own: Mapping[str, Any], overrides: Mapping[str, Any], tell: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
-    """`resolved_values` of a recipe that has been read, or resolved before."""
+    """Apply overrides to a recipe that is already read or resolved."""
     own, overrides = dict(own), dict(overrides)
     dotted = {key: overrides.pop(key) for key in list(overrides) if "." in str(key)}
     if "method" in overrides and overrides["method"] != own.get("method"):
@@ -90,12 +90,12 @@ def with_overrides(
 
 
 def _without_method(own: dict[str, Any], overrides: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
-    """The recipe without what its method, or its own slots, decided: slots, stages, and settings as that method has them."""
+    """The recipe without slots, stages, and the settings that come from its method."""
     before = own.get("method")
     try:
         settings = load_method(str(before)).get("settings") or {} if before is not None else {}
     except ConfigError:
-        settings = {}  # a preset that is gone
+        settings = {}  # the preset no longer exists
     gone = {
         key: value
         for key, value in own.items()
@@ -115,38 +115,38 @@ def _short(value: Any) -> str:
 
 
 def _started(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe's own components, each from the values of the shipped preset of its name."""
+    """Complete the recipe's components with the values of the shipped presets of their names."""
     method = load_method(str(recipe["method"])) if recipe.get("method") is not None else {}
     shipped = list_methods()
     return started(recipe, method, lambda name: load_method(name) if name in shipped else {}, SLOT_KEYS)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping; anything else, and a key that stands twice, is a `ConfigError`."""
+    """Read a YAML file with a mapping; raises `ConfigError` for anything else and for duplicate keys."""
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({fault_of(error)})") from None
+        raise ConfigError(f"{path}: cannot be read ({fault_of(error)})") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} cannot be read ({error})") from None
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: invalid YAML: {' '.join(str(error).split())}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds a {type(values).__name__}; a mapping of keys to values is expected")
+        raise ConfigError(f"{path}: got a {type(values).__name__}; expected a mapping of keys to values")
     return values
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, where YAML silently takes the last."""
+    """SafeLoader that raises for duplicate keys; YAML silently takes the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
             if key is not None and key != "<<" and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
@@ -158,7 +158,7 @@ def _recipe_path(name: str) -> Path:
     if name in list_recipes():
         return _folder("recipes") / f"{name}.yaml"
     raise ConfigError(
-        f"recipe {name!r} does not exist; give a .yaml file, or one of the shipped: {nearest(name, list_recipes())}"
+        f"unknown recipe {name!r}; expected a .yaml file or a shipped recipe; {nearest(name, list_recipes())}"
     )
 
 

@@ -1,6 +1,6 @@
-"""`Recipe`: everything that a training run is told, parsed once by `tersely.configs.load.load_recipe`.
+"""`Recipe`: the checked configuration of a training run, parsed once by `tersely.configs.load.load_recipe`.
 
-Its attributes are the keys of the YAML. Fields of TRL's GRPOConfig are in `trl`, under TRL's names and as they were written;
+Its attributes are the keys of the YAML. Fields of TRL's GRPOConfig are in `trl`, with TRL's names and as written;
 `tersely.rl.config.checked` checks them against the installed TRL. Nothing here imports torch or TRL.
 """
 
@@ -41,31 +41,31 @@ DERIVED = {
     "gap_limit": "guards {mismatch: {threshold}}",
     "undecided_limit": "guards {undecided: {threshold}}",
 }
-"""TRL fields that a recipe states under our names; the value is where to state them."""
+"""TRL field -> our key or component that sets it."""
 
 TRL_LOSS_TYPES = ("luspo", "vespo")
-"""Values of `loss_type` that run TRL's own loss in place of the loss and the aggregate."""
+"""Values of `loss_type` that use TRL's own loss instead of the slots loss and aggregate."""
 
 LARGEST_BATCH = 2**20
-"""Of each part of a batch; more is a slip."""
+"""Maximum of each batch size; a larger value is assumed to be a typo."""
 
 ONE, SEVERAL = ("prompting", "sampling", "advantage", "loss", "filter"), ("reward", "controllers")
-"""Slots with one component, and slots with a list."""
+"""Slots with one component, and slots with a list of components."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a run: the recipe with the stage's own slots and settings over it."""
+    """One stage of a run: the recipe with the stage's slots and settings."""
 
     name: str | None
-    """None for the one stage of a recipe without stages."""
+    """None for the only stage of a recipe without stages."""
     kind: str
     """`rl`, or `sft` for a cold start."""
     recipe: Recipe
     cold_start: Mapping[str, Any]
-    """What a stage of kind `sft` states, see `tersely.rl.sft.spec.ColdStart`; empty for `rl`."""
+    """Settings of a stage of kind `sft`, see `tersely.rl.sft.spec.ColdStart`; empty for `rl`."""
     first_step: int
-    """Optimizer steps of the stages before."""
+    """Optimizer steps of the earlier stages."""
     steps: int
     folder: Path
 
@@ -78,12 +78,12 @@ class Stage:
         return f"stage {self.name}: steps {self.first_step + 1} to {self.first_step + self.steps}"
 
     def changes(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of this stage that differ from those of the recipe."""
+        """Values of this stage that differ from the recipe."""
         own = {**self.recipe.to_dict(), **({"cold_start": dict(self.cold_start)} if self.cold_start else {})}
         return {key: value for key, value in own.items() if recipe.get(key) != value}
 
     def after(self, previous: Stage | None) -> Stage:
-        """The same stage, starting from the weights of `previous`."""
+        """The same stage, starting from the weights of the folder `previous`."""
         if previous is None:
             return self
         return dataclasses.replace(self, recipe=self.recipe.replaced(model_name_or_path=str(previous.final)))
@@ -91,78 +91,78 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe. `Recipe.of(values)` parses one, `to_dict()` returns the values as they were written."""
+    """A checked recipe. `Recipe.of(values)` parses one, `to_dict()` returns the values as written."""
 
     model_name_or_path: str
     """Hub id, local folder, or `testbed`, the embedded tiny model."""
     dataset: Any = "testbed"
     """One dataset spec or a list of them."""
     run_dir: str = "runs/run"
-    """The folder of the run: checkpoints, metrics, completions, the final weights."""
+    """Folder of the run: checkpoints, metrics, completions, the final weights."""
     method: str | None = None
-    """The preset that the slots came from; recorded, not read."""
+    """Preset of the slots; recorded, not read."""
     prompting: ComponentSpec | None = None
-    """What each rollout is asked for: instruction, budget, mode, prefill."""
+    """Sets instruction, budget, mode and prefill of each rollout."""
     sampling: ComponentSpec | None = None
-    """The temperature of each token."""
+    """Sets the temperature of each token."""
     reward: tuple[ComponentSpec, ...] | None = None
-    """One term, or a list of terms whose weighted values are added."""
+    """One reward term, or a list of terms whose weighted values are added."""
     advantage: ComponentSpec | None = None
-    """From the rewards of a group to the weight of each rollout or token."""
+    """Computes the weight of each rollout or token from the rewards of a group."""
     loss: ComponentSpec | None = None
-    """The loss of a token."""
+    """Computes the loss of each token."""
     filter: ComponentSpec | None = None
-    """Which groups are trained on."""
+    """Selects the groups to train on."""
     aggregate: str = "token"
-    """How the losses of tokens become one number."""
+    """Reduces per-token losses to one number."""
     controllers: tuple[ComponentSpec, ...] = ()
-    """What adjusts coefficients of the objective while the run goes on."""
+    """Adjust coefficients of the objective during the run."""
     stages: tuple[Stage, ...] = ()
-    """At least one for a whole recipe, none for the recipe of a stage."""
+    """At least one for a whole recipe, empty for the recipe of a stage."""
     prompts_per_step: int = 8
-    """Prompts of a generation batch, over all ranks."""
+    """Prompts per generation batch, over all ranks."""
     group_size: int = 8
     """Rollouts per prompt."""
     micro_batch: int = 8
-    """Rows of one forward pass on one rank."""
+    """Rows per forward pass on one rank."""
     updates_per_batch: int = 1
     """Optimizer steps per generation batch."""
     max_resample_rounds: int = 0
-    """How often a batch may replace the groups that the filter refuses by fresh prompts; 0 trains with fewer groups."""
+    """Maximum rounds of resampling, which replaces filtered groups by new prompts; 0 trains with fewer groups."""
     max_rollbacks: int = 2
-    """How often a stage may go back to its last good checkpoint (`tersely.rl.checkpoints.rollback`) before the run stops."""
+    """Maximum rollbacks of a stage to its last good checkpoint (`tersely.rl.checkpoints.rollback`) before the run stops."""
     micro_batching: Literal[True, False, "always"] = True
-    """Micro-batches by length, rows without signal left out; `always` also where the loss's statistics are theirs."""
+    """Token-balanced micro-batches without rows that have no signal; `always`: even if the loss has micro-batch statistics."""
     engine: str = "transformers"
-    """`transformers`, `vllm` (in the trainer's process) or `vllm_server` (those that `servers` names)."""
+    """`transformers`, `vllm` (in the trainer's process) or `vllm_server` (at the addresses of `servers`)."""
     servers: tuple[str, ...] = ()
-    """Addresses of vLLM servers (http://127.0.0.1:8000) that see run_dir under the same path; the launchers start some."""
+    """Addresses of vLLM servers (http://127.0.0.1:8000) that see run_dir under the same path; the launchers can start them."""
     max_num_seqs: int = 256
-    """Sequences that a vLLM engine or server decodes at once; more of them need more cache."""
+    """Number of sequences that a vLLM engine or server decodes at once; more need more cache."""
     instruction: str | None = None
-    """Appended to every problem."""
+    """Instruction appended to every problem."""
     system_prompt: str | None = None
     """The system message of every prompt."""
     verifier: dict = field(default_factory=dict)
     """Parameters of `tersely.rewards.Verifier`."""
     guards: dict = field(default_factory=dict)
-    """What watches the run, see `tersely.rl.guards.registry`; every guard is on at its defaults unless it is false here."""
+    """Guards of the run, see `tersely.rl.guards.registry`; on with their defaults unless set here; false disables one."""
     deadline_seconds: float = 1800.0
-    """Longest that the run may make no progress: no finished request, no micro-batch, no new phase on any rank."""
+    """Maximum seconds without progress: no finished request, no micro-batch, no new phase on any rank."""
     preflight: bool = True
-    """The checks of the first half second, see `tersely.launch.preflight.static`."""
+    """Run the fast checks at the start, see `tersely.launch.preflight.static`."""
     evaluation: dict = field(default_factory=dict)
-    """Held-out problems at set steps, see `tersely.rl.held_out_evaluation.EvaluationSpec`; empty for none."""
+    """Evaluation on held-out problems during training, see `tersely.rl.held_out_evaluation.EvaluationSpec`; empty for none."""
     env: dict = field(default_factory=dict)
     """Environment variables exported before anything is loaded."""
     trl: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of TRL's GRPOConfig that the recipe states, under TRL's names."""
+    """Fields of TRL's GRPOConfig that the recipe sets, by TRL's names."""
     written: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """The whole recipe as it was written: what is saved, printed and compared on `--resume`."""
+    """The whole recipe as written; it is saved, printed, and compared on `--resume`."""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Recipe:
-        """Parse a resolved recipe and its stages. `ConfigError` names the key, and the nearest one for an unknown key."""
+        """Parse a resolved recipe and its stages. Raises `ConfigError` with the key, and the nearest one for an unknown key."""
         recipe = cls._one(values)
         stages = tuple(_stage(found, cls) for found in resolved_stages(values, recipe.run_dir))
         return dataclasses.replace(recipe, stages=stages)
@@ -175,9 +175,9 @@ class Recipe:
         known = set(recipe_keys())
         for key, value in values.items():
             if key in DERIVED and not (key == "loss_type" and value in TRL_LOSS_TYPES):
-                raise ConfigError(f"{key} is derived here; state {DERIVED[key]} instead")
+                raise ConfigError(f"{key} is computed from other keys. Set {DERIVED[key]} instead")
             if key not in known:
-                raise ConfigError(f"a recipe has no key {key!r}; {_nearest_key(str(key), known - DERIVED.keys())}")
+                raise ConfigError(f"unknown recipe key {key!r}; {_nearest_key(str(key), known - DERIVED.keys())}")
             if key in KEYS:
                 ours[key] = value
             else:
@@ -198,7 +198,7 @@ class Recipe:
     def _check(self) -> None:
         if "loss_type" in self.trl and (self.loss or self.aggregate != "token"):
             raise ConfigError(
-                f"loss_type {self.trl['loss_type']} is TRL's own loss and aggregate; leave loss and aggregate out"
+                f"loss_type {self.trl['loss_type']} uses TRL's own loss and aggregate. Remove loss and aggregate"
             )
         require_range("max_resample_rounds", self.max_resample_rounds, at_least=0)
         require_range("max_num_seqs", self.max_num_seqs, at_least=1)
@@ -211,21 +211,21 @@ class Recipe:
                 raise ConfigError(f"servers: got {address!r}; expected an address such as http://host:8000")
 
     def to_dict(self) -> dict[str, Any]:
-        """A copy of the values as they were written, in their order; `Recipe.of` of it is this recipe."""
+        """Copy of the values as written, in order; `Recipe.of` of it is this recipe."""
         return copy.deepcopy(dict(self.written))
 
     def states(self, key: str) -> bool:
-        """Does the recipe state this key, or leave it at its default?"""
+        """True if the recipe sets this key."""
         return key in self.written
 
     def replaced(self, **changes: Any) -> Recipe:
-        """The recipe with other values of these keys, as they are written in YAML."""
+        """The recipe with new values of these keys, as written in YAML."""
         values = {**self.to_dict(), **changes}
         return Recipe.of(values) if self.stages else Recipe._one(values)
 
 
 KEYS = tuple(one.name for one in dataclasses.fields(Recipe) if one.name not in ("trl", "written"))
-"""The keys of a recipe that are not TRL's."""
+"""Recipe keys that are not TRL's."""
 
 
 def _stage(found: Any, cls: type[Recipe]) -> Stage:
@@ -239,7 +239,7 @@ def _stage(found: Any, cls: type[Recipe]) -> Stage:
 
 
 def _nearest_key(key: str, valid: Iterable[str]) -> str:
-    """Only the close ones: GRPOConfig alone has two hundred fields."""
+    """Hint with only the close matches, because GRPOConfig has two hundred fields."""
     valid = list(valid)
     if new := renamed(key, valid):
         return new
@@ -248,13 +248,13 @@ def _nearest_key(key: str, valid: Iterable[str]) -> str:
 
 
 def checked_env(env: Mapping[str, Any]) -> dict[str, str]:
-    """Environment variables as text; `ConfigError` for what cannot be one."""
+    """Environment variables as text; raises `ConfigError` for an invalid name or value."""
     for name, value in env.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
-            raise ConfigError(f"env: got the name {name!r}; expected letters, digits and _ that begin with no digit")
+            raise ConfigError(f"env: got the name {name!r}; expected letters, digits and _, not starting with a digit")
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not (number or isinstance(value, str)) or "\0" in str(value):
             raise ConfigError(
-                f"env: {name} is {value!r}; it must be text or a number. Quote yes, no, on, off: YAML makes them true or false"
+                f"env: {name}: got {value!r}; expected text or a number. Quote yes, no, on, off: YAML reads them as booleans"
             )
     return {name: str(value) for name, value in env.items()}

@@ -1,8 +1,8 @@
 """Completes a recipe's components with the values of the shipped preset of the same name.
 
 `reward: alp` and `reward: {name: alp, beta: 0.3}` are completed by the reward of `configs/methods/alp.yaml`: the class's
-own defaults are the paper's, and may belong to another advantage or another unit. Where the recipe's method holds the
-component itself, its values come first. `tersely.build` and presets keep the class's defaults.
+defaults are the paper's, and may be for another advantage or another unit. If the recipe's method has the component,
+its values have priority. `tersely.build` and presets keep the class's defaults.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def started(
     preset: Callable[[str], Mapping[str, Any]],
     slots: Sequence[str],
 ) -> dict[str, Any]:
-    """`values` (a recipe, or a stage) with each component completed. `preset` gives a shipped preset by name, or {}."""
+    """Complete each component in `values` (a recipe or a stage). `preset`: name -> shipped preset, or {}."""
     found = dict(values)
     for slot in slots:
-        if slot in found and found[slot] != method.get(slot):  # what the method itself says stays as it is
+        if slot in found and found[slot] != method.get(slot):  # values from the method stay as they are
             found[slot] = _slot(slot, found[slot], method, preset)
     stages = found.get("stages")
     if isinstance(stages, list) and stages != method.get("stages"):
@@ -51,7 +51,7 @@ def _slot(slot: str, spec: Any, method: Mapping[str, Any], preset: Callable[[str
 
 
 def _of_name(slot: str, name: str, method: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The values that this preset gives to the component of this name; {} where it names it bare, None where it does not."""
+    """The preset's values for this component: {} if it is named without parameters, None if it is not in the preset."""
     specs = method.get(slot)
     for spec in specs if isinstance(specs, list) else [specs]:
         while spec is not None:

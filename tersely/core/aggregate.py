@@ -7,10 +7,10 @@ Papers: `sequence` arXiv 2402.03300 (GRPO); `token` arXiv 2503.14476 (DAPO); `co
     constant      sum_it m l / (denominator * max_length)    denominator: rows, default those of this batch
     sequence_sum  sum_i (sum_t m l / |o_i|)              no division
 Symbols: l per-token loss (B, T); m mask (B, T); |o_i| trained tokens of row i; max_length tokens.
-Degenerate: a fully masked row adds 0 and still counts as a row; a fully masked batch is 0. What stands at masked
-    positions is never read.
-Pitfalls: a denominator counted on one micro-batch makes the loss depend on how the batch is cut: pass the global count.
-    The choice is a length preference of its own: `sequence` makes a token of a long answer count less.
+Degenerate: a fully masked row adds 0 and still counts as a row; a fully masked batch is 0. Values at masked positions
+    are never read.
+Pitfalls: a denominator counted on one micro-batch makes the loss depend on the micro-batch split: pass the global count.
+    The choice is also a length preference: with `sequence`, a token of a long answer counts less.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def aggregate(
     denominator: float | Tensor | None = None,
     max_length: int | None = None,
 ) -> Tensor:
-    """One scalar from (B, T) losses. `denominator` is a count of tokens (`token`) or of rows (the others)."""
+    """Reduce (B, T) losses to a scalar. `denominator`: number of tokens (`token`) or of rows (the others)."""
     require_choice("aggregate", how, AGGREGATES)
     valid = mask.to(torch.bool)
     loss = torch.where(valid, per_token, 0.0)
@@ -40,7 +40,9 @@ def aggregate(
     rows = max(per_token.shape[0], 1) if denominator is None else denominator
     if how == "constant":
         if max_length is None:
-            raise ConfigError("aggregate 'constant' divides by max_length, and it is None; pass the cap in tokens")
+            raise ConfigError(
+                "max_length: got None; expected the cap in tokens, because aggregate 'constant' divides by it"
+            )
         return loss.sum() / (rows * max_length)
     per_row = (loss.sum(1) / valid.sum(1).clamp(min=1)).sum()
     return per_row if how == "sequence_sum" else per_row / rows

@@ -1,8 +1,8 @@
 """Builds any component from its YAML: `build(slot, spec)`.
 
-A spec is a name, or a mapping with `name` and the component's parameters (or its `ComponentSpec`), or for the reward slot
-a list of those, which becomes a sum. A name with a colon or a dot (`my_package.my_module:MyReward`) is imported, so that a
-component can live outside this package.
+A spec is a name, a mapping with `name` and the component's parameters (or a `ComponentSpec`), or for the reward slot a list
+of those, which becomes a sum. A name with a colon or a dot (`my_package.my_module:MyReward`) is imported, so that a
+component can be outside this package.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ BASES: dict[str, type] = {
     "controller": Controller,
     "sft_loss": SFTLoss,
 }
-"""Slot -> the base class with its hooks."""
+"""Slot -> base class with its hooks."""
 
 Spec = str | ComponentSpec | Mapping[str, Any] | Sequence[Any]
 
@@ -59,17 +59,17 @@ _OF_THIS_PROCESS: dict[str, dict[str, type]] = {slot: {} for slot in SLOTS}
 
 
 def register(slot: str, name: str, cls: type) -> None:
-    """Make a component of the caller's own known by a short name, in this process. A later call replaces it.
+    """Register an external component under a short name in this process. A later call replaces it.
 
-    Other processes do not know the name: a recipe for `tersely launch` states `package.module:ClassName`.
+    Other processes do not know the name: a recipe for `tersely launch` uses `package.module:ClassName`.
     Raises `ConfigError` for an unknown slot, the name of a shipped component, and anything that is not a class.
     """
     if slot not in SLOTS:
         raise ConfigError(f"slot: got {slot!r}; {nearest(slot, SLOTS)}")
     if not isinstance(cls, type):
-        raise ConfigError(f"{slot} {name}: got {cls!r}; expected a class. Pass the class, not an instance of it")
+        raise ConfigError(f"{slot} {name}: got {cls!r}; expected a class. Pass the class, not an instance")
     if name in registry(slot) and name not in _OF_THIS_PROCESS[slot]:
-        raise ConfigError(f"{slot}: got the name {name!r}, which a shipped component has. Choose another name")
+        raise ConfigError(f"{slot}: got {name!r}, the name of a shipped component. Choose another name")
     if not name.isidentifier():
         raise ConfigError(f"{slot}: got the name {name!r}; expected letters, digits and _ such as my_{slot}")
     _OF_THIS_PROCESS[slot][name] = cls
@@ -78,20 +78,22 @@ def register(slot: str, name: str, cls: type) -> None:
 def registry(slot: str) -> dict[str, type]:
     """Name -> class of one slot: the shipped components, and those of `register`."""
     if slot not in SLOTS:
-        raise ConfigError(f"there is no slot {slot!r}; {nearest(slot, SLOTS)}")
+        raise ConfigError(f"unknown slot {slot!r}; {nearest(slot, SLOTS)}")
     module = import_module("tersely.rewards" if slot == "reward" else "tersely.algorithms")
     return {**getattr(module, SLOTS[slot]), **_OF_THIS_PROCESS[slot]}
 
 
 def build(slot: str, spec: Spec) -> Any:
-    """Make the component that `spec` describes.
+    """Build the component that `spec` describes.
 
-    Raises `ConfigError` (a ValueError) for an unknown slot, name or parameter, with the valid ones and the nearest, and
-    for a value of the wrong type or out of its range.
+    Raises `ConfigError` (a ValueError) for an unknown slot, name or parameter, with the nearest match, and for a value of
+    the wrong type or out of range.
     """
     if isinstance(spec, Sequence) and not isinstance(spec, str):
         if slot != "reward":
-            raise ConfigError(f"{slot} is a list; only the reward slot takes a list (a sum of terms)")
+            raise ConfigError(
+                f"{slot}: got a list; expected one component. Only the reward slot takes a list (a sum of terms)"
+            )
         return _reward_sum(spec)
     stated = ComponentSpec.of(slot, spec)
     weighted = slot == "reward" and "weight" in stated.parameters
@@ -101,23 +103,23 @@ def build(slot: str, spec: Spec) -> Any:
 
 
 def component_class(slot: str, name: str) -> type:
-    """The class behind a name, or behind an import path outside the package."""
+    """The class of a registered name or of an import path."""
     known = registry(slot)
     if name in known:
         return known[name]
     if ":" in name or "." in name:
         return _import_class(slot, name)
-    raise ConfigError(f"{slot} {name!r} does not exist; {nearest(name, known)}")
+    raise ConfigError(f"unknown {slot} {name!r}; {nearest(name, known)}")
 
 
 def name_of(slot: str, component: Any) -> str:
-    """Its name in the registry; the class's own name for a component from outside."""
+    """Name of a component in the registry; the class name for an external component."""
     kinds = {completed(BASES[slot], cls): name for name, cls in registry(slot).items()}
     return kinds.get(type(component), type(component).__name__)
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """The names, each one that stands a second time with its place behind it."""
+    """Unique names: a repeated name gets its position as a suffix."""
     return [name if names.index(name) == i else f"{name}_{i}" for i, name in enumerate(names)]
 
 
@@ -143,28 +145,28 @@ def _make(slot: str, name: str, parameters: dict[str, Any]) -> Any:
 
 
 def _require_known_needs(component: Component, where: str) -> None:
-    """`ConfigError` for an entry of `needs` that nothing provides."""
+    """Raise `ConfigError` for an unknown entry of `needs`."""
     from tersely.core.types import COLUMN, FIELDS
 
     needs = component.needs
     if not isinstance(needs, list | tuple | set) or not all(isinstance(need, str) for need in needs):
-        raise ConfigError(f'{where}: needs is {needs!r}; it must be a tuple of names, such as ("completion_text",)')
+        raise ConfigError(f'{where}: needs: got {needs!r}; expected a tuple of names, such as ("completion_text",)')
     for need in needs:
         if need not in FIELDS and not (need.startswith(COLUMN) and len(need) > len(COLUMN)):
-            raise ConfigError(f"{where} needs {need!r}; {nearest(need, [*FIELDS, f'{COLUMN}<name>'])}")
+            raise ConfigError(f"{where}: needs: got {need!r}; {nearest(need, [*FIELDS, f'{COLUMN}<name>'])}")
 
 
 def _of_users(cls: type, fields: dict[str, Any], where: str, slot: str) -> Any:
-    """A component from outside the package, whose code can raise anything."""
+    """Build a component from outside the package; any exception becomes a `ConfigError`."""
     try:
         made = completed(BASES[slot], cls)(**fields)
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(f"{where} cannot be made: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{where}: cannot be built ({type(error).__name__}: {error})") from error
     for name in ("update", "statistic") if slot == "controller" else ("__call__",):
         if not replaces(made, name):
-            raise ConfigError(f"{where}: {cls.__name__} has no {name}, which a {slot} must have. Add it to the class")
+            raise ConfigError(f"{where}: {cls.__name__} has no {name}, which every {slot} needs. Add it to the class")
     return made
 
 
@@ -172,7 +174,7 @@ def _reward_sum(specs: Sequence[Any]) -> Any:
     from tersely.core.reward_sum import RewardSum
 
     if not specs:
-        raise ConfigError("reward is an empty list; at least one term is needed, for example {name: correctness}")
+        raise ConfigError("reward: got an empty list; expected at least one term, for example {name: correctness}")
     names, terms, weights = [], [], []
     for spec in specs:
         stated = ComponentSpec.of("reward", spec)
@@ -180,7 +182,7 @@ def _reward_sum(specs: Sequence[Any]) -> Any:
         own_weight = _has_field(component_class("reward", name), "weight")
         weight = 1.0 if own_weight else parameters.pop("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise ConfigError(f"reward {name}: weight is {weight!r}; it must be a number")
+            raise ConfigError(f"reward {name}: weight: got {weight!r}; expected a number")
         names.append(name)
         terms.append(_make("reward", name, parameters))
         weights.append(float(weight))
@@ -191,12 +193,12 @@ def _import_class(slot: str, path: str) -> type:
     module_name, _, attribute = path.replace(":", ".").rpartition(".")
     try:
         value = getattr(import_module(module_name), attribute)
-    except (Exception, SystemExit) as error:  # the module's own code runs, and can raise anything
+    except (Exception, SystemExit) as error:  # the module's code can raise anything
         text = " ".join(str(error).split())
         raise ConfigError(
-            f"{slot} {path!r} cannot be imported ({type(error).__name__}: {text}); write package.module:ClassName "
-            "and see that the package is installed or on PYTHONPATH"
+            f"{slot}: cannot import {path!r} ({type(error).__name__}: {text}); expected package.module:ClassName. Check "
+            "that the package is installed or on PYTHONPATH"
         ) from error
     if not isinstance(value, type):
-        raise ConfigError(f"{slot} {path!r} is no class")
+        raise ConfigError(f"{slot}: got {path!r}; expected a class")
     return value

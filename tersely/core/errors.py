@@ -1,4 +1,4 @@
-"""`ConfigError` and the checks that every YAML section shares: unknown keys, wrong types, values out of range."""
+"""`ConfigError` and the checks that all YAML sections share: unknown keys, wrong types, values out of range."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LARGEST_WHOLE = 2**53
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be meant; the message names the field, the value and the mend."""
+    """An invalid configuration; the message names the key, the value, what is expected, and a fix."""
 
 
 def one_line(error: BaseException) -> str:
-    """The error's text without line breaks, or its kind where it has none."""
+    """The error's text without line breaks, or its class name if the text is empty."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -36,17 +36,17 @@ RENAMED = {
     "right": "correct",
     "wrong": "incorrect",
 }
-"""Keys and values of earlier versions, and what they are called now."""
+"""Keys and values of earlier versions -> current names."""
 
 
 def renamed(given: str, valid: Iterable[str]) -> str | None:
-    """The sentence for a name of an earlier version; None for any other."""
+    """Hint for a name of an earlier version; None for any other name."""
     new = RENAMED.get(given)
-    return f"it is called {new!r} now" if new is not None and new in valid else None
+    return f"it is now called {new!r}" if new is not None and new in valid else None
 
 
 def nearest(given: str, valid: Iterable[str]) -> str:
-    """`did you mean 'alp'? valid: alp, correctness, ...`; for a name of an earlier version, the new one."""
+    """Hint such as `did you mean 'alp'? valid: alp, correctness, ...`; for an old name, its current name."""
     names = sorted(valid)
     if new := renamed(given, names):
         return new
@@ -56,9 +56,9 @@ def nearest(given: str, valid: Iterable[str]) -> str:
 
 
 def check_fields(cls: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The values as keyword arguments of the dataclass `cls`, each of its declared type.
+    """Check values against the fields of the dataclass `cls`; returns keyword arguments of the declared types.
 
-    Whole numbers pass as floats, and so do numeric strings: YAML reads `1e-7` as text.
+    Whole numbers are accepted as floats, and so are numeric strings: YAML reads `1e-7` as text.
     """
     if not dataclasses.is_dataclass(cls):
         return dict(values)
@@ -68,7 +68,7 @@ def check_fields(cls: type, values: Mapping[str, Any], where: str) -> dict[str, 
     for key, value in values.items():
         if key not in fields:
             raise ConfigError(
-                f"{where} has no parameter {key!r}; {nearest(key, fields) if fields else 'it takes none'}"
+                f"{where}: unknown parameter {key!r}; {nearest(key, fields) if fields else 'it takes none'}"
             )
         checked[key] = typed(value, hints.get(key, Any), f"{where}: {key}")
     missing = [
@@ -77,7 +77,7 @@ def check_fields(cls: type, values: Mapping[str, Any], where: str) -> dict[str, 
         if name not in checked and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     if missing:
-        raise ConfigError(f"{where} needs {', '.join(missing)}")
+        raise ConfigError(f"{where}: missing {', '.join(missing)}")
     return checked
 
 
@@ -95,11 +95,11 @@ def require_range(
     below: float = math.inf,
     at_most: float = math.inf,
 ) -> None:
-    """Raise unless the number is finite and lies in the range; None passes."""
+    """Raise unless the number is finite and in the range; None passes."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{where} is {value!r}; it must be a number")
+        raise ConfigError(f"{where}: got {value!r}; expected a number")
     if math.isfinite(value) and above < value < below and at_least <= value <= at_most:
         return
     parts = [
@@ -107,28 +107,28 @@ def require_range(
         for word, bound in (("above", above), ("at least", at_least), ("below", below), ("at most", at_most))
         if math.isfinite(bound)
     ]
-    raise ConfigError(f"{where} is {value}; it must be {' and '.join(parts) or 'a finite number'}")
+    raise ConfigError(f"{where}: got {value}; expected {' and '.join(parts) or 'a finite number'}")
 
 
 def whole_number(where: str, value: Any) -> int:
-    """The value as a whole number, also where YAML reads it as text (`1e2`) or as a float (100.0)."""
+    """The value as a whole number; accepts text (YAML reads `1e2` as text) and floats such as 100.0."""
     try:
         number = float(value) if isinstance(value, str) else value
         if not isinstance(number, bool) and number == int(number):
             return int(number)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise ConfigError(f"{where} is {value!r}; it must be a whole number")
+    raise ConfigError(f"{where}: got {value!r}; expected a whole number")
 
 
 def require_choice(where: str, value: str, choices: Sequence[str]) -> None:
     """Raise unless the value is one of the choices."""
     if value not in choices:
-        raise ConfigError(f"{where} is {value!r}; {nearest(str(value), choices)}")
+        raise ConfigError(f"{where}: got {value!r}; {nearest(str(value), choices)}")
 
 
 def typed(value: Any, hint: Any, where: str) -> Any:
-    """The value as a type hint declares it; `ConfigError` where it is something else."""
+    """The value converted to the type of the hint; raises `ConfigError` for any other type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or isinstance(hint, typing.TypeVar):
         return value
@@ -137,7 +137,7 @@ def typed(value: Any, hint: Any, where: str) -> Any:
     if origin is typing.Literal:
         if any(type(value) is type(one) and value == one for one in arguments):
             return value
-        raise ConfigError(f"{where} is {value!r}; {nearest(str(value), map(str, arguments))}")
+        raise ConfigError(f"{where}: got {value!r}; {nearest(str(value), map(str, arguments))}")
     if hint is float and not isinstance(value, bool):
         try:
             number = float(value) if isinstance(value, int | float | str) else None
@@ -148,11 +148,11 @@ def typed(value: Any, hint: Any, where: str) -> Any:
         if number is not None:
             if math.isinf(number):
                 raise ConfigError(
-                    f"{where} is {str(value)[:40]}; it must be a finite number of at most {LARGEST_FLOAT:g}"
+                    f"{where}: got {str(value)[:40]}; expected a finite number of at most {LARGEST_FLOAT:g}"
                 )
             return number
     if hint is int and type(value) is int and abs(value) > LARGEST_WHOLE:
-        raise ConfigError(f"{where} is {str(value)[:40]}; it must be a whole number of at most {LARGEST_WHOLE}")
+        raise ConfigError(f"{where}: got {str(value)[:40]}; expected a whole number of at most {LARGEST_WHOLE}")
     if origin in (tuple, list, Sequence, Iterable) and isinstance(value, list | tuple):
         inner = arguments[0] if arguments else Any
         items = [typed(item, inner, f"{where}[{index}]") for index, item in enumerate(value)]
@@ -160,7 +160,7 @@ def typed(value: Any, hint: Any, where: str) -> Any:
     expected = origin or hint
     if isinstance(expected, type) and isinstance(value, expected) and not (expected is int and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where} is {value!r} ({type(value).__name__}); it must be {_name(hint)}")
+    raise ConfigError(f"{where}: got {value!r} ({type(value).__name__}); expected {_name(hint)}")
 
 
 def _typed_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:
@@ -173,7 +173,7 @@ def _typed_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:
             return typed(value, argument, where)
         except ConfigError:
             continue
-    raise ConfigError(f"{where} is {value!r}; it must be {' or '.join(_name(argument) for argument in arguments)}")
+    raise ConfigError(f"{where}: got {value!r}; expected {' or '.join(_name(argument) for argument in arguments)}")
 
 
 def _name(hint: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write beside and rename: a reader sees the old file or the new one, never a half."""
+    """Write to a temporary file and rename it; a reader sees the old or the new text."""
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "w") as file:
         json.dump(value, file)
@@ -19,7 +19,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write beside and rename: a run killed in between leaves the old file, never a half of one."""
+    """Write to a temporary file and rename it; an interrupted run leaves the old file."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""`Finding`: one line per finding, with a suggested fix, as `tersely doctor` and `tersely preflight` print it."""
+"""`Finding`: the result of one check with a suggested fix, as `tersely doctor` and `tersely preflight` print it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 LEVELS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "bold red"}
-"""`fail` is what cannot work, `warn` what may not, `note` what should be known."""
+"""`fail`: cannot work; `warn`: may not work; `note`: information."""
 
 
 @dataclass(frozen=True)
 class Finding:
+    """One result of a check."""
+
     level: str
     """One of `LEVELS`."""
     subject: str
     text: str
-    mend: str = ""
-    """What to do about it; empty where nothing is wrong."""
+    fix: str = ""
+    """Suggested fix; empty if nothing is wrong."""
 
     @property
     def line(self) -> str:
-        return f"{self.subject}: {self.text}" + (f"; {self.mend}" if self.mend else "")
+        return f"{self.subject}: {self.text}" + (f"; {self.fix}" if self.fix else "")
 
 
 def failed(findings: Iterable[Finding]) -> list[Finding]:
@@ -30,7 +32,7 @@ def failed(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def show(findings: Sequence[Finding], summary: str = "") -> None:
-    """Print them on stdout, coloured on a terminal; values are text, never markup."""
+    """Print findings on stdout, in colour on a terminal; values are never read as markup."""
     from rich.console import Console
     from rich.text import Text
 
@@ -39,8 +41,8 @@ def show(findings: Sequence[Finding], summary: str = "") -> None:
     for finding in findings:
         line = Text(f"{finding.level:<4}  ", style=LEVELS[finding.level])
         line.append(f"{finding.subject:<{width}}  ", style="bold").append(finding.text, style="")
-        if finding.mend:
-            line.append(f"  -> {finding.mend}", style="italic")
+        if finding.fix:
+            line.append(f"  -> {finding.fix}", style="italic")
         console.print(line)
     if summary:
         console.print(Text(summary, style="bold"))
@@ -48,7 +50,7 @@ def show(findings: Sequence[Finding], summary: str = "") -> None:
 
 
 def as_json(findings: Sequence[Finding], **more: Any) -> str:
-    """{"findings": [{level, subject, text, mend}], "failed": n, ...}"""
+    """{"findings": [{level, subject, text, fix}], "failed": n, ...}"""
     import json
 
     return json.dumps({"findings": [asdict(f) for f in findings], "failed": len(failed(findings)), **more}, indent=2)

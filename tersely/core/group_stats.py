@@ -1,8 +1,8 @@
 """Statistics of whole groups, in float64, over decided rows only.
 
-Shapes: (N,) in, (P, K) or (P, 1) out. A statistic over no row is nan, so that each caller decides what it means.
-float64 because the float32 mean of equal numbers is off by one ulp, and an estimator that divides by a small epsilon
-turns that ulp into a training signal.
+Shapes: (N,) in, (P, K) or (P, 1) out. A statistic over no row is nan, so that each caller decides how to handle it.
+float64, because the float32 mean of equal numbers can be off by one ulp, and an estimator that divides by a small
+epsilon turns that ulp into a training signal.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def mean_of(values: Tensor, chosen: Tensor) -> Tensor:
 
 
 def std_of(values: Tensor, chosen: Tensor, *, sample: bool) -> Tensor:
-    """(P, 1) standard deviation over the chosen, n-1 when `sample`; 0 for one value, nan for none."""
+    """(P, 1) standard deviation over the chosen, with n-1 if `sample`; 0 for one value, nan for none."""
     count = chosen.sum(1, keepdim=True)
     gap = torch.where(chosen, values - mean_of(values, chosen), 0.0)
     divisor = (count - 1 if sample else count).clamp(min=1)
@@ -65,17 +65,17 @@ def either(chosen: Tensor, yes: float, no: float) -> Tensor:
 
 
 def share_of(chosen: Tensor, among: Tensor) -> Tensor:
-    """(P, 1) rows `chosen` (P, K) bool over rows `among` (P, K) bool, from counts; nan where there is none."""
+    """(P, 1) number of rows `chosen` (P, K) bool / number of rows `among` (P, K) bool; nan if `among` has none."""
     return chosen.sum(1, keepdim=True).double() / among.sum(1, keepdim=True).double()
 
 
 def reaches(share: Tensor, threshold: float) -> Tensor:
-    """`share >= threshold` with a tolerance of 1e-9, so that 2 of 3 reaches 2/3 however it was rounded."""
+    """`share >= threshold` with a tolerance of 1e-9, so that rounding does not matter for 2 of 3 and 2/3."""
     return share >= threshold - 1e-9
 
 
 def solve_rate(rollouts: Rollouts) -> Tensor:
-    """(P, 1) share of right rows among the decided; nan where none is decided."""
+    """(P, 1) share of correct rows among the decided; nan where none is decided."""
     return share_of(correct_rows(rollouts), decided_rows(rollouts))
 
 
@@ -100,7 +100,7 @@ def lengths(rollouts: Rollouts) -> Tensor:
 
 
 def formed_rows(rollouts: Rollouts) -> Tensor:
-    """(P, K) bool: the output contract was met; every row where `rollouts.well_formed` is None."""
+    """(P, K) bool: the row keeps the output contract; all rows if `rollouts.well_formed` is None."""
     if rollouts.well_formed is None:
         return torch.ones_like(decided_rows(rollouts))
     return rollouts.well_formed.reshape(-1, rollouts.group_size).bool()
@@ -112,23 +112,23 @@ def truncated_rows(rollouts: Rollouts) -> Tensor:
 
 
 def cap(max_length: int | None, rollouts: Rollouts) -> float:
-    """Tokens: the component's own `max_length`, or the run's."""
+    """Cap in tokens: the component's `max_length` if set, else the run's."""
     return float(rollouts.max_length if max_length is None else max_length)
 
 
 def budgets(rollouts: Rollouts, component: str) -> Tensor:
-    """(P, K) float64 tokens, nan where a row has no budget; an error where `rollouts.budget` is None."""
+    """(P, K) float64 tokens, nan for a row without a budget; raises if `rollouts.budget` is None."""
     return grouped(rollouts.require("budget", component), rollouts.group_size)
 
 
 def rows_in_mode(rollouts: Rollouts, mode: str, component: str) -> Tensor:
-    """(P, K) bool; an error where `rollouts.mode` is None."""
+    """(P, K) bool: rows of this mode; raises if `rollouts.mode` is None."""
     modes = rollouts.require("mode", component)
     return torch.tensor([name == mode for name in modes], dtype=torch.bool).view(-1, rollouts.group_size)
 
 
 def rows_of_same_mode(rollouts: Rollouts, component: str) -> Tensor:
-    """(P, K) float64 count of the decided rows of the group whose mode equals the row's."""
+    """(P, K) float64: number of decided rows in the group with the row's mode."""
     modes = rollouts.require("mode", component)
     code = {name: index for index, name in enumerate(dict.fromkeys(modes))}
     codes = torch.tensor([code[name] for name in modes], dtype=torch.int64).view(-1, rollouts.group_size)
@@ -136,7 +136,7 @@ def rows_of_same_mode(rollouts: Rollouts, component: str) -> Tensor:
 
 
 def sum_over_equal(values: Tensor, keys: Tensor) -> Tensor:
-    """(P, K): the sum of `values` (P, K) over the group's rows whose key (P, K) equals the row's."""
+    """(P, K): sum of `values` (P, K) over the group's rows with the same key (P, K)."""
     equal = keys.unsqueeze(2) == keys.unsqueeze(1)
     return torch.where(equal, values.unsqueeze(1), 0.0).sum(2)
 
@@ -147,7 +147,7 @@ def group_ids(rollouts: Rollouts) -> list[str]:
 
 
 def remembered(rollouts: Rollouts, field: str) -> Tensor:
-    """(P, 1) float64 from the memory of each prompt, nan where it has no such record."""
+    """(P, 1) float64 from the prompt memory, nan for a prompt without this record."""
     memory, ids = rollouts.memory, group_ids(rollouts)
     values = [None if memory is None else memory.get(prompt_id, field) for prompt_id in ids]
     found = [torch.nan if value is None else float(value) for value in values]
@@ -155,9 +155,9 @@ def remembered(rollouts: Rollouts, field: str) -> Tensor:
 
 
 def remember(rollouts: Rollouts, field: str, values: Tensor, component: str, *, lowest: bool = False) -> None:
-    """Write (P, 1) `values` under `field`, group after group; nan is skipped, `lowest` keeps a smaller record.
+    """Write (P, 1) `values` to the prompt memory under `field`; skips nan, and `lowest` keeps a smaller record.
 
-    An error where something is to be written and `rollouts.memory` is None.
+    Raises if there is a value to write and `rollouts.memory` is None.
     """
     for prompt_id, value in zip(group_ids(rollouts), values.flatten().tolist(), strict=True):
         if math.isnan(value):
@@ -174,6 +174,6 @@ def as_reward(values: Tensor, rollouts: Rollouts) -> Tensor:
 
 
 def _first(values: Tensor, chosen: Tensor) -> Tensor:
-    """(P, 1) the first chosen value: subtracting it makes equal values exact zeros."""
+    """(P, 1) the first chosen value; subtracting it makes equal values exactly zero."""
     index = chosen.to(torch.uint8).argmax(1, keepdim=True)
     return torch.where(chosen.any(1, keepdim=True), values.gather(1, index), 0.0)

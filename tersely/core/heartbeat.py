@@ -14,18 +14,18 @@ listener: Listener | None = None
 
 
 def now(phase: str) -> None:
-    """This process gets on: it does `phase` from here."""
+    """Report that this process starts `phase`."""
     if listener is not None:
         listener.now(phase)
 
 
 def beat() -> None:
-    """This process gets on with the phase it is in."""
+    """Report progress within the current phase."""
     if listener is not None:
         listener.beat()
 
 
 def beat_at_each_pass(model: Any) -> None:
-    """A heartbeat for each forward pass of a model, whoever makes it: log-probs go through the backbone alone."""
+    """Send a heartbeat on every forward pass of a model; log-prob passes call only the backbone."""
     for module in {id(part): part for part in (model, getattr(model, "base_model", model))}.values():
         module.register_forward_hook(lambda *_: beat())

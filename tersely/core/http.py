@@ -15,11 +15,11 @@ from tersely.core.errors import ConfigError, one_line
 
 SAY_EVERY_S = 10
 SHOWN_BYTES = 500
-"""Of an answer with an error status."""
+"""Maximum characters of an error answer in a message."""
 
 
 class ServerRefused(ConfigError):
-    """The server answered 4xx: it will not do this, however often it is asked."""
+    """The server answered 4xx; a retry would not help."""
 
     def __init__(self, message: str, status: int | None = None):
         super().__init__(message)
@@ -27,7 +27,7 @@ class ServerRefused(ConfigError):
 
 
 class ServerDown(RuntimeError):
-    """No answer in time, no connection, or a `status` that a later attempt may change (408, 429, 5xx)."""
+    """No answer in time, no connection, or a `status` for which a retry may help (408, 429, 5xx)."""
 
     def __init__(self, message: str, status: int | None = None):
         super().__init__(message)
@@ -35,7 +35,7 @@ class ServerDown(RuntimeError):
 
 
 def call(address: str, path: str, body: Any = None, *, timeout_s: float | None, key: str | None = None) -> Any:
-    """GET, or POST where there is a body; the decoded answer (None where it is empty). `timeout_s` None waits for ever.
+    """GET, or POST with a body; returns the decoded answer (None if empty). `timeout_s` None waits without limit.
 
     Raises `ServerRefused` or `ServerDown`, both with the address and the server's text.
     """
@@ -43,7 +43,7 @@ def call(address: str, path: str, body: Any = None, *, timeout_s: float | None, 
     try:
         return json.loads(text) if text.strip() else None
     except ValueError as error:
-        raise ServerDown(f"{address}{path} answered something that is no JSON: {text[:80]!r}") from error
+        raise ServerDown(f"{address}{path}: got {text[:80]!r}; expected JSON") from error
 
 
 def read(
@@ -56,7 +56,7 @@ def read(
     limit: int | None = None,
     method: str | None = None,
 ) -> bytes:
-    """The answer as it was sent, its first `limit` bytes where that is given. `method` replaces GET or POST."""
+    """The raw answer, or its first `limit` bytes. `method` replaces GET or POST."""
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     how, data = method or ("GET" if body is None else "POST"), None if body is None else json.dumps(body).encode()
     try:
@@ -65,8 +65,8 @@ def read(
     except httpx.TimeoutException as error:
         raise ServerDown(f"{address}{path}: no answer within {timeout_s:g} s") from error
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError, ImportError) as error:
-        # ValueError: characters that an address or a key cannot have; OSError and ImportError: certificates that cannot be
-        # read, or a proxy that needs another package
+        # ValueError: invalid characters in an address or a key; OSError and ImportError: unreadable certificates, or a proxy
+        # that needs another package
         raise ServerDown(f"{address}{path}: {one_line(error)}") from error
     if status < 400:
         return text
@@ -77,8 +77,8 @@ def read(
 
 @cache
 def _client() -> httpx.Client:
-    """One for the process: threads share it. A connection serves one request, so that no request meets one that the server
-    is about to close, and no process uses one that it inherited by a fork. Certificates are the system's.
+    """The HTTP client of this process, shared by threads. Each request has its own connection, so that none uses a connection
+    that the server is closing or that a fork inherited. Uses the system's certificates.
     """
     return httpx.Client(
         verify=ssl.create_default_context(),
@@ -105,11 +105,11 @@ def wait_until_up(
     alive: Callable[[], bool] = lambda: True,
     tell: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Ask every half second until the answer comes, and say every ten that it has not.
+    """Retry every half second until the server answers; calls `tell` every ten seconds.
 
     Raises `ServerDown` after the deadline, or when `alive()` is false.
     """
-    began, told = time.monotonic(), 0
+    began, reported = time.monotonic(), 0
     end = began + deadline_s
     while True:
         try:
@@ -121,7 +121,7 @@ def wait_until_up(
             if time.monotonic() > end:
                 raise ServerDown(f"{address}: not up after {deadline_s:g} s ({error})") from error
         waited = time.monotonic() - began
-        if waited // SAY_EVERY_S > told:
-            told = int(waited // SAY_EVERY_S)
+        if waited // SAY_EVERY_S > reported:
+            reported = int(waited // SAY_EVERY_S)
             tell(f"waiting for {address}, {waited:.0f} s of {deadline_s:g}")
         time.sleep(0.5)

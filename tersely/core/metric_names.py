@@ -1,8 +1,8 @@
-"""The metrics of a training run: name, unit, meaning, and what logs them.
+"""All metrics of a training run: name, unit, meaning, and source.
 
-The trainer logs these names to `metrics.jsonl`; a loss from outside the package adds its own. docs/metrics.md is the table.
-tests/rl/recording/test_metric_names.py compares the list with what runs log, and with what guards, controllers and learning
-curves read.
+The trainer logs these names to `metrics.jsonl`; an external loss can add more. docs/metrics.md has the table.
+tests/rl/recording/test_metric_names.py compares the list with the metrics that runs log, and that guards, controllers and
+learning curves read.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tersely.core.errors import ConfigError, nearest
 @dataclass(frozen=True)
 class Metric:
     name: str
-    """A part in angle brackets stands for a name of the recipe."""
+    """A part in angle brackets is a name from the recipe."""
     unit: str
     meaning: str
     logged: str = "always"
-    """What logs it: `always` for every run with rewards, otherwise a component, an engine or a part of the recipe."""
+    """Source: `always` for every run with rewards, otherwise a component, an engine or a part of the recipe."""
 
 
 def _all(logged: str, rows: Sequence[tuple[str, str, str]]) -> list[Metric]:
@@ -284,11 +284,11 @@ METRICS: dict[str, Metric] = {
     )
     for metric in part
 }
-"""Every metric by its name, in the order of the docs."""
+"""All metrics by name, in the order of the docs."""
 
 
 def find(name: str) -> Metric:
-    """The metric that a logged name belongs to; `ConfigError` where there is none."""
+    """The metric of a logged name; raises `ConfigError` for an unknown name."""
     if name in METRICS:
         return METRICS[name]
     for pattern, metric in METRICS.items():

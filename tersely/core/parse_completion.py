@@ -6,26 +6,26 @@ import re
 from dataclasses import dataclass
 
 _OPENED_BY_TEMPLATE = re.compile(r"\A\s*(?:<[|｜][^|｜<>]{1,40}[|｜]>\s*\w{0,20}\s*)?")
-"""What a chat template writes before the assistant's own words, `<|im_start|>assistant` and its like."""
+"""Header that a chat template writes before the assistant's text, such as `<|im_start|>assistant`."""
 
 _DOUBLED = re.compile(r"<think>\s*(?=<think>)")
-"""A template that opens thinking, before a prefill that opens it again: opened once."""
+"""Thinking opened by the template and again by a prefill; counts as opened once."""
 
 
 @dataclass(frozen=True)
 class ParsedCompletion:
     well_formed: bool
     mode: str | None = None
-    """`short`, `no_think` or `think` where no prompting component says otherwise."""
+    """`short`, `no_think` or `think`, unless the prompting component sets a mode."""
     budget: int | None = None
-    """Tokens that the completion announced."""
+    """Token budget that the completion announces."""
 
 
 def parse_completion(turn: str) -> ParsedCompletion:
-    """The assistant's whole turn (what the template opened, prefill, completion), for prompting without a contract.
+    """Parse the assistant's whole turn (template opening, prefill, completion), for prompting without a contract.
 
-    Well formed: thinking, if it was opened or closed at all, is closed exactly once, and an answer follows.
-    Mode: `short` where the control token `<short>` comes first, `no_think` where thinking closes at once, else `think`.
+    Well formed: thinking, if opened or closed at all, is closed exactly once, and an answer follows.
+    Mode: `short` if the control token `<short>` comes first, `no_think` if thinking closes at once, else `think`.
     """
     turn = _DOUBLED.sub("", turn)
     opened, closed = turn.count("<think>"), turn.count("</think>")
@@ -37,9 +37,9 @@ def parse_completion(turn: str) -> ParsedCompletion:
 
 
 def thinking_part(turn: str) -> str | None:
-    """The text between `<think>` and the first `</think>`, or None where thinking never closes.
+    """The text between `<think>` and the first `</think>`, or None if thinking never closes.
 
-    Without `<think>` it is what stands before `</think>`, less what the chat template wrote.
+    Without `<think>`, the text before `</think>` without the chat template's header.
     """
     before, closed, _ = turn.partition("</think>")
     if not closed:

@@ -16,13 +16,13 @@ PATH_KEYS = (
     *("run_dir", "model_name_or_path", "method"),
     *("deepspeed", "fsdp_config", "accelerator_config", "cache_dir"),
 )
-"""Keys of a recipe whose text is a path, or may be one."""
+"""Recipe keys whose text is or may be a path."""
 SECTIONS = ("evaluation", "stages", "settings", "model_init_kwargs")
-"""Keys of a recipe that hold others of `PATH_KEYS`."""
+"""Recipe keys with sections that contain keys of `PATH_KEYS`."""
 
 
 def beside(path: str | Path) -> str:
-    """Why there is nothing at `path`: `did you mean runs/base?`, or the first folder on the way that is missing; else ""."""
+    """Hint for a missing path: `did you mean runs/base?`, or the first missing parent folder, or ""."""
     path = Path(path)
     missing = [folder for folder in path.absolute().parents if not folder.exists()]
     if missing:
@@ -36,39 +36,39 @@ def beside(path: str | Path) -> str:
 
 
 def fault_of(error: OSError) -> str:
-    """The error in words that name the path, what it is, and what was needed; its own text where it has no path."""
+    """Message of a file error: the path, the problem, and a hint; the error's own text if it has no path."""
     name = error.filename
     if not isinstance(name, str):
         return str(error)
     if isinstance(error, FileNotFoundError):
-        return "; ".join(filter(None, (f"there is no file or folder {name}", beside(name))))
+        return "; ".join(filter(None, (f"no such file or folder: {name}", beside(name))))
     if isinstance(error, IsADirectoryError):
-        return f"{name} is a folder; a file is needed here"
+        return f"{name}: is a folder; expected a file"
     if isinstance(error, (NotADirectoryError, FileExistsError)):
-        return f"{name} is, or lies below, a file; a folder is needed here"
+        return f"{name}: is a file, or a path below a file; expected a folder"
     if isinstance(error, PermissionError):
-        return f"{name}: permission denied; another place, or other rights (`ls -ld {name}`)"
+        return f"{name}: permission denied. Choose another path, or change the permissions (`ls -ld {name}`)"
     return str(error)
 
 
 def expanded(path: str | Path, where: str = "path") -> str:
-    """The path with `~` and `$VARIABLES` replaced; `ConfigError` for a variable that is not set, or empty."""
+    """The path with `~` and `$VARIABLES` expanded; raises `ConfigError` for a variable that is unset or empty."""
 
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]
         if not os.environ.get(name):
-            raise ConfigError(f"{where}: got {str(path)!r}, and the environment has no variable {name}; export it")
+            raise ConfigError(f"{where}: got {str(path)!r}; the variable {name} is not set. Export it")
         return os.environ[name]
 
     text = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", value, str(path))
     text = os.path.expanduser(text)
     if re.match(r"~[\w.-]*(/|$)", text):
-        raise ConfigError(f"{where}: got {str(path)!r}, and there is no home folder of that user; write the whole path")
+        raise ConfigError(f"{where}: got {str(path)!r}; this user has no home folder. Write the full path")
     return text
 
 
 def expanded_values(values: Any, where: str = "path") -> Any:
-    """Values of a YAML section with the paths under `PATH_KEYS` expanded, at any depth."""
+    """The values of a YAML section with the paths of `PATH_KEYS` expanded, at any depth."""
     if isinstance(values, Mapping):
         return {key: _expanded_value(str(key), value) for key, value in values.items()}
     if isinstance(values, list):
@@ -85,7 +85,7 @@ def _expanded_value(key: str, value: Any) -> Any:
 
 
 def _data(spec: Any) -> Any:
-    """A data set's spec: its name or path alone, or a mapping."""
+    """Expand the paths of a data set's spec: a name, a path, or a mapping."""
     if isinstance(spec, str):
         return expanded(spec, "dataset")
     if isinstance(spec, Mapping):
@@ -97,12 +97,12 @@ def _data(spec: Any) -> Any:
 
 
 def path_option(text: str) -> Path:
-    """`type=` of an option that is a path."""
+    """`type=` for a path option."""
     return Path(place_option(text))
 
 
 def place_option(text: str) -> str:
-    """`type=` of an option that is a path or a name: a hub id stays as it is."""
+    """`type=` for an option that is a path or a name; a hub id stays as it is."""
     try:
         return expanded(text)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Which positions of a row hold sampled tokens, for the token-level advantages.
+"""Masks of the sampled tokens in each row, for the token-level advantages.
 
 Shapes: N = P * K rows, T padded tokens.
 """
@@ -12,8 +12,8 @@ from tersely.core.types import Rollouts
 
 
 def present_tokens(rollouts: Rollouts, width: int) -> Tensor:
-    """(N, T) bool: position t of row i holds a sampled token. A prefill that is trained stands before those in `token_ids`
-    and was not sampled, so it is left out."""
+    """(N, T) bool: position t of row i is a sampled token. A trained prefill precedes them in `token_ids` and is excluded,
+    because it was not sampled."""
     places, length = torch.arange(width, device=rollouts.length.device), rollouts.length.unsqueeze(1)
     first = prefilled(rollouts)
     present = (places >= first) & (places < first + length)
@@ -23,7 +23,7 @@ def present_tokens(rollouts: Rollouts, width: int) -> Tensor:
 
 
 def prefilled(rollouts: Rollouts) -> Tensor:
-    """(N, 1) int64: tokens of a trained prefill, which a row of `token_ids` begins with; 0 where ids are not known."""
+    """(N, 1) int64: tokens of a trained prefill at the start of a row of `token_ids`; 0 if ids are not known."""
     length = rollouts.length.unsqueeze(1)
     if rollouts.token_ids is None:
         return torch.zeros_like(length)

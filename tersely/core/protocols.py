@@ -1,11 +1,11 @@
-"""What each slot calls on its component: one base class per slot, with every optional hook and its default.
+"""Base class of the components of each slot, with all optional hooks and their defaults.
 
-Symbols: P prompts, K rollouts of a prompt (the group), N = P * K rows, R reward terms, T padded tokens, B rows of a
+Symbols: P prompts, K rollouts per prompt (the group), N = P * K rows, R reward terms, T padded tokens, B rows of a
 micro-batch, V vocabulary. Lengths are tokens, entropies and log-probs nats.
 
-A component inherits from the class of its slot and replaces the hooks that it needs, by a class variable, a field, a property
-or a method. A class from outside the package may leave the base class out: `completed` adds it once, in `build`.
-docs/reference.md has a table of the hooks, made from this file.
+A component inherits from the class of its slot and overrides the hooks that it needs, with a class variable, a field, a
+property or a method. A class from outside the package can omit the base class: `completed` adds it in `build`.
+The table of hooks in docs/reference.md is generated from this file.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 else:
 
     class hook:
-        """The default of an attribute. Unlike a property, it gives way to a field or an instance's attribute of its name, and
-        it has the same value on the class."""
+        """Default of an attribute. Unlike for a property, a field or an instance attribute of the same name overrides it, and
+        the class has the same value."""
 
         def __init__(self, default):
             self.default, self.__doc__ = default, default.__doc__
@@ -39,14 +39,14 @@ else:
 
 
 class Stateful:
-    """State that is saved with the checkpoints."""
+    """A component with state that is saved in checkpoints."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What the component has learnt, as plain values that JSON holds. Empty: nothing is saved."""
+        """The component's state as JSON values. Empty: nothing is saved."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned; `{}` where the checkpoint has nothing of this component."""
+        """Restore the result of `state_dict`; `{}` if the checkpoint has no state of this component."""
 
 
 class Component(Stateful):
@@ -63,82 +63,82 @@ class Component(Stateful):
         return ()
 
     def update(self, rollouts: Rollouts) -> None:
-        """Learn from a generation batch: once, after it was scored, from the unfiltered groups, the same on every rank."""
+        """Update the state after scoring, once per generation batch, with the unfiltered groups; the same on every rank."""
 
 
 class Prompting(Component):
-    """How each rollout of a group is prompted."""
+    """Sets the instruction, prefill and budget of each rollout of a group."""
 
     def __call__(
         self, prompt_ids: Sequence[str], group_size: int, memory: PromptMemory | None = None, seed: int = 0
     ) -> list[RolloutPlan]:
-        """One plan per rollout, `len(prompt_ids) * group_size` in all, the rollouts of a prompt adjacent."""
+        """One plan per rollout, `len(prompt_ids) * group_size` in total, the rollouts of a prompt adjacent."""
         raise NotImplementedError
 
     def parse(self, turn: str) -> ParsedCompletion:
-        """Mode, announced budget (tokens) and well-formedness of an assistant's whole turn, prefill included. By default at
-        most one thinking block with an answer after it is well formed."""
+        """Mode, announced budget (tokens) and well-formedness of an assistant's whole turn, prefill included. By default,
+        well formed means at most one thinking block with an answer after it."""
         return parse_completion(turn)
 
 
 class Sampling(Component):
-    """How tokens are sampled."""
+    """Sets the temperature of each token."""
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """(R, V) raw logits of R positions, over their temperatures."""
+        """(R, V) raw logits of R positions, divided by their temperatures."""
         raise NotImplementedError
 
     @hook
     def fixed_temperature(self) -> float | None:
-        """The temperature (no unit) where all tokens have the same one: `temperature`, if that is a number. None: it differs by
+        """Temperature (no unit) if it is the same for all tokens: `temperature`, if that is a number. None: it differs per
         token, and the engine samples through the component."""
         number = getattr(self, "temperature", None)
         return float(number) if isinstance(number, int | float) else None
 
     @hook
     def base_temperature(self) -> float:
-        """The temperature (no unit) of the trainer's log-probs: `fixed_temperature`, else 1."""
+        """Temperature (no unit) of the trainer's log-probs: `fixed_temperature`, else 1."""
         return 1.0 if self.fixed_temperature is None else self.fixed_temperature
 
     def engine_arguments(self) -> dict[str, str]:
-        """`extra_args` of vLLM's SamplingParams, for the logits processor that samples at the same temperatures there. Empty:
-        this sampling works with `engine: transformers` alone."""
+        """`extra_args` of vLLM's SamplingParams, for the logits processor that applies the same temperatures. Empty: this
+        sampling only works with `engine: transformers`."""
         return {}
 
     def measured(self, rollouts: Rollouts) -> dict[str, float]:
-        """Metrics of the temperatures that this batch was sampled at, under their full names."""
+        """Metrics of the batch's sampling temperatures, by full name."""
         return {}
 
     def drawn_logp(self, logp: Tensor, entropy: Tensor) -> Tensor:
-        """(n, T) log-probs (nats) at the tokens' own temperatures, from those at the base temperature and the entropies."""
+        """(n, T) log-probs (nats) at each token's temperature, from those at the base temperature and the entropies."""
         return logp
 
 
 class Reward(Component):
-    """What reward a rollout gets."""
+    """Computes the reward of each rollout."""
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        """(N,) float32, nan where the verdict is undecided."""
+        """(N,) float32, nan for an undecided verdict."""
         raise NotImplementedError
 
     @hook
     def includes_outcome(self) -> bool:
-        """True: the verdict is a part of the reward. False: the term is added to one that holds it."""
+        """True: the reward includes the verdict. False: the term is added to one that includes it."""
         return False
 
     @hook
     def violates_outcome_order(self) -> str:
-        """Why a correct row may get less than an incorrect one of its group. Empty: it never does."""
+        """Why a correct row can get less than an incorrect one of its group. Empty: it never does."""
         return ""
 
     @hook
     def scope(self) -> str:
-        """`group`: the rewards of a prompt depend on its own rows alone. `batch`: on the whole generation batch."""
+        """`group`: the rewards of a prompt depend only on its rows. `batch`: on the whole generation batch."""
         return "group"
 
 
 class Advantage(Component):
-    """What advantage each row or token gets."""
+    """Computes the advantage of each row or token."""
 
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
         """(N,) rewards, or (N, R) with `per_term`, to (N,) or (N, T) advantages; 0 where the reward is nan."""
@@ -146,33 +146,33 @@ class Advantage(Component):
 
     @hook
     def per_term(self) -> bool:
-        """True: `__call__` receives (N, R), one weighted column per reward term, in place of their sum."""
+        """True: `__call__` receives (N, R), one weighted column per reward term, instead of their sum."""
         return False
 
     @hook
     def scope(self) -> str:
-        """`group`: the advantages of a prompt depend on its own rows alone. `batch`: on the whole generation batch."""
+        """`group`: the advantages of a prompt depend only on its rows. `batch`: on the whole generation batch."""
         return "group"
 
     @hook
     def commits(self) -> bool:
-        """True: `__call__` writes to the prompt memory. Everything else writes in `update` only."""
+        """True: `__call__` writes to the prompt memory. All other components write only in `update`."""
         return False
 
     @hook
     def knows_best_reward(self) -> bool:
-        """True: it compares rewards with the best value that they can have, so no controller may weigh them."""
+        """True: it compares rewards with their best possible value, so controllers must not weigh them."""
         return False
 
     def check_objective(self, objective: ObjectiveParts) -> None:
-        """Raise `ConfigError` where it cannot work with the other slots."""
+        """Raise `ConfigError` if the component does not work with the other slots."""
 
 
 class Loss(Component):
-    """Which loss is minimised."""
+    """Computes the per-token loss."""
 
     base: Loss | None = None
-    """The loss that this one wraps. None: it wraps none."""
+    """The wrapped loss. None: the loss is not a wrapper."""
 
     def __call__(self, batch: TokenBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, T) loss of each token, 0 where not valid, and scalar metrics without a gradient: means over the valid tokens, and
@@ -181,17 +181,17 @@ class Loss(Component):
 
     @hook
     def needs_live_entropy(self) -> bool:
-        """True: `batch.live_entropy` is there."""
+        """True: the loss needs `batch.live_entropy`."""
         return False
 
     @hook
     def needs_ref_logp(self) -> bool:
-        """True: `batch.ref_logp` is there; a reference model is loaded."""
+        """True: the loss needs `batch.ref_logp`; a reference model is loaded."""
         return False
 
     @hook
     def needs_sampler_logp(self) -> bool:
-        """True: `batch.sampler_logp` is read; an engine that reports no log-probs is an error."""
+        """True: the loss needs `batch.sampler_logp`; an engine that reports no log-probs is an error."""
         return False
 
     @hook
@@ -203,122 +203,122 @@ class Loss(Component):
         """(N, T) entropies (nats) of a generation batch over all ranks, and its trained tokens, before its first update."""
 
     def sum_over_ranks(self, all_reduce: Callable[[Tensor], Tensor]) -> None:
-        """Keep the function that sums a tensor over ranks, for a loss with sums over the micro-batches of all ranks."""
+        """Receive the function that sums a tensor over ranks, for a loss with sums over the micro-batches of all ranks."""
 
     @hook
     def weighs_whole_rows(self) -> bool:
-        """True: it weighs a row by a product over all its tokens, so long rows are weighed hardest."""
+        """True: the weight of a row is a product over its tokens, so it is most extreme for long rows."""
         return False
 
     @hook
     def masks_tokens(self) -> bool:
-        """True: it drops the loss of some valid tokens of the loss that it wraps."""
+        """True: it masks the loss of some valid tokens of the wrapped loss."""
         return False
 
     @hook
     def holds_every_token(self) -> bool:
-        """True: it has a term that is meant for all tokens; inside a loss that masks tokens it warns."""
+        """True: it has a term for all tokens, so it warns inside a loss that masks tokens."""
         return False
 
     def with_ratio_bounds(self, low: float, high: float) -> Loss:
-        """A copy whose ratio is clipped to [low, high]; itself where no controller may move its bounds."""
+        """Copy with the ratio clipped to [low, high]; itself if controllers must not change its bounds."""
         return self
 
     def with_kl_factor(self, factor: float) -> Loss:
-        """A copy with its KL coefficient times `factor`; itself where no controller may move it."""
+        """Copy with its KL coefficient times `factor`; itself if controllers must not change it."""
         return self
 
 
 class Filter(Component):
-    """Which groups are trained on."""
+    """Selects the groups to train on."""
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        """(P,) bool, the groups that train."""
+        """(P,) bool: the groups to train on."""
         raise NotImplementedError
 
     @hook
     def scope(self) -> str:
-        """`group`: a group is kept or not by its own rows, so it can be judged as soon as it is complete. `batch`: by the whole
-        generation batch."""
+        """`group`: the decision depends only on the group's rows, so it can be made when the group is complete. `batch`: on the
+        whole generation batch."""
         return "group"
 
 
 class Controller(Stateful):
-    """Moves a parameter during training, once per optimiser step."""
+    """Adjusts a parameter during training, once per optimiser step."""
 
     value: float
-    """What it sets, logged as `controllers/<name>`."""
+    """The current value, logged as `controllers/<name>`."""
 
     @hook
     def statistic(self) -> str | tuple[str, ...]:
-        """The step metrics that `update` receives, in its order; at least one. A step without one of them is no update."""
+        """Step metrics that `update` receives, in this order; at least one. A step without one of them is skipped."""
         return ()
 
     def update(self, *values: Any, **_: Any) -> float:
-        """The new `value`, from one number per metric of `statistic`: its mean over the step."""
+        """Compute the new `value` from the metrics of `statistic`, each a mean over the step."""
         raise NotImplementedError
 
     def apply(self, loss: Loss) -> Loss:
-        """The loss in force: a copy at the current `value`, or itself."""
+        """Copy of the loss with the current `value`, or the loss itself."""
         return loss
 
     def apply_reward(self, reward: Terms) -> Terms:
-        """The reward in force likewise."""
+        """Copy of the reward with the current `value`, or the reward itself."""
         return reward
 
     @hook
     def may_alarm(self) -> bool:
-        """True: `alarm` may be set, so the run must be able to roll back. By default where the controller has an `alarm`."""
+        """True: `alarm` may be set, so the run must be able to roll back. Default: True if the controller defines `alarm`."""
         return replaces(self, "alarm")
 
     @hook
     def alarm(self) -> str | None:
-        """Why the last update calls for a roll-back. None: it does not."""
+        """Reason for a rollback after the last update. None: no rollback."""
         return None
 
     @hook
     def good(self) -> bool:
-        """True: the checkpoint of this step may be rolled back to."""
+        """True: the run may roll back to this step's checkpoint."""
         return True
 
     def rolled_back(self, before: dict[str, Any]) -> None:
-        """After a roll-back has restored the controller; `before` is its `state_dict` from before that."""
+        """Called after a rollback has restored the controller; `before`: its `state_dict` from before the rollback."""
 
     def check_objective(self, objective: ObjectiveParts) -> None:
-        """Raise `ConfigError` where it cannot work with the slots."""
+        """Raise `ConfigError` if the controller does not work with the slots."""
 
 
 class SFTLoss:
-    """The loss of a cold start."""
+    """Computes the loss of a cold start."""
 
     def __call__(self, *inputs: Any, **more: Any) -> tuple[Tensor, Tensor]:
         """Inputs: `nll` and `entropy` (B, T) nats, `mask` (B, T) 0/1. Returns weights (B, T) without a gradient, and the loss
-        of this batch alone. The trainer divides the weighted sum by the tokens of the whole step."""
+        of this batch. The trainer divides the weighted sum by the tokens of the whole step."""
         raise NotImplementedError
 
     @hook
     def reads_exempt(self) -> bool:
-        """True: `__call__` receives `exempt`, (B, T) bool, the tokens that an example marks."""
+        """True: `__call__` receives `exempt`, (B, T) bool: the tokens that an example marks."""
         return False
 
     @hook
     def reads_step(self) -> bool:
-        """True: `__call__` receives `row_means`, the mean losses (nats) of all rows of the optimiser step. It costs a forward
-        pass."""
+        """True: `__call__` receives `row_means`, the mean losses (nats) of all rows of the optimiser step, for one more
+        forward pass."""
         return False
 
     @hook
     def normalize(self) -> bool:
-        """True: with `reads_step`, the sum is divided by the step's sum of weights in place of its tokens."""
+        """True: with `reads_step`, the divisor is the step's sum of weights instead of its tokens."""
         return False
 
     def kept_count(self, tokens: int) -> int:
-        """The divisor (tokens), from the tokens of the step."""
+        """The divisor (tokens), from the number of tokens of the step."""
         return tokens
 
 
 class Terms(Protocol):
-    """A weighted sum of reward terms; `core/reward_sum.py` has the one."""
+    """A weighted sum of reward terms; implemented in `core/reward_sum.py`."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -333,11 +333,11 @@ class Terms(Protocol):
         """(N, R), one column per term."""
 
     def with_terms(self, terms: Sequence[Reward]) -> Terms:
-        """The same sum over other terms."""
+        """The same sum with other terms."""
 
 
 class ObjectiveParts(Protocol):
-    """What `check_objective` may look at."""
+    """The slots that `check_objective` receives."""
 
     @property
     def reward(self) -> Terms: ...
@@ -347,7 +347,7 @@ class ObjectiveParts(Protocol):
 
 
 def loss_chain(loss: Loss) -> Iterator[Loss]:
-    """The loss, then the one it wraps, and so on inwards."""
+    """The loss and its wrapped losses, from the outside in."""
     part: Loss | None = loss
     while part is not None:
         part = complete(Loss, part)
@@ -360,7 +360,7 @@ _COMPLETED: dict[tuple[type, type], type] = {}
 
 
 def complete(base: type[C], component: Any) -> C:
-    """The component with the hooks that it leaves out, at the defaults of its slot's `base`. A function becomes an object."""
+    """The component with default hooks from its slot's `base`. A function becomes an object."""
     if isinstance(component, base):
         return component
     if isinstance(component, FunctionType):
@@ -371,7 +371,7 @@ def complete(base: type[C], component: Any) -> C:
 
 
 def completed(base: type, cls: type) -> Any:
-    """The class with `base` below it, under its own name; itself where it inherits from it."""
+    """The class with `base` as an additional base class; unchanged if it already inherits from it."""
     if issubclass(cls, base):
         return cls
     if (base, cls) not in _COMPLETED:
@@ -381,7 +381,7 @@ def completed(base: type, cls: type) -> Any:
 
 
 def replaces(component: Any, name: str) -> bool:
-    """Has a component, or a class, its own hook of this name in place of the default?"""
+    """True if a component or class overrides the hook of this name."""
     kind = component if isinstance(component, type) else type(component)
     own = [vars(one) for one in kind.__mro__ if one.__module__ != __name__]
     return any(name in names for names in (*own, {} if kind is component else vars(component)))

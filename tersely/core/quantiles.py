@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 TORCH_LIMIT = 2**24
-"""Elements that `torch.quantile` accepts."""
+"""Maximum number of elements of `torch.quantile`."""
 
 
 def linear_quantile(values: Tensor, q: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Redacts secrets in everything that a run writes and prints: resolved config, environment, command lines, logs."""
+"""Redacts secrets in what a run writes and prints: resolved config, environment, command lines, logs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 REDACTED = "[redacted]"
 ENV_NAME = re.compile(r"TOKEN(?!IZER)|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
-"""Environment variables whose value is nobody's business: HF_TOKEN, WANDB_API_KEY, MY_PASSWORD."""
+"""Environment variables whose value is secret: HF_TOKEN, WANDB_API_KEY, MY_PASSWORD."""
 FIELD_NAME = re.compile(r"(?:.*_)?(?:hub_token|access_token|api_key|password|secret)|token", re.IGNORECASE)
-"""Keys anywhere in a recipe, such as TRL's hub_token; eos_token and max_tokens are none."""
+"""Recipe keys whose value is secret, at any depth, such as TRL's hub_token; not eos_token or max_tokens."""
 SHORTEST = 8
-"""Characters: a shorter value stands in too many other words to be struck out of a log."""
+"""Minimum characters of a redacted value; a shorter one is part of too many other words."""
 
 
 def redacted(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a recipe without its secrets; the same one comes out of an already redacted recipe."""
+    """A copy of a recipe without secrets; redacting twice changes nothing."""
     copy = {key: _redacted(key, value) for key, value in config.items()}
     env = config.get("env")
     if isinstance(env, Mapping):
@@ -34,14 +34,14 @@ def _redacted(key: Any, value: Any) -> Any:
 
 
 def secrets_of(config: Mapping[str, Any]) -> list[str]:
-    """Where a recipe holds secrets: env.HF_TOKEN, hub_token."""
+    """Keys of a recipe that hold secrets: env.HF_TOKEN, hub_token."""
     hidden, env = redacted(config), config.get("env")
     found = [key for key, value in config.items() if key != "env" and hidden[key] != value]
     return found + [f"env.{name}" for name in (env if isinstance(env, Mapping) else ()) if ENV_NAME.search(str(name))]
 
 
 def secret_values(config: Mapping[str, Any]) -> list[str]:
-    """The secrets of a recipe and of this process's environment, the longest first."""
+    """Secrets of a recipe and of this process's environment, longest first."""
     found = {value for name, value in os.environ.items() if ENV_NAME.search(name)}
     env = config.get("env")
     if isinstance(env, Mapping):
@@ -62,7 +62,7 @@ def _fields(key: Any, value: Any) -> Iterable[str]:
 
 
 def export_hub_token(args: Any) -> None:
-    """Move TRL's hub_token to HF_TOKEN: Trainer pickles its arguments beside the weights, and services are told of them."""
+    """Move TRL's hub_token to HF_TOKEN: Trainer saves its arguments with the weights and sends them to loggers."""
     if getattr(args, "hub_token", None):
         os.environ["HF_TOKEN"], args.hub_token = args.hub_token, None
 

@@ -3,7 +3,7 @@
     r_i = sum over terms of weight_term * term(rollouts)_i
 
 Symbols: weights have no unit. nan (undecided) in any term is nan in the sum. A sum in which two terms contain the
-outcome counts it twice; that is allowed, and warned about.
+outcome counts it twice; that is allowed, with a warning.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RewardSum(Reward):
         if len(whole) > 1:
             warnings.warn(
                 f"reward terms {', '.join(whole)} each contain the outcome, so the sum counts it {len(whole)} times; "
-                "drop all but one, or keep the additive terms only",
+                "remove all but one of them, or keep only the additive terms",
                 stacklevel=3,
             )
 
@@ -54,13 +54,13 @@ class RewardSum(Reward):
         return replace(self, terms=tuple(terms))
 
     def unweighted(self, rollouts: Rollouts) -> Tensor:
-        """(N, R), one column a term."""
+        """(N, R), one column per term."""
         return torch.stack(
             [checked(name, term(rollouts), rollouts) for name, term in zip(self.names, self.terms, strict=True)], dim=1
         )
 
     def columns(self, rollouts: Rollouts) -> Tensor:
-        """(N, R), one column a term, weighted."""
+        """(N, R), one weighted column per term."""
         return self.unweighted(rollouts) * torch.tensor(self.weights)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
@@ -80,32 +80,30 @@ class RewardSum(Reward):
 
 
 def checked(name: str, values: Any, rollouts: Rollouts) -> Tensor:
-    """What a term returned; `ConfigError` where it is not one finite number for each decided rollout."""
+    """Check a term's return value; raises `ConfigError` unless it is one finite number per decided rollout."""
     rows = len(rollouts.correct)
-    wanted = (
-        f"it must return a float tensor of shape ({rows},), one value per rollout, such as rollouts.correct - penalty"
-    )
+    wanted = f"expected a float tensor of shape ({rows},), one value per rollout, such as rollouts.correct - penalty"
     if not isinstance(values, Tensor):
         if inspect.iscoroutine(values):
             values.close()
         raise ConfigError(f"reward {name} returned {_kind(values)}; {wanted}")
     if values.layout != torch.strided or values.is_meta:
         raise ConfigError(
-            f"reward {name} returned a tensor without plain values ({values.layout}, {values.device}); {wanted}"
+            f"reward {name}: got a tensor without plain values ({values.layout}, {values.device}); {wanted}"
         )
     if values.shape != (rows,) or not values.is_floating_point() or values.element_size() < 2:
-        raise ConfigError(f"reward {name} returned a {values.dtype} tensor of shape {tuple(values.shape)}; {wanted}")
+        raise ConfigError(f"reward {name}: got a {values.dtype} tensor of shape {tuple(values.shape)}; {wanted}")
     if bool(values.isinf().any()):
         raise ConfigError(
-            f"reward {name} is infinite for {int(values.isinf().sum())} of {rows} rollouts; it must be finite"
+            f"reward {name}: got an infinite value for {int(values.isinf().sum())} of {rows} rollouts; expected finite values"
         )
     decided = rollouts.decided.to(values.device)
     if bool(decided.any()) and bool(values[decided].isnan().all()):
         raise ConfigError(
-            f"reward {name} is nan for all {int(decided.sum())} rollouts with a verdict, so nothing would train; nan means "
-            "undecided, and is for rollouts whose verdict is nan"
+            f"reward {name}: got nan for all {int(decided.sum())} rollouts with a verdict, so nothing would train; expected "
+            "nan only for undecided rollouts (verdict nan)"
         )
-    return values.detach()  # a reward is a number; a graph behind it would be kept for the whole batch
+    return values.detach()  # a reward is a number; its autograd graph would be kept for the whole batch
 
 
 def _kind(values: Any) -> str:

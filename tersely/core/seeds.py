@@ -1,6 +1,6 @@
-"""The one seed function: the randomness of a sample depends on its coordinates, never on call order.
+"""Seeds: the randomness of a sample depends on its coordinates, never on call order.
 
-The same sample is drawn whatever the rank that draws it, the batch it is drawn in, or how often the run was restarted.
+The same sample results on any rank, in any batch, and after any number of restarts.
 """
 
 from __future__ import annotations
@@ -15,5 +15,5 @@ def sample_seed(run_seed: int, step: int, prompt_id: str, sample_index: int, sal
 
 
 def stable_id(*parts: str) -> str:
-    """16 hex digits that name a dataset row: equal parts, equal id, on every machine."""
+    """Id of a dataset row, 16 hex digits: equal parts give equal ids on every machine."""
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()

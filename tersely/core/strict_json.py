@@ -1,4 +1,4 @@
-"""Reads JSON without silent changes: a key that occurs twice is found, where Python's reader keeps the last one."""
+"""Strict JSON parsing: reports duplicate keys, of which Python's reader silently keeps the last one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def strict_json(text: str) -> Any:
-    """The value of a JSON text. `ValueError` for what cannot be read, and for a key that occurs more than once."""
+    """Parse JSON; raises `ValueError` for invalid JSON and duplicate keys."""
     value, repeated = json_of(text)
     if repeated:
         raise ValueError(twice(repeated[0]))
@@ -15,7 +15,7 @@ def strict_json(text: str) -> Any:
 
 
 def json_of(text: str) -> tuple[Any, list[tuple[dict[str, Any], str]]]:
-    """(value, the objects in it that have a key more than once, with that key). `ValueError` for what cannot be read."""
+    """Parse JSON; returns (value, [(object with a duplicate key, that key), ...]). Raises `ValueError` for invalid JSON."""
     repeated: list[tuple[dict[str, Any], str]] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -32,5 +32,5 @@ def json_of(text: str) -> tuple[Any, list[tuple[dict[str, Any], str]]]:
 
 
 def twice(repeated: tuple[dict[str, Any], str]) -> str:
-    """What is wrong with an object of `json_of`'s list."""
-    return f"key {repeated[1]!r} occurs more than once; expected unique keys. Remove or rename one of them"
+    """Error text for an item of `json_of`'s list."""
+    return f"duplicate key {repeated[1]!r}. Remove or rename one of them"

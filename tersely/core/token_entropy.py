@@ -19,7 +19,7 @@ from torch import Tensor
 from tersely.core.quantiles import nearest_quantile
 
 SMALLEST_SPAN = 1e-6
-"""log nats; a shorter span is divided by this instead."""
+"""Minimum divisor of the position, log nats."""
 
 
 def log_entropy(entropy: Tensor, floor: float) -> Tensor:
@@ -28,13 +28,13 @@ def log_entropy(entropy: Tensor, floor: float) -> Tensor:
 
 
 def entropy_statistics(entropy: Tensor, mask: Tensor, quantile: float, floor: float) -> dict[str, float] | None:
-    """pivot, spread, upper, lower over the tokens whose mask is 1; None where there is none."""
+    """(pivot, spread, upper, lower) over the tokens with mask 1; None without such tokens."""
     tensors = statistics_of(log_entropy(entropy[mask.to(torch.bool)], floor), quantile)
     return None if tensors is None else {name: value.item() for name, value in tensors.items()}
 
 
 def statistics_of(log_entropies: Tensor, quantile: float) -> dict[str, Tensor] | None:
-    """The same from a 1-d tensor of log-entropies, as tensors that stay on its device."""
+    """The same statistics from a 1-d tensor of log-entropies, as tensors on its device."""
     if log_entropies.numel() == 0:
         return None
     pivot = nearest_quantile(log_entropies, quantile)
@@ -47,7 +47,7 @@ def statistics_of(log_entropies: Tensor, quantile: float) -> dict[str, Tensor] |
 
 
 def position(log_entropies: Tensor, statistics: Mapping[str, Tensor | float]) -> Tensor:
-    """Any shape, float64 in [-1, 1]; beyond the extremes that the statistics saw it is clamped."""
+    """Position of each log-entropy, any shape, float64 in [-1, 1]; clamped beyond the extremes of the statistics."""
     upper, lower = (
         torch.as_tensor(statistics[side], dtype=torch.float64, device=log_entropies.device).clamp(min=SMALLEST_SPAN)
         for side in ("upper", "lower")

@@ -1,6 +1,6 @@
-"""The data types of a training step. Pure torch: importable without TRL, vLLM or transformers.
+"""Data types of a training step. Pure torch: importable without TRL, vLLM or transformers.
 
-Symbols used everywhere: P prompts, K rollouts a prompt (the group), N = P * K rows, T padded tokens, B rows of a
+Symbols used everywhere: P prompts, K rollouts per prompt (the group), N = P * K rows, T padded tokens, B rows of a
 micro-batch. Lengths are tokens, entropies are nats.
 """
 
@@ -17,14 +17,14 @@ from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 
 COLUMN = "columns:"
-"""`needs = ("columns:level",)` asks for the data set's column `level`."""
+"""Prefix in `needs`: `needs = ("columns:level",)` requests the data set's column `level`."""
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Whole groups, gathered over every rank. N = P * K rows, the K rows of one prompt adjacent. On the CPU.
+    """Whole groups, gathered over all ranks. N = P * K rows, the K rows of one prompt adjacent. On the CPU.
 
-    A field's text is `shape and type: meaning, who fills it. When it is None.` docs/reference.md is made from these texts.
+    The text of a field is `shape and type: meaning, source. When it is None.` docs/reference.md is generated from it.
     """
 
     group_size: int
@@ -45,33 +45,33 @@ class Rollouts:
     """(N,) int64 tokens: up to and including the first `</think>`, all sampled tokens where there is none, 0 where a prefill
     closed the thinking. None only in rollouts made by hand."""
     well_formed: Tensor | None = None
-    """(N,) bool: the output contract was met: the prompting's own, otherwise at most one thinking block with an answer
-    after it. None only in rollouts made by hand."""
+    """(N,) bool: the row keeps the output contract: the prompting's, or by default at most one thinking block with an
+    answer after it. None only in rollouts made by hand."""
     budget: Tensor | None = None
-    """(N,) float32 tokens: what the prompting states, otherwise what the completion announces; nan where neither does. None
-    only in rollouts made by hand."""
+    """(N,) float32 tokens: budget from the prompting, otherwise from the completion; nan without either. None only in
+    rollouts made by hand."""
     mode: Sequence[str] | None = None
-    """(N,) str: the prompting's, such as "long_cot"; otherwise "think", "no_think" or "short", read from the completion.
-    None where the prompting gives some row no mode."""
+    """(N,) str: mode from the prompting, such as "long_cot"; otherwise "think", "no_think" or "short", read from the
+    completion. None if the prompting gives some rows no mode."""
     token_ids: Tensor | None = None
     """(N, T) int64 token ids: the completion, a trained prefill included; -1 is padding. None unless in `needs`."""
     entropy: Tensor | None = None
     """(N, T) float32 nats: entropy of each token's distribution, by a pass of the policy that sampled; 0 on padding. None
-    unless in `needs`; it costs a forward pass where the trainer makes none."""
+    unless in `needs`; costs a forward pass if the trainer does none."""
     reference_score: Tensor | None = None
     """(N,) float32 probability: mean over the reference answer's tokens, after the rollout's reasoning. None unless in
     `needs`; it costs a forward pass."""
     reference_base: Tensor | None = None
     """(N,) float32 probability: the same with no reasoning, by the initial policy. None unless in `needs`."""
     reference_logp: Tensor | None = None
-    """(N,) float32 nats: summed log-probability of the reference answer, -inf where the rollout begins no answer. None unless
-    in `needs`; it costs a forward pass."""
+    """(N,) float32 nats: summed log-probability of the reference answer, -inf if the rollout has no answer. None unless
+    in `needs`; costs a forward pass."""
     reference_tokens: Tensor | None = None
-    """(N,) int64 tokens: of the reference answer. None unless in `needs`."""
+    """(N,) int64: tokens of the reference answer. None unless in `needs`."""
     repeated: Tensor | None = None
     """(N,) bool: a phrase of ten words occurs ten times or more. None unless in `needs`."""
     completion_text: Sequence[str] | None = None
-    """(N,) str: what the model wrote, without special tokens; a prefill is part of it. None only in rollouts made by hand."""
+    """(N,) str: the model's text without special tokens, prefill included. None only in rollouts made by hand."""
     columns: Mapping[str, Sequence[Any]] | None = None
     """name -> (N,): values of the data set's columns, null is None; read them with `rollouts.column(name)`. None unless
     `needs` has "columns:<name>"."""
@@ -83,32 +83,31 @@ class Rollouts:
         rows = self.correct.shape[0]
         if self.group_size < 1 or rows % self.group_size:
             raise ValueError(
-                f"rollouts: {rows} rows are no whole number of groups of {self.group_size}; "
-                "gather over every rank before computing anything on groups"
+                f"rollouts: {rows} rows is not a multiple of group_size {self.group_size}. Gather over all ranks before "
+                "computing anything on groups"
             )
         for name, value in vars(self).items():
             if isinstance(value, Tensor) and value.shape[0] != rows:
-                raise ValueError(f"rollouts.{name} has {value.shape[0]} rows, correct has {rows}")
+                raise ValueError(f"rollouts.{name}: got {value.shape[0]} rows; expected {rows}, as in correct")
         for name in LISTS:
             value = getattr(self, name)
             if value is not None and len(value) != rows:
-                raise ValueError(f"rollouts.{name} has {len(value)} entries, correct has {rows} rows")
+                raise ValueError(f"rollouts.{name}: got {len(value)} entries; expected {rows}, as in correct")
         for name, column in (self.columns or {}).items():
             if len(column) != rows:
-                raise ValueError(f"rollouts column {name!r} has {len(column)} entries, correct has {rows} rows")
+                raise ValueError(f"rollouts column {name!r}: got {len(column)} entries; expected {rows}, as in correct")
 
     def column(self, name: str) -> Sequence[Any]:
-        """(N,) values of a column of the data set, for a class with `needs = ("columns:<name>",)`."""
+        """(N,) values of a data-set column, for a class with `needs = ("columns:<name>",)`."""
         try:
             return (self.columns or {})[name]
         except KeyError:
             raise ConfigError(
-                f'rollouts have no column {name!r}: nobody asked for it. Add needs = ("{COLUMN}{name}",) to the class that '
-                "reads it"
+                f'rollouts have no column {name!r}. Add needs = ("{COLUMN}{name}",) to the class that reads it'
             ) from None
 
     def at(self, rows: Sequence[int]) -> Rollouts:
-        """The rows with these numbers, in this order: whole groups."""
+        """The rows with these numbers, in this order; must be whole groups."""
         changes: dict[str, Any] = {
             name: value[list(rows)] for name, value in vars(self).items() if isinstance(value, Tensor) and value.dim()
         }
@@ -131,15 +130,15 @@ class Rollouts:
         value = getattr(self, field)
         if value is None:
             raise ValueError(
-                f"{component} needs rollouts.{field}, and it is None; the prompting or the trainer provides it"
+                f"rollouts.{field}: got None; {component} needs it. The prompting or the trainer provides it"
             )
         return value
 
 
 LISTS = ("prompt_id", "mode", "completion_text")
-"""Fields of `Rollouts` that are a list with one entry per row."""
+"""Fields of `Rollouts` that are lists with one entry per row."""
 FIELDS = tuple(field.name for field in fields(Rollouts) if field.name != "columns")
-"""What a component may need; columns are asked for by name."""
+"""Fields that a component may list in `needs`, apart from columns."""
 
 
 def columns_in(needs: Iterable[str]) -> list[str]:
@@ -160,12 +159,13 @@ class TokenBatch:
     mask: Tensor
     """(B, T) int64: 1 on trained tokens, 0 on padding and on rows of filtered groups."""
     advantage: Tensor
-    """(B, T) float: of the advantage slot; one value per row is repeated over its tokens."""
+    """(B, T) float: from the advantage slot; one value per row is repeated over its tokens."""
     ref_logp: Tensor | None = None
     """(B, T) float nats: log-probability under the reference model. None unless the loss has
     `needs_ref_logp = True` or the recipe `beta` above 0."""
     sampler_logp: Tensor | None = None
-    """(B, T) float nats: as the rollout engine reported it, nan on a trained prefill. None with engine: transformers."""
+    """(B, T) float nats: log-probability from the rollout engine, nan on a trained prefill. None with engine:
+    transformers."""
     live_entropy: Tensor | None = None
     """(B, T) float nats: entropy with gradient. None unless the loss has `needs_live_entropy = True`."""
     progress: float = 0.0
@@ -175,26 +175,26 @@ class TokenBatch:
         """The field, or an error that names it and who needs it."""
         value = getattr(self, field)
         if value is None:
-            raise ValueError(f"{component} needs token_batch.{field}, and it is None")
+            raise ValueError(f"token_batch.{field}: got None; {component} needs it")
         return value
 
     @property
     def valid(self) -> Tensor:
-        """(B, T) bool, the trained tokens."""
+        """(B, T) bool: the trained tokens."""
         return self.mask.to(torch.bool)
 
 
 @dataclass(frozen=True)
 class RolloutPlan:
-    """What one rollout is asked to do."""
+    """The plan of one rollout: instruction, prefill, budget and mode."""
 
     instruction: str | None = None
     """Appended to the user's message."""
     prefill: str | None = None
-    """The assistant's turn begins with this; never trained on unless `train_prefill`."""
+    """Start of the assistant's turn; not trained on unless `train_prefill`."""
     budget: int | None = None
-    """Tokens the rollout is told or expected to spend."""
+    """Token budget of the rollout, stated or expected."""
     max_new_tokens: int | None = None
-    """A cap below the run's own."""
+    """Token cap below the run's cap."""
     mode: str | None = None
     train_prefill: bool = False

@@ -22,7 +22,7 @@ def window_means(entropy: Tensor, window: int) -> Tensor:
 
 
 def inside_windows(entropy: Tensor, valid: Tensor, window: int, threshold: float) -> Tensor:
-    """(B, T) bool: valid tokens inside some high-entropy window. Masked tokens in between are skipped over."""
+    """(B, T) bool: valid tokens inside a high-entropy window. Masked tokens in between are skipped."""
     order = (~valid).to(torch.uint8).argsort(dim=1, stable=True)
     packed = torch.where(valid, entropy.detach(), 0.0).gather(1, order)
     means = window_means(packed, window)

@@ -1,7 +1,7 @@
-"""Problems to train and evaluate on: one loader for hub, local and procedural sources.
+"""Problems for training and evaluation: one loader for hub, local and procedural sources.
 
 `load_problems(spec, seed=...)` gives a `datasets.Dataset` with the columns prompt, problem, answer, prompt_id, source
-and level. Names are imported on first use: nothing here costs an import of `datasets` until problems are loaded.
+and level. Names are imported on first use, so that `datasets` is imported only when problems are loaded.
 """
 
 from __future__ import annotations

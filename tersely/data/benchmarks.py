@@ -1,7 +1,7 @@
-"""Benchmarks: a source of problems and its usual sampling settings. Shipped ones are configs/benchmarks/*.yaml.
+"""Benchmarks: a source of problems with sampling settings. The shipped ones are configs/benchmarks/*.yaml.
 
-`load_benchmark("math500")` or `load_benchmark("my/problems.jsonl")`: the loader is the one that training uses, with
-duplicates kept and row counts held to the published ones, so that an accuracy is over the items it claims.
+`load_benchmark("math500")` or `load_benchmark("my/problems.jsonl")` uses the same loader as training, but keeps
+duplicates and requires the published row counts, so that an accuracy covers exactly the published items.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ KIND = "benchmarks"
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a benchmark is decoded unless the command says otherwise: DeepSeek-R1's settings, which the field compares at."""
+    """Default sampling settings of a benchmark: DeepSeek-R1's, which published comparisons use."""
 
     samples: int = 4
     temperature: float = 0.6
     top_p: float = 0.95
     top_k: int = 0
-    """0 is off; Qwen3 is used with 20."""
+    """0 disables it; Qwen3's authors use 20."""
     max_new_tokens: int = 32768
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark: its name in records and reports, where its problems are, how it is sampled."""
+    """One benchmark: its name in records and reports, its source of problems, and its sampling settings."""
 
     name: str
     title: str
@@ -53,14 +53,14 @@ class Benchmark:
 
 
 def benchmark_names() -> list[str]:
-    """The ready-made benchmarks."""
+    """Names of the shipped benchmarks."""
     return entry_names(KIND)
 
 
 def find_benchmark(spec: str | Mapping[str, Any] | Benchmark) -> Benchmark:
-    """A ready-made name, a data file, a .yaml file like the ready-made ones, or a mapping of source and sampling keys.
+    """Benchmark from a shipped name, a data file, a benchmark .yaml file, or a mapping of source and sampling keys.
 
-    Raises `ConfigError` for an unknown name, with the valid ones and the nearest, and for unknown keys.
+    Raises `ConfigError` for unknown names and keys, with the nearest match.
     """
     if isinstance(spec, Benchmark):
         return spec
@@ -74,7 +74,7 @@ def find_benchmark(spec: str | Mapping[str, Any] | Benchmark) -> Benchmark:
         values = merged(entry, given)
         name = str(values.pop("name", None) or _stem(str(values.get("path", ""))))
     if not values.get("path"):
-        raise ConfigError(f"benchmark {name!r} has no `path`; {nearest(name, benchmark_names())}")
+        raise ConfigError(f"benchmark {name!r}: missing `path`; {nearest(name, benchmark_names())}")
     values["path"] = expanded(str(values["path"]), f"benchmark {name}")
     title = str(values.pop("title", name))
     keys = [field.name for field in fields(Sampling)]
@@ -96,10 +96,10 @@ def load_benchmark(
     instruction: str | None = None,
     system_prompt: str | None = None,
 ) -> tuple[Benchmark, datasets.Dataset, DataCard]:
-    """The benchmark, its problems (columns as `load_problems`) and the counts.
+    """Load a benchmark: (benchmark, problems with the columns of `load_problems`, load report).
 
-    `limit` problems are drawn the same way whatever the run's seed is. Two rows with one id are an error of the source
-    and get `-2`, `-3` behind it.
+    `limit` selects a fixed random subset, independent of the run's seed. Rows that share an id (an error of the source) get
+    the suffixes `-2`, `-3`.
     """
     from tersely.data.load import load_problems_with_card
     from tersely.data.load_report import DataError
@@ -114,14 +114,14 @@ def load_benchmark(
         if isinstance(spec, str) and file_kind(spec) and ": no column " in str(error):
             name = f"{_stem(spec)}.yaml"
             raise DataError(
-                f"{error} in a benchmark file: save `path: {spec}` and that line as {name}, and give --benchmarks {name}"
+                f"{error} in a benchmark file: save `path: {spec}` and that line as {name}, and pass --benchmarks {name}"
             ) from error
         raise
     return benchmark, _with_unique_ids(data), card
 
 
 def _with_unique_ids(data: datasets.Dataset) -> datasets.Dataset:
-    """Records are told apart by (problem id, sample); an item that a benchmark holds twice is two items."""
+    """Make ids unique: records are identified by (problem id, sample), and a repeated item counts as two items."""
     seen: dict[str, int] = {}
     ids = []
     for identity in data["prompt_id"]:
@@ -131,19 +131,19 @@ def _with_unique_ids(data: datasets.Dataset) -> datasets.Dataset:
 
 
 def _own(file: Path) -> dict[str, Any]:
-    """The keys of somebody's own benchmark file; a relative `path` of data may be meant from the file's folder."""
+    """Read a user's benchmark file; a relative `path` is also resolved from the file's folder."""
     import yaml
 
     if not file.is_file():
         raise ConfigError(
-            f"--benchmarks: there is no file {file}; {beside(file) or 'give a .yaml like configs/benchmarks/'}"
+            f"--benchmarks: no such file: {file}; {beside(file) or 'expected a .yaml like those of configs/benchmarks/'}"
         )
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: invalid YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(values, dict) or not values.get("path"):
-        raise ConfigError(f"{file}: expected a mapping with `path` (a data set or a file), and such keys as samples")
+        raise ConfigError(f"{file}: expected a mapping with `path` (a data set or a file), and keys such as samples")
     values["path"] = expanded(str(values["path"]), str(file))
     near = file.parent / values["path"]
     if not Path(values["path"]).exists() and near.exists():
@@ -154,7 +154,7 @@ def _own(file: Path) -> dict[str, Any]:
 def _stem(spec: str) -> str:
     if not spec or not (file_kind(spec) or any(mark in spec for mark in ("/", ":"))):
         raise ConfigError(
-            f"there is no benchmark {spec!r}; {nearest(spec, benchmark_names())}. A local file needs its suffix "
+            f"unknown benchmark {spec!r}; {nearest(spec, benchmark_names())}. A local file needs its suffix "
             f"({', '.join(LOCAL_SUFFIXES)}) and the columns problem and answer"
         )
     kind = file_kind(spec)

@@ -1,7 +1,7 @@
 """Data columns that a component requests by `needs = ("columns:<name>",)`, carried as JSON with each problem.
 
-`problem`, `answer`, `level` and `source` are the values as the run uses them; any other name, or dotted path, is that of
-the source's own row.
+`problem`, `answer`, `level` and `source` are the values that the run uses; any other name or dotted path is a column of
+the source's raw row.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from tersely.data.sources import read_rows
 from tersely.data.spec import OWN, SourceSpec
 
 LOOKED_AT = 100
-"""Rows of a local source in which a dry run looks for a column."""
+"""Rows of a local source that a dry run searches for a column."""
 
 
 def values_of(names: Sequence[str], row: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Name -> value for one row; a column that the row lacks is left out. `own`: the values under the names of OWN."""
+    """Name -> value for one row, without missing columns. `own`: the values for the names in OWN."""
     found = {name: own[name] if name in OWN else lookup(row, name) for name in names}
     return {
         name: value for name, value in found.items() if value is not MISSING and (name not in OWN or value is not None)
@@ -32,12 +32,12 @@ def values_of(names: Sequence[str], row: Mapping[str, Any], own: Mapping[str, An
 
 
 def coded(names: Sequence[str], values: Mapping[str, Any]) -> str:
-    """JSON of all names; null where the row lacks one. What JSON has no type for becomes text."""
+    """JSON of all names; null for a missing column. A value without a JSON type becomes text."""
     return json.dumps({name: values.get(name) for name in names}, default=str)
 
 
 def require_columns(names: Sequence[str], found: Iterable[str], there: Iterable[str], source: SourceSpec) -> None:
-    """`DataError` for a name that no row of the source has. `there`: the columns of its rows."""
+    """Raise `DataError` for a column that no row of the source has. `there`: the columns of its rows."""
     found = set(found)
     for name in names:
         if name not in found:
@@ -48,9 +48,9 @@ def require_columns(names: Sequence[str], found: Iterable[str], there: Iterable[
 
 
 def first_values(sources: Iterable[SourceSpec], names: Sequence[str], seed: int) -> dict[str, Any]:
-    """The first value of each column that is not null, from the first rows of sources that need no download.
+    """First value of each column that is not null, from the first rows of sources that need no download.
 
-    Raises `DataError` where such a source lacks a column.
+    Raises `DataError` if such a source lacks a column.
     """
     values: dict[str, Any] = {}
     for source in sources if names else ():

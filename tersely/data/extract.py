@@ -1,7 +1,7 @@
-"""Named extractors: from the text of a row to the problem, the answer or the level.
+"""Named extractors: convert the text of a row to the problem, the answer or the level.
 
-A ready-made entry names them under `transform`; several are applied in order. Each takes and returns one value and
-raises ValueError with what is wrong, which the loader reports with the row.
+A source lists them under `transform`; several are applied in order. Each takes and returns one value, and raises
+ValueError for a value it cannot read, which the loader reports with the row.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def gsm8k_answer(text: str) -> str:
     """The number after the last `####`, without thousands commas, currency sign or a trailing full stop."""
     _, mark, tail = text.rpartition("####")
     if not mark:
-        raise ValueError("there is no `####` before the answer")
+        raise ValueError("no `####` before the answer")
     answer = _COMMAS.sub("", tail.strip().lstrip("$").strip()).rstrip(".")
     if not answer:
         raise ValueError("nothing follows `####`")
@@ -34,15 +34,15 @@ def gsm8k_answer(text: str) -> str:
 
 
 def last_boxed(text: str) -> str:
-    r"""The inside of the last \boxed{...} or \fbox{...}, braces matched; `\boxed 5` counts too."""
+    r"""The content of the last \boxed{...} or \fbox{...}, with matched braces; `\boxed 5` counts too."""
     start = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
     if start < 0:
-        raise ValueError("there is no \\boxed{} in the solution")
+        raise ValueError("no \\boxed{} in the solution")
     rest = text[start:].split("boxed" if text.startswith("\\boxed", start) else "fbox", 1)[1].lstrip()
     if not rest.startswith("{"):
         token = re.match(r"[^\s$\\.,;]+", rest)
         if token is None:
-            raise ValueError("the last \\boxed is empty")
+            raise ValueError("the last \\boxed{} is empty")
         return token.group()
     depth = 0
     escaped = False
@@ -57,11 +57,11 @@ def last_boxed(text: str) -> str:
             depth -= 1
             if depth == 0:
                 return rest[1:index].strip()
-    raise ValueError("the braces of the last \\boxed{} do not close")
+    raise ValueError("the last \\boxed{} has unmatched braces")
 
 
 def json_first(text: Any) -> str:
-    """The first item of a JSON list that is stored as text (`"[\\"5\\"]"`); a plain list passes too."""
+    """The first item of a JSON list that is stored as text (`"[\\"5\\"]"`); also accepts a list."""
     if isinstance(text, str):
         try:
             text = json.loads(text)
@@ -71,7 +71,7 @@ def json_first(text: Any) -> str:
 
 
 def list_first(value: Any) -> str:
-    """The first item of a list; a value that is no list is returned as it is."""
+    """The first item of a list; any other value is returned unchanged."""
     if not isinstance(value, list | tuple):
         return value
     if not value:
@@ -85,20 +85,20 @@ def list_joined(value: Any) -> Any:
 
 
 def strip_dapo(text: str) -> str:
-    """The bare problem of a DAPO prompt, which asks for a last line `Answer: ...` before and after it."""
+    """The problem of a DAPO prompt, without the instructions about a last line `Answer: ...` around it."""
     bare = _DAPO_TAIL.sub("", _DAPO_HEAD.sub("", text.strip(), count=1)).strip()
     if "on its own line after" in bare or "should be of the form Answer:" in bare:
-        raise ValueError("the instruction about `Answer:` has an unknown form and would contradict \\boxed{}")
+        raise ValueError("the instruction about `Answer:` has an unknown form, and it would contradict \\boxed{}")
     return bare
 
 
 def strip_boxed_instruction(text: str) -> str:
-    r"""The problem without a closing sentence that asks for \boxed{}; the run adds its own."""
+    r"""The problem without a closing instruction about \boxed{}; the run adds its own instruction."""
     return _BOXED_TAIL.sub("", text).strip()
 
 
 def chat_of(value: Any) -> list[Mapping[str, Any]] | None:
-    """The turns of a chat, a list or the JSON text of one; None for anything else."""
+    """The turns of a chat, given as a list or as JSON text; None for anything else."""
     if isinstance(value, str) and value.lstrip().startswith("[") and ('"role"' in value or '"from"' in value):
         try:
             value = json.loads(value)
@@ -111,7 +111,7 @@ def chat_of(value: Any) -> list[Mapping[str, Any]] | None:
 
 
 def first_user_turn(value: Any) -> str:
-    """The content of the first user message of a chat; text passes."""
+    """The content of the first user message of a chat; text is returned unchanged."""
     for turn in (turns := chat_of(value)) or ():
         if turn.get("role", turn.get("from")) in ("user", "human"):
             return _turn_text(turn)
@@ -121,7 +121,7 @@ def first_user_turn(value: Any) -> str:
 
 
 def last_assistant_turn(value: Any) -> str:
-    """The content of the last assistant message of a chat; text passes."""
+    """The content of the last assistant message of a chat; text is returned unchanged."""
     for turn in reversed((turns := chat_of(value)) or ()):
         if turn.get("role", turn.get("from")) in ("assistant", "gpt", "model"):
             return _turn_text(turn)
@@ -137,7 +137,7 @@ def _turn_text(turn: Any) -> str:
         return content
     kinds = [part.get("type", "text") if isinstance(part, dict) else "text" for part in content]
     if other := [kind for kind in kinds if kind not in ("text", "input_text", "output_text")]:
-        raise ValueError(f"the turn holds a part of type {other[0]!r}; problems are text alone")
+        raise ValueError(f"got a turn with a part of type {other[0]!r}; expected only text")
     return "".join(str(part.get("text") or "") if isinstance(part, dict) else str(part) for part in content)
 
 
@@ -154,9 +154,9 @@ def integer(value: Any) -> str:
     try:
         number = float(text.replace(",", ""))
     except ValueError as error:
-        raise ValueError(f"{text[:60]!r} is no integer") from error
+        raise ValueError(f"got {text[:60]!r}; expected an integer") from error
     if number != int(number):
-        raise ValueError(f"{text[:60]!r} is no integer")
+        raise ValueError(f"got {text[:60]!r}; expected an integer")
     return str(int(number))
 
 
@@ -167,14 +167,14 @@ def whole_as_integer(value: Any) -> str:
 
 
 def strip_dollars(value: Any) -> str:
-    """`$x+1$` -> `x+1`; only where one pair of dollars holds the whole."""
+    """`$x+1$` -> `x+1`; only if one pair of dollars encloses the whole text."""
     text = str(value).strip()
     inner = text.strip("$").strip()
     return inner if text.startswith("$") and text.endswith("$") and "$" not in inner else text
 
 
 def numeric_notation(value: Any) -> str:
-    r"""`4.5e33` -> `4.5 \times 10^{33}`, `np.arcsin(10/13)` -> `\arcsin(10/13)`: program text among golds."""
+    r"""`4.5e33` -> `4.5 \times 10^{33}`, `np.arcsin(10/13)` -> `\arcsin(10/13)`: program text in reference answers."""
     text = re.sub(r"\bnp\.(?=[a-z])", r"\\", str(value).strip())
     return re.sub(r"(?<![\w.])(-?\d+(?:\.\d+)?)[eE]([+-]?\d+)(?!\w)", _power_of_ten, text)
 
@@ -202,11 +202,11 @@ EXTRACTORS: dict[str, Callable[[Any], Any]] = {
 
 
 def extractors(names: str | list[str], where: str) -> list[Callable[[Any], Any]]:
-    """The functions of one or several names. Raises `ConfigError` for an unknown one."""
+    """Functions for one or several extractor names. Raises `ConfigError` for an unknown name."""
     chosen = [names] if isinstance(names, str) else names
     if not isinstance(chosen, list | tuple):
-        raise ConfigError(f"{where} is {names!r}; it must be an extractor or a list of them; {nearest('', EXTRACTORS)}")
+        raise ConfigError(f"{where}: got {names!r}; expected an extractor or a list of them; {nearest('', EXTRACTORS)}")
     for name in chosen:
         if not isinstance(name, str) or name not in EXTRACTORS:
-            raise ConfigError(f"{where}: there is no extractor {name!r}; {nearest(str(name), EXTRACTORS)}")
+            raise ConfigError(f"{where}: unknown extractor {name!r}; {nearest(str(name), EXTRACTORS)}")
     return [EXTRACTORS[name] for name in chosen]

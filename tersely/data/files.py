@@ -1,6 +1,6 @@
 """Reads local files and folders: JSON lines, JSON, CSV, TSV and parquet, plain or compressed, and `save_to_disk` folders.
 
-Each row knows its place ("line 17") for messages. Text is UTF-8, or UTF-16 with a byte order mark.
+Each row has its place ("line 17") for messages. Text is UTF-8, or UTF-16 with a byte order mark.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tersely.data.load_report import DataError
 from tersely.data.spec import COMPRESSIONS, LOCAL_SUFFIXES, file_kind
 
 FIELD_LIMIT = 1 << 30
-"""Longest CSV field, characters: solutions are longer than the csv module's default."""
+"""Longest CSV field in characters; solutions exceed the csv module's default."""
 HEAD = 4096
-"""Characters in which a file of another encoding shows."""
+"""Number of characters in which another encoding is detected."""
 
 
 class Row(dict):
-    """One row, with its place in the file."""
+    """One row with its place in the file."""
 
     place: str = ""
 
@@ -36,15 +36,15 @@ def _row(values: Mapping[str, Any], place: str) -> Row:
 
 
 def read_file(path: Path, where: str) -> Iterator[Mapping[str, Any]]:
-    """The rows of one file. Raises `DataError` that names the line; Arrow's and Unicode's errors pass."""
+    """The rows of one file. Raises `DataError` with the line; Arrow's and Unicode's errors pass through."""
     kind = file_kind(path)
     if kind is None:
         raise DataError(
-            f"{where}: {path} is not a data file that can be read; expected one of {', '.join(LOCAL_SUFFIXES)}, "
-            f"also with {', '.join(COMPRESSIONS)}. Convert it, for example to .jsonl"
+            f"{where}: got {path}; expected a file with one of {', '.join(LOCAL_SUFFIXES)}, also with "
+            f"{', '.join(COMPRESSIONS)}. Convert it, for example to .jsonl"
         )
     if path.stat().st_size == 0 and kind in (".json", ".parquet"):
-        raise DataError(f"{where}: {path} is an empty file")
+        raise DataError(f"{where}: {path} is empty")
     if kind == ".parquet":
         import pyarrow.parquet
 
@@ -62,7 +62,7 @@ def read_file(path: Path, where: str) -> Iterator[Mapping[str, Any]]:
 
 
 def text_of(path: Path, errors: str = "strict") -> TextIO:
-    """The decompressed text, without a byte order mark; lines end at a line feed alone. `DataError` for what is no text."""
+    """Open the decompressed text, without a byte order mark; only line feeds end lines. Raises `DataError` for binary data."""
     raw = _opened(path)
     start = raw.read(4)
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -71,8 +71,8 @@ def text_of(path: Path, errors: str = "strict") -> TextIO:
     if "\0" in text.read(HEAD):
         text.close()
         raise DataError(
-            f"{path}: got NUL characters; expected UTF-8 text. Save it as UTF-8: UTF-16 without a byte order mark, UTF-32 and "
-            "binary files look like that"
+            f"{path}: got NUL characters; expected UTF-8 text. It may be binary, UTF-32, or UTF-16 without a byte order mark. "
+            "Save it as UTF-8"
         )
     text.seek(0)
     return text
@@ -100,14 +100,14 @@ def _json_lines(lines: Iterator[str] | TextIO, where: str) -> Iterator[Row]:
         try:
             row = strict_json(line)
         except ValueError as error:
-            raise DataError(f"{where}, line {number} is no JSON: {error}") from error
+            raise DataError(f"{where}, line {number}: invalid JSON: {error}") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}, line {number}: got {type(row).__name__}; expected an object with columns")
         yield _row(row, f"line {number}")
 
 
 def _json(text: str, where: str) -> Iterator[Row]:
-    """A list of rows, an object that holds one such list, or JSON lines under the wrong suffix."""
+    """Rows of a JSON file: a list, an object with one list, or JSON lines with the wrong suffix."""
     try:
         rows, repeated = json_of(text)
     except ValueError:
@@ -134,7 +134,7 @@ def _json(text: str, where: str) -> Iterator[Row]:
 
 
 def _holds(value: Any, part: dict) -> bool:
-    """Is this very object inside the value?"""
+    """True if this very object is inside the value."""
     if value is part:
         return True
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -150,7 +150,7 @@ def _is_json(line: str) -> bool:
 
 
 def _delimited(text: TextIO, delimiter: str, where: str) -> Iterator[Row]:
-    """CSV with a header line; a semicolon is recognised where it alone separates the header."""
+    """Rows of a CSV file with a header line; a semicolon is detected if only it separates the header."""
     csv.field_size_limit(FIELD_LIMIT)
     head = text.readline()
     if delimiter not in head and ";" in head:
@@ -159,14 +159,14 @@ def _delimited(text: TextIO, delimiter: str, where: str) -> Iterator[Row]:
     try:
         header = [name.strip() for name in next(reader, [])]
         if twice := sorted({name for name in header if header.count(name) > 1}):
-            raise DataError(f"{where}: the header has the column {twice[0]!r} more than once. Rename one of them")
+            raise DataError(f"{where}: duplicate column {twice[0]!r} in the header. Rename one of them")
         for fields in reader:
             if not fields:
                 continue
             if len(fields) != len(header):
                 raise DataError(
-                    f"{where}, line {reader.line_num} has {len(fields)} fields, the header has {len(header)} "
-                    f"({', '.join(header)}). Put quotes around fields that hold {delimiter!r}"
+                    f"{where}, line {reader.line_num}: got {len(fields)} fields; expected {len(header)}, as in the header "
+                    f"({', '.join(header)}). Put quotes around fields with {delimiter!r}"
                 )
             yield _row(dict(zip(header, fields, strict=True)), f"line {reader.line_num}")
     except csv.Error as error:
@@ -174,7 +174,7 @@ def _delimited(text: TextIO, delimiter: str, where: str) -> Iterator[Row]:
 
 
 def saved_folder(path: Path) -> bool:
-    """Written by `Dataset.save_to_disk`."""
+    """True for a folder written by `Dataset.save_to_disk`."""
     return (path / "dataset_dict.json").is_file() or ((path / "state.json").is_file() and _has_arrow(path))
 
 
@@ -183,14 +183,14 @@ def _has_arrow(path: Path) -> bool:
 
 
 def read_saved_folder(path: Path, split: str, where: str) -> Iterator[Mapping[str, Any]]:
-    """The rows of a `save_to_disk` folder, sliced by the split; a folder of several splits needs one of them."""
+    """The rows of a `save_to_disk` folder, sliced by the split; a folder with several splits needs a split name."""
     import datasets
 
     data = datasets.load_from_disk(str(path))
     if isinstance(data, datasets.DatasetDict):
         name = split.partition("[")[0]
         if name not in data:
-            raise DataError(f"{where}: {path} has no split {name!r}; it has {', '.join(data)}")
+            raise DataError(f"{where}: split: got {name!r}; expected one of {', '.join(data)}, the splits of {path}")
         data = data[name]
     else:
         require_whole(path, split, where, str(data.split or "train"))
@@ -200,19 +200,19 @@ def read_saved_folder(path: Path, split: str, where: str) -> Iterator[Mapping[st
 
 
 def require_whole(path: Path, split: str, where: str, own: str = "train") -> None:
-    """`DataError` for a split that is not `train`, its `own` name, or a part of the path's name."""
+    """Raise `DataError` for a split other than `train`, its `own` name, or a part of the path's name."""
     name = split.partition("[")[0]
     if name not in ("train", own) and name not in re.split(r"[\W_]+", path.name):
         raise DataError(
-            f"{where}: split: got {split!r}, and {path.name} has no splits: all its rows are 'train'. Leave split out, or "
-            "slice it, as train[:50%]"
+            f"{where}: split: got {split!r}; {path.name} has no splits: all its rows are 'train'. Remove split, or use a "
+            "slice such as train[:50%]"
         )
 
 
 def slice_of(split: str, rows: int, where: str) -> tuple[int, int]:
-    """(first, last) row of a split such as `train[:50%]` or `train[100:200]`; all rows of a bare name.
+    """(first, last) row of a split such as `train[:50%]` or `train[100:200]`; a plain name selects all rows.
 
-    Local data that has no splits is `train`, as for the datasets library.
+    Local data without splits is `train`, as in the datasets library.
     """
     if "[" not in split:
         return 0, rows
@@ -226,8 +226,8 @@ def slice_of(split: str, rows: int, where: str) -> tuple[int, int]:
             f"{where}: split: got {split!r}; expected a name and a slice such as train[:50%] ({error})"
         ) from error
     if len(parts) != 1:
-        raise DataError(f"{where}: split: got {split!r}; a local file takes one slice such as train[:50%]")
+        raise DataError(f"{where}: split: got {split!r}; expected one slice such as train[:50%] for a local file")
     first, last = parts[0].from_ or 0, rows if parts[0].to is None else parts[0].to
     if first >= last:
-        raise DataError(f"{where}: split {split!r} holds none of the {rows} rows")
+        raise DataError(f"{where}: split: got {split!r}, which selects none of the {rows} rows")
     return first, last

@@ -1,10 +1,10 @@
-"""Selects rows of a source: conditions on columns, and named reasons to drop a row.
+"""Selects rows of a source, by conditions on columns and named reasons to drop a row.
 
     filter: {level: {at_least: 2, at_most: 4}, subject: [Algebra, Number Theory], truncated: false}
     drop: [proof, multiple_choice, figure]
 
-A condition is a value (equal), a list (one of) or a mapping of tests. A row whose value is null fails every condition
-but equality with null.
+A condition is a value (equal), a list (one of) or a mapping of tests. A null value fails every condition except
+equality with null.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from tersely.core.errors import ConfigError, nearest, require_range, typed
 
 def _number(value: Any, bound: Any, name: str) -> float:
     try:
-        return float(value)  # a column of CSV is text
+        return float(value)  # CSV columns are text
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{value!r} is no number, and the filter says {name}: {bound}") from error
+        raise ValueError(f"got {value!r}; expected a number for the filter {name}: {bound}") from error
 
 
 TESTS: dict[str, Callable[[Any, Any], bool]] = {
@@ -37,7 +37,7 @@ TESTS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def matches(value: Any, condition: Any) -> bool:
-    """Whether one value meets one condition."""
+    """True if a value meets a condition."""
     if isinstance(condition, Mapping):
         try:
             return value is not None and all(TESTS[name](value, bound) for name, bound in condition.items())
@@ -49,16 +49,16 @@ def matches(value: Any, condition: Any) -> bool:
 
 
 def check_conditions(conditions: Mapping[str, Any], where: str) -> None:
-    """Raise `ConfigError` for a test that does not exist, or whose bound is of the wrong type."""
+    """Raise `ConfigError` for an unknown test, or a bound of the wrong type."""
     for column, condition in conditions.items():
         for name, bound in condition.items() if isinstance(condition, Mapping) else ():
             there = f"{where}: filter on {column}"
             if name not in TESTS:
-                raise ConfigError(f"{there}: there is no test {name!r}; {nearest(str(name), TESTS)}")
+                raise ConfigError(f"{there}: unknown test {name!r}; {nearest(str(name), TESTS)}")
             if name in ("at_least", "at_most", "above", "below", "max_characters"):
                 require_range(f"{there}: {name}", typed(bound, float, f"{there}: {name}"))
             elif name in ("contains", "lacks") and not isinstance(bound, str):
-                raise ConfigError(f"{there}: {name} is {bound!r}; it must be text")
+                raise ConfigError(f"{there}: {name}: got {bound!r}; expected text")
 
 
 _PROOF = re.compile(r"\b(prove|show) that\b|\bprove\b[^.?]*[.?]?\s*\Z", re.IGNORECASE)
@@ -85,13 +85,13 @@ def _choice(problem: str, answer: str, row: Mapping[str, Any]) -> bool:
 
 
 def _no_verified_generation(problem: str, answer: str, row: Mapping[str, Any]) -> bool:
-    """OpenR1: no generation is both complete and right. The flags stand in two parallel lists."""
+    """OpenR1: no generation is both complete and correct. The flags are two parallel lists."""
     right, complete = row.get("correctness_math_verify"), row.get("is_reasoning_complete")
     if right is None or complete is None:
-        raise ValueError("needs the columns correctness_math_verify and is_reasoning_complete, one flag a generation")
+        raise ValueError("needs the columns correctness_math_verify and is_reasoning_complete, one flag per generation")
     if len(right) != len(complete):
         raise ValueError(
-            f"{len(right)} correctness flags and {len(complete)} completeness flags; they must be parallel"
+            f"got {len(right)} correctness flags and {len(complete)} completeness flags; lengths must match"
         )
     return not any(a and b for a, b in zip(right, complete, strict=True))
 
@@ -105,11 +105,11 @@ DROPS: dict[str, Callable[[str, str, Mapping[str, Any]], bool]] = {
     "long_answer": lambda problem, answer, row: len(answer) > 30,
     "no_verified_generation": _no_verified_generation,
 }
-"""Name -> (problem, answer, the whole row) -> whether the row goes. `long_answer`: above 30 characters."""
+"""Name -> function of (problem, answer, raw row) that is True for a dropped row. `long_answer`: above 30 characters."""
 
 
 def check_drops(names: list[str], where: str) -> None:
-    """Raise `ConfigError` for a reason that does not exist."""
+    """Raise `ConfigError` for an unknown reason."""
     for name in names:
         if name not in DROPS:
-            raise ConfigError(f"{where}: drop: there is no reason {name!r}; {nearest(str(name), DROPS)}")
+            raise ConfigError(f"{where}: drop: unknown reason {name!r}; {nearest(str(name), DROPS)}")

@@ -1,4 +1,4 @@
-"""`load_problems`: from a spec to one dataset with stable ids, no duplicates, parseable reference answers, and all counts."""
+"""`load_problems`: loads a dataset spec; the problems have stable ids, no duplicates, and parseable reference answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loaded:
-    """One usable problem and where it came from."""
+    """One usable problem and its source."""
 
     problem: str
     answer: str
@@ -32,7 +32,7 @@ class Loaded:
     source: SourceSpec
     row: int
     columns: str = ""
-    """JSON of the columns that a component asks for."""
+    """JSON of the columns that a component needs."""
 
 
 def load_problems(
@@ -42,12 +42,12 @@ def load_problems(
     instruction: str | None = None,
     system_prompt: str | None = None,
 ) -> datasets.Dataset:
-    """The problems of a dataset spec, with a line a source printed about what was read, kept and dropped.
+    """Load the problems of a dataset spec; prints one line per source about rows read, kept and dropped.
 
-    spec: a name, a mapping or a list of mappings (`SourceSpec`'s fields). seed: the run's; it decides draws and mixes.
-    instruction: replaces the sources' own closing sentence; "" adds none. system_prompt: a first message, None for none.
+    spec: a name, a mapping or a list of mappings (`SourceSpec`'s fields). seed: the run's, for subsets and mixes.
+    instruction: replaces the sources' instructions; "" for none. system_prompt: a first message, None for none.
     Columns: prompt (list of {role, content}), problem, answer, prompt_id, source, level (text or null).
-    Raises `ConfigError` for a spec that cannot be meant, `DataError` (a `ConfigError`) for data that is not as described.
+    Raises `ConfigError` for an invalid spec, `DataError` (a `ConfigError`) for data that does not match it.
     """
     data, card = load_problems_with_card(spec, seed=seed, instruction=instruction, system_prompt=system_prompt)
     if os.environ.get("RANK", "0") == "0":
@@ -64,9 +64,9 @@ def load_problems_with_card(
     kind: str = "datasets",
     columns: Sequence[str] = (),
 ) -> tuple[datasets.Dataset, DataCard]:
-    """Like `load_problems`, without printing, and with the counts. `kind` "benchmarks" reads those entries instead.
+    """Like `load_problems`, without printing; returns the load report too. `kind` "benchmarks" reads benchmark entries.
 
-    columns: names of the sources' columns to carry along, see columns.py; the data set then has a column `columns`.
+    columns: names of source columns to keep, see columns.py; the data set then has a column `columns`.
     """
     sources = parse_sources(spec, kind)
     for source in sources:
@@ -136,12 +136,14 @@ def _load_source(
     card.kept = len(kept)
     hard = [item for item in kept if text_only(item.answer)]
     if hard:
-        card.notes.append(f"{len(hard)} golds are compared as text alone, for example {hard[0].answer[:60]!r}")
+        card.notes.append(
+            f"{len(hard)} reference answers are compared only as text, for example {hard[0].answer[:60]!r}"
+        )
     if source.limit is not None and len(kept) > source.limit:
         whole, kept = kept, draw(kept, source.limit, seed, source.label)
         if not source.keep_duplicates:
             used = {item.row for item in kept}
-            for item in whole:  # a later source may have what is not used of this one
+            for item in whole:  # a later source may have rows that are not used from this one
                 if item.row not in used:
                     del seen[normalise(item.problem)]
         card.dropped["over the limit"] += card.kept - len(kept)
@@ -150,7 +152,7 @@ def _load_source(
 
 
 def _wanted(source: SourceSpec, row: Any, where: str) -> bool:
-    """Does the row meet every condition?"""
+    """True if the row meets every condition."""
     for path, test in source.filter.items():
         try:
             if not matches(column(row, path, path, where), test):
@@ -165,7 +167,7 @@ def _wanted(source: SourceSpec, row: Any, where: str) -> bool:
 def _note_conflict(card: SourceCard, first: str, second: str, where: str) -> None:
     if normalise(first) != normalise(second):
         card.examples.setdefault("duplicates with another answer", f"{where}: {second[:40]!r} against {first[:40]!r}")
-        note = "some duplicates carry different answers; the first one is kept: see the card's examples"
+        note = "some duplicates have different answers; the first one is kept, see the report's examples"
         if note not in card.notes:
             card.notes.append(note)
 
@@ -173,28 +175,28 @@ def _note_conflict(card: SourceCard, first: str, second: str, where: str) -> Non
 def _bad_row(source: SourceSpec, card: SourceCard, where: str, problem: str, answer: str | None, fault: str) -> None:
     message = f"{where}: {fault}"
     if answer is not None and problem:
-        message = f"{where}: the gold {answer[:80]!r} cannot be used: {fault}. Problem: {problem[:80]!r}"
+        message = f"{where}: answer: got {answer[:80]!r}; {fault}. Problem: {problem[:80]!r}"
     if source.bad_golds == "error":
-        raise DataError(f"{message}. Mend the row, or write `bad_golds: drop` to drop such rows and count them")
+        raise DataError(f"{message}. Fix the row, or set `bad_golds: drop` to drop and count such rows")
     card.drop("bad golds", message)
 
 
 def _check_outcome(rows: list[Loaded], source: SourceSpec, card: SourceCard) -> None:
     where = f"dataset {source.label} (split {source.split})"
     if card.read == 0:
-        raise DataError(f"{where}: the split is empty; check `split`, `config` and the file")
+        raise DataError(f"{where}: the split is empty. Check `split`, `config` and the file")
     bad = card.dropped["bad golds"]
     if bad > source.max_bad_golds * card.read:
         raise DataError(
-            f"{where}: {bad} of {card.read} golds cannot be used, more than max_bad_golds {source.max_bad_golds:g}; "
+            f"{where}: {bad} of {card.read} reference answers cannot be used; max_bad_golds is {source.max_bad_golds:g}; "
             f"the first: {card.examples['bad golds']}"
         )
     if not rows:
-        raise DataError(f"{where}: no row is left of {card.read}: {card.line()}")
+        raise DataError(f"{where}: all {card.read} rows were dropped: {card.line()}")
     if source.expect_rows and card.read not in source.expect_rows:
-        message = f"{card.read} rows, known versions have {' or '.join(map(str, source.expect_rows))}"
+        message = f"got {card.read} rows; expected {' or '.join(map(str, source.expect_rows))}, as in known versions"
         if source.exact_rows:
-            raise DataError(f"{where}: {message}; pin `revision`, or write `expect_rows: []` to take what is there")
+            raise DataError(f"{where}: {message}. Pin `revision`, or set `expect_rows: []` to accept any number")
         card.notes.append(message)
 
 
@@ -206,14 +208,14 @@ def _mix(kept: list[list[Loaded]], sources: list[SourceSpec], seed: int) -> list
 
 
 def chat(problem: str, instruction: str, system_prompt: str | None) -> list[dict[str, str]]:
-    """The chat of one problem: an optional system message, and the problem with the instruction on a line of its own."""
+    """The chat of one problem: an optional system message, then the problem and the instruction on a separate line."""
     content = f"{problem}\n{instruction}" if instruction else problem
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
     return [*system, {"role": "user", "content": content}]
 
 
 def own_instruction(source: SourceSpec) -> str:
-    """The closing sentence of a source where the run names none."""
+    """The instruction of a source if the run sets none."""
     if source.instruction is not None:
         return source.instruction
     return "" if source.path == "testbed" else INSTRUCTION

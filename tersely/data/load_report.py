@@ -10,12 +10,12 @@ from tersely.core.errors import ConfigError
 
 
 class DataError(ConfigError):
-    """Data that is not what the spec says it is; the message names the source, the row or column, and the mend."""
+    """Data that does not match its spec; the message names the source, the row or column, and a fix."""
 
 
 @dataclass
 class SourceCard:
-    """The counts of one source. `read == kept + sum(dropped)` before mixing; `used` is what the mix took."""
+    """Counts of one source. `read == kept + sum(dropped)` before mixing; `used`: rows in the mix."""
 
     source: str
     read: int = 0
@@ -23,7 +23,7 @@ class SourceCard:
     used: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
-    """Reason -> the first row dropped for it, for the reader who wonders."""
+    """Reason -> first row that was dropped for it."""
     notes: list[str] = field(default_factory=list)
 
     def drop(self, reason: str, example: str) -> None:
@@ -38,21 +38,21 @@ class SourceCard:
 
 @dataclass
 class DataCard:
-    """The counts of a whole load, and the fingerprint of what came out of it."""
+    """Counts of a whole load, and the fingerprint of the result."""
 
     sources: list[SourceCard]
     rows: int = 0
     fingerprint: str = ""
     instruction: str | None = None
-    """The run's own closing sentence, None where each source keeps its own."""
+    """The run's instruction; None if each source keeps its own."""
     system_prompt: str | None = None
     prompt: str | None = None
-    """The first prompt as the model sees it: template, system prompt, instruction and prefill included."""
+    """The first prompt as the model sees it, with template, system prompt, instruction and prefill."""
     longest_prompt: int | None = None
-    """Tokens, over the whole data set."""
+    """Longest prompt of the data set, tokens."""
 
     def text(self) -> str:
-        """One line a source, its notes, and a line for the whole."""
+        """One line per source, its notes, and a line for the total."""
         lines = [f"data: {source.line()}" for source in self.sources]
         lines += [f"data: note: {source.source}: {note}" for source in self.sources for note in source.notes]
         return "\n".join([*lines, f"data: {self.rows} problems, fingerprint {self.fingerprint}"])

@@ -1,8 +1,8 @@
-"""Mixes sources into one sequence by weight, without repeating a row.
+"""Mixes sources into one sequence by weight, without repeating rows.
 
 With weights w_s and n_s rows, the mix takes N * w_s / sum(w) rows of each source, N as large as the scarcest source
-allows; every prefix of the result has shares within one row of the weights. Without any weight, sources follow one
-another whole.
+allows; every prefix of the result has shares within one row of the weights. Without weights, the sources are
+concatenated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 def draw(items: Sequence[Item], count: int, seed: int, label: str) -> list[Item]:
-    """`count` of the items, chosen by (seed, label), in their own order; all of them where there are no more."""
+    """`count` items, chosen by (seed, label), in their original order; all items if there are no more."""
     if count >= len(items):
         return list(items)
     chosen = random.Random(f"{seed}/{label}").sample(range(len(items)), count)
@@ -23,9 +23,9 @@ def draw(items: Sequence[Item], count: int, seed: int, label: str) -> list[Item]
 
 
 def interleave(sources: Sequence[Sequence[Item]], weights: Sequence[float], seed: int) -> list[tuple[int, Item]]:
-    """(source index, item) pairs. Rows inside a source are shuffled by the seed, so that what is cut off is chance.
+    """(source index, item) pairs. Rows within a source are shuffled by the seed, so that the cut-off rows are random.
 
-    Row counts are floors of the shares; a source is never asked for a row it does not have.
+    Row counts are floors of the shares; no source contributes more rows than it has.
     """
     total = sum(weights)
     shares = [weight / total for weight in weights]
@@ -36,6 +36,6 @@ def interleave(sources: Sequence[Sequence[Item]], weights: Sequence[float], seed
         order = list(range(len(items)))
         random.Random(f"{seed}/mix/{index}").shuffle(order)
         shuffled.append([items[position] for position in order])
-    # The k-th row of a source stands at (k + 1/2) / count of the way: an even spread, ties by source order.
+    # The k-th row of a source is at position (k + 1/2) / count: an even spread, ties by source order.
     places = [((k + 0.5) / count, index, k) for index, count in enumerate(counts) for k in range(count)]
     return [(index, shuffled[index][k]) for _, index, k in sorted(places)]

@@ -1,6 +1,6 @@
-"""Checks that a reference answer can be parsed, in the same way as the verifier parses it.
+"""Checks that a reference answer can be parsed, in the same way as by the verifier.
 
-A gold that does not parse makes every rollout wrong or undecided, silently; it is found before training.
+A reference answer that does not parse would silently make every rollout incorrect or undecided.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ NO_VALUE = re.compile(
     r"|[\s?.…_–—/-]+",
     re.IGNORECASE,
 )
-"""What a missing or broken number becomes as text. `\\infty` is an answer, and so is `Na`."""
+"""Texts of a missing or broken number. `\\infty` is an answer, and so is `Na`."""
 WRAPPED = re.compile(
     r"(\$+)(?P<a>[^$]*)\1|\\\((?P<b>.*)\\\)|\\\[(?P<c>.*)\\\]|\*+(?P<d>[^*]*)\*+|([\"'`])(?P<e>.*)\6|\((?P<g>[^()]*)\)"
     r"|\\(?:text|textbf|textit|mathrm|mathbf|operatorname|boxed|fbox)\s*\{(?P<f>.*)\}"
 )
-"""What may stand around a value: dollars, LaTeX's brackets and fonts, Markdown's asterisks, quotes."""
+"""Markup around a value: dollars, LaTeX brackets and fonts, Markdown asterisks, quotes."""
 
 
 def bare(gold: str) -> str:
-    """The value without what stands around it."""
+    """The value without the markup around it."""
     text = gold.strip()
     while found := WRAPPED.fullmatch(text):
         text = next(part for part in found.groupdict().values() if part is not None).strip()
@@ -31,24 +31,24 @@ def bare(gold: str) -> str:
 
 
 def gold_fault(gold: str) -> str | None:
-    """What is wrong with a gold, None where the verifier can use it."""
+    """Error text for a reference answer; None if the verifier can use it."""
     if NO_VALUE.fullmatch(bare(gold)):
-        return "it is a placeholder, or a missing or infinite number written as text, not an answer"
-    return {"empty": "it is empty", "unreadable": "math-verify cannot parse it"}.get(reading(gold))
+        return "expected an answer, not a placeholder or a missing or infinite number written as text"
+    return {"empty": "expected an answer", "unreadable": "math-verify cannot parse it"}.get(reading(gold))
 
 
 def text_only(gold: str) -> bool:
-    """The verifier can only compare this gold as text: an answer that is written another way is never right.
+    """True if the verifier can compare this reference answer only as text: a different spelling is never correct.
 
-    That is so for what it would not evaluate (a factorial of an expression, a huge power) and for what math-verify
-    reads as a string.
+    This holds for expressions that it does not evaluate (a factorial of an expression, a huge power) and for what
+    math-verify reads as a string.
     """
     return reading(gold) == "text"
 
 
 @lru_cache(maxsize=65536)
 def reading(gold: str) -> str:
-    """`number` (decided without sympy), `expression`, `text`, `unreadable` or `empty`."""
+    """Kind of a reference answer: `number` (decided without sympy), `expression`, `text`, `unreadable` or `empty`."""
     from tersely.rewards.verify.compare.cost_limits import bomb
     from tersely.rewards.verify.compare.quick import gold_text, prepare
 
@@ -67,9 +67,9 @@ def reading(gold: str) -> str:
 
 
 def _parsed(text: str) -> list[object]:
-    """math-verify's reading of a boxed gold, without its alarm: that resets whatever timer the process has set."""
+    """math-verify's parse of a boxed reference answer, without its alarm, which would reset the process's timer."""
     from math_verify import LatexExtractionConfig, parse
 
-    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns of every call without an alarm
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns on every call without an alarm
     boxed = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]
     return parse(f"\\boxed{{{text}}}", boxed, parsing_timeout=None)

@@ -26,13 +26,13 @@ class Problem:
     answer: str
     level: str | None
     row: int
-    """Its index in the source, from 0."""
+    """Index in the source, from 0."""
 
 
 def lookup(row: Any, path: str) -> Any:
-    """The value under a dotted path, `MISSING` where there is none.
+    """The value at a dotted path; `MISSING` if there is none.
 
-    A name that itself holds dots is found too: at every depth the longest matching key wins. Whole numbers index lists.
+    Keys may contain dots: at every depth the longest matching key is used. Whole numbers index lists.
     """
     if isinstance(row, Mapping):
         pieces = path.split(".")
@@ -50,7 +50,7 @@ def lookup(row: Any, path: str) -> Any:
 
 
 def column(row: Mapping[str, Any], path: str, meaning: str, where: str) -> Any:
-    """The value under `path`. Raises `DataError` that lists the columns there are and the nearest one."""
+    """The value at `path`. Raises `DataError` with the existing columns and the nearest one."""
     value = lookup(row, path)
     if value is MISSING:
         there = [str(key) for key in row]
@@ -73,7 +73,7 @@ class Reader:
         }
 
     def read(self, row: Mapping[str, Any], where: str) -> tuple[str, str, str | None]:
-        """(problem, answer, level). Raises `ValueError` (not `DataError`) for a row that an extractor refuses."""
+        """(problem, answer, level). Raises `ValueError` (not `DataError`) for a row that an extractor rejects."""
         problem = self._value(row, "problem", where)
         answer = self._value(row, "answer", where)
         level = None
@@ -89,13 +89,13 @@ class Reader:
         )
 
     def _checked(self, value: Any, name: str, where: str) -> str:
-        """Text of the value. A chat is refused with the transform or path that reads it."""
+        """The value as text. For a chat, raises with the transform or path that reads it."""
         path = self.paths[name]
         if turns := chat_of(value):
             roles = [str(turn.get("role", turn.get("from"))) for turn in turns]
             fix = f"transform: {{{name}: {'first_user_turn' if name == 'problem' else 'last_assistant_turn'}}}"
             if name == "problem" and "system" in roles:
-                fix += "; its system turn is left out then: state it as system_prompt"
+                fix += "; this drops the system turn: set it as system_prompt"
             raise DataError(f"{where}: column {path!r} for {name} is a chat ({', '.join(roles)}); write {fix}")
         if isinstance(value, list | tuple):
             raise ValueError(
@@ -107,8 +107,8 @@ class Reader:
             text.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"column {path!r} for {name} holds a lone surrogate at character {error.start}, half of a broken emoji or "
-                "symbol, which cannot be tokenised"
+                f"column {path!r} for {name} has a lone surrogate at character {error.start} (half of a broken emoji or "
+                "symbol), which cannot be tokenised"
             ) from error
         return text
 
@@ -129,8 +129,8 @@ class Reader:
 
 
 def with_options(question: str, right: str, wrong: list[str]) -> tuple[str, str]:
-    """(question with lettered options, letter of the right one). The order is a hash of the text: fixed for an item,
-    and the right letter is spread evenly over items."""
+    """(question with lettered options, letter of the correct one). The order is a hash of the text: fixed for an item,
+    and the correct letter is spread evenly over items."""
     options = sorted([right, *wrong], key=lambda option: stable_id(question, option))
     lines = "\n".join(f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False))
     return f"{question}\n\n{lines}", LETTERS[options.index(right)]
@@ -142,12 +142,12 @@ def _text(value: Any) -> str:
     if isinstance(value, str | int | float | Decimal) and not isinstance(value, bool):
         return str(value).strip()
     raise ValueError(
-        f"the value is {type(value).__name__}, no text; map a path into it (`prompt.0.content`) or name an extractor"
+        f"got {type(value).__name__}; expected text. Map a path into it (`prompt.0.content`) or set an extractor"
     )
 
 
 def _level(value: Any) -> str | None:
-    """Levels are compared as text, so 5 and 5.0 must be one level."""
+    """The level as text; 5 and 5.0 are the same level."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, float) and value == int(value):

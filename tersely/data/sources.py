@@ -13,15 +13,15 @@ from tersely.data.load_report import DataError
 from tersely.data.spec import COMPRESSIONS, LOCAL_SUFFIXES, OWN, SourceSpec, file_kind
 
 DEFAULT_COUNT = 1000
-"""Problems a procedural source makes when no `limit` is given."""
+"""Problems of a procedural source without `limit`."""
 
 _SPLIT_OFFSET = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
 
 
 def read_rows(source: SourceSpec, seed: int, columns: Sequence[str] = ()) -> Iterator[Mapping[str, Any]]:
-    """The rows of a source in their own order; `seed` matters to procedural sources alone. `columns`: read these too.
+    """The rows of a source in order; only procedural sources use `seed`. `columns`: additional columns to read.
 
-    Raises `DataError` where the file, the hub id, the configuration or the split does not exist.
+    Raises `DataError` if the file, the hub id, the configuration or the split does not exist.
     """
     path = str(source.path)
     if path == "testbed":
@@ -31,7 +31,7 @@ def read_rows(source: SourceSpec, seed: int, columns: Sequence[str] = ()) -> Ite
     elif file_kind(path) or Path(path).is_file() or saved_folder(Path(path)):
         yield from _local_file(source)
     elif path.startswith(("/", "./", "../")) and not Path(path).exists():
-        raise DataError(f"dataset {source.label}: there is no file or folder {path}; {beside(Path(path))}")
+        raise DataError(f"dataset {source.label}: no such file or folder: {path}; {beside(Path(path))}")
     else:
         yield from _hub(source, columns)
 
@@ -40,12 +40,12 @@ def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
     path = Path(str(source.path))
     where = f"dataset {source.label}"
     if path.is_dir() and not saved_folder(path):
-        raise DataError(f"{where}: {path} is a folder; give a file, or a folder without a file's suffix in its name")
+        raise DataError(f"{where}: {path} is a folder; expected a file, or a folder whose name has no file suffix")
     if not path.exists():
         found = path.parent.glob("*") if path.parent.is_dir() else ()
         near = [item.name for item in found if file_kind(item)][:50]
         hint = nearest(path.name, near) if near else f"the folder {path.parent} has no such file, or does not exist"
-        raise DataError(f"dataset {source.label}: there is no file {path}; {hint}")
+        raise DataError(f"dataset {source.label}: no such file: {path}; {hint}")
     try:
         if not path.is_dir():
             require_whole(path, source.split, where)
@@ -61,13 +61,13 @@ def _local_file(source: SourceSpec) -> Iterator[Mapping[str, Any]]:
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1 if path.suffix not in COMPRESSIONS else "?"
         raise DataError(
-            f"{where}: {path} cannot be read as UTF-8, about line {line} ({error.reason}). Save the file as UTF-8; a file "
-            "that was cut while it was copied looks like that too: compare its size with the original's"
+            f"{where}: {path} cannot be read as UTF-8, about line {line} ({error.reason}). Save it as UTF-8. The file may "
+            "also be truncated: compare its size with the original"
         ) from error
-    except (ValueError, OSError, EOFError) as error:  # Arrow's, JSON's and Unicode's are of these kinds
+    except (ValueError, OSError, EOFError) as error:  # covers the errors of Arrow, JSON and Unicode
         raise DataError(
-            f"dataset {source.label}: {path} cannot be read ({error}). A file that was cut while it was copied looks like "
-            "that: compare its size with the original's"
+            f"dataset {source.label}: {path} cannot be read ({error}). The file may be truncated: compare its size with "
+            "the original"
         ) from error
 
 
@@ -81,9 +81,9 @@ def _hub(source: SourceSpec, columns: Sequence[str] = ()) -> Iterator[Mapping[st
 
 
 def _columns_read(source: SourceSpec, there: list[str], columns: Sequence[str] = ()) -> list[str]:
-    """The top-level columns that matter: traces of 16k tokens a row are not decoded to be thrown away.
+    """The top-level columns to read, so that unused columns (such as traces of 16k tokens per row) are not decoded.
 
-    All of them where a named drop reads the whole row, or where one is missing: the error then lists what there is.
+    All columns if a named drop reads the whole row, or if one is missing, so that the error can list the existing ones.
     """
     mapped = {"problem": "problem", "answer": "answer", **source.columns}.values()
     paths = [piece for path in mapped for piece in (path if isinstance(path, list) else [path])]
@@ -95,20 +95,20 @@ def _columns_read(source: SourceSpec, there: list[str], columns: Sequence[str] =
 
 
 def _require_one_kind(folder: Path, where: str) -> None:
-    """`DataError` for a folder without data files, or with files of several kinds, of which only one kind would be read.
+    """Raise `DataError` for a folder without data files, or with files of several kinds (only one would be read).
 
-    A .json file next to another kind is taken for metadata. A README.md may say which files hold the data.
+    A .json file next to another kind counts as metadata. A README.md may configure which files are data.
     """
     kinds = {kind for path in folder.rglob("*") if path.is_file() and (kind := file_kind(path))}
     if not kinds and not any(folder.rglob("*.arrow")):
         raise DataError(
-            f"{where}: the folder {folder} holds no data file; expected files with {', '.join(LOCAL_SUFFIXES)}. "
-            "Name another folder, or one file"
+            f"{where}: the folder {folder} has no data file; expected files with {', '.join(LOCAL_SUFFIXES)}. "
+            "Choose another folder, or one file"
         )
     if len(kinds - {".json"}) > 1 and not (folder / "README.md").exists():
         raise DataError(
-            f"{where}: the folder {folder} holds files of several kinds ({', '.join(sorted(kinds))}), and only one kind would "
-            "be read. Name one file, or a folder with one kind"
+            f"{where}: the folder {folder} has files of several kinds ({', '.join(sorted(kinds))}); expected one kind. "
+            "Choose one file, or a folder with one kind"
         )
 
 
@@ -122,16 +122,16 @@ def _load_hub(source: SourceSpec, config: str | None) -> Any:
         return datasets.load_dataset(str(source.path), config, split=source.split, revision=source.revision)
     except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError) as error:
         raise DataError(
-            f"{where}: not found on the hub and no local folder ({error}). Check the id; a gated set needs "
-            "`huggingface-cli login` and its terms accepted; a local file needs its suffix (.jsonl, .parquet)"
+            f"{where}: neither on the hub nor a local folder ({error}). Check the id; for a gated data set run "
+            "`huggingface-cli login` and accept its terms; a local file needs its suffix (.jsonl, .parquet)"
         ) from error
     except ValueError as error:
-        # Unknown configurations and splits: datasets' own message lists what there is.
+        # For unknown configurations and splits, the message of `datasets` lists the valid ones.
         raise DataError(f"{where}: {error}") from error
     except (ConnectionError, OSError) as error:
         raise DataError(
-            f"{where}: the hub cannot be reached ({type(error).__name__}: {error}). On a machine without a network, "
-            f"save the set beforehand and override `path`: {{name: {source.label}, path: copy.parquet}}"
+            f"{where}: the hub cannot be reached ({type(error).__name__}: {error}). On a machine without network, "
+            f"save the data set first and override `path`: {{name: {source.label}, path: copy.parquet}}"
         ) from error
 
 
@@ -141,12 +141,12 @@ def _testbed(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
     known = {"levels"}
     for key in source.parameters:
         if key not in known:
-            raise DataError(f"dataset testbed: parameters: there is no {key!r}; {nearest(key, known)}")
+            raise DataError(f"dataset testbed: unknown parameter {key!r}; {nearest(key, known)}")
     levels = source.parameters.get("levels")
     if levels is not None:
         levels = typed(levels, list[int], "dataset testbed: parameters: levels")
         if not levels or not set(levels) <= {*LEVELS}:
-            raise DataError(f"dataset testbed: parameters: levels is {levels}; it must be a list of {LEVELS}")
+            raise DataError(f"dataset testbed: parameters: levels: got {levels}; expected a list of {LEVELS}")
     try:
         items = problems(source.split, source.limit or DEFAULT_COUNT, seed, levels)
     except ValueError as error:
@@ -157,7 +157,7 @@ def _testbed(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
 
 
 def _reasoning_gym(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
-    """An item is a function of (seed + index), so splits take seeds that lie a thousand million apart."""
+    """An item is a function of (seed + index), so the seeds of the splits are 10^9 apart."""
     try:
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
@@ -165,13 +165,13 @@ def _reasoning_gym(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]
         raise DataError(f"dataset {source.label} needs reasoning-gym: pip install reasoning-gym ({error})") from error
     task = str(source.path).partition(":")[2]
     if task not in DATASETS:
-        raise DataError(f"dataset {source.label}: reasoning-gym has no task {task!r}; {nearest(task, DATASETS)}")
+        raise DataError(f"dataset {source.label}: unknown reasoning-gym task {task!r}; {nearest(task, DATASETS)}")
     if source.split not in _SPLIT_OFFSET:
-        raise DataError(f"dataset {source.label}: split is {source.split!r}; {nearest(source.split, _SPLIT_OFFSET)}")
+        raise DataError(f"dataset {source.label}: split: got {source.split!r}; {nearest(source.split, _SPLIT_OFFSET)}")
     count = source.limit or DEFAULT_COUNT
     start = _SPLIT_OFFSET[source.split] + (seed % 1000) * 1_000_000
     if count > 1_000_000:
-        raise DataError(f"dataset {source.label}: limit is {count}; a split holds at most 1000000 problems a seed")
+        raise DataError(f"dataset {source.label}: limit: got {count}; expected at most 1000000 problems per split")
     try:
         data = reasoning_gym.create_dataset(task, seed=start, size=count, **source.parameters)
     except (TypeError, AssertionError) as error:

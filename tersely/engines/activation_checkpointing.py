@@ -1,7 +1,7 @@
-"""Activation checkpointing under the name that the installed transformers uses.
+"""Sets activation checkpointing under the name that the installed transformers uses.
 
-transformers renames `gradient_checkpointing` to `activation_checkpointing` and drops the old name in version 6. A recipe may
-state either, whatever is installed.
+transformers renames `gradient_checkpointing` to `activation_checkpointing` and removes the old name in version 6. A recipe
+can use either name with any version.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NEW_NAMES = {
 
 
 def by_installed_names(values: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
-    """`values` with each setting under the name that is among `fields`, those of the installed config class."""
+    """`values` with each setting under the name in `fields`, the fields of the installed config class."""
     found = dict(values)
     for old, new in NEW_NAMES.items():
         name, other = (new, old) if new in fields else (old, new)
@@ -26,19 +26,19 @@ def by_installed_names(values: Mapping[str, Any], fields: Collection[str]) -> di
             continue
         if name in found and found[name] != found[other]:
             raise ConfigError(
-                f"{new}: got {found[new]!r}, and {old}: {found[old]!r}; they are one setting, state one of them"
+                f"{new}: got {found[new]!r}, {old}: got {found[old]!r}; expected only one, because they are the same setting"
             )
         found[name] = found.pop(other)
     return found
 
 
 def setting(args: Any, name: str) -> Any:
-    """The value of a setting, by its old name, in a config of either kind."""
+    """The value of a setting, by its old name, in a config with either name."""
     new = getattr(args, NEW_NAMES[name], None)
     return new if new is not None else getattr(args, name, None)
 
 
 def enable(model: Any, args: Any) -> None:
-    """Turn it on in `model`, as `args` state it."""
+    """Enable it in `model` with the settings of `args`."""
     turn_on = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     turn_on(setting(args, "gradient_checkpointing_kwargs"))

@@ -1,4 +1,4 @@
-"""The base class of the rollout engines, with every hook: requests (token ids, one seed per sample), generations, settings."""
+"""Base class of the rollout engines with all hooks, and the types of requests, generations and settings."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class GenerationRequest:
     prompt_ids: tuple[int, ...]
     """Prompt tokens, prefill included."""
     seed: int
-    """63 bits, from (run seed, step, prompt id, sample index)."""
+    """63-bit seed from (run seed, step, prompt id, sample index)."""
     max_new_tokens: int
     stop_ids: tuple[int, ...] = ()
-    """Tokens that end this request beside EOS; the one that did is kept."""
+    """Tokens that end this request in addition to EOS; the final token is kept."""
     banned_ids: tuple[int, ...] = ()
-    """Tokens that are never drawn."""
+    """Tokens that are never sampled."""
     logprobs: bool = False
-    """Report log-probs where the engine does so only when asked (transformers: of the unscaled, unbanned logits)."""
+    """Request log-probs from an engine that reports them on request (transformers: of the unscaled, unbanned logits)."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Generation:
     token_ids: tuple[int, ...]
     """Sampled tokens, EOS included."""
     logprobs: tuple[float, ...] | None
-    """Of the sampled tokens at the sampling temperature, nats; None where the engine reports none."""
+    """Log-probs of the sampled tokens at the sampling temperature, nats; None if the engine reports none."""
     finish: str
-    """`eos`, `length`, or `stop` for one of the request's own stop ids."""
+    """`eos`, `length`, or `stop` for one of the request's stop ids."""
 
 
 class GenerationStream(Protocol):
-    """Requests under way, used as a context manager."""
+    """A stream of requests; use it as a context manager."""
 
     def __enter__(self) -> GenerationStream: ...
 
@@ -45,43 +45,43 @@ class GenerationStream(Protocol):
 
     @property
     def pending(self) -> int:
-        """Requests whose answers `ready` has not given yet."""
+        """Number of requests whose answers `ready` has not returned yet."""
 
     def add(self, key: Hashable, request: GenerationRequest) -> None: ...
 
     def ready(self) -> list[tuple[Hashable, Generation]]:
-        """(key, generation) of the answers that have come since; waits for the first. Empty after `wake`."""
+        """(key, generation) of new answers; waits for the first one. Empty after `wake`."""
 
     def wake(self) -> None:
-        """Have `ready` return, from any thread."""
+        """Make `ready` return; can be called from any thread."""
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What an engine may be made from; each reads what concerns it. Lengths are in tokens."""
+    """Settings to create an engine; each engine uses a subset. Lengths are in tokens."""
 
     tokenizer: Any
     model: Any
-    """A hub id or folder; for an engine with `trained_model` also the transformers model itself."""
+    """Hub id or folder; for an engine with `trained_model` also the transformers model."""
     unwrapped: Callable[[], AbstractContextManager[Any]] | None = None
     """With `trained_model`: yields the plain model to generate with (gathered, gradient checkpointing off)."""
     rows_at_once: int | None = None
-    """With `trained_model`: samples of one batch; None for all."""
+    """With `trained_model`: samples per batch; None for all."""
     dtype: str | None = None
-    """Of weights that the engine loads; None for its own choice."""
+    """dtype of weights that the engine loads; None for the engine's default."""
     seed: int = 0
     sampling: Any = None
-    """The sampling of the requests to come, where it may be an adaptive one."""
+    """The run's sampling component, which may be adaptive."""
     max_model_len: int | None = None
-    """Prompt and completion; None for the model's own."""
+    """Maximum length of prompt plus completion; None for the model's."""
     max_num_seqs: int = 256
-    """Sequences decoded at once."""
+    """Number of sequences decoded at once."""
     gpu_memory_utilization: float = 0.3
-    """Share of the GPU's memory, for an engine with a copy of the weights."""
+    """Fraction of the GPU memory, for an engine with its own weights."""
     sleep: bool = False
-    """Free the GPU between rollouts."""
+    """Free the GPU memory between rollouts."""
     servers: tuple[str, ...] = ()
-    """Addresses, for an engine with `servers`."""
+    """Server addresses, for an engine with `servers`."""
     run_dir: Path = Path("runs/run")
     deadline_s: float = 1800.0
     """Longest time without progress, seconds."""
@@ -91,12 +91,12 @@ class Engine:
     """A rollout engine. `create` and `generate` are required; every other method has a default."""
 
     name: ClassVar[str]
-    """Its key in `registry.ENGINES`."""
+    """Key in `registry.ENGINES`."""
     tokenizer: Any
     model: Any
     """With `model_access`: the transformers model."""
     context: int | None = None
-    """Longest sequence, tokens; None where it is not known."""
+    """Longest sequence, tokens; None if unknown."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -104,7 +104,7 @@ class Engine:
 
     @property
     def batch(self) -> int:
-        """Requests that an evaluation hands over at once."""
+        """Number of requests per call in an evaluation."""
         return 256
 
     @classmethod
@@ -120,10 +120,10 @@ class Engine:
         top_k: int = 0,
         extra_args: dict | None = None,
     ) -> list[Generation]:
-        """One generation a request, in order.
+        """One generation per request, in order.
 
-        `temperature`: a number, 0 decodes greedily; with `logits` also a function (R, V) raw logits -> (R, V). `top_p` 1 and
-        `top_k` 0 are off. `extra_args` are arguments of the engine's logits processors.
+        `temperature`: a number, 0 is greedy; with `logits` also a function (R, V) raw logits -> (R, V). `top_p` 1 and `top_k` 0
+        are off. `extra_args`: arguments of the engine's logits processors.
         """
         raise NotImplementedError
 
@@ -135,20 +135,20 @@ class Engine:
         top_k: int = 0,
         extra_args: dict | None = None,
     ) -> GenerationStream:
-        """With `streaming`: takes requests one by one and gives answers as they come; hand it to `used` at its end."""
+        """With `streaming`: a stream of requests that returns answers when ready; pass it to `used` at its end."""
         raise NotImplementedError
 
     def used(self, stream: Any) -> None:
-        """With `streaming`: keep what `metrics` reports of the stream."""
+        """With `streaming`: add the stream's statistics to `metrics`."""
 
     def sync_weights(self, model: Any, version: int) -> None:
-        """With `weight_sync`: take the weights of the (possibly wrapped or sharded) trained model.
+        """With `weight_sync`: load the weights of the (possibly wrapped or sharded) trained model.
 
-        `version` is the optimizer step they belong to. Every rank must call this: gathering a shard is a collective.
+        `version`: optimizer step of the weights. Every rank must call this, because gathering a shard is a collective.
         """
 
     def reading_model(self) -> Any:
-        """With `hidden_states`: a transformers model with the weights that the engine generates with."""
+        """With `hidden_states`: a transformers model with the engine's weights."""
         raise NotImplementedError
 
     def metrics(self) -> dict[str, float]:
@@ -156,16 +156,16 @@ class Engine:
         return {}
 
     def facts(self) -> dict[str, Any]:
-        """For messages about the log-prob mismatch.
+        """State for messages about the log-prob mismatch.
 
-        `version`: step of its weights, None before the first synchronisation. `dtype`. `stale_head`: a tied output head may
-        be old. `truncated_sampling`: top-p or top-k cut the distribution.
+        `version`: step of its weights, None before the first synchronisation. `dtype`. `stale_head`: a tied output head may be
+        outdated. `truncated_sampling`: top-p or top-k truncate the distribution.
         """
         return {"engine": self.name}
 
     def close(self) -> None:
-        """Release memory, threads and files. Calling it twice does no harm."""
+        """Release memory, threads and files. Can be called twice."""
 
 
 class StaleEngineError(RuntimeError):
-    """The engine's log-probs have left the trainer's."""
+    """The engine's log-probs differ too much from the trainer's."""

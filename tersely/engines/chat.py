@@ -1,7 +1,7 @@
-"""Renders chats: the one function that applies the template, and the prompting that is saved with a trained model.
+"""Renders chats with the chat template, and saves the prompting with a trained model.
 
-Training, evaluation while training, `tersely eval` and `tersely preflight` all render through `prompt_ids`. Each saved
-model has a `prompting.json` next to its weights; `tersely eval` uses it unless the command line overrides it.
+Training, held-out evaluation, `tersely eval` and `tersely preflight` all use `prompt_ids`. Each saved model has a
+`prompting.json` next to its weights; `tersely eval` uses it unless the command line overrides it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Chat = Sequence[Mapping[str, str]]
 
 
 def prompt_ids(tokenizer: Any, chat: Chat, chat_template_kwargs: Mapping[str, Any] | None = None) -> list[int]:
-    """Token ids of one chat, up to the opened assistant turn."""
+    """Token ids of one chat, up to the start of the assistant's turn."""
     return all_prompt_ids(tokenizer, [chat], chat_template_kwargs)[0]
 
 
@@ -49,7 +49,7 @@ def prompt_text(tokenizer: Any, chat: Chat, chat_template_kwargs: Mapping[str, A
 
 
 def with_instruction(messages: Chat, instruction: str | None) -> list[dict[str, str]]:
-    """The chat with `instruction` appended to the last message, on a line of its own."""
+    """The chat with `instruction` appended to the last message, on a separate line."""
     chat = [dict(message) for message in messages]
     if instruction:
         chat[-1]["content"] = f"{chat[-1]['content']}\n{instruction}"
@@ -57,7 +57,7 @@ def with_instruction(messages: Chat, instruction: str | None) -> list[dict[str, 
 
 
 def opened_by(prefill: str | None, tail: str) -> str:
-    """The prefill as it stands after the template's opening: a `<think>` that is there already is not doubled."""
+    """The prefill after the template's opening, without a second `<think>`."""
     text = prefill or ""
     if text.startswith("<think>") and tail.rstrip().endswith("<think>"):
         return text.removeprefix("<think>").lstrip()
@@ -66,24 +66,24 @@ def opened_by(prefill: str | None, tail: str) -> str:
 
 @dataclass(frozen=True)
 class Prompting:
-    """What surrounds a problem. An empty one leaves the data's own instruction and the template's defaults."""
+    """Texts around a problem. An empty one keeps the data's instruction and the template's defaults."""
 
     system_prompt: str | None = None
     instruction: str | None = None
-    """Appended to every problem. None: the data set's or benchmark's own sentence; "": no sentence."""
+    """Instruction appended to every problem. None: the data set's or benchmark's instruction; "": none."""
     chat_template_kwargs: dict = field(default_factory=dict)
-    """Variables of the chat template, for example {enable_thinking: false}."""
+    """Chat template variables, for example {enable_thinking: false}."""
     prompting_instruction: str | None = None
-    """A second closing sentence: the one of the method's prompting, where it is the same for every rollout."""
+    """Second instruction, from the method's prompting, if it is the same for every rollout."""
     prefill: str | None = None
-    """The assistant's turn begins with this, by the method's prompting."""
+    """Prefill of the assistant's turn, from the method's prompting."""
 
     def without_prompting(self) -> Prompting:
-        """For a decoding strategy that states its own instruction or prefill."""
+        """The prompting without the method's instruction and prefill, for a decoding strategy that has its own."""
         return replace(self, prompting_instruction=None, prefill=None)
 
     def ids(self, tokenizer: Any, chat: Chat) -> list[int]:
-        """Token ids of a chat that already holds system prompt and instruction, with what the method's prompting adds."""
+        """Token ids of a chat with system prompt and instruction, plus the method's instruction and prefill."""
         ids = prompt_ids(tokenizer, with_instruction(chat, self.prompting_instruction), self.chat_template_kwargs)
         if self.prefill:
             opening = opened_by(self.prefill, tokenizer.decode(ids[-16:]))
@@ -91,26 +91,26 @@ class Prompting:
         return ids
 
     def text(self, tokenizer: Any, chat: Chat) -> str:
-        """The whole prompt as text, for a reader."""
+        """The whole prompt as text."""
         text = prompt_text(tokenizer, with_instruction(chat, self.prompting_instruction), self.chat_template_kwargs)
         return text + opened_by(self.prefill, text)
 
     def words(self) -> str:
-        """`instruction 'Be brief.', enable_thinking=False`; for one line on a screen."""
-        said = [f"system prompt {self.system_prompt!r}" if self.system_prompt else ""]
+        """One-line description, such as `instruction 'Be brief.', enable_thinking=False`."""
+        parts = [f"system prompt {self.system_prompt!r}" if self.system_prompt else ""]
         if self.instruction is not None:
-            said.append(f"instruction {self.instruction!r}" if self.instruction else "no instruction")
-        said.append(f"the method's instruction {self.prompting_instruction!r}" if self.prompting_instruction else "")
-        said.append(f"prefill {self.prefill!r}" if self.prefill else "")
-        said += [f"{key}={value!r}" for key, value in self.chat_template_kwargs.items()]
-        return ", ".join(filter(None, said)) or "the data's own instruction and the template's defaults"
+            parts.append(f"instruction {self.instruction!r}" if self.instruction else "no instruction")
+        parts.append(f"the method's instruction {self.prompting_instruction!r}" if self.prompting_instruction else "")
+        parts.append(f"prefill {self.prefill!r}" if self.prefill else "")
+        parts += [f"{key}={value!r}" for key, value in self.chat_template_kwargs.items()]
+        return ", ".join(filter(None, parts)) or "the data's instruction and the template's defaults"
 
     def save(self, folder: str | Path) -> None:
         write_json(Path(folder) / FILE, asdict(self))
 
 
 def read_prompting(place: str | Path) -> Prompting | None:
-    """The prompting saved in a model folder (or in the file itself), None where there is none."""
+    """The prompting saved in a model folder (or in the file itself); None if there is none."""
     path = Path(expanded(place))
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
@@ -129,18 +129,18 @@ def _names() -> str:
 
 
 def unread_variables(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None) -> list[str]:
-    """Names in `chat_template_kwargs` that the chat template never reads, so that they change nothing."""
+    """Names in `chat_template_kwargs` that the chat template never reads, so they have no effect."""
     known = template_variables(str(getattr(tokenizer, "chat_template", None) or ""))
     return [name for name in chat_template_kwargs or {} if name not in known]
 
 
 def template_variables(template: str) -> set[str]:
-    """Variables that a chat template takes from outside; every word of it where it cannot be parsed."""
+    """Variables of a chat template; all words of it if it cannot be parsed."""
     import jinja2
     from jinja2 import meta
 
     environment = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"])
-    plain = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", template)  # a tag that transformers adds to the language
+    plain = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", template)  # a tag that transformers adds to jinja
     try:
         return meta.find_undeclared_variables(environment.parse(plain))
     except jinja2.TemplateError:
@@ -148,7 +148,7 @@ def template_variables(template: str) -> set[str]:
 
 
 def variable_warnings(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None) -> list[str]:
-    """One warning for variables that do nothing, with the nearest one that does."""
+    """Warning about variables without effect, with the nearest valid one."""
     from tersely.core.errors import nearest
 
     names = unread_variables(tokenizer, chat_template_kwargs)
@@ -156,7 +156,7 @@ def variable_warnings(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | 
         return []
     standard = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now"}
     known = template_variables(str(tokenizer.chat_template or "")) - standard - _special_tokens(tokenizer)
-    hint = nearest(names[0], known) if known else "this template takes no variables"
+    hint = nearest(names[0], known) if known else "this template has no variables"
     return [f"chat_template_kwargs: the chat template does not read {', '.join(map(repr, names))}; {hint}"]
 
 

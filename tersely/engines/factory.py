@@ -1,4 +1,4 @@
-"""Makes the engines of `registry.ENGINES`: one way for training, evaluation and preflight."""
+"""Creates the engines of `registry.ENGINES`, for training, evaluation and preflight."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def create_engine(name: str, settings: EngineSettings) -> Engine:
 
 
 def make_engine(run: Any, args: Any, tokenizer: Any, sampling: Any = None) -> Engine | None:
-    """The engine of a training run; None where it generates with the trained model, which the trainer or `own_engine` adds."""
+    """Engine of a training run; None if it generates with the trained model: the trainer or `own_engine` creates that one."""
     if capabilities_of(run.engine).trained_model:
         return None
     settings = EngineSettings(
@@ -39,7 +39,7 @@ def make_engine(run: Any, args: Any, tokenizer: Any, sampling: Any = None) -> En
 
 
 def own_engine(run: Any, args: Any, tokenizer: Any, model: Any, rows_at_once: int | None = None) -> Engine:
-    """The same where it generates with the trained model, outside a trainer: on its device and in its arithmetic."""
+    """Engine that generates with the trained model outside a trainer, on its device and with its precision."""
     model = model.to(args.device)
 
     @contextmanager

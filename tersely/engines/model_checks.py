@@ -1,4 +1,4 @@
-"""Checks of a model that load no weights: its config, its vocabulary, its chat template."""
+"""Checks a model's config, vocabulary and chat template without loading weights."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from tersely.engines.model_folder import embedding_rows, model_location
 
 
 def model_config(name: str, trust_remote_code: bool = False) -> Any:
-    """The model's config alone."""
+    """The model's config."""
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(model_location(name), trust_remote_code=trust_remote_code)
-    except Exception as error:  # a damaged config raises what the class of its family raises
+    except Exception as error:  # a damaged config can raise any exception of its config class
         raise ConfigError(f"model_name_or_path {name!r}: its config cannot be read ({one_line(error)})") from error
 
 
 def check_vocabulary(name: str, tokenizer: Any, config: Any) -> None:
-    """`ConfigError` where the tokenizer has ids that the model has no embedding for."""
+    """Raise `ConfigError` if the tokenizer has ids without an embedding in the model."""
     sizes = [getattr(config.get_text_config(), "vocab_size", None), embedding_rows(Path(model_location(name)))]
     size = min((size for size in sizes if size is not None), default=None)
     if size is not None and size < len(tokenizer):
         raise ConfigError(
-            f"model_name_or_path {name!r}: the tokenizer has {len(tokenizer)} ids, the model only {size}. Resize its "
-            "embeddings (model.resize_token_embeddings) and save it again, or use the model's own tokenizer"
+            f"model_name_or_path {name!r}: the tokenizer has {len(tokenizer)} ids; expected at most {size}, the model's. "
+            "Resize its embeddings (model.resize_token_embeddings) and save it again, or use the model's own tokenizer"
         )
 
 
 def _renders(tokenizer: Any, message: Mapping[str, str]) -> bool:
-    """Does the chat template work without any variables?"""
+    """True if the chat template works without variables."""
     try:
         return bool(prompt_text(tokenizer, [message]))
     except Exception:
@@ -41,29 +41,29 @@ def _renders(tokenizer: Any, message: Mapping[str, str]) -> bool:
 
 
 def check_template(tokenizer: Any, kwargs: Mapping[str, Any] | None = None, system_prompt: str | None = None) -> None:
-    """`ConfigError` for a chat template that fails, or that has no place for the system prompt."""
+    """Raise `ConfigError` for a chat template that fails, or that ignores the system prompt."""
     user = {"role": "user", "content": "1 + 1"}
     try:
         plain = prompt_text(tokenizer, [user], kwargs)
-    except Exception as error:  # a template is a program of the model's makers: it can raise anything
+    except Exception as error:  # a template is a program and can raise anything
         if kwargs and _renders(tokenizer, user):
             raise ConfigError(
-                f"chat_template_kwargs: got {dict(kwargs)}, with which the model's chat template fails ({one_line(error)}), "
-                "and without which it works. Fix or leave out these variables"
+                f"chat_template_kwargs: got {dict(kwargs)}; the model's chat template fails with them ({one_line(error)}) "
+                "and works without. Fix or remove these variables"
             ) from error
         raise ConfigError(
             f"the model's chat template fails on a user message: {one_line(error)}. Fix the template"
         ) from error
     if "1 + 1" not in plain:
-        raise ConfigError("the model's chat template leaves out the user's message. Fix the template")
+        raise ConfigError("the model's chat template drops the user's message. Fix the template")
     if not system_prompt:
         return
-    fix = "Leave system_prompt out and write the text as `instruction`, or use a model with a system role"
+    fix = "Remove system_prompt and use `instruction` for the text, or use a model with a system role"
     try:
         text = prompt_text(tokenizer, [{"role": "system", "content": system_prompt}, user], kwargs)
     except Exception as error:
         raise ConfigError(
-            f"system_prompt: the model's chat template refuses a system message ({one_line(error)}). {fix}"
+            f"system_prompt: the model's chat template rejects a system message ({one_line(error)}). {fix}"
         ) from error
     if system_prompt.strip() not in text:
-        raise ConfigError(f"system_prompt: the model's chat template leaves the system message out. {fix}")
+        raise ConfigError(f"system_prompt: the model's chat template drops the system message. {fix}")

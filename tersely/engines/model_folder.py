@@ -1,4 +1,4 @@
-"""Where a model is, and damage in its folder: found in file sizes and headers, before anything is loaded."""
+"""Locates a model, and detects damage in its folder from file sizes and headers, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ POINTER = b"version https://git-lfs"
 
 
 ADAPTER = (
-    "is a LoRA adapter without its base model. Merge it into the base (peft: merge_and_unload) and give the folder that "
-    "this is saved to"
+    "is a LoRA adapter without its base model. Merge it into the base (peft: merge_and_unload), save it, and use that "
+    "folder"
 )
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
-"""Names of input embeddings, of the families that transformers has."""
+"""Names of the input embeddings in transformers' model families."""
 
 
 def model_location(name: str) -> str:
-    """`testbed` is the embedded model; anything else is a hub id or a folder, as it stands."""
+    """Location of a model: `testbed` is the embedded model; anything else is a hub id or a folder, unchanged."""
     if name != "testbed":
         return expanded(name, "model")
     from tersely.testbed import model_path
@@ -30,7 +30,7 @@ def model_location(name: str) -> str:
 
 
 def folder_fault(folder: Path) -> str | None:
-    """One line about the first fault: an adapter, git-lfs pointers, cut or missing weights."""
+    """One line about the first fault: an adapter, git-lfs pointers, truncated or missing weights."""
     if (folder / "adapter_config.json").is_file():
         return ADAPTER
     if not (folder / "config.json").is_file():
@@ -42,11 +42,11 @@ def folder_fault(folder: Path) -> str | None:
     for path in weights:
         if missing := cut_bytes(path) if path.suffix == ".safetensors" else cut_archive(path):
             return f"{path.name} is incomplete: {missing}. Copy or download it again"
-    return _missing_shard(folder) or (None if weights else "has a config.json and no weights (model.safetensors)")
+    return _missing_shard(folder) or (None if weights else "has a config.json but no weights (model.safetensors)")
 
 
 def adapter_fault(location: str) -> str | None:
-    """What is wrong with a folder or hub id that is an adapter; None for any other, and where the hub cannot be asked."""
+    """Error text for an adapter's folder or hub id; None for any other model, and if the hub is not reachable."""
     folder = Path(location)
     if folder.is_dir():
         return ADAPTER if (folder / "adapter_config.json").is_file() else None
@@ -68,7 +68,7 @@ def adapter_fault(location: str) -> str | None:
 
 
 def embedding_rows(folder: Path) -> int | None:
-    """Rows of the input embedding by the headers of the weights; None where they do not tell."""
+    """Rows of the input embedding, from the headers of the weights; None if unknown."""
     for path in sorted(folder.glob("*.safetensors")):
         for name, entry in (_header(path) or {}).items():
             if name.endswith(EMBEDDINGS) and isinstance(entry, dict) and entry.get("shape"):
@@ -82,7 +82,7 @@ def _starts(path: Path, mark: bytes) -> bool:
 
 
 def cut_bytes(path: Path) -> str | None:
-    """What a safetensors file lacks against its own header."""
+    """Error text if a safetensors file is shorter than its header says."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = int.from_bytes(file.read(8), "little")
@@ -100,12 +100,12 @@ def cut_bytes(path: Path) -> str | None:
 
 
 def cut_archive(path: Path) -> str | None:
-    """Is a file of torch.save without its end? Its directory stands there."""
+    """Error text if a torch.save file has lost its end, which has the zip directory."""
     return "its end is missing" if not path.stat().st_size or (_starts(path, b"PK") and not is_zipfile(path)) else None
 
 
 def _header(path: Path) -> dict[str, Any] | None:
-    """The header of a safetensors file, None where it cannot be read."""
+    """The header of a safetensors file; None if it cannot be read."""
     with path.open("rb") as file:
         head = int.from_bytes(file.read(8), "little")
         if head > path.stat().st_size:

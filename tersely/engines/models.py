@@ -1,4 +1,4 @@
-"""Loads the model and its tokenizer, and checks both before they cost GPU time."""
+"""Loads the model and its tokenizer, and checks both."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tersely.engines.model_checks import check_vocabulary
 from tersely.engines.model_folder import adapter_fault, folder_fault, model_location
 
 FIRST_RANK_LOADS = "FSDP_CPU_RAM_EFFICIENT_LOADING"
-"""accelerate's word to transformers, in the environment."""
+"""Environment variable by which accelerate tells transformers to load on rank 0 only."""
 
 
 def require_no_adapter(name: str) -> None:
-    """`ConfigError` for an adapter's folder or repository: transformers would load its base and train nothing of it."""
+    """Raise `ConfigError` for an adapter: transformers would load its base and train nothing of the adapter."""
     if name != "testbed" and (fault := adapter_fault(model_location(name))):
         raise ConfigError(f"model_name_or_path {name!r}: {fault}")
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False, needs_pad: bool = True) -> Any:
-    """The tokenizer, left-padded, with a chat template and an EOS; a clear error where one is missing.
+    """Load the tokenizer, left-padded; raises if it has no chat template or no EOS token.
 
-    Without `needs_pad` (evaluating and counting) the EOS pads where there is no pad token.
+    Without `needs_pad` (evaluation and counting), the EOS token replaces a missing pad token.
     """
     location = model_location(name)
     try:
@@ -37,9 +37,9 @@ def load_tokenizer(name: str, trust_remote_code: bool = False, needs_pad: bool =
             location, padding_side="left", trust_remote_code=trust_remote_code
         )
         words = tokenizer.encode("1 + 1", add_special_tokens=False)
-    except Exception as error:  # a damaged file raises what the library that reads it raises, bare Exception too
+    except Exception as error:  # a damaged file can raise anything, even a plain Exception
         raise ConfigError(
-            f"model_name_or_path {name!r}: its tokenizer cannot be loaded ({one_line(error)}). Copy tokenizer.json and "
+            f"model_name_or_path {name!r}: cannot load its tokenizer ({one_line(error)}). Copy tokenizer.json and "
             "tokenizer_config.json of the model again"
         ) from error
     if not words:
@@ -48,25 +48,23 @@ def load_tokenizer(name: str, trust_remote_code: bool = False, needs_pad: bool =
         )
     if tokenizer.chat_template is None:
         raise ConfigError(
-            f"model_name_or_path {name!r} has no chat template, so the prompts cannot be written; take the instruct "
-            "version of the model, or save a chat_template.jinja beside its tokenizer"
+            f"model_name_or_path {name!r} has no chat template. Use the instruct version of the model, or save a "
+            "chat_template.jinja next to its tokenizer"
         )
     if tokenizer.eos_token_id is None:
-        raise ConfigError(
-            f"model_name_or_path {name!r}: the tokenizer has no eos_token, so no completion would ever end"
-        )
+        raise ConfigError(f"model_name_or_path {name!r}: the tokenizer has no eos_token, so no completion would end")
     if tokenizer.pad_token_id is None and not needs_pad:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise ConfigError(
-            f"model_name_or_path {name!r}: the tokenizer has no pad_token; set one that is not the eos_token and save "
-            "the tokenizer again (an unused special token will do)"
+            f"model_name_or_path {name!r}: the tokenizer has no pad_token. Set an unused special token other than the "
+            "eos_token and save the tokenizer again"
         )
     return tokenizer
 
 
 def _tokenizer_class(location: str) -> Any:
-    """A folder that names no family is read as it stands: AutoTokenizer would rebuild it by the rules of the model's family."""
+    """Tokenizer class of a folder; without a model family its files are read as they are, not rebuilt by AutoTokenizer."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     config = Path(location) / "tokenizer_config.json"
@@ -75,7 +73,7 @@ def _tokenizer_class(location: str) -> Any:
 
 
 LOADING_ERRORS = (OSError, ValueError, TypeError, ImportError, RuntimeError, KeyError, AttributeError)
-"""What transformers raises for files that do not fit: a missing one, another shape, an unknown architecture."""
+"""Exceptions of transformers for invalid model files: missing file, wrong shape, unknown architecture."""
 
 
 def load_model(name: str, args: Any) -> tuple[Any, Any]:
@@ -90,28 +88,28 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
     kwargs.setdefault("dtype", weights_dtype(args))
     if str(kwargs["dtype"]).removeprefix("torch.") in ("bfloat16", "float16") and not keeps_float32(args):
         warnings.warn(
-            f"model_init_kwargs: dtype is {kwargs['dtype']}, and nothing keeps these weights in float32: an update that is "
-            "small beside its weight is rounded away, so the model hardly learns. Leave dtype out and set bf16: true, "
-            "which computes in bfloat16 over float32 weights, or use DeepSpeed"
+            f"model_init_kwargs: dtype: got {kwargs['dtype']} without float32 master weights: small updates are rounded "
+            "away, so the model hardly learns. Leave dtype out and set bf16: true, which computes in bfloat16 with float32 "
+            "weights, or use DeepSpeed"
         )
     kwargs.setdefault("trust_remote_code", args.trust_remote_code)
     accumulate_in_float32(args)
     if getattr(args, "beta", 0.0):
-        os.environ[FIRST_RANK_LOADS] = "false"  # TRL loads the reference, and shards what each rank has of it
+        os.environ[FIRST_RANK_LOADS] = "false"  # TRL loads the reference model and shards each rank's copy
     location = model_location(name)
     if "attn_implementation" not in kwargs and (chosen := attention(location, kwargs["dtype"])) is not None:
         kwargs["attn_implementation"] = chosen
     try:
         model = AutoModelForCausalLM.from_pretrained(location, **kwargs)
     except LOADING_ERRORS as error:
-        raise ConfigError(f"model_name_or_path {name!r} cannot be loaded ({one_line(error)})") from error
+        raise ConfigError(f"model_name_or_path {name!r}: cannot be loaded ({one_line(error)})") from error
     args.model_init_kwargs = None
     check_vocabulary(name, tokenizer, model.config)
     return model, tokenizer
 
 
 def load_frozen(location: str, dtype: str | None = None) -> Any:
-    """A model that is only read, in bfloat16 on the GPU where there is one, else in float32 on the CPU."""
+    """Load a model for inference, in bfloat16 on a GPU, else in float32 on the CPU."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -125,10 +123,10 @@ def load_frozen(location: str, dtype: str | None = None) -> Any:
 
 
 def weights_dtype(args: Any) -> str:
-    """What weights are loaded in: float32, for AdamW's steps at 1e-6 are below what bfloat16 can add to a weight.
+    """dtype of the weights: float32, because AdamW's updates at 1e-6 are too small for bfloat16 weights.
 
-    `bf16` computes in bfloat16 all the same, by autocast. DeepSpeed keeps float32 copies itself, so there the weights are
-    bfloat16 where the arithmetic is.
+    `bf16` still computes in bfloat16, by autocast. DeepSpeed keeps float32 master weights, so there the weights are bfloat16 if
+    the arithmetic is.
     """
     import torch
 
@@ -136,9 +134,9 @@ def weights_dtype(args: Any) -> str:
 
 
 def accumulate_in_float32(args: Any) -> None:
-    """Let DeepSpeed add up the gradients of the micro-batches in float32 under bf16, unless its configuration says otherwise.
+    """Make DeepSpeed accumulate gradients in float32 under bf16, unless its configuration sets a dtype.
 
-    Its default is the weights' own type: 256 micro-batches added in bfloat16 are 1.6 % off
+    Its default is the weights' dtype: 256 micro-batches added in bfloat16 have an error of 1.6 %
     (`pytest tests/contracts/test_deepspeed.py`).
     """
     settings = getattr(args.deepspeed_plugin, "hf_ds_config", None)
@@ -147,9 +145,9 @@ def accumulate_in_float32(args: Any) -> None:
 
 
 def attention(location: str, dtype: Any) -> str | None:
-    """`flash_attention_2` where it is installed, the model has it and its weights are in half precision; None otherwise.
+    """`flash_attention_2` if it is installed, supported by the model, and the weights are in half precision; else None.
 
-    transformers then takes SDPA. FlashAttention computes nothing in float32, and float32 weights reach it outside autocast.
+    None means SDPA. FlashAttention does not support float32, and float32 weights reach it outside autocast.
     """
     import torch
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
@@ -160,26 +158,26 @@ def attention(location: str, dtype: Any) -> str | None:
         return None
     try:
         model = MODEL_FOR_CAUSAL_LM_MAPPING[type(AutoConfig.from_pretrained(location))]
-    except (KeyError, OSError, ValueError):  # a model with code of its own, or one that loading reports
+    except (KeyError, OSError, ValueError):  # a model with remote code, or a fault that loading reports
         return None
     return "flash_attention_2" if getattr(model, "_supports_flash_attn", False) else None
 
 
 def arithmetic(args: Any) -> Any:
-    """A context in which a model outside a trainer computes as inside one: in bfloat16 under `bf16`."""
+    """Context manager for the trainer's precision outside a trainer: bfloat16 under `bf16`."""
     import torch
 
     return torch.autocast(args.device.type, torch.bfloat16, enabled=bool(args.bf16))
 
 
 def keeps_float32(args: Any) -> bool:
-    """Does the launch hold float32 copies of weights that are loaded in less? FSDP widens them under mixed precision."""
+    """True if the launch keeps float32 copies of lower-precision weights; FSDP does under mixed precision."""
     sharded = os.environ.get("ACCELERATE_USE_FSDP") == "true" and (args.bf16 or args.fp16)
     return args.deepspeed_plugin is not None or bool(sharded)
 
 
 def load_whole_model(name: str, args: Any) -> tuple[Any, Any]:
-    """The same on one rank's own, for sampling outside a trainer: not cut over the ranks, nor read on the first alone."""
+    """Load a full copy on this rank, for sampling outside a trainer: neither sharded nor loaded on rank 0 only."""
     from transformers.integrations import deepspeed
 
     plugin = args.deepspeed_plugin
@@ -195,8 +193,8 @@ def load_whole_model(name: str, args: Any) -> tuple[Any, Any]:
 
 @contextmanager
 def every_rank_loads() -> Iterator[None]:
-    """Under FSDP transformers may read weights on the first rank and leave the others empty, for accelerate to fill as it
-    shards the trained model. A model that accelerate does not shard is loaded inside.
+    """Context manager to load a model on all ranks. Under FSDP, transformers may load weights only on rank 0, because
+    accelerate fills the others when it shards the trained model; a model that is not sharded must be loaded inside.
     """
     before = os.environ.get(FIRST_RANK_LOADS)
     os.environ[FIRST_RANK_LOADS] = "false"
@@ -210,20 +208,18 @@ def every_rank_loads() -> Iterator[None]:
 
 
 def model_place(name: str) -> Finding:
-    """Is the model there: a folder with a config, or a hub id that can be had?"""
+    """Check that the model exists: a folder with a config, or a hub id that is available."""
     if name == "testbed":
-        return Finding("ok", "model", "testbed, the embedded one")
+        return Finding("ok", "model", "testbed, the embedded model")
     folder = Path(model_location(name))
     if folder.is_dir():
         if text := folder_fault(folder):
             return Finding("fail", "model", f"{name}: {text}")
         if (folder / "config.json").is_file():
             return Finding("ok", "model", f"{name}, a folder")
-        return Finding(
-            "fail", "model", f"the folder {name} has no config.json", "give the folder that holds the weights"
-        )
+        return Finding("fail", "model", f"the folder {name} has no config.json", "use the folder with the weights")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        return Finding("fail", "model", f"there is no folder {name}", "model_name_or_path: a folder or a hub id")
+        return Finding("fail", "model", f"no such folder: {name}", "set model_name_or_path to a folder or a hub id")
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -232,7 +228,7 @@ def model_place(name: str) -> Finding:
         validate_repo_id(name)
     except HFValidationError:
         text = f"got {name!r}; expected `testbed`, a folder, or a hub id such as Qwen/Qwen3-0.6B"
-        return Finding("fail", "model", text, "a hub id has letters, digits, - _ . and one / at most")
+        return Finding("fail", "model", text, "a hub id has letters, digits, - _ . and at most one /")
     if fault := adapter_fault(name):
         return Finding("fail", "model", f"{name} {fault}")
     if isinstance(try_to_load_from_cache(name, "config.json"), str):

@@ -1,8 +1,7 @@
 """Rollout engine for an OpenAI-compatible server: sends token ids to `/v1/completions`, one seed per sample.
 
-The address may hold several servers, comma separated; requests go to them in turn. A request without an
-answer, or with status 408, 429 or 5xx, is retried with increasing pauses; any other 4xx status is an error that shows the
-server's message.
+The address can be a comma-separated list of servers, which get requests in turn. A request without an answer, or with
+status 408, 429 or 5xx, is retried with increasing pauses; any other 4xx status is an error with the server's message.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tersely.engines.sampling import NEUTRAL
 
 
 class OpenAIEngine(Engine):
-    """Generates over HTTP. `concurrency` requests are under way at once on each server."""
+    """Generates over HTTP, with `concurrency` requests in flight per server."""
 
     name = "server"
 
@@ -56,9 +55,9 @@ class OpenAIEngine(Engine):
         top_k: int = 0,
         extra_args: dict | None = None,
     ) -> list[Generation]:
-        """One generation a request, in order. Raises `ConfigError` where a server refuses or stays silent."""
+        """One generation per request, in order. Raises `ConfigError` if a server rejects a request or does not answer."""
         if callable(temperature):
-            raise ConfigError("a server draws at a fixed temperature; this sampling needs the transformers engine")
+            raise ConfigError("a server samples at a fixed temperature; this sampling needs the transformers engine")
         common = {**NEUTRAL, "model": self.model, "temperature": temperature, "top_p": top_p, "return_token_ids": True}
         if top_k > 0:
             common["top_k"] = top_k
@@ -92,8 +91,8 @@ class OpenAIEngine(Engine):
         ids = choice.get("token_ids")
         if ids is None and request.stop_ids:
             raise ConfigError(
-                f"{address} gives no token ids, and this strategy stops at token ids: serve the model with vLLM, or take "
-                "--engine transformers or vllm"
+                f"{address} returns no token ids, which this strategy needs. Serve the model with vLLM, or use --engine "
+                "transformers or vllm"
             )
         if ids is None:
             ids = self._ids_of(choice["text"], int(answer["usage"]["completion_tokens"]), choice["finish_reason"])
@@ -101,19 +100,19 @@ class OpenAIEngine(Engine):
         return Generation(tuple(ids), None, "length" if choice["finish_reason"] == "length" else ended)
 
     def _ids_of(self, text: str, count: int, finish: str) -> list[int]:
-        """Token ids of a server that gives text alone. The count must be the server's own: lengths are what we measure."""
+        """Token ids for a server that returns only text. Their number must equal the server's count: we measure lengths."""
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         if finish != "length" and (not ids or ids[-1] != self.tokenizer.eos_token_id):
             ids.append(self.tokenizer.eos_token_id)
         if abs(len(ids) - count) > max(2, count // 100):
             raise ConfigError(
-                f"the server counts {count} tokens, the tokenizer here {len(ids)}: name the served model's own tokenizer "
+                f"the server counts {count} tokens, the tokenizer here {len(ids)}. Set the served model's tokenizer "
                 "with --tokenizer"
             )
         return ids[:count] + [self.tokenizer.eos_token_id] * (count - len(ids))
 
     def _call(self, address: str, path: str, body: dict[str, Any] | None) -> Any:
-        """With the key of the environment; a server that is busy or away is asked again, each time later."""
+        """Send a request with the environment's key; retries with increasing pauses if the server is busy or down."""
         key = os.environ.get("OPENAI_API_KEY")
         for attempt in range(self.attempts):
             try:
@@ -122,7 +121,9 @@ class OpenAIEngine(Engine):
                 reason = error
             if attempt + 1 < self.attempts:
                 time.sleep(self.first_pause_s * 2**attempt)
-        raise ConfigError(f"{reason}; no answer after {self.attempts} attempts. Is the server up?") from reason
+        raise ConfigError(
+            f"{reason}; no answer after {self.attempts} attempts. Check that the server is up"
+        ) from reason
 
     def facts(self) -> dict[str, Any]:
         return {**super().facts(), "addresses": self.addresses, "model": self.model}

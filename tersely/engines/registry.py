@@ -1,4 +1,4 @@
-"""Registry of the rollout engines: what each can do, and where its class is. Nothing is imported until `load`."""
+"""Registry of the rollout engines with their capabilities and import paths. Nothing is imported until `load`."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from tersely.core.errors import ConfigError, nearest
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine can do. Other code asks for a capability, never for the name of an engine."""
+    """Capabilities of an engine. Other code checks capabilities, never engine names."""
 
     trained_model: bool = False
-    """Generates with the model that this process trains or evaluates: no weights to synchronise, no memory of its own."""
+    """Generates with the model that this process trains or evaluates: no weight sync, no additional memory."""
     servers: bool = False
-    """Sends requests to servers, whose addresses it is given; without it the engine runs in this process."""
+    """Sends requests to servers; otherwise the engine runs in this process."""
     weight_sync: bool = False
     """`sync_weights` replaces its weights with the trainer's."""
     streaming: bool = False
-    """`stream` takes requests while others run."""
+    """`stream` accepts requests while others run."""
     logprobs: bool = False
-    """Log-probs of the sampled tokens where `GenerationRequest.logprobs` asks for them."""
+    """Reports log-probs of the sampled tokens if `GenerationRequest.logprobs` is set."""
     sampler_logprobs: bool = False
-    """Log-probs of all sampled tokens at their sampling temperature, unasked; training compares them with its own."""
+    """Always reports log-probs of the sampled tokens at the sampling temperature; training compares them with its own."""
     logits: bool = False
-    """A temperature may be a function of the logits, (R, V) -> (R, V)."""
+    """The temperature can be a function of the logits, (R, V) -> (R, V)."""
     processors: bool = False
-    """`extra_args` reach logits processors, which it loads for a sampling that has `engine_arguments`."""
+    """Passes `extra_args` to logits processors, which it loads for a sampling with `engine_arguments`."""
     hidden_states: bool = False
-    """`reading_model` gives a transformers model with the same weights."""
+    """`reading_model` returns a transformers model with the same weights."""
     model_access: bool = False
-    """`model` is the transformers model that it generates with, to be run one token at a time."""
+    """`model` is the transformers model, which can be run one token at a time."""
 
     @property
     def own_copy(self) -> bool:
-        """Holds weights of its own in this process: loads the model's folder, takes a share of the GPU's memory."""
+        """Has its own weights in this process: loads the model's folder and uses a share of the GPU memory."""
         return not self.trained_model and not self.servers
 
     @property
@@ -47,7 +47,7 @@ class Capabilities:
         return self.trained_model or self.weight_sync
 
     def lacks(self, needs: Iterable[str]) -> list[str]:
-        """Those of the capabilities `needs` that are missing."""
+        """The capabilities of `needs` that are missing."""
         return [need for need in needs if not getattr(self, need)]
 
 
@@ -57,12 +57,12 @@ class EngineEntry:
     """`module:Class` of a subclass of `tersely.engines.base.Engine`."""
     capabilities: Capabilities
     package: str | None = None
-    """What must be installed in the process that uses it, beyond the core dependencies."""
+    """Packages that it needs in addition to the core dependencies."""
     step_s: float = 0.006
-    """Seconds of scheduling, sampling and kernel starts in one decode step, for estimates of machines that are elsewhere."""
+    """Seconds of scheduling, sampling and kernel starts per decode step, for estimates of other machines."""
 
     def load(self) -> Any:
-        """The class; imports what it needs."""
+        """Import and return the class."""
         module, _, name = self.path.partition(":")
         return getattr(import_module(module), name)
 
@@ -88,7 +88,7 @@ ENGINES: dict[str, EngineEntry] = {
 }
 DEFAULT = "transformers"
 ADDRESSED = "server"
-"""The engine of an evaluation that is given an address in place of a name."""
+"""Engine of an evaluation with a server address instead of a name."""
 
 
 def capabilities_of(name: str) -> Capabilities:
@@ -100,19 +100,19 @@ def training_engines() -> list[str]:
 
 
 def require_training_engine(name: Any) -> Capabilities:
-    """The capabilities of the recipe's `engine`; `ConfigError` for one that there is not, or that cannot train."""
+    """Capabilities of the recipe's `engine`; raises `ConfigError` for an unknown engine, or one that cannot train."""
     if name not in training_engines():
         raise ConfigError(f"engine: got {name!r}; {nearest(str(name), training_engines())}")
     return capabilities_of(name)
 
 
 def needs_servers(recipe: Recipe) -> bool:
-    """Does the recipe take rollouts from servers, and name none? The launchers start them."""
+    """True if the recipe uses servers but lists none, so that the launchers start them."""
     return require_training_engine(recipe.engine).servers and not recipe.servers
 
 
 def evaluation_engines(needs: Iterable[str] = ()) -> list[str]:
-    """Engines that `tersely eval` can use, those that have all of the capabilities `needs`."""
+    """Engines of `tersely eval` with all capabilities of `needs`."""
     needs = tuple(needs)
     usable = {
         name: entry.capabilities

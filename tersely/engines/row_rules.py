@@ -11,7 +11,7 @@ from tersely.engines.base import GenerationRequest
 
 
 class RowRules:
-    """Stop ids and bans of R rows that shrink with the batch. `of` gives None where no request has any."""
+    """Stop ids and bans of R rows, which shrinks with the batch. `of` returns None if no request has any."""
 
     def __init__(self, requests: Sequence[GenerationRequest], vocabulary: int, device: torch.device):
         widest = max(1, *(len(request.stop_ids) for request in requests))
@@ -33,11 +33,11 @@ class RowRules:
         return cls(requests, vocabulary, device)
 
     def allowed(self, logits: Tensor) -> Tensor:
-        """(R, V) logits, minus infinity where a row's ban says so."""
+        """(R, V) logits with minus infinity for each row's banned tokens."""
         return logits.masked_fill(self.bans[self.kind], float("-inf"))
 
     def stopped(self, token: Tensor) -> Tensor:
-        """(R,) bool: the row's own stop id was drawn."""
+        """(R,) bool: the row has sampled one of its stop ids."""
         return (token.unsqueeze(1) == self.stops).any(1)
 
     def keep(self, rows: Tensor) -> None:

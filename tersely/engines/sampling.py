@@ -1,4 +1,4 @@
-"""How a sampling reaches an engine: a temperature, or arguments of a logits processor that vLLM loads for an adaptive one."""
+"""Converts a sampling component for an engine: a temperature, or arguments of vLLM's logits processor if it is adaptive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tersely.engines.registry import Capabilities
 
 
 def check_sampling(able: Capabilities, temperature: Any) -> None:
-    """`ConfigError` for a sampling, `temperature` of `generate`, that an engine with these capabilities cannot draw from."""
+    """Raise `ConfigError` if an engine with these capabilities does not support the sampling (`temperature` of `generate`)."""
     if able.logits or isinstance(temperature, int | float):
         return
     if not able.processors:
@@ -20,9 +20,9 @@ def check_sampling(able: Capabilities, temperature: Any) -> None:
 
 
 def fixed_and_extra(temperature: Any, extra_args: dict | None) -> tuple[float, dict | None]:
-    """For an engine that draws at a fixed temperature: an adaptive sampling as that and arguments of its processor.
+    """Convert an adaptive sampling to (fixed temperature, processor arguments), for an engine with a fixed temperature.
 
-    Raises `ConfigError` for a sampling that names no processor (`engine_arguments`).
+    Raises `ConfigError` for a sampling without a processor (`engine_arguments`).
     """
     if isinstance(temperature, int | float):
         return temperature, extra_args
@@ -36,29 +36,29 @@ def fixed_and_extra(temperature: Any, extra_args: dict | None) -> tuple[float, d
 
 
 NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
-"""Of every request to a server: what is left out takes the value of the model's generation config there."""
+"""Sampling parameters of every request to a server; a missing one would come from the model's generation config."""
 
 PROCESSOR = "tersely.engines.vllm_logits:AdaptiveTemperature"
-"""Our logits processor, as vLLM names one: `LLM(logits_processors=[...])` and `--logits-processors`."""
+"""Import path of our logits processor, for `LLM(logits_processors=[...])` and `--logits-processors`."""
 
 
 def processors_for(sampling: Any) -> list[str]:
-    """Logits processors that a vLLM engine must load for this sampling; none for a fixed temperature.
+    """Logits processors that a vLLM engine must load for this sampling; empty for a fixed temperature.
 
-    A vLLM engine with a logits processor gives up model runner V2 before 0.31, so it gets one only where it is used.
-    Raises `ConfigError` where old metadata of this package would have vLLM load it a second time.
+    Before 0.31, a vLLM engine with a logits processor cannot use model runner V2, so it gets one only if needed.
+    Raises `ConfigError` if old metadata of this package would make vLLM load it a second time.
     """
     if not isinstance(sampling, Sampling) or not sampling.engine_arguments():
         return []
     if stale_entry_point():
         raise ConfigError(
             "the installed metadata of this package still has an entry point in vllm.logits_processors, so vLLM would load "
-            "the adaptive temperature twice: pip install --no-deps -e . in the checkout"
+            "the adaptive temperature twice. Run `pip install --no-deps -e .` in the checkout"
         )
     return [PROCESSOR]
 
 
 def stale_entry_point() -> bool:
-    """Does an earlier installation still register our processor with every vLLM process of this environment?"""
+    """True if an old installation still registers our processor with every vLLM process of this environment."""
     points = importlib.metadata.entry_points(group="vllm.logits_processors")
     return any(point.value.startswith("tersely.") for point in points)

@@ -1,9 +1,9 @@
-"""Rollout engine on a transformers model; each sample is reproducible on its own.
+"""Rollout engine on a transformers model; each sample is reproducible independently of its batch.
 
-Sampling is the Gumbel-max trick: argmax(logits / temperature + g) is a draw from softmax(logits / temperature) when g is
+Sampling uses the Gumbel-max trick: argmax(logits / temperature + g) is a sample of softmax(logits / temperature) when g is
 standard Gumbel noise. The noise is a hash of (seed of the sample, position, token id), so that a sample is the same
-alone, in any batch, on any rank. The loop is not transformers' `generate` for one reason: rows that have ended leave the
-batch and its cache, which on a reasoner's spread of lengths saves more than half of the work.
+alone, in any batch, on any rank. It does not use transformers' `generate`, so that finished rows leave the batch and its
+cache: with a reasoning model's spread of lengths this saves more than half of the work.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 
 KEPT_SHARE = 0.8
-"""The batch is compacted when no more than this share of its rows is still running: a copy of the cache costs a step."""
+"""Share of running rows at which the batch is compacted; a copy of the cache costs about a step."""
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
@@ -46,13 +46,13 @@ def gumbel_noise(seeds: Tensor, position: int, vocabulary: int) -> Tensor:
     place = torch.tensor(position + 1, dtype=torch.int64, device=seeds.device)
     row = _mix(seeds + place * _GOLDEN).unsqueeze(1)
     token = torch.arange(1, vocabulary + 1, dtype=torch.int64, device=seeds.device) * _GOLDEN
-    bits = _shift(_mix(row + token), 40)  # 24 bits: exact in float32
+    bits = _shift(_mix(row + token), 40)  # 24 bits are exact in float32
     uniform = ((bits.float() + 0.5) * 2.0**-24).clamp(max=1 - 2.0**-24)  # 24 ones and a half round up to 1: noise inf
     return -torch.log(-torch.log(uniform))
 
 
 class GumbelSampling:
-    """Temperature, truncation, noise: the greedy choice from what it returns is the sample."""
+    """Applies temperature, truncation and noise; the argmax of the result is the sample."""
 
     def __init__(self, temperature: float | Callable[[Tensor], Tensor], top_p: float, top_k: int):
         from transformers import TopKLogitsWarper, TopPLogitsWarper
@@ -73,10 +73,10 @@ class GumbelSampling:
 
 
 class TransformersEngine(Engine):
-    """Generates with a transformers model. The weights are the trainer's own, so there is nothing to synchronise.
+    """Generates with a transformers model. It uses the trainer's weights, so there is no weight sync.
 
     `unwrapped` returns a context manager that yields the plain model (gathered under ZeRO-3 or FSDP, gradient
-    checkpointing off); without it the model is used as it is. Temperature 0 decodes greedily.
+    checkpointing off); without it the model is used directly. Temperature 0 is greedy.
     """
 
     name = "transformers"
@@ -101,7 +101,7 @@ class TransformersEngine(Engine):
 
     @property
     def batch(self) -> int:
-        """Many samples from a tiny model, what the cache of long answers leaves room for from another."""
+        """Default batch size: large for a tiny model, otherwise limited by the KV cache of long answers."""
         if sum(parameter.numel() for parameter in self.model.parameters()) < 20_000_000:
             return 256
         return 16 if next(self.model.parameters()).device.type == "cpu" else 64
@@ -115,7 +115,7 @@ class TransformersEngine(Engine):
         top_k: int = 0,
         extra_args: dict | None = None,
     ) -> list[Generation]:
-        """One generation a request, in order. Rows of a batch stop at their own `max_new_tokens` or at EOS."""
+        """One generation per request, in order. Each row stops at its `max_new_tokens` or at EOS."""
         if not requests:
             return []
         sampling = GumbelSampling(temperature, top_p, top_k)
@@ -140,7 +140,7 @@ class TransformersEngine(Engine):
         seeds = torch.tensor([request.seed for request in requests], dtype=torch.int64, device=device)
         caps = torch.tensor([request.max_new_tokens for request in requests], device=device)
         stops = torch.tensor(stop_ids(model, self.tokenizer), device=device)
-        rows = torch.arange(len(requests), device=device)  # who sits in which row of the shrinking batch
+        rows = torch.arange(len(requests), device=device)  # request index of each row of the shrinking batch
         active = torch.ones_like(rows, dtype=torch.bool)
         cache, places = DynamicCache(config=model.config), (mask.cumsum(1) - 1).clamp(min=0)
         rules, wanted = None, any(request.logprobs for request in requests)
@@ -183,7 +183,7 @@ class TransformersEngine(Engine):
 
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Every id that ends a completion: the tokenizer's EOS and those the model's generation config declares."""
+    """Ids that end a completion: the tokenizer's EOS and those of the model's generation config."""
     declared = getattr(model.generation_config, "eos_token_id", None)
     declared = declared if isinstance(declared, list) else [] if declared is None else [declared]
     return list(dict.fromkeys([tokenizer.eos_token_id, *declared]))
@@ -195,7 +195,7 @@ def pad_id(tokenizer: Any) -> int:
 
 
 def left_padded(requests: Sequence[GenerationRequest], pad: int) -> tuple[Tensor, Tensor]:
-    """(R, longest prompt) ids and mask."""
+    """(R, longest prompt) left-padded ids and mask."""
     longest = max(len(request.prompt_ids) for request in requests)
     ids = torch.full((len(requests), longest), pad, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -206,14 +206,14 @@ def left_padded(requests: Sequence[GenerationRequest], pad: int) -> tuple[Tensor
 
 
 def _logp(logits: Tensor, token: Tensor) -> Tensor:
-    """(R,) log-probs of the drawn tokens under the model's own distribution, nats."""
+    """(R,) log-probs of the sampled tokens under the model's distribution, nats."""
     return torch.log_softmax(logits.float(), dim=1).gather(1, token.unsqueeze(1)).squeeze(1)
 
 
 def _collect(
     drawn: list[tuple[Tensor, ...]], requests: Sequence[GenerationRequest], stops: set[int]
 ) -> list[Generation]:
-    """Tokens (and log-probs) back to their requests: (row, token, still active[, log-prob]), one a position."""
+    """Assign tokens (and log-probs) to their requests: (row, token, still active[, log-prob]), one per position."""
     tokens: list[list[int]] = [[] for _ in requests]
     logps: list[list[float]] = [[] for _ in requests]
     for rows, token, active, *logp in drawn:

@@ -1,8 +1,8 @@
-"""Rollout engine on vLLM in the trainer's own process: token ids in and out, one seed per request, weights synchronised.
+"""Rollout engine on vLLM in the trainer's process: token ids in and out, one seed per request, weight sync.
 
-vLLM is imported only when an engine is made, and leaves the process as it found it (see `vllm_import.py`). Weights go
-in under the names vLLM expects (see `vllm_weights.py`). Sampled tokens do not depend on the batch they were sampled in,
-on one machine; other kernels (another GPU, another batch's matrix shapes in bfloat16) may round a near tie the other way.
+vLLM is imported only when an engine is created, and the global state that it changes is restored (see `vllm_import.py`).
+Weights are loaded under vLLM's names (see `vllm_weights.py`). On one machine, sampled tokens do not depend on the batch;
+other kernels (another GPU, another matrix shape in bfloat16) may round a near tie differently.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from tersely.engines.vllm_weights import load_weights
 
 
 class VLLMEngine(Engine):
-    """One vLLM engine of this rank's own, tensor parallel 1. Every rank of a launch must make one, at the same place.
+    """A vLLM engine of this rank, tensor parallel size 1. Every rank must create one, at the same point.
 
-    `model` is a folder or hub id whose weights it starts from; `sync_weights` replaces them. `max_model_len` tokens of
-    prompt and completion (None: the model's own). `dtype` "auto" is the checkpoint's on a GPU and float32 on a CPU, where
-    the trainer trains in float32. `gpu_memory_utilization` is the share of a GPU's memory; on a CPU the cache has
-    VLLM_CPU_KVCACHE_SPACE GiB (1 unless set). `enable_sleep_mode` frees the GPU between rollouts (the weights wait in host
-    memory); a CPU has no such mode. `sampling` is the one that the engine will draw with: an adaptive temperature needs a
-    logits processor of ours. Raises `ConfigError` where vLLM is not installed.
+    `model`: folder or hub id of the initial weights; `sync_weights` replaces them. `max_model_len`: tokens of prompt plus
+    completion (None: the model's). `dtype` "auto": the checkpoint's on a GPU, float32 on a CPU, like the trainer.
+    `gpu_memory_utilization`: fraction of the GPU memory; on a CPU the cache has VLLM_CPU_KVCACHE_SPACE GiB (default 1).
+    `enable_sleep_mode` frees the GPU between rollouts (weights move to host memory); not on a CPU. `sampling`: the run's
+    sampling; an adaptive temperature needs our logits processor. Raises `ConfigError` if vLLM is not installed.
     """
 
     name = "vllm"
@@ -108,16 +107,16 @@ class VLLMEngine(Engine):
         top_k: int = 0,
         extra_args: dict | None = None,
     ) -> list[Generation]:
-        """One generation a request, in order. `extra_args` reach the engine's logits processors.
+        """One generation per request, in order. `extra_args`: arguments of the engine's logits processors.
 
-        Raises `ConfigError` where a prompt and its cap do not fit `max_model_len`: vLLM would cut the completion short.
+        Raises `ConfigError` if a prompt plus its cap exceeds `max_model_len`, because vLLM would truncate the completion.
         """
         from vllm import SamplingParams
 
         if processors_for(temperature) and not self.processors:
             raise ConfigError(
-                "this engine was made for a fixed temperature; an adaptive one needs a logits processor, which is loaded "
-                "only where VLLMEngine gets that `sampling`"
+                "this engine was created for a fixed temperature; an adaptive one needs a logits processor. Pass that "
+                "`sampling` to VLLMEngine"
             )
         temperature, extra_args = fixed_and_extra(temperature, extra_args)
         if not requests:
@@ -132,7 +131,7 @@ class VLLMEngine(Engine):
                 top_k=top_k,
                 seed=request.seed,
                 max_tokens=request.max_new_tokens,
-                # vLLM adds those of the model's generation config
+                # vLLM adds the stop ids of the model's generation config
                 stop_token_ids=[self.tokenizer.eos_token_id, *request.stop_ids],
                 logit_bias=dict.fromkeys(request.banned_ids, -100.0) or None,
                 logprobs=0,
@@ -157,14 +156,14 @@ class VLLMEngine(Engine):
         if needed > self.config.max_model_len:
             raise ConfigError(
                 f"a prompt of {len(longest.prompt_ids)} tokens and a completion of up to {longest.max_new_tokens} need "
-                f"{needed}, and the engine's context is {self.config.max_model_len} tokens: raise vllm_max_model_length, "
-                "or lower max_completion_length"
+                f"{needed}; the engine's context is {self.config.max_model_len} tokens. Raise vllm_max_model_length, or lower "
+                "max_completion_length"
             )
 
     def sync_weights(self, model: Any, version: int) -> None:
-        """Push the weights of the (possibly wrapped or sharded) trained model; then forget cached prefixes.
+        """Load the weights of the (possibly wrapped or sharded) trained model, and reset the prefix cache.
 
-        Gathering a sharded parameter is a collective, so every rank must call this.
+        Every rank must call this, because gathering a sharded parameter is a collective.
         """
         self._wake("weights")
         runner = self.llm.llm_engine.model_executor.driver_worker.model_runner
@@ -174,7 +173,7 @@ class VLLMEngine(Engine):
 
     @property
     def tied(self) -> bool:
-        """Do the input and output embeddings share one matrix?"""
+        """True if input and output embeddings share one matrix."""
         return bool(getattr(self.config.hf_text_config, "tie_word_embeddings", False))
 
     def facts(self) -> dict[str, Any]:
@@ -189,7 +188,7 @@ class VLLMEngine(Engine):
         }
 
     def reading_model(self) -> Any:
-        """The folder that it was made from, loaded by transformers: vLLM shows no hidden states."""
+        """The initial model loaded with transformers, because vLLM gives no hidden states."""
         return _in_float32(str(self.config.model))
 
     def close(self) -> None:
@@ -205,7 +204,7 @@ class VLLMEngine(Engine):
         from accelerate.utils.memory import clear_device_cache
 
         if self._asleep.intersection(parts):
-            clear_device_cache()  # what the update has freed is still torch's, and vLLM cannot have it
+            clear_device_cache()  # memory that the update freed is still in torch's cache, and vLLM cannot use it
         for part in self._asleep.intersection(parts):
             self.llm.wake_up(tags=[part])
             self._asleep.discard(part)
@@ -215,7 +214,7 @@ def _generation(output: Any, stop_ids: Sequence[int] = ()) -> Generation:
     ended = "stop" if output.token_ids and output.token_ids[-1] in stop_ids else "eos"
     return Generation(
         tuple(output.token_ids),
-        tuple(output.logprobs.logprobs),  # flat: one log-prob a position, the sampled token's
+        tuple(output.logprobs.logprobs),  # flat: the sampled token's log-prob per position
         "length" if output.finish_reason == "length" else ended,
     )
 
@@ -229,7 +228,7 @@ def _in_float32(location: str) -> Any:
 
 
 def _beat_with(engine: Any) -> None:
-    """Each step of the engine is progress of this rank."""
+    """Report each engine step as progress of this rank."""
     step = engine.step
 
     def stepped(*args: Any, **kwargs: Any) -> Any:

@@ -1,8 +1,8 @@
 """Imports vLLM in this process, restores the global state that it changes, and hides it from TRL.
 
-In process, on a CPU, vLLM replaces `torch.set_num_threads`, rewrites LOCAL_WORLD_SIZE (accelerate and DeepSpeed read it),
-preloads its own libraries into every later child process, and seeds the global generators. TRL imports it wherever it is
-installed, which costs every run that does not use it twelve seconds and 300 MB.
+In process, on a CPU, vLLM replaces `torch.set_num_threads`, changes LOCAL_WORLD_SIZE (accelerate and DeepSpeed read it),
+preloads its libraries into every later child process, and seeds the global generators. TRL imports vLLM if it is installed,
+which costs every other run twelve seconds and 300 MB.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from typing import Any
 from tersely.core.errors import ConfigError
 
 DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
-"""GiB of cache on a CPU, and its voice; what the user has set stays."""
+"""Defaults of vLLM's cache size on a CPU (GiB) and log level; the user's values have priority."""
 
 PUT_BACK = ("LOCAL_WORLD_SIZE", "LD_PRELOAD", "VLLM_ENABLE_V1_MULTIPROCESSING")
 
 
 def require_vllm() -> None:
-    """A clear error where vLLM cannot be had."""
+    """Raise `ConfigError` if vLLM is not installed."""
     if find_spec("vllm") is None:
         raise ConfigError(
-            "engine: vllm needs vLLM, which is not installed: pip install 'tersely[vllm]' on a machine with a GPU, "
-            "`make engines` without one; or use engine: transformers"
+            "engine: vllm needs vLLM, which is not installed. Run `pip install 'tersely[vllm]'` on a machine with a GPU, "
+            "`make engines` without one, or use engine: transformers"
         )
 
 
 @contextmanager
 def in_process() -> Iterator[Any]:
-    """Make an engine inside: yields vLLM's platform (`is_cpu()`), then undoes what concerns the rest of the process."""
+    """Context manager to create an engine: yields vLLM's platform (`is_cpu()`), then restores the process's global state."""
     import logging
 
     import numpy
@@ -47,16 +47,16 @@ def in_process() -> Iterator[Any]:
         os.environ.setdefault(name, value)
     before = {name: os.environ.get(name) for name in PUT_BACK}
     threads, states = torch.set_num_threads, (random.getstate(), numpy.random.get_state())
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # its weights must be within reach
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # its weights must be accessible
     try:
-        with torch.random.fork_rng(devices=[]):  # not the GPUs: naming none would open a context on each
-            # In a thread: exceptions that its modules catch and keep would keep our frames, and with them a trained
-            # model and its optimiser, for as long as the process lives.
+        with torch.random.fork_rng(devices=[]):  # without GPUs: by default it would create a context on each
+            # In a thread: exceptions that its modules catch and store would keep our stack frames, and with them a trained
+            # model and its optimiser, until the process ends.
             with ThreadPoolExecutor(1) as pool:
                 pool.submit(import_module, "vllm.entrypoints.llm").result()
             from vllm.platforms import current_platform
 
-            if quiet:  # it reads the variable at its import, which may be over
+            if quiet:  # the variable is read at import, which may already be done
                 logging.getLogger("vllm").setLevel(logging.ERROR)
             yield current_platform
     finally:
@@ -72,9 +72,9 @@ def in_process() -> Iterator[Any]:
 
 @contextmanager
 def hidden_from_trl() -> Iterator[None]:
-    """Import TRL's trainer inside: it then does without vLLM, which our own engine imports when it is asked for.
+    """Context manager to import TRL's trainer without vLLM, which our engine imports only when used.
 
-    Where vLLM is imported already nothing is hidden, so that TRL's own vLLM modes stay usable beside our trainer.
+    If vLLM is already imported, nothing is hidden, so that TRL's own vLLM modes still work.
     """
     import trl.import_utils as utils
 

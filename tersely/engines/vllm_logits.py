@@ -28,10 +28,10 @@ KEY = "tersely_temperature"
 
 
 class AdaptiveTemperature(LogitsProcessor, V2LogitsProcessor):
-    """The name that engines and servers are given: it makes the form of the model runner that asks.
+    """Class name for engines and servers; creates the variant for the calling model runner.
 
-    The runner is chosen inside the engine (by Triton, the platform, the model and the environment), so nobody outside can
-    choose the class. Model runner V1 makes processors from (config, device, pin_memory), V2 from (config, request states).
+    The engine chooses the runner (by Triton, the platform, the model and the environment), so the class cannot be chosen in
+    advance. Model runner V1 creates processors from (config, device, pin_memory), V2 from (config, request states).
     """
 
     def __new__(cls, vllm_config: Any, where: Any, *pin_memory: bool) -> Any:
@@ -39,13 +39,13 @@ class AdaptiveTemperature(LogitsProcessor, V2LogitsProcessor):
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Raises `ValueError` (HTTP 400) where the text is not one of ours."""
+        """Raise `ValueError` (HTTP 400) for an invalid argument text."""
         if (text := _asked(sampling_params)) is not None:
             sampling_of(text)
 
 
 class TemperatureV1(LogitsProcessor):
-    """Model runner V1: the batch's rows move, and vLLM tells how. Rows that ask alike are scaled together."""
+    """Variant for model runner V1, where vLLM reports moved rows. Rows with equal arguments are scaled together."""
 
     def __init__(self, device: torch.device):
         self.texts: dict[int, str] = {}
@@ -53,7 +53,7 @@ class TemperatureV1(LogitsProcessor):
         self.device, self.rows = device, 0
 
     def is_argmax_invariant(self) -> bool:
-        """It never moves the argmax, but those run after the temperature, and the entropy is of the raw logits."""
+        """False, although it keeps the argmax: argmax-invariant processors get scaled logits, this one needs raw logits."""
         return False
 
     def update_state(self, batch_update: Any) -> None:
@@ -63,7 +63,7 @@ class TemperatureV1(LogitsProcessor):
             self.groups = [(sampling_of(text), self._rows_of(text)) for text in dict.fromkeys(self.texts.values())]
 
     def _rows_of(self, text: str) -> Tensor | None:
-        """Batch rows that ask for this; None where all do."""
+        """Batch rows with these arguments; None for all rows."""
         rows = [row for row, asked in self.texts.items() if asked == text]
         return None if len(rows) == self.rows else torch.tensor(rows, device=self.device)
 
@@ -79,16 +79,16 @@ class TemperatureV1(LogitsProcessor):
 
 
 class TemperatureV2(V2LogitsProcessor):
-    """Model runner V2: a request keeps its slot, and each row of logits names the slot it belongs to.
+    """Variant for model runner V2, where a request keeps its slot and each row of logits has a slot number.
 
-    `apply` never waits for the device: what a row asks for is looked up there, and only requests are counted here.
+    `apply` never waits for the device: arguments are looked up there, and only requests are counted here.
     """
 
     def __init__(self, states: Any):
         self.texts: list[str | None] = [None] * states.max_num_reqs
         self.known: list[str] = []
         self.numbers = torch.zeros(states.max_num_reqs, dtype=torch.int64, device=states.device)
-        """Per slot: 0 where it asks for nothing, or the place of its text in `known`, counted from 1."""
+        """Per slot: 0 without arguments, or the index of its text in `known`, from 1."""
         self.changed = False
 
     def add_request(self, req_idx: int, sampling_params: Any) -> bool:
@@ -117,7 +117,7 @@ class TemperatureV2(V2LogitsProcessor):
 
 
 def _factor(sampling: HAPOTemperature, logits: Tensor) -> Tensor:
-    """(R, 1): T_t / T_base of each row."""
+    """(R, 1) T_t / T_base of each row."""
     return (sampling.temperature(logits, sampling.current) / sampling.base_temperature).unsqueeze(1)
 
 
@@ -129,12 +129,12 @@ def _asked(params: Any) -> str | None:
 
 @lru_cache(maxsize=8)
 def sampling_of(text: str) -> HAPOTemperature:
-    """The sampling that `engine_arguments` described. Raises `ValueError` for anything else."""
+    """Rebuild the sampling from the text of `engine_arguments`. Raises `ValueError` for anything else."""
     try:
         settings = json.loads(text)
         statistics = settings.pop("statistics")
         sampling = HAPOTemperature(**settings)
         sampling.load_state_dict({"current": statistics})
     except (TypeError, AttributeError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{KEY} is {text!r:.200}; it must be what HAPOTemperature.engine_arguments writes") from error
+        raise ValueError(f"{KEY}: got {text!r:.200}; expected what HAPOTemperature.engine_arguments writes") from error
     return sampling

@@ -1,8 +1,8 @@
-"""Loads the trainer's weights into a vLLM engine of the same process.
+"""Loads the trainer's weights into a vLLM engine in the same process.
 
-On GPUs they go in as TRL puts them in. On a CPU vLLM packs its linear layers after loading and drops the originals, so
-there they are reloaded through the model runner, which unpacks and packs again. A tied output head is passed over by that
-reload (it has no weight of its own to load) and would sample from the head of the first load: it is packed again here.
+On GPUs they are loaded as in TRL. On a CPU, vLLM packs its linear layers after loading and drops the originals, so the
+weights are reloaded through the model runner, which unpacks and packs again. That reload skips a tied output head (it has
+no separate weight), which would keep the head of the first load, so it is repacked here.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any
 
 
 def load_weights(runner: Any, model: Any, on_cpu: bool, tied: bool) -> bool:
-    """Every parameter of `model` into vLLM's model runner. False where a tied head may have kept its old weights."""
+    """Load all parameters of `model` into vLLM's model runner. False if a tied head may have kept its old weights."""
     parameters = named_parameters(model)
     if not on_cpu:
         for name, value in parameters:
             runner.model.load_weights([(name, value)])
         return True
-    # Copies: the reload holds a layer's tensors until the layer is complete, and a gathered shard or a merged adapter
-    # is gone by then.
+    # Copies: the reload keeps a layer's tensors until the layer is complete, but a gathered shard or a merged adapter
+    # is freed before that.
     runner.reload_weights(weights_iterator=((name, value.detach().clone()) for name, value in parameters))
     return repack_tied_head(runner.get_model()) if tied else True
 
 
 def repack_tied_head(model: Any) -> bool:
-    """Pack the output head again from the embedding matrix it shares. False where the model has no such head."""
+    """Repack the output head from the shared embedding matrix. False if the model has no such head."""
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
     heads = [module for module in model.modules() if isinstance(module, ParallelLMHead)]
@@ -35,9 +35,9 @@ def repack_tied_head(model: Any) -> bool:
 
 
 def named_parameters(model: Any) -> Iterator[tuple[str, Any]]:
-    """Full parameters under the names vLLM expects, gathered one at a time: TRL's own walk over DeepSpeed, FSDP and PEFT.
+    """Iterate over full parameters with vLLM's names, gathered one at a time, with TRL's code for DeepSpeed, FSDP and PEFT.
 
-    Gathering is a collective, and adapters are merged while the walk lasts: iterate to the end, on every rank.
+    Gathering is a collective, and adapters are merged during the iteration: iterate to the end, on every rank.
     """
     from accelerate import Accelerator
     from trl.distributed import DistributedBackend
@@ -48,7 +48,7 @@ def named_parameters(model: Any) -> Iterator[tuple[str, Any]]:
         from trl.generation.vllm_generation import VLLMGeneration
 
     accelerator = Accelerator()
-    walk = object.__new__(VLLMGeneration)  # only its walk is wanted, not a second engine
+    walk = object.__new__(VLLMGeneration)  # only for its iteration, without a second engine
     walk.accelerator, walk._dist = accelerator, DistributedBackend(accelerator)
     walk.model = accelerator.unwrap_model(model)
     return walk._iter_named_params()

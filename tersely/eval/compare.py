@@ -15,9 +15,10 @@ from tersely.eval.same_settings import check_same, unrecorded
 def compare(
     a: RunRecords | str | Path, b: RunRecords | str | Path, *, margin: float = 0.01, anyway: bool = False
 ) -> list[dict[str, Any]]:
-    """Comparisons of every run in b with the (first) run in a, as in report.json; `A,B` are seeds of one run.
+    """Compare every run in `b` with the first run in `a`; the entries of report.json. `A,B` are seeds of one run.
 
-    margin: of non-inferiority, as a fraction. ValueError: nothing shared, or different settings, unless `anyway`.
+    margin: non-inferiority margin, a fraction. Raises ValueError without shared problems, and for different settings
+    unless `anyway`.
     """
     first = load_all([a])
     runs = load_all([*first, b])
@@ -36,14 +37,14 @@ def compare(
     ]
     if not found:
         raise ValueError(
-            f"{runs[0].name} and {runs[-1].name} share no benchmark: "
-            f"{', '.join(runs[0].benchmarks)} against {', '.join(runs[-1].benchmarks)}"
+            f"{runs[0].name} and {runs[-1].name} have no common benchmark: "
+            f"got {', '.join(runs[0].benchmarks)} and {', '.join(runs[-1].benchmarks)}"
         )
     if not any(c["problems"] for c in found):
         name = found[0]["benchmark"]
         ids = [", ".join(run.benchmarks[name].problem_ids[:3]) for run in (runs[0], runs[-1])]
         raise ValueError(
-            f"{runs[0].name} and {runs[-1].name} share no problem of {name}: problem_id is {ids[0]}, ... against {ids[1]}, "
-            "...; a comparison needs the same problems under the same ids"
+            f"{runs[0].name} and {runs[-1].name} have no common problem of {name}: problem_id is {ids[0]}, ... and "
+            f"{ids[1]}, ...; expected the same problems with the same ids"
         )
     return found

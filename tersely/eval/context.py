@@ -1,4 +1,4 @@
-"""The longest sequence of an evaluation, so that an engine reserves memory for that and not for the model's full context."""
+"""Computes the longest sequence of an evaluation, so that the engine does not reserve the model's full context."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tersely.engines.chat import Prompting
 from tersely.eval.trained_prompt import asked
 
 STRATEGY_TOKENS = 1024
-"""Room for what a decoding strategy adds to prompts and answers: instructions, forced answers, probes."""
+"""Tokens that a decoding strategy may add to prompts and answers: instructions, forced answers, probes."""
 
 
 def needed_context(
@@ -23,9 +23,9 @@ def needed_context(
     instruction: str | None = None,
     system_prompt: str | None = None,
 ) -> int:
-    """Tokens of the longest prompt and its answer over the benchmarks.
+    """Tokens of the longest prompt plus answer over the benchmarks.
 
-    `strategies` are those of each benchmark by name. `prompting` is the model's own; instruction and system_prompt
+    `strategies`: benchmark name -> strategies. `prompting`: the model's trained prompting; instruction and system_prompt
     override it.
     """
     longest, prompting = 0, prompting or Prompting()

@@ -1,4 +1,4 @@
-"""Creates the evaluator of a model: an engine of the registry, or a server with OpenAI's protocol."""
+"""Creates the evaluator of a model: an engine of the registry, or an OpenAI-compatible server."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def make_evaluator(
     prompting: Prompting | None = None,
     system_prompt: str | None = None,
 ) -> Evaluator:
-    """The evaluator of a model by name or folder. `engine`: transformers, vllm, or the address of a server.
+    """Create the evaluator of a model (name or folder). `engine`: transformers, vllm, or the address of a server.
 
-    `max_model_len` is the longest sequence in tokens (None: the model's context, which vLLM must hold once in its cache),
-    `gpu_memory_utilization` vLLM's share of a GPU, which an evaluation has for itself.
+    `max_model_len`: longest sequence in tokens (None: the model's context; vLLM's cache must have room for one).
+    `gpu_memory_utilization`: vLLM's share of the GPU memory.
 
-    `prompting`: in place of the one saved with the model. `system_prompt`: of the evaluation, in place of the prompting's.
+    `prompting`: replaces the one saved with the model. `system_prompt`: replaces the prompting's.
 
-    Raises `ConfigError`, before any weights are read, for an unknown engine, vLLM where it is not installed, a damaged model
-    folder, a tokenizer or chat template that cannot be used, and a vocabulary larger than the model's.
+    Raises `ConfigError`, before weights are read, for an unknown engine, vLLM if it is not installed, a damaged model folder,
+    an unusable tokenizer or chat template, and a vocabulary larger than the model's.
     """
     kind = engine_kind(engine)
     served = capabilities_of(kind).servers
@@ -54,7 +54,7 @@ def make_evaluator(
         and not Path(tokenizer).is_dir()
     ):
         raise ConfigError(
-            f"--tokenizer: there is no folder {tokenizer}; {beside(tokenizer) or 'give a folder or a hub id'}"
+            f"--tokenizer: no such folder: {tokenizer}; {beside(tokenizer) or 'expected a folder or a hub id'}"
         )
     location = model_location(model)
     if prompting is None:
@@ -98,7 +98,7 @@ def checked_tokenizer(
     system_prompt: str | None = None,
     weights: bool = True,
 ) -> Any:
-    """The tokenizer, once its template and, with `weights`, its vocabulary have been checked against the model's."""
+    """Load the tokenizer and check its template and, with `weights`, its vocabulary against the model's."""
     from tersely.engines.model_checks import check_template, check_vocabulary, model_config
     from tersely.engines.models import load_tokenizer
 
@@ -110,7 +110,7 @@ def checked_tokenizer(
 
 
 def engine_kind(engine: str) -> str:
-    """The engine's name in the registry, `server` for an address; `ConfigError` for anything else."""
+    """The engine's name in the registry, `server` for an address; raises `ConfigError` for anything else."""
     if re.fullmatch(r"https?://[^/\s]+(/.*)?", engine):
         return ADDRESSED
     names = [name for name in evaluation_engines() if name != ADDRESSED]
@@ -122,40 +122,40 @@ def engine_kind(engine: str) -> str:
 
 
 def trained_model(model: str) -> str:
-    """`runs/x/final` for the run directory `runs/x`, printed; any other model as it is."""
+    """`runs/x/final` for the run directory `runs/x` (with a printed line); any other model unchanged."""
     folder = Path(expanded(model, "model"))
     final = folder / "final"
     if (folder / "config.json").is_file() or not (final / "config.json").is_file():
         return model
-    print(f"{model} is a training run: its final model, {final}, is evaluated", flush=True)
+    print(f"{model} is a training run; evaluating its final model, {final}", flush=True)
     return str(final)
 
 
 def faster_engine(engine: str) -> str | None:
-    """A recommendation of vLLM where it is installed, a GPU is there, and an engine without copies of its own was chosen."""
+    """Hint to use vLLM if it is installed, a GPU is available, and a slower engine was chosen."""
     from importlib.util import find_spec
 
     if not capabilities_of(engine_kind(engine)).trained_model or find_spec("vllm") is None:
         return None
     import torch
 
-    return "vLLM is installed and there is a GPU: --engine vllm samples faster" if torch.cuda.is_available() else None
+    return "vLLM and a GPU are available: --engine vllm samples faster" if torch.cuda.is_available() else None
 
 
 def require_place(model: str) -> None:
-    """`ConfigError` for a folder that is not there or holds no model, and for a hub id that cannot be had offline."""
+    """Raise `ConfigError` for a missing folder, a folder without a model, and a hub id that is not cached when offline."""
     from tersely.engines.models import model_place
 
     finding = model_place(model)
     if finding.level == "fail":
         hint = "" if Path(model_location(model)).exists() else beside(model_location(model))
         raise ConfigError(
-            "; ".join(filter(None, (f"model: {finding.text}", hint, "give a folder, a hub id, or `testbed`")))
+            "; ".join(filter(None, (f"model: {finding.text}", hint, "expected a folder, a hub id, or `testbed`")))
         )
 
 
 def make_verifier(workers: int | None = None) -> Any:
-    """The project's verifier, with its default policy."""
+    """The project's verifier with default options."""
     from tersely.rewards import Verifier
 
     return Verifier() if workers is None else Verifier(workers=workers)
@@ -169,7 +169,7 @@ def transformers_evaluator(
     batch: int | None = None,
     dtype: str | None = None,
 ) -> Evaluator:
-    """The model in this process; `model` is one in memory, or a name or folder to load onto the best device there is."""
+    """Create the in-process engine; `model` is a loaded model, or a name or folder to load onto the best device."""
     from tersely.engines.models import load_tokenizer
 
     named = isinstance(model, str)
@@ -193,7 +193,7 @@ def transformers_evaluator(
 
 
 def _maker_sampling(engine: Engine, location: str) -> dict[str, Any]:
-    """By the generation config of the engine's model, or else of the folder or hub id."""
+    """Sampling settings from the generation config of the engine's model, or else of the folder or hub id."""
     if engine.capabilities.model_access:
         return maker_sampling(getattr(engine.model, "generation_config", None))
     from transformers import GenerationConfig
@@ -205,7 +205,7 @@ def _maker_sampling(engine: Engine, location: str) -> dict[str, Any]:
 
 
 def maker_sampling(config: Any) -> dict[str, Any]:
-    """Temperature, top-p and top-k that the model's makers recommend, from its generation config; greedy where it says so."""
+    """Temperature, top-p and top-k from the model's generation config; greedy if it disables sampling."""
     if config is None:
         return {}
     if config.do_sample is False:
@@ -221,9 +221,9 @@ def _context(location: str) -> int | None:
 
 
 def identity(model: str) -> str:
-    """The name, and for a local folder a mark of its weights: other weights under the same path are another model.
+    """Identity of a model: its name, plus a hash of the weights for a local folder, which may change.
 
-    The mark hashes sizes and three stretches of 64 kB of every weight file, enough to notice any training step.
+    Hashes the sizes and three 64 kB parts of every weight file, enough to detect any training step.
     """
     folder = Path(model_location(model))
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
@@ -252,10 +252,10 @@ def evaluate(
     batch: int | None = None,
     **settings: Any,
 ) -> dict[str, float]:
-    """Evaluate a model that is in memory (or a name or path) on one benchmark with the transformers engine.
+    """Evaluate a loaded model (or a name or path) on one benchmark with the transformers engine.
 
-    tokenizer: None loads the model's own. settings: seed, limit, instruction, system_prompt, temperature, top_p, top_k,
-    max_new_tokens. Returns `summary`; the records are in `out`/records.jsonl.
+    tokenizer: None loads the model's. settings: seed, limit, instruction, system_prompt, temperature, top_p, top_k,
+    max_new_tokens. Returns `summary`; writes `out`/records.jsonl.
     """
     from tersely.eval.engines import transformers_evaluator
 

@@ -1,8 +1,7 @@
 """Samples a model on benchmarks into records.jsonl: `tersely eval MODEL --benchmarks math500,gsm8k --out RUN_DIR`.
 
-Every sample is drawn from its own seed, a hash of (run seed, problem id, sample index): the same sample comes out
-whatever the batch, and whatever was done before a restart. Records are appended as they are verified; a
-start on a folder that already has records continues after them.
+Each sample has its own seed, a hash of (run seed, problem id, sample index), so it does not depend on the batch or on
+restarts. Records are appended as they are verified; a start on a folder with records continues after them.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from tersely.rewards.verify.verdicts import verdicts_of
 
 @dataclass(frozen=True)
 class Task:
-    """One sample that is still to be drawn."""
+    """One sample that is not generated yet."""
 
     row: dict[str, Any]
     prompt: Prompt
@@ -41,7 +40,7 @@ class Task:
 
 @dataclass
 class Job:
-    """One benchmark under one choice of strategy: what is drawn, and where it goes."""
+    """One benchmark with one strategy: samples to generate, and the record file."""
 
     run: str
     benchmark: str
@@ -50,12 +49,12 @@ class Job:
     chosen: Chosen
     variants: list[Chosen]
     done: list[set[tuple[str, int]]]
-    """Of each variant, the samples that are recorded already."""
+    """Samples that are already recorded, per variant."""
 
 
 @dataclass
 class Evaluator:
-    """A model behind an engine, with what turns its tokens into records. `batch` samples are drawn at once."""
+    """Evaluates one model: engine, tokenizer and verifier. `batch`: samples per batch."""
 
     model: str
     tokenizer: Any
@@ -63,11 +62,11 @@ class Evaluator:
     verifier: Any
     batch: int
     context: int | None = None
-    """The model's longest sequence, tokens; the cap of a sample shrinks to what is left of it behind the prompt."""
+    """The model's longest sequence, tokens; it limits the cap of a sample after a long prompt."""
     prompting: Prompting = field(default_factory=Prompting)
-    """System prompt, instruction and template variables, where the model was trained with its own."""
+    """System prompt, instruction and template variables that the model was trained with, if any."""
     maker_sampling: Mapping[str, Any] = field(default_factory=dict)
-    """Sampling of the model's generation config, for those who ask for it."""
+    """Sampling settings of the model's generation config, for `--sampling model`."""
 
     def run(
         self,
@@ -83,12 +82,12 @@ class Evaluator:
         budgets: Sequence[int] | None = None,
         **sampling: Any,
     ) -> dict[str, float]:
-        """Draw what is missing, append it to `out`/records.jsonl, and return the summary of the benchmark.
+        """Generate missing samples, append them to `out`/records.jsonl, and return the summary of the benchmark.
 
-        sampling: samples, temperature, top_p, top_k, max_new_tokens where they differ from the benchmark's own.
-        budgets: the grid that reports draw accuracy at. A strategy with several variants returns the last one's summary.
-        Raises `ConfigError` for records under other settings, for a prompt that fills the context, and for a strategy that
-        cannot work on this engine or model.
+        sampling: samples, temperature, top_p, top_k, max_new_tokens that differ from the benchmark's.
+        budgets: token grid for accuracy in reports. With several variants, returns the last one's summary.
+        Raises `ConfigError` for records with other settings, for a prompt that fills the context, and for a strategy that
+        does not support this engine or model.
         """
         chosen = parse(strategy) if isinstance(strategy, str) else strategy
         check(chosen, self.tokenizer, self.engine)
@@ -140,7 +139,7 @@ class Evaluator:
         )
 
     def _work(self, tasks: Sequence[Task], job: Job, writer: RecordWriter, progress: Progress) -> None:
-        """Batch after batch; one is verified and written while the next is drawn."""
+        """Generate batch by batch; each is verified and written while the next one is generated."""
         lengths = TokenLengths(self.tokenizer)
         with ThreadPoolExecutor(1, thread_name_prefix="records") as behind:
             pending: Future[None] | None = None
@@ -155,7 +154,7 @@ class Evaluator:
                 pending.result()
 
     def _draw(self, tasks: Sequence[Task], job: Job) -> list[Decoded]:
-        """Decoded samples, those of the first variant first."""
+        """Decoded samples, ordered by variant."""
         return job.chosen.strategy(self.engine, [task.prompt for task in tasks], job.sampling, job.seed)
 
     def _store(
@@ -168,7 +167,7 @@ class Evaluator:
         progress: Progress,
         lengths: TokenLengths,
     ) -> None:
-        """Verify and write what is not recorded yet."""
+        """Verify and write the samples that are not recorded yet."""
         rate = seconds / max(1, sum(len(d.token_ids) + d.extra_tokens for d in decoded))
         for which, (variant, done) in enumerate(zip(job.variants, job.done, strict=True)):
             part = decoded[which * len(tasks) : (which + 1) * len(tasks)]
@@ -194,13 +193,13 @@ class Evaluator:
         progress.add([len(d.token_ids) + d.extra_tokens for d in decoded[-len(tasks) :]])
 
     def _short_context(self, name: str, prompts: Mapping[str, tuple[int, ...]], cap: int) -> int | None:
-        """The context where it ends answers before the cap does, which a line says; None where it does not."""
+        """The context if it ends answers before the cap (with a warning); None otherwise."""
         short = sum(self.context is not None and len(ids) + cap > self.context for ids in prompts.values())
         if not short:
             return None
         print(
-            f"warning: {name}: {short} of {len(prompts)} prompts leave less than the cap of {cap} tokens for the answer in the "
-            f"context of {self.context}",
+            f"warning: {name}: {short} of {len(prompts)} prompts leave less than the cap of {cap} tokens for the answer in "
+            f"the context of {self.context} tokens",
             flush=True,
         )
         return self.context
@@ -234,12 +233,12 @@ class Evaluator:
         return tasks
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
-        """A chat as prompt ids, as the model was trained to be prompted."""
+        """Prompt ids of a chat, with the trained template variables and prefill."""
         return tuple(self.prompting.ids(self.tokenizer, messages))
 
 
 def recorded(path: Path, benchmark: str, strategy: str | None = None) -> set[tuple[str, int]]:
-    """(problem id, sample) of every whole record of a benchmark under a strategy; an unfinished last line does not count."""
+    """(problem id, sample) of every complete record of a benchmark with a strategy; ignores an unfinished last line."""
     return {(record["problem_id"], record["sample"]) for record in _records(path, benchmark, strategy)}
 
 
@@ -250,9 +249,9 @@ def _records(path: Path, benchmark: str, strategy: str | None) -> Iterator[dict[
 
 
 def summary(path: Path, benchmark: str, strategy: str | None = None) -> dict[str, float]:
-    """Samples, accuracy over decided ones, mean tokens, shares of truncated and undecided. For a screen, not a report.
+    """Short summary: samples, accuracy over decided samples, mean tokens, shares of truncated and undecided samples.
 
-    `accuracy_ended` is the accuracy where a correct answer in a truncated completion counts as incorrect.
+    `accuracy_ended`: accuracy if a correct answer in a truncated completion counts as incorrect.
     """
     records = list(_records(path, benchmark, strategy))
     known = [record for record in records if record["correct"] is not None]
@@ -272,7 +271,7 @@ def summary(path: Path, benchmark: str, strategy: str | None = None) -> dict[str
 def budget_summary(
     path: Path, benchmark: str, strategy: str | None, budgets: Sequence[int]
 ) -> tuple[list[float], float]:
-    """(accuracy at each budget, its area) from the rollouts that are there."""
+    """(accuracy at each budget, area under it) from existing samples."""
     import numpy as np
 
     from tersely.eval import metrics

@@ -1,7 +1,8 @@
 """Position of the first correct answer in a response, in tokens: recorded, or estimated from the text.
 
-A record may carry `first_correct` (tokens). Otherwise the first statement of the gold answer (or of the extracted one, in a
-right sample) is looked for, and its share of the characters is taken of the tokens: an estimate, counted as such.
+A record may have `first_correct` (tokens). Otherwise the first statement of the reference answer (or of the extracted
+answer, in a correct sample) is searched, and its share of the characters is applied to the tokens: an estimate, counted
+as such.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ REACH = 64  # characters in front of an answer that can state it
 
 
 def first_statement(text: str, answer: str) -> int | None:
-    """As first_answer_position, but quick on long texts: starts just before the first mention of the answer."""
+    """Like first_answer_position, but fast on long texts: starts just before the first mention of the answer."""
     answer = answer.strip()
     if not answer:
         return None
@@ -25,7 +26,7 @@ def first_statement(text: str, answer: str) -> int | None:
 
 
 def first_correct_position(record: dict[str, Any], correct: float | None) -> int | None:
-    """Character index just past the first right answer of a record; None when it is never stated."""
+    """Character index just past the first correct answer of a record; None if it is never stated."""
     text = record.get("text") or ""
     known = (record.get("gold"), record.get("answer") if correct == 1 else None)
     found = [first_statement(text, answer) for answer in {str(answer) for answer in known if answer is not None}]
@@ -33,7 +34,7 @@ def first_correct_position(record: dict[str, Any], correct: float | None) -> int
 
 
 def first_correct_tokens(record: dict[str, Any], correct: float | None) -> tuple[float, bool]:
-    """(tokens up to the first right answer or nan, whether that is an estimate)."""
+    """(tokens up to the first correct answer or nan, True if estimated)."""
     if "first_correct" in record:
         known = record["first_correct"]
         return (float("nan") if known is None else float(known)), False

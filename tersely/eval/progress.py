@@ -1,4 +1,4 @@
-"""Progress of an evaluation with an ETA: a bar on a terminal, a plain line every few seconds elsewhere."""
+"""Shows the progress of an evaluation with an ETA: a bar on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 
 class Progress:
-    """Counts samples of one benchmark. `done` were there from an earlier start and do not enter the rate."""
+    """Counts samples of one benchmark. `done`: samples from an earlier start, which do not count in the rate."""
 
     def __init__(self, title: str, total: int, done: int = 0, *, stream: TextIO | None = None, every_s: float = 10.0):
         self.title, self.total, self.done, self.every_s = title, total, done, every_s
@@ -23,10 +23,10 @@ class Progress:
 
             self.bar = tqdm(total=total, initial=done, desc=title, unit="sample", file=self.stream, smoothing=0.1)
         elif done:
-            self._say(f"{title}: {done} of {total} samples are there already")
+            self._say(f"{title}: {done} of {total} samples already exist")
 
     def add(self, lengths: Sequence[int]) -> None:
-        """Some samples are finished; `lengths` are their tokens."""
+        """Count finished samples; `lengths`: their tokens."""
         self.done += len(lengths)
         self.fresh += len(lengths)
         self.tokens += sum(lengths)
@@ -39,7 +39,7 @@ class Progress:
             self._say(self.line(seconds))
 
     def line(self, seconds: float) -> str:
-        """`testbed: 256/1024 samples, 25 %, 450 tokens/s, ETA 0:00:31`."""
+        """Progress line: `testbed: 256/1024 samples, 25 %, 450 tokens/s, ETA 0:00:31`."""
         left = timedelta(seconds=round((self.total - self.done) * seconds / max(self.fresh, 1)))
         share = 100 * self.done // max(self.total, 1)
         return (

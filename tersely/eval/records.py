@@ -1,15 +1,15 @@
-"""Reads and writes records.jsonl: one line per evaluated sample, from which every number of a report is computed.
+"""Reads and writes records.jsonl: one line per evaluated sample. Reports are computed from it.
 
 Keys of a line:
     run, benchmark, problem_id, sample, seed, level (or null), problem, gold, text (the completion), tokens (all generated,
     EOS and injected ones counted), thinking_tokens (up to and including the end of thinking; all if it never ended),
-    truncated, verdict (right | wrong | no_answer | undecided), correct (1 | 0 | null = undecided), answer (extracted, or
+    truncated, verdict (correct | incorrect | no_answer | undecided), correct (1 | 0 | null = undecided), answer (extracted, or
     null), finish (stop | length | ...), strategy (decoding strategy, or null).
-    Optional: first_correct (tokens up to the first right answer, or null), wall_s (the sample's share, by tokens, of its
-    batch's seconds), budget (tokens that were asked for), extra_tokens (probes and discarded branches, counted in tokens),
-    injected_tokens, phases ([what, tokens] in the order of the work), second (another grader's right | wrong | null); further
-    keys are kept and ignored.
-A writer killed in the middle of a line loses that line only: the reader drops it and counts it, the next writer cuts it off.
+    Optional: first_correct (tokens up to the first correct answer, or null), wall_s (the sample's share, by tokens, of its
+    batch's seconds), budget (requested tokens), extra_tokens (probes and discarded branches, counted in tokens),
+    injected_tokens, phases ([phase, tokens] in order), second (another grader's correct | incorrect | null); other keys are
+    kept and ignored.
+A writer killed in the middle of a line loses only that line: the reader drops and counts it, the next writer removes it.
 Model text is stored unchanged; code that displays it must escape it.
 """
 
@@ -51,9 +51,9 @@ W = TypeVar("W", bound="RecordWriter")
 
 
 class RecordWriter:
-    """Appends records to a file; flushed line by line, forced to disk every `fsync_s` seconds and on close.
+    """Appends records to a file; flushes every line, and syncs to disk every `fsync_s` seconds and on close.
 
-    Opening cuts off an unfinished last line. ValueError: a record without one of KEYS, or with a verdict that
+    Opening removes an unfinished last line. Raises ValueError for a record without one of KEYS, or with a verdict that
     contradicts its `correct`.
     """
 
@@ -67,7 +67,7 @@ class RecordWriter:
     def write(self, record: Mapping[str, Any]) -> None:
         check_record(record)
         line = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
-        self._file.write(line.encode("utf-8", "backslashreplace"))  # a lone surrogate has no bytes of its own
+        self._file.write(line.encode("utf-8", "backslashreplace"))  # a lone surrogate cannot be encoded
         self._file.flush()
         if time.monotonic() - self._synced >= self.fsync_s:
             self._sync()
@@ -92,15 +92,17 @@ class RecordWriter:
 def check_record(record: Mapping[str, Any]) -> None:
     missing = [key for key in KEYS if key not in record]
     if missing:
-        raise ConfigError(f"record lacks {', '.join(missing)}; a line of {FILE} holds {', '.join(KEYS)}")
+        raise ConfigError(f"record: missing {', '.join(missing)}; expected {', '.join(KEYS)}")
     if record["verdict"] not in SCORES:
-        raise ConfigError(f"record.verdict is {record['verdict']!r}; it must be one of {', '.join(SCORES)}")
+        raise ConfigError(f"record.verdict: got {record['verdict']!r}; expected one of {', '.join(SCORES)}")
     if record["correct"] != SCORES[record["verdict"]]:
-        raise ConfigError(f"record.correct is {record['correct']!r}, but its verdict is {record['verdict']!r}")
+        raise ConfigError(
+            f"record.correct: got {record['correct']!r} with verdict {record['verdict']!r}; they must agree"
+        )
 
 
 def cut_unfinished_line(path: Path) -> int:
-    """Bytes removed from the end of a file whose last line has no line feed."""
+    """Remove a last line without a line feed; returns the number of bytes."""
     if not path.exists():
         return 0
     with path.open("rb+") as file:
@@ -120,10 +122,9 @@ def cut_unfinished_line(path: Path) -> int:
 
 
 class RecordReader:
-    """Streams (offset, record) from a file; `dropped` counts an unfinished or unreadable last line.
+    """Iterates over (offset, record) of a file; `dropped` counts an unfinished or unreadable last line.
 
-    ValueError with file and line number: an unreadable line that is not the last, one without the needed keys, or one
-    with a value that no number can be made of.
+    Raises ValueError with file and line number for an unreadable line before the last, a missing key, or an invalid value.
     """
 
     def __init__(self, path: str | Path):
@@ -137,7 +138,7 @@ class RecordReader:
             for number, line in enumerate(file, start=1):
                 if bad:
                     raise ConfigError(
-                        f"{self.path}:{bad[0]}: {bad[1]}; take the line out, and `tersely eval` draws it again"
+                        f"{self.path}:{bad[0]}: {bad[1]}. Remove the line; `tersely eval` generates the sample again"
                     )
                 start, offset = offset, offset + len(line)
                 if not line.strip():
@@ -155,33 +156,33 @@ class RecordReader:
 def _parse(line: bytes) -> tuple[dict[str, Any] | None, str]:
     try:
         record = json.loads(line)
-    except ValueError as error:  # JSON and UTF-8 errors alike
-        return None, f"no JSON ({error})"
+    except ValueError as error:  # JSON or UTF-8 error
+        return None, f"invalid JSON ({error})"
     if not isinstance(record, dict):
-        return None, "no JSON object"
+        return None, "expected a JSON object"
     missing = [key for key in NEEDED if record.get(key) is None]
     if missing:
-        theirs = "; files of other harnesses come in by `tersely interop import`" if "doc" in record else ""
+        theirs = "; import files of other harnesses with `tersely interop import`" if "doc" in record else ""
         return None, f"lacks {', '.join(missing)}{theirs}"
     return record, ""
 
 
 def value_fault(record: Mapping[str, Any]) -> str:
-    """What is wrong with the values of a record, "" where nothing is; null is a value that is not known."""
+    """Error text for the values of a record, or ""; null means unknown."""
     for key in ("tokens", "thinking_tokens", "first_correct", "budget"):
         value = record.get(key)
         if value is not None and not (isinstance(value, (int, float)) and 0 <= value < math.inf):
-            return f"{key} is {value!r}; it must be a number of tokens, 0 or more"
+            return f"{key}: got {value!r}; expected a number of tokens, 0 or more"
     for key in ("correct", "truncated"):
         value = record.get(key)
         if value not in (None, 0, 1) and value == value:  # nan is undecided
-            return f"{key} is {value!r}; it must be 1, 0 or null"
+            return f"{key}: got {value!r}; expected 1, 0 or null"
     verdict = record.get("verdict")
     if verdict is not None and not (isinstance(verdict, str) and verdict in SCORES):
-        return f"verdict is {verdict!r}; it must be one of {', '.join(SCORES)}, or null"
+        return f"verdict: got {verdict!r}; expected one of {', '.join(SCORES)}, or null"
     for key, kinds in (("text", (str,)), ("sample", (str, int, float)), ("strategy", (str, dict))):
         if record.get(key) is not None and not isinstance(record[key], kinds):
-            return f"{key} is {str(record[key])[:60]!r}; it must be {' or '.join(kind.__name__ for kind in kinds)}"
+            return f"{key}: got {str(record[key])[:60]!r}; expected {' or '.join(kind.__name__ for kind in kinds)}"
     return ""
 
 

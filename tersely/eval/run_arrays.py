@@ -28,7 +28,7 @@ VERDICTS = tuple(SCORES)
 
 @dataclass
 class BenchmarkRecords:
-    """One run on one benchmark; Q problems, at most n samples each, nan (None, -1) where there is no such sample."""
+    """One run on one benchmark; Q problems, at most n samples each, nan (None, -1) for a missing sample."""
 
     problem_ids: list[str]
     levels: list[str | None]  # (Q,)
@@ -39,18 +39,18 @@ class BenchmarkRecords:
     first_correct: np.ndarray  # (Q, n) tokens, nan = never stated
     verdict: np.ndarray  # (Q, n) index into VERDICTS, nan
     answers: np.ndarray  # (Q, n) object
-    offset: np.ndarray  # (Q, n) int64, place in the file, -1
-    budget: np.ndarray  # (Q, n) tokens that were asked for, nan where none
-    estimated: int = 0  # samples whose first_correct is a share of characters
+    offset: np.ndarray  # (Q, n) int64, position in the file, -1
+    budget: np.ndarray  # (Q, n) requested tokens, nan without a request
+    estimated: int = 0  # samples with an estimated first_correct
     seconds: Counter[tuple[str, str]] = field(default_factory=Counter)  # (verdict, second opinion) -> samples
-    finishes: dict[str, list[float]] = field(default_factory=dict)  # finish -> [samples, decided, right, tokens]
-    differing: list[int] = field(default_factory=list)  # places of the first samples whose second opinion differs
+    finishes: dict[str, list[float]] = field(default_factory=dict)  # finish -> [samples, decided, correct, tokens]
+    differing: list[int] = field(default_factory=list)  # positions of the first samples whose second opinion differs
     contents: dict[str, int] = field(default_factory=dict)  # problem id -> hash of its text and gold, in this process
-    seeds: np.ndarray | None = None  # (n,) which of several seeds of one run a column belongs to; None: one run
+    seeds: np.ndarray | None = None  # (n,) seed of each column, for several seeds of one run; None: one seed
 
     @property
     def correct_ended(self) -> np.ndarray:
-        """(Q, n) `correct`, where an answer counts only if its completion ended by itself."""
+        """(Q, n) `correct`, with 0 for answers in truncated completions."""
         return where_ended(self.correct, self.truncated)
 
     @property
@@ -63,7 +63,7 @@ class BenchmarkRecords:
         return len(np.unique(self.seed_of))
 
     def by_seed(self) -> list[BenchmarkRecords]:
-        """The records of each seed; [self] where there is one."""
+        """The records of each seed; [self] for one seed."""
         if self.seed_count < 2:
             return [self]
         parts = ({name: getattr(self, name)[:, self.seed_of == s] for name in ARRAYS} for s in np.unique(self.seed_of))
@@ -98,12 +98,12 @@ ARRAYS = (
     "budget",
 )
 LISTED = 200
-"""Disagreements between verdict and second opinion that are remembered by place."""
+"""Maximum number of stored positions of disagreements between verdict and second opinion."""
 
 
 @dataclass
 class RunRecords:
-    """One run: its name, its card, its records by benchmark, and what was wrong with the file."""
+    """One run: its name, its card, its records by benchmark, and notes on problems with the file."""
 
     name: str
     path: Path | None
@@ -113,15 +113,15 @@ class RunRecords:
     duplicates: int = 0
     strategy: str | None = None
     given: dict[str, Any] = field(default_factory=dict)
-    """Name and parameters of the strategy, as the records carry them."""
+    """Name and parameters of the strategy, as in the records."""
     folder: Path | None = None
     notes: list[str] = field(default_factory=list)
     members: list[RunRecords] = field(default_factory=list)
-    """The runs of each seed, where this is several seeds of one run."""
+    """The runs of each seed, if this run pools several seeds."""
 
     def training_folder(self) -> Path | None:
-        """Where the run was trained, if that is on this disk: its own folder, or around the model that was evaluated."""
-        model = str(self.card.get("model") or "").partition(" [")[0]  # the mark of the weights follows the path
+        """Training run directory, if it is on this disk: the run's folder, or the parent of the evaluated model."""
+        model = str(self.card.get("model") or "").partition(" [")[0]  # the hash of the weights follows the path
         places = [self.folder, self.folder.resolve().parent] if self.folder and self.strategy is None else []
         if model and Path(model).is_dir():
             places += [Path(model), Path(model).resolve().parent]
@@ -133,19 +133,19 @@ class RunRecords:
         offset = int(b.offset[row, column])
         path = self.members[b.seed_of[column]].path if self.members else self.path
         if offset < 0 or path is None:
-            raise ConfigError(f"run {self.name}: problem {row} of {benchmark} has no sample {column}")
+            raise ConfigError(f"run {self.name}: no sample {column} of problem {row} of {benchmark}")
         return read_at(path, offset)
 
 
 def pair(a: BenchmarkRecords, b: BenchmarkRecords) -> tuple[BenchmarkRecords, BenchmarkRecords]:
-    """Both runs on the problems they share, in the base's order."""
+    """Both runs restricted to their common problems, in the base's order."""
     known = set(a.problem_ids)
     shared = [problem for problem in b.problem_ids if problem in known]
     return a.take(a.rows(shared)), b.take(b.rows(shared))
 
 
 def find_records(run: str | Path) -> Path:
-    """records.jsonl of a run directory, or the file itself. FileNotFoundError says what was looked for."""
+    """Path of a run's records.jsonl, from its directory or the file itself. FileNotFoundError lists the searched paths."""
     path = Path(run)
     places = [path] if path.is_file() else [path / FILE, path / "eval" / FILE]
     for place in places:
@@ -153,21 +153,21 @@ def find_records(run: str | Path) -> Path:
             return place
     hint = "" if path.exists() else beside(path)
     raise FileNotFoundError(
-        f"no {FILE} in {path} (looked for {', '.join(map(str, places))}); {hint + '; ' if hint else ''}run `tersely eval` "
-        "first, or name a directory that holds one"
+        f"no {FILE} in {path} (searched {', '.join(map(str, places))}); {hint + '; ' if hint else ''}run `tersely eval` "
+        "first, or choose a directory that has one"
     )
 
 
 def default_name(folder: str | Path) -> str:
-    """The name of a run that has none: its folder's, or for `runs/alp/eval` the folder's above, `alp`."""
+    """Default name of a run: its folder's name, or for `runs/alp/eval` the parent's, `alp`."""
     path = Path(folder).resolve()
     return path.parent.name if path.name == "eval" and path.parent.name else path.name
 
 
 def load_runs(run: str | Path) -> list[RunRecords]:
-    """All runs of a directory: one for each (run name, decoding strategy) among its records.
+    """Load all runs of a directory: one per (run name, decoding strategy) in its records.
 
-    A run that is still being trained, with metrics.jsonl and no records, comes back without benchmarks.
+    A run in training, with metrics.jsonl and no records, is returned without benchmarks.
     """
     run = expanded(run, "run")
     if (Path(run) / "metrics.jsonl").is_file() and not any((Path(run) / p / FILE).is_file() for p in ("", "eval")):
@@ -189,7 +189,7 @@ def load_runs(run: str | Path) -> list[RunRecords]:
         name = own if name == path.parent.name else name
         found.setdefault((name, strategy), {}).setdefault(str(record["benchmark"]), _Builder()).add(offset, record)
     if not found:
-        raise ConfigError(f"{path} holds no complete record; was the evaluation stopped before its first sample?")
+        raise ConfigError(f"{path} has no complete record; the evaluation may have stopped before its first sample")
     runs = []
     for (name, strategy), builders in found.items():
         runs.append(
@@ -215,12 +215,12 @@ def _card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path} is no JSON ({error}); mend or remove it") from None
+        raise ConfigError(f"{path}: invalid JSON ({error}). Fix or remove it") from None
     return card if isinstance(card, dict) else {"card": card}
 
 
 def strategy_label(value: Any) -> str | None:
-    """`forced_answer(budget=64)` of a record's strategy; None for plain sampling."""
+    """Label of a record's strategy, such as `forced_answer(budget=64)`; None for vanilla sampling."""
     if isinstance(value, dict):
         name, rest = value.get("name", "?"), {k: v for k, v in value.items() if k != "name"}
         shown = ", ".join(f"{k}={v}".replace("\n", "\\n") for k, v in rest.items())
@@ -262,7 +262,7 @@ class _Builder:
         )
 
     def build(self) -> BenchmarkRecords:
-        """Samples in the order of their index, packed to the left."""
+        """Samples ordered by index, packed to the left."""
         ids = list(self.samples)
         shape = (len(ids), max(len(samples) for samples in self.samples.values()))
         columns: dict[str, np.ndarray] = {name: np.full(shape, np.nan) for name in ARRAYS}
@@ -285,7 +285,7 @@ class _Builder:
         )
 
     def _counts(self) -> tuple[Counter[tuple[str, str]], dict[str, list[float]], list[int]]:
-        """Second opinions, what ended the samples, and the places of those whose second opinion differs."""
+        """Count second opinions and finish reasons, and collect positions of samples whose second opinion differs."""
         seconds: Counter[tuple[str, str]] = Counter()
         finishes: dict[str, list[float]] = {}
         differing: list[int] = []

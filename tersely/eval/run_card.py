@@ -1,6 +1,6 @@
 """Evaluation settings, saved with the records; resuming with different settings is an error.
 
-`run.json` is the run card that reports show: name, model, command, environment, and one entry of settings a benchmark.
+`run.json` is the run card that reports show: name, model, command, environment, and one entry of settings per benchmark.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tersely.core.seeds import stable_id
 
 CARD = "run.json"
 FREE = ("samples", "limit", "budgets")
-"""Settings that may grow between two starts: the records that are there stay valid."""
+"""Settings that may increase between two starts; existing records stay valid."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides the text of a sample of one benchmark, beside the coordinates of its seed."""
+    """All settings that determine the samples of one benchmark, apart from the coordinates of the seeds."""
 
     model: str
     engine: str
@@ -36,23 +36,23 @@ class Settings:
     instruction: str | None
     system_prompt: str | None
     fingerprint: str
-    """Of the benchmark's problems; not compared where the limit changed."""
+    """Fingerprint of the benchmark's problems; not compared if the limit changed."""
     chat_template: str = ""
-    """Hash of the template and its switches."""
+    """Hash of the chat template and its variables."""
     strategy: dict[str, Any] | None = None
-    """Name and every parameter of the decoding strategy; None for plain sampling."""
+    """Name and all parameters of the decoding strategy; None for vanilla sampling."""
     chat_template_kwargs: dict[str, Any] | None = None
     prompting_instruction: str | None = None
-    """What the trained method's plan adds to the user's message."""
+    """Text that the trained prompting appends to the user's message."""
     prefill: str | None = None
-    """What the assistant's turn begins with, by the trained method's plan."""
+    """Prefill of the assistant's turn from the trained prompting."""
     context: int | None = None
-    """Longest sequence, tokens, where it leaves less than the cap behind some prompt; None where it does not."""
+    """Longest sequence in tokens, if it leaves less than the cap after some prompt; None otherwise."""
     budgets: list[int] | None = None
-    """Grid of accuracy at a budget; it changes no sample."""
+    """Token grid for accuracy at a budget; does not affect samples."""
 
     def hash(self) -> str:
-        """16 hex digits of all that decides the samples: two results of one hash were sampled the same way."""
+        """16 hex digits over all settings that determine the samples: equal hashes mean equal sampling."""
         values = {key: value for key, value in asdict(self).items() if key not in (*FREE, "engine")}
         return stable_id(json.dumps(values, sort_keys=True, ensure_ascii=False, default=str))
 
@@ -62,30 +62,30 @@ def entry_of(benchmark: str, strategy: str | None) -> str:
 
 
 def refuse_changed(
-    card: Mapping[str, Any], folder: Path, run: str, benchmark: str, told: Mapping[str, Any], strategy: str | None
+    card: Mapping[str, Any], folder: Path, run: str, benchmark: str, current: Mapping[str, Any], strategy: str | None
 ) -> None:
-    """`ConfigError` naming the setting in which the records behind `folder`'s card differ from `told`.
+    """Raise `ConfigError` with the settings that differ between the card of `folder` and `current`.
 
-    `told` may be a part of all settings, the limit among them.
+    `current` may be a subset of all settings, but must have the limit.
     """
     if card.get("name") not in (None, run):
-        raise ConfigError(f"--out {folder} holds the run {card['name']!r}, not {run!r}; choose another --out")
+        raise ConfigError(f"--out: {folder} has the run {card['name']!r}; expected {run!r}. Choose another --out")
     entry = entry_of(benchmark, strategy)
     before = card.get("settings", {}).get(entry)
     if before is None:
         return
-    now = json.loads(json.dumps(dict(told)))  # as it will be read back: tuples are lists
+    now = json.loads(json.dumps(dict(current)))  # as read from the file: tuples become lists
     free = (*FREE, "fingerprint", "context") if before.get("limit") != now["limit"] else FREE
     changed = [key for key in now if key not in free and key in before and before[key] != now[key]]
     if changed:
-        said = "; ".join(f"{key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed)
+        differences = "; ".join(f"{key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed)
         raise ConfigError(
-            f"--out {folder} holds records of {entry} under other settings ({said}); choose another --out"
+            f"--out: {folder} has records of {entry} with other settings ({differences}). Choose another --out"
         )
 
 
 def check_and_store(folder: Path, run: str, benchmark: str, settings: Settings, strategy: str | None = None) -> None:
-    """Write the card, or raise as `refuse_changed` does."""
+    """Write the card; raises like `refuse_changed`."""
     card = read_card(folder)
     refuse_changed(card, folder, run, benchmark, asdict(settings), strategy)
     card = {"name": run, "model": settings.model, **card, **_environment()}
@@ -95,14 +95,14 @@ def check_and_store(folder: Path, run: str, benchmark: str, settings: Settings, 
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card of a folder, empty where there is none."""
+    """The card of a folder; empty if there is none."""
     path = folder / CARD
     if not path.is_file():
         return {}
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is no JSON ({error}); remove it to start the card anew") from error
+        raise ConfigError(f"{path}: invalid JSON ({error}). Remove it to create a new card") from error
 
 
 def _environment() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Finds differences in how two evaluations were sampled: comparing them would measure the settings, not the models."""
+"""Finds differences between the settings of two evaluations, which would make a comparison of the models invalid."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tersely.eval.run_arrays import RunRecords
 from tersely.eval.run_card import entry_of
 
 OTHER = ("model", "samples", "budgets", "limit", "hash", "strategy", "engine")
-"""Settings that may differ. A strategy is part of a run's name; the number of samples and problems changes no expectation."""
+"""Settings that may differ: a strategy is part of a run's name, and sample counts do not change the expectation."""
 
 WORDS = ("instruction", "system_prompt", "prompting_instruction", "prefill")
 
 
 def settings_of(run: RunRecords, benchmark: str) -> dict[str, Any]:
-    """The settings that an evaluation's card holds for a benchmark; empty where nobody recorded them."""
+    """Settings of a benchmark from an evaluation's card; empty if not recorded."""
     settings = run.card.get("settings")
     found = settings.get(entry_of(benchmark, run.strategy)) if isinstance(settings, dict) else None
     if not isinstance(found, dict):
@@ -27,7 +27,7 @@ def settings_of(run: RunRecords, benchmark: str) -> dict[str, Any]:
 
 
 def _own_sentence(benchmark: str) -> str:
-    """The closing sentence that a benchmark has without `--instruction`."""
+    """The instruction of a benchmark without `--instruction`."""
     from tersely.data.benchmarks import benchmark_names, find_benchmark
     from tersely.data.load import own_instruction
     from tersely.data.spec import INSTRUCTION
@@ -38,8 +38,10 @@ def _own_sentence(benchmark: str) -> str:
 
 
 def differences(a: RunRecords, b: RunRecords, benchmark: str, but: tuple[str, ...] = ()) -> list[str]:
-    """`temperature: 1.0 for base, 0.6 for alp`, one per setting of a and b that differs; runs of several seeds by all of
-    their evaluations, whose sampling seeds may differ. Settings that only one of them records are left out.
+    """`temperature: 1.0 for base, 0.6 for alp`, one per setting that differs between a and b.
+
+    Runs with several seeds are compared by all their evaluations, whose sampling seeds may differ. Settings that only one
+    run records are ignored.
     """
     found = []
     if a.members or b.members:
@@ -59,34 +61,34 @@ def differences(a: RunRecords, b: RunRecords, benchmark: str, but: tuple[str, ..
 
 
 def _other_content(a: RunRecords, b: RunRecords, benchmark: str) -> str:
-    """Where one took fewer problems than the other, the fingerprints differ anyway: the problems themselves are compared."""
+    """Compare the common problems, because fingerprints also differ if one run has fewer problems."""
     x, y = (run.benchmarks[benchmark].contents if benchmark in run.benchmarks else {} for run in (a, b))
     shared = x.keys() & y.keys()
     changed = sum(x[problem] != y[problem] for problem in shared)
-    return f"{changed} of {len(shared)} shared problems have another text or answer" if changed else ""
+    return f"{changed} of {len(shared)} common problems have a different text or answer" if changed else ""
 
 
 def unrecorded(run: RunRecords, base: RunRecords, benchmark: str) -> list[str]:
-    """Which of `run` and `base` has no settings of this benchmark in its run.json, so that nothing could be compared."""
+    """Names of the runs among `run` and `base` whose run.json has no settings of this benchmark."""
     sides = {"run": run, "base": base}
     return [side for side, of in sides.items() if not all(settings_of(one, benchmark) for one in of.members or [of])]
 
 
 def check_same(runs: list[RunRecords], base: RunRecords, anyway: bool) -> dict[tuple[str, str], list[str]]:
-    """(run, benchmark) -> differences from the base's settings. `ConfigError` where there are some, unless `anyway`."""
+    """(run, benchmark) -> differences from the base's settings. Raises `ConfigError` if there are any, unless `anyway`."""
     found = {
         (run.name, name): differences(base, run, name)
         for run in runs
         for name in sorted(run.benchmarks)
         if name in base.benchmarks
     }
-    found = {key: said for key, said in found.items() if said}
+    found = {key: changes for key, changes in found.items() if changes}
     if found and not anyway:
-        lines = [f"  {name}, {'; '.join(said)}" for (_, name), said in found.items()]
+        lines = [f"  {name}, {'; '.join(changes)}" for (_, name), changes in found.items()]
         raise ConfigError(
             "the evaluations were sampled with different settings:\n"
             + "\n".join(lines)
-            + "\nEvaluate both with the same settings, or pass --anyway: the page then lists the differences"
+            + "\nEvaluate both with the same settings, or pass --anyway, which lists the differences"
         )
     return found
 

@@ -15,9 +15,9 @@ FINISH = {"eos": "stop"}
 def sample_record(
     row: Mapping[str, Any], prompt: Prompt, seed: int, decoded: Decoded, text: str, verdict: Any, lengths: TokenLengths
 ) -> dict[str, Any]:
-    """All that is known of a sample but run, benchmark, strategy and timing.
+    """Record of a sample, without run, benchmark, strategy and timing.
 
-    `tokens` is the whole cost: generated, injected, and thrown away. `first_correct` is counted in tokens of the sequence.
+    `tokens` is the total cost: generated, injected and discarded. `first_correct` is in tokens of the sequence.
     """
     record: dict[str, Any] = {
         "problem_id": prompt.prompt_id,
@@ -50,7 +50,7 @@ def sample_record(
 
 
 def second_opinion(record: Mapping[str, Any]) -> str | None:
-    """Right or wrong by a grader of strings and numbers that shares no code with the verifier; None where it cannot say."""
+    """Verdict of a second grader (strings and numbers) that shares no code with the verifier; None if it cannot decide."""
     from tersely.rewards.verify.audit import plain_grader
 
     if record["answer"] is None or record["correct"] is None:
@@ -63,14 +63,14 @@ def second_opinion(record: Mapping[str, Any]) -> str | None:
 
 
 class TokenLengths:
-    """Characters that each token adds to a text, remembered by id."""
+    """Number of characters that each token adds to a text, cached by id."""
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
         self.known: dict[int, int] = {}
 
     def tokens_until(self, ids: Sequence[int], text: str, end: int) -> int:
-        """Tokens up to and including the one that writes character `end - 1` of `text`, the decoded `ids`."""
+        """Number of tokens up to and including character `end - 1` of `text`, the decoded `ids`."""
         total = 0
         place = len(ids)
         for count, identity in enumerate(ids, start=1):
@@ -85,7 +85,7 @@ class TokenLengths:
         return self.known[identity]
 
     def _searched(self, ids: Sequence[int], end: int) -> int:
-        """For texts whose tokens hold parts of characters: by bisection over prefixes."""
+        """The same by bisection over prefixes, for tokens with parts of characters."""
         low, high = 1, len(ids)
         while low < high:
             middle = (low + high) // 2

@@ -1,7 +1,7 @@
-"""Pools several seeds of one method into one run: which runs belong together, and their joined records.
+"""Pools several seeds of one method into one run: finds runs that belong together and joins their records.
 
-`NAME=A,B,C` or `A,B,C` names them; without that, runs are taken together when their training configurations (config.yaml
-of the training run) or, for one model, their evaluation settings differ in the seed alone.
+`NAME=A,B,C` or `A,B,C` lists them; otherwise runs are pooled if their training configurations (config.yaml of the
+training run) or, for one model, their evaluation settings differ only in the seed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tersely.eval.run_arrays import ARRAYS, BenchmarkRecords, RunRecords
 from tersely.eval.same_settings import OTHER, differences
 
 OF_A_SEED = ("seed", "data_seed", "run_dir", "run_name", "output_dir", "logging_dir")
-"""Keys of a training configuration in which the seeds of one method differ."""
+"""Keys of a training configuration that may differ between seeds of one method."""
 
 
 def split_places(text: str) -> tuple[str | None, list[str]]:
-    """`NAME=A,B` -> (NAME, [A, B]); a path that exists is one place, whatever signs it holds."""
+    """`NAME=A,B` -> (NAME, [A, B]); an existing path is one item, even with `=` or commas."""
     if Path(whole := expanded(text, "run")).exists():
         return None, [whole]
     name, equals, rest = text.partition("=")
@@ -35,7 +35,7 @@ def split_places(text: str) -> tuple[str | None, list[str]]:
 
 
 def pool_alike(runs: Sequence[RunRecords]) -> list[RunRecords]:
-    """The runs, those that differ in the seed alone as one, where its first stood."""
+    """Pool runs that differ only in the seed; the pooled run takes the position of its first seed."""
     groups: dict[Any, list[RunRecords]] = {}
     for run in runs:
         key = _kind(run)
@@ -67,12 +67,12 @@ def _model(run: RunRecords) -> str:
 
 
 def _kind(run: RunRecords) -> str | None:
-    """What the seeds of one method share; None where nothing is recorded."""
+    """Key that the seeds of one method share; None if nothing is recorded."""
     settings = run.card.get("settings")
     if not run.benchmarks or not isinstance(settings, dict):
         return None
     skip = {*OTHER, "seed"} - {"strategy"}
-    told = {
+    fixed = {
         name: {key: value for key, value in entry.items() if key not in skip}
         for name, entry in settings.items()
         if isinstance(entry, dict)
@@ -82,7 +82,7 @@ def _kind(run: RunRecords) -> str | None:
     which = os.path.basename(_model(run).rstrip("/")) if config else run.card.get("model")
     if config is None and which is None:
         return None
-    return json.dumps([kept, which, told, run.strategy], sort_keys=True, default=str)
+    return json.dumps([kept, which, fixed, run.strategy], sort_keys=True, default=str)
 
 
 def _seed(run: RunRecords) -> Any:
@@ -94,11 +94,11 @@ def _seed(run: RunRecords) -> Any:
 
 
 def pooled(runs: Sequence[RunRecords], name: str | None = None) -> RunRecords:
-    """One run of the samples of all of them, which remembers the seed of each. `ConfigError`: sampled with other settings."""
+    """Join the samples of all runs, with the seed of each column. Raises `ConfigError` for different settings."""
     for run in runs[1:]:
         for benchmark in run.benchmarks:
-            if said := differences(runs[0], run, benchmark, but=("seed",)):
-                raise ConfigError(f"{runs[0].name} and {run.name} cannot be seeds of one run: {'; '.join(said)}")
+            if found := differences(runs[0], run, benchmark, but=("seed",)):
+                raise ConfigError(f"{runs[0].name} and {run.name} cannot be seeds of one run: {'; '.join(found)}")
     _require_distinct(runs)
     shown = f"{name or _shared_name(runs)} ({len(runs)} seeds)"
     benchmarks = {
@@ -107,10 +107,12 @@ def pooled(runs: Sequence[RunRecords], name: str | None = None) -> RunRecords:
         if all(benchmark in run.benchmarks for run in runs)
     }
     if not benchmarks:
-        raise ConfigError(f"{', '.join(run.name for run in runs)} share no benchmark, so they are not seeds of one run")
+        raise ConfigError(
+            f"{', '.join(run.name for run in runs)} have no common benchmark, so they are not seeds of one run"
+        )
     notes = [f"{len(runs)} seeds as one run: {', '.join(_place(run) for run in runs)}"]
     left = sorted({b for run in runs for b in run.benchmarks} - set(benchmarks))
-    notes += [f"left out, as not every seed has it: {', '.join(left)}"] if left else []
+    notes += [f"left out, because not every seed has it: {', '.join(left)}"] if left else []
     return RunRecords(
         shown,
         runs[0].path,
@@ -153,7 +155,7 @@ def _place(run: RunRecords) -> str:
 
 
 def _shared_name(runs: Sequence[RunRecords]) -> str:
-    """What the names have in common: `alp` of alp-seed1 and alp-seed2."""
+    """Common part of the names: `alp` for alp-seed1 and alp-seed2."""
     names = [run.name for run in runs]
     if len(set(names)) > 1:
         start = os.path.commonprefix(names)

@@ -1,4 +1,4 @@
-"""The prompting of an evaluation: that of the training, unless the command line overrides it."""
+"""Selects the prompting of an evaluation: as in training, unless the command line overrides it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tersely.core.paths import expanded
 from tersely.engines.chat import Prompting, read_prompting
 
 PROMPTING_STRATEGIES = ("prompting", "budget_prompt")
-"""Decoding strategies that state an instruction of their own in place of the trained prompting's."""
+"""Decoding strategies that replace the trained prompting's instruction."""
 
 
 def saved_prompting(*places: str | None) -> tuple[Prompting, str | None]:
-    """The first prompting saved in one of the folders, and where; an empty one and None where there is none."""
+    """(the first prompting saved in one of the folders, its folder); (an empty one, None) if there is none."""
     for place in places:
         if place and Path(expanded(place)).exists() and (found := read_prompting(place)) is not None:
             return found, str(place)
@@ -26,7 +26,7 @@ def saved_prompting(*places: str | None) -> tuple[Prompting, str | None]:
 def chosen_prompting(
     model: str, tokenizer: str | None, source: str | None, chat_template_kwargs: Mapping[str, Any] | None
 ) -> tuple[Prompting, str | None]:
-    """(prompting, where it is from). `source`: another model's folder, `none`, or None for the model's own."""
+    """(prompting, its origin). `source`: another model's folder, `none`, or None for the model's own."""
     if source == "none":
         found, where = Prompting(), None
     elif source is None:
@@ -45,9 +45,9 @@ def chosen_prompting(
 def asked(
     prompting: Prompting, benchmark: Any, instruction: str | None = None, system_prompt: str | None = None
 ) -> tuple[str | None, str | None]:
-    """(instruction, system prompt) of a benchmark: those given, else the trained ones.
+    """(instruction, system prompt) of a benchmark: the given ones, else the trained ones.
 
-    A benchmark that asks for an answer format in a sentence of its own keeps it. None leaves the benchmark's default.
+    A benchmark whose instruction requests an answer format keeps it. None means the benchmark's default.
     """
     if instruction is None and not benchmark.source.instruction:
         instruction = prompting.instruction
@@ -55,14 +55,14 @@ def asked(
 
 
 def prompt_line(prompting: Prompting, where: str | None, given: Mapping[str, Any]) -> str | None:
-    """One line that says which prompt is used; None where nothing but the benchmark's own is."""
+    """One line that describes the prompt; None for the benchmark's default."""
     overridden = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     if where is None and not overridden:
         return None
-    words = f"as trained ({where}): {prompting.words()}" if where else "the benchmark's own"
+    words = f"as trained ({where}): {prompting.words()}" if where else "the benchmark's prompt"
     return f"prompt: {words}" + (f"; overridden by {', '.join(overridden)}" if overridden else "")
 
 
 def for_strategy(prompting: Prompting, strategy: str) -> Prompting:
-    """Without the prompting component's part where a decoding strategy states its own."""
+    """The prompting without its instruction, if the decoding strategy replaces it."""
     return prompting.without_prompting() if strategy in PROMPTING_STRATEGIES else prompting

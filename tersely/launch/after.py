@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_evaluation(options: argparse.Namespace) -> None:
-    """The evaluation runs hours later: its benchmarks and options are checked now."""
+    """Check benchmarks and options of the evaluation now; it runs hours later."""
     words = evaluation_words(options)
     if not options.eval:
         if words:
@@ -49,9 +49,9 @@ def evaluation_words(options: argparse.Namespace) -> list[str]:
 
 
 def run_all(starts: Sequence[Start], options: argparse.Namespace, run_dir: Path) -> int:
-    """Train and evaluate each; returns the first exit status that is not 0. A run that fails does not stop the others.
+    """Train and evaluate each run; returns the first exit status that is not 0. A failed run does not stop the others.
 
-    With `--resume` a sweep continues the runs that have begun, starts the others, and leaves finished ones alone.
+    With `--resume`, a sweep resumes the started runs, starts the others, and skips finished ones.
     """
     from tersely.launch.local import Launch
     from tersely.rl.checkpoints.resume import require_folder
@@ -65,7 +65,7 @@ def run_all(starts: Sequence[Start], options: argparse.Namespace, run_dir: Path)
             print(f"launch: run {number} of {len(starts)}: {start.name}", flush=True)
         launch = Launch(start.command, start.run_dir, options.grace, start.secrets, start.devices)
         if swept and options.resume and (start.run_dir / "final" / "config.json").is_file():
-            print(f"launch: {start.run_dir / 'final'} is there; done before", flush=True)
+            print(f"launch: {start.run_dir / 'final'} exists; already finished", flush=True)
             status = 0
         else:
             resume = options.resume and (not swept or (start.run_dir / "config.yaml").is_file())
@@ -81,7 +81,7 @@ def run_all(starts: Sequence[Start], options: argparse.Namespace, run_dir: Path)
 
 
 def evaluate(start: Start, options: argparse.Namespace, launch: Launch) -> int:
-    """`tersely eval` of a run's last weights, into its folder."""
+    """Run `tersely eval` on a run's final weights; the records go to the run's folder."""
     name = start.name or start.run_dir.name
     words = [str(start.run_dir / "final"), "--benchmarks", options.eval, "--out", str(start.run_dir / "eval")]
     command = [sys.executable, "-m", "tersely", "eval", *words, "--name", name]
@@ -96,13 +96,13 @@ def evaluate(start: Start, options: argparse.Namespace, launch: Launch) -> int:
 
 
 def report(starts: Sequence[Start], statuses: dict[str, int], run_dir: Path) -> None:
-    """One line per run, and one report over those that left something to report."""
+    """Print one line per run, and write one report over the runs that have records."""
     for start in starts:
         status = statuses.get(start.name)
-        said = "not started" if status is None else "finished" if status == 0 else f"exit status {status}"
-        print(f"launch: {start.name}: {said}, {start.run_dir}", flush=True)
+        outcome = "not started" if status is None else "finished" if status == 0 else f"exit status {status}"
+        print(f"launch: {start.name}: {outcome}, {start.run_dir}", flush=True)
     begun = [str(start.run_dir) for start in starts if (start.run_dir / "metrics.jsonl").is_file()]
     if begun:
-        # methods may be trained with prompts of their own: the page lists what differs
+        # methods may train with different prompts; the report lists the differences
         words = ["report", *begun, "--anyway", "--out", str(run_dir / "report")]
         subprocess.run([sys.executable, "-m", "tersely", *words], stdin=subprocess.DEVNULL, check=False)

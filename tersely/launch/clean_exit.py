@@ -1,4 +1,4 @@
-"""Clean exit of a process whose collectives ran in threads: skips the interpreter's teardown, which would abort it."""
+"""Clean exit after threaded collectives: skips the interpreter teardown, which would abort the process."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from typing import NoReturn
 
 
 def end_process(status: int) -> NoReturn:
-    """End with `status` once threads that are no daemons are joined, `atexit` functions have run and output is written.
+    """Exit with `status` after joining non-daemon threads, running `atexit` functions and flushing output.
 
-    What an interpreter does after that is left out. gloo's threads outlive `destroy_process_group` for as long as a wrapped
-    model holds the group, and one of them that lets go of a tensor while the interpreter is taken apart asks for a lock
-    which is no longer given: CPython ends that thread inside a destructor, and the C++ runtime answers with SIGABRT
-    ("terminate called without an active exception") to a run whose work was done. `multiprocessing` ends its children
-    as this does.
+    Skips the rest of the interpreter teardown. gloo's threads outlive `destroy_process_group` while a wrapped model holds
+    the group. A thread that releases a tensor during teardown waits for the GIL, CPython ends that thread inside a
+    destructor, and the C++ runtime raises SIGABRT ("terminate called without an active exception") in a finished run.
+    `multiprocessing` ends its children in the same way.
     """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # its reader has gone
+        with suppress(OSError, ValueError):  # the reader closed the pipe
             stream.flush()
     os._exit(status)
 
@@ -50,9 +49,9 @@ print(line, file=sys.stderr)
 
 
 def repeat_last(line: str) -> None:
-    """Print `line` again once this rank's launcher has ended, below the traceback of accelerate and torchrun.
+    """Print `line` again after this rank's launcher has ended, below the traceback of accelerate and torchrun.
 
-    Nothing is done outside `accelerate launch`, and under `tersely launch local`, which repeats the error itself.
+    Does nothing outside `accelerate launch`, or under `tersely launch local`, which repeats the error itself.
     """
     from tersely.launch.supervisor import DIE_WITH_PARENT
 

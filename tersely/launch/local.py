@@ -28,21 +28,21 @@ from tersely.launch import sweep
 from tersely.launch.ranks import Devices, devices_of
 from tersely.rl.update.batch_size import PLANNED_WORLD_SIZE
 
-SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD = 75, 2, 3
-NOT_MENDED = (SAVED_AND_STOPPED, CANNOT_BE_MEANT, STOPPED_BY_GUARD)
-"""Exit statuses of a training run that a restart would not mend."""
+SAVED_AND_STOPPED, INVALID_CONFIG, STOPPED_BY_GUARD = 75, 2, 3
+NOT_RESTARTED = (SAVED_AND_STOPPED, INVALID_CONFIG, STOPPED_BY_GUARD)
+"""Exit statuses of a training run that a restart would not fix."""
 PAUSE_S = 5.0
-"""Before a restart: ports and GPU memory are freed a moment after a process has ended."""
+"""Pause before a restart: ports and GPU memory are freed shortly after a process has ended."""
 TAIL = 400
 STATUS = re.compile(r"(?:non-zero exit status|exitcode\s*:)\s*(-?\d+)")
-"""What accelerate and torchrun print of a rank's exit status; their own is always 1."""
+"""How accelerate and torchrun print a rank's exit status; their own status is always 1."""
 ERROR = re.compile(r"(?:\[rank\d+\]:? ?)?error: ")
 ON_CPU = ("--multi_gpu", "--num_machines", "1", "--dynamo_backend", "no")
-"""`--cpu` would start a single process whatever `--num_processes` says; without a GPU the ranks take gloo."""
+"""`--cpu` would start a single process and ignore `--num_processes`; without a GPU the ranks use gloo."""
 
 
 def start_of(variant: sweep.Variant, options: Any, rest: Sequence[str]) -> Start:
-    """The command of one run; `rest` are the user's overrides."""
+    """The command of one run; `rest`: the user's overrides."""
     from tersely.core.redact import secret_values, struck
     from tersely.launch.preflight.machine import gpu_names, visible_gpus
 
@@ -60,7 +60,7 @@ def start_of(variant: sweep.Variant, options: Any, rest: Sequence[str]) -> Start
 
 @dataclass(frozen=True)
 class Start:
-    """One run of a launch."""
+    """Folder and command of one run."""
 
     name: str
     """"" without a sweep."""
@@ -68,12 +68,12 @@ class Start:
     run_dir: Path
     secrets: tuple[str, ...]
     shown: list[str]
-    """The command without secrets."""
+    """The command with secrets redacted."""
     devices: Devices
 
 
 def check_recipes(variants: Sequence[sweep.Variant], starts: Sequence[Start]) -> None:
-    """What `train --dry-run` refuses is refused before anything starts, one run's error before all runs."""
+    """Raise what `train --dry-run` raises, for all runs, before anything starts."""
     import yaml
 
     from tersely.launch.preflight.recipe_check import check_in_process
@@ -89,7 +89,7 @@ def check_recipes(variants: Sequence[sweep.Variant], starts: Sequence[Start]) ->
 
 
 def serving_command(recipe: str, overrides: Sequence[str], devices: Devices, logs: Path) -> list[str]:
-    """The command that starts the servers, each on a GPU of its own where there are any, before the command after it."""
+    """Command prefix that starts the servers, one GPU each if there are GPUs, before the command that follows."""
     words = [sys.executable, "-m", "tersely.launch.servers", recipe, *overrides]
     words += ["--number", str(devices.servers), "--logs", str(logs)]
     if devices.training:
@@ -99,7 +99,7 @@ def serving_command(recipe: str, overrides: Sequence[str], devices: Devices, log
 
 
 def training_command(options: Any, overrides: Sequence[str], devices: Devices) -> list[str]:
-    """The words of the accelerate command, without --resume."""
+    """Arguments of the accelerate command, without --resume."""
     config, processes = options.accelerate_config, devices.ranks
     if config is None and not devices.training and processes > 1:
         how = list(ON_CPU)
@@ -109,16 +109,16 @@ def training_command(options: Any, overrides: Sequence[str], devices: Devices) -
     if not devices.training:
         how += ["--mixed_precision", "no"]
     if processes > 1:
-        how += ["--main_process_port", "0"]  # accelerate takes one that is free
+        how += ["--main_process_port", "0"]  # accelerate chooses a free port
     start = [sys.executable, "-m", "accelerate.commands.launch", *how, "--num_processes", str(processes)]
     return [*start, "-m", "tersely.launch.train", "--config", options.recipe, *overrides]
 
 
 def own_file_words(file: Path) -> list[str]:
-    """What a user's own accelerate file may not decide here.
+    """Options that override a user's accelerate file.
 
-    DeepSpeed's other launchers write the environment, keys included, to `.deepspeed_env`; `gpu_ids` would replace
-    CUDA_VISIBLE_DEVICES, from which the ranks were counted.
+    DeepSpeed's other launchers write the environment, including keys, to `.deepspeed_env`; `gpu_ids` would replace
+    CUDA_VISIBLE_DEVICES, which the number of ranks comes from.
     """
     return (
         []
@@ -128,18 +128,20 @@ def own_file_words(file: Path) -> list[str]:
 
 
 def accelerate_file(name: str) -> Path:
-    """A shipped accelerate config by its name, or a file."""
+    """Path of an accelerate config: a shipped name or a file."""
     folder = Path(str(files("tersely.configs"))) / "accelerate"
     shipped = sorted(path.stem for path in folder.glob("*.yaml"))
     if name in shipped:
         return folder / f"{name}.yaml"
     if Path(name).is_file():
         return Path(name)
-    raise ConfigError(f"--accelerate-config {name!r} is no file and no shipped one; {nearest(name, shipped)}")
+    raise ConfigError(
+        f"--accelerate-config: got {name!r}; expected a file or a shipped config; {nearest(name, shipped)}"
+    )
 
 
 class Launch:
-    """The attempts of one run, in order."""
+    """Runs the attempts of one run, in order."""
 
     def __init__(
         self,
@@ -158,22 +160,22 @@ class Launch:
         )
         self.guard: subprocess.Popen | None = None
         self.asked: int | None = None
-        """The signal that asked to stop."""
+        """The signal that requested a stop."""
         self.tail: deque[str] = deque(maxlen=TAIL)
         self._terminal = True
 
     def run(self, retries: int, resume: bool) -> int:
-        """All attempts; returns the exit status of the last."""
+        """Run all attempts; returns the exit status of the last one."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGALRM, self._end)
-        # the parent process may block some of them, and all child processes would inherit it
+        # the parent process may block some signals, and all child processes would inherit that
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1})
         for left in range(retries, -1, -1):
             status = self.attempt(resume)
-            if self.asked is not None or left == 0 or status in (0, *NOT_MENDED):
+            if self.asked is not None or left == 0 or status in (0, *NOT_RESTARTED):
                 break
-            self.say(f"launch: exit status {status}; starting again with --resume, {left} of {retries} restarts left")
+            self.say(f"launch: exit status {status}; restarting with --resume, {left} of {retries} restarts left")
             self._pause()
             if self.asked is not None:
                 break
@@ -181,7 +183,7 @@ class Launch:
         return status
 
     def attempt(self, resume: bool) -> int:
-        """One start, streamed to the terminal and to its own log."""
+        """Run one attempt; its output goes to the terminal and to a log file."""
         log = next_log(self.run_dir)
         command = [*self.command, *(["--resume"] if resume else [])]
         self.tail.clear()
@@ -202,7 +204,7 @@ class Launch:
                 start_new_session=True,
                 env=self._environment(),
             )
-            if self.asked is not None:  # while it was being started
+            if self.asked is not None:  # during the start
                 self._end()
             assert self.guard.stdout is not None
             for line in self.guard.stdout:
@@ -213,12 +215,12 @@ class Launch:
             signal.alarm(0)
             status = self._status(status)
             if status and (error := next((line for line in self.tail if ERROR.match(line)), None)):
-                self.say(error.rstrip("\n"), file)  # torchrun's traceback stands below the first one
+                self.say(error.rstrip("\n"), file)  # torchrun's traceback follows the first print
             self.say(f"launch: ended with exit status {status}: {self._meaning(status)}", file)
         return status
 
     def _environment(self) -> dict[str, str]:
-        """That of the ranks: the GPUs of the training, and how many ranks the batch was planned for."""
+        """Environment of the ranks: the training GPUs, and the number of ranks."""
         found = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if self.devices is not None:
             found[PLANNED_WORLD_SIZE] = str(self.devices.ranks)
@@ -227,7 +229,7 @@ class Launch:
         return found
 
     def _status(self, status: int) -> int:
-        """The rank's own status, for accelerate's is 1 whatever the rank's was and torchrun's is 0 for a saved stop."""
+        """The rank's exit status: accelerate's is always 1, and torchrun's is 0 for a saved stop."""
         if status == 1 and (found := STATUS.search("".join(self.tail))):
             status = int(found[1]) if int(found[1]) >= 0 else 128 - int(found[1])
         if status == 0 and not (self.run_dir / "final").exists():
@@ -238,17 +240,21 @@ class Launch:
 
     def _meaning(self, status: int) -> str:
         if status == 0:
-            return f"finished, the weights are in {self.run_dir / 'final'}"
+            return f"finished; the weights are in {self.run_dir / 'final'}"
         if status == SAVED_AND_STOPPED:
-            return "saved and stopped before the end; --resume goes on"
+            return "saved and stopped before the end; continue with --resume"
         if self.asked is not None:
-            return "ended without saving; --resume goes on from the last whole checkpoint"
+            return "ended without saving; --resume continues from the last complete checkpoint"
         if status == STOPPED_BY_GUARD:
-            return "a guard stopped it, and would again; the last whole checkpoint stays"
-        return "the lines above say why" if status == CANNOT_BE_MEANT else "failed; the last whole checkpoint stays"
+            return "stopped by a guard, and a restart would stop again; the last complete checkpoint is kept"
+        return (
+            "invalid configuration, see the lines above"
+            if status == INVALID_CONFIG
+            else "failed; the last complete checkpoint is kept"
+        )
 
     def say(self, line: str, file: IO[str] | None = None) -> None:
-        """To the terminal and the log, without secrets. Where one of the two is gone the other goes on."""
+        """Write a line to the terminal and the log, with secrets redacted. If one of the two fails, the other continues."""
         from tersely.core.redact import struck
 
         line = struck(line, self.secrets)
@@ -263,7 +269,7 @@ class Launch:
                 file.write(line + "\n")
                 file.flush()
             except OSError:
-                file = None  # a full disk: the ranks say so themselves
+                file = None  # the disk is full; the ranks report it themselves
 
     def _pause(self) -> None:
         end = time.monotonic() + PAUSE_S
@@ -271,14 +277,14 @@ class Launch:
             time.sleep(0.1)
 
     def _stop(self, number: int, _frame: object) -> None:
-        """The first time ask to save, the second time end it. SIGUSR1 only asks."""
+        """First signal: save and stop. Second signal: end now. SIGUSR1 never ends the run."""
         again, self.asked = self.asked is not None and number != signal.SIGUSR1, number
         if self.guard is None:
             return
         if again:
             self._end()
             return
-        sys.stderr.write(f"launch: asked to save and stop, at most {self.grace_s} s; once more ends it at once\n")
+        sys.stderr.write(f"launch: saving and stopping within {self.grace_s} s; a second signal ends the run now\n")
         self.guard.send_signal(signal.SIGUSR1)
         signal.alarm(max(1, self.grace_s))
 
@@ -288,13 +294,13 @@ class Launch:
 
 
 def next_log(run_dir: Path) -> Path:
-    """run_dir/logs/attempt-<n>.log, n one above those that are there."""
+    """Path of the next log: run_dir/logs/attempt-<n>.log, with the first unused n above the existing ones."""
     folder = run_dir / "logs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"run_dir {run_dir} cannot be written ({error.strerror}); choose another with --run_dir"
+            f"run_dir: cannot write to {run_dir} ({error.strerror}). Choose another folder with --run_dir"
         ) from None
     numbers = [int(found[1]) for path in folder.iterdir() if (found := re.fullmatch(r"attempt-(\d+)\.log", path.name))]
     return folder / f"attempt-{max(numbers, default=0) + 1}.log"

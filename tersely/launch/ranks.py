@@ -11,7 +11,7 @@ from tersely.rl.update.batch_size import BatchLayout
 
 
 def check_batch(recipe: Recipe, ranks: int) -> None:
-    """Raise where the batch of the recipe, or of one of its stages, does not divide over the ranks."""
+    """Raise if the batch of the recipe or of a stage does not divide over the ranks."""
     for stage in recipe.stages:
         if stage.kind == "rl":
             BatchLayout.of(stage.recipe, ranks)
@@ -26,29 +26,29 @@ def divides(recipe: Recipe, ranks: int) -> bool:
 
 
 def largest_count(recipe: Recipe, most: int) -> int | None:
-    """The largest number of ranks up to `most` that divides the batch; None where not even one rank does."""
+    """Largest number of ranks up to `most` that divides the batch; None if there is none."""
     return next((ranks for ranks in range(most, 0, -1) if divides(recipe, ranks)), None)
 
 
 def ranks_and_servers(recipe: Recipe, gpus: int) -> tuple[int, int]:
-    """(ranks, servers) on this many GPUs: all GPUs used, the batch divided, as few servers as possible."""
+    """(ranks, servers) for this many GPUs: uses all GPUs, divides the batch, with the fewest servers."""
     found = next((gpus - servers for servers in range(1, gpus) if divides(recipe, gpus - servers)), None)
     return (gpus - 1, 1) if found is None else (found, gpus - found)
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What `launch local` starts, and on which GPUs."""
+    """Ranks and servers that `launch local` starts, and their GPUs."""
 
     ranks: int
     servers: int
     training: tuple[str, ...]
-    """GPUs of the training, by their names in CUDA_VISIBLE_DEVICES; empty without GPUs."""
+    """Training GPUs, by their names in CUDA_VISIBLE_DEVICES; empty without GPUs."""
     serving: tuple[str, ...]
     unused: int = 0
 
     def line(self) -> str:
-        """One line that shows the division."""
+        """One-line description of the division."""
         if not self.training:
             return f"{self.ranks} rank{'s' * (self.ranks > 1)} on the CPU"
         parts = [
@@ -56,20 +56,20 @@ class Devices:
         ]
         parts += [f"server {index}: CUDA_VISIBLE_DEVICES={name}" for index, name in enumerate(self.serving)]
         if self.unused:
-            parts.append(f"unused GPUs: {self.unused}, as the batch does not divide over more ranks")
+            parts.append(f"unused GPUs: {self.unused}, because the batch does not divide over more ranks")
         return "; ".join(parts)
 
 
 def devices_of(
     recipe: Recipe, names: Sequence[str], *, serve: bool, processes: int | None, servers: int | None
 ) -> Devices:
-    """The division of the visible GPUs `names`. `processes` and `servers` are None where the user stated none.
+    """Divide the visible GPUs `names`. `processes` and `servers` are None if the user did not set them.
 
-    A number of ranks or servers that nobody stated is chosen so that the batch divides. Raises where a stated one cannot work.
+    A number that is not set is chosen so that the batch divides. Raises if a number that is set cannot work.
     """
     for option, value in (("--processes", processes), ("--rollout-servers", servers)):
         if value is not None and value < 1:
-            raise ConfigError(f"{option} is {value}; it must be at least 1")
+            raise ConfigError(f"{option}: got {value}; expected at least 1")
     gpus = len(names)
     if not serve or not gpus:
         most, serving = gpus, (servers or 1) if serve else 0
@@ -80,11 +80,11 @@ def devices_of(
         most = gpus - serving
     if serve and gpus and most < 1:
         raise ConfigError(
-            f"{serving} servers take all {gpus} GPUs; --rollout-servers of at most {gpus - 1}, or engine: vllm"
+            f"--rollout-servers: got {serving}; expected at most {gpus - 1} with {gpus} GPUs. Or use engine: vllm"
         )
     if processes is not None and gpus and processes > most:
         raise ConfigError(
-            f"--processes: got {processes}; expected at most {most}, one per GPU that is visible and not a server's"
+            f"--processes: got {processes}; expected at most {most}, one per visible GPU that no server uses"
         )
     ranks = processes or largest_count(recipe, max(1, most)) or max(1, most)
     check_batch(recipe, ranks)

@@ -2,8 +2,8 @@
 
     free ports -> one `tersely serve` each -> all healthy -> COMMAND --servers [...] -> it ends -> the servers end
 
-If one server does not come up, nothing is started. No server outlives the training or its owner. Each start has its own
-key, unless TERSELY_SERVER_KEY is set.
+If one server does not come up, the training does not start. No server outlives the training or its parent process. Each
+start generates a key, unless TERSELY_SERVER_KEY is set.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from tersely.engines.server.process import ServerProcess
 from tersely.launch.cli.parser import whole
 
 START_S = 600.0
-"""For a server to come up; a large model is read from a slow disk in this time."""
+"""Time limit for a server to come up; enough to read a large model from a slow disk."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command's exit status."""
+    """Start the servers and run the command; returns the command's exit status."""
     own, command = list(argv[: argv.index("--")]), list(argv[argv.index("--") + 1 :])
     parser = argparse.ArgumentParser(prog="tersely.launch.servers")
     parser.add_argument("recipe", type=place_option)
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
 def servers(
     recipe: str, overrides: Sequence[str], logs: Path, number: int, devices: Sequence[str] = ()
 ) -> Iterator[list[ServerProcess]]:
-    """`number` healthy servers on this machine's own address; their logs also go to standard error."""
+    """Start `number` servers on the loopback address and wait until they are healthy; their logs also go to stderr."""
     from tersely.engines.server.launch import free_port
 
     logs.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def servers(
             say(f"server {index}: {started[-1].address}, log in {log}")
             threading.Thread(target=_follow, args=(index, log, ended), daemon=True).start()
         for index, server in enumerate(started):
-            server.wait_until_up(START_S, partial(_told, index))
+            server.wait_until_up(START_S, partial(_report, index))
             say(f"server {index}: up")
         yield started
     finally:
@@ -90,14 +90,14 @@ def servers(
 
 
 def report_ended(started: Sequence[ServerProcess], gone: set[str]) -> None:
-    """Say once which server has ended, with the end of its log; the training decides whether it can go on."""
+    """Report once which server has ended, with the end of its log; the training decides whether it can continue."""
     for index, server in enumerate(started):
         if server.address not in gone and server.ended:
             gone.add(server.address)
             say(f"server {index} at {server.address} has ended; the end of {server.log}:\n{server.tail()}")
 
 
-def _told(index: int, text: str) -> None:
+def _report(index: int, text: str) -> None:
     say(f"server {index}: {text}")
 
 
@@ -112,7 +112,7 @@ def _environment(index: int, devices: Sequence[str]) -> Mapping[str, str]:
 
 
 def _follow(index: int, log: Path, ended: threading.Event) -> None:
-    """Its log, line by line, beside the training's."""
+    """Copy the server's log to stderr, line by line."""
     with log.open(errors="replace") as file:
         rest = ""
         while True:
@@ -127,7 +127,7 @@ def _follow(index: int, log: Path, ended: threading.Event) -> None:
 
 
 def _close_all(started: Sequence[ServerProcess]) -> None:
-    """All asked at once, each waited for."""
+    """Stop all servers at the same time, and wait for each."""
     threads = [threading.Thread(target=server.close) for server in started]
     for thread in threads:
         thread.start()

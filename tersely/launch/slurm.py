@@ -1,7 +1,7 @@
 """Renders and submits the sbatch scripts of `tersely launch slurm`.
 
 It writes to `<run_dir>/launch`: the resolved recipe of each array task, `accelerate.yaml`, `train.sbatch` and,
-with `--eval`, `eval.sbatch`. No shell reads YAML, and every value of the user's is quoted. See docs/slurm.md.
+with `--eval`, `eval.sbatch`. No shell reads YAML, and every user value is quoted. See docs/slurm.md.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from tersely.launch.slurm_checks import (
 TIME = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
 ACCELERATE = ("multi_gpu", "zero2", "zero3", "fsdp2")
 FIXED = frozenset({"nodes", "ntasks", "ntasks-per-node", "array", "output", "open-mode", "signal", "requeue"})
-"""Options of sbatch that the script depends on."""
+"""sbatch options that the script depends on."""
 GPU_OPTIONS = frozenset({"gres", "gpus", "gpus-per-task"})
 
 
 def render(recipe: Recipe, options: argparse.Namespace, tasks: Sequence[Recipe] | None = None) -> dict[str, str]:
-    """File name -> text. `tasks`: the recipe of each array task; by default those of the options. Imports nothing heavy."""
+    """Render file name -> text. `tasks`: recipe of each array task (default: from the options). No heavy imports."""
     import jinja2
     import yaml
 
@@ -70,7 +70,7 @@ def render(recipe: Recipe, options: argparse.Namespace, tasks: Sequence[Recipe] 
         gpus=options.gpus_per_node,
         ranks=ranks,
         threads=max(1, (options.cpus_per_task or 1) // max(1, options.gpus_per_node)),
-        # srun does not take it over from sbatch since SLURM 22.05
+        # srun does not inherit it from sbatch since SLURM 22.05
         cpus=f" --cpus-per-task={options.cpus_per_task}" if options.cpus_per_task else "",
         server_cpus=_server_cpus(options),
         requeues=options.requeues,
@@ -92,7 +92,7 @@ def render(recipe: Recipe, options: argparse.Namespace, tasks: Sequence[Recipe] 
 
 def check(options: argparse.Namespace, recipe: Recipe) -> None:
     if not TIME.fullmatch(options.time):
-        raise ConfigError(f"--time is {options.time!r}; sbatch takes minutes, H:MM:SS or D-HH:MM:SS")
+        raise ConfigError(f"--time: got {options.time!r}; expected minutes, H:MM:SS or D-HH:MM:SS")
     if options.mem and not re.fullmatch(r"\d+[KMGT]?", str(options.mem)):
         raise ConfigError(f"--mem: got {options.mem!r}; expected megabytes, or a number with K, M, G or T such as 200G")
     if options.rollout_nodes and not needs_servers(recipe):
@@ -107,7 +107,7 @@ def check(options: argparse.Namespace, recipe: Recipe) -> None:
 
 
 def directives(recipe, options, name: str, tasks: int, nodes: int, *, training: bool) -> list[tuple[str, str | None]]:
-    """The #SBATCH lines: sbatch reads them itself, with rules of its own for quoting."""
+    """The #SBATCH lines; sbatch parses them with its own quoting rules."""
     pattern = "%A_%a" if tasks > 1 else "%j"
     log = str(launch_dir(recipe) / "logs").replace("%", "%%") + f"/{'train' if training else 'eval'}-{pattern}.out"
     array = f"0-{tasks - 1}" + (f"%{options.array_limit}" if options.array_limit else "") if tasks > 1 else None
@@ -133,10 +133,10 @@ def directives(recipe, options, name: str, tasks: int, nodes: int, *, training: 
     replaced = {key for key, _ in more}
     if fixed := replaced & FIXED:
         raise ConfigError(
-            f"--sbatch: {', '.join(f'--{key}' for key in sorted(fixed))} is set by tersely launch slurm itself"
+            f"--sbatch: {', '.join(f'--{key}' for key in sorted(fixed))} is already set by tersely launch slurm. Remove it"
         )
     if replaced & GPU_OPTIONS:
-        replaced.add("gpus-per-node")  # the user asks for the GPUs in another way
+        replaced.add("gpus-per-node")  # the user requests the GPUs with another option
     lines: list[tuple[str, str | None]] = [
         (key, sbatch_word(key, value)) for key, value in values if value is not None and key not in replaced
     ]
@@ -151,25 +151,27 @@ def environment(options: argparse.Namespace) -> list[str]:
     for pair in options.env:
         name, found, value = pair.partition("=")
         if not found or not re.fullmatch(r"[A-Za-z_]\w*", name):
-            raise ConfigError(f"--env is {pair!r}; it looks like NAME=value")
+            raise ConfigError(f"--env: got {pair!r}; expected NAME=value")
         lines.append(f"export {name}={quoted(value)}")
     return lines
 
 
 def _server_cpus(options: argparse.Namespace) -> str:
-    """A node that serves has a task a GPU, and shares its CPUs out among them."""
+    """CPUs per task on a server node: one task per GPU, and the tasks share the node's CPUs."""
     if not options.cpus_per_task:
         return ""
     return f" --cpus-per-task={max(1, options.cpus_per_task // max(1, options.gpus_per_node))}"
 
 
 def accelerate_file(options: argparse.Namespace) -> str:
-    """The accelerate configuration. Ranks without GPUs are launched as MULTI_GPU or DeepSpeed are, and talk over gloo."""
+    """The accelerate configuration. Ranks without GPUs are launched like MULTI_GPU or DeepSpeed, and use gloo."""
     chosen = options.accelerate or ("zero2" if options.gpus_per_node else "multi_gpu")
     if chosen in ACCELERATE:
         return (files("tersely.configs") / "accelerate" / f"{chosen}.yaml").read_text()
     if not Path(chosen).is_file():
-        raise ConfigError(f"--accelerate is {chosen!r}, no file; {nearest(chosen, ACCELERATE)}")
+        raise ConfigError(
+            f"--accelerate: got {chosen!r}; expected a file or a shipped config; {nearest(chosen, ACCELERATE)}"
+        )
     return own_accelerate_file(Path(chosen), options.nodes)
 
 
@@ -178,33 +180,33 @@ def launch_dir(recipe: Recipe) -> Path:
 
 
 def quoted(value: Any) -> str:
-    """One word of a shell. A line break or a NUL is refused: scripts are read by eyes too."""
+    """Quote one shell word. A line break or a NUL is an error."""
     text = str(value)
     if re.search(r"[\x00\n\r]", text):
-        raise ConfigError(f"{text!r} holds a line break or a NUL; it cannot stand in a job script")
+        raise ConfigError(f"got {text!r}; expected text without line breaks and NUL, because it goes into a job script")
     return shlex.quote(text)
 
 
 def sbatch_word(name: str, value: Any) -> str:
-    """One word of an #SBATCH line. sbatch splits at an escaped blank all the same, but not inside double quotes."""
+    """Quote one word of an #SBATCH line. sbatch splits at an escaped blank, but not inside double quotes."""
     text = str(value)
     if re.search(r"[\x00-\x1f]", text):
-        raise ConfigError(f"--{name} is {text!r}; it must not hold line breaks or other control characters")
+        raise ConfigError(f"--{name}: got {text!r}; expected text without control characters")
     if re.fullmatch(r"[\w@%+=:,./-]+", text):
         return text
     return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
 def submit(script: Path, *options: str) -> str:
-    """The id of the submitted job."""
+    """Submit a script; returns the job id."""
     try:
         done = subprocess.run(
             ["sbatch", "--parsable", *options, str(script)], capture_output=True, text=True, timeout=60
         )
     except FileNotFoundError:
-        raise ConfigError("sbatch was not found: run this on a login node of the cluster, or add --dry-run") from None
+        raise ConfigError("sbatch not found. Run this on a login node of the cluster, or add --dry-run") from None
     except subprocess.TimeoutExpired:
-        raise ConfigError("sbatch did not answer within 60 s; is slurmctld up? (`scontrol ping`)") from None
+        raise ConfigError("sbatch: no answer within 60 s. Check that slurmctld is up (`scontrol ping`)") from None
     if done.returncode:
-        raise ConfigError(f"sbatch refused {script}: {done.stderr.strip()}")
+        raise ConfigError(f"sbatch rejected {script}: {done.stderr.strip()}")
     return done.stdout.strip().split(";")[0]

@@ -19,7 +19,7 @@ GPU_COUNT = re.compile(r"(?<![\w:])(gpu(?::[^:,()\d][^:,()]*)?)(?::(\d+))?(?=[,(
 
 
 def check_recipes(tasks: Sequence[Recipe], options: argparse.Namespace) -> None:
-    """The recipe of each array task, as `tersely train --dry-run` checks it: a job may wait for days before it starts."""
+    """Check the recipe of each array task like `tersely train --dry-run`: a job may wait for days before it starts."""
     import yaml
 
     from tersely.launch.preflight.recipe_check import check_in_process
@@ -27,7 +27,7 @@ def check_recipes(tasks: Sequence[Recipe], options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = []
         for number, task in enumerate(tasks):
-            # the addresses of servers on rollout nodes are known only in the job
+            # server addresses on rollout nodes are known only inside the job
             served = {"servers": ["http://127.0.0.1:1"]} if options.rollout_nodes else {}
             files.append(str(Path(folder) / f"recipe-{number}.yaml"))
             Path(files[-1]).write_text(yaml.safe_dump({**task.to_dict(), **served}, allow_unicode=True))
@@ -36,12 +36,12 @@ def check_recipes(tasks: Sequence[Recipe], options: argparse.Namespace) -> None:
 
 
 def base_model(recipe: Recipe) -> str:
-    """The model that the training starts from, as the job finds it."""
+    """Check the initial model's path, as the job will see it."""
     return expanded(recipe.model_name_or_path, "model_name_or_path")
 
 
 def no_secrets(options: argparse.Namespace, recipe: Recipe) -> None:
-    """Scripts and recipes of jobs lie where others can read them, and stay."""
+    """Raise if a secret would be written to the job's files, which others can read."""
     from tersely.core.redact import ENV_NAME, secrets_of
 
     held = [f"--env {name}" for pair in options.env if ENV_NAME.search(name := pair.partition("=")[0])]
@@ -50,12 +50,12 @@ def no_secrets(options: argparse.Namespace, recipe: Recipe) -> None:
     held += secrets_of(recipe.written)
     if held:
         raise ConfigError(
-            f"{', '.join(held)} would be written into the job's files; export it instead, sbatch hands your environment on"
+            f"{', '.join(held)} would be written into the job's files. Export it instead; sbatch passes it on"
         )
 
 
 def no_secret_values(scripts: Mapping[str, str]) -> None:
-    """No file may hold the value of a secret of this environment, whichever option or file it came from."""
+    """Raise if any file contains the value of a secret of this environment."""
     from tersely.core.redact import ENV_NAME, SHORTEST
 
     for name, value in os.environ.items():
@@ -63,18 +63,18 @@ def no_secret_values(scripts: Mapping[str, str]) -> None:
             for file, text in scripts.items():
                 if value in text:
                     raise ConfigError(
-                        f"{name}: its value would be written into {file}. Leave it out; sbatch passes it on"
+                        f"{name}: its value would be written into {file}. Remove it; sbatch passes your environment to the job"
                     )
 
 
 def sbatch_options(options: argparse.Namespace, *, training: bool) -> list[tuple[str, str | None]]:
-    """(name, value) of each `--sbatch`. The GPUs of --gres must be as many as --gpus-per-node; an evaluation gets one."""
+    """(name, value) of each `--sbatch`. --gres must request --gpus-per-node GPUs; an evaluation gets one GPU."""
     found = [_sbatch_option(text) for text in options.sbatch]
     for name, value in found:
         for match in GPU_COUNT.finditer(value or "") if name == "gres" else ():
             if (count := int(match[2] or 1)) != options.gpus_per_node:
                 raise ConfigError(
-                    f"--sbatch --gres={value}: got {count} GPUs per node; expected {options.gpus_per_node}, as --gpus-per-node"
+                    f"--sbatch --gres={value}: got {count} GPUs per node; expected --gpus-per-node, {options.gpus_per_node}"
                 )
     if training:
         return found
@@ -82,7 +82,7 @@ def sbatch_options(options: argparse.Namespace, *, training: bool) -> list[tuple
 
 
 def _sbatch_option(text: str) -> tuple[str, str | None]:
-    """(name, value) of one option as sbatch takes it: `--gres=gpu:a100:4`, `--exclusive`."""
+    """(name, value) of one sbatch option: `--gres=gpu:a100:4`, `--exclusive`."""
     match = re.fullmatch(r"--([a-z][a-z0-9-]*)(?:[= ](.*))?", text.strip(), re.DOTALL)
     if not match:
         raise ConfigError(f"--sbatch: got {text!r}; expected one long option of sbatch, such as --gres=gpu:a100:4")
@@ -90,8 +90,11 @@ def _sbatch_option(text: str) -> tuple[str, str | None]:
 
 
 def own_accelerate_file(path: Path, nodes: int) -> str:
-    """A user's own file. DeepSpeed's other launchers start ranks over SSH and write the environment, keys included, to
-    `.deepspeed_env`; srun has started one launcher on each node, so `standard` is set where nothing else is stated."""
+    """Check a user's accelerate file and set the `standard` DeepSpeed launcher if none is set.
+
+    DeepSpeed's other launchers start ranks over SSH and write the environment, including keys, to `.deepspeed_env`. srun
+    has already started one launcher per node.
+    """
     import yaml
 
     from tersely.configs.load import read_yaml
@@ -102,7 +105,7 @@ def own_accelerate_file(path: Path, nodes: int) -> str:
     held = [str(key) for key, value in [*values.items(), *inner] if value is not None and ENV_NAME.search(str(key))]
     if held:
         raise ConfigError(
-            f"{path}: {', '.join(held)} would be written into the job's files; remove it and export it instead"
+            f"{path}: {', '.join(held)} would be written into the job's files. Remove it and export it instead"
         )
     if nodes < 2 or str(values.get("distributed_type")).rpartition(".")[2] != "DEEPSPEED":
         return text
@@ -110,7 +113,7 @@ def own_accelerate_file(path: Path, nodes: int) -> str:
     stated = deepspeed.get("deepspeed_multinode_launcher")
     if stated not in (None, "standard"):
         raise ConfigError(
-            f"{path}: deepspeed_config.deepspeed_multinode_launcher is {stated!r}; it must be standard under SLURM, where "
+            f"{path}: deepspeed_config.deepspeed_multinode_launcher: got {stated!r}; expected standard under SLURM, where "
             "srun starts a launcher on every node"
         )
     values["deepspeed_config"] = {**deepspeed, "deepspeed_multinode_launcher": "standard"}

@@ -1,8 +1,8 @@
 """Runs a command and ends every process it leaves behind: `python -m tersely.launch.supervisor COMMAND...`.
 
-It adopts the orphans of the command's processes (subreaper), so it knows all of them. It ends them when the command ends,
-when it receives SIGTERM, and when its own parent dies from any signal (PR_SET_PDEATHSIG). SIGUSR1 is the request to save
-and stop: it is forwarded only to the processes that wait for it. Linux only.
+It adopts orphaned descendants of the command (subreaper), so it knows all of them. It ends them when the command ends,
+when it receives SIGTERM, and when its parent process dies (PR_SET_PDEATHSIG). SIGUSR1 requests to save and stop; it is
+forwarded only to processes that wait for it. Linux only.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path
 import psutil
 
 GRACE_S = 10.0
-"""Between SIGTERM and SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL."""
 DIE_WITH_PARENT = "TERSELY_DIE_WITH_PARENT"
-"""Environment variable by which a rank knows that it must not outlive its launcher."""
+"""Environment variable that makes a rank end with its launcher."""
 NOBODY_SAVES = 76
-"""Exit status after a request to save that no process waits for: nothing is saved, everything is ended."""
+"""Exit status after a save request that no process waits for: everything is ended without saving."""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -31,10 +31,10 @@ WAITED_FOR = {signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 
 
 def main(command: list[str]) -> int:
-    """The command's exit status, or 128 + the signal that ended it or that told to end it."""
+    """Run the command; returns its exit status, or 128 + the signal that ended it."""
     parent, me = os.getppid(), os.getpid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to judge
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)  # so that none comes between two lines of this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher handles Ctrl-C
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)  # no signal may arrive between two lines here
     die_with_parent(signal.SIGTERM, parent)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
@@ -64,7 +64,7 @@ def _wait(command: int) -> int:
 
 
 def _reaped(command: int) -> int | None:
-    """Collect what has ended; the wait status of `command` where it is among them."""
+    """Reap ended children; returns the wait status of `command` if it has ended."""
     found = None
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -74,18 +74,18 @@ def _reaped(command: int) -> int | None:
 
 
 def ask_to_save() -> int:
-    """SIGUSR1 to each descendant that blocks it, which is how one waits for it; returns how many there are."""
-    told = 0
+    """Send SIGUSR1 to each descendant that blocks it (a process that waits for a signal blocks it); returns their number."""
+    notified = 0
     for process in descendants():
         if _blocks(process.pid, signal.SIGUSR1):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGUSR1)
-                told += 1
-    return told
+                notified += 1
+    return notified
 
 
 def end_all(grace_s: float) -> None:
-    """SIGTERM to all descendants, SIGKILL to those left after `grace_s`, until none is left."""
+    """Send SIGTERM to all descendants, then SIGKILL to those alive after `grace_s`, until none is left."""
     _signal_all(signal.SIGTERM)
     end = time.monotonic() + grace_s
     while _reap() and time.monotonic() < end:
@@ -96,7 +96,7 @@ def end_all(grace_s: float) -> None:
 
 
 def descendants(root: int | None = None) -> list[psutil.Process]:
-    """Processes below `root` (this process), parents first; zombies left out."""
+    """All descendants of `root` (default: this process), parents first, without zombies."""
     found = []
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in psutil.Process(root).children(recursive=True):
@@ -107,7 +107,7 @@ def descendants(root: int | None = None) -> list[psutil.Process]:
 
 
 def die_with_parent(number: int = signal.SIGKILL, parent: int | None = None) -> None:
-    """From now on the death of the parent sends this process `number`; a parent that is gone already sends it now."""
+    """Send signal `number` to this process when its parent dies, or now if the parent is already dead."""
     _prctl(_PR_SET_PDEATHSIG, number)
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), number)
@@ -120,7 +120,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _blocks(pid: int, number: int) -> bool:
-    """Is the signal blocked there? Read from /proc, so that nothing is sent to one it would kill."""
+    """True if the process blocks the signal. Reads /proc, because sending the signal could kill the process."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -136,7 +136,7 @@ def _signal_all(number: int) -> None:
 
 
 def _reap() -> bool:
-    """Collect what has ended; True while a child is left."""
+    """Reap ended children; True while a child is alive."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

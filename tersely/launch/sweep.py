@@ -1,6 +1,6 @@
 """Sweeps: the runs of `--seeds 1,2 --sweep reward.beta=0.1,0.2`, each named after its values.
 
-An axis is a key and its values. Commas separate values; commas inside brackets or quotes belong to a value. A list for
+An axis is a key with its values. Commas separate values; a comma inside brackets or quotes is part of a value. A list for
 a single key (`--reward.beta 0.1,0.2`) is an axis too.
 """
 
@@ -22,36 +22,36 @@ from tersely.core.errors import ConfigError
 
 NOT_SWEPT = ("run_dir", "run_name", "output_dir", "env")
 LONGEST_NAME = 80
-"""Letters of one key and value in a folder's name."""
+"""Maximum characters of one key and value in a folder name."""
 
 
 @dataclass(frozen=True)
 class Axis:
     key: str
     texts: tuple[str, ...]
-    """The values as they were typed."""
+    """The values as typed."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One run of a sweep."""
+    """One run of a sweep: its name and overrides."""
 
     name: str
-    """Its folder below the run_dir of the recipe; "" without a sweep."""
+    """Folder of the run below the recipe's run_dir; "" without a sweep."""
     words: tuple[str, ...]
-    """What the command line of `tersely train` needs beside the user's own words."""
+    """Arguments for `tersely train` in addition to the user's."""
     recipe: Recipe
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="1,2,3", help="one run per seed")
     parser.add_argument(
-        "--sweep", action="append", default=[], metavar="KEY=A,B", help="one run per value of a key; repeatable"
+        "--sweep", action="append", default=[], metavar="KEY=A,B", help="one run per value of a key; can be repeated"
     )
 
 
 def split_axes(words: Sequence[str]) -> tuple[list[str], list[Axis]]:
-    """(the words without them, the axes): `--reward.beta 0.1,0.2` is an axis, `--instruction "First, think."` is not."""
+    """(arguments without axes, axes): `--reward.beta 0.1,0.2` is an axis, `--instruction "First, think."` is not."""
     rest: list[str] = []
     axes: list[Axis] = []
     position = 0
@@ -69,11 +69,11 @@ def split_axes(words: Sequence[str]) -> tuple[list[str], list[Axis]]:
 
 
 def require_single_values(words: Sequence[str]) -> None:
-    """Raise for a list of values, which a launcher takes apart."""
+    """Raise for a list of values: only the launchers run sweeps."""
     for axis in split_axes(words)[1]:
         raise ConfigError(
             f"--{axis.key}: got {len(axis.texts)} values ({', '.join(axis.texts)}), and tersely train is one run. Use "
-            "tersely launch local or slurm, which make a run of each"
+            "`tersely launch local` or `tersely launch slurm`, which start one run per value"
         )
 
 
@@ -83,7 +83,7 @@ def _list(key: str, text: str) -> list[str]:
     try:
         parts = split_values(text)
     except ConfigError:
-        return []  # a value of its own; YAML says what is wrong with it
+        return []  # a single value; the YAML parser reports the error
     by_name = key in SLOT_KEYS or key == "method" or "." in key
     plain = [part for part in parts if part[:1] not in ("{", "[")]
     outside = text
@@ -103,33 +103,35 @@ def _is_number(text: str) -> bool:
 
 
 def axes_of(options: argparse.Namespace, found: Sequence[Axis] = ()) -> list[Axis]:
-    """Those of `--seeds`, `--sweep` and of single keys. `ConfigError` for one that is not a list, or stands twice."""
+    """Axes of `--seeds`, `--sweep` and single keys. Raises `ConfigError` for one that is not a list or is given twice."""
     axes = []
     if options.seeds:
         seeds = split_values(options.seeds)
         if not all(re.fullmatch(r"\d+", seed) for seed in seeds):
-            raise ConfigError(f"--seeds is {options.seeds!r}; it must be whole numbers such as 1,2,3")
+            raise ConfigError(f"--seeds: got {options.seeds!r}; expected whole numbers such as 1,2,3")
         axes.append(Axis("seed", tuple(str(int(seed)) for seed in seeds)))
     for sweep in options.sweep:
         key, found_value, values = sweep.partition("=")
         texts = split_values(values)
         if not found_value or not all(texts):
-            raise ConfigError(f"--sweep is {sweep!r}; it looks like learning_rate=1e-6,2e-6")
+            raise ConfigError(f"--sweep: got {sweep!r}; expected KEY=A,B such as learning_rate=1e-6,2e-6")
         axes.append(Axis(key.strip(), tuple(texts)))
     axes += found
     keys = [axis.key for axis in axes]
     for key in keys:
         if keys.count(key) > 1:
             raise ConfigError(
-                f"{key} is swept twice, by {' and '.join(_said(axis) for axis in axes if axis.key == key)}; a run has one "
-                f"{key}. Give all values once"
+                f"{key}: swept twice, by {' and '.join(_as_option(axis) for axis in axes if axis.key == key)}. Give all values "
+                "in one option"
             )
         if key in NOT_SWEPT:
-            raise ConfigError(f"{key} cannot be swept: every run of a sweep gets its own folder below run_dir")
+            raise ConfigError(
+                f"{key}: cannot be swept, because each run of a sweep gets its setting folder below run_dir"
+            )
     return axes
 
 
-def _said(axis: Axis) -> str:
+def _as_option(axis: Axis) -> str:
     return f"{axis.key}={','.join(axis.texts)}"
 
 
@@ -139,17 +141,17 @@ def variants(
     stated: Mapping[str, Any],
     tell: Callable[[str], None] | None = None,
 ) -> list[Variant]:
-    """Every combination of the axes. `recipe`: the resolved one; `stated`: the overrides of the command line in it."""
+    """Every combination of the axes. `recipe`: the resolved recipe; `stated`: the command-line overrides in it."""
     if not axes:
         return [Variant("", (), recipe)]
     for axis in axes:
         if axis.key in stated:
-            raise ConfigError(f"{axis.key} is given as --{axis.key} and swept by {_said(axis)}; give it once")
+            raise ConfigError(f"{axis.key}: given as --{axis.key} and swept by {_as_option(axis)}. Give it once")
     run_dir, run_name = Path(recipe.run_dir), recipe.trl.get("run_name")
     found: list[Variant] = []
     seen: dict[str, tuple[str, ...]] = {}
     resolved: dict[str, tuple[str, ...]] = {}
-    said: list[str] = []
+    notes: list[str] = []
     for texts in itertools.product(*(axis.texts for axis in axes)):
         pairs = [(axis.key, unquoted(axis.key, text)) for axis, text in zip(axes, texts, strict=True)]
         values = {key: parse_value(key, text) for key, text in pairs}
@@ -163,20 +165,20 @@ def variants(
         if run_name:
             values["run_name"] = f"{run_name}-{name}"
             pairs = [*pairs, ("run_name", values["run_name"])]
-        task = with_overrides(recipe.to_dict(), {**stated, **values}, said.append)
+        task = with_overrides(recipe.to_dict(), {**stated, **values}, notes.append)
         _require_effect(task, [axis.key for axis in axes])
         whole = repr(_plain({key: value for key, value in task.items() if key not in ("method", *NOT_SWEPT)}))
         if whole in resolved:
             raise ConfigError(
-                f"{_pairs(axes, resolved[whole])} and {_pairs(axes, texts)} resolve to the same recipe, so both runs would be "
-                "the same training; leave one out, or the options that replace what differs"
+                f"{_pairs(axes, resolved[whole])} and {_pairs(axes, texts)} resolve to the same recipe, so both runs "
+                "would be identical. Remove one of them, or the option that overrides the difference"
             )
         resolved[whole] = texts
         folder = str(run_dir / name)
         words = [f"--{key}={text}" for key, text in [*pairs, ("run_dir", folder)]]
         found.append(Variant(name, tuple(words), Recipe.of({**task, "run_dir": folder})))
     if tell is not None:
-        for line in dict.fromkeys(said):
+        for line in dict.fromkeys(notes):
             tell(line)
     return found
 
@@ -186,7 +188,7 @@ def _pairs(axes: Sequence[Axis], texts: Sequence[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Comparable: `1e-6` and `0.000001` are one value."""
+    """The value in comparable form: `1e-6` and `0.000001` are equal."""
     if isinstance(value, Mapping):
         return sorted((str(key), _plain(inner)) for key, inner in value.items())
     if isinstance(value, list):
@@ -197,22 +199,22 @@ def _plain(value: Any) -> Any:
 
 
 def _label(key: str, text: str, value: Any) -> str:
-    """`reward.beta_0.1`. A whole number is written as it is used: YAML reads 010 as 8."""
-    said = str(value) if isinstance(value, int) and not isinstance(value, bool) else text
-    word = re.sub(r"[^A-Za-z0-9.+]+", "_", said)
-    word = word.strip("_") if said[:1] in "{[\"'" else word
+    """Folder name such as `reward.beta_0.1`. A whole number is written as parsed: YAML reads 010 as 8."""
+    shown = str(value) if isinstance(value, int) and not isinstance(value, bool) else text
+    word = re.sub(r"[^A-Za-z0-9.+]+", "_", shown)
+    word = word.strip("_") if shown[:1] in "{[\"'" else word
     if len(word) > LONGEST_NAME:
-        word = word[:LONGEST_NAME] + "_" + hashlib.sha256(said.encode()).hexdigest()[:6]
+        word = word[:LONGEST_NAME] + "_" + hashlib.sha256(shown.encode()).hexdigest()[:6]
     return f"{key}_{word}"
 
 
 def _require_effect(recipe: Mapping[str, Any], keys: Sequence[str]) -> None:
-    """A stage that states a swept key itself would make the run's name wrong."""
+    """Raise if a stage sets a swept key: the run's name would show a value that is not used."""
     stages = [stage for stage in recipe.get("stages") or [] if isinstance(stage, Mapping)]
     for key in (key.partition(".")[0] for key in keys):
-        own = [str(s.get("name")) for s in stages if key in s or key in (s.get("settings") or {})]
-        if own and key not in ("stages", "method") and (key == "seed" or len(own) == len(stages)):
+        setting = [str(s.get("name")) for s in stages if key in s or key in (s.get("settings") or {})]
+        if setting and key not in ("stages", "method") and (key == "seed" or len(setting) == len(stages)):
             raise ConfigError(
-                f"{key} is swept, and stage {', '.join(own)} states {key} itself, so the swept value has no effect there; "
-                f"take {key} out of the stage"
+                f"{key}: swept, but stage {', '.join(setting)} sets {key} too, so the swept value has no effect there. "
+                f"Remove {key} from the stage"
             )

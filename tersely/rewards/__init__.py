@@ -1,7 +1,7 @@
 """Reward terms, one method per file, and the verifier that checks answers (`verify`).
 
-`REWARDS` is the literal dict of `registry.py`, name -> class. It is looked up on first use, so that the verifier's
-worker processes, which live in this package, start without torch.
+`REWARDS` is the dict of `registry.py`, name -> class. It is imported on first use, so that the verifier's worker
+processes start without torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _EXPORTS = {
     "REWARDS": "tersely.rewards.registry",
     "Verdict": "tersely.rewards.verify",
     "Verifier": "tersely.rewards.verify",
-    "verify": "tersely.rewards.verify",  # the package, which can be called
+    "verify": "tersely.rewards.verify",  # the package itself, which is callable
     "for_trl": "tersely.rl.for_trl",
     "with_prompting": "tersely.rl.for_trl",
 }

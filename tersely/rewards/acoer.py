@@ -1,17 +1,17 @@
-"""Acoer: a logarithmic bonus below a budget that follows the right answers, with a weight that follows accuracy.
+"""Acoer: a logarithmic bonus below a moving budget for correct answers, with a weight that follows accuracy.
 
 Paper: arXiv 2606.22716. From secondary sources; alpha, min_target, ema_decay, bonus_floor, format_reward and
 malformed_reward: verify before calling them the paper's.
-    right: 1 + a max(log(1 + k (1 - L / B)) / log(1 + k), bonus_floor)      (an argument <= 0 counts as the floor)
-    wrong: format_reward if well formed, else malformed_reward
-    B = max(min_target, target_ratio ema) ;   the run's cap before the first right row was seen
-    update: ema <- ema_decay ema + (1 - ema_decay) mean right length of the batch (the first value sets it);
+    correct: 1 + a max(log(1 + k (1 - L / B)) / log(1 + k), bonus_floor)      (an argument <= 0 counts as the floor)
+    incorrect: format_reward if well formed, else malformed_reward
+    B = max(min_target, target_ratio ema) ;   the run's cap before the first correct row was seen
+    update: ema <- ema_decay ema + (1 - ema_decay) mean correct length of the batch (the first value sets it);
         every `adjust_every`-th update, where the window of batch accuracies is not empty: if there is a previous window
-        mean, a <- a decrease when now < previous - accuracy_drop, else a increase; then the window starts anew
+        mean, a <- a decrease when now < previous - accuracy_drop, else a increase; then a new window starts
 Symbols: L, B, ema sampled tokens; k `curvature`, a (no unit; `alpha` at the start).
-Against GRPO: right answers are paid for being below a moving budget.
-Degenerate: no group statistic: all right, one right, K = 1, equal lengths, all truncated: the same formula. All wrong:
-    the format levels. A right malformed row scores as right. No right row in a batch: ema stays. Undecided -> nan.
+Against GRPO: correct answers get a bonus below a moving budget.
+Degenerate: no group statistic: all correct, one correct, K = 1, equal lengths, all truncated: the same formula. All incorrect:
+    the format levels. A correct malformed row scores as correct. No correct row in a batch: ema stays. Undecided -> nan.
 Pitfalls: the budget follows the policy's own lengths down to `min_target`. `a` grows without bound while accuracy holds;
     outcome order holds while a |bonus_floor| <= 1 - format_reward.
 """

@@ -1,12 +1,12 @@
-"""AdaptThink: right counts, and not thinking is worth a little.
+"""AdaptThink: correctness plus a small bonus for not thinking.
 
 Paper: arXiv 2505.13417, from the released code. Goes with the prompting and the advantage `reference_baseline`.
     r = c + delta 1[mode = no_think]
-Symbols: c verdict; delta (no unit), what a skipped thought is worth against the reference's accuracy.
+Symbols: c verdict; delta (no unit), bonus for skipped thinking, relative to the reference's accuracy.
 Against GRPO: a constant for one mode; the baseline is a reference accuracy per prompt, not the group.
-Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
+Degenerate: no group statistic: all correct, all incorrect, one correct, K = 1, equal lengths and all truncated need no rule.
     Undecided -> nan.
-Pitfalls: with a group baseline delta pays not thinking even where it fails; pair it with `reference_baseline`.
+Pitfalls: with a group baseline delta rewards not thinking even if it fails; use it with `reference_baseline`.
 """
 
 from __future__ import annotations

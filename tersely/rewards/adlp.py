@@ -3,12 +3,12 @@
 Paper: arXiv 2505.18298, from the released code.
     r = c - lambda L
     update: lambda <- max(0, lambda + learning_rate (accuracy - target_accuracy))
-Symbols: c verdict; L sampled tokens; lambda reward a token, `penalty` at the start; accuracy the mean verdict over all
+Symbols: c verdict; L sampled tokens; lambda reward per token, `penalty` at the start; accuracy the mean verdict over all
     decided rows of the batch.
-Against GRPO: a length penalty on right and wrong alike, tightened while accuracy is above the target.
-Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths, all truncated: the same formula.
+Against GRPO: a length penalty on correct and incorrect alike, tightened while accuracy is above the target.
+Degenerate: no group statistic: all correct, all incorrect, one correct, K = 1, equal lengths, all truncated: the same formula.
     No decided row in the batch: lambda stays. Undecided -> nan.
-Pitfalls: 4,000 tokens cost 4 at 1e-3, far more than being right is worth: it needs a z-score, under which only ratios act.
+Pitfalls: 4,000 tokens cost 4 at 1e-3, far more than being correct is worth: it needs a z-score, under which only ratios act.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from tersely.core.types import Rollouts
 @dataclass
 class ADLP(Reward):
     includes_outcome: ClassVar[bool] = True
-    violates_outcome_order: ClassVar[str] = "a right answer pays lambda for each token, without bound"
+    violates_outcome_order: ClassVar[str] = "a correct answer pays lambda for each token, without bound"
 
     penalty: float = 1e-3
     learning_rate: float = 1e-3
     target_accuracy: float = 0.62
     current: float = field(init=False)
-    """lambda, reward a token."""
+    """lambda, reward per token."""
 
     def __post_init__(self) -> None:
         require_range("adlp.penalty", self.penalty, at_least=0)

@@ -1,15 +1,15 @@
-"""ALP, Adaptive Length Penalty: a token costs what the prompt's solve rate says it should.
+"""ALP, Adaptive Length Penalty: a length penalty in proportion to the prompt's solve rate.
 
 Paper: arXiv 2506.05256. The formula is from secondary sources, no released code is known: verify before calling
 `beta` and `normalizer` the paper's.
-    r_i = c_i - beta * max(p, floor) * L_i / normalizer ,      floor = 1/K unless `solve_rate_floor` says otherwise
+    r_i = c_i - beta * max(p, floor) * L_i / normalizer ,      floor = 1/K unless `solve_rate_floor` is set
 Symbols: c_i verdict; L_i sampled tokens; p solve rate of the group's K decided rows; beta penalty (no unit when the
     normalizer is in tokens); normalizer tokens, or "max_length" (the run's cap), or "group_max" (the group's longest
     decided row).
-Against GRPO: one length term in the reward, stronger on prompts that the policy solves, for right and wrong alike.
-Degenerate: all right -> 1 - beta L/N. All wrong -> -(beta/K) L/N, still a push to shorter. One right: p = 1/K = floor.
-    K = 1: floor 1, a wrong lone rollout pays in full. All truncated: the same formula. Undecided -> nan.
-Pitfalls: a z-score in an all-right or all-wrong group cancels beta and the difficulty weight; use `group_mean` (the
+Against GRPO: one length term in the reward, stronger on prompts that the policy solves, for correct and incorrect alike.
+Degenerate: all correct -> 1 - beta L/N. All incorrect -> -(beta/K) L/N, still a push to shorter. One correct: p = 1/K = floor.
+    K = 1: floor 1, an incorrect lone rollout pays in full. All truncated: the same formula. Undecided -> nan.
+Pitfalls: a z-score in an all-correct or all-incorrect group cancels beta and the difficulty weight; use `group_mean` (the
     shipped preset, beta 0.2 with max_length) or drop such groups. beta 1e-7 with normalizer 1 needs the z-score.
 """
 
@@ -30,7 +30,7 @@ from tersely.core.types import Rollouts
 @dataclass(frozen=True)
 class ALP(Reward):
     includes_outcome: ClassVar[bool] = True
-    violates_outcome_order: ClassVar[str] = "a right answer costs up to beta * L / normalizer, which can exceed 1"
+    violates_outcome_order: ClassVar[str] = "a correct answer costs up to beta * L / normalizer, which can exceed 1"
 
     beta: float = 1e-7
     normalizer: float | Literal["max_length", "group_max"] = 1.0
@@ -42,7 +42,7 @@ class ALP(Reward):
         if isinstance(self.normalizer, str):
             if self.normalizer not in ("max_length", "group_max"):
                 raise ConfigError(
-                    f"alp.normalizer is {self.normalizer!r}; it must be a number of tokens above 0, "
+                    f"alp.normalizer: got {self.normalizer!r}; expected a number of tokens above 0, "
                     "'max_length' or 'group_max'"
                 )
         else:

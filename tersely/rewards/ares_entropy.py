@@ -1,4 +1,4 @@
-"""ARES' entropy reward: how many high-entropy windows a rollout has, against what its difficulty calls for.
+"""ARES' entropy reward: number of high-entropy windows of a rollout against a target for its difficulty.
 
 Paper: arXiv 2510.08457 (ARES, its policy optimisation AEPO), from main text and released code, which differ: two forms.
     N_i  windows of row i: tokens t whose next `window` tokens have mean entropy >= threshold (and whose own id is in
@@ -7,15 +7,15 @@ Paper: arXiv 2510.08457 (ARES, its policy optimisation AEPO), from main text and
     target = round(mean N of the bucket's decided rows in the batch) or targets[d];  delta = N - target
     released  margin = max(1, margins[d] max(target, 1));  cap = alpha[d] (1, 1, 1.2)[d];  sat(x) = sigmoid(x/temperature[d])
               cost(x) = min(cap, cap hub([x]+) / (margin + k)),  hub Huber's with k = huber[d]
-       right  easy -cost(delta - margin)      medium -cost(|delta| - margin)
+       correct  easy -cost(delta - margin)      medium -cost(|delta| - margin)
               hard cap sat(delta + margin) where delta >= -margin, else -min(cap, cap/2 hub(-delta - margin)/(margin + k))
-       wrong  (0.6, 0.8, 1)[d] cap sat([delta - margin]+)
-    paper     -1[wrong] lambda g(delta), g = [delta]+, |delta|, [-delta]+;  lambda = max(0, (mean N - target)/(var N + 1e-8))
+       incorrect  (0.6, 0.8, 1)[d] cap sat([delta - margin]+)
+    paper     -1[incorrect] lambda g(delta), g = [delta]+, |delta|, [-delta]+; lambda = max(0, (mean N - target)/(var N + 1e-8))
 Symbols: N, target, delta windows; entropy, threshold nats; p solve rate; var population variance over the bucket.
 Against GRPO: an additive term; easy prompts should hesitate less, hard ones may hesitate more. Sum it with `correctness`.
-Degenerate: all right or K = 1: easy or hard by p. Rows too short: N = 0. No row with a window: all N 0. Zero entropy:
+Degenerate: all correct or K = 1: easy or hard by p. Rows too short: N = 0. No row with a window: all N 0. Zero entropy:
     threshold 0, every window counts. Group without decided row, undecided -> nan.
-Pitfalls: `paper` without `targets` is always 0, as printed. sat(0) = 0.5 pays every wrong answer at least 0.3 to 0.6 alpha.
+Pitfalls: `paper` without `targets` is always 0, as printed. sat(0) = 0.5 pays every incorrect answer at least 0.3 to 0.6 alpha.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ARESEntropy(Reward):
     includes_outcome: ClassVar[bool] = False
     scope: ClassVar[str] = "batch"
     violates_outcome_order: ClassVar[str] = (
-        "sat(0) = 0.5 pays every wrong answer, and a hard group can pay a wrong one more than a right one"
+        "sat(0) = 0.5 pays every incorrect answer, and a hard group can pay an incorrect one more than a correct one"
     )
 
     window: int = 4
@@ -68,7 +68,7 @@ class ARESEntropy(Reward):
             if values is None:
                 continue
             if len(values) != 3:
-                raise ConfigError(f"ares_entropy.{name} is {list(values)}; it must have 3 numbers: easy, medium, hard")
+                raise ConfigError(f"ares_entropy.{name}: got {list(values)}; expected 3 numbers: easy, medium, hard")
             for value in values:
                 if name in ("huber", "temperature"):
                     require_range(f"ares_entropy.{name}", value, above=0)

@@ -1,12 +1,12 @@
-"""ARM, Ada-GRPO: rare answer formats are paid more, less and less so as training goes on.
+"""ARM, Ada-GRPO: a bonus for rare answer formats that decays over training.
 
 Paper: arXiv 2505.20258, and its released code.
     r_i = c_i [1 + (K / F_i - 1) (1 + cos(pi t)) / 2]           K/F at t = 0, 1 at t = 1
     (the same as (K/F) decay, decay = F/K + (1 - F/K) (1 + cos(pi t)) / 2)
 Symbols: c_i verdict; K decided rows of the group; F_i those whose mode equals row i's; t progress.
-Against GRPO: a right row is scaled by the rarity of its format in the group, so that no format dies out early.
-Degenerate: all wrong -> 0. All one mode -> c. One right -> between 1 and K. K = 1 -> c. Not well formed -> 0, but it
-    counts in F. All truncated: by c. Any mode string is a bucket of its own. Undecided -> nan, and counts nowhere.
+Against GRPO: a correct row is scaled by the rarity of its format in the group, so that no format dies out early.
+Degenerate: all incorrect -> 0. All one mode -> c. One correct -> between 1 and K. K = 1 -> c. Not well formed -> 0, but it
+    counts in F. All truncated: by c. Each mode string is its own bucket. Undecided -> nan, and counts nowhere.
 Pitfalls: in an all-right group the z-scored advantage is rarity alone. t needs the planned number of steps. The format
     tags must survive decoding.
 """

@@ -1,13 +1,13 @@
-"""Arora-Zanette, "Training Language Models to Reason Efficiently": right answers compete for length among themselves.
+"""Arora-Zanette, "Training Language Models to Reason Efficiently": a discount on long answers among the correct ones.
 
 Paper: arXiv 2502.04463, from the released code.
     r = c (1 - alpha sigmoid((L - mean_C) / (std_C + epsilon)))
-Symbols: c verdict, 0 for truncated rows with `truncated_is_wrong`, before C is formed; C the right rows of the group;
+Symbols: c verdict, 0 for truncated rows with `truncated_is_wrong`, before C is formed; C the correct rows of the group;
     L sampled tokens; population std; alpha (published: 0.05, 0.1, 0.2, 0.4); epsilon tokens.
-Against GRPO: a discount on right answers by their standing among the right ones; wrong ones stay at 0.
-Degenerate: none right -> 0. One right, K = 1 or equal lengths -> 1 - alpha / 2. All truncated -> 0 with
+Against GRPO: a discount on correct answers by their relative length among them; incorrect ones stay at 0.
+Degenerate: none correct -> 0. One correct, K = 1 or equal lengths -> 1 - alpha / 2. All truncated -> 0 with
     `truncated_is_wrong`, else by c. Undecided -> nan.
-Pitfalls: meant for `rloo`; the authors warn of z-scores, which blow the discount up in all-right groups.
+Pitfalls: designed for `rloo`; the authors warn of z-scores, which amplify the discount in all-right groups.
 """
 
 from __future__ import annotations
@@ -44,6 +44,6 @@ class AroraZanette(Reward):
 
 
 def discounted(length: Tensor, right: Tensor, alpha: float, epsilon: float) -> Tensor:
-    """(P, K): 1 - alpha sigmoid(standardised length) on right rows, 0 elsewhere."""
+    """(P, K): 1 - alpha sigmoid(standardised length) on correct rows, 0 elsewhere."""
     z = zscore_within(length, right, sample=False, epsilon=epsilon)
     return torch.where(right, 1 - alpha * z.sigmoid(), 0.0)

@@ -1,19 +1,19 @@
-"""AutoThink: the model decides whether to think, through three stages of reward.
+"""AutoThink: trains the model to decide whether to think, with three stages of rewards.
 
 Paper: arXiv 2505.10832. Formulas from the released code; text and hyper-parameters from the paper.
-    r0 = 1 / 0 thinking right / wrong,  2 / -1 not thinking right / wrong,  malformed_reward (then no further term)
+    r0 = 1 / 0 thinking correct / incorrect,  2 / -1 not thinking correct / incorrect,  malformed_reward (then no further term)
     stage 1   z = share of think rows among the decided rows of the whole batch
               d_think = clip((z - gamma) balance, 0, 1) ,   d_no = clip((1 - z - gamma) balance, 0, 1)
-              think:    (1 - d_think) r0 + d_think (0 right, -1 wrong)
-              no_think: (1 - d_no) r0 + d_no (1 right, -2 wrong)
+              think:    (1 - d_think) r0 + d_think (0 correct, -1 incorrect)
+              no_think: (1 - d_no) r0 + d_no (1 correct, -2 incorrect)
     stage 2   r0
-    stage 3   y = (L - mean) / std among the group's well-formed right rows, and among its well-formed wrong ones
-              right: r0 - 1 + exp(-alpha y) ;   wrong: r0 + 1 - exp(-beta y)
+    stage 3   y = (L - mean) / std among the group's well-formed correct rows, and among its well-formed incorrect ones
+              correct: r0 - 1 + exp(-alpha y) ;   incorrect: r0 + 1 - exp(-beta y)
 Symbols: L sampled tokens; z, gamma shares; balance, alpha, beta (no unit); sample std. Modes: `think`, `no_think`.
 Against GRPO: the reward depends on the mode, in stage 1 on how often the whole batch uses it.
 Degenerate: a class of fewer than two rows or equally long has no length term (so does K = 1). All one mode: its d is 1,
     so that all-think pays 0 / -1. All truncated: by c. z counts malformed rows by their mode. Undecided -> nan.
-Pitfalls: z of one rank is another method. Stage 3 pays wrong and long. Malformed (0) beats a wrong no_think (-1).
+Pitfalls: z of one rank is another method. Stage 3 pays incorrect and long. Malformed (0) beats an incorrect no_think (-1).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class AutoThink(Reward):
 
     def __post_init__(self) -> None:
         if self.stage not in (1, 2, 3):
-            raise ConfigError(f"autothink.stage is {self.stage}; it must be 1, 2 or 3")
+            raise ConfigError(f"autothink.stage: got {self.stage}; expected 1, 2 or 3")
         require_range("autothink.gamma", self.gamma, at_least=0, at_most=1)
         require_range("autothink.balance", self.balance, at_least=0)
         require_range("autothink.alpha", self.alpha, at_least=0)
@@ -92,15 +92,15 @@ class AutoThink(Reward):
         other = ~(think | rows_in_mode(rollouts, "no_think", "autothink"))
         if other.any():
             name = rollouts.require("mode", "autothink")[int(other.flatten().nonzero()[0])]
-            raise ValueError(f"autothink: rollouts.mode has {name!r}; it must be 'think' or 'no_think'")
+            raise ValueError(f"autothink: rollouts.mode: got {name!r}; expected 'think' or 'no_think'")
         return think
 
 
 def _levels(right: Tensor, think: Tensor, thinking: tuple[float, float], not_thinking: tuple[float, float]) -> Tensor:
-    """(P, K) float64: (right, wrong) of the two modes."""
+    """(P, K) float64: (correct, incorrect) of the two modes."""
     return torch.where(think, either(right, *thinking), either(right, *not_thinking))
 
 
 def _share(chosen: Tensor, among: Tensor) -> float:
-    """Of the whole batch; 0 where there is nothing, for then there is nothing to score."""
+    """Share over the whole batch; 0 for an empty batch."""
     return chosen.sum().item() / max(among.sum().item(), 1)

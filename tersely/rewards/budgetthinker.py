@@ -1,14 +1,14 @@
-"""BudgetThinker, the reward: right, in form, and close to the announced budget from below.
+"""BudgetThinker, the reward: correctness, format, and a length close to the announced budget from below.
 
 Paper: arXiv 2508.17196, and its released code. The control texts inserted while decoding belong to the prompting.
     r = accuracy_weight c + format_weight w + length_weight max(1 - g ((b - L) / b)^2, 0)
     g = 1 if L <= b, else over_budget_steepness
-    `form: released`: the length part is 1 for a right row with L <= b
+    `form: released`: the length part is 1 for a correct row with L <= b
 Symbols: c verdict; w well formed, 1 or 0; L sampled tokens; b the row's budget, tokens; weights, steepness (no unit).
 Against GRPO: an absolute length part around a budget that the prompt announces.
-Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
+Degenerate: no group statistic: all correct, all incorrect, one correct, K = 1, equal lengths and all truncated need no rule.
     Budget nan (or not above 0) -> no length part. Undecided -> nan.
-Pitfalls: wrong answers get the length part too; outcome order holds while accuracy_weight >= length_weight.
+Pitfalls: incorrect answers get the length part too; outcome order holds while accuracy_weight >= length_weight.
 """
 
 from __future__ import annotations

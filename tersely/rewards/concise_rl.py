@@ -1,13 +1,13 @@
-"""Concise reasoning via reinforcement learning: three levels, and a second short phase of training.
+"""Concise reasoning via reinforcement learning: three reward levels, and a second short phase of training.
 
 Paper: arXiv 2504.05185, from secondary sources. Adapted: published as PPO with GAE (lambda 0.95) on 8 solvable problems;
 only the reward levels fit here.
-    r = correct_reward right,  wrong_reward wrong,  malformed_reward without an answer in the required form
+    r = correct_reward correct,  wrong_reward incorrect,  malformed_reward without an answer in the required form
 Symbols: rewards (no unit).
-Against GRPO: no length term at all; that short answers follow is the paper's argument about PPO with lambda < 1.
-Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
+Against GRPO: no length term; that answers get shorter is the paper's argument about PPO with lambda < 1.
+Degenerate: no group statistic: all correct, all incorrect, one correct, K = 1, equal lengths and all truncated need no rule.
     Undecided -> nan.
-Pitfalls: without a critic and with groups, nothing here shortens by itself.
+Pitfalls: without a critic and with groups, this reward alone does not shorten answers.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Paper: arXiv 2402.03300 (DeepSeekMath, GRPO's outcome reward); `right`, `wrong` 
     r_i = right if c_i = 1, wrong if c_i = 0
 Symbols: c_i verdict; r_i reward (no unit).
 Against GRPO: this is GRPO's reward.
-Degenerate: undecided -> nan. Nothing else to go wrong: no group statistic is involved, K = 1 is fine.
-Pitfalls: it says nothing of length, and still shortens where long answers are cut at the cap and so fail.
+Degenerate: undecided -> nan. No other degenerate case: there is no group statistic, K = 1 is fine.
+Pitfalls: it has no length term, and still shortens answers if long ones are cut at the cap and so fail.
 """
 
 from __future__ import annotations

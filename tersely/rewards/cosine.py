@@ -1,14 +1,14 @@
-"""Cosine reward: right answers earn more when short, wrong ones lose less when long.
+"""Cosine reward: correct answers earn more when short, incorrect ones lose less when long.
 
 Paper: arXiv 2502.03373, from the released code.
     v = long + (short - long) (1 + cos(pi L / L_max)) / 2        with the pair of the verdict
-    r = exceed where L + margin >= L_max, right or wrong; else v
+    r = exceed where L + margin >= L_max, correct or incorrect; else v
 Symbols: L sampled tokens; short, long the values at L = 0 and L = L_max (no unit); L_max the component's `max_length`,
     else the run's cap; margin tokens.
-Against GRPO: absolute shaping of both verdicts by length. It stabilises length and is no compressor.
-Degenerate: no group statistic: all right, all wrong, one right, K = 1 and equal lengths need no rule. All truncated ->
-    exceed. Undecided -> nan.
-Pitfalls: wrong answers are paid to grow; pair it with a repetition penalty. `exceed` (-10) hits right answers too.
+Against GRPO: absolute shaping of both verdicts by length. It stabilises length rather than reducing it.
+Degenerate: no group statistic: all correct, all incorrect, one correct, K = 1 and equal lengths need no rule. All
+    truncated -> exceed. Undecided -> nan.
+Pitfalls: incorrect answers are rewarded for length; add a repetition penalty. `exceed` (-10) applies to correct answers too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tersely.core.types import Rollouts
 @dataclass(frozen=True)
 class Cosine(Reward):
     includes_outcome: ClassVar[bool] = True
-    violates_outcome_order: ClassVar[str] = "the over-length value hits right answers too"
+    violates_outcome_order: ClassVar[str] = "the over-length value applies to correct answers too"
 
     correct_short: float = 2.0
     correct_long: float = 1.0

@@ -1,4 +1,4 @@
-"""DA-DLER, difficulty-aware DLER: truncation with a shorter limit where the prompt is mostly solved.
+"""DA-DLER, difficulty-aware DLER: truncation with a shorter limit for prompts that are mostly solved.
 
 Paper: arXiv 2510.15110, and its released code.
     c' = c 1[not truncated, L <= hard_limit]
@@ -6,7 +6,7 @@ Paper: arXiv 2510.15110, and its released code.
     r = c 1[not truncated, L <= limit]
 Symbols: c verdict; L sampled tokens; limits tokens; the mean is over the decided rows of the group.
 Against GRPO: an answer past its limit is worth nothing; the limit depends on the group's solve rate within the hard limit.
-Degenerate: all right and short -> easy limit. All wrong, all truncated -> 0. One right: easy limit only if
+Degenerate: all correct and short -> easy limit. All incorrect, all truncated -> 0. One correct: easy limit only if
     1/K >= threshold. K = 1: its own verdict decides. Equal lengths: nothing special. Undecided -> nan.
 Pitfalls: a group near the threshold changes its limit from visit to visit. Drop groups by the truncated verdict
     (`mixed_groups {truncated_is_wrong: true}`).

@@ -1,15 +1,15 @@
-"""DAST, Difficulty-Adaptive Slow Thinking, as an online reward: the harder the prompt, the larger its budget.
+"""DAST, Difficulty-Adaptive Slow Thinking, as an online reward: larger budgets for harder prompts.
 
-Paper: arXiv 2503.04472, from secondary sources. Adapted: published with 20 samples a prompt, preference pairs and SimPO.
-    L_b = p mean_C + (1 - p) L_max      (L_max where none is right) ,   x = (L - L_b) / L_b
-    right: max(correct_slope (1 - x), correct_floor)      wrong: min(wrong_slope x + wrong_ceiling, wrong_ceiling)
-Symbols: p solve rate; mean_C mean length of the right rows, tokens; L_max the component's `max_length`, else the run's
+Paper: arXiv 2503.04472, from secondary sources. Adapted: published with 20 samples per prompt, preference pairs and SimPO.
+    L_b = p mean_C + (1 - p) L_max      (L_max where none is correct) ,   x = (L - L_b) / L_b
+    correct: max(correct_slope (1 - x), correct_floor)      incorrect: min(wrong_slope x + wrong_ceiling, wrong_ceiling)
+Symbols: p solve rate; mean_C mean length of the correct rows, tokens; L_max the component's `max_length`, else the run's
     cap; L sampled tokens; slopes, floor, ceiling (no unit).
-Against GRPO: right answers below the budget gain, wrong answers below it lose (they should have thought longer).
-Degenerate: all right: L_b is their mean. All wrong: L_b = L_max. One right, K = 1: the same formula. Equal lengths, all
+Against GRPO: correct answers below the budget gain, incorrect answers below it lose (they should have thought longer).
+Degenerate: all correct: L_b is their mean. All incorrect: L_b = L_max. One correct, K = 1: the same formula. Equal lengths, all
     truncated: the same formula. Undecided -> nan.
-Pitfalls: a right answer earns at most 2 correct_slope (x >= -1) and at least the floor, whatever its length; tune the slope
-    with the advantage. A budget of 0 tokens (all right, all empty) leaves x = L.
+Pitfalls: a correct answer earns at most 2 correct_slope (x >= -1) and at least the floor, whatever its length; tune the slope
+    with the advantage. A budget of 0 tokens (all correct, all empty) leaves x = L.
 """
 
 from __future__ import annotations

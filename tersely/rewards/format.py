@@ -1,12 +1,12 @@
-"""Format: was the output contract of the prompting met (thinking closed, an answer given, tags in order)?
+"""Format: reward for keeping the prompting's output contract (thinking closed, an answer given, tags in order).
 
 Paper: arXiv 2501.12948 (DeepSeek-R1's format reward).
     r_i = well_formed if row i is well formed, else malformed
 Symbols: r_i reward (no unit). An additive term: write `[{name: correctness}, {name: format, weight: 0.2}]`.
 Against GRPO: an extra term.
 Degenerate: `rollouts.well_formed` None -> every row is well formed, a constant that no advantage sees. Undecided -> nan.
-Pitfalls: the contract is judged on prompt tail plus completion, because chat templates open `<think>` themselves; a
-    malformed right row may be worth less than a well-formed wrong one only if the weight exceeds correctness'.
+Pitfalls: the contract is checked on prompt tail plus completion, because chat templates open `<think>` themselves; a
+    malformed correct row may be worth less than a well-formed incorrect one only if the weight exceeds correctness'.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""GR3: a right answer is divided by its relative length.
+"""GR3: divides the reward of a correct answer by its relative length.
 
 Paper: arXiv 2603.10535, from secondary sources: verify before calling alpha the paper's. Its calibration step is not here.
     r = c / (1 + alpha L / mean L)
 Symbols: c verdict; L sampled tokens; the mean is over all decided rows of the group; alpha (no unit).
-Against GRPO: a smooth factor on right answers only, relative to the group's mean length.
-Degenerate: all wrong -> 0. One right, all right: the same formula. K = 1 or equal lengths -> 1 / (1 + alpha).
+Against GRPO: a smooth factor on correct answers only, relative to the group's mean length.
+Degenerate: all incorrect -> 0. One correct, all correct: the same formula. K = 1 or equal lengths -> 1 / (1 + alpha).
     All truncated: by c. Undecided -> nan, and not in the mean.
-Pitfalls: long wrong answers raise the mean and so make right ones cheaper.
+Pitfalls: long incorrect answers raise the mean and so lower the penalty of correct ones.
 """
 
 from __future__ import annotations

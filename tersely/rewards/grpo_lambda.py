@@ -3,10 +3,10 @@
 Paper: arXiv 2505.18086. From secondary sources; threshold and shape: verify before calling them the paper's. Adapted: the
 length reward is Arora-Zanette's.
     p >= accuracy_threshold: c (1 - alpha sigmoid((L - mean_C) / (std_C + epsilon)))       otherwise: c
-Symbols: c verdict; p solve rate (tolerance 1e-9); L sampled tokens; C the right rows; population std; epsilon tokens.
-Against GRPO: length counts where accuracy is safe.
-Degenerate: all right: the length reward. All wrong -> 0. One right: c, unless 1/K reaches the threshold. K = 1 and right
-    -> 1 - alpha / 2, as equal lengths. All truncated: by c, truncation is not considered. Undecided -> nan.
+Symbols: c verdict; p solve rate (tolerance 1e-9); L sampled tokens; C the correct rows; population std; epsilon tokens.
+Against GRPO: a length term only above an accuracy threshold.
+Degenerate: all correct: the length reward. All incorrect -> 0. One correct: c, unless 1/K reaches the threshold. K = 1 and
+    correct -> 1 - alpha / 2, as equal lengths. All truncated: by c, truncation is not considered. Undecided -> nan.
 Pitfalls: a group at the threshold changes its reward from visit to visit.
 """
 

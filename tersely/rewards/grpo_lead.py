@@ -1,11 +1,11 @@
-"""GRPO-LEAD, the reward: right answers decay with their length among the right ones, wrong ones cost.
+"""GRPO-LEAD, the reward: correct answers decay with relative length, incorrect answers get a penalty.
 
 Paper: arXiv 2504.09696. From secondary sources; the constants and the kind of std: verify before calling them the paper's.
-    right: exp(-alpha z) ,   z = (L - mean_C) / (std_C + epsilon)        wrong: wrong_reward
-Symbols: L sampled tokens; C the right rows of the group; population std; alpha (no unit); epsilon tokens.
-Against GRPO: an explicit penalty for wrong answers and a soft length rank for right ones. Goes with the advantage of the
+    correct: exp(-alpha z) ,   z = (L - mean_C) / (std_C + epsilon)        incorrect: wrong_reward
+Symbols: L sampled tokens; C the correct rows of the group; population std; alpha (no unit); epsilon tokens.
+Against GRPO: an explicit penalty for incorrect answers and a soft length rank for correct ones. Goes with the advantage of the
     same name, which weighs prompts by difficulty.
-Degenerate: one right, K = 1 or equal lengths -> 1. All wrong -> wrong_reward. All truncated: by c. Undecided -> nan.
+Degenerate: one correct, K = 1 or equal lengths -> 1. All incorrect -> wrong_reward. All truncated: by c. Undecided -> nan.
 Pitfalls: z is relative, so that the pressure on length does not fade when answers are already short.
 """
 

@@ -1,16 +1,16 @@
-"""History-Aware Policy Optimization: an answer is compared with the shortest right one the prompt ever had.
+"""History-Aware Policy Optimization: compares an answer with the shortest correct one so far for its prompt.
 
 Paper: arXiv 2505.11225, from secondary sources: verify the constants before calling them the paper's.
     f = cos(min((pi / 2) L / h, pi))
-    right: weight max(f, correct_floor)      wrong: weight min(f, 0)      no h: 0
-    update: h <- min(h, shortest right row of the group), which also sets it the first time
+    correct: weight max(f, correct_floor)      incorrect: weight min(f, 0)      no h: 0
+    update: h <- min(h, shortest correct row of the group), which also sets it the first time
 Symbols: L sampled tokens; h the prompt's record `shortest` in memory, tokens; weight, correct_floor (no unit).
     An additive term: `[{name: correctness}, {name: hapo_history}]`.
-Against GRPO: an extra term against the prompt's own history. Not the token-level HAPO, which owns the name `hapo`.
-Degenerate: no group statistic in the reward: all right, all wrong, K = 1, equal lengths, all truncated: the same
-    formula. No record yet, or none right so far -> 0. Undecided -> nan.
-Pitfalls: prompts must repeat, or memory is never read. Wrong answers are penalised only beyond h. A right row stays above a
-    wrong one for weight <= 1.42.
+Against GRPO: an extra term from the prompt's history. Not the token-level HAPO, which has the name `hapo`.
+Degenerate: no group statistic in the reward: all correct, all incorrect, K = 1, equal lengths, all truncated: the same
+    formula. No record yet, or none correct so far -> 0. Undecided -> nan.
+Pitfalls: prompts must repeat, or memory is never read. Incorrect answers are penalised only beyond h. A correct row stays
+    above an incorrect one for weight <= 1.42.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""HBPO, Hierarchical Budget Policy Optimization, the reward: right answers are paid by the budget they were given.
+"""HBPO, Hierarchical Budget Policy Optimization, the reward: correct answers are rewarded by their assigned budget.
 
 Paper: arXiv 2507.15844, and its released code. Goes with the prompting and the advantage of the same name.
     f1(L, b) = beta cos(pi L / (2 L_max)) - alpha |L - b| ,   f2(b) = beta cos(pi b / (2 L_max))
-    R = f1(L, b)   right, b < L <= L_max
-      = f2(b)      right, L <= b            (`form: released`: min(f1, f2))
-      = 0          wrong, or L > L_max
-      = malformed_reward where the output contract was not met, right or wrong
+    R = f1(L, b)   correct, b < L <= L_max
+      = f2(b)      correct, L <= b            (`form: released`: min(f1, f2))
+      = 0          incorrect, or L > L_max
+      = malformed_reward where the output contract was not met, correct or incorrect
 Symbols: L sampled tokens; b the row's budget, tokens; alpha reward a token (null = 1 / L_max); beta (no unit); L_max the
     component's `max_length`, else the run's cap (published: 4096).
 Against GRPO: the reward falls with the budget and with every token beyond it.
-Degenerate: all wrong -> 0. No group statistic: K = 1 is fine. All right within budget: f2. Budget nan counts as L_max,
+Degenerate: all incorrect -> 0. No group statistic: K = 1 is fine. All correct within budget: f2. Budget nan counts as L_max,
     where f2 = 0. `malformed_reward: null` is 0 in paper form and -1 in released form. Undecided -> nan.
-Pitfalls: f1 is negative near the cap, so that a right answer can be worth less than a wrong one. The released form pays a
-    little less than f2 for very short answers under small budgets.
+Pitfalls: f1 is negative near the cap, so that a correct answer can be worth less than an incorrect one. The released form
+    gives slightly less than f2 for very short answers under small budgets.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tersely.core.types import Rollouts
 @dataclass(frozen=True)
 class HBPO(Reward):
     includes_outcome: ClassVar[bool] = True
-    violates_outcome_order: ClassVar[str] = "f1 is negative near the cap, where a wrong answer is worth 0"
+    violates_outcome_order: ClassVar[str] = "f1 is negative near the cap, where an incorrect answer is worth 0"
 
     beta: float = 4.0
     alpha: float | None = None
@@ -68,5 +68,5 @@ class HBPO(Reward):
 
 
 def budget_value(budget: Tensor, beta: float, longest: float) -> Tensor:
-    """f2: what a right answer within `budget` (any shape, tokens) is worth."""
+    """f2: reward of a correct answer within `budget` (any shape, tokens)."""
     return beta * torch.cos(math.pi * budget / (2 * longest))

@@ -2,13 +2,13 @@
 
 Paper: arXiv 2501.12599. From a port and secondary sources; weight and warm-up: verify before calling them the paper's.
     lambda_i = 0.5 - (L_i - min L) / (max L - min L)            over the decided rows of the group
-    r_i = weight lambda_i (right) ,   weight min(0, lambda_i) (wrong) ,   0 while t < warmup
+    r_i = weight lambda_i (correct) ,   weight min(0, lambda_i) (incorrect) ,   0 while t < warmup
 Symbols: L sampled tokens; t progress; weight (no unit; a port uses 0.4); warmup a share of the run.
     An additive term: `[{name: correctness}, {name: kimi, weight: 0.5}]`.
 Against GRPO: an extra term between -weight / 2 and weight / 2.
-Degenerate: max = min (equal lengths, K = 1) -> 0. All right, all wrong, all truncated: the same formula.
+Degenerate: max = min (equal lengths, K = 1) -> 0. All correct, all incorrect, all truncated: the same formula.
     Undecided -> nan, and in no minimum or maximum.
-Pitfalls: one truncated row stretches the range for all. A right row stays above a wrong one for weight <= 2.
+Pitfalls: one truncated row stretches the range for all. A correct row stays above an incorrect one for weight <= 2.
 """
 
 from __future__ import annotations

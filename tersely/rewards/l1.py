@@ -1,13 +1,13 @@
-"""L1, LCPO: think for exactly, or for at most, the number of tokens that the prompt states.
+"""L1, LCPO: rewards thinking for exactly, or for at most, the number of tokens in the prompt.
 
 Paper: arXiv 2503.04697, from the released code. Goes with the prompting `l1`.
     l1_exact   r = c - alpha |n - L|
     l1_max     r = c clip(alpha (n - L) + delta, 0, 1)          `form: released`: c (clip(alpha (n - L), -1, 1) + 1) / 2
 Symbols: c verdict; L sampled tokens; n the row's budget, tokens; alpha reward a token; delta (no unit).
-Against GRPO: the reward is tied to an announced length, not to a short one.
-Degenerate: no group statistic, so all right, all wrong, K = 1, equal lengths and all truncated need no rule. Budget nan
+Against GRPO: the reward depends on the distance to a requested length, not on a short length.
+Degenerate: no group statistic, so all correct, all incorrect, K = 1, equal lengths and all truncated need no rule. Budget nan
     -> c. Undecided -> nan.
-Pitfalls: exact pulls wrong answers to the budget too (down to -1.2 at 4,000 tokens). The released max form has half the
+Pitfalls: exact pulls incorrect answers to the budget too (down to -1.2 at 4,000 tokens). The released max form has half the
     slope and does not use delta; the published max script leaves the length reward off unless its flags are set.
 """
 
@@ -28,7 +28,7 @@ from tersely.core.types import Rollouts
 @dataclass(frozen=True)
 class L1Exact(Reward):
     includes_outcome: ClassVar[bool] = True
-    violates_outcome_order: ClassVar[str] = "a right answer pays alpha for each token of distance, without bound"
+    violates_outcome_order: ClassVar[str] = "a correct answer pays alpha for each token of distance, without bound"
 
     alpha: float = 3e-4
 

@@ -1,19 +1,19 @@
-"""LAPO, Length-Adaptive Policy Optimization: learn from its own right answers how long each prompt deserves to be.
+"""LAPO, Length-Adaptive Policy Optimization: learns a target length per prompt from the policy's correct answers.
 
 Paper: arXiv 2507.15758. Formulas from the paper; alpha, beta and sigma from the released code.
-    discovery         R = c + alpha R1 ,  [lo, hi] = percentiles of the group's right lengths
+    discovery         R = c + alpha R1 ,  [lo, hi] = percentiles of the group's correct lengths
         R1 = 1 if c = 1 and lo <= L <= hi ;  max(0, 1 - min(|L - lo|, |L - hi|) / falloff) if c = 1 outside ;  0 if c = 0
-        memory.target <- median of the right lengths, at every visit with a right row
+        memory.target <- median of the correct lengths, at every visit with a correct row
     internalization   R = c + beta c exp(-(L - n)^2 / (2 sigma^2)) ,  n the budget that the prompt announced
         memory.target <- min(target, median), or the median where there is none: it only ratchets down
 Symbols: c verdict; L sampled tokens; falloff, sigma, n tokens; alpha, beta (no unit).
-Against GRPO: a length bonus for right answers only; the second stage also asks for the length in the prompt.
-Degenerate: all wrong -> 0, memory as it was. One right (or K = 1): 1 + alpha in discovery (`form: released`: 1, it pays
-    no bonus unless lo < hi). Equal right lengths: as one right. All truncated: by c. Budget nan: no bonus.
+Against GRPO: a length bonus for correct answers only; the second stage also requests the length in the prompt.
+Degenerate: all incorrect -> 0, memory as it was. One correct (or K = 1): 1 + alpha in discovery (`form: released`: 1, it pays
+    no bonus unless lo < hi). Equal correct lengths: as one correct. All truncated: by c. Budget nan: no bonus.
     Undecided -> nan, in no statistic.
-Pitfalls: sigma 120 at targets of 1,000 to 3,000 tokens is narrow. n is what the prompt said, not what memory holds by now.
+Pitfalls: sigma 120 at targets of 1,000 to 3,000 tokens is narrow. n is the value in the prompt, not the current memory.
     A cap below a target makes it unreachable. Memory needs at least two epochs, and keys that do not change with the
-    prompt's text. `form: released` of internalization centres on the median of this group's right lengths where n is
+    prompt's text. `form: released` of internalization centres on the median of this group's correct lengths where n is
     `unsolved_target`.
 """
 
@@ -40,7 +40,7 @@ from tersely.core.protocols import Reward
 from tersely.core.types import Rollouts
 
 TARGET = "target"
-"""The field of the prompt memory that both stages share."""
+"""Field of the prompt memory that both stages use."""
 FORMS = ("paper", "released")
 
 
@@ -55,7 +55,7 @@ class LAPODiscovery(Reward):
     falloff: float = 100.0
     form: Literal["paper", "released"] = "paper"
     forget_unsolved: bool = False
-    """Remove the target when a visit has decided rows and no right one."""
+    """Remove the target if a visit has decided rows but no correct one."""
 
     def __post_init__(self) -> None:
         require_range("lapo_discovery.alpha", self.alpha, at_least=0)

@@ -1,14 +1,14 @@
-"""LASER: a bonus for right answers within one target length.
+"""LASER: a bonus for correct answers within one target length.
 
 Paper: arXiv 2505.15612, from the released code; `target_length`: verify before calling it the paper's.
-    r = correct_reward + bonus 1[L <= target_length]   right
-      = wrong_reward                                    wrong
-      = malformed_reward                                not well formed, right or wrong
+    r = correct_reward + bonus 1[L <= target_length]   correct
+      = wrong_reward                                    incorrect
+      = malformed_reward                                not well formed, correct or incorrect
 Symbols: L sampled tokens; target_length tokens; rewards (no unit).
-Against GRPO: a step in length for right answers, and a format level.
-Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
+Against GRPO: a step in length for correct answers, and a format level.
+Degenerate: no group statistic: all correct, all incorrect, one correct, K = 1, equal lengths and all truncated need no rule.
     Undecided -> nan.
-Pitfalls: beyond the target length costs nothing more, and far below it earns nothing more.
+Pitfalls: extra tokens beyond the target cost nothing more, and a length far below it earns nothing more.
 """
 
 from __future__ import annotations

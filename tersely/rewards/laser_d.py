@@ -1,20 +1,20 @@
-"""LASER-D and LASER-DE: LASER with a target for each band of difficulty, refreshed from what the policy does.
+"""LASER-D and LASER-DE: LASER with one target per difficulty band, refreshed from the policy's lengths.
 
 Paper: arXiv 2505.15612, from the released code. Adapted: published targets come from 500 held-out prompts generated for
 the purpose; here they come from the training groups.
     band = easy if p >= easy_threshold, medium if p >= medium_threshold, else hard       (tolerance 1e-9)
-    r = correct_reward + bonus 1[L <= target(band)] right,  wrong_reward wrong,  malformed_reward not well formed
-    LASER-DE: + bonus for a wrong, well-formed row with L > target(band), not for truncated ones by `exclude_truncated`
+    r = correct_reward + bonus 1[L <= target(band)] correct,  wrong_reward incorrect,  malformed_reward not well formed
+    LASER-DE: + bonus for an incorrect, well-formed row with L > target(band), not for truncated ones by `exclude_truncated`
     every `refresh_every`-th update, for each band seen since the last refresh:
         target = smallest T of min_target, min_target + step, ... <= max_target with n count(x <= T) >= count(x)
         n = max(1, floor(2G/3)) easy, max(1, floor(G/3)) medium, 1 hard;   no x, or no such T: max_target
-    x = lengths of the band's right rows (paper), or of all its decided rows (`form: released`)
+    x = lengths of the band's correct rows (paper), or of all its decided rows (`form: released`)
 Symbols: p solve rate; L, T, x sampled tokens; G the group size. Eight to a group: 20th percentile, median, maximum.
 Against GRPO: as `laser`, with targets that follow the policy.
-Degenerate: all wrong: hard band, no bonus. K = 1: easy or hard. Equal lengths, one right: the same formula. All
+Degenerate: all incorrect: hard band, no bonus. K = 1: easy or hard. Equal lengths, one correct: the same formula. All
     truncated: by c. A band not seen keeps its target; a group without decided row is not buffered, but the call counts.
     Undecided -> nan.
-Pitfalls: targets start at the maximum, so that the bonus is free until the first refresh. `exclude_truncated` stands in for
+Pitfalls: targets start at the maximum, so that the bonus is free until the first refresh. `exclude_truncated` replaces
     the paper's loop detector.
 """
 
@@ -62,9 +62,9 @@ class LASERD(Reward):
     refresh_every: int = 20
     form: Literal["paper", "released"] = "paper"
     targets: dict[str, float] = field(init=False)
-    """Tokens a band."""
+    """Target of each band, tokens."""
     buffer: dict[str, list[float]] = field(init=False)
-    """Lengths x a band seen since the last refresh."""
+    """Lengths x of each band since the last refresh."""
     updates: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:

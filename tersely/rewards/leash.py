@@ -1,14 +1,14 @@
 """LEASH: a penalty beyond a target length, whose weight follows the mean length.
 
 Paper: arXiv 2512.21540. From secondary sources; every constant: verify before calling it the paper's.
-    r = clip(base - lambda max(0, L / target_length - 1), -1, 1) ,   base = 1 right, wrong_reward wrong
+    r = clip(base - lambda max(0, L / target_length - 1), -1, 1) ,   base = 1 correct, wrong_reward incorrect
     update: lambda <- clip(lambda + learning_rate (mean L / target_length - 1), 0, max_penalty)
 Symbols: L sampled tokens; target_length tokens; lambda (no unit), `penalty` at the start; the mean is over all decided
     rows of the batch.
 Against GRPO: dual ascent on the constraint "mean length at most target_length".
-Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths, all truncated: the same formula.
+Degenerate: no group statistic: all correct, all incorrect, one correct, K = 1, equal lengths, all truncated: the same formula.
     No decided row in the batch: lambda stays. Undecided -> nan.
-Pitfalls: it penalises wrong answers too; with `penalty: 0` nothing happens before the first update.
+Pitfalls: it penalises incorrect answers too; with `penalty: 0` nothing happens before the first update.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tersely.core.types import Rollouts
 class LEASH(Reward):
     includes_outcome: ClassVar[bool] = True
     violates_outcome_order: ClassVar[str] = (
-        "a right answer far beyond the target is clipped at -1, a short wrong one is not"
+        "a correct answer far beyond the target is clipped at -1, a short incorrect one is not"
     )
 
     target_length: int = 4096

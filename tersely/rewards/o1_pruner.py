@@ -1,4 +1,4 @@
-"""O1-Pruner, as an online reward: shorter than the reference, and no less often right than it.
+"""O1-Pruner, as an online reward: shorter than the reference, and at least as accurate.
 
 Paper: arXiv 2501.12570, from the released code. Adapted: published as an offline weighted fine-tuning whose weights are
 also standardised over the data set; here the same weight is a reward.
@@ -6,9 +6,9 @@ also standardised over the data set; here the same weight is a reward.
 Symbols: c verdict; L sampled tokens; L_ref tokens, a_ref share: the prompt's records `reference_length` and
     `reference_accuracy` in memory, each, where it is missing, the group's mean length and solve rate.
 Against GRPO: relative to a reference model, not only to the group.
-Degenerate: without records all right or all wrong -> L_ref / L - 1. One right, K = 1: the same formula (a lone row: 0).
+Degenerate: without records all correct or all incorrect -> L_ref / L - 1. One correct, K = 1: the same formula (a lone row: 0).
     Equal lengths: only the accuracy term. All truncated: by c. Undecided -> nan.
-Pitfalls: a very short answer earns L_ref / L without bound in paper form, more than being right: outcome order breaks.
+Pitfalls: a very short answer earns L_ref / L without bound in paper form, more than being correct: outcome order breaks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tersely.core.types import Rollouts
 @dataclass(frozen=True)
 class O1Pruner(Reward):
     includes_outcome: ClassVar[bool] = True
-    violates_outcome_order: ClassVar[str] = "the ratio L_ref / L of a short wrong answer is not bounded"
+    violates_outcome_order: ClassVar[str] = "the ratio L_ref / L of a short incorrect answer is not bounded"
     label: ClassVar[str] = "adapted: published as offline weighted fine-tuning, here an online reward"
     memory_fields: ClassVar[tuple[str, ...]] = ("reference_length", "reference_accuracy")
 

@@ -1,4 +1,4 @@
-"""Registry of the reward terms: a literal dict, name -> class."""
+"""Registry of the reward terms: a dict, name -> class."""
 
 from __future__ import annotations
 

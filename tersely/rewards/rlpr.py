@@ -1,16 +1,16 @@
-"""RLPR: the policy's own probability of the reference answer as the reward; no verifier, no judge.
+"""RLPR: the policy's probability of the reference answer as the reward, without verifier or judge.
 
 Paper: arXiv 2506.18254, released code.
     B_i = mean_t p_t        over the tokens of y*, teacher-forced after the rollout's reasoning
-    A   = the same with no reasoning, by the initial policy, once a prompt
-    r_i = (1 - c) clip(B_i - A, 0, 1) + c f_i - [a 10-word phrase stands 10 times or more]
+    A   = the same with no reasoning, by the initial policy, once per prompt
+    r_i = (1 - c) clip(B_i - A, 0, 1) + c f_i - [a 10-word phrase occurs 10 times or more]
 Symbols: y* reference tokens; p_t their probabilities; f_i the format was kept (0, 1); c format weight.
 Against GRPO: a continuous reward in place of the verdict; its filter is `rlpr_std`, its format that of the prompting `rlpr`.
-Degenerate: y* empty -> nan; nothing says what is well formed -> every row is; all malformed -> scores exist, f = 0;
+Degenerate: y* empty -> nan; no output contract -> every row is well formed; all malformed -> scores exist, f = 0;
     A = 1 -> 0 for all; undecided rows -> nan, as in every
-    reward, although the verdict has no part in it.
+    reward, although the verdict is not used.
 Pitfalls: the mean of probabilities, not exp of the mean log: one unexpected token must not zero the score. A long
-    reference flatters itself, because its later tokens are predictable. Nothing here asks for brevity: add a term.
+    reference has a high score, because its later tokens are predictable. There is no length term: add one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def mean_probability(logp: Tensor, mask: Tensor) -> Tensor:
 
 
 def repeats(text: str, words: int = 10, times: int = 10) -> bool:
-    """Whether a phrase of so many words (split at spaces and underscores) stands so many times or more."""
+    """True if a phrase of `words` words (split at spaces and underscores) occurs at least `times` times."""
     parts = [part for part in re.split(r"[\s_]+", text) if part]
     phrases = Counter(zip(*(parts[shift:] for shift in range(words)), strict=False))
     return bool(phrases) and max(phrases.values()) >= times
@@ -51,7 +51,9 @@ class RLPR(Reward):
     repetition_penalty: float = 1.0
     includes_outcome: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("reference_score", "reference_base", "repeated")
-    violates_outcome_order: ClassVar[str] = "there is no verdict in it: a wrong rollout may make the reference likelier"
+    violates_outcome_order: ClassVar[str] = (
+        "it does not use the verdict: an incorrect rollout may make the reference likelier"
+    )
 
     def __post_init__(self) -> None:
         require_range("rlpr.format_weight", self.format_weight, at_least=0, at_most=1)

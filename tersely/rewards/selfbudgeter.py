@@ -1,4 +1,4 @@
-"""SelfBudgeter: the model announces a budget and is paid for keeping it.
+"""SelfBudgeter: the model announces a budget and is rewarded for keeping it.
 
 Paper: arXiv 2505.11274. Structure from secondary sources; the six reward constants are from memory of the paper: verify
 before calling them the paper's.
@@ -8,13 +8,13 @@ before calling them the paper's.
     P_B  = 0 if b <= budget_max(prompt), else over_budget_penalty
     PreB = s_min                            |L - b| / b > a
          = s_min + (s_max - s_min) (1 + cos(pi |L - b*| / (2 a b))) / 2      otherwise
-    right: s = correct_min, correct_max, b* = (1 - a) b       wrong: s = wrong_min, wrong_max, b* = (1 + a) b
+    correct: s = correct_min, correct_max, b* = (1 - a) b       incorrect: s = wrong_min, wrong_max, b* = (1 + a) b
 Symbols: L sampled tokens, the budget tag counts; b the announced budget, tokens; budget_max tokens, from the memory
     record loaded before training (none = no limit); t progress; a tolerance, a share of b.
 Against GRPO: absolute, no comparison within the group.
-Degenerate: no group statistic, so all right, all wrong, K = 1 and equal lengths need no rule. Undecided -> nan.
-Pitfalls: while a > 1 a right answer's reward only falls with L. At the near edge of the band a right answer jumps from
-    correct_max to correct_min, and a wrong one at the far edge; the edges are inside. A loose a lets the model inflate
+Degenerate: no group statistic, so all correct, all incorrect, K = 1 and equal lengths need no rule. Undecided -> nan.
+Pitfalls: while a > 1 a correct answer's reward only falls with L. At the near edge of the band a correct answer jumps from
+    correct_max to correct_min, and an incorrect one at the far edge; the edges are inside. A loose a lets the model inflate
     b, which is what budget_max is for.
 """
 
@@ -59,8 +59,8 @@ class SelfBudgeter(Reward):
         worst = self.correct_min + self.over_budget_penalty
         if worst < self.wrong_max - 1e-12:
             raise ConfigError(
-                f"selfbudgeter.correct_min + selfbudgeter.over_budget_penalty is {worst:g}; it must be at least "
-                f"selfbudgeter.wrong_max = {self.wrong_max:g}, or a wrong answer can be worth more than a right one"
+                f"selfbudgeter.correct_min + selfbudgeter.over_budget_penalty: got {worst:g}; expected at least "
+                f"selfbudgeter.wrong_max = {self.wrong_max:g}, the most that an incorrect answer can be worth"
             )
 
     def __call__(self, rollouts: Rollouts) -> Tensor:

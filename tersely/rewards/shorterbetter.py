@@ -1,12 +1,12 @@
-"""ShorterBetter: every answer is pulled to the shortest right one of its group.
+"""ShorterBetter: a penalty on the distance to the shortest correct answer of the group.
 
 Paper: arXiv 2504.21370, from secondary sources: verify the constants before calling them the paper's.
-    r = alpha c - beta |L - L_SOL| ,   L_SOL = min of the right lengths, or the mean length where none is right
+    r = alpha c - beta |L - L_SOL| ,   L_SOL = min of the correct lengths, or the mean length where none is correct
 Symbols: c verdict; L, L_SOL sampled tokens; alpha (no unit; 2 or 1); beta reward a token.
-Against GRPO: a distance penalty on right and wrong answers alike, from a target that the group finds itself.
-Degenerate: all wrong: pulled to their mean length. One right: it is the target. K = 1: distance 0. Equal lengths: alpha c.
-    All truncated: by c. Undecided -> nan, never the target.
-Pitfalls: wrong answers on hard prompts are pulled to the length of a lucky short one; hard sets suffer on small models.
+Against GRPO: a distance penalty on correct and incorrect answers, with a target from the group.
+Degenerate: all incorrect: pulled to their mean length. One correct: it is the target. K = 1: distance 0. Equal lengths:
+    alpha c. All truncated: by c. Undecided -> nan, never the target.
+Pitfalls: incorrect answers on hard prompts are pulled to the length of a lucky short one; hard sets suffer on small models.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tersely.core.types import Rollouts
 @dataclass(frozen=True)
 class ShorterBetter(Reward):
     includes_outcome: ClassVar[bool] = True
-    violates_outcome_order: ClassVar[str] = "a right answer pays beta for each token of distance, without bound"
+    violates_outcome_order: ClassVar[str] = "a correct answer pays beta for each token of distance, without bound"
 
     alpha: float = 2.0
     beta: float = 0.001

@@ -5,10 +5,10 @@ Paper: arXiv 2503.14476 (DAPO), from its released code.
         = (L_max - cache - L_i) / cache        up to L_max
         = -1                                   above
 Symbols: L_i sampled tokens; L_max the component's `max_length`, else the run's cap (the paper: 20,480); cache tokens.
-Against GRPO: an additive term that looks at length alone: `[{name: correctness}, {name: soft_overlong}]`.
-Degenerate: right, wrong and truncated alike; no group statistic. Undecided -> nan.
-Pitfalls: it is meant for stability near the cap, not for compression. A cache above the cap is an error.
-    A right row stays at or above a wrong one for weight <= 1.
+Against GRPO: an additive term that depends only on length: `[{name: correctness}, {name: soft_overlong}]`.
+Degenerate: correct, incorrect and truncated alike; no group statistic. Undecided -> nan.
+Pitfalls: it is for stability near the cap, not for compression. A cache above the cap is an error.
+    A correct row stays at or above an incorrect one for weight <= 1.
 """
 
 from __future__ import annotations
@@ -40,6 +40,6 @@ class SoftOverlong(Reward):
     def __call__(self, rollouts: Rollouts) -> Tensor:
         cap = self.max_length if self.max_length is not None else rollouts.max_length
         if self.cache > cap:
-            raise ConfigError(f"soft_overlong.cache is {self.cache} tokens; it must be at most the cap of {cap}")
+            raise ConfigError(f"soft_overlong.cache: got {self.cache} tokens; expected at most the cap of {cap}")
         ramp = (cap - self.cache - lengths(rollouts)) / self.cache
         return as_reward(self.weight * ramp.clamp(-1.0, 0.0), rollouts)

@@ -1,12 +1,12 @@
-"""Thinkless: a right short answer is worth more than a right long one.
+"""Thinkless: a higher reward for a correct answer in short mode than in thinking mode.
 
 Paper: arXiv 2505.13379, from the released code. The loss that weighs the control token against the response (DeGRPO) is a
 matter of the loss slot.
-    r = correct_short right in mode `short`,  correct_think right otherwise,  wrong_reward wrong,
+    r = correct_short correct in mode `short`,  correct_think correct otherwise,  wrong_reward incorrect,
         malformed_reward not well formed
 Symbols: rewards (no unit). The control tokens `<short>` and `<think>` come first in the completion.
-Against GRPO: the level of a right answer depends on the mode.
-Degenerate: no group statistic: all right, all wrong, one right, K = 1, equal lengths and all truncated need no rule.
+Against GRPO: the level of a correct answer depends on the mode.
+Degenerate: no group statistic: all correct, all incorrect, one correct, K = 1, equal lengths and all truncated need no rule.
     Undecided -> nan.
 Pitfalls: with the control token at full weight the mode collapses early; the model needs fine-tuning on both tokens first.
 """

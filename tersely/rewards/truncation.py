@@ -1,12 +1,12 @@
-"""Truncation: right, and inside the limit.
+"""Truncation: a reward only for correct answers within the token limit.
 
 Paper: arXiv 2504.01296 (ThinkPrune) and 2510.15110 (DLER), from their released code.
     r_i = c_i * 1[not truncated and L_i <= limit]
 Symbols: c_i verdict; L_i sampled tokens; limit tokens, null = the run's cap.
-Against GRPO: an answer past the limit is worth nothing, whatever it says.
+Against GRPO: an answer past the limit is worth nothing, even if it is correct.
 Degenerate: all truncated -> 0 for all, no signal. Undecided -> nan. No group statistic, K = 1 is fine.
 Pitfalls: a row that ends exactly at the cap with EOS is not truncated. Early in a run with a short cap most groups can be
-    all wrong from truncation alone: drop them by the same rule (`mixed_groups {truncated_is_wrong: true}`).
+    all incorrect from truncation alone: drop them by the same rule (`mixed_groups {truncated_is_wrong: true}`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The testbed, the default model: a tiny overthinking reasoner, its procedural problems, and the code that trains it."""
+"""The testbed: a tiny embedded model that overthinks, its procedural problems, and the code that trains it."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def model_path() -> Path:
-    """The folder of the shipped weights and tokenizer, as `from_pretrained` takes it."""
+    """Folder of the shipped weights and tokenizer, for `from_pretrained`."""
     return Path(__file__).parent / "model"

@@ -1,4 +1,4 @@
-"""Trains the testbed's model from scratch: a cold start on generated traces, in one plain loop.
+"""Trains the testbed's model from scratch: supervised training on generated traces, in one plain loop.
 
     torchrun --nproc-per-node 2 -m tersely.testbed.make --out DIR      # or plain python -m, in one process
 
@@ -51,7 +51,7 @@ def make(
 ) -> float:
     """Train for about `tokens` tokens, padding included, and save model and tokenizer in `out_dir`.
 
-    Returns the mean loss of the last tenth of the steps, nats per token, as weighted.
+    Returns the mean weighted loss of the last tenth of the steps, nats per token.
     """
     import torch
     from tqdm import tqdm
@@ -93,7 +93,7 @@ def make(
 
 
 def _join() -> tuple[int, int]:
-    """Rank and number of the processes that train together, as torchrun sets them; (0, 1) without it."""
+    """(rank, number of processes) from torchrun's environment; (0, 1) without it."""
     import torch
 
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
@@ -116,7 +116,7 @@ def _average_gradients(model: Qwen2ForCausalLM, ranks: int) -> None:
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
-    """A fresh Qwen2 with an untied head and heads of 32, which every engine serves on CPU."""
+    """A new Qwen2 with an untied head and head size 32, which every engine supports on CPU."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
@@ -139,7 +139,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
 
 
 def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out_dir: str | Path) -> None:
-    """Write weights, configuration, tokenizer and sampling defaults (T = 1) as `from_pretrained` reads them."""
+    """Save weights, configuration, tokenizer and sampling defaults (T = 1) for `from_pretrained`."""
     model.generation_config.update(do_sample=True, temperature=1.0, top_k=0, top_p=1.0)
     model.save_pretrained(out_dir)
     tokenizer.save_pretrained(out_dir)
@@ -148,7 +148,7 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out_dir: s
 def examples(
     tokenizer: PreTrainedTokenizerFast, seed: int, mixture: Mixture = MIXTURE, chunk: int = CHUNK
 ) -> Iterator[list[Example]]:
-    """Endless chunks of tokenised training examples from the train split, levels in turn."""
+    """Infinite iterator over chunks of tokenised training examples from the train split, alternating levels."""
     rng = random.Random(f"traces|{seed}")
     source = stream("train", seed)
     while True:
@@ -177,7 +177,7 @@ def examples(
 def batches(
     tokenizer: PreTrainedTokenizerFast, seed: int, batch_tokens: int, mixture: Mixture = MIXTURE
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless (ids (B, T) int64, weights (B, T) float32) of examples of like length; the weights of padding are 0."""
+    """Infinite iterator over (ids (B, T) int64, weights (B, T) float32) of examples of similar length; padding weighs 0."""
     import torch
 
     rng = random.Random(f"batches|{seed}")
@@ -204,7 +204,7 @@ def batches(
 
 
 def _weights(pieces: list[Piece], offsets: list[tuple[int, int]]) -> list[float]:
-    """For each token of a completion, the weight of the piece it lies in."""
+    """For each token of a completion, the weight of its piece."""
     weights, at, end = [], -1, 0
     for start, _ in offsets:
         while start >= end:

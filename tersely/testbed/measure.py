@@ -1,4 +1,4 @@
-"""Measures the testbed's model: accuracy and tokens by level, and whether longer work pays.
+"""Measures the testbed's model: accuracy and tokens by level, and the benefit of longer answers.
 
     tersely testbed measure [--model DIR] [--problems 288] [--samples 16]
 
@@ -22,7 +22,7 @@ STYLES = ("none", "merged", "single", "checked")
 
 @dataclass(frozen=True)
 class Attempt:
-    """One sampled completion; `length` in tokens, the end token counted."""
+    """One sampled completion; `length` in tokens, including the end token."""
 
     problem: str
     level: int
@@ -33,7 +33,7 @@ class Attempt:
 
     @property
     def style(self) -> str:
-        """How the first pass went: one of STYLES, by its steps; a level-1 "merged" step is a single one."""
+        """Style of the first pass, one of STYLES; a level-1 "merged" step counts as single."""
         first = self.text.split("Got", 1)[0]
         if first.startswith("</think>"):
             return "none"
@@ -43,14 +43,14 @@ class Attempt:
 
     @property
     def rounds(self) -> int:
-        """Rounds of doubt: walks back, second and third passes."""
+        """Number of rounds of doubt: walks back, second and third passes."""
         return len(re.findall(r"Check it|Wait", self.text))
 
 
 def attempts(
     model_dir: str | Path, count: int, samples: int, seed: int = 0, split: str = "test", cap: int = CAP
 ) -> list[Attempt]:
-    """`samples` completions at temperature 1 of each of `count` problems, those of one problem together."""
+    """`samples` completions at temperature 1 for each of `count` problems, grouped by problem."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from tersely.testbed.sample import sample
@@ -90,7 +90,7 @@ def boxed(text: str) -> str | None:
 
 
 def level_table(found: Sequence[Attempt]) -> list[list[str]]:
-    """One row per level, and one for all: the columns as the README explains them."""
+    """One row per level, and one for all; the README explains the columns."""
     table = [["level", "pass@1", "tokens", "shortest", "ratio", "sd", "cut", "short half", "long half", "mixed"]]
     for name, part in [*((str(level), [a for a in found if a.level == level]) for level in LEVELS), ("all", found)]:
         groups = list(_by_problem(part))

@@ -1,8 +1,8 @@
-r"""Adds common prompts and prefills to the cold start, with random numbers that carry no information.
+r"""Adds common prompts and prefills to the cold start, with random numbers that are unrelated to the trace.
 
-Length methods address the model in fixed sentences ("Think for 512 tokens."). A model that never saw them fails on them;
-a model that was trained to obey them has learnt the method already. So a share of the cold start's prompts contains one
-of them, with a random number that is unrelated to the trace, and prefilled text is never trained on.
+Length methods use fixed sentences ("Think for 512 tokens."). A model that never saw them fails on them; a model that
+was trained to follow them has already learned the method. So a share of the cold start's prompts contains one of them,
+with a random number that is unrelated to the trace, and prefilled text is never trained on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SENTENCES = (*IN_USER, *IN_SYSTEM, *PREFILLS, *CLOSED, "</budget>", "</solution>
 
 
 class Setting(NamedTuple):
-    """What surrounds a problem: all texts may be empty; `closed` tells that the prefill has ended the thought."""
+    """Texts around a problem, all of which may be empty; `closed`: the prefill has ended the thought."""
 
     system: str = ""
     user: str = ""
@@ -48,7 +48,7 @@ class Setting(NamedTuple):
 
 
 def draw_setting(rng: random.Random, share: float, closed_share: float) -> Setting:
-    """Mostly the empty setting; a neutral string in `share` of the draws, a thought already closed in `closed_share`."""
+    """Sample a setting: mostly empty, a neutral string in `share` of the cases, a closed thought in `closed_share`."""
     chance = rng.random()
     if chance < closed_share:
         return Setting(prefill=rng.choice(CLOSED) + rng.choice(("\n", "\n\n")), closed=True)

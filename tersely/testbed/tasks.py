@@ -3,8 +3,8 @@
 A problem of level n has n operations, "What is 47 + 8 - 9?" is level 2, and every running total stays in 0..99, so
 that every number of a problem, of its solution and of its answer is one token of the testbed's tokenizer.
 
-Item = f(split, seed, index): a problem never depends on the problems drawn before it. The splits are disjoint by
-construction: a problem belongs to the split its hash names, and the hash ignores the order of the terms.
+Item = f(split, seed, index): a problem never depends on earlier problems. The splits are disjoint by construction: a
+hash of the problem decides its split, and the hash ignores the order of the terms.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ LEVELS = (1, 2, 3, 4, 6, 8)
 SPLITS = ("train", "validation", "test")
 LARGEST = 99
 PATIENCE = 100
-"""Repeats in a row before a split counts as used up."""
+"""Number of consecutive repeats after which a split counts as exhausted."""
 _SHARES = {"test": range(10), "validation": range(10, 20), "train": range(20, 100)}
 
 
 def terms_of(problem: str) -> list[int]:
-    """The signed terms, "What is 47 + 8 - 9?" -> [47, 8, -9]."""
+    """The signed terms of a problem: "What is 47 + 8 - 9?" -> [47, 8, -9]."""
     return [int(term.replace(" ", "")) for term in re.findall(r"-? ?\d+", problem)]
 
 
 def split_of(problem: str) -> str:
-    """The split that owns a problem: by a hash of its signed terms, whatever their order."""
+    """The split of a problem, by a hash of its signed terms in any order."""
     bucket = int(stable_id("testbed", *map(str, sorted(terms_of(problem)))), 16) % 100
     return next(split for split, share in _SHARES.items() if bucket in share)
 
@@ -47,7 +47,7 @@ def problem_at(split: str, seed: int, index: int, level: int) -> dict[str, objec
     """
     require_choice("testbed.split", split, SPLITS)
     if level < 1:
-        raise ValueError(f"testbed.level is {level}; it must be 1 or more (the number of operations)")
+        raise ValueError(f"testbed.level: got {level}; expected 1 or more (the number of operations)")
     rng = random.Random(f"testbed|{split}|{seed}|{index}|{level}")
     while True:
         total = rng.randint(10, LARGEST)
@@ -62,9 +62,9 @@ def problem_at(split: str, seed: int, index: int, level: int) -> dict[str, objec
 
 
 def problems(split: str, count: int, seed: int = 0, levels: Sequence[int] | None = None) -> list[dict[str, object]]:
-    """`count` distinct problems of a split, the levels in turn (default: all of LEVELS).
+    """`count` distinct problems of a split, alternating levels (default: all of LEVELS).
 
-    Raises ValueError when the split holds fewer distinct problems of these levels than asked for.
+    Raises ValueError if the split has fewer distinct problems of these levels.
     """
     levels = tuple(levels) if levels is not None else LEVELS
     found: list[dict[str, object]] = []
@@ -80,13 +80,13 @@ def problems(split: str, count: int, seed: int = 0, levels: Sequence[int] | None
             found.append(item)
     if len(found) < count:
         raise ValueError(
-            f"testbed: split {split!r} gave {len(found)} distinct problems of levels {levels}, not {count}"
+            f"testbed: got {len(found)} distinct problems of split {split!r} and levels {levels}; expected {count}"
         )
     return found
 
 
 def stream(split: str, seed: int, levels: Sequence[int] | None = None) -> Iterator[dict[str, object]]:
-    """Problems without end, levels in turn; an early problem can come again after many thousands."""
+    """Infinite iterator over problems, alternating levels; a problem can repeat after many thousands."""
     levels = tuple(levels) if levels is not None else LEVELS
     index = 0
     while True:

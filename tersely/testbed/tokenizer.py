@@ -1,7 +1,7 @@
 r"""The testbed's tokenizer: bytes, the numbers 0..99, and the words of its traces and of common prompts.
 
-Byte-level, so any text survives encoding and decoding. A vocabulary word is taken whole (`ignore_merges`); there are no
-merges at all, and what is not a word is spelled in bytes. Two-digit numbers, words with the space that follows them,
+Byte-level, so any text survives encoding and decoding. A vocabulary word is one token (`ignore_merges`); there are no
+merges, and other text is encoded as bytes. Two-digit numbers, words with the space that follows them,
 operators with the spaces around them and `\boxed{` are one token each.
 
 `<think>` and `</think>` are added tokens but not special ones: decoding with skip_special_tokens=True keeps them, as
@@ -23,7 +23,7 @@ ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 THINK = ("<think>", "</think>")
 MAX_LENGTH = 1024
 
-# One piece is one token if it is in the vocabulary. Numbers are cut in pairs of digits from the left.
+# One piece is one token if it is in the vocabulary. Numbers are split in pairs of digits from the left.
 PIECES = r"\d{1,2}|\\boxed\{| [+\-=] |[A-Za-z']+ ?|</?[A-Za-z_]+>|[.,:;?!](?: |\n)?|\n+"
 
 CHAT_TEMPLATE = """\
@@ -40,14 +40,14 @@ CHAT_TEMPLATE = """\
 
 
 def words() -> list[str]:
-    """Every piece of the fixed sentences, in order of first use: the vocabulary beyond bytes and numbers."""
+    """All pieces of the fixed sentences, in order of first use: the vocabulary beyond bytes and numbers."""
     numbers = [str(number) for number in range(100)]
     found = [piece for sentence in (*traces.SENTENCES, *neutral.SENTENCES) for piece in re.findall(PIECES, sentence)]
     return list(dict.fromkeys([*numbers, " + ", " - ", " = ", *found]))
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer from nothing; the same every time."""
+    """Build the tokenizer; deterministic."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

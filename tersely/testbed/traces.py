@@ -2,13 +2,13 @@ r"""Generates the texts of the cold start: verbose worked solutions whose redund
 
 A thought is one pass over the chain, then up to three rounds of doubt. A pass has a step size:
 
-    merged   47 + 8 - 9 = 46             two or three operations at once: short, and more than a tiny model does well
+    merged   47 + 8 - 9 = 46             two or three operations at once: short, but hard for a tiny model
     single   47 + 8 = 55                 one operation
     checked  47 + 8 = 55, 55 - 8 = 47, ok      one operation and its inverse
 
-A round of doubt is a whole new pass that is compared with the last answer, or a walk back from the answer to the first
-number. Where they disagree a checked pass decides. In a share of the doubted traces a number is wrong: that number is
-never trained on (`Piece.weight` is 0), what follows it is. The model learns to notice and fix mistakes, not to make them.
+A round of doubt is a new pass that is compared with the last answer, or a walk back from the answer to the first number.
+If they disagree, a checked pass decides. In a share of these traces a number is wrong: that number is never trained on
+(`Piece.weight` is 0), the text after it is. The model learns to notice and fix mistakes, not to make them.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ OPENINGS = ("", "Let me see.\n", "Let me think about it step by step.\n")
 
 
 RESULT_WEIGHT = 4.0
-"""Few tokens are computed, most are copied: without more weight the arithmetic is learnt last."""
+"""Most tokens are copied and few are computed: without a higher weight, arithmetic is learned last."""
 
 
 class Piece(NamedTuple):
-    """A stretch of text and the weight of its tokens in the loss: 0 for a mistake, RESULT_WEIGHT for a result."""
+    """A piece of text and the loss weight of its tokens: 0 for a mistake, RESULT_WEIGHT for a result."""
 
     text: str
     weight: float = 1.0
@@ -51,7 +51,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Mixture:
-    """How the cold start thinks; every weight is independent of the level."""
+    """Probabilities of the trace generator; independent of the level."""
 
     sizes: tuple[tuple[str, float], ...] = (("merged", 0.3), ("single", 0.45), ("checked", 0.25))
     rounds: tuple[float, ...] = (0.2, 0.4, 0.25, 0.15)
@@ -65,7 +65,7 @@ MIXTURE = Mixture()
 
 
 def trace(problem: str, rng: random.Random, mixture: Mixture = MIXTURE) -> list[Piece]:
-    """The assistant's completion for one problem: what follows the template's `<think>\\n`, without the end token."""
+    """The assistant's completion for one problem: the text after the template's `<think>\\n`, without the end token."""
     terms = terms_of(problem)
     if rng.random() < mixture.no_thought:
         return [Piece("</think>\n\\boxed{"), _result(sum(terms), sum(terms)), Piece("}")]
@@ -84,7 +84,7 @@ def trace(problem: str, rng: random.Random, mixture: Mixture = MIXTURE) -> list[
 
 
 def _doubt(out: list[Piece], terms: list[int], answer: int, rng: random.Random, mixture: Mixture, wrong: bool) -> int:
-    """One round of doubt; returns the answer held after it."""
+    """Write one round of doubt; returns the answer after it."""
     if rng.random() < mixture.walk_back:
         out.append(Piece("Check it.\n"))
         back = _steps(out, answer, [-term for term in reversed(terms[1:])], _size(rng, mixture), rng, wrong)
@@ -118,7 +118,7 @@ def _size(rng: random.Random, mixture: Mixture) -> str:
 
 
 def _steps(out: list[Piece], start: int, terms: list[int], size: str, rng: random.Random, wrong: bool) -> int:
-    """Write the steps from `start` through the signed terms, one result a near miss if `wrong`; returns the total."""
+    """Write the steps from `start` through the signed terms, with one near miss if `wrong`; returns the total."""
     groups = _groups(terms, size, rng)
     bad, miss = _mistake(start, groups, size == "checked", rng) if wrong else (None, 0)
     total = start
@@ -149,7 +149,7 @@ def _result(given: int, right: int) -> Piece:
 
 
 def _groups(terms: list[int], size: str, rng: random.Random) -> list[list[int]]:
-    """The terms of each step: one at a time, or two or three where steps are merged."""
+    """The terms of each step: one, or two or three for merged steps."""
     groups, left = [], list(terms)
     while left:
         take = rng.choice((2, 2, 3)) if size == "merged" else 1
@@ -163,7 +163,7 @@ def _left(total: int, terms: list[int]) -> str:
 
 
 def _mistake(start: int, groups: list[list[int]], mended: bool, rng: random.Random) -> tuple[int | None, int]:
-    """Which step goes wrong, and by how much; (None, 0) if no draw kept every number in 0..LARGEST."""
+    """(step with the mistake, its size); (None, 0) if no attempt kept every number in 0..LARGEST."""
     terms = [term for group in groups for term in group]
     totals = list(itertools.accumulate([start, *terms]))
     for _ in range(20):

@@ -29,7 +29,7 @@ def warned(ratio_is_one=False, sampler_logprobs=False, top_p=1.0, group_size=8, 
     + [{"name": name, "base": "gmpo"} for name in ("kl_penalty", "high_entropy_mask")],
 )
 def test_token_credit_with_one_ratio_a_sequence(loss_fn):
-    assert "the credit is averaged away" in warned(advantage="ktae", loss=loss_fn)
+    assert "averages the credit" in warned(advantage="ktae", loss=loss_fn)
     assert warned(advantage="group_zscore", loss=loss_fn) == ""
 
 
@@ -77,7 +77,7 @@ def test_a_schedule_without_warmup_that_is_given_one(name, steps, warns):
 
 
 def test_sampler_correction_needs_an_engine_with_log_probs():
-    with pytest.raises(ConfigError, match="sampler_correction needs the log-probs"):
+    with pytest.raises(ConfigError, match="sampler_correction"):
         warned(loss={"name": "kl_penalty", "base": "sampler_correction"})
     assert warned(loss="sampler_correction", sampler_logprobs=True) == ""
 
@@ -85,7 +85,7 @@ def test_sampler_correction_needs_an_engine_with_log_probs():
 def test_an_adaptive_temperature_and_what_spoils_it():
     sequence = {"name": "sampler_correction", "mode": "sequence_mask"}
     assert "long answers are dropped" in warned(sampling="hapo_temperature", loss=sequence, sampler_logprobs=True)
-    assert "top_p is 0.9" in warned(sampling="hapo_temperature", top_p=0.9)
+    assert "top_p: got 0.9" in warned(sampling="hapo_temperature", top_p=0.9)
     assert warned(top_p=0.9) == ""
 
 
@@ -108,13 +108,13 @@ def test_a_filter_that_keeps_only_groups_without_signal():
     [("entropy_clip", "sapo", {"name": "kl_penalty", "base": "clip"}), ("ares_kl", "clip", "window_kl")],
 )
 def test_a_controller_without_anything_to_move(controller, idle, moved):
-    assert "acts on nothing in loss" in warned(controllers=[controller], loss=idle)
+    assert "has no effect on loss" in warned(controllers=[controller], loss=idle)
     assert warned(controllers=[controller], loss=moved) == ""
     assert warned(controllers=["entropy_target"], loss=idle) == ""
 
 
 def test_wrappers_that_act_twice_or_on_too_little():
-    assert "KLPenalty stands twice" in warned(loss={"name": "kl_penalty", "base": {"name": "kl_penalty"}})
+    assert "KLPenalty occurs twice" in warned(loss={"name": "kl_penalty", "base": {"name": "kl_penalty"}})
     assert "around the mask" in warned(loss={"name": "high_entropy_mask", "base": "kl_penalty"})
     assert warned(loss={"name": "kl_penalty", "base": "high_entropy_mask"}) == ""
 

@@ -18,10 +18,10 @@ from tersely.core.errors import ConfigError
         (
             {"prompting": {"name": "hbpo", "budgets": [16, 32, 64]}},
             8,
-            "prompting hbpo: group_size is 8; it must be a multiple",
+            "prompting hbpo: group_size: got 8; expected a multiple",
         ),
-        ({"prompting": "adaptthink"}, 5, "prompting adaptthink: group_size is 5; it must be even"),
-        ({"reward": ["correctness", "soft_overlong"]}, 8, "soft_overlong.cache is 4096 tokens; it must be at most"),
+        ({"prompting": "adaptthink"}, 5, "prompting adaptthink: group_size: got 5; expected an even number"),
+        ({"reward": ["correctness", "soft_overlong"]}, 8, "soft_overlong.cache: got 4096 tokens; expected at most"),
     ],
 )
 def test_what_does_not_fit_is_refused(specs, group_size, message):

@@ -28,14 +28,14 @@ def test_the_five_of_the_first_hour_are_there():
 def test_unknown_names_give_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'dler'"):
         load_method("deler")
-    with pytest.raises(ConfigError, match="recipe 'nowhere/nothing' does not exist"):
+    with pytest.raises(ConfigError, match="recipe 'nowhere/nothing'"):
         resolved_values("nowhere/nothing")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_method("nowhere.yaml")
 
 
 def test_unknown_key_of_a_method_gives_the_nearest(tmp_path):
-    with pytest.raises(ConfigError, match="no key 'advantages'; did you mean 'advantage'"):
+    with pytest.raises(ConfigError, match="key 'advantages'; did you mean 'advantage'"):
         load_method(recipe(tmp_path, "advantages: group_mean"))
 
 
@@ -181,8 +181,8 @@ def test_a_dotted_key_sets_one_part(tmp_path, text, dotted, found):
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [
-        ("reward: [correctness, alp]", "reward.beta", "list of 2; name one"),
-        ("seed: 1", "seed.x", "seed is 1, which has no parameters"),
+        ("reward: [correctness, alp]", "reward.beta", "reward.beta.*list of 2"),
+        ("seed: 1", "seed.x", "seed.x.*seed is 1"),
         ("seed: 1", "reward..beta", "empty part"),
     ],
 )
@@ -199,11 +199,11 @@ def test_recipe_without_a_method_stands_alone(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1", "no valid YAML"),
-        ("- a\n- b\n", "holds a list"),
-        ("beta: 1\nreward: x\nbeta: 2\n", "'beta' stands twice"),
-        ("reward:\n  name: alp\n  beta: 1\n  beta: 2\n", "'beta' stands twice"),
-        ("!!python/object/apply:os.getcwd []", "no valid YAML"),
+        ("a: [1", "invalid YAML"),
+        ("- a\n- b\n", "got a list"),
+        ("beta: 1\nreward: x\nbeta: 2\n", "duplicate key 'beta'"),
+        ("reward:\n  name: alp\n  beta: 1\n  beta: 2\n", "duplicate key 'beta'"),
+        ("!!python/object/apply:os.getcwd []", "invalid YAML"),
     ],
 )
 def test_a_broken_file_says_what_is_wrong(tmp_path, text, message):

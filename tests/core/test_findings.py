@@ -18,5 +18,5 @@ def test_a_line_has_level_subject_text_and_mend_and_no_markup_is_read(capsys):
 def test_json_counts_what_cannot_work():
     read = json.loads(as_json(FOUND, recipe="testbed/alp"))
     assert read["failed"] == 1 and read["recipe"] == "testbed/alp"
-    assert read["findings"][1] == {"level": "fail", "subject": "disk", "text": FOUND[1].text, "mend": "make room"}
+    assert read["findings"][1] == {"level": "fail", "subject": "disk", "text": FOUND[1].text, "fix": "make room"}
     assert failed(FOUND) == [FOUND[1]]

@@ -64,7 +64,7 @@ def test_answers(address):
         ("/missing", ServerRefused, "answered 404.*missing"),
         ("/busy", ServerDown, "answered 429"),
         ("/broken", ServerDown, "answered 500"),
-        ("/html", ServerDown, "no JSON.*<html>"),
+        ("/html", ServerDown, "<html>.*JSON"),
         ("/torn", ServerDown, "without sending complete"),
         ("/slow", ServerDown, "no answer within 0.3 s"),
     ],

@@ -17,9 +17,9 @@ def test_each_error_of_a_path_says_what_the_path_is(tmp_path):
     (tmp_path / "records.jsonl").write_text("")
     assert fault(lambda: (tmp_path / "records.jsnl").read_text()).endswith(f"did you mean {tmp_path}/records.jsonl?")
     assert fault(lambda: (tmp_path / "none" / "x").read_text()).endswith(f"the folder {tmp_path}/none does not exist")
-    assert fault(lambda: tmp_path.read_text()) == f"{tmp_path} is a folder; a file is needed here"
-    assert "a folder is needed here" in fault(lambda: (tmp_path / "records.jsonl").mkdir())
-    assert "a folder is needed here" in fault(lambda: (tmp_path / "records.jsonl" / "x").read_text())
+    assert fault(lambda: tmp_path.read_text()) == f"{tmp_path}: is a folder; expected a file"
+    assert "expected a folder" in fault(lambda: (tmp_path / "records.jsonl").mkdir())
+    assert "expected a folder" in fault(lambda: (tmp_path / "records.jsonl" / "x").read_text())
     assert fault_of(PermissionError(13, "Permission denied", "/etc/shadow")).startswith(
         "/etc/shadow: permission denied"
     )
@@ -42,5 +42,5 @@ def test_paths_of_a_recipe_are_expanded_and_a_missing_variable_is_named(tmp_path
     found = resolved_values(path)
     assert found["run_dir"] == "/home/me/x" and found["model_name_or_path"] == "/data/m"
     assert found["dataset"] == [{"path": "/data/a.jsonl"}, "testbed"]
-    with pytest.raises(ValueError, match="no variable NOWHERE"):
+    with pytest.raises(ValueError, match="variable NOWHERE"):
         resolved_values(path, {"run_dir": "$NOWHERE/x"})

@@ -59,7 +59,7 @@ def test_schema(local, name):
 
 def test_a_bench_without_a_public_copy_is_a_local_file(local, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="there is no file dumb500.jsonl"):
+    with pytest.raises(DataError, match="no such file: dumb500.jsonl"):
         load_benchmark("dumb500")
     local("dumb500", [SCHEMAS["dumb500"][0]])
     assert load_benchmark("dumb500")[1][0]["answer"] == "12"
@@ -89,7 +89,7 @@ def test_easy_mathematics_leaves_the_hard_levels_out(local):
 
 def test_a_published_count_is_an_error_when_it_is_not_met(local):
     spec = {**local("aime24", [SCHEMAS["aime24"][0]]), "expect_rows": [30], "exact_rows": True}
-    with pytest.raises(ConfigError, match="1 rows, known versions have 30"):
+    with pytest.raises(ConfigError, match="got 1 rows; expected 30"):
         load_benchmark(spec)
     assert find_benchmark("aime24").source.exact_rows
 
@@ -111,10 +111,10 @@ def test_limit_does_not_follow_a_seed_and_a_local_file_needs_no_entry(local):
     ("spec", "message"),
     [
         ("math50", "did you mean 'math500'"),
-        ({"name": "math50"}, "has no `path`; did you mean 'math500'"),
+        ({"name": "math50"}, "`path`; did you mean 'math500'"),
         ({"name": "gsm8k", "sampels": 3}, "did you mean"),
-        ({"name": "gsm8k", "samples": 0}, "eval.samples is 0"),
-        ({"name": "gsm8k", "top_p": 0}, "eval.top_p is 0"),
+        ({"name": "gsm8k", "samples": 0}, "eval.samples.* 0"),
+        ({"name": "gsm8k", "top_p": 0}, "eval.top_p.* 0"),
     ],
 )
 def test_bad_specs(spec, message):
@@ -146,7 +146,7 @@ def test_a_benchmark_file_of_ones_own(tmp_path):
     benchmark, data, _ = load_benchmark(str(file))
     assert (benchmark.name, benchmark.sampling.samples, benchmark.sampling.temperature) == ("mine", 3, 0.2)
     assert len(data) == 1
-    with pytest.raises(ConfigError, match="there is no file"):
+    with pytest.raises(ConfigError, match="no such file"):
         find_benchmark(str(tmp_path / "other.yaml"))
     file.write_text("samples: 3\n")
     with pytest.raises(ConfigError, match="`path`"):

@@ -84,7 +84,7 @@ def test_strip_boxed_instruction(tail):
 
 def test_integer_and_level():
     assert [extract.integer(v) for v in ("033", "27.0", 27.0, "$70$", "1,000")] == ["33", "27", "27", "70", "1000"]
-    with pytest.raises(ValueError, match="no integer"):
+    with pytest.raises(ValueError, match="expected an integer"):
         extract.integer("2.5")
     assert [extract.level_number(v) for v in ("Level 5", "Level ?", 3)] == ["5", None, "3"]
     assert extract.whole_as_integer("27.0") == "27" and extract.whole_as_integer("2.50") == "2.50"

@@ -60,7 +60,7 @@ def test_a_missing_number_is_no_answer_whatever_stands_around_it(value, around):
 
 
 @pytest.mark.parametrize("gold", ["9^{9^9}", "1000000!", "{", r"\frac{1}{"])
-def test_golds_that_nobody_evaluates_are_kept_and_told_apart(gold):
+def test_golds_that_nobody_evaluates_are_kept_and_with_unique_names(gold):
     assert text_only(gold) and gold_fault(gold) is None
     assert not text_only(r"\frac{1}{2}") and not text_only("1" * 30)
 

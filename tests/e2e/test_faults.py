@@ -208,7 +208,7 @@ def test_a_cut_dataset_is_refused_by_its_line(launcher):
     data = launcher.folder / "cut.jsonl"
     data.write_text("\n".join(rows)[:-7])
     done = launcher.run("cut", dataset={"path": str(data)})
-    assert done.returncode == 2 and f"{data}, line 8 is no JSON" in done.stderr, done.stderr[-3000:]
+    assert done.returncode == 2 and f"{data}, line 8: invalid JSON" in done.stderr, done.stderr[-3000:]
     assert "Traceback" not in done.stderr
 
 
@@ -283,7 +283,7 @@ def test_a_server_that_dies_or_stands_still_is_named(launcher, number):
         server.kill()
         server.wait()
     said = "".join(process.seen)
-    assert process.returncode == 1 and "error: no server is left, 8 completions are still to come" in said, said[-3000:]
+    assert process.returncode == 1 and "error: no server is left, 8 completions are missing" in said, said[-3000:]
     assert address in said and took < 60
     if number == signal.SIGSTOP:
         assert "no answer within" in said, said[-3000:]

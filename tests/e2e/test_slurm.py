@@ -118,7 +118,7 @@ def test_an_array_of_seeds_and_a_task_that_fails(cluster, launch, launcher):
     assert yaml.safe_load((folder / "config.yaml").read_text())["seed"] == 5
     assert (folder / "final").is_dir() and (folder / "report" / "report.html").exists()
     failure = next((run_dir / "launch" / "logs").glob(f"train-{train}_1.out")).read_text()
-    assert "there is no file /missing.jsonl" in failure
+    assert "no such file: /missing.jsonl" in failure
 
 
 @pytest.mark.vllm

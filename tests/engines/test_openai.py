@@ -116,7 +116,7 @@ def test_a_server_that_stays_silent_is_named(server):
     server.failures = 100
     with pytest.raises(ConfigError, match=r"127.0.0.1:\d+/v1/completions answered 503.* after 2 attempts"):
         client.generate(requests(1), temperature=1.0)
-    with pytest.raises(ConfigError, match="Is the server up"):
+    with pytest.raises(ConfigError, match="the server is up"):
         OpenAIEngine("http://127.0.0.1:9", Tokenizer(), attempts=1)
 
 
@@ -132,7 +132,7 @@ def test_stops_and_bans_of_a_request(server):
     engine(server).generate([request], temperature=0.0)
     assert server.bodies[0]["stop_token_ids"] == [7] and server.bodies[0]["logit_bias"] == {"3": -100, "4": -100}
     server.with_ids = False
-    with pytest.raises(ConfigError, match="gives no token ids, and this strategy stops at token ids"):
+    with pytest.raises(ConfigError, match="returns no token ids, which this strategy needs"):
         engine(server).generate([request], temperature=0.0)
 
 

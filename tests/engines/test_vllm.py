@@ -128,7 +128,7 @@ def test_logprobs_are_at_the_sampling_temperature(engine, model):
 
 
 @vllm
-def test_caps_and_ends_are_told_apart(engine, model):
+def test_caps_and_ends_are_with_unique_names(engine, model):
     """Ends are made likely, so that some rows end, some are cut, and each is cut at its own cap."""
     ending = [GenerationRequest((5, 6, 7), 50 + i, 1 + i) for i in range(24)]
     with torch.no_grad():
@@ -148,7 +148,7 @@ def test_caps_and_ends_are_told_apart(engine, model):
 @vllm
 def test_what_does_not_fit_the_context_is_an_error(engine):
     with pytest.raises(
-        ValueError, match=r"prompt of 250 tokens.*up to 7 need 257.*256 tokens: raise vllm_max_model_len"
+        ValueError, match=r"prompt of 250 tokens.*up to 7 need 257.*256 tokens. Raise vllm_max_model_len"
     ):
         engine.generate([GenerationRequest((5,) * 250, 1, 7)])
     assert engine.generate([]) == []

@@ -149,7 +149,7 @@ def test_only_an_adaptive_sampling_brings_a_processor(monkeypatch):
     assert processors_for(FixedSampling(0.7)) == processors_for(0.7) == processors_for(None) == []
     assert processors_for(sampling()) == [PROCESSOR]
     monkeypatch.setattr("tersely.engines.sampling.stale_entry_point", lambda: True)
-    with pytest.raises(ConfigError, match="twice: pip install"):
+    with pytest.raises(ConfigError, match="twice. Run `pip install"):
         processors_for(sampling())
     assert processors_for(0.7) == []
 

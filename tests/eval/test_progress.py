@@ -8,7 +8,7 @@ def test_plain_lines_say_how_far_how_fast_and_when():
     progress = Progress("run: sums", 100, 20, stream=stream, every_s=0.0)
     progress.add([10] * 40)
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "run: sums: 20 of 100 samples are there already"
+    assert lines[0] == "run: sums: 20 of 100 samples already exist"
     assert lines[1].startswith("run: sums: 60/100 samples, 60 %, ")
     assert progress.line(8.0) == "run: sums: 60/100 samples, 60 %, 50 tokens/s, 0:00:08 so far, ETA 0:00:08"
 

@@ -55,7 +55,7 @@ def test_card_and_the_eval_folder_of_a_training_run(tmp_path, record):
     (run,) = load_runs(tmp_path / "alp")
     assert run.name == "alp" and run.card == {"commit": "abc"} and run.folder == tmp_path / "alp"
     (tmp_path / "alp" / "run.json").write_text("{")
-    with pytest.raises(ValueError, match=r"run\.json is no JSON"):
+    with pytest.raises(ValueError, match=r"run\.json: invalid JSON"):
         load_runs(tmp_path / "alp")
 
 

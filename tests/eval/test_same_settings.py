@@ -91,7 +91,7 @@ def test_settings_that_nobody_recorded_are_named(runs, tmp_path, capsys):
         (c,) = compare(base, short)
         assert c["different_settings"] == [] and "run" in c["settings_unrecorded"]
         path = write_report([base, short], base, tmp_path / "o")
-        assert "no run.json records those of" in path.with_name("report.md").read_text()
+        assert "not in the run.json of" in path.with_name("report.md").read_text()
         (base / "run.json").unlink(missing_ok=True)
     assert c["settings_unrecorded"] == ["run", "base"]
     with_card(short, "short"), with_card(base, "base")
@@ -105,7 +105,7 @@ def test_problems_that_changed_are_found_where_fewer_were_taken(tmp_path, write_
     assert compare(base, short)[0]["different_settings"] == []
     lines = (short / "records.jsonl").read_text().replace('"problem":"3 + 4"', '"problem":"3 + 4 = ?"')
     (short / "records.jsonl").write_text(lines)
-    with pytest.raises(ConfigError, match="4 of 4 shared problems have another text"):
+    with pytest.raises(ConfigError, match="4 of 4 common problems have a different text"):
         compare(base, short)
 
 

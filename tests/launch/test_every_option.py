@@ -89,7 +89,7 @@ def test_a_path_expands_and_a_variable_that_is_missing_is_one_line(program, monk
             assert str(action.type(given)) == wanted
         assert str(action.type("org/model")) == "org/model"
         for given in ("$NOWHERE/x", "${NOWHERE}", "$EMPTY/x", "~nobody-of-this-name/x"):
-            with pytest.raises(argparse.ArgumentTypeError, match="export it|write the whole path"):
+            with pytest.raises(argparse.ArgumentTypeError, match="Export it|Write the full path"):
                 action.type(given)
 
 
@@ -109,16 +109,16 @@ def test_a_number_that_cannot_be_is_refused(program, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("eval testbed --benchmarks testbed --out /tmp/x --samples 0", "--samples: it is 0; it must be at least 1"),
-        ("eval testbed --benchmarks testbed --out /tmp/x --temperature -1", "--temperature: it is -1.0; it must be"),
-        ("eval testbed --benchmarks testbed --out /tmp/x --top-p 1.5", "--top-p: it is 1.5; it must be above 0 and at"),
-        ("eval testbed --benchmarks testbed --out /tmp/x --seed -3", "--seed: it is -3; it must be at least 0"),
-        ("eval testbed --benchmarks testbed --out $NO_SUCH/x", "no variable NO_SUCH; export it"),
+        ("eval testbed --benchmarks testbed --out /tmp/x --samples 0", "--samples: got 0; expected at least 1"),
+        ("eval testbed --benchmarks testbed --out /tmp/x --temperature -1", "--temperature: got -1.0; expected"),
+        ("eval testbed --benchmarks testbed --out /tmp/x --top-p 1.5", "--top-p: got 1.5; expected above 0 and at"),
+        ("eval testbed --benchmarks testbed --out /tmp/x --seed -3", "--seed: got -3; expected at least 0"),
+        ("eval testbed --benchmarks testbed --out $NO_SUCH/x", "variable NO_SUCH is not set"),
         (
             "launch slurm testbed/alp --gpus-per-node two --dry-run",
             "--gpus-per-node: got 'two'; expected a whole number",
         ),
-        ("verify x.jsonl --timeout nan", "--timeout: it is nan; it must be above 0"),
+        ("verify x.jsonl --timeout nan", "--timeout: got nan; expected above 0"),
     ],
 )
 def test_the_line_of_a_bad_value_names_option_value_and_range(line, words, capsys):

@@ -124,7 +124,7 @@ def test_an_accelerate_file_of_ones_own_decides_neither_launcher_nor_gpus(capsys
 def test_a_recipe_that_is_refused_starts_no_server(gpus, tmp_path):
     gpus(0)
     options = ["--engine", "vllm_server", "--learning_rate", "abc", "--run_dir", str(tmp_path / "run")]
-    with pytest.raises(ConfigError, match="learning_rate is 'abc'; it must be a number"):
+    with pytest.raises(ConfigError, match="learning_rate.*'abc'"):
         launch_local.main(["testbed/alp", *options])
     assert not (tmp_path / "run").exists()
 
@@ -160,7 +160,11 @@ def test_a_dry_run_writes_nothing_and_shows_no_secret(capsys, tmp_path, monkeypa
 
 @pytest.mark.parametrize(
     ("word", "message"),
-    [("--learning_rate=abc", "must be a number"), ("--reward.beta=-1", "beta is -1"), ("--top_p=1.5", "top_p is 1.5")],
+    [
+        ("--learning_rate=abc", "learning_rate.*'abc'"),
+        ("--reward.beta=-1", "beta.* -1"),
+        ("--top_p=1.5", "top_p.* 1.5"),
+    ],
 )
 def test_a_dry_run_refuses_what_the_run_would_refuse(word, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -196,7 +200,7 @@ def test_a_failure_is_started_again_with_resume_and_each_attempt_has_its_log(tmp
     rank = f"import sys, os; print(sys.argv[1:]); ok = '--resume' in sys.argv; ok and os.mkdir({str(tmp_path / 'final')!r}); "
     process = launched(tmp_path, rank + "sys.exit(0 if ok else 9)", retries=3)
     out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0 and "exit status 9; starting again with --resume, 3 of 3" in out
+    assert process.returncode == 0 and "exit status 9; restarting with --resume, 3 of 3" in out
     logs = {path.name: path.read_text() for path in (tmp_path / "logs").iterdir()}
     assert sorted(logs) == ["attempt-1.log", "attempt-2.log"]
     assert "['--resume']" in logs["attempt-2.log"] and "[]" in logs["attempt-1.log"]

@@ -28,7 +28,7 @@ def test_the_released_max_form_has_half_the_slope_and_no_delta(make_rollouts):
 
 
 def test_no_budgets_at_all_is_an_error(make_rollouts):
-    with pytest.raises(ValueError, match="l1_exact needs rollouts.budget"):
+    with pytest.raises(ValueError, match="rollouts.budget.*l1_exact"):
         build("reward", "l1_exact")(make_rollouts([1], [1]))
 
 

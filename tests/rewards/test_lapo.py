@@ -74,7 +74,7 @@ def test_released_internalization_centres_on_the_median_where_the_prompt_was_uns
 
 
 def test_missing_fields_are_errors_that_name_them(make_rollouts):
-    with pytest.raises(ValueError, match="lapo_internalization needs rollouts.budget"):
+    with pytest.raises(ValueError, match="rollouts.budget.*lapo_internalization"):
         KEEP(make_rollouts([1], [1]))
     for term in (DISCOVER, KEEP):
         with pytest.raises(ValueError, match="rollouts.memory"):

@@ -94,7 +94,7 @@ def test_grpo_lead_one_right_is_exactly_one(make_rollouts):
 
 @pytest.mark.parametrize("name", ["autothink", "adaptthink", "thinkless", "arm"])
 def test_mode_none_is_an_error_that_names_the_field(name, make_rollouts):
-    with pytest.raises(ValueError, match=f"{name} needs rollouts.mode"):
+    with pytest.raises(ValueError, match=f"rollouts.mode.*{name}"):
         build("reward", name)(make_rollouts([1], [1]))
 
 
@@ -102,7 +102,7 @@ def test_mode_none_is_an_error_that_names_the_field(name, make_rollouts):
     "name", ["lapo_internalization", "hbpo", "selfbudgeter", "l1_exact", "l1_max", "budgetthinker"]
 )
 def test_budget_none_is_an_error_that_names_the_field(name, make_rollouts):
-    with pytest.raises(ValueError, match=f"{name} needs rollouts.budget"):
+    with pytest.raises(ValueError, match=f"rollouts.budget.*{name}"):
         build("reward", name)(make_rollouts([1], [1]))
 
 

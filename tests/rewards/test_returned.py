@@ -63,7 +63,7 @@ def test_a_term_that_drowns_the_outcome_is_refused_and_a_small_one_shown():
     group = made_up_group((1.0, 1.0, 0.0, 1.0), 64)
     drowning = term_sizes(RewardSum(("alp",), (ALP(beta=0.9, normalizer=1),), (1.0,)), group)
     (finding,) = size_findings({"alp": 12.5})
-    assert finding.level == "fail" and "alp drowns it" in finding.text
+    assert finding.level == "fail" and "alp outweighs it" in finding.text
     (finding,) = size_findings(
         term_sizes(RewardSum(("alp",), (ALP(beta=0.2, normalizer="max_length"),), (1.0,)), group)
     )

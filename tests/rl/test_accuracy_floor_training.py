@@ -57,7 +57,7 @@ def stage(**recipe):
 
 def test_a_recipe_that_could_not_go_back_is_refused_before_it_starts():
     check_stage(stage(), lambda text: None)
-    with pytest.raises(ConfigError, match="accuracy_floor may go back to the last good checkpoint: max_rollbacks is 0"):
+    with pytest.raises(ConfigError, match="accuracy_floor .*max_rollbacks.* 0"):
         check_stage(stage(max_rollbacks=0), lambda text: None)
     check_stage(stage(max_rollbacks=0, controllers=[FLOOR]), lambda text: None)
 
@@ -72,4 +72,4 @@ def test_a_recipe_that_could_not_go_back_is_refused_before_it_starts():
 def test_an_advantage_that_hides_the_weight_is_warned_about(advantage, hides):
     said: list[str] = []
     check_stage(stage(advantage=advantage), said.append)
-    assert any("does not see a weight on the length term" in line for line in said) == hides
+    assert any("weight of the length term" in line for line in said) == hides

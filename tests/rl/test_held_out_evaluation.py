@@ -145,13 +145,13 @@ def test_what_earlier_attempts_measured(tmp_path):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"every": 0, "dataset": "x"}, "evaluation.every is 0; it must be at least 1"),
-        ({"every": 5}, "evaluation needs dataset"),
-        ({"every": 5, "dataset": "x", "flour": 1}, "has no parameter 'flour'; did you mean 'floor'"),
-        ({"every": 5, "dataset": "x", "floor": 3}, "evaluation.floor is 3"),
+        ({"every": 0, "dataset": "x"}, "evaluation.every.* 0.*at least 1"),
+        ({"every": 5}, "evaluation: missing dataset"),
+        ({"every": 5, "dataset": "x", "flour": 1}, "parameter 'flour'; did you mean 'floor'"),
+        ({"every": 5, "dataset": "x", "floor": 3}, "evaluation.floor.* 3"),
         (
             {"every": 5, "dataset": "x", "budget": 99, "max_new_tokens": 9},
-            "evaluation.budget is 99; it must be at most",
+            "evaluation.budget.* 99.*at most",
         ),
     ],
 )

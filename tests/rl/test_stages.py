@@ -71,10 +71,10 @@ def test_a_number_that_yaml_reads_as_text_or_float_is_the_number(value):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"max_steps": 9, "updates_per_batch": 2}, "max_steps is 9; it must be a multiple .* = 2"),
+        ({"max_steps": 9, "updates_per_batch": 2}, "max_steps.* 9.*a multiple .* = 2"),
         ({"max_steps": 1}, "1 generation batches for 2 stages; state at least 2"),
-        ({"max_steps": "many"}, "max_steps is 'many'; it must be a whole number"),
-        ({"max_steps": 2.5, "stages": []}, "max_steps is 2.5; it must be a whole number"),
+        ({"max_steps": "many"}, "max_steps.* 'many'.*a whole number"),
+        ({"max_steps": 2.5, "stages": []}, "max_steps.* 2.5.*a whole number"),
     ],
 )
 def test_steps_that_cannot_be_dealt_out_are_refused(changes, words):
@@ -90,18 +90,18 @@ def test_a_recipe_without_stages_is_one_in_the_run_directory():
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ("two", "stages is 'two'"),
+        ("two", "stages.* 'two'"),
         ([{"share": 1.0}], "stage 1 is .* with a name"),
-        ([{"name": "a b", "steps": 2}], "name is 'a b'"),
+        ([{"name": "a b", "steps": 2}], "name.* 'a b'"),
         ([{"name": "a", "steps": 2}, {"name": "a", "steps": 2}], "stands once"),
         ([{"name": "a", "steps": 2, "kind": "stf"}], "kind is 'stf'.*'sft'"),
         ([{"name": "a"}], "steps, or a share"),
         ([{"name": "a", "steps": 2, "share": 0.5}], "one of the two"),
-        ([{"name": "a", "steps": 0}], "steps is 0"),
-        ([{"name": "a", "share": 1.5}], "share is 1.5"),
+        ([{"name": "a", "steps": 0}], "steps.* 0"),
+        ([{"name": "a", "share": 1.5}], "share.* 1.5"),
         ([{"name": "a", "share": 0.5}, {"name": "b", "share": 0.4}], "add up to 0.9"),
         ([{"name": "a", "steps": 2, "run_dir": "x"}], "run_dir belongs to the whole run"),
-        ([{"name": "a", "steps": 2, "settings": 3}], "settings is 3"),
+        ([{"name": "a", "steps": 2, "settings": 3}], "settings.* 3"),
     ],
 )
 def test_what_is_refused(stages, message):
@@ -110,7 +110,7 @@ def test_what_is_refused(stages, message):
 
 
 def test_a_share_needs_planned_steps():
-    with pytest.raises(ConfigError, match="max_steps is None"):
+    with pytest.raises(ConfigError, match="max_steps.* None"):
         Recipe.of(recipe(max_steps=None))
 
 

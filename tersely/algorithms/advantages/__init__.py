@@ -1,1 +1,1 @@
-"""Advantages: from rewards to advantages, one method per file."""
+"""Advantages: turn rewards into advantages, one method per file."""

@@ -1,11 +1,11 @@
-"""Batch whitening: rewards centred on their group, then standardised over the whole generation batch.
+"""Batch whitening: centres rewards on their group, then standardises them over the generation batch.
 
 Paper: arXiv 2501.03262 (REINFORCE++-baseline), as used by DLER, arXiv 2510.15110.
     a_i = r_i - group mean;   A_i = (a_i - m) / (s + epsilon)
     m = sum q a / sum q,   s^2 = sum q (a - m)^2 / (sum q - 1)      over all decided rows of the batch
 Symbols: q_i = 1 (`weighting: sequence`) or L_i, sampled tokens (`token`, which is what the released code does: it
     whitens over response tokens); epsilon (no unit).
-Against GRPO: one spread for the batch in place of one a prompt, so a nearly homogeneous group is not blown up.
+Against GRPO: one spread for the batch instead of one per prompt, so a nearly homogeneous group is not amplified.
 Degenerate: fewer than two decided rows, or no spread in the batch -> 0. Groups of K = 1 centre to 0 and stay in.
     Undecided -> 0.
 Pitfalls: m and s are those of the gathered batch; computed on one rank they are another method.

@@ -1,4 +1,4 @@
-"""Helpers of the group advantages: rewards centred on their group, and their spread.
+"""Helper functions of the group advantages: rewards centred on their group, and their spread.
 
 Shapes: rewards (N,), N = P * K -> (P, K) float64. nan rewards (undecided) enter no statistic and come out as 0.
 """
@@ -11,11 +11,11 @@ from torch import Tensor
 from tersely.core.group_stats import grouped, mean_of, std_of
 
 EQUAL = 1e-8
-"""Rewards closer together than this are equal: what is left is rounding, and no signal."""
+"""Rewards closer together than this count as equal: the difference is rounding, not signal."""
 
 
 def centred(rewards: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
-    """(P, K) reward minus group mean, 0 where unknown or where the group carries no signal; and the known rows."""
+    """(P, K) reward minus group mean, 0 for unknown rows and groups without signal; and the known rows."""
     r = grouped(rewards, group_size)
     known = ~r.isnan()
     gap = torch.where(known, r - mean_of(r, known), 0.0)
@@ -24,7 +24,7 @@ def centred(rewards: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
 
 
 def spread(gap: Tensor, known: Tensor, *, sample: bool = True) -> Tensor:
-    """(P, 1) standard deviation of centred rewards over the known rows, 0 where the group carries no signal."""
+    """(P, 1) standard deviation of centred rewards over the known rows, 0 for a group without signal."""
     return std_of(gap, known, sample=sample).nan_to_num(0.0)
 
 

@@ -1,13 +1,13 @@
-"""DCPO's smooth standardisation: this visit's group against everything the prompt has ever earned.
+"""DCPO's smooth standardisation: combines the current group's z-score with one over all visits of the prompt.
 
 Paper: arXiv 2509.02333, from the released code. Its bounds are the loss `dcpo`.
     new = group z-score of this visit ;   tot = (R - mean_all) / (std_all + eps), over all visits, now included
     i-th visit: sn = (i-1)/i new + tot/i ;   st = (i-1)/i tot + new/i ;   A = the one of smaller |.|, st on ties
 Symbols: R reward (no unit); std unbiased; the prompt's record holds `visits`, `reward_count`, `reward_mean`, `reward_m2`.
-Against GRPO: a group without spread still learns from how the prompt went before.
-Degenerate: first visit: the group z-score. All right, all wrong, K = 1: new = 0, and tot alone speaks from the second
+Against GRPO: a group without spread still learns from earlier visits of the prompt.
+Degenerate: first visit: the group z-score. All correct, all incorrect, K = 1: new = 0, and only tot has a signal from the 2nd
     visit on. std_all below 1e-8: tot = 0. No finite reward: no visit, 0. Undecided -> 0.
-Pitfalls: the call itself commits to `rollouts.memory`, so it runs once per generation batch and never on a replay. Prompts
+Pitfalls: the call writes to `rollouts.memory`, so it runs once per generation batch and never on a replay. Prompts
     must repeat: one epoch is plain GRPO.
 """
 
@@ -31,7 +31,7 @@ from tersely.core.types import Rollouts
 class DCPOSmooth(Advantage):
     memory_fields: ClassVar[tuple[str, ...]] = ("visits", "reward_count", "reward_mean", "reward_m2")
     commits: ClassVar[bool] = True
-    """Writes to the memory when it is called."""
+    """Writes to the prompt memory on every call."""
 
     eps: float = 1e-4
 
@@ -46,7 +46,7 @@ class DCPOSmooth(Advantage):
         return flat(torch.stack(rows))
 
     def _group(self, prompt: str, r: Tensor, new: Tensor, memory: PromptMemory) -> Tensor:
-        """(K,) advantages of one group; its rewards enter the prompt's record."""
+        """(K,) advantages of one group; updates the prompt's record."""
         known = ~r.isnan()
         if not known.any():
             return torch.zeros_like(r)
@@ -64,7 +64,7 @@ class DCPOSmooth(Advantage):
 
 
 def _merged(values: Tensor, count: float, mean: float, m2: float) -> tuple[float, float, float]:
-    """Count, mean and sum of squared gaps after adding values (Chan's update)."""
+    """Count, mean and sum of squared deviations after adding values (Chan's update)."""
     added = len(values)
     own = values.mean().item()
     own_m2 = (values - own).square().sum().item()

@@ -1,11 +1,11 @@
-"""Entropy-shaped advantages: uncertain tokens are worth a little more.
+"""Entropy-shaped advantages: a small bonus for tokens with high entropy.
 
 Paper: arXiv 2506.14758 (Reasoning with Exploration; from secondary sources, kappa agrees in two ports).
     A_it = z_i + min(alpha H_it, |z_i| / kappa)      on the row's tokens
 Symbols: z the group z-score; H nats under the sampling policy; alpha 0.4 (PPO: 0.1); kappa >= 1, so no sign flips.
 Against GRPO: a bonus after normalisation, never negative.
-Degenerate: z = 0 (all right, all wrong, K = 1, zero spread) -> 0. Undecided and positions past `length` -> 0.
-Pitfalls: uncertain wrong tokens are punished less. Wants clip-higher.
+Degenerate: z = 0 (all correct, all incorrect, K = 1, zero spread) -> 0. Undecided and positions past `length` -> 0.
+Pitfalls: uncertain incorrect tokens are punished less. Use it with clip-higher.
 """
 
 from __future__ import annotations

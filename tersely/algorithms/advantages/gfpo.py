@@ -1,12 +1,12 @@
-"""GFPO, Group Filtered Policy Optimization: only the best rows of a group are compared and trained.
+"""GFPO, Group Filtered Policy Optimization: trains only on the best rows of each group.
 
 Paper: arXiv 2508.09726, from secondary sources. Its adaptive `keep` by difficulty is not specified there and not here.
     S = the `keep` best decided rows by `metric`: the shortest (`length`), or the largest r / L (`token_efficiency`)
     A_i = (r_i - mean_S r) / (std_S r + epsilon) on S ,   0 outside
 Symbols: r reward (no unit); L sampled tokens; sample std; epsilon (no unit).
-Against GRPO: sample more, learn from fewer; rows are selected, not groups, which is why it is no filter.
-Degenerate: fewer than `keep` decided rows: all of them. Fewer than two kept, or equal rewards in S (all right, all
-    wrong, K = 1) -> 0. Equal lengths: the first rows, ties go by position. All truncated: as any. Undecided -> 0.
+Against GRPO: sample more, learn from fewer; rows are selected, not groups, so it is not in the filter slot.
+Degenerate: fewer than `keep` decided rows: all of them. Fewer than two kept, or equal rewards in S (all correct, all
+    incorrect, K = 1) -> 0. Equal lengths: the first rows, ties go by position. All truncated: as any. Undecided -> 0.
 Pitfalls: rows outside S get no gradient at all, not a negative one.
 """
 
@@ -44,7 +44,7 @@ class GFPO(Advantage):
         return flat(torch.where(kept & signal, (r - mean) / (std + self.epsilon), 0.0))
 
     def _kept(self, r: Tensor, length: Tensor) -> Tensor:
-        """(P, K) bool: S. The sort is stable, so that ties go by position."""
+        """(P, K) bool: S. The sort is stable, so ties are ordered by position."""
         known = ~r.isnan()
         cost = length if self.metric == "length" else -r / length.clamp(min=1)
         order = torch.where(known, cost, torch.inf).sort(dim=1, stable=True).indices

@@ -1,12 +1,12 @@
-"""Group mean: a rollout's reward minus the mean of its prompt's rollouts, not divided by anything.
+"""Group mean: a rollout's reward minus the mean of its prompt's rollouts, without a division.
 
 Paper: arXiv 2503.20783 (Dr. GRPO), together with a constant loss normaliser (`aggregate: constant`).
     A_i = r_i - mean r                              over the decided rollouts of one prompt
 Symbols: r_i reward (no unit), so the advantage keeps the reward's scale.
 Against GRPO: no division by the spread, hence no bias to prompts of extreme difficulty, and a length term's
-    coefficient means what it says.
+    coefficient keeps its meaning.
 Degenerate: all equal, K = 1 or fewer than two decided rows -> 0. Undecided -> 0.
-Pitfalls: coefficients tuned under a z-score are of another scale here.
+Pitfalls: coefficients tuned with a z-score have another scale here.
 """
 
 from __future__ import annotations

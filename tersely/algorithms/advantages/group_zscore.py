@@ -1,12 +1,12 @@
-"""Group z-score: a rollout's reward against the others of its prompt, in units of their spread.
+"""Group z-score: a rollout's reward minus the group mean, divided by the group's standard deviation.
 
 Paper: arXiv 2402.03300 (DeepSeekMath, GRPO).
     A_i = (r_i - mean r) / (std r + epsilon)        over the decided rollouts of one prompt, unbiased std
 Symbols: r_i reward (no unit); epsilon (no unit) added to the spread.
 Against GRPO: this is GRPO.
-Degenerate: all right, all wrong, zero spread (below 1e-8), K = 1 or fewer than two decided rows -> 0. Undecided -> 0.
-Pitfalls: a tiny spread (one long answer among equals) is blown up to full size, so in a homogeneous group the coefficient
-    of a length term cancels.
+Degenerate: all correct, all incorrect, zero spread (below 1e-8), K = 1 or fewer than two decided rows -> 0. Undecided -> 0.
+Pitfalls: a tiny spread (one long answer among equals) is scaled up to full size, so in a homogeneous group the
+    coefficient of a length term cancels.
 """
 
 from __future__ import annotations

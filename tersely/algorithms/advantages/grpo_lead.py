@@ -1,13 +1,13 @@
-"""GRPO-LEAD, the advantage: hard prompts count more for what went right, easy ones for what went wrong.
+"""GRPO-LEAD, the advantage: hard prompts weigh correct rollouts more, easy prompts weigh incorrect rollouts more.
 
 Paper: arXiv 2504.09696. From secondary sources; the constants: verify before calling them the paper's.
     w(x) = low + (high - low) / (1 + exp(steepness (x - midpoint)))
     A = group z-score ;   A w(p) where A > 0 ,   A w(1 - p) elsewhere
 Symbols: p solve rate of the raw verdicts; sample std; low, high, steepness (no unit); midpoint a share.
 Against GRPO: the z-score, weighted by difficulty.
-Degenerate: as `group_zscore`: all right, all wrong with equal rewards, K = 1, zero spread -> 0. One right: w(1/K).
+Degenerate: as `group_zscore`: all correct, all incorrect with equal rewards, K = 1, zero spread -> 0. One correct: w(1/K).
     All truncated: by the verdicts. Undecided -> 0.
-Pitfalls: an all-right group under the reward of the same name still has spread, with weight w(1) = 0.48.
+Pitfalls: an all-correct group under the reward of the same name still has spread, with weight w(1) = 0.48.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 Paper: arXiv 2508.04349 (from secondary sources; verify).
     Hb_i = mean over the row's tokens of H clipped to [entropy_min, entropy_max]
-    right  base_weight + entropy_weight n_right Hb_i / sum right Hb ;   wrong -(base_weight + entropy_weight n_wrong
-    (1/Hb_i) / sum wrong 1/Hb) ;   then the group z-score, unbiased std, eps
+    correct  base_weight + entropy_weight n_right Hb_i / sum correct Hb ;   incorrect -(base_weight + entropy_weight n_wrong
+    (1/Hb_i) / sum incorrect 1/Hb) ;   then the group z-score, unbiased std, eps
 Symbols: H nats under the sampling policy; n_right, n_wrong rollouts of the group.
-Against GRPO: reads the verdict, never the reward's value; the reward only says which rows are out (nan).
-Degenerate: all right, all wrong, K = 1 -> 0. nan verdict, nan reward or no token -> 0, out of all sums.
+Against GRPO: uses the verdict, not the reward's value; the reward only excludes rows (nan).
+Degenerate: all correct, all incorrect, K = 1 -> 0. nan verdict, nan reward or no token -> 0, out of all sums.
 Pitfalls: the paper's sequence ratio is the mean of token ratios; any loss goes with it here.
 """
 

@@ -1,15 +1,15 @@
 """GTPO: entropy-weighted rewards, token by token.
 
 Paper: arXiv 2508.04349 (from secondary sources; verify. Whether it clips entropy like this is unclear).
-    at position t, d_t right and h_t wrong rollouts of the group still have a token; H clipped to [entropy_min, entropy_max]
-    right   base_weight + entropy_weight d_t H_it / sum over right alive H_kt
-    wrong  -(base_weight + entropy_weight h_t (1/H_it) / sum over wrong alive 1/H_kt)
+    at position t, d_t correct and h_t incorrect rollouts of the group have a token; H clipped to [entropy_min, entropy_max]
+    correct   base_weight + entropy_weight d_t H_it / sum over correct alive H_kt
+    incorrect  -(base_weight + entropy_weight h_t (1/H_it) / sum over incorrect alive 1/H_kt)
     then (x - mean) / (std + eps), population std: `joint` (ours) over all tokens of the group, `separate` over those of its
-    right and of its wrong rollouts on their own (reported as the paper's Eq. 6)
+    correct and of its incorrect rollouts on their own (reported as the paper's Eq. 6)
 Symbols: H nats under the sampling policy; weights (no unit).
-Against GRPO: reads the verdict, never the reward's value; the reward only says which rows are out (nan).
+Against GRPO: uses the verdict, not the reward's value; the reward only excludes rows (nan).
 Degenerate: one outcome only -> 0 (`joint`). Equal values in a set, K = 1 -> 0. nan verdict or reward -> 0, out of all sums.
-Pitfalls: `separate` removes the base term and gives about half of the right tokens a negative advantage, and acts in groups
+Pitfalls: `separate` removes the base term and gives about half of the correct tokens a negative advantage, and acts in groups
     of one outcome too. A_i H_it / sum H, which blogs quote, is not the method.
 """
 
@@ -31,7 +31,7 @@ from tersely.core.types import Rollouts
 @dataclass(frozen=True)
 class GTPO(Advantage):
     needs: ClassVar[tuple[str, ...]] = ("entropy",)
-    label: ClassVar[str] = "adapted: joint standardisation over right and wrong tokens"
+    label: ClassVar[str] = "adapted: joint standardisation over correct and incorrect tokens"
 
     base_weight: float = 1.0
     entropy_weight: float = 0.1
@@ -66,7 +66,7 @@ class GTPO(Advantage):
         return advantage.view(-1, width).float()
 
     def _reward(self, weight: Tensor, alive: Tensor) -> Tensor:
-        """(P, K, T): base plus the token's share of `weight` among the alive, times how many they are."""
+        """(P, K, T): base plus the token's share of `weight` among the alive rollouts, times their number."""
         total = torch.where(alive, weight, 0.0).sum(1, keepdim=True)
         count = alive.sum(1, keepdim=True)
         return self.base_weight + self.entropy_weight * count * weight / total.clamp(min=1e-30)

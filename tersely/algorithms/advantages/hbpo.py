@@ -1,4 +1,4 @@
-"""HBPO, Hierarchical Budget Policy Optimization, the advantage: budgets compared within a group.
+"""HBPO, Hierarchical Budget Policy Optimization, the advantage: compares budgets within a group.
 
 Paper: arXiv 2507.15844, and its released code. The prompting is `prompting/hbpo.py`, the reward `rewards/hbpo.py`.
     A_intra(i) = mean of R over the rows of i's group with i's budget  -  f2(b_i)
@@ -6,11 +6,11 @@ Paper: arXiv 2507.15844, and its released code. The prompting is `prompting/hbpo
     A_i = A_intra + A_inter                             (`form: released`: 2 A_intra + A_inter)
 Symbols: R reward; b the row's budget, tokens; f2(b) = beta cos(pi b / (2 L_max)); L_max the component's `max_length`,
     else the run's cap; beta and max_length must be the reward's; epsilon (no unit).
-Against GRPO: an extra, absolute push by how well a budget's rows do against the best they could.
-Degenerate: all wrong: A_inter 0 and A_intra -f2(b), a uniform push that a mixed-groups filter would remove. All right
-    within budget: A_intra 0. One row a budget: A_intra = R - f2(b). K = 1 or zero spread: A_inter 0. All truncated: as
-    all wrong. Budget nan counts as L_max. Undecided -> 0, and in no mean.
-Pitfalls: A_intra is on the reward's scale, A_inter is standardised. A right row within budget can get a negative advantage
+Against GRPO: an additional absolute term: a budget's mean reward against the best possible reward.
+Degenerate: all incorrect: A_inter 0 and A_intra -f2(b), a uniform term that a mixed-groups filter would remove. All correct
+    within budget: A_intra 0. One row per budget: A_intra = R - f2(b). K = 1 or zero spread: A_inter 0. All truncated: as
+    all incorrect. Budget nan counts as L_max. Undecided -> 0, and in no mean.
+Pitfalls: A_intra is on the reward's scale, A_inter is standardised. A correct row within budget can get a negative advantage
     because its subgroup-mate failed. Group by prompt id: the prompts of a group differ by their prefills.
 """
 
@@ -47,7 +47,7 @@ class HBPOAdvantage(Advantage):
         require_choice("hbpo.form", self.form, ("paper", "released"))
 
     def check_objective(self, objective: ObjectiveParts) -> None:
-        """The subgroup's best value is the reward's f2: raise unless both speak of the same beta and max_length."""
+        """Raise unless advantage and reward have the same beta and max_length, because the best value is the reward's f2."""
         reward = objective.reward
         for term in reward.terms if isinstance(reward, RewardSum) else (reward,):
             if not isinstance(term, HBPO):
@@ -55,9 +55,7 @@ class HBPOAdvantage(Advantage):
             for name in ("beta", "max_length"):
                 ours, theirs = getattr(self, name), getattr(term, name)
                 if ours != theirs:
-                    raise ConfigError(
-                        f"advantage hbpo.{name} is {ours} and reward hbpo.{name} is {theirs}; they must be equal"
-                    )
+                    raise ConfigError(f"advantage hbpo.{name}: got {ours}; expected {theirs}, as reward hbpo.{name}")
 
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
         gap, known = centred(rewards, rollouts.group_size)
@@ -66,7 +64,7 @@ class HBPOAdvantage(Advantage):
 
         longest = cap(self.max_length, rollouts)
         budget = budgets(rollouts, "hbpo").nan_to_num(longest)
-        best = budget_value(budget, self.beta, longest).float().double()  # rewards are float32: equal is exactly equal
+        best = budget_value(budget, self.beta, longest).float().double()  # as float32, like rewards
         short_of_best = torch.where(known, grouped(rewards, rollouts.group_size) - best, 0.0)
         intra = sum_over_equal(short_of_best, budget) / sum_over_equal(known.double(), budget).clamp(min=1)
         factor = 2.0 if self.form == "released" else 1.0

@@ -1,11 +1,11 @@
-"""Identity: a rollout's reward is its advantage.
+"""Identity: uses the reward as the advantage.
 
 Paper: none; REINFORCE without a baseline.
     A_i = r_i ,   0 where the reward is nan
 Symbols: r_i reward (no unit).
-Against GRPO: no comparison within the group; for rewards that carry their own baseline.
-Degenerate: all right, all wrong, K = 1, zero spread: the reward itself. Undecided -> 0.
-Pitfalls: with a 0/1 reward nothing ever pushes down.
+Against GRPO: no comparison within the group; for rewards that include a baseline.
+Degenerate: all correct, all incorrect, K = 1, zero spread: the reward itself. Undecided -> 0.
+Pitfalls: with a 0/1 reward no rollout has a negative advantage.
 """
 
 from __future__ import annotations

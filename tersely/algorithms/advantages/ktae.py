@@ -1,13 +1,13 @@
-"""KTAE, key-token advantage estimation: tokens that right rollouts have and wrong ones lack get more credit.
+"""KTAE, key-token advantage estimation: more credit for tokens that occur in correct but not in incorrect rollouts.
 
 Paper: arXiv 2505.16826, from the released code (the Fisher step from secondary sources).
-    A_it = z_i + K[token_it] ,      z the group z-score, K by `key_token_values` from the group's right and wrong rollouts
+    A_it = z_i + K[token_it] ,      z the group z-score, K by `key_token_values` from the group's correct and incorrect rollouts
 Symbols: z, K (no unit), K in (-top, top).
 Against GRPO: credit differs inside a rollout, by token identity, from counts alone: no model, no gradient.
-Degenerate: all right, all wrong, equal rewards, K = 1 -> K = 0 (and z as the z-score says). Undecided rows are left out of
-    the tables and have K = 0; nan reward and positions past `length`: 0. Ids in `exclude_ids` have K = 0.
+Degenerate: all correct, all incorrect, equal rewards, K = 1 -> K = 0 (z as in the z-score). Undecided rows are left out
+    of the tables and have K = 0; nan reward and positions past `length`: 0. Ids in `exclude_ids` have K = 0.
 Pitfalls: K is neither centred nor scaled, and one-sided frequent tokens saturate at +-top. The released code ignores its
-    weights and uses 1, as the defaults do; its scripts say 2 for `gain_weight`.
+    weights and uses 1, as the defaults do; its scripts set 2 for `gain_weight`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class KTAE(Advantage):
         require_range("ktae.b", self.b, at_least=0, at_most=1)
         require_range("ktae.frequency_eps", self.frequency_eps, above=0)
         if self.fisher_weight + self.gain_weight == 0:
-            raise ConfigError("ktae.fisher_weight and ktae.gain_weight are both 0; at least one must be above 0")
+            raise ConfigError("ktae.fisher_weight, ktae.gain_weight: got 0 for both; expected at least one above 0")
 
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
         ids, size = rollouts.require("token_ids", "ktae"), rollouts.group_size

@@ -1,7 +1,7 @@
-"""KTAE's statistics: how strongly the presence of a token id speaks for right or wrong, within one group.
+"""KTAE's statistics: how strongly a token id is associated with correct or incorrect rollouts of one group.
 
 Paper: arXiv 2505.16826, from the released code.
-    a, b = right and wrong rollouts that contain the id, of nT and nF
+    a, b = correct and incorrect rollouts that contain the id, of nT and nF
     p  two-sided Fisher exact test of [[a, b], [nT - a, nF - b]]: probabilities <= the observed one (slack 1e-7), at most 1
     F  = exp(-2 p), 0 where p > 1 - 1e-6
     IG = H2(nT, nF) - (a+b)/n H2(a, b) - (n-a-b)/n H2(nT-a, nF-b)      bits
@@ -10,8 +10,8 @@ Paper: arXiv 2505.16826, from the released code.
     K  = 2 top (sigmoid((w_F F + w_G IG)/(w_F + w_G) D) - 1/2)
 Symbols: counts of tokens and rollouts; total tokens of a side; avg the mean of both totals; e = frequency_eps.
 Degenerate: a side without tokens has f = 0.
-Pitfalls: float64 throughout (lgamma in float32 breaks p = 1). Only (nT+1)(nF+1) tables exist, so tests are made once a pair
-    (a, b) and looked up; ids are numbered by `unique`, never by the vocabulary.
+Pitfalls: float64 throughout (lgamma in float32 breaks p = 1). Only (nT+1)(nF+1) tables exist, so tests are cached per pair
+    (a, b); ids are numbered by `unique`, never by the vocabulary.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def key_token_values(
 
 
 def number_ids(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """(U,) sorted distinct ids and (M,) the place of each token's id among them."""
+    """(U,) sorted distinct ids and (M,) the index of each token's id in them."""
     lowest, highest = int(tokens.min()), int(tokens.max())
     if highest - lowest >= 8 * tokens.numel() + 1024:
         return torch.unique(tokens, return_inverse=True)

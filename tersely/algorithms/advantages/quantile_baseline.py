@@ -1,11 +1,11 @@
-"""QAE, quantile advantage estimation: a group quantile as the baseline, so that most rows get nothing.
+"""QAE, quantile advantage estimation: a group quantile as the baseline, so that most rows get advantage 0.
 
 Paper: arXiv 2509.22611, from the code repository's readme.
     A_i = (R_i - q) / (std + eps)       q the group's quantile, unbiased std
     right_continuous: element min(floor(quantile k + 1e-9), k - 1) of the k sorted finite rewards;  linear: torch's default
 Symbols: R reward (no unit); quantile 0.4 (0.6 where entropy collapses early).
-Against GRPO: hard prompts (few right) reinforce their successes alone, easy prompts punish their failures alone.
-Degenerate: all right, all wrong, equal rewards, fewer than two decided rows, K = 1 -> 0. Undecided -> 0.
+Against GRPO: hard prompts (few correct) reinforce only their successes, easy prompts penalise only their failures.
+Degenerate: all correct, all incorrect, equal rewards, fewer than two decided rows, K = 1 -> 0. Undecided -> 0.
 Pitfalls: only right_continuous gives that gate for binary rewards. Most advantages are exactly 0; that is intended.
 """
 

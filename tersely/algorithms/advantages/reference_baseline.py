@@ -1,10 +1,10 @@
-"""Reference baseline: a rollout's reward against a number that the prompt brought along.
+"""Reference baseline: a rollout's reward minus a recorded value of its prompt.
 
-Paper: arXiv 2505.13417 (AdaptThink), whose number is the mean of 16 samples drawn before training.
+Paper: arXiv 2505.13417 (AdaptThink), whose value is the mean of 16 samples from before training.
     A_i = r_i - memory[prompt][field]
 Symbols: r_i reward (no unit); the record `field` of the prompt, on the reward's scale.
-Against GRPO: the baseline does not move with the policy, and the group plays no part.
-Degenerate: all right, all wrong, K = 1, zero spread: the difference to the reference. No record: the mean of the group's
+Against GRPO: the baseline does not change with the policy and does not depend on the group.
+Degenerate: all correct, all incorrect, K = 1, zero spread: the difference to the reference. No record: the mean of the group's
     decided rows (`missing: group_mean`), or an error (`missing: error`). No decided row -> 0. Undecided -> 0.
 Pitfalls: as the policy improves nearly every advantage is positive; records must cover the prompts of the run.
 """
@@ -31,7 +31,7 @@ class ReferenceBaseline(Advantage):
 
     def __post_init__(self) -> None:
         if not self.field:
-            raise ConfigError("reference_baseline.field is empty; name the record of the prompt memory that holds it")
+            raise ConfigError("reference_baseline.field: got an empty name; expected a record of the prompt memory")
         require_choice("reference_baseline.missing", self.missing, ("group_mean", "error"))
 
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
@@ -42,7 +42,7 @@ class ReferenceBaseline(Advantage):
             prompt = group_ids(rollouts)[int(lost.nonzero()[0])]
             raise ValueError(
                 f"reference_baseline: {int(lost.sum())} prompts of the batch have no {self.field!r} in memory, the first "
-                f"is {prompt}; load the records before training, or set missing: group_mean"
+                f"is {prompt}. Load the records before training, or set missing: group_mean"
             )
         r = grouped(rewards, rollouts.group_size)
         return flat(torch.where(known, torch.where(reference.isnan(), gap, r - reference), 0.0))

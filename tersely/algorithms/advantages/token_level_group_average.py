@@ -4,10 +4,10 @@ Paper: arXiv 2509.16591, from the released code.
     mu = sum L_i R_i / sum L_i ;   sd = sqrt(sum L_i (R_i - mu)^2 / sum L_i) ;   A_i = (R_i - mu) / (sd + eps)
     a group with any |A_i| >= fallback_threshold uses the group z-score with the same eps (released code only)
 Symbols: L_i sampled tokens; R_i reward (no unit); eps (no unit).
-Against GRPO: sum L_i A_i = 0, so a token-mean loss has no push that comes from lengths alone.
-Degenerate: all right, all wrong, equal rewards among rows with tokens, K = 1, all lengths 0 -> 0. Length-0 and undecided
+Against GRPO: sum L_i A_i = 0, so a token-mean loss has no gradient from lengths alone.
+Degenerate: all correct, all incorrect, equal rewards among rows with tokens, K = 1, all lengths 0 -> 0. Length-0 and undecided
     rows: 0 and no weight. Equal lengths: the z-score with population spread.
-Pitfalls: the fallback breaks the zero sum in the groups that use it; null switches it off.
+Pitfalls: the fallback breaks the zero sum in the groups that use it; null disables it.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
-"""Accuracy floor: the weight of the length terms follows what accuracy allows.
+"""Accuracy constraint: lowers the weight of the length terms while accuracy is below a floor.
 
 Source: ours; dual ascent on "shorten, subject to accuracy >= (1 - delta) base", as constrained RL does it (1805.11074).
-    A, T = means of accuracy and tokens over the last `window` batches            (the rolling reference)
+    A, T = means of accuracy and tokens over the last `window` batches            (rolling reference)
     base = given, or A over the first `window` batches, in which w = 0
     g    = 1 - delta - A / base ;   m <- clip(m + step g, 0, maximum), m as it is where -dead_zone <= g <= 0
     w    = 1 / (1 + m) ;   a term with the outcome in it becomes  w r + (1 - w) c,  an additive one  w r
     alarm: g > collapse and T below the T of the last batch with g <= 0 ;  after going back  m <- 2 max(m, m then) + 1
 Symbols: accuracy by the raw verdict, of unfiltered batches; T tokens; m multiplier, w weight, g shortfall (no units).
-Against GRPO: a reward that gives up its length part, as far as needed, while accuracy is below the floor.
-Degenerate: a batch without a verdict is no observation. base 0: no constraint can hold, w stays 0. `collapse: null`: no alarm.
-Pitfalls: a group z-score does not see w in groups all right or all wrong: pair with `group_mean`, `rloo` or `batch_whitened`.
-    A of P prompts in all has a standard error near 0.25 / sqrt(P): delta below that of a window is noise. Training itself moves
-    A: the floor is the base's, so what correctness gains may be spent on shortness.
+Against GRPO: the reward reduces its length part, as far as needed, while accuracy is below the floor.
+Degenerate: a batch without a verdict is not an observation. base 0: no constraint can hold, w stays 0. `collapse: null`:
+no alarm.
+    Pitfalls: a group z-score cancels w in groups all correct or all incorrect: use `group_mean`, `rloo` or `batch_whitened`.
+    A over P prompts has a standard error near 0.25 / sqrt(P): a delta below that of a window is noise. Training changes A
+    too: the floor is relative to the base, so gains in correctness may be traded for shorter answers.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from tersely.core.protocols import Controller, ObjectiveParts, Reward, Terms
 from tersely.core.types import Rollouts
 
 OTHER_TERMS = ("correctness", "format", "ares_entropy", "rlpr", "verifree")
-"""Terms that say nothing about length."""
+"""Terms that do not depend on length."""
 
 
 @dataclass
 class AccuracyFloor(Controller):
     statistic: ClassVar[tuple[str, ...]] = ("verify/accuracy", "efficiency/tokens_mean")
-    """The step metrics to feed."""
+    """Step metrics that the controller reads."""
 
     delta: float = 0.02
     base: float | None = None
@@ -45,13 +46,13 @@ class AccuracyFloor(Controller):
     maximum: float = 100.0
     collapse: float | None = 0.05
     terms: tuple[str, ...] | None = None
-    """The reward terms whose weight is w; null for all that concern length."""
+    """Reward terms with weight w; null for all that depend on length."""
     value: float = field(init=False, default=0.0)
     """w."""
     multiplier: float = field(init=False, default=0.0)
     """m."""
     reference: float | None = field(init=False)
-    """The base in force."""
+    """The current base."""
     recent: list[list[float]] = field(init=False, default_factory=list)
     good_tokens: float = field(init=False, default=0.0)
     good: bool = field(init=False, default=True)
@@ -69,13 +70,13 @@ class AccuracyFloor(Controller):
         self.value = 0.0 if self.base is None else 1.0
 
     def check_objective(self, objective: ObjectiveParts) -> None:
-        """Raise unless there is a term to weigh, and an advantage that can do with a weighed one."""
+        """Raise without a length term, or if the advantage does not support a weighted reward."""
         names = objective.reward.names
         for name in self.terms or ():
             if name not in names:
-                raise ConfigError(f"accuracy_floor.terms: the reward has no term {name!r}; {nearest(name, names)}")
+                raise ConfigError(f"accuracy_floor.terms: unknown reward term {name!r}; {nearest(name, names)}")
         if not any(map(self._weighs, names)):
-            raise ConfigError(f"accuracy_floor weighs length terms, and the reward is {', '.join(names)}; add one")
+            raise ConfigError(f"accuracy_floor: needs a length term; the reward is {', '.join(names)}. Add one")
         if objective.advantage.knows_best_reward:
             name = name_of("advantage", objective.advantage)
             raise ConfigError(
@@ -113,14 +114,14 @@ class AccuracyFloor(Controller):
         return self.value
 
     def rolled_back(self, before: dict[str, Any]) -> None:
-        """After a roll-back: what the controller is now was restored, `before` is its state from before that."""
+        """Update after a rollback: the current state is the restored one, `before` the state before the rollback."""
         self.multiplier = min(2 * max(self.multiplier, before["multiplier"]) + 1, self.maximum)
         if self.reference is None:
             self.reference = before["reference"]
         self.value = 1 / (1 + self.multiplier)
 
     def apply_reward(self, reward: Terms) -> Terms:
-        """The sum with every length term weighed."""
+        """The reward sum with weight w on every length term."""
         if self.value == 1:
             return reward
         pairs = zip(reward.names, reward.terms, strict=True)

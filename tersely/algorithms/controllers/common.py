@@ -9,7 +9,7 @@ from tersely.core.protocols import Loss
 
 
 def change_chain(loss: Loss, change: Callable[[Loss], Loss]) -> Loss:
-    """The loss with `change` made to it and to every loss that it wraps."""
+    """Copy of the loss with `change` applied to it and to every loss that it wraps."""
     if loss.base is not None:
         base = change_chain(loss.base, change)
         loss = loss if base is loss.base else replace(loss, base=base)  # type: ignore[type-var]

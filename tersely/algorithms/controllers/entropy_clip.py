@@ -1,11 +1,11 @@
-"""Entropy clip: the upper ratio bound widens while entropy is low.
+"""Entropy clip: widens the upper ratio bound while entropy is low.
 
 Source: one recipe (from secondary sources); no paper is known.
     k <- clip(k + step sign(target - H), minimum, maximum) ;     ratio bounds [1 - e, 1 / (1 - e) + k]
 Symbols: H mean entropy of the step, nats; k, e (no unit). One call per generation batch.
 Against GRPO: wide bounds, 0.4 to 2.5 at k = 0, and wider above.
 Degenerate: H = target or not finite: k stays.
-Pitfalls: with one update a rollout batch no bound acts.
+Pitfalls: with one update per rollout batch the bounds have no effect.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tersely.core.protocols import Controller, Loss
 @dataclass
 class EntropyClip(Controller):
     statistic: ClassVar[str] = "entropy"
-    """The step metric to feed."""
+    """Step metric that the controller reads."""
 
     target: float = 0.3
     initial: float = 0.0
@@ -50,7 +50,7 @@ class EntropyClip(Controller):
         return self.value
 
     def bounds(self) -> tuple[float, float]:
-        """Ratio bounds in force."""
+        """The current ratio bounds."""
         return 1 - self.e, 1 / (1 - self.e) + self.value
 
     def apply(self, loss_fn: Loss) -> Loss:

@@ -1,9 +1,9 @@
-"""Entropy target: the coefficient of an entropy bonus that grows while entropy is low.
+"""Entropy target: increases the coefficient of an entropy bonus while entropy is low.
 
 Paper: arXiv 2505.22312 (Skywork-OR1), from the released code.
     c <- clip(c + delta if H < target else c - delta, minimum, maximum) ;     value = c if H < target else 0
 Symbols: H mean entropy of the step, nats; c coefficient of the bonus (no unit). One call per generation batch.
-Against GRPO: a bonus that is there only while it is needed.
+Against GRPO: an entropy bonus only while entropy is below the target.
 Degenerate: H not finite (no token): c stays, value 0.
 Pitfalls: TRL's own flag has delta 5e-3, maximum 1.0 and `<=`: 50 to 200 times as strong.
 """
@@ -22,7 +22,7 @@ from tersely.core.protocols import Controller, Loss
 @dataclass
 class EntropyTarget(Controller):
     statistic: ClassVar[str] = "entropy"
-    """The step metric to feed."""
+    """Step metric that the controller reads."""
 
     target: float = 0.2
     initial: float = 0.0
@@ -32,7 +32,7 @@ class EntropyTarget(Controller):
     coefficient: float = field(init=False)
     """c."""
     value: float = field(init=False, default=0.0)
-    """The coefficient in force."""
+    """The current coefficient."""
 
     def __post_init__(self) -> None:
         require_range("entropy_target.target", self.target, at_least=0)
@@ -54,7 +54,7 @@ class EntropyTarget(Controller):
         return self.value
 
     def apply(self, loss_fn: Loss) -> Loss:
-        """The loss with the bonus around it, while there is one."""
+        """The loss with the entropy bonus, if the coefficient is above 0."""
         return EntropyBonus(self.value, loss_fn) if self.value else loss_fn
 
     def state_dict(self) -> dict[str, float]:

@@ -1,1 +1,1 @@
-"""Filters: which groups are trained on."""
+"""Filters: select the groups to train on."""

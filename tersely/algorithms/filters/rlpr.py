@@ -1,11 +1,11 @@
-"""RLPR's filter: groups whose rewards spread less than usual do not train.
+"""RLPR's filter: drops groups whose reward spread is below a running average.
 
 Paper: arXiv 2506.18254, released code. The reward is `rewards/rlpr.py`, the prompting `prompting/rlpr.py`.
     keep(group) = std(r) >= beta ema ,   ema_t = decay ema_{t-1} + (1 - decay) mean std_t
-    ema records from step `records_from` on and the filter acts from step `acts_from` on; before, all are kept
+    ema records from step `records_from` on and the filter acts from step `acts_from` on; before that, all groups are kept
 Symbols: r the RLPR reward of a group's rollouts; beta share of the running spread; steps are generation batches.
-Against GRPO: this is the one filter that looks at a reward: it is continuous, and there is no verdict in it.
-Degenerate: one rollout -> spread 0, kept only while the filter sleeps; undecided rows (nan) are left out of the spread.
+Against GRPO: the only filter that uses the reward, which is continuous and does not depend on the verdict.
+Degenerate: one rollout -> spread 0, kept only before the filter acts; undecided rows (nan) are left out of the spread.
 Pitfalls: give it the parameters of the reward where those are not the defaults. `ema` is state, saved in the checkpoint.
 """
 
@@ -25,7 +25,7 @@ from tersely.rewards.rlpr import RLPR
 
 @dataclass
 class RLPRStd(Filter):
-    """Groups whose rewards spread at least `beta` times as much as usual. beta: 0.5, 0.9 and 1.0 in the paper, by model."""
+    """Keeps groups with at least `beta` times the average spread. beta: 0.5, 0.9 and 1.0 in the paper, by model."""
 
     beta: float = 0.5
     decay: float = 0.99
@@ -48,14 +48,14 @@ class RLPRStd(Filter):
         return self._reward.needs
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        """(P,) keep. Only reads."""
+        """(P,) bool: groups to keep. Does not change the state."""
         spread = self._spread(rollouts)
         if self.step + 1 < self.acts_from or self.ema is None:
             return torch.ones(len(spread), dtype=torch.bool)
         return spread >= self.beta * self.ema
 
     def update(self, rollouts: Rollouts) -> None:
-        """Take the step's groups, unfiltered, into the running spread."""
+        """Update the running spread with the step's unfiltered groups."""
         self.step += 1
         spread = self._spread(rollouts).mean().item()
         if self.step >= self.records_from and spread == spread:
@@ -72,7 +72,7 @@ class RLPRStd(Filter):
 
 
 def group_std(rewards: Tensor) -> Tensor:
-    """(P, K) -> (P,) population standard deviation of the decided rewards; 0 where fewer than two are."""
+    """(P, K) -> (P,) population standard deviation of the decided rewards; 0 for fewer than two."""
     values = rewards.double()
     decided = ~values.isnan()
     count = decided.sum(1).clamp(min=1)

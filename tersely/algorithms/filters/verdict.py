@@ -1,14 +1,14 @@
-"""Filters on the raw verdict: which groups train at all.
+"""Filters on the raw verdict: `keep_all`, `mixed_groups`, `any_right`, `accuracy_range`.
 
-Papers: `mixed_groups` arXiv 2503.14476 (DAPO, dynamic sampling); `any_right` drops only the groups where nothing but
-length would speak, and keeps the all-right ones, where length terms earn most; `accuracy_range` arXiv 2510.08457 (ARES,
-its online filter).
+Papers: `mixed_groups` arXiv 2503.14476 (DAPO, dynamic sampling); `any_right` drops only the groups where length would
+be the only signal, and keeps the all-correct ones, where length terms gain most; `accuracy_range` arXiv 2510.08457
+(ARES, its online filter).
     keep(group) = 0 < mean v < 1   |   mean v > 0   |   low <= mean v <= high
     v_i = c_i, or c_i * 1[not truncated] with `truncated_is_wrong`
 Symbols: v_i verdict of a decided row; low, high shares.
 Against GRPO: GRPO keeps all.
 Degenerate: no decided row -> dropped by all but `keep_all`; K = 1 -> never mixed.
-Pitfalls: a filter never looks at a shaped reward: with any length term every group has spread.
+Pitfalls: these filters do not use the shaped reward: with a length term every group has spread.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tersely.core.types import Rollouts
 
 @dataclass(frozen=True)
 class KeepAll(Filter):
-    """Every group, GRPO's choice (arXiv 2402.03300)."""
+    """Keeps every group, as GRPO (arXiv 2402.03300)."""
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         return torch.ones(len(rollouts.prompt_id) // rollouts.group_size, dtype=torch.bool)
@@ -34,7 +34,7 @@ class KeepAll(Filter):
 
 @dataclass(frozen=True)
 class MixedGroups(Filter):
-    """Groups with a right and a wrong verdict (DAPO, arXiv 2503.14476)."""
+    """Keeps groups with a correct and an incorrect verdict (DAPO, arXiv 2503.14476)."""
 
     truncated_is_wrong: bool = False
 
@@ -45,7 +45,7 @@ class MixedGroups(Filter):
 
 @dataclass(frozen=True)
 class AnyRight(Filter):
-    """Groups with a right verdict: the complement of the all-wrong ones."""
+    """Keeps groups with at least one correct verdict."""
 
     truncated_is_wrong: bool = False
 
@@ -55,7 +55,7 @@ class AnyRight(Filter):
 
 @dataclass(frozen=True)
 class AccuracyRange(Filter):
-    """Groups whose share of right verdicts lies in [low, high] (ARES, arXiv 2510.08457)."""
+    """Keeps groups whose share of correct verdicts is in [low, high] (ARES, arXiv 2510.08457)."""
 
     low: float = 0.01
     high: float = 0.99
@@ -70,7 +70,7 @@ class AccuracyRange(Filter):
 
 
 def _verdicts(rollouts: Rollouts, truncated_is_wrong: bool) -> tuple[Tensor, Tensor]:
-    """(P, K) right rows, (P, K) wrong rows."""
+    """(P, K) correct rows, (P, K) incorrect rows."""
     right, wrong = rollouts.correct == 1, rollouts.correct == 0
     if truncated_is_wrong:
         wrong = wrong | (right & rollouts.truncated)

@@ -1,4 +1,4 @@
-"""Archer, dual-token constraints: knowledge tokens are held, reasoning tokens may move.
+"""Archer, dual-token constraints: tight bounds and KL for low-entropy tokens, wide bounds for high-entropy tokens.
 
 Paper: arXiv 2507.15778, from the released code.
     q_i = linear `pivot_quantile` of the row's entropies;   high: H_it > q_i
@@ -55,7 +55,7 @@ class Archer(Loss):
         widest = 1 + max(self.clip_high, self.high_clip_high)
         if self.dual_clip is not None and not self.dual_clip > widest:
             raise ConfigError(
-                f"archer.dual_clip is {self.dual_clip}; it must be above 1 + clip_high = {widest:g}, or null"
+                f"archer.dual_clip: got {self.dual_clip}; expected above 1 + clip_high = {widest:g}, or null"
             )
 
     @property

@@ -1,6 +1,6 @@
-"""BAPO, balanced clipping: the bounds are searched until the positive tokens contribute enough.
+"""BAPO, balanced clipping: searches the bounds until the positive tokens contribute enough.
 
-Paper: arXiv 2510.18927; paper and released code disagree (see Traps). Experimental.
+Paper: arXiv 2510.18927; paper and released code disagree (see Pitfalls). Experimental.
     start lo = low_min, hi = high_min; while rho(lo, hi) < target: raise lo by low_step to low_max, then hi by high_step
     to high_max; then ppo(r, A, lo, hi, dual_clip)
     rho = sum E+ / (|sum E-| + 1e-8) over valid tokens
@@ -10,8 +10,8 @@ Symbols: lo, hi, the ranges and dual_clip are ratios; target a ratio of sums; gr
 Against GRPO: asymmetric bounds that move with each micro-batch.
 Degenerate: positives without negatives: rho is huge, no search. No positives, or all advantages 0: both ends. target 0
     equals `clip` with distances 1 - low_min, high_min - 1 and this dual clip. Empty batch -> 0.
-Pitfalls: as released, raising lo makes |E-| larger, so the first half of the search moves rho the wrong way; the paper calls
-    the target a share (0.5 of it is a ratio of 1). `all_reduce` (a function of a tensor of sums) joins ranks.
+Pitfalls: as released, raising lo makes |E-| larger, so the first half of the search moves rho in the wrong direction; the
+    paper calls the target a share (0.5 of it is a ratio of 1). `all_reduce` (a function of a tensor of sums) joins ranks.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class BAPO(Loss):
         require_choice("bapo.form", self.form, ("as_released", "active"))
         if self.dual_clip is not None and not self.dual_clip >= self.high_max:
             raise ConfigError(
-                f"bapo.dual_clip is {self.dual_clip}; it must be at least high_max = {self.high_max:g}, or null"
+                f"bapo.dual_clip: got {self.dual_clip}; expected at least high_max = {self.high_max:g}, or null"
             )
 
     def sum_over_ranks(self, all_reduce: Callable[[Tensor], Tensor]) -> None:

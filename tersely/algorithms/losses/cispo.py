@@ -1,11 +1,11 @@
-"""CISPO: importance weights are cut, gradients never are.
+"""CISPO: clips importance weights but keeps the gradient of every token.
 
 Paper: arXiv 2506.13585 (MiniMax-M1), from the released code; the cap of 5 is a later recommendation (ScaleRL).
     L_it = -sg[clip(r_it, ratio_floor, ratio_cap)] A_it logp_it
 Symbols: r ratio; ratio_floor, ratio_cap absolute ratios; sg stops the gradient.
 Against GRPO: REINFORCE with a truncated weight: d L / d logp = -w A exactly, for every token.
-Degenerate: A = 0 -> 0. A fully masked row -> 0. With one update a rollout batch every weight is 1.
-Pitfalls: `ratio_cap` is no distance from 1: other frameworks call 1 + eps_high what is 5.0 here, TRL's `epsilon_high` under
+Degenerate: A = 0 -> 0. A fully masked row -> 0. With one update per rollout batch every weight is 1.
+Pitfalls: `ratio_cap` is not a distance from 1: other frameworks call 1 + eps_high what is 5.0 here, TRL's `epsilon_high` under
     `loss_type: cispo` is the same number.
 """
 

@@ -7,7 +7,7 @@ Paper: arXiv 2402.03300 (GRPO); clip-higher arXiv 2503.14476 (DAPO); dual clip a
 Symbols: x clamped log-ratio, nats; clip_low, clip_high distances from 1 in ratio space; dual_clip a ratio.
 Against GRPO: equal clips of 0.2 are GRPO; 0.2 / 0.28 with dual clip 10 is DAPO's recipe.
 Degenerate: a fully masked row has ratio 1 and loss 0; a zero advantage has loss 0; `dual_clip: null` equals a huge one.
-Pitfalls: where old and current policy are the same, every bound is inert. With `sequence` each token's credit is averaged
+Pitfalls: if old and current policy are the same, the bounds have no effect. With `sequence` each token's credit is averaged
     over its row.
 """
 
@@ -37,7 +37,7 @@ class Clip(Loss):
         require_choice("clip.importance", self.importance, ("token", "sequence"))
         if self.dual_clip is not None and not self.dual_clip > 1 + self.clip_high:
             raise ConfigError(
-                f"clip.dual_clip is {self.dual_clip}; it must be above 1 + clip_high = {1 + self.clip_high:g} "
+                f"clip.dual_clip: got {self.dual_clip}; expected above 1 + clip_high = {1 + self.clip_high:g} "
                 "(most recipes use 10), or null"
             )
 

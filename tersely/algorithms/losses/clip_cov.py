@@ -1,13 +1,13 @@
-"""Clip-Cov: a few tokens of high covariance, drawn at random, do not train.
+"""Clip-Cov: excludes a few random tokens with high covariance from the loss.
 
 Paper: arXiv 2505.22617 (The Entropy Mechanism of RL), from the released code.
     candidates: valid, cov_low < cov < cov_high, and not already clipped (-clip(r) A > -r A is clipped)
     k = min(max(int(fraction n), 1), candidates) of them, without replacement, have loss 0; the rest ppo(r, A, ...)
 Symbols: cov nats (see `covariance.py`); n valid tokens of the micro-batch; clip distances from 1; fraction share of n.
-Against GRPO: spares the few tokens that collapse entropy.
-Degenerate: no candidate: nothing is zeroed and nothing drawn. `fraction: 1` zeroes every candidate.
-Pitfalls: "at least one" over-selects in tiny micro-batches. The draw comes from (seed, progress), never from the global
-    generator: equal seed, step and batch, equal draw.
+Against GRPO: excludes some of the few tokens that collapse entropy.
+Degenerate: no candidate: no token is zeroed or sampled. `fraction: 1` zeroes every candidate.
+Pitfalls: "at least one" over-selects in tiny micro-batches. The tokens are sampled from (seed, progress), not from the global
+    generator: equal seed, step and batch give equal tokens.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ClipCov(Loss):
         require_range("clip_cov.fraction", self.fraction, above=0, at_most=1)
         if self.dual_clip is not None and not self.dual_clip > 1 + self.clip_high:
             raise ConfigError(
-                f"clip_cov.dual_clip is {self.dual_clip}; it must be above 1 + clip_high = {1 + self.clip_high:g}, or null"
+                f"clip_cov.dual_clip: got {self.dual_clip}; expected above 1 + clip_high = {1 + self.clip_high:g}, or null"
             )
 
     def with_ratio_bounds(self, low: float, high: float) -> ClipCov:
@@ -65,7 +65,7 @@ class ClipCov(Loss):
         return masked(loss, valid & ~dropped), metrics
 
     def _draw(self, candidates: Tensor, valid: Tensor, progress: float) -> Tensor:
-        """(B, T) bool, the drawn tokens."""
+        """(B, T) bool: the sampled tokens."""
         places = candidates.flatten().nonzero().flatten()
         dropped = torch.zeros_like(candidates.flatten())
         if len(places):

@@ -1,11 +1,11 @@
-"""Helpers of the ratio losses: the clamped log-ratio, the clipped surrogate, the metrics.
+"""Helper functions of the ratio losses: the clamped log-ratio, the clipped surrogate, the metrics.
 
 Paper: arXiv 1707.06347 (PPO), dual clip arXiv 1912.09729.
     x = clamp(logp - old, -20, 20),  r = exp(x)
     ppo(r, A, lo, hi, c) = -min(r A, clip(r, lo, hi) A),   and min(that, -c A) where A < 0 and c is set
 Symbols: logp, old (B, T) nats; r ratio; lo, hi bounds in ratio space; c dual clip in ratio space.
-Degenerate: what stands at masked positions (nan, padding) touches neither value nor gradient. Past +-20 nats the value is
-    finite and the gradient 0; without the clamp 0 * inf makes it nan.
+Degenerate: values at masked positions (nan, padding) affect neither value nor gradient. Past +-20 nats the value is
+    finite and the gradient 0; without the clamp 0 * inf would make it nan.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def log_ratio(new: Tensor, old: Tensor, valid: Tensor) -> Tensor:
 
 
 def advantages(batch: TokenBatch) -> Tensor:
-    """(B, T) detached, 0 where not valid: what stands at padding must not reach a ratio shared by a row."""
+    """(B, T) detached, 0 where not valid, so that padding does not affect a ratio shared by a row."""
     return only_valid(batch.advantage.detach(), batch.valid)
 
 
@@ -42,7 +42,7 @@ def row_mean(values: Tensor, valid: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """() mean over all valid tokens; 0 where there is none."""
+    """() mean over all valid tokens; 0 without any."""
     return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
 
 
@@ -58,7 +58,7 @@ def clipped_surrogate(
 
 
 def masked(loss: Tensor, valid: Tensor) -> Tensor:
-    """Exactly 0 where not valid."""
+    """The values, exactly 0 where not valid."""
     return torch.where(valid, loss, 0.0)
 
 

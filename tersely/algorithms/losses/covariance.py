@@ -1,10 +1,10 @@
-"""Per-token covariance of log-prob and advantage: which tokens drive entropy down.
+"""Per-token covariance of log-prob and advantage; tokens with high values reduce entropy.
 
 Papers: arXiv 2505.22617 (clip_cov, kl_cov), arXiv 2508.03178 (tea_rl), from the released codes.
     cov_it = (A_it - mean A) (logp_it - mean logp)       means over the valid tokens of the micro-batch
 Symbols: A advantage (no unit); logp, cov nats.
 Degenerate: no valid token -> 0 everywhere; one valid token -> 0.
-Pitfalls: detached, always: a released implementation lets gradient leak through it.
+Pitfalls: always detached; one released implementation lets a gradient through.
 """
 
 from __future__ import annotations

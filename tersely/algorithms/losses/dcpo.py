@@ -1,4 +1,4 @@
-"""DCPO, Dynamic Clipping Policy Optimization: rare tokens get wide bounds.
+"""DCPO, Dynamic Clipping Policy Optimization: wider bounds for rare tokens.
 
 Paper: arXiv 2509.02333, from the released code. Its advantage is `dcpo_smooth`.
     q = exp(old);  lo = 1/2 + 1/2 sqrt(max(1 - 4 clip_low / q, 0))

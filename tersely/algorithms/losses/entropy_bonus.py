@@ -1,9 +1,9 @@
-"""Entropy bonus: a loss that also rewards for the entropy of its tokens. Used by the controller `entropy_target`.
+"""Entropy bonus: adds an entropy term to a loss. Used by the controller `entropy_target`.
 
 Source: as in arXiv 2505.22312 (Skywork-OR1), from the released code.
     L_it = base_it - coefficient H_it ,   H with gradient
 Symbols: H nats, of the current policy; coefficient (no unit). The mean over tokens is the aggregate's.
-Against GRPO: one term more.
+Against GRPO: one additional term.
 Degenerate: coefficient 0 or no valid token: the base.
 Pitfalls: the bonus follows the aggregate: under `sequence` long rows count no more than short ones.
 """

@@ -1,4 +1,4 @@
-"""GMPO, Geometric-Mean Policy Optimization: the geometric mean of token ratios, each cut on one side.
+"""GMPO, Geometric-Mean Policy Optimization: the geometric mean of token ratios, each clipped on one side.
 
 Paper: arXiv 2507.20673, from the released code.
     y_it = min(x, clamp(x, -clip_low, clip_high)) where A_it > 0, else max(x, clamp(x, -clip_low, clip_high))
@@ -6,7 +6,7 @@ Paper: arXiv 2507.20673, from the released code.
 Symbols: x clamped log-ratio, nats; clip_low, clip_high distances in log space, nats.
 Against GRPO: one outlier token moves the weight of its completion little, and the cut is in log space.
 Degenerate: a fully masked row has rho = 1 and loss 0. A = 0 -> 0.
-Pitfalls: with token-level advantages the side of the cut is chosen per token, and credit is averaged over the row.
+Pitfalls: with token-level advantages the clipped side is chosen per token, and credit is averaged over the row.
     Aggregate `sequence`.
 """
 

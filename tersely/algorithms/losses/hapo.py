@@ -1,4 +1,4 @@
-"""HAPO, Heterogeneous Adaptive Policy Optimization, loss side: bounds and credit follow a token's entropy.
+"""HAPO, Heterogeneous Adaptive Policy Optimization, the loss: bounds and credit depend on a token's entropy.
 
 Paper: arXiv 2509.16591 (equations from secondary sources), from the released code. Its sampling is `hapo_temperature`,
 its advantage `token_level_group_average`. Not the history-aware HAPO, which is the reward `hapo_history`.
@@ -51,7 +51,7 @@ class HAPO(Loss):
     form: Literal["intended", "as_released"] = "intended"
     statistics: Literal["micro_batch", "step"] = "micro_batch"
     step_statistics: dict[str, float] | None = field(init=False, default=None)
-    """Of the batch that `observe_step` saw; read where `statistics` is `step`."""
+    """Statistics of the batch passed to `observe_step`; used with `statistics: step`."""
 
     def __post_init__(self) -> None:
         require_range("hapo.clip_low", self.clip_low, at_least=0, at_most=1)
@@ -65,7 +65,7 @@ class HAPO(Loss):
         require_choice("hapo.statistics", self.statistics, ("micro_batch", "step"))
         if self.dual_clip is not None and not self.dual_clip > 1 + self.clip_high:
             raise ConfigError(
-                f"hapo.dual_clip is {self.dual_clip}; it must be above 1 + clip_high = {1 + self.clip_high:g}, or null"
+                f"hapo.dual_clip: got {self.dual_clip}; expected above 1 + clip_high = {1 + self.clip_high:g}, or null"
             )
 
     @property
@@ -77,7 +77,7 @@ class HAPO(Loss):
         return ("entropy",) if self.needs_step_entropy else ()
 
     def observe_step(self, entropy: Tensor, mask: Tensor) -> None:
-        """Entropies (nats) and mask, any equal shapes, of the whole batch gathered over ranks."""
+        """Compute statistics from the entropies (nats) and mask of the whole batch, gathered over ranks; any equal shapes."""
         self.step_statistics = entropy_statistics(entropy, mask, self.pivot_quantile, self.entropy_floor)
 
     def signal(self, batch: TokenBatch) -> Tensor:
@@ -88,7 +88,7 @@ class HAPO(Loss):
         if self.statistics == "micro_batch":
             statistics = statistics_of(level[valid], self.pivot_quantile)
         elif statistics is None and bool(valid.any()):
-            raise ValueError("hapo.statistics is 'step', and observe_step was not called with this batch's entropies")
+            raise ValueError("hapo.statistics: 'step' needs a call of observe_step with this batch's entropies")
         if statistics is None:
             return torch.zeros_like(level)
         h = position(level, statistics)

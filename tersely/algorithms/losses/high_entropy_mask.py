@@ -1,12 +1,12 @@
-"""80/20: only the forking tokens train, those of high entropy.
+"""80/20: trains only on the tokens with high entropy (forking tokens).
 
 Paper: arXiv 2506.01939 (Beyond the 80/20 Rule; details from secondary sources), as in TRL.
     L_it = base_it where H_it >= linear quantile (1 - fraction) of the micro-batch's entropies, else 0
 Symbols: H nats; fraction share of tokens kept; `rescale: kept` multiplies by n / n_kept, tokens over kept tokens.
 Against GRPO: about a fifth of the tokens, and with `rescale: none` (TRL's divisor) about a fifth of the step.
 Degenerate: all H equal: everything is kept. `fraction: 1` equals the base. Empty batch -> 0.
-Pitfalls: mask the policy term only: `kl_penalty` belongs around this wrapper, not in it. Say in every report which `rescale`
-    it was. The quantile is of the micro-batch, so its size is part of the method.
+Pitfalls: mask the policy term only: `kl_penalty` belongs around this wrapper, not in it. Always report `rescale`.
+    The quantile is of the micro-batch, so its size is part of the method.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""KL-Cov: the tokens of highest covariance are held at the old policy.
+"""KL-Cov: a penalty that keeps the tokens with the highest covariance close to the old policy.
 
 Paper: arXiv 2505.22617 (The Entropy Mechanism of RL), from the released code.
     L_it = -r_it A_it + coefficient |x_it| on the max(1, int(fraction n)) tokens of largest cov
 Symbols: x clamped log-ratio, nats; cov nats (see `covariance.py`); n valid tokens of the micro-batch.
 Against GRPO: no clip; a penalty on the few tokens that collapse entropy.
 Degenerate: n = 0 -> none. Equal cov: the lowest flat index first. The gradient of |x| at 0 is 0.
-Pitfalls: with one update a rollout batch x is 0 and the penalty has no gradient. Older forks call the fraction "percent",
+Pitfalls: with one update per rollout batch x is 0 and the penalty has no gradient. Older forks call the fraction "percent",
     where 0.2 means 0.2 %. 2e-4 is the 32B script's, the 7B one has 2e-3.
 """
 

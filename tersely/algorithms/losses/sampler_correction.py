@@ -1,11 +1,11 @@
-"""Sampler correction: importance sampling from what the rollout engine drew to what the trainer computes.
+"""Sampler correction: importance weights from the rollout engine's distribution to the trainer's.
 
 As in verl and TRL (truncated and masked importance sampling); no single paper.
     d = old - sampler (nan counts as 0);   L = w base
     token_*     w = exp(clamp(d)) of each token        sequence_*  w = exp(clamp(sum over the row's tokens of d))
     *_truncate  clip(w, floor, cap)                    *_mask      w where floor <= w <= cap, else 0
 Symbols: d nats; w, floor, cap ratios. w carries no gradient.
-Against GRPO: what an engine rounds or a temperature bends is weighted back.
+Against GRPO: corrects the engine's rounding and an adaptive temperature.
 Degenerate: no nan, old = sampler: w = 1 and it equals the base. A fully masked row: w = 1, loss 0.
 Pitfalls: sequence modes sum over tokens and so mask long completions first: watch `sampler/masked_share`. TRL's own
     correction must be off, or the weight is applied twice. An adaptive temperature goes with token_truncate.

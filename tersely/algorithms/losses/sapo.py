@@ -1,13 +1,13 @@
-"""SAPO, Soft Adaptive Policy Optimization: a smooth gate in place of the clip.
+"""SAPO, Soft Adaptive Policy Optimization: a smooth gate instead of the clip.
 
 Paper: arXiv 2511.20347 (equations from secondary sources), as in TRL and the released code.
     L_it = -(4 / tau) sigmoid(tau (r_it - 1)) A_it ,    tau = tau_pos where A > 0, else tau_neg
     weight on r A grad logp: sech^2(tau (r - 1) / 2), 1 at r = 1 for every tau
 Symbols: r ratio; tau gate temperature (no unit).
-Against GRPO: a token far from the old policy fades out, on either side and for either sign, and never drops at once.
+Against GRPO: the weight of a token far from the old policy decays smoothly, on either side and for either sign.
 Degenerate: A = 0 -> 0. A fully masked row -> 0. Log-ratios past 20 nats: finite value, zero gradient.
 Pitfalls: the loss value at r = 1 is -2 A / tau, not GRPO's -A: compare gradients. Aggregate `sequence` is the paper's. With
-    one update a rollout batch every ratio is 1 and this is plain policy gradient.
+    one update per rollout batch every ratio is 1 and this is plain policy gradient.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""TEA-RL, token-wise entropy-adaptive RL: an entropy bonus where log-prob and advantage move together.
+"""TEA-RL, token-wise entropy-adaptive RL: an entropy bonus for tokens whose log-prob and advantage are correlated.
 
 Paper: arXiv 2508.03178 (Light-IF). `released` is from the released code, where the call is never reached; `scaled` is from
 secondary sources, and so are temperature and cap: verify before calling them the paper's.
@@ -6,9 +6,9 @@ secondary sources, and so are temperature and cap: verify before calling them th
     u = min(|o_i| w, cap) (`scaled`)    or    clamp(10 w, 0, 5) (`released`)
     L_it = base_it - coefficient u_it H_it
 Symbols: cov, H nats, H with gradient (`live_entropy`); |o_i| trained tokens of the row; u (no unit).
-Against GRPO: entropy is kept up where the update would spend it, not everywhere.
+Against GRPO: a bonus only for the tokens whose update would reduce entropy.
 Degenerate: fully masked row: u = 0. One token: w = 1. Equal cov: w = 1/|o_i|, u = 1 when scaled.
-Pitfalls: the released form's bonus vanishes with length as 1/|o_i|; its gradient through cov is a slip, not reproduced.
+Pitfalls: the released form's bonus vanishes with length as 1/|o_i|; its gradient through cov is a bug, not reproduced.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Window KL, the loss part of ARES: the KL to the reference is relaxed inside high-entropy windows.
+"""Window KL, the loss of ARES: relaxes the KL to the reference inside high-entropy windows.
 
-Paper: arXiv 2510.08457 (appendix and Algorithm 1); `discount` is ours, the paper only says below 1.
+Paper: arXiv 2510.08457 (appendix and Algorithm 1); `discount` is ours, the paper only requires below 1.
     L_it = base_it + beta w_it k3_it ,   w = discount inside a high-entropy window (see `core/windows.py`), else 1
     k3 = exp(d) - d - 1 ,   d = clamp(ref - logp, -20, 20)
 Symbols: beta (no unit); window tokens; threshold nats.
-Against GRPO: a KL that lets uncertain stretches move. The rate follows `ares_kl` where that controller runs.
+Against GRPO: a weaker KL on uncertain spans. The controller `ares_kl`, if used, scales beta.
 Degenerate: rows of no more than `window` tokens: w = 1. Zero entropy with threshold above 0: w = 1. Fully masked -> 0.
 Pitfalls: the released code has no token-wise discount: `discount: 1`.
 """

@@ -1,4 +1,4 @@
-"""Base class of losses that wrap another loss: passes on what the inner one needs."""
+"""Base class of losses that wrap another loss; forwards the needs of the inner loss."""
 
 from __future__ import annotations
 

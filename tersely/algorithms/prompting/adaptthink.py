@@ -1,13 +1,13 @@
-"""AdaptThink's plan: half of a group must skip thinking, half must think.
+"""AdaptThink's prompting: half of a group skips thinking, half thinks.
 
 Paper: arXiv 2505.13417, from the released code. Adapted: published with the behaviour log-prob of the forced first token
 set to log 0.5; here the forced token is a trained prefill at its own log-prob. The reward is `rewards/adaptthink.py`.
     first half of a group: begins "</think>", mode no_think, at most no_think_tokens
     second half:           begins `think_start`, mode think
 Symbols: no_think_tokens tokens.
-Against GRPO: exploration of both modes is forced, so that neither dies out.
+Against GRPO: exploration of both modes is forced, so that neither disappears.
 Degenerate: an odd K is an error. Nothing depends on memory or seed.
-Pitfalls: for evaluation use the plain plan. The chat template has to open `<think>` for "</think>" to close anything.
+Pitfalls: use plain prompting for evaluation. The chat template must open `<think>`, so that "</think>" closes it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class AdaptThinkPrompting(Prompting):
     ) -> list[RolloutPlan]:
         if group_size % 2:
             raise ValueError(
-                f"prompting adaptthink: group_size is {group_size}; it must be even, half of it skips thinking"
+                f"prompting adaptthink: group_size: got {group_size}; expected an even number, half for each mode"
             )
         skip = RolloutPlan(prefill="</think>", max_new_tokens=self.no_think_tokens, mode="no_think", train_prefill=True)
         think = RolloutPlan(prefill=self.think_start, mode="think", train_prefill=True)

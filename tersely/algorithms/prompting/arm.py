@@ -1,8 +1,8 @@
-"""ARM's plan: one of four answer formats, chosen by the model or imposed by the first tag.
+"""ARM's prompting: one of four answer formats, chosen by the model or set by a prefilled tag.
 
 Paper: arXiv 2505.20258, and its released code. The reward is `rewards/arm.py`.
     direct <ANSWER>, short_cot <COT>, code <CODE>, long_cot <LONG_COT>; the answer always inside <ANSWER>...</ANSWER>
-    prefill = the tag and a newline where `mode` names a format, nothing where it is `adaptive`
+    prefill = the tag and a newline if `mode` is a format, nothing if it is `adaptive`
 Symbols: none.
 Against GRPO: the format of a rollout is read from its first tag.
 Degenerate: K = 1 is fine; nothing depends on memory or seed. No tag: mode `none`, not well formed.
@@ -42,7 +42,7 @@ class ARMPrompting(Prompting):
 
     @staticmethod
     def parse(turn: str) -> ParsedCompletion:
-        """The assistant's whole turn; the mode is that of the first tag."""
+        """Parse the assistant's whole turn; the mode is that of the first tag."""
         starts = {mode: turn.find(f"<{tag}>") for mode, tag in TAGS.items()}
         found = {mode: start for mode, start in starts.items() if start >= 0}
         if not found:
@@ -52,14 +52,14 @@ class ARMPrompting(Prompting):
 
 
 def _closed(turn: str, tag: str) -> bool:
-    """The format's part is opened and closed once, before the answer."""
+    """True if the format's part is opened and closed once, before the answer."""
     opened, closed = f"<{tag}>", f"</{tag}>"
     once = turn.count(opened) == 1 and turn.count(closed) == 1
     return once and (tag == "ANSWER" or turn.find(opened) < turn.find(closed) < turn.find("<ANSWER>"))
 
 
 def _answered(turn: str) -> bool:
-    """One answer, not empty."""
+    """True if there is exactly one answer, not empty."""
     if turn.count("<ANSWER>") != 1 or turn.count("</ANSWER>") != 1:
         return False
     return bool(turn.partition("<ANSWER>")[2].partition("</ANSWER>")[0].strip())

@@ -1,9 +1,9 @@
-r"""AutoThink's plan: a prefill that leaves it open whether to think.
+r"""AutoThink's prompting: a prefill after which the model can think or not.
 
 Paper: arXiv 2505.10832; texts from the paper. The reward is `rewards/autothink.py`.
-    ellipsis  "<think>\n...\n"       (the model closes at once, or goes on thinking)
+    ellipsis  "<think>\n...\n"       (the model closes at once, or continues thinking)
     standard  "<think>\n"            no_think  "<think>\nOkay, I think I have finished thinking.\n</think>\n\n"
-Symbols: none. Mode of a completion: `no_think` where the thinking part holds nothing, or only what was prefilled.
+Symbols: none. Mode of a completion: `no_think` if the thinking part is empty or only the prefill.
 Against GRPO: the assistant's turn begins with the prefill, in training and at inference.
 Degenerate: K = 1 is fine; nothing depends on memory or seed.
 Pitfalls: thinking that never closes is mode `think`, and not well formed.
@@ -33,7 +33,7 @@ PREFILLS = {
 class AutoThinkPrompting(Prompting):
     variant: Literal["ellipsis", "standard", "no_think"] = "ellipsis"
     instruction: str | None = "Let's think step by step and output the final answer within \\boxed{}."
-    """How the user's text ends; null where the dataset says it already."""
+    """Instruction at the end of the user's message; null if the dataset already has it."""
 
     def __post_init__(self) -> None:
         require_choice("autothink.variant", self.variant, tuple(PREFILLS))
@@ -47,7 +47,7 @@ class AutoThinkPrompting(Prompting):
 
     @staticmethod
     def parse(turn: str) -> ParsedCompletion:
-        """The assistant's whole turn; mode `think` or `no_think`."""
+        """Parse the assistant's whole turn; mode `think` or `no_think`."""
         thinking = thinking_part(turn)
         skipped = thinking is not None and thinking.strip() in ("", "...", FINISHED)
         return ParsedCompletion(well_formed=parse_completion(turn).well_formed, mode="no_think" if skipped else "think")

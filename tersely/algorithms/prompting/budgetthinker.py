@@ -1,15 +1,15 @@
-"""BudgetThinker's plan: a budget in the prompt, and reminders of what remains of it.
+"""BudgetThinker's prompting: a token budget in the prompt, with reminders of the remaining budget.
 
 Paper: arXiv 2508.17196, and its released code. The reward is `rewards/budgetthinker.py`. Adapted: the reminders are
-computed here, but inserting them is a matter of the decoding loop, which the rollout engines do not serve: without it
-this plan only states the budget.
+computed here, but the rollout engines cannot insert them while decoding: without that, this prompting only states the
+budget.
     instruction = "Please answer within {B} tokens"      (`form: released`: the longer sentence of the code)
     reminder k = 7 .. 1: "\\n<remaining>k/8</remaining>\\n" at (8 - k) B / 8 tokens, masked from the loss
 Symbols: B tokens. Published: 6000, then 4000, 3000, 2000, then mixed.
-Against GRPO: the prompt of a problem states its budget; several `budgets` are drawn for each prompt, the same at every
+Against GRPO: the prompt of a problem states its budget; one of several `budgets` is sampled per prompt, the same at every
     visit.
-Degenerate: K = 1 is fine; one budget is stated to all.
-Pitfalls: reminders were not sampled, so a decoding loop that inserts them has to mask them.
+Degenerate: K = 1 is fine; a single budget is the same for all prompts.
+Pitfalls: reminders were not sampled, so a decoding loop that inserts them must mask them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BudgetThinkerPrompting(Prompting):
 
     def __post_init__(self) -> None:
         if not self.budgets:
-            raise ConfigError("budgetthinker.budgets is empty; it must be a list of whole numbers of tokens above 0")
+            raise ConfigError("budgetthinker.budgets: got an empty list; expected token counts above 0")
         for budget in self.budgets:
             require_range("budgetthinker.budgets", budget, above=0)
         require_choice("budgetthinker.form", self.form, ("paper", "released"))

@@ -1,12 +1,12 @@
-"""Elastic Reasoning (E1): a budget for thinking and another for the solution.
+"""Elastic Reasoning (E1): separate token budgets for thinking and for the solution.
 
 Paper: arXiv 2505.05315, from the released code. The reward is `correctness`. Adapted: published as two generation calls
 with `</think>` forced between them (and trained on); the rollout engines make one call, which is capped at the sum.
     at most think_tokens before "</think>", then at most solution_tokens
 Symbols: think_tokens, solution_tokens tokens.
-Against GRPO: thinking that is cut off still gets a solution, so that truncation is not a wrong answer by itself.
+Against GRPO: truncated thinking still gets a solution, so truncation alone does not make an answer incorrect.
 Degenerate: K = 1 is fine; nothing depends on memory or seed.
-Pitfalls: the forced "</think>" was not sampled: a second call has to mask it.
+Pitfalls: the forced "</think>" was not sampled: a second call must mask it.
 """
 
 from __future__ import annotations

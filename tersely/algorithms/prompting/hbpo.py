@@ -5,7 +5,7 @@ Paper: arXiv 2507.15844, and its released code. The advantage is `advantages/hbp
 Symbols: budgets in tokens; K rows of a group.
 Against GRPO: the prompts of a group differ by their prefills. Group by prompt id.
 Degenerate: K not a multiple of B is an error. `prompting: natural` (no prefill) and `efficient` are for evaluation.
-Pitfalls: the released code trains on the prefill (`train_prefill`); the paper does not say.
+Pitfalls: the released code trains on the prefill (`train_prefill`); the paper does not specify it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class HBPOPrompting(Prompting):
 
     def __post_init__(self) -> None:
         if not self.budgets:
-            raise ConfigError("hbpo.budgets is empty; it must be a list of whole numbers of tokens above 0")
+            raise ConfigError("hbpo.budgets: got an empty list; expected token counts above 0")
         for budget in self.budgets:
             require_range("hbpo.budgets", budget, above=0)
         if "{budget}" not in self.text:
-            raise ConfigError(f"hbpo.text is {self.text!r}; it must contain {{budget}}")
+            raise ConfigError(f"hbpo.text: got {self.text!r}; expected a text with {{budget}}")
         require_choice("hbpo.prompting", self.prompting, ("budgets", "natural", "efficient"))
 
     def __call__(
@@ -50,7 +50,7 @@ class HBPOPrompting(Prompting):
         count = len(self.budgets)
         if group_size % count:
             raise ValueError(
-                f"prompting hbpo: group_size is {group_size}; it must be a multiple of its {count} budgets"
+                f"prompting hbpo: group_size: got {group_size}; expected a multiple of its {count} budgets"
             )
         return [self._row(self.budgets[j * count // group_size]) for j in range(group_size)] * len(prompt_ids)
 

@@ -1,13 +1,13 @@
-"""L1's plan: a length to think for, at random, stated in the prompt.
+"""L1's prompting: states a random thinking length in the prompt.
 
 Paper: arXiv 2503.04697, from the released code. The rewards are `rewards/l1.py`.
     instruction = "Think for {n} tokens."  or  "Think for maximum {n} tokens."
     n uniform on the whole numbers of [min_tokens, max_tokens], the same at every visit of a prompt
 Symbols: n tokens.
 Against GRPO: the prompt of a problem states its budget; all rollouts of a group have the same.
-Degenerate: K = 1 is fine; min_tokens = max_tokens states one budget to all.
-Pitfalls: `mixed` draws the kind for each prompt (probability 1/2) and names it in `mode`; a reward that reads one kind only
-    rewards both alike.
+Degenerate: K = 1 is fine; min_tokens = max_tokens gives all prompts the same budget.
+Pitfalls: `mixed` samples the kind for each prompt (probability 1/2) and sets it as `mode`; a reward for one kind only
+    treats both kinds the same.
 """
 
 from __future__ import annotations

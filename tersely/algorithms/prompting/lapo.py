@@ -1,9 +1,9 @@
-"""LAPO's second-stage plan: the assistant's turn begins with the length it means to take.
+"""LAPO's second-stage prompting: prefills the planned length of the answer.
 
 Paper: arXiv 2507.15758. The rewards are `rewards/lapo.py`.
     prefill = text with {n} ,   n = floor(target + 0.5), target from the prompt's memory, else unsolved_target
 Symbols: n, target, unsolved_target tokens.
-Against GRPO: the prompt of a problem changes as its target does.
+Against GRPO: the prompt of a problem changes with its target.
 Degenerate: no record (never solved) -> unsolved_target. K = 1 is fine. Memory None reads as empty.
 Pitfalls: a chat template may open `<think>` itself; the rollout code does not double it. Evaluate with the plain prompt.
 """
@@ -32,7 +32,7 @@ class LAPOTarget(Prompting):
     def __post_init__(self) -> None:
         require_range("lapo_target.unsolved_target", self.unsolved_target, above=0)
         if "{n}" not in self.text:
-            raise ConfigError(f"lapo_target.text is {self.text!r}; it must contain {{n}}")
+            raise ConfigError(f"lapo_target.text: got {self.text!r}; expected a text with {{n}}")
 
     def __call__(
         self, prompt_ids: Sequence[str], group_size: int, memory: PromptMemory | None = None, seed: int = 0

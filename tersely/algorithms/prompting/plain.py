@@ -1,4 +1,4 @@
-"""Plain plan: every rollout is asked the same, with the dataset's own prompt.
+"""Plain prompting: the dataset's prompt for every rollout.
 
 Paper: arXiv 2402.03300 (GRPO).
     plan_j = nothing added, for every j of the K rollouts of a prompt

@@ -1,10 +1,10 @@
-"""RLPR's prompting: the tags that the reward's splice is cut at.
+"""RLPR's prompting: requests the tags at which the reward splits the completion.
 
 Paper: arXiv 2506.18254, released code. The reward is `rewards/rlpr.py`, the filter `filters/rlpr.py`.
-Symbols: `opening`, `closing` the tags around the answer, `space` what stands between a tag and the answer.
-Against GRPO: every rollout is asked for the tags in its prompt, and `well_formed` says whether it kept them.
+Symbols: `opening`, `closing` the tags around the answer, `space` the text between a tag and the answer.
+Against GRPO: every prompt requests the tags, and `well_formed` is True if the rollout has them.
 Degenerate: an empty tag is an error. An empty answer is not well formed.
-Pitfalls: a closing mark of one character may stand in the answer too; the last one closes it.
+Pitfalls: a closing tag of one character may occur in the answer too; the last one closes it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ INSTRUCTION = (
 
 @dataclass(frozen=True)
 class RLPRFormat(Prompting):
-    """Asks every rollout for the tags, and says whether it kept them.
+    """Requests the tags in every prompt, and checks them in every rollout.
 
-    `opening`, `closing` and the `space` inside them are where the reward's splice is cut. A model that answers in boxes:
+    The reward splits at `opening`, `closing` and the `space` inside them. For a model that answers in boxes:
     `{name: rlpr, opening: '\\boxed{', closing: '}', space: '', instruction: ''}`.
     """
 
@@ -40,10 +40,10 @@ class RLPRFormat(Prompting):
     def __post_init__(self) -> None:
         if not self.opening.strip() or not self.closing.strip():
             raise ConfigError(
-                f"rlpr.opening is {self.opening!r} and rlpr.closing {self.closing!r}; neither may be empty"
+                f"rlpr.opening, rlpr.closing: got {self.opening!r}, {self.closing!r}; expected texts that are not empty"
             )
         if self.space.strip():
-            raise ConfigError(f"rlpr.space is {self.space!r}; it must be white space or empty")
+            raise ConfigError(f"rlpr.space: got {self.space!r}; expected white space or empty")
 
     def __call__(
         self, prompt_ids: Sequence[str], group_size: int, memory: PromptMemory | None = None, seed: int = 0
@@ -56,7 +56,7 @@ class RLPRFormat(Prompting):
     def kept(self, turn: str) -> bool:
         """`<think> z </think> <answer> y </answer>`, each tag once, in this order, and an answer that is not empty.
 
-        A closing mark of one character may stand in the answer too.
+        A closing tag of one character may occur in the answer too.
         """
         tags = ("<think>", "</think>", self.opening)
         places = [turn.find(tag) for tag in tags]

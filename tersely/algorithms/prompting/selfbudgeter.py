@@ -1,11 +1,11 @@
-"""SelfBudgeter's plan: the answer announces its own budget, or begins with the one that the user imposes.
+"""SelfBudgeter's prompting: the completion announces its budget, or starts with a given one.
 
 Paper: arXiv 2505.11274. The reward is `rewards/selfbudgeter.py`.
     turn = <budget>an integer</budget><solution>response</solution> ,   prefill = <budget>{budget}</budget> when imposed
 Symbols: budget tokens.
-Against GRPO: an output contract; the budget of a rollout is read from its own text.
+Against GRPO: an output contract; the budget of a rollout is read from its text.
 Degenerate: K = 1 is fine; nothing depends on memory or seed. No tag, several tags, no whole number: not well formed.
-Pitfalls: a model that was not fine-tuned on the contract scores malformed everywhere. A number of ten digits or more is none.
+Pitfalls: a model that was not fine-tuned on the contract scores malformed everywhere. Ten digits or more do not count.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SelfBudgeterPrompting(Prompting):
 
     @staticmethod
     def parse(turn: str) -> ParsedCompletion:
-        """The assistant's whole turn; the budget is given wherever one number stands in one tag."""
+        """Parse the assistant's whole turn; the budget is set if exactly one tag has one number."""
         once = all(turn.count(tag) == 1 for tag in TAGS)
         contract = _CONTRACT.search(turn) if once else None
         numbers = _NUMBER.findall(turn) if turn.count("<budget>") == 1 else []

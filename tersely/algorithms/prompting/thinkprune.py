@@ -1,11 +1,11 @@
-"""ThinkPrune's plan: the limit is stated, and it is the cap.
+"""ThinkPrune's prompting: states a token limit in the prompt, which is also the cap.
 
 Paper: arXiv 2504.01296, from the released code. The reward is `truncation` with the same limit.
     instruction = "The output of the assistant should be within {limit} tokens." ,   at most `limit` new tokens
 Symbols: limit tokens; published stages 4k, 3k, 2k.
-Against GRPO: a tighter cap, and the prompt says so.
+Against GRPO: a tighter cap, stated in the prompt.
 Degenerate: K = 1 is fine; nothing depends on memory or seed.
-Pitfalls: state the same limit in plan and reward. Each stage starts from a picked checkpoint of the one before.
+Pitfalls: use the same limit in prompting and reward. Each stage starts from a selected checkpoint of the previous one.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Paper: none; temperature 1 keeps the sampled distribution equal to the trained o
 Symbols: logits (R, V); temperature (no unit).
 Against GRPO: this is GRPO.
 Degenerate: none. A temperature of 0 is an error: groups need variation.
-Pitfalls: top-k and top-p truncate the behaviour policy and open a gap to the trained one; they stay off here.
+Pitfalls: top-k and top-p truncate the behaviour policy, so it differs from the trained one; they are off here.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""HAPO's sampling: the temperature of a token follows its entropy.
+"""HAPO's sampling: a temperature per token that depends on its entropy.
 
-Paper: arXiv 2509.16591 (Eq. 8 from secondary sources), from the released code. The loss side is `hapo`.
+Paper: arXiv 2509.16591 (Eq. 8 from secondary sources), from the released code. The loss is `hapo`.
     d = log max(H, entropy_floor) - pivot ;    x = clamp(d / max(upper, 1e-6) if d > 0 else d / max(lower, 1e-6), -1, 1)
     T = max(base_temperature (1 + strength x), min_temperature) ;   logits' = logits / T
 Symbols: H nats, of softmax(raw logits), before temperature, top-k and top-p; pivot, upper, lower log nats, from the
     previous batch's old-policy entropies (see `core/token_entropy.py`); temperatures (no unit). `strength` 0.05 is the code's,
     the paper reports 0.1.
-Against GRPO: a forking token is drawn a little hotter, a settled one a little colder.
+Against GRPO: a slightly higher temperature for forking tokens, a slightly lower one for certain tokens.
 Degenerate: no statistics yet (first step) -> T = base. A deterministic row has H = 0 and the lowest T. A previous batch of
     constant entropy: any other entropy is beyond its extremes, x = +-1.
 Pitfalls: `as_released` changes the sign of the d <= 0 branch; `unscaled` (the paper's Eq. 8) is x = d / max(spread, 1e-6),
-    not clamped. The behaviour policy is no softmax(z / T_base): correct it, if at all, with token_truncate. Off for
+    not clamped. The behaviour policy is not softmax(z / T_base): if you correct it, use token_truncate. Off for
     evaluation and greedy decoding. top_p < 1 truncates after it.
 """
 
@@ -42,7 +42,7 @@ class HAPOTemperature(Sampling):
     min_temperature: float = 0.05
     form: Literal["intended", "as_released", "unscaled"] = "intended"
     current: dict[str, float] | None = field(init=False, default=None)
-    """Statistics of the previous batch; None before there was one."""
+    """Statistics of the previous batch; None before the first batch."""
 
     def __post_init__(self) -> None:
         require_range("hapo_temperature.base_temperature", self.base_temperature, above=0)
@@ -53,7 +53,7 @@ class HAPOTemperature(Sampling):
         require_choice("hapo_temperature.form", self.form, ("intended", "as_released", "unscaled"))
 
     def statistics(self, entropy: Tensor, mask: Tensor) -> dict[str, float] | None:
-        """pivot, spread, upper, lower (log nats) over the tokens whose mask is 1; None where there is none."""
+        """pivot, spread, upper, lower (log nats) over the tokens with mask 1; None without any."""
         return entropy_statistics(entropy, mask, self.pivot_quantile, self.entropy_floor)
 
     def temperature(self, logits: Tensor, statistics: Mapping[str, float] | None) -> Tensor:
@@ -61,7 +61,7 @@ class HAPOTemperature(Sampling):
         return self.at_entropy(row_entropy(logits), statistics)
 
     def at_entropy(self, entropy: Tensor, statistics: Mapping[str, float] | None) -> Tensor:
-        """Any shape, float32: the temperatures of rows with these entropies (nats)."""
+        """Temperatures for entropies (nats) of any shape, float32."""
         if statistics is None:
             return torch.full_like(entropy, self.base_temperature, dtype=torch.float32)
         level = log_entropy(entropy, self.entropy_floor)
@@ -75,11 +75,11 @@ class HAPOTemperature(Sampling):
         return t.float()
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """(R, V) raw logits over their temperatures."""
+        """(R, V) raw logits divided by their temperatures."""
         return logits / self.temperature(logits, self.current).unsqueeze(1)
 
     def update(self, rollouts: Rollouts) -> None:
-        """Keep the statistics of this batch's old-policy entropies for the next one."""
+        """Store the statistics of this batch's old-policy entropies for the next batch."""
         entropy = rollouts.require("entropy", "hapo_temperature")
         found = self.statistics(entropy, present_tokens(rollouts, entropy.shape[1]))
         self.current = self.current if found is None else found
@@ -93,7 +93,7 @@ class HAPOTemperature(Sampling):
         return {"tersely_temperature": json.dumps({**settings, "statistics": self.current})}
 
     def drawn_logp(self, logp: Tensor, entropy: Tensor) -> Tensor:
-        """Log-probs of drawn tokens at their own temperature, to first order, from those at the base temperature.
+        """Log-probs of sampled tokens at their temperature, to first order, from those at the base temperature.
 
         d log p / d(1/T) = z - E z = log p + H, so the error is of the order of strength squared.
         """
@@ -101,7 +101,7 @@ class HAPOTemperature(Sampling):
         return logp + cooling * (logp + entropy)
 
     def measured(self, rollouts: Rollouts) -> dict[str, float]:
-        """Temperatures that this batch's tokens were drawn at, from their old-policy entropies and the current statistics.
+        """Temperatures at which this batch's tokens were sampled, from their old-policy entropies and the current statistics.
 
         Exact for base_temperature 1; elsewhere the trainer's entropies are those at the base temperature.
         """

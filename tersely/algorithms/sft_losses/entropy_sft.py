@@ -1,6 +1,6 @@
-"""Entropy-ranked SFT: the surprising-while-confident tokens are learned, the rest of the micro-batch is dropped.
+"""Entropy-ranked SFT: trains only on tokens with a high loss relative to their entropy.
 
-Paper: arXiv 2508.03178 (Light-IF), from the released code; the defaults are the published command's (the code's own: 0.2
+Paper: arXiv 2508.03178 (Light-IF), from the released code; the defaults are the published command's (the code's: 0.2
 and 1.0).
     s = NLL - entropy_weight H, detached ;    the top max(1, floor(fraction n)) valid tokens have weight 1, others 0
     loss = mean NLL over the kept
@@ -33,7 +33,7 @@ class EntropySFT(SFTLoss):
         require_range("entropy_sft.entropy_weight", self.entropy_weight, at_least=0)
 
     def kept_count(self, tokens: int) -> int:
-        """How many of so many tokens are kept, at least one."""
+        """Number of kept tokens out of `tokens`, at least one."""
         return max(1, math.floor(self.fraction * tokens))
 
     def __call__(self, nll: Tensor, entropy: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,11 @@
-"""SHAD and RFT: reasoning tokens against boilerplate, told apart by shuffled answers.
+"""SHAD and RFT: separates reasoning tokens from boilerplate with shuffled answers, and reweights them.
 
 Paper: arXiv 2412.14780 (from secondary sources; verify before calling it the paper's).
     1. pair every input of a small subset with another row's output (`derangement`), tune a copy of the model on that
     2. LD = loss_shuffled - loss_original per token of the full data;  LD > 0 reasoning, LD <= 0 boilerplate
     3. L = w_b L_b + w_r L_r, class means over the batch;  w_b = sigmoid((L_b - L_r) / tau), detached, w_r = 1 - w_b
 Symbols: losses nats; tau nats.
-Against plain SFT: the class that is learned worse gets the weight.
+Against plain SFT: a higher weight for the class with the higher loss.
 Degenerate: a class empty: its weight is 0, the other's 1. Both empty -> 0. Fewer than two rows: no derangement, ValueError.
 Pitfalls: class means, not token means, make a small class heavy per token: that is the method. Labels flicker inside words:
     `smooth_words`. The published gains are on tool use, not on long mathematical reasoning.
@@ -51,7 +51,7 @@ class SHAD(SFTLoss):
 def derangement(rows: int, seed: int) -> list[int]:
     """A permutation of range(rows) that leaves no row in place; equal seed, equal permutation."""
     if rows < 2:
-        raise ValueError(f"shad: {rows} rows have no derangement; at least 2 are needed")
+        raise ValueError(f"shad: got {rows} rows; expected at least 2 for a derangement")
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed)).tolist()
     partner = [0] * rows
     for i, row in enumerate(order):  # one random cycle through all rows
@@ -60,7 +60,7 @@ def derangement(rows: int, seed: int) -> list[int]:
 
 
 def reasoning_tokens(loss_shuffled: Tensor, loss_original: Tensor) -> Tensor:
-    """Bool of the losses' shape: the copy tuned on shuffled answers predicts the token worse."""
+    """Bool of the losses' shape: True if the copy tuned on shuffled answers has a higher loss on the token."""
     return loss_shuffled - loss_original > 0
 
 
@@ -74,6 +74,6 @@ def smooth_words(reasoning: Tensor, words: Tensor) -> Tensor:
 
 
 def boilerplate_share(reasoning: Tensor, mask: Tensor) -> float:
-    """Share of boilerplate among the masked-in tokens; 0 where there is none."""
+    """Share of boilerplate among the tokens with mask 1; 0 without any."""
     valid = mask.to(torch.bool)
     return masked_mean((~reasoning.to(torch.bool)).double(), valid).item()

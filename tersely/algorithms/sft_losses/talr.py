@@ -1,16 +1,16 @@
-"""TALR, token-adaptive loss reweighting: improbable tokens teach less.
+"""TALR, token-adaptive loss reweighting: lower weights for improbable tokens.
 
 Paper: arXiv 2509.20758 (from secondary sources; whether it normalises is unknown: verify).
     w_t = max(exp(-l_t / tau), floor), detached ;     loss = mean over valid tokens of w_t l_t
     tau = median over rows of each row's mean l, at least min_tau (mean of the two middle rows)
     normalize: the mean is divided by the mean weight
 Symbols: l = -log p, nats; tau nats. A fixed `tau: 1` gives w = p (the DFT rule).
-Against plain SFT: domain tuning that spares general skill.
+Against plain SFT: domain tuning with less loss of general skill.
 Degenerate: a row without valid tokens is left out of the median; none at all -> loss 0. All l = 0 -> w = 1. One row: tau is
     its own mean.
 Pitfalls: weights below 1 shrink the loss: compare at equal loss scale. Harmful to new control strings, which are exactly the
     improbable tokens: mark them `exempt`, which keeps w = 1. tau and the mean weight are those of the global batch: pass
-    `row_means` gathered over ranks and accumulation steps, as a cold start stage does by one forward pass more.
+    `row_means` gathered over ranks and accumulation steps, as a cold start stage does with one more forward pass.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tersely.core.protocols import SFTLoss
 @dataclass(frozen=True)
 class TALR(SFTLoss):
     reads_exempt: ClassVar[bool] = True
-    """Wants to know the tokens that an example marks as exempt."""
+    """The loss needs the exempt tokens of each example."""
 
     floor: float = 0.01
     min_tau: float = 1e-6
@@ -38,7 +38,7 @@ class TALR(SFTLoss):
 
     @property
     def reads_step(self) -> bool:
-        """Must the trainer look at a whole optimiser step before its first micro-batch?"""
+        """True if the trainer must compute `row_means` of a whole optimiser step before its first micro-batch."""
         return self.tau is None or self.normalize
 
     def __post_init__(self) -> None:

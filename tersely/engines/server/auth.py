@@ -1,4 +1,4 @@
-"""API key check on every path of our vLLM servers: vLLM's own check leaves the development endpoints open.
+"""API key check on every path of our vLLM servers, because vLLM's own check leaves the development endpoints open.
 
 `--middleware tersely.engines.server.auth.KeyOnEveryPath`; the key is VLLM_API_KEY of the server's environment.
 """
@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 VARIABLE = "TERSELY_SERVER_KEY"
-"""Environment variable with the key of the servers, for those who start them and those who ask them."""
+"""Environment variable with the key of the servers, for servers and clients."""
 OPEN = ("/health", "/ping")
-"""What a probe may ask without a key; neither says anything about the run."""
+"""Paths that need no key; they reveal nothing about the run."""
 REFUSAL = b'{"error": "the key is missing or wrong"}'
 
 
 class KeyOnEveryPath:
-    """ASGI middleware: 401 to whoever does not send `Authorization: Bearer <key>`."""
+    """ASGI middleware: status 401 for requests without `Authorization: Bearer <key>`."""
 
     def __init__(self, app: Callable[..., Awaitable[None]]):
         self.app, self._wanted = app, f"Bearer {os.environ['VLLM_API_KEY']}".encode()

@@ -1,9 +1,9 @@
 """Rollout engine on vLLM servers: token ids and one seed per sample over HTTP, weights over NCCL or through a folder.
 
-Each synchronisation names the weights, and the server stores the name. An answer is accepted only if the server still has
-that name afterwards: this detects a server that was restarted, or that got weights from another run. The next request
-goes to the least loaded server. Requests of a server that stops answering go to the others until the next
-synchronisation; the run ends when none is left.
+Each synchronisation sets a name for the weights on the server. An answer is accepted only if the server still has that
+name afterwards: this detects a server that was restarted, or that got weights from another run. Each request goes to the
+least loaded server. Requests of a server that stops answering go to the others until the next synchronisation; the run
+ends when no server is left.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from tersely.engines.server.scheduler import Stream
 from tersely.engines.server.weight_sync import ServedWeights
 
 COUNTERS = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
-"""Of a server's /metrics."""
+"""Names of token counters in a server's /metrics."""
 
 
 class ServerEngine(Engine):
-    """Generates on the servers at `addresses` (a list, or one text with commas).
+    """Generates on the servers at `addresses` (a list, or a comma-separated string).
 
-    `weights_dir` must be one that servers without NCCL see under the same path, and this run's own. `concurrency`
-    requests are under way at once on each server. Deadlines, seconds: `start_s` for a server to come up, `sync_s` for one
-    to load the weights, `probe_s` for one with requests under way to say that it lives, `silent_s` for it to make a token or
-    an answer. The key of the servers is TERSELY_SERVER_KEY of the environment. Raises `ServerDown` where no server is
-    left, `StaleEngineError` for an answer from other weights, `ConfigError` for what a server refuses.
+    `weights_dir`: a folder of this run that servers without NCCL see under the same path. `concurrency`: requests in flight
+    per server. Deadlines in seconds: `start_s` for a server to come up, `sync_s` to load weights, `probe_s` to answer a health
+    probe, `silent_s` to generate a token or an answer. The servers' key is TERSELY_SERVER_KEY of the environment. Raises
+    `ServerDown` if no server is left, `StaleEngineError` for an answer from other weights, `ConfigError` for a rejected
+    request.
     """
 
     name = "vllm_server"
@@ -55,7 +55,7 @@ class ServerEngine(Engine):
         given = addresses.split(",") if isinstance(addresses, str) else addresses
         self.addresses = [one.strip().rstrip("/").removesuffix("/v1") for one in given if one.strip()]
         if not self.addresses:
-            raise ConfigError("no server address was given; it looks like http://host:8000")
+            raise ConfigError("servers: got none; expected addresses such as http://host:8000")
         self.tokenizer, self.concurrency, self.start_s = tokenizer, concurrency, start_s
         self.silent_s, self.probe_s = silent_s, probe_s
         self.weights = ServedWeights(self.addresses, self._call, Path(weights_dir), sync_s)
@@ -74,7 +74,7 @@ class ServerEngine(Engine):
 
     @classmethod
     def create(cls, settings: EngineSettings) -> ServerEngine:
-        # no progress for this long, like the deadline itself, and before it, so that the server is named
+        # shorter than the deadline, so that the message names the server
         limit = 0.9 * settings.deadline_s
         return cls(
             settings.servers,
@@ -97,7 +97,7 @@ class ServerEngine(Engine):
         top_k: int = 0,
         extra_args: dict | None = None,
     ) -> list[Generation]:
-        """One generation a request, in order, whichever server it came from."""
+        """One generation per request, in order, from any server."""
         answers: dict[Any, Generation] = {}
         with self.stream(temperature=temperature, top_p=top_p, top_k=top_k, extra_args=extra_args) as stream:
             for row, request in enumerate(requests):
@@ -108,16 +108,16 @@ class ServerEngine(Engine):
         return [answers[row] for row in range(len(requests))]
 
     def used(self, stream: Stream) -> None:
-        """Keep what `metrics` tells of the streams since it was last asked."""
+        """Add a stream's statistics to `metrics`."""
         self._busy_s += stream.busy_s
         self._began, self._ended = min(self._began, stream.began), stream.ended
         for address, server in stream.servers.items():
             self._answered[address] = self._answered.get(address, 0) + server.answered
 
     def metrics(self) -> dict[str, float]:
-        """Since the last call. `time/engine_idle`: seconds from the first request to the last answer that a server had
-        nothing to do, mean over the servers; `engine/idle_share` is that as a share; `engine/smallest_share` is what
-        the server with the fewest answers had of them.
+        """Metrics since the last call. `time/engine_idle`: seconds between first request and last answer without a request
+        for a server, mean over the servers; `engine/idle_share`: the same as a share; `engine/smallest_share`: share of the
+        answers from the server with the fewest.
         """
         busy, whole, answered = self._busy_s, self._ended - self._began, self._answered
         self._busy_s, self._began, self._ended, self._answered = 0.0, math.inf, 0.0, {}
@@ -135,7 +135,7 @@ class ServerEngine(Engine):
         top_k: int = 0,
         extra_args: dict | None = None,
     ) -> Stream:
-        """Requests one by one, answers as they come; tell `used` of it at its end."""
+        """A stream that takes requests one by one and yields answers when ready; pass it to `used` at its end."""
         self._require(processors_for(temperature))
         temperature, extra_args = fixed_and_extra(temperature, extra_args)
         self.truncated_sampling = top_p < 1.0 or top_k > 0
@@ -162,34 +162,34 @@ class ServerEngine(Engine):
         )
 
     def _require(self, processors: list[str]) -> None:
-        """A server without the logits processor ignores what is asked of it, and would sample at the base temperature."""
+        """Check that the servers have the logits processor; without it they would sample at the base temperature."""
         for address in [at for at in self.addresses if processors and at not in self.down and at not in self._able]:
             try:
                 config = self._call(address, "/server_info?config_format=json", None, self.start_s)["vllm_config"]
                 loaded = config["model_config"]["logits_processors"] or []
             except ServerDown:
-                continue  # the stream finds out
+                continue  # the stream detects it
             except (ServerRefused, KeyError, TypeError) as error:
                 raise ConfigError(
-                    f"{address} does not name its logits processors ({error}); `tersely serve` it"
+                    f"{address} does not report its logits processors ({error}). Start it with `tersely serve`"
                 ) from error
             if missing := [name for name in processors if name not in loaded]:
                 raise ConfigError(
                     f"the server at {address} was started without --logits-processors {missing[0]}, which this sampling "
-                    "needs: start it by `tersely serve` with this recipe"
+                    "needs. Start it with `tersely serve` and this recipe"
                 )
             self._able.add(address)
 
     def _silent(self, address: str) -> str | None:
-        """Why a server with requests under way must be given up, None where it answers a probe."""
+        """Reason to give up a server with requests in flight; None if it answers a probe."""
         try:
             self._call(address, "/health", timeout_s=self.probe_s)
         except (ServerDown, ServerRefused) as error:
-            return f"{error} (its process may be stopped or its machine out of reach)"
+            return f"{error} (its process may be stopped or its machine unreachable)"
         return None
 
     def _tokens(self, address: str) -> float | None:
-        """Tokens that the server has read and made since it started, for whoever asked; None where it does not count."""
+        """Tokens that the server has processed for all clients since its start; None if it does not count."""
         try:
             text = read(address, "/metrics", timeout_s=self.probe_s, key=self._key).decode("utf-8", "replace")
             counts = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(COUNTERS)]
@@ -211,29 +211,29 @@ class ServerEngine(Engine):
         ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
         if ids is None or logprobs is None or len(ids) != len(logprobs):
             raise ServerRefused(
-                f"{address} gives no token ids with log-probs; training needs a vLLM server, 0.27 to 0.31"
+                f"{address} returns no token ids with log-probs; training needs a vLLM server, 0.27 to 0.31"
             )
         self._check_name(address)
         ended = "stop" if ids and ids[-1] in request.stop_ids else "eos"
         return Generation(tuple(ids), tuple(logprobs), "length" if choice["finish_reason"] == "length" else ended)
 
     def _check_name(self, address: str) -> None:
-        """The answer is taken only if the server's weights still have the name that we gave them."""
+        """Accept an answer only if the server's weights still have the name of the last synchronisation."""
         if self._name is None:
             return
         found = self._call(address, "/weight_info")["weight_version"]
         if found != self._name:
             raise StaleEngineError(
-                f"the server at {address} answered from the weights {found!r}, and the trainer is at {self._name!r}: it was "
-                "restarted, or another run gives it weights; give each run servers of its own and resume"
+                f"the server at {address} answered from the weights {found!r}; expected the trainer's {self._name!r}. It was "
+                "restarted, or another run sends it weights. Use separate servers for each run, then resume"
             )
 
     # ---- weights ----
 
     def sync_weights(self, model: Any, version: int) -> None:
-        """Have every server sample from `model`; every rank must call this, the first one does the work.
+        """Send the weights of `model` to every server; every rank must call this, rank 0 does the work.
 
-        Servers that were down are asked again. Raises `ServerDown` on every rank where none took the weights.
+        Retries servers that were down. Raises `ServerDown` on every rank if no server took the weights.
         """
         from accelerate import PartialState
 
@@ -242,9 +242,9 @@ class ServerEngine(Engine):
         if published.ways != self._ways:
             self._ways = published.ways
             ways = ", ".join(f"{address} ({way})" for address, way in self._ways.items())
-            PartialState().print(f"weights reach {ways}", file=sys.stderr)
+            PartialState().print(f"weights are sent to {ways}", file=sys.stderr)
         for address, reason in self.down.items():
-            warnings.warn(f"going on without the server at {address}: {reason}")
+            warnings.warn(f"continuing without the server at {address}: {reason}")
         if len(self.down) == len(self.addresses):
             raise ServerDown(f"no server took the weights of step {version}: {'; '.join(self.down.values())}")
         self.version = version
@@ -261,9 +261,9 @@ class ServerEngine(Engine):
         }
 
     def close(self) -> None:
-        """The servers are their owner's; only the folder of weights is ours."""
+        """Delete the folder of weights; the servers belong to whoever started them."""
         self.weights.close()
 
     def _call(self, address: str, path: str, body: Any = None, timeout_s: float | None = 60.0) -> Any:
-        """With the servers' key."""
+        """Call a server with the servers' key."""
         return call(address, path, body, timeout_s=timeout_s, key=self._key)

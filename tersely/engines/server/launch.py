@@ -19,12 +19,11 @@ from tersely.engines.vllm_import import DEFAULTS, require_vllm
 
 
 class VLLMServer(ServerProcess):
-    """`python -m vllm.entrypoints.openai.api_server` on this machine, up when the constructor returns.
+    """A running `python -m vllm.entrypoints.openai.api_server` on this machine; healthy when the constructor returns.
 
-    Its development endpoints, through which weights are exchanged, let a caller run code: it listens on 127.0.0.1 unless
-    `host` says otherwise. `sampling` is the one that it will be asked for, where that is adaptive. What it prints goes to
-    `log`. Raises `ServerDown` with the end of the log where it does not come up within `deadline_s`. Use it as a context
-    manager, or `close` it.
+    Its development endpoints, which weight sync uses, let a client run code, so it listens on 127.0.0.1 unless `host` is
+    set. `sampling`: the run's sampling, if adaptive. Its output goes to `log`. Raises `ServerDown` with the end of the log if
+    it does not come up within `deadline_s`. Use it as a context manager, or call `close`.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ def server_command(
     processors: Sequence[str] = (),
     options: tuple[str, ...] = (),
 ) -> list[str]:
-    """The words that start a server which a training can take its rollouts from. The key is in its environment.
+    """Command that starts a rollout server. The key is in its environment.
 
     `processors` are the logits processors of the sampling (`engines.sampling.processors_for`).
     """
@@ -94,14 +93,14 @@ def server_command(
         "--seed": seed,
         "--max-num-seqs": max_num_seqs,
         "--logprobs-mode": "processed_logprobs",
-        "--generation-config": "vllm",  # not the model's: a request says how it is sampled
+        "--generation-config": "vllm",  # not the model's: each request sets its sampling
         "--worker-extension-cls": "tersely.engines.server.worker.TerselyWorker",
         **({"--max-model-len": max_model_len} if max_model_len else {}),
         **({"--gpu-memory-utilization": gpu_memory_utilization} if gpu_memory_utilization and not on_cpu else {}),
         **({} if on_cpu else {"--weight-transfer-config": json.dumps({"backend": "nccl"})}),
         **({"--middleware": "tersely.engines.server.auth.KeyOnEveryPath"} if os.environ.get(VARIABLE) else {}),
     }
-    # a prompt cut over two steps takes back a seeded draw, which vLLM's generators on a CPU cannot do
+    # chunked prefill may undo a seeded sample, which vLLM's CPU generators do not support
     quiet = ["--disable-uvicorn-access-log", "--no-use-tqdm-on-load"]
     flags = [*quiet, *(["--enforce-eager", "--no-enable-chunked-prefill"] if on_cpu else [])]
     flags += ["--trust-remote-code"] if trust_remote_code else []
@@ -111,7 +110,7 @@ def server_command(
 
 
 def server_environment() -> dict[str, str]:
-    """This process's, with what a server needs."""
+    """This process's environment plus the variables that a server needs."""
     path = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     key = os.environ.get(VARIABLE)
     return {
@@ -124,7 +123,7 @@ def server_environment() -> dict[str, str]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on just now, and none of those that systems give out to whoever asks for any."""
+    """A free port below the ephemeral range."""
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -1,12 +1,12 @@
 """Sends the trainer's weights to the workers of vLLM servers over NCCL: one group, with the trainer's first rank as root.
 
-    join:  /init_weight_transfer_engine on every server, each with its rank, while the trainer opens the group
+    join:  /init_weight_transfer_engine on every server, each with its rank, while the trainer creates the group
     begin: /start_weight_update
     send:  /update_weights announces names, types and shapes of some tensors, which the group then broadcasts
     end:   /finish_weight_update
 
-The servers are vLLM's own with `--weight-transfer-config '{"backend": "nccl"}'`, which is what TRL's server mode starts
-too. One broadcast reaches all of them, so the model is gathered once, however many there are.
+The servers run plain vLLM with `--weight-transfer-config '{"backend": "nccl"}'`, as in TRL's server mode. One broadcast
+reaches all servers, so the model is gathered only once.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from tersely.core.http import ServerDown
 from tersely.engines.server.launch import free_port
 
 BUCKET_BYTES = 512 * 1024**2
-"""Of tensors that are announced and broadcast together; the trainer holds a copy of that many, and a packed one."""
+"""Bytes of tensors that are announced and broadcast together; the trainer has a copy of them, and a packed one."""
 
 
 class Transport(Protocol):
-    """How tensors travel. `backend` is vLLM's name of it, in a server's `weight_transfer_config`."""
+    """Transport of tensors. `backend`: vLLM's name for it in a server's `weight_transfer_config`."""
 
     backend: str
 
     def usable(self, device: Any) -> bool:
-        """Whether a trainer on `device` has it."""
+        """True if a trainer on `device` supports it."""
 
     def open(self, host: str, port: int, world_size: int) -> Any:
-        """The group, as its rank 0; returns when all have come."""
+        """Create the group as rank 0; returns when all members have joined."""
 
     def broadcast(self, group: Any, tensors: Sequence[tuple[str, Any]]) -> None:
-        """From rank 0, in this order; returns when they have left."""
+        """Broadcast tensors from rank 0, in this order; returns when they are sent."""
 
 
 class NCCL:
-    """vLLM's own NCCL transfer, which has this form from 0.28 on, and must be installed where the trainer runs."""
+    """vLLM's NCCL transfer in its form since 0.28; vLLM must be installed on the trainer's machine."""
 
     backend = "nccl"
 
@@ -51,7 +51,7 @@ class NCCL:
         if device.type != "cuda":
             return False
         try:
-            # the form of 0.28 and later: packing is agreed when the group is made
+            # 0.28 and later: packing is agreed when the group is created
             from vllm.distributed.weight_transfer.nccl_common import NCCLRendezvous, trainer_init  # noqa: F401
         except ImportError:
             return False
@@ -63,8 +63,8 @@ class NCCL:
         return trainer_init({"master_address": host, "master_port": port, "world_size": world_size})
 
     def broadcast(self, group: Any, tensors: Sequence[tuple[str, Any]]) -> None:
-        """vLLM packs and sends on streams of its own, which wait for no other: the copies must be made before, and may be
-        freed only when they have left.
+        """Broadcast with vLLM, which packs and sends on separate streams without synchronisation: copies must be ready before,
+        and may be freed only after sending.
         """
         import torch
         from vllm.distributed.weight_transfer.packed_tensor import packed_nccl_broadcast_producer
@@ -75,10 +75,10 @@ class NCCL:
 
 
 class WeightGroup:
-    """The group of `transport` with some servers; `call(address, path, body, timeout_s)` speaks to one of them.
+    """A group of `transport` with some servers; `call(address, path, body, timeout_s)` sends a request to one of them.
 
-    Any failure leaves it without members: `join` makes it anew. A member that dies in a broadcast can leave the trainer
-    waiting in it, which the run's deadline ends.
+    After any failure it has no members, and `join` creates it again. If a member dies in a broadcast, the trainer may wait in
+    it until the run's deadline.
     """
 
     def __init__(self, transport: Transport, call: Callable[..., Any], timeout_s: float):
@@ -87,13 +87,13 @@ class WeightGroup:
         self._group: Any = None
 
     def join(self, addresses: Sequence[str]) -> None:
-        """Be in a group with exactly these servers; nothing is done where it stands."""
+        """Create a group with exactly these servers, unless it exists."""
         if self.members == tuple(addresses):
             return
         with self._or_leave():
             workers = [self._call(at, "/get_world_size")["world_size"] for at in addresses]
             seen = [address_seen_from(at) for at in addresses]
-            # a server of this machine can come by any of its addresses, one of another machine not by loopback
+            # a server on this machine can use any address, one on another machine not loopback
             host = next((at for at in seen if not ip_address(at).is_loopback), seen[0])
             port, world_size = free_port(host), 1 + sum(workers)
             shared = {"master_address": host, "master_port": port, "world_size": world_size, "packed": True}
@@ -103,7 +103,7 @@ class WeightGroup:
             self.members = tuple(addresses)
 
     def begin(self) -> None:
-        """A trainer that was killed in the middle has left its update open; it is ended first."""
+        """Start an update; first ends an update that a killed trainer left open."""
         with self._or_leave():
             try:
                 self._all("/start_weight_update")
@@ -113,7 +113,7 @@ class WeightGroup:
                 self._all("/start_weight_update")
 
     def send(self, tensors: Sequence[tuple[str, Any]]) -> None:
-        """Contiguous tensors on the trainer's device, under the names that vLLM loads them by."""
+        """Send contiguous tensors on the trainer's device, with the names that vLLM expects."""
         info = {
             "names": [name for name, _ in tensors],
             "dtype_names": [str(value.dtype).removeprefix("torch.") for _, value in tensors],
@@ -146,7 +146,7 @@ class WeightGroup:
 
     @contextmanager
     def _asked(self, path: str, addresses: Sequence[str], bodies: Sequence[Any]) -> Iterator[None]:
-        """Every server is at work on its request while the block runs; what one of them says wrong is raised after it."""
+        """Context manager: sends a request to every server while the block runs; raises their errors afterwards."""
         answers: list[Future[Any]] = []
         with ThreadPoolExecutor(len(addresses)) as pool:
             for address, body in zip(addresses, bodies, strict=True):
@@ -157,7 +157,7 @@ class WeightGroup:
 
 
 def address_seen_from(server: str) -> str:
-    """This machine's address on the way to `server` (http://host:port): loopback to a server of its own."""
+    """This machine's address as seen from `server` (http://host:port); loopback for a local server."""
     parts = urlsplit(server)
     try:
         with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=10) as connection:

@@ -1,4 +1,4 @@
-"""A server as a child process: start it, wait until it is up, stop it with all its children."""
+"""Runs a server as a child process: starts it, waits until it is up, stops it with all its children."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tersely.core.http import ServerDown, wait_until_up
 
 
 class ServerProcess:
-    """`command` in a session of its own; what it prints goes to `log`. `close` it."""
+    """Start `command` in a new session, with its output in `log`. Call `close` at the end."""
 
     def __init__(self, command: Sequence[str], address: str, log: Path | str, environment: Mapping[str, str]):
         self.address, self.log = address, Path(log)
@@ -29,7 +29,7 @@ class ServerProcess:
             )
 
     def wait_until_up(self, deadline_s: float, tell: Callable[[str], None] = lambda text: None) -> None:
-        """Raises `ServerDown` with the end of the log where it does not come up, and ends it."""
+        """Wait until the server is up; otherwise end it and raise `ServerDown` with the end of the log."""
         try:
             wait_until_up(self.address, "/health", deadline_s=deadline_s, alive=lambda: not self.ended, tell=tell)
         except BaseException as error:
@@ -40,7 +40,7 @@ class ServerProcess:
 
     @property
     def ended(self) -> bool:
-        """Has the server's process ended? It is not reaped here, so that its group keeps its number until `close`."""
+        """True if the server's process has ended. Does not reap it, so that its group id stays valid until `close`."""
         if self.process.returncode is not None:
             return True
         return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
@@ -49,9 +49,9 @@ class ServerProcess:
         return self.log.read_text(errors="replace")[-characters:]
 
     def close(self, grace_s: float = 20.0) -> None:
-        """End the server and its workers: asked first, killed after `grace_s`. Calling it twice does no harm."""
+        """End the server and its workers: SIGTERM, then SIGKILL after `grace_s`. Can be called twice."""
         if self.process.returncode is not None:
-            return  # reaped: the number may be another process's by now
+            return  # reaped: the id may belong to another process now
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGTERM)
         end = time.monotonic() + grace_s

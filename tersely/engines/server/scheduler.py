@@ -1,8 +1,8 @@
 """Least-loaded dispatch over servers; results are yielded as they complete.
 
 Requests may be added while others run. The requests of a server that stops answering, whose process is stopped, or that
-makes no progress go to the others; the stream raises an error when none is left. The time of one answer is not limited:
-any token that a server generates, for any client, counts as progress.
+makes no progress go to the others; the stream raises an error when none is left. There is no time limit per answer: any
+token that a server generates, for any client, counts as progress.
 """
 
 from __future__ import annotations
@@ -29,17 +29,16 @@ class _Server:
     answered: int = 0
     tokens: float | None = None
     moved: float = 0.0
-    """When it last made progress."""
+    """Time of the last progress."""
 
 
 class Stream:
-    """`add` requests under a key each, `ready` gives (key, generation) of those that have come. Use it as a context.
+    """`add` requests with a key, `ready` returns (key, generation) of finished ones. Use it as a context manager.
 
-    `ask(address, request)` answers one request or raises `ServerDown`; any other error ends the stream and is raised by
-    `ready`. `healthy(address)` is asked every `probe_s` of servers with requests under way: they may take long to answer,
-    and must not be waited for where nobody is there any more. `tokens(address)` is a count that grows while it works, None
-    where it has none; one that neither counts on nor answers for `silent_s` is given up. `down` (address -> why) is read and
-    written.
+    `ask(address, request)` answers one request or raises `ServerDown`; any other error ends the stream, and `ready` raises
+    it. `healthy(address)` is called every `probe_s` for servers with requests in flight, to detect dead servers during long
+    answers. `tokens(address)` is a counter that grows while the server works, or None; a server without new tokens or
+    answers for `silent_s` is given up. `down` (address -> reason) is read and written.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Stream:
 
     @property
     def pending(self) -> int:
-        """Requests whose answers `ready` has not given yet."""
+        """Number of requests whose answers `ready` has not returned yet."""
         with self._change:
             running = sum(len(server.running) for server in self.servers.values())
             return len(self.waiting) + running + len(self.answers)
@@ -84,7 +83,7 @@ class Stream:
             self._start()
 
     def ready(self) -> list[tuple[Hashable, Generation]]:
-        """Answers that have come since; waits for the first. Empty where nothing is pending, or after `wake`."""
+        """New answers; waits for the first one. Empty if nothing is pending, or after `wake`."""
         while True:
             with self._change:
                 if self.fatal is not None:
@@ -97,26 +96,26 @@ class Stream:
                     return found
                 if not self._live():
                     reasons = "; ".join(self.down.values())
-                    raise ServerDown(f"no server is left, {self.pending} completions are still to come: {reasons}")
+                    raise ServerDown(f"no server is left, {self.pending} completions are missing: {reasons}")
                 self._change.wait(max(0.01, self._probed + self.probe_s - time.monotonic()))
             self._probe()
 
     def wake(self) -> None:
-        """Have `ready` return, from any thread."""
+        """Make `ready` return; can be called from any thread."""
         with self._change:
             self._woken = True
             self._change.notify_all()
 
     @property
     def busy_s(self) -> float:
-        """Seconds that a server had requests under way, mean over the servers."""
+        """Seconds with requests in flight per server, mean over the servers."""
         return sum(server.busy_s for server in self.servers.values()) / len(self.servers)
 
     def _live(self) -> list[str]:
         return [address for address in self.servers if address not in self.down]
 
     def _start(self) -> None:
-        """Give waiting requests to servers with room. The lock is held."""
+        """Assign waiting requests to servers with capacity. Needs the lock."""
         live = self._live()
         while self.waiting and live and self.fatal is None and not self._closed:
             address = min(live, key=lambda one: len(self.servers[one].running))
@@ -138,7 +137,7 @@ class Stream:
         with self._change:
             server = self.servers[address]
             if server.running.get(key) is not request:
-                return  # given to another server meanwhile
+                return  # reassigned to another server
             if isinstance(error, ServerDown):
                 self._lose(address, str(error))
             else:
@@ -159,7 +158,7 @@ class Stream:
             server.busy_s += self.ended - server.since
 
     def _lose(self, address: str, reason: str) -> None:
-        """Its requests wait again, first in line. The lock is held."""
+        """Put the server's requests back at the front of the queue. Needs the lock."""
         self.down.setdefault(address, reason)
         server = self.servers[address]
         for key, request in reversed(list(server.running.items())):
@@ -167,7 +166,7 @@ class Stream:
             self._stop(server, key)
 
     def _probe(self) -> None:
-        """Every `probe_s`: does every server with requests under way still answer at all, and make progress?"""
+        """Check every `probe_s` that each server with requests in flight answers and makes progress."""
         if time.monotonic() < self._probed + self.probe_s:
             return
         for address in [one for one in self._live() if self.servers[one].running]:
@@ -178,7 +177,7 @@ class Stream:
         self._probed = time.monotonic()
 
     def _standing_still(self, address: str) -> str | None:
-        """Why a server that answers probes must be given up all the same. Its tokens are progress of this rank."""
+        """Reason to give up a server that still answers probes, or None. Its tokens count as progress of this rank."""
         server, tokens = self.servers[address], self.tokens(address)
         with self._change:
             if tokens is not None and tokens != server.tokens:

@@ -1,7 +1,7 @@
 """Sends the trainer's weights to vLLM servers: over NCCL where vLLM's transfer is available, else through a folder.
 
-Both ways share one pass over the model. Each synchronisation names the weights; a server gets the name once it has them,
-and until then its name says that it is loading.
+Both ways share one pass over the model. Each synchronisation has a name; a server gets the name when it has the weights,
+and a "loading" name before that.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tersely.core.http import ServerDown, ServerRefused
 from tersely.engines.server.nccl import BUCKET_BYTES, NCCL, Transport, WeightGroup
 
 SETTLE_S = 30.0
-"""For answers that nobody waits for any more to end, before a server is left out."""
+"""Seconds to wait for abandoned answers to end before a server is given up."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What a server was started with: its weight transfer, and the type it keeps weights in; None where it does not say."""
+    """A server's weight transfer and weight dtype; None if it does not report them."""
 
     backend: str | None = None
     dtype: str | None = None
@@ -34,7 +34,7 @@ class Offer:
 
 @dataclass
 class Published:
-    """`name` of the weights, servers that did not take them and why, how the others did; whether a tied head may be old."""
+    """Result of a synchronisation: name, failed servers with reasons, transport, and whether a tied head may be outdated."""
 
     name: str
     down: dict[str, str] = field(default_factory=dict)
@@ -43,10 +43,10 @@ class Published:
 
 
 class ServedWeights:
-    """Gives `addresses` the weights; `call(address, path, body=None, timeout_s=60.0)` speaks to one of them.
+    """Sends weights to `addresses`; `call(address, path, body=None, timeout_s=60.0)` sends a request to one of them.
 
-    `folder` must be one that the servers see under the same path, and this run's own. `sync_s` seconds are a server's
-    time to load.
+    `folder`: a folder of this run that the servers see under the same path. `sync_s`: time limit for a server to load,
+    seconds.
     """
 
     def __init__(self, addresses: Sequence[str], call: Callable[..., Any], folder: Path, sync_s: float):
@@ -57,7 +57,7 @@ class ServedWeights:
         self._group: WeightGroup | None = None
 
     def publish(self, model: Any, version: int) -> Published:
-        """Every rank must call this; the first one does the work, and all are told what came of it."""
+        """Send the weights. Every rank must call this; rank 0 does the work, and all ranks get the result."""
         from accelerate import PartialState
         from accelerate.utils import broadcast_object_list
 
@@ -80,7 +80,7 @@ class ServedWeights:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _send(self, parameters: Iterable[tuple[str, Any]], name: str, tied: bool, device: Any) -> Published:
-        """Walks to the end whatever happens: the other ranks gather along."""
+        """Iterate to the end even after an error, because the other ranks take part in the gathers."""
         published = Published(name)
         down = published.down
         names = self._each(self.addresses, lambda at: self._begin(at, name), down)
@@ -96,7 +96,7 @@ class ServedWeights:
             if in_files:
                 tensors[parameter] = value.cpu().contiguous().clone()
             if grouped:
-                # a copy, for a gathered shard or a merged adapter is gone with the next one
+                # a copy, because the next iteration frees a gathered shard or a merged adapter
                 bucket.append((parameter, value.to(device, copy=True).contiguous()))
                 if sum(tensor.nbytes for _, tensor in bucket) >= BUCKET_BYTES:
                     grouped, bucket = self._through_group(grouped, bucket, down), []
@@ -109,14 +109,14 @@ class ServedWeights:
         return published
 
     def _each(self, addresses: Iterable[str], work: Callable[[str], Any], down: dict[str, str]) -> dict[str, Any]:
-        """What `work` made of every server, all at once; one where it failed goes to `down`."""
+        """Run `work` for all servers in parallel; a failed server goes to `down`."""
 
         def one(address: str) -> Any:
             try:
                 return work(address)
             except ServerRefused as error:
                 down[address] = (
-                    f"{error} (weights are exchanged through vLLM's development endpoints, which need VLLM_SERVER_DEV_MODE=1 "
+                    f"{error} (weight sync uses vLLM's development endpoints, which need VLLM_SERVER_DEV_MODE=1 "
                     "and vLLM 0.27 or later)"
                 )
             except (ServerDown, KeyError, TypeError) as error:
@@ -130,7 +130,7 @@ class ServedWeights:
         return {address: result for address, result in made.items() if address not in down}
 
     def _begin(self, address: str, name: str) -> str:
-        """The name of the weights it had."""
+        """Set a name for the weights on a server; returns the previous name."""
         found = str(self._call(address, "/weight_info")["weight_version"])
         self._call(address, "/update_weight_version", {"new_version": f"loading {name}"})
         return found
@@ -144,7 +144,7 @@ class ServedWeights:
             return Offer()
 
     def _narrowed(self, parameters: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-        """In the type that all servers keep them in, where that is the smaller: rounded here or there is the same."""
+        """Convert to the servers' dtype if it is smaller; rounding here or there is equivalent."""
         import torch
 
         kept = {offer.dtype for offer in self._offers.values()}
@@ -155,21 +155,21 @@ class ServedWeights:
     # ---- over a group ----
 
     def _join(self, names: Mapping[str, str]) -> list[str]:
-        """The servers that wait for a broadcast now: those that have the transport, or none where that fails.
+        """Prepare the group; returns the servers that wait for a broadcast: those with the transport, or none on failure.
 
-        `names` are what the servers said of their weights.
+        `names`: the weight names that the servers reported.
         """
         if self._group is None:
             return []
         way = self._group.transport.backend
         addresses = [at for at in names if self._offers.get(at, Offer()).backend == way]
         if any(names[at] != self._names.get(at) for at in addresses):
-            self._group.leave()  # one that lost the name we gave it was started anew, and is in no group
+            self._group.leave()  # a server that lost its name was restarted, and is in no group
         try:
             if addresses:
                 self._group.join(addresses)
                 self._group.begin()
-        except Exception as error:  # NCCL's own are of any kind
+        except Exception as error:  # NCCL can raise anything
             warnings.warn(f"the weights go through {self.folder} from now on and not over {way}: {error}")
             self._group = None
             return []
@@ -178,7 +178,7 @@ class ServedWeights:
     def _through_group(
         self, addresses: list[str], tensors: list[tuple[str, Any]], down: dict[str, str], last: bool = False
     ) -> list[str]:
-        """The servers that are still with us afterwards: `addresses`, or none."""
+        """Broadcast; returns the servers that are still in the group: `addresses`, or none."""
         if not addresses or self._group is None:
             return []
         try:
@@ -197,10 +197,10 @@ class ServedWeights:
     def _through_folder(
         self, addresses: list[str], tensors: dict[str, Any], name: str, down: dict[str, str]
     ) -> list[str]:
-        """Written once, loaded by each; the servers that have done so."""
+        """Write the weights to the folder once and make each server load them; returns the servers that did."""
         from safetensors.torch import save_file
 
-        for left in self.folder.glob("[0-9a-f]*-[0-9]*"):  # by a run that was killed while servers loaded
+        for left in self.folder.glob("[0-9a-f]*-[0-9]*"):  # from a run that was killed while servers loaded
             shutil.rmtree(left, ignore_errors=True)
         folder = (self.folder / name).resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -213,22 +213,22 @@ class ServedWeights:
     # ---- afterwards ----
 
     def _settle(self, address: str, name: str, tied: bool) -> bool:
-        """The server samples from these weights and no others, and says their name. True where its tied head may be old."""
+        """Reset the prefix cache and set the name; True if a tied head may be outdated."""
         stale = tied and not self._repack(address)
         self._drop_prefixes(address)
         self._call(address, "/update_weight_version", {"new_version": name})
         return stale
 
     def _drop_prefixes(self, address: str) -> None:
-        """Answers that were given up here, as the server was stopped, end meanwhile."""
+        """Reset the prefix cache; waits for abandoned answers of a stopped server to end."""
         until = time.monotonic() + min(SETTLE_S, self.sync_s)
         while not self._call(address, "/reset_prefix_cache", {})["success"]:
             if time.monotonic() > until:
-                raise ServerDown("could not drop its cached prefixes: requests of somebody else are under way")
+                raise ServerDown("could not reset the prefix cache: another client has requests in flight")
             time.sleep(0.2)
 
     def _repack(self, address: str) -> bool:
-        """False where the server was started without our worker extension, or its model has no head of its own."""
+        """Repack a tied head; False without our worker extension, or if the model has no separate head."""
         try:
             answer = self._call(address, "/collective_rpc", {"method": "repack_tied_head"}, self.sync_s)
         except (ServerDown, ServerRefused):
@@ -240,6 +240,6 @@ TRANSPORTS: tuple[Transport, ...] = (NCCL(),)
 
 
 def transport_for(backends: Iterable[str | None], device: Any) -> Transport | None:
-    """The first that some server and this trainer both have."""
+    """The first transport that a server and this trainer both support."""
     found = set(backends)
     return next((one for one in TRANSPORTS if one.backend in found and one.usable(device)), None)

@@ -6,12 +6,12 @@ from typing import Any
 
 
 class TerselyWorker:
-    """Mixed into vLLM's worker; its methods are called through `/collective_rpc`."""
+    """Mixin of vLLM's worker; its methods are called through `/collective_rpc`."""
 
     model_runner: Any
 
     def repack_tied_head(self) -> dict[str, bool]:
-        """After weights came in on a CPU; see `vllm_weights.repack_tied_head`. {"packed": whether the head is the new one}."""
+        """Repack after new weights on a CPU, see `vllm_weights.repack_tied_head`. Returns {"packed": True if it did}."""
         from vllm.platforms import current_platform
 
         from tersely.engines.vllm_weights import repack_tied_head

@@ -1,1 +1,1 @@
-"""Decoding strategies: from a prompt to finished token ids without changing the weights. Listed in registry.py."""
+"""Decoding strategies: turn a prompt into finished token ids without training. The list is in registry.py."""

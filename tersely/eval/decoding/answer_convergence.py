@@ -1,7 +1,7 @@
-"""Stop when probed answers agree: our representative of TrimR (2505.17155), DEER (2504.15895) and certainty probes.
+"""Stops thinking when probed answers agree; represents TrimR (2505.17155), DEER (2504.15895) and certainty probes.
 
-After every chunk of thinking the answer is forced, greedily and for nothing but a look. `agree` equal answers in a row end the
-thinking. Wrong answers converge too: read the accuracy of stopped and of unstopped samples apart (records say which).
+After every chunk of thinking an answer is forced greedily, as a probe. `agree` equal answers in a row end the thinking.
+Incorrect answers converge too: look at the accuracy of stopped and unstopped samples separately (`finish` in the records).
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class AnswerConvergence(Strategy):
     def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         if self.confidence is not None and engine.capabilities.lacks(["logprobs"]):
             able = " or ".join(evaluation_engines(["logprobs"]))
-            raise ConfigError(f"answer_convergence.confidence reads log-probs and needs --engine {able}")
+            raise ConfigError(f"answer_convergence.confidence: needs log-probs. Use --engine {able}")
         session, rows = Session(engine, sampling, seed), start(prompts)
-        seen: dict[int, tuple[str, int]] = {}  # row -> (last answer, how often in a row)
+        seen: dict[int, tuple[str, int]] = {}  # row -> (last answer, number of times in a row)
         stopped: set[int] = set()
         thinking = list(range(len(rows)))
         while thinking:
@@ -83,7 +83,7 @@ class AnswerConvergence(Strategy):
         return times >= self.agree
 
     def _certainty(self, session: Session, probe: Generation) -> float:
-        """Up to and including the token that closes the box."""
+        """The ids up to and including the token that closes the box."""
         length = next(
             (n for n in range(1, len(probe.token_ids) + 1) if _closes(session.text(probe.token_ids[:n])) is not None),
             len(probe.token_ids),
@@ -93,7 +93,7 @@ class AnswerConvergence(Strategy):
 
 
 def _closes(text: str) -> int | None:
-    """Place of the brace that closes a box which is open at the start of the text."""
+    """Position of the brace that closes a box that is open at the start of the text."""
     depth = 1
     for place, char in enumerate(text):
         depth += (char == "{") - (char == "}")
@@ -103,13 +103,13 @@ def _closes(text: str) -> int | None:
 
 
 def boxed_content(text: str) -> str:
-    """What stands in a box that is open at the start of the text; empty where it does not close."""
+    """Content of a box that is open at the start of the text; empty if it does not close."""
     place = _closes(text)
     return "" if place is None else text[:place].strip()
 
 
 def same_answer(a: str, b: str) -> bool:
-    """The verifier's equivalence as far as it goes without its engine: texts, numbers, shapes."""
+    """The verifier's equivalence without math-verify: texts, numbers, shapes."""
     from tersely.rewards.verify.compare.quick import decide_fast
     from tersely.rewards.verify.options import Policy
 

@@ -1,7 +1,7 @@
-"""ARM's consensus-guided mode (2505.20258): three cheap formats first, the long chain only where they disagree.
+"""ARM's consensus-guided mode (2505.20258): samples three cheap formats, and the long chain only if they disagree.
 
-The result is the direct answer's text where direct answer, short chain and code give one and the same answer, and the long
-chain's otherwise. Its cost is everything that was drawn.
+The result is the direct answer's text if direct answer, short chain and code give the same answer, and the long chain's
+otherwise. The cost counts all sampled tokens.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ArmConsensus(Strategy):
     def _row(self, session: Session, prompt: Prompt, mode: Any) -> Row:
         plan: RolloutPlan = ARMPrompting(mode)([prompt.prompt_id], 1)[0]
         row = planned_row(session, prompt, plan)
-        row.rounds = list(TAGS).index(mode)  # a seed of its own
+        row.rounds = list(TAGS).index(mode)  # a separate seed per format
         return row
 
     def _draw(self, session: Session, rows: list[Row]) -> None:
@@ -54,7 +54,7 @@ class ArmConsensus(Strategy):
 
 
 def answer_of(text: str) -> str:
-    """What the answer tags hold, the box around it taken off; empty where they are not there."""
+    """Content of the answer tags, without a box around it; empty without tags."""
     from tersely.rewards.verify.extract.boxes import last_box
 
     body = text.rpartition("<ANSWER>")[2].partition("</ANSWER>")[0].strip()

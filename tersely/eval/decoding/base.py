@@ -1,7 +1,7 @@
-"""Shared by the decoding strategies: prompts, results, and one sequence in progress, always as token ids.
+"""Shared classes of the decoding strategies: prompts, results, and sequences in progress, all as token ids.
 
-A continuation is prompt ids + generated ids + injected ids. Decoded text serves graders and patterns only; it is never
-tokenised again, because that would change ids at the seams. An injected string is tokenised alone.
+A continuation is prompt ids + generated ids + injected ids. Decoded text is only for graders and patterns; it is never
+tokenised again, because that would change ids at the boundaries. An injected string is tokenised separately.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tersely.engines.chat import with_instruction
 
 END = "</think>"
 ANSWER_CAP = 4096
-"""Tokens of a free answer behind an injected end of thinking."""
+"""Cap of a free answer after an injected end of thinking, tokens."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One sample to be decoded. `max_new_tokens` is the cap of a plain sample, already shrunk to the context."""
+    """One sample to decode. `max_new_tokens`: cap of a vanilla sample, already limited by the context."""
 
     prompt_id: str
     sample: int
@@ -40,7 +40,7 @@ class Prompt:
         if not instruction:
             return self.prompt_ids
         if self.render is None:
-            raise ConfigError("this strategy changes the prompt and needs the chat, not only its ids")
+            raise ConfigError("this strategy changes the prompt, so it needs the chat, not only its ids")
         if separator == "\n":
             return self.render(with_instruction(self.messages, instruction))
         last = self.messages[-1]
@@ -49,25 +49,25 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A finished sequence. Its cost is `len(token_ids) + extra_tokens`."""
+    """A finished sequence. It costs `len(token_ids) + extra_tokens` tokens."""
 
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
-    """Everything after the prompt, injected ids included, in order."""
+    """All ids after the prompt, injected ids included, in order."""
     injected: tuple[bool, ...]
-    """Parallel to token_ids: True where the strategy wrote the token."""
+    """Parallel to token_ids: True for a token that the strategy injected."""
     thinking_length: int
-    """Tokens up to and including the end-of-thinking marker; all if it never came."""
+    """Tokens up to and including the end-of-thinking marker; all tokens without one."""
     extra_tokens: int
-    """Probes, discarded branches: paid for, not in token_ids."""
+    """Tokens of probes and discarded branches; they count as cost but are not in token_ids."""
     finish: str
     """eos, length, forced or stopped_early."""
     truncated: bool = False
-    """The last phase was cut by its cap."""
+    """True if the last phase reached its cap."""
     budget: float | None = None
-    """The number of tokens that was asked for, where one was."""
+    """Requested number of tokens, if any."""
     phases: tuple[tuple[str, int], ...] = ()
-    """(what, tokens) in the order of the work, injections and probes included."""
+    """(phase, tokens) in order, injections and probes included."""
 
     @property
     def cost(self) -> int:
@@ -76,7 +76,7 @@ class Decoded:
 
 @dataclass
 class Row:
-    """One sequence under way. `finish` is None while it goes on; `cut` says that its last phase met its cap."""
+    """One sequence in progress. `finish` is None until it ends; `cut`: the last phase reached its cap."""
 
     prompt: Prompt
     prompt_ids: tuple[int, ...]
@@ -87,7 +87,7 @@ class Row:
     cut: bool = False
     rounds: int = 0
     written: int = 0
-    """Injected tokens among the ids."""
+    """Number of injected tokens among the ids."""
     phases: list[tuple[str, int]] = field(default_factory=list)
 
     def add(self, ids: Sequence[int], what: str, injected: bool = False) -> None:
@@ -98,19 +98,19 @@ class Row:
             self.phases.append((what, len(ids)))
 
     def pay(self, tokens: int, what: str) -> None:
-        """Tokens that cost and are not kept."""
+        """Tokens that were generated but not kept."""
         if tokens:
             self.extra += tokens
             self.phases.append((what, tokens))
 
     @property
     def left(self) -> int:
-        """Tokens until the cap of a plain sample, which is on what the model writes itself, or the end of the context."""
+        """Tokens left until the cap of a vanilla sample (which counts generated tokens only) or the end of the context."""
         return min(self.prompt.max_new_tokens - len(self.ids) + self.written, self.room)
 
     @property
     def room(self) -> int:
-        """Tokens until the model's context ends."""
+        """Tokens left in the model's context."""
         if self.prompt.context is None:
             return 1 << 30
         return self.prompt.context - len(self.prompt_ids) - len(self.ids)
@@ -118,7 +118,7 @@ class Row:
 
 @dataclass
 class Session:
-    """One batch of rows on one engine. All phases of all strategies generate through `draw`."""
+    """One batch of rows on one engine. All strategies generate through `draw`."""
 
     engine: Engine
     sampling: Sampling
@@ -136,7 +136,7 @@ class Session:
 
     @property
     def stop_at_end(self) -> tuple[int, ...]:
-        """The stop id of the end marker, where it is one token; else thinking is found ended afterwards."""
+        """Stop id of the end marker, if it is one token; otherwise the end of thinking is detected afterwards."""
         return self.end if len(self.end) == 1 else ()
 
     def ended_thinking(self, row: Row) -> bool:
@@ -154,9 +154,9 @@ class Session:
         temperatures: Sequence[float] | None = None,
         logprobs: bool = False,
     ) -> list[Generation]:
-        """One generation a row, behind its ids and `tail`. The seed derives from the row's coordinates and its round.
+        """Generate once per row, after its ids and `tail`. The seed derives from the row's coordinates and its round.
 
-        A cap below 1 generates nothing. Temperatures, where given, are one a row; temperature 0 stays greedy.
+        A cap below 1 generates nothing. `temperatures`, if given, has one value per row; temperature 0 is greedy.
         """
         found: list[Generation] = [Generation((), () if logprobs else None, "length") for _ in rows]
         groups: dict[float, list[int]] = {}
@@ -196,7 +196,7 @@ class Session:
         return found
 
     def advance(self, rows: Sequence[Row], caps: Sequence[int], what: str, **how: Any) -> None:
-        """Draw and append. A row that met EOS is finished; one that met its cap is `cut`, one at a stop id is neither."""
+        """Generate and append. A row at EOS is finished, a row at its cap is `cut`, a row at a stop id is neither."""
         for row, generation in zip(rows, self.draw(rows, caps, **how), strict=True):
             row.add(generation.token_ids, what)
             row.cut = generation.finish == "length"
@@ -204,14 +204,14 @@ class Session:
                 row.finish = "eos"
 
     def answer(self, rows: Sequence[Row], cap: int | None = None, **how: Any) -> None:
-        """The last phase of these rows: up to `cap` tokens, or (None) to the cap of a plain sample."""
+        """Generate the last phase: up to `cap` tokens, or (None) up to the cap of a vanilla sample."""
         rows = [row for row in rows if row.finish is None]
         self.advance(rows, [min(cap, row.room) if cap is not None else row.left for row in rows], "answer", **how)
         for row in rows:
             row.finish = row.finish or "length"
 
     def decoded(self, row: Row, finish: str | None = None, budget: float | None = None) -> Decoded:
-        """The row as a result; `finish` replaces what ended its last phase."""
+        """Convert the row to a result; `finish` replaces the reason that ended its last phase."""
         ended = row.finish or "length"
         return Decoded(
             prompt_ids=tuple(row.prompt_ids),
@@ -227,7 +227,7 @@ class Session:
 
 
 def closed_at(ids: Sequence[int], end: Sequence[int]) -> int | None:
-    """Place just behind the first end marker, or None."""
+    """Position just after the first end marker, or None."""
     ids, end = tuple(ids), tuple(end)
     place = -1
     while end:
@@ -247,7 +247,7 @@ class Strategy:
     needs_marker: ClassVar[bool] = False
     """It refuses a model without an end-of-thinking marker."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Capabilities that the engine must have, by their names in `tersely.engines.registry.Capabilities`."""
+    """Names of the required engine capabilities, fields of `tersely.engines.registry.Capabilities`."""
 
     def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         """One or more sequences per prompt: those of the first variant for all prompts, then those of the next."""
@@ -274,6 +274,6 @@ def start(prompts: Sequence[Prompt]) -> list[Row]:
 
 
 def has_marker(tokenizer: Any) -> bool:
-    """Does the model end its thinking by `</think>`: one token of the vocabulary, or a word of the chat template?"""
+    """True if the model ends its thinking with `</think>`: a token of the vocabulary, or text of the chat template."""
     template = str(getattr(tokenizer, "chat_template", None) or "")
     return "think>" in template or len(tokenizer.encode(END, add_special_tokens=False)) == 1

@@ -1,4 +1,4 @@
-"""A number of tokens asked for in the prompt (L1, released code). The records keep it for the metrics of adherence."""
+"""Requests a number of tokens in the prompt (L1, released code); the records keep it for the adherence metrics."""
 
 from __future__ import annotations
 

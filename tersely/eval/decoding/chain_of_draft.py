@@ -1,6 +1,6 @@
-"""Chain of Draft (2502.18600, released code): drafts of five words a step, the answer behind `####`.
+"""Chain of Draft (2502.18600, released code): drafts of five words per step, the answer after `####`.
 
-The grader gets what stands behind the last `####`, and the whole response where there is none. Small models need the few
+The grader reads the text after the last `####`, or the whole response without one. Small models need the few-shot
 examples; without them their accuracy falls.
 """
 
@@ -27,7 +27,7 @@ class ChainOfDraft(Strategy):
     def __post_init__(self) -> None:
         if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in self.few_shot):
             raise ConfigError(
-                f"chain_of_draft.few_shot is {self.few_shot!r}; it must be a list of [question, response]"
+                f"chain_of_draft.few_shot: got {self.few_shot!r}; expected a list of [question, response]"
             )
 
     def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
@@ -40,7 +40,7 @@ class ChainOfDraft(Strategy):
         if not self.few_shot:
             return prompt.instructed(f"{DRAFT} {CLOSING}")
         if prompt.render is None:
-            raise ConfigError("chain_of_draft changes the prompt and needs the chat, not only its ids")
+            raise ConfigError("chain_of_draft changes the prompt, so it needs the chat, not only its ids")
         shots = [
             {"role": role, "content": str(text) + (f"\n{DRAFT} {CLOSING}" if role == "user" else "")}
             for pair in self.few_shot
@@ -50,6 +50,6 @@ class ChainOfDraft(Strategy):
         return prompt.render([*before, *shots, {**last, "content": f"{last['content']}\n{DRAFT} {CLOSING}"}])
 
     def graded(self, text: str) -> str:
-        """What the verifier reads."""
+        """The text that the verifier reads."""
         _, found, answer = text.rpartition("####")
         return answer.strip() if found else text

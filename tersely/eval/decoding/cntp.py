@@ -1,9 +1,9 @@
-"""Cautious next-token prediction (2507.03038, released code): where the model is unsure, the best of several short branches.
+"""Cautious next-token prediction (2507.03038, released code): at high entropy, takes the best of several short branches.
 
     N = int(1 + (n_max - 1) clip((H - h_min) / (h_max - h_min), 0, 1)),  H = entropy of the processed distribution, nats
 
-N = 1 draws one token. N > 1 draws N continuations, each to its first punctuation or EOS, and keeps the one of least perplexity
-exp(-mean log p), the first where they tie. The others are paid for. It is a method for accuracy: it costs more.
+N = 1 samples one token. N > 1 samples N continuations, each to its first punctuation or EOS, and keeps the one with the
+lowest perplexity exp(-mean log p), the first of equal ones. All count as cost: the method improves accuracy, not length.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class CautiousNextToken(Strategy):
     h_min: float = 0.01
     h_max: float = 1.5
     branch_tokens: int = 64
-    """Ours: a branch without punctuation ends here."""
+    """Our addition: maximum length of a branch without punctuation, tokens."""
 
     def __post_init__(self) -> None:
         require_range("cntp.n_max", self.n_max, at_least=1)
         require_range("cntp.h_min", self.h_min, at_least=0)
         require_range("cntp.branch_tokens", self.branch_tokens, at_least=1)
         if not self.h_max > self.h_min:
-            raise ConfigError(f"cntp.h_max is {self.h_max}; it must be above h_min = {self.h_min}")
+            raise ConfigError(f"cntp.h_max: got {self.h_max}; expected above h_min = {self.h_min}")
 
     def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, rows = Session(engine, sampling, seed), start(prompts)
@@ -61,7 +61,7 @@ class CautiousNextToken(Strategy):
     def _turn(
         self, session: Session, stepper: Stepper, rows: list[Row], going: list[int], seeds: list[Tensor]
     ) -> list[int]:
-        """One token, or the best of N branches, for every row that goes on; returns those that still do."""
+        """Add one token, or the best of N branches, to every unfinished row; returns the rows that are still unfinished."""
         count = self.branches(entropy(torch.softmax(processed(stepper.logits, session.sampling), 1))).tolist()
         owner = [place for place, n in enumerate(count) for _ in range(n)]
         branch = [b for n in count for b in range(n)]
@@ -134,7 +134,7 @@ def processed(logits: Tensor, sampling: Sampling) -> Tensor:
 
 
 def choose(scores: Tensor, seeds: Tensor, positions: Tensor, temperature: float) -> Tensor:
-    """(R,) tokens: the best, or a draw by each row's own noise at its own position."""
+    """(R,) tokens: the most probable, or sampled with each row's noise at its position."""
     if temperature == 0:
         return scores.argmax(1)
     noise = torch.cat([gumbel_noise(seeds[i : i + 1], int(p), scores.shape[1]) for i, p in enumerate(positions)])

@@ -1,4 +1,4 @@
-"""One instruction behind the problem (2401.05618, 2407.19825; wording ours). Another wording: "Don't overthink."."""
+"""Adds one instruction after the problem (2401.05618, 2407.19825; wording ours), for example "Don't overthink."."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""DiffAdapt (2510.19669; instructions ours): a probe of the prompt picks one of three fixed ways to decode.
+"""DiffAdapt (2510.19669; instructions ours): a probe of the prompt selects one of three decoding settings.
 
     easy    temperature 0.5, cap 0.4 x budget, solve directly
     normal  temperature 0.8, cap 1.0 x budget, step by step
     hard    temperature 0.4, cap 0.5 x budget, the key insight or stop
 
-The probe, two layers on the last hidden state of the neutral prompt's last token, comes from `tersely fit diff_adapt`. Set it
-beside `forced_answer` at the same caps: part of what it saves is the cap.
+The probe (two layers on the last hidden state of the neutral prompt's last token) comes from `tersely fit diff_adapt`.
+Compare it with `forced_answer` at the same caps: part of the saving comes from the cap.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class DiffAdapt(Strategy):
     needs: ClassVar[tuple[str, ...]] = ("hidden_states",)
 
     probe: str
-    """File of the probe, as `tersely fit diff_adapt` writes it."""
+    """Probe file, written by `tersely fit diff_adapt`."""
     budget: int
-    """Tokens of the class `normal`."""
+    """Token cap of the class `normal`."""
     instructions: bool = True
 
     def __post_init__(self) -> None:
@@ -61,14 +61,14 @@ class DiffAdapt(Strategy):
         return [session.decoded(row, budget=float(cap)) for row, cap in zip(rows, caps, strict=True)]
 
     def classes(self, engine: Engine, prompts: Sequence[Sequence[int]]) -> list[str]:
-        """The class of every prompt, by the probe."""
+        """Class of every prompt, predicted by the probe."""
         weights = load_probe(self.probe)
         with torch.no_grad():
             model = engine.reading_model()
             states = torch.stack([last_state(model, ids) for ids in prompts]) if prompts else torch.empty(0)
             if len(states) and states.shape[1] != weights["w1"].shape[1]:
                 raise ConfigError(
-                    f"diff_adapt.probe {self.probe} reads {weights['w1'].shape[1]} units, the model has {states.shape[1]}"
+                    f"diff_adapt.probe: got {self.probe} for {weights['w1'].shape[1]} units; expected {states.shape[1]}"
                 )
             return [CLASSES[i] for i in probe_logits(weights, states).argmax(1).tolist()] if len(states) else []
 
@@ -91,7 +91,5 @@ def load_probe(path: str) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     if not Path(path).is_file():
-        raise ConfigError(
-            f"diff_adapt.probe is {path!r}, and there is no such file; make one with `tersely fit diff_adapt`"
-        )
+        raise ConfigError(f"diff_adapt.probe: got {path!r}; no such file. Create one with `tersely fit diff_adapt`")
     return load_file(path)

@@ -1,7 +1,7 @@
-"""Fits DiffAdapt's probe: two layers that predict easy, normal or hard from the prompt's last hidden state.
+"""Fits DiffAdapt's probe, two layers that predict easy, normal or hard from the prompt's last hidden state.
 
-Labels come from the samples of a problem: mostly wrong is hard; else a mean token entropy above the median of the solved
-problems is easy (right although it hesitates), and one below it normal.
+Labels come from the samples of a problem: mostly incorrect is hard; otherwise a mean token entropy above the median of
+the solved problems is easy (correct although the model hesitates), and one below it is normal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNITS, STEPS, RATE, DECAY = 64, 400, 1e-2, 1e-3
 
 
 def fit_probe(engine: Engine, traces: Sequence[Trace], out: Path) -> dict[str, Any]:
-    """Write the probe to `out`; returns problems a class and the share it gets right on a fifth that was left out."""
+    """Fit the probe and write it to `out`; returns problems per class and the accuracy on a held-out fifth."""
     from safetensors.torch import save_file
 
     by_problem: dict[str, list[Trace]] = {}
@@ -31,7 +31,7 @@ def fit_probe(engine: Engine, traces: Sequence[Trace], out: Path) -> dict[str, A
     known = [group for group in by_problem.values() if any(trace.correct is not None for trace in group)]
     if len(known) < 10:
         raise ConfigError(
-            f"the run holds {len(known)} problems with a verdict; a probe needs at least 10, and hundreds are better"
+            f"the run has {len(known)} problems with a verdict; expected at least 10. Hundreds are better"
         )
     rates = torch.tensor([_mean([t.correct for t in group if t.correct is not None]) for group in known])
     spread = torch.tensor([_mean([mean_entropy(engine, trace) for trace in group]) for group in known])
@@ -54,7 +54,7 @@ def label(rates: Tensor, entropies: Tensor) -> Tensor:
 
 
 def train(states: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """(P, H) states and (P,) labels -> the probe's tensors; the same for the same data."""
+    """(P, H) states and (P,) labels -> the probe's tensors; deterministic."""
     generator = torch.Generator().manual_seed(0)
     hidden = states.shape[1]
     weights = {

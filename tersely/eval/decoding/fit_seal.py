@@ -1,7 +1,7 @@
 """Fits SEAL's steering vector from traces: S = mean(execution) - mean(reflection and transition together).
 
-A thought is the text between two borders of the thinking; its state is the layer's output at the token that ends the border
-before it. Keywords on the lower-cased thought make it a transition or a reflection; any other thought is execution.
+A thought is the text between two borders of the thinking; its state is the layer's output at the last token of the
+preceding border. Keywords in the lower-cased thought mark a transition or a reflection; any other thought is execution.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEPTH = 0.7  # layer 20 of the 28 of a 1.5B or 7B Qwen2
 
 
 def kind_of(thought: str) -> str:
-    """transition, reflection or execution."""
+    """Class of a thought: transition, reflection or execution."""
     text = thought.lower()
     if any(word in text for word in TRANSITION):
         return "transition"
@@ -37,7 +37,7 @@ def kind_of(thought: str) -> str:
 
 
 def thoughts(text: str, border: str) -> list[tuple[int, str]]:
-    """(character just behind the border that opens it, thought) of the thinking part, the first thought left out."""
+    """(character just after the preceding border, thought) for the thoughts of the thinking part except the first."""
     thinking = text.partition(END)[0]
     found, start = [], thinking.find(border)
     while start >= 0:
@@ -53,13 +53,13 @@ def thoughts(text: str, border: str) -> list[tuple[int, str]]:
 def fit_seal(
     engine: Engine, traces: Sequence[Trace], out: Path, layer: int | None = None, border: str = "\n\n"
 ) -> dict[str, Any]:
-    """Write the vector to `out`; returns layer and counts. `ConfigError` for a layer or a class that is not there."""
+    """Fit the vector and write it to `out`; returns layer and counts. Raises `ConfigError` for a missing layer or class."""
     from safetensors.torch import save_file
 
     layers = layers_of(engine.model)
     layer = round(DEPTH * (len(layers) - 1)) if layer is None else layer
     if not 0 <= layer < len(layers):
-        raise ConfigError(f"--layer is {layer}; the model has layers 0 to {len(layers) - 1}")
+        raise ConfigError(f"--layer: got {layer}; expected 0 to {len(layers) - 1}")
     sums: dict[str, Tensor] = {}
     counts = dict.fromkeys(("execution", "reflection", "transition"), 0)
     for trace in traces:
@@ -76,8 +76,8 @@ def fit_seal(
     others = counts["reflection"] + counts["transition"]
     if not counts["execution"] or not others:
         raise ConfigError(
-            f"the traces hold {counts['execution']} thoughts of execution and {others} of reflection or transition; both are "
-            "needed: take more traces, or another --border"
+            f"the traces have {counts['execution']} thoughts of execution and {others} of reflection or transition; expected "
+            "both. Use more traces, or another --border"
         )
     aside = sum(sums[kind] for kind in ("reflection", "transition") if kind in sums)
     vector = sums["execution"] / counts["execution"] - aside / others

@@ -1,11 +1,11 @@
-"""Mixture of inputs (2505.14827, released code): the next input mixes the drawn token with the distribution it came from.
+"""Mixture of inputs (2505.14827, released code): mixes the sampled token's embedding with its distribution.
 
     p = renormalised top n,  H = entropy(p) / log n,  q = (p + beta onehot(y)) / (1 + beta)
     code:   input = H sum_i q_i E[i] + (1 - H) E[y]
     paper:  weights (H p_i + (beta + 1 - H) onehot) / (beta + 1)
 
 beta = -100 is a switch of the released code: the plain mixture sum_i p_i E[i]. n = 1 has H = 0 and is plain sampling. Tokens
-stay about the same; it is a method for accuracy.
+stay about the same; the method improves accuracy.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class MixtureOfInputs(Strategy):
     def __post_init__(self) -> None:
         if self.beta != PLAIN_MIXTURE and not self.beta >= 0:
             raise ConfigError(
-                f"moi.beta is {self.beta}; it must be at least 0, or {PLAIN_MIXTURE:g} for the plain mixture"
+                f"moi.beta: got {self.beta}; expected at least 0, or {PLAIN_MIXTURE:g} for the plain mixture"
             )
         require_range("moi.top_n", self.top_n, at_least=1)
         require_choice("moi.form", self.form, ("code", "paper"))
@@ -74,7 +74,7 @@ class MixtureOfInputs(Strategy):
         return [session.decoded(row) for row in rows]
 
     def mixed(self, scores: Tensor, token: Tensor, embedding: Tensor) -> Tensor:
-        """(R, H) next inputs from (R, V) scores and the drawn (R,) tokens."""
+        """(R, H) next inputs from (R, V) scores and the sampled (R,) tokens."""
         p, ids = top_renormalised(torch.softmax(scores, dim=1), self.top_n)
         cloud = (p.unsqueeze(2).to(embedding.dtype) * embedding[ids]).sum(1)
         own = embedding[token]

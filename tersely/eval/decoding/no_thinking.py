@@ -1,6 +1,6 @@
-"""NoThinking (2504.09858): the turn begins with a finished thought, and the model answers at once.
+"""NoThinking (2504.09858): prefills a finished thought, so that the model answers at once.
 
-For templates with a switch of their own (Qwen3) `prefill=""` is their empty block.
+For templates with their own switch (Qwen3), `prefill=""` is their empty block.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class NoThinking(Strategy):
 
 
 def opens_thinking(session: Session, prompt_ids: Sequence[int]) -> bool:
-    """Does the prompt end inside a thought that the template opened?"""
+    """True if the prompt ends inside a thought that the template opened."""
     tail = session.tokenizer.decode(list(prompt_ids[-16:]))
     return tail.rstrip().endswith("<think>")
 
 
 def closed_thought(session: Session, prompt_ids: Sequence[int], prefill: str) -> list[int]:
-    """Ids of `<think>`, the prefill and `</think>`; the opening only where the template has not written it."""
+    """Ids of `<think>`, the prefill and `</think>`; without the opening if the template has written it."""
     opening = "" if opens_thinking(session, prompt_ids) else "<think>\n"
     return session.encode(f"{opening}{prefill}\n</think>\n\n")

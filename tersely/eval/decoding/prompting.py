@@ -1,10 +1,10 @@
-"""A method's own prompting at inference: the one that it trained with, or a variant meant for evaluation.
+"""Uses a method's prompting at inference: the one that it trained with, or a variant for evaluation.
 
     --strategy "prompting:of={name: hbpo, prompting: efficient}"      --strategy "prompting:of={name: arm, mode: short_cot}"
     --strategy "prompting:of={name: selfbudgeter, budget: 60}"        --strategy prompting:of=autothink
 
-What is prefilled is part of the text that is graded, and of its tokens (`injected_tokens` of a record), as everywhere here.
-Sample j of a problem gets row j of the group. Prompting that reads the prompt memory finds it empty.
+A prefill is part of the graded text and of its tokens (`injected_tokens` of a record), as everywhere in this package.
+Sample j of a problem gets row j of the group. The prompt memory is empty.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy
 @dataclass(frozen=True)
 class MethodPrompting(Strategy):
     of: Any = "plain"
-    """The prompting component: a name, or a mapping of a name and parameters."""
+    """The prompting component: a name, or a mapping with a name and parameters."""
 
     def __post_init__(self) -> None:
         build("prompting", self.of)
 
     def require_samples(self, samples: int) -> None:
-        """`ConfigError` for a number of samples that the component cannot share out, such as budgets that do not divide it."""
+        """Raise `ConfigError` if the number of samples does not fit the component, for example its number of budgets."""
         try:
             build("prompting", self.of)(["-"], samples, None, 0)
         except ValueError as error:
             raise ConfigError(
-                f"strategy prompting: {error}. The group of an evaluation is --samples, {samples} here"
+                f"strategy prompting: {error}. In an evaluation the group size is --samples, {samples} here"
             ) from error
 
     def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
@@ -49,7 +49,7 @@ class MethodPrompting(Strategy):
 
 
 def planned_row(session: Session, prompt: Prompt, plan: RolloutPlan) -> Row:
-    """A row that begins as the plan says."""
+    """A row that starts with the plan's prefill."""
     row = Row(prompt, prompt.instructed(plan.instruction or ""))
     opening = session.tokenizer.decode(list(row.prompt_ids[-16:]))
     row.add(session.encode(opened_by(plan.prefill, opening)), "prefill", injected=True)

@@ -1,7 +1,7 @@
-"""NoWait (2506.08343): words of reflection are never drawn while the model thinks.
+"""NoWait (2506.08343): bans reflection words while the model thinks.
 
 A vocabulary id is banned when its text, without blanks and punctuation around it and in lower case, *equals* a keyword:
-" Wait", "WAIT" and "Wait," are caught, "waiter" is not. Special, end-of-sequence and end-of-thinking ids never are.
+" Wait", "WAIT" and "Wait," match, "waiter" does not. Special, end-of-sequence and end-of-thinking ids are never banned.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ MINIMAL = ("wait", "hmm", "alternatively")
 class ReflectionBan(Strategy):
     keywords: tuple[str, ...] = DEFAULT
     scope: str = "thinking"
-    """`thinking` lifts the ban behind the end marker, `all` does not."""
+    """`thinking` ends the ban at the end marker, `all` does not."""
     match: str = "equal"
-    """`substring` is the paper's own way, which also hits innocent words."""
+    """`substring` is the paper's rule, which also bans unrelated words."""
 
     def __post_init__(self) -> None:
         require_choice("reflection_ban.scope", self.scope, ("thinking", "all"))
@@ -49,7 +49,7 @@ class ReflectionBan(Strategy):
         return [session.decoded(row) for row in rows]
 
     def banned(self, tokenizer: Any) -> dict[int, str]:
-        """Banned id -> its text; the report keeps it."""
+        """Banned id -> its text, for the report."""
         return _banned(self, tokenizer)
 
     def hits(self, text: str) -> bool:
@@ -63,7 +63,7 @@ class ReflectionBan(Strategy):
         return {keyword for keyword in self.keywords if keyword and keyword.lower() in word}
 
     def not_banned(self, tokenizer: Any) -> list[str]:
-        """Keywords without a token of their own."""
+        """Keywords that are not a single token."""
         caught = set().union(*map(self._caught, self.banned(tokenizer).values()))
         return [keyword for keyword in self.keywords if keyword not in caught]
 
@@ -74,7 +74,7 @@ class ReflectionBan(Strategy):
 
 @lru_cache(maxsize=8)
 def _banned(strategy: ReflectionBan, tokenizer: Any) -> dict[int, str]:
-    """Once a tokenizer: a vocabulary of 150,000 takes a second."""
+    """Cached per tokenizer: a vocabulary of 150,000 takes a second."""
     marks = ("<think>", "</think>")
     kept = {
         *tokenizer.all_special_ids,

@@ -1,4 +1,4 @@
-"""Registry of the decoding strategies. For `speculative_thinking` and `trim_r`, which are not in it, see docs/evaluation.md."""
+"""Registry of the decoding strategies. docs/evaluation.md explains why `speculative_thinking` and `trim_r` are not in it."""
 
 from __future__ import annotations
 

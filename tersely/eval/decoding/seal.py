@@ -1,10 +1,10 @@
-"""SEAL (2504.07986, released replication): thinking is steered away from reflection at the borders of thoughts.
+"""SEAL (2504.07986, released replication): steers thinking away from reflection at the borders of thoughts.
 
     h <- h + alpha * S      at each generated token whose text ends in a double newline, in the output of one layer
-    S = mean(execution) - mean(reflection and transition together), of that layer's output where a thought opens
+    S = mean(execution) - mean(reflection and transition together), of that layer's output at the start of a thought
 
-`tersely fit seal` makes S from the traces of an evaluated run. Alpha 0 is plain sampling. Scales of 0.75 and more have tipped
-greedy decoding into loops. Layer 20 suits 1.5B and 7B, 55 suits 32B.
+`tersely fit seal` computes S from the traces of an evaluated run. Alpha 0 is vanilla sampling. Scales of 0.75 and more
+have caused loops in greedy decoding. Use layer 20 for 1.5B and 7B, 55 for 32B.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Seal(Strategy):
     needs: ClassVar[tuple[str, ...]] = ("model_access",)
 
     vector: str
-    """File of S, as `tersely fit seal` writes it."""
+    """File of S, written by `tersely fit seal`."""
     alpha: float = 1.0
     layer: int | None = None
-    """None is the layer that the vector was taken from."""
+    """None: the layer that the vector was fitted on."""
 
     def __post_init__(self) -> None:
         require_range("seal.alpha", self.alpha)
@@ -85,7 +85,7 @@ class Seal(Strategy):
 
 
 class _Hook:
-    """Adds the vector to the rows that are marked; nothing while a prompt is read."""
+    """Adds the vector to the marked rows; does nothing during the prefill phase."""
 
     def __init__(self, vector: Tensor):
         self.vector = vector
@@ -103,20 +103,20 @@ def layers_of(model: Any) -> Any:
     """The decoder layers of a transformers model."""
     layers = getattr(getattr(model, "model", model), "layers", None)
     if layers is None:
-        raise ConfigError(f"seal: {type(model).__name__} has no model.layers to steer")
+        raise ConfigError(f"seal: got {type(model).__name__}; expected a model with model.layers")
     return layers
 
 
 def load_vector(path: str, model: Any) -> tuple[Tensor, int, str]:
-    """(S (H,), layer, border of thoughts) of a file; `ConfigError` where it does not fit the model."""
+    """Read (S (H,), layer, border of thoughts) from a file; raises `ConfigError` if it does not fit the model."""
     from safetensors import safe_open
 
     if not Path(path).is_file():
-        raise ConfigError(f"seal.vector is {path!r}, and there is no such file; make one with `tersely fit seal`")
+        raise ConfigError(f"seal.vector: got {path!r}; no such file. Create one with `tersely fit seal`")
     with safe_open(path, framework="pt") as file:
         vector, facts = file.get_tensor("vector"), file.metadata() or {}
     if vector.shape != (model.config.hidden_size,):
         raise ConfigError(
-            f"seal.vector {path} has shape {tuple(vector.shape)}, the model {model.config.hidden_size} units"
+            f"seal.vector: got {path} with shape {tuple(vector.shape)}; expected {model.config.hidden_size} units"
         )
     return vector.to(next(model.parameters()).device), int(facts.get("layer", 20)), facts.get("border", BORDER)

@@ -1,9 +1,10 @@
-"""Soft thinking (2505.15778, released code): while the model thinks it is fed mixtures of embeddings, not tokens.
+"""Soft thinking (2505.15778, released code): feeds mixtures of embeddings instead of tokens during thinking.
 
 Filter (temperature, top-k, top-p, min-p), keep `top_n`, renormalise to p, feed sum_i p_i E[i]; the recorded id is the most
-probable. Where that is the end marker, plain sampling takes over. An entropy of the full distribution below `threshold` for
-`patience` steps in a row writes the end marker; in the answer it stops. Thinking is deterministic: one sample a problem, to be
-set beside the baseline's mean over samples. Poor below about 14B by the authors' account. top_n = 1 is greedy thinking.
+probable. After the end marker, vanilla sampling continues. If the entropy of the full distribution is below `threshold`
+for `patience` steps in a row, the end marker is written; in the answer, generation stops. Thinking is deterministic:
+compare one sample per problem with the baseline's mean over samples. The authors report poor results below about 14B.
+top_n = 1 is greedy thinking.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class SoftThinking(Strategy):
         stepper = Stepper(session.engine, [rows[i].prompt_ids for i in going])
         seeds = row_seeds(session, [rows[i] for i in going], stepper.device)
         calm = [0] * len(rows)
-        waiting: dict[int, list[int]] = {}  # ids of an injected end marker that are still to be fed
+        waiting: dict[int, list[int]] = {}  # ids of an injected end marker that are not fed yet
         position = 0
         while going:
             full = torch.softmax(stepper.logits, dim=1)
@@ -103,7 +104,7 @@ class SoftThinking(Strategy):
         soft: Tensor,
         plain: Tensor,
     ) -> tuple[int, bool]:
-        """(recorded id, whether its own embedding is fed) of one row's next place."""
+        """(recorded id, True if its own embedding is fed) for the next position of a row."""
         if not answering and (waiting.get(i) or calm[i] >= self.patience):
             token = waiting.setdefault(i, list(session.end)).pop(0)
             early.add(i)

@@ -1,4 +1,4 @@
-"""Parses `NAME[:key=value,...]` into a strategy. Values are YAML; commas inside brackets and quotes belong to the value."""
+"""Parses `NAME[:key=value,...]` into a strategy. Values are YAML; commas inside brackets and quotes are part of the value."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tersely.engines.registry import evaluation_engines
 from tersely.eval.decoding.base import END, Strategy, has_marker
 
 FILES = ("vector", "probe")
-"""Parameters that are paths of fitted files."""
+"""Parameters that are paths to fitted files."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A strategy and what it was asked for by."""
+    """A strategy with the name and parameters that selected it."""
 
     name: str
     given: dict[str, Any]
@@ -26,43 +26,43 @@ class Chosen:
 
     @property
     def label(self) -> str | None:
-        """`forced_answer(budget=64)`; None for plain sampling. Reports and folders tell strategies apart by it."""
+        """Label such as `forced_answer(budget=64)` for reports and folders; None for vanilla sampling."""
         from tersely.eval.run_arrays import strategy_label
 
         return strategy_label(self.record)
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """What the records carry."""
+        """Name and given parameters, for the records."""
         return None if self.name == "vanilla" else {"name": self.name, **self.given}
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """All parameters, the defaults too."""
+        """All parameters, with defaults."""
         return asdict(self.strategy)
 
     @property
     def settings(self) -> dict[str, Any] | None:
-        """What decides the samples."""
+        """Name and all parameters, for the run card."""
         return None if self.label is None else {"name": self.name, **self.parameters}
 
     def variants(self) -> list[Chosen]:
-        """One a record: `budgets` of forced_answer are several strategies on one trace."""
+        """One variant per recorded strategy: `budgets` of forced_answer are several strategies on one trace."""
         return [Chosen(self.name, one.recorded(self.given), one) for one in self.strategy.variants()]
 
 
 def parse(text: str) -> Chosen:
-    """A strategy as the command line names it. `ConfigError` names what is wrong with it."""
+    """Parse a strategy from the command line; raises `ConfigError`."""
     name, _, rest = text.partition(":")
     return choose(name.strip(), _parameters(name.strip(), rest))
 
 
 def choose(name: str, given: Mapping[str, Any]) -> Chosen:
-    """A strategy by name and parameters."""
+    """Build a strategy from a name and parameters."""
     from tersely.eval.decoding.registry import STRATEGIES
 
     if name not in STRATEGIES:
-        raise ConfigError(f"there is no decoding strategy {name!r}; {nearest(name, STRATEGIES)}")
+        raise ConfigError(f"unknown decoding strategy {name!r}; {nearest(name, STRATEGIES)}")
     kind = STRATEGIES[name]
     given = {
         key: expanded(value, f"{name}.{key}") if key in FILES and isinstance(value, str) else value
@@ -72,14 +72,14 @@ def choose(name: str, given: Mapping[str, Any]) -> Chosen:
 
 
 def check(chosen: Chosen, tokenizer: Any, engine: Engine) -> None:
-    """Refuse an engine or a model that the strategy cannot work on, before anything is generated."""
+    """Raise if the strategy does not support the engine or the model."""
     if engine.capabilities.lacks(chosen.strategy.needs):
         able = " or ".join(evaluation_engines(chosen.strategy.needs))
         raise ConfigError(f"strategy {chosen.name} works on the engine {able}, not on {engine.name}")
     if chosen.strategy.needs_marker and not has_marker(tokenizer):
         raise ConfigError(
-            f"strategy {chosen.name} needs a model that ends its thinking by {END}, and this one has no such token, nor does "
-            "its chat template name it"
+            f"strategy {chosen.name} needs a model that ends its thinking by {END}; neither this model's vocabulary nor its "
+            "chat template has it"
         )
 
 
@@ -90,7 +90,7 @@ def _parameters(name: str, text: str) -> dict[str, Any]:
     for part in _split(text):
         key, equals, value = part.partition("=")
         if not equals:
-            raise ConfigError(f"strategy {name}: {part.strip()!r} stands alone; parameters look like budget=512")
+            raise ConfigError(f"strategy {name}: got {part.strip()!r}; expected a parameter such as budget=512")
         if key.strip() in found:
             raise ConfigError(
                 f"strategy {name}: {key.strip()} is given twice; expected one value. Leave one of them out"
@@ -99,14 +99,14 @@ def _parameters(name: str, text: str) -> dict[str, Any]:
             found[key.strip()] = yaml.safe_load(value) if value.strip() else ""
         except yaml.YAMLError as error:
             raise ConfigError(
-                f"strategy {name}: {key.strip()} is {value!r}, which is no YAML value; "
-                "put quotes around a text that holds any of : # , [ ] { } ?"
+                f"strategy {name}: {key.strip()}: invalid YAML value {value!r}. "
+                "Put quotes around a text with any of : # , [ ] { } ?"
             ) from error
     return found
 
 
 def _split(text: str) -> list[str]:
-    """At commas outside brackets and quotes."""
+    """Split at commas outside brackets and quotes."""
     parts, depth, quote = [""], 0, ""
     for char in text:
         if quote:

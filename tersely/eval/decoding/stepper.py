@@ -1,7 +1,7 @@
 """Runs a transformers model one token at a time, for strategies that need embeddings, hidden states or forks.
 
-R rows share one left-padded cache. Rows may be picked, dropped or repeated; a row that is not live in a step leaves a masked
-place in the cache, so rows of different lengths stay together.
+R rows share one left-padded cache. Rows can be selected, dropped or repeated; a row that is not live in a step gets a
+masked position in the cache, so rows of different lengths stay together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tersely.engines.transformers import left_padded, pad_id, stop_ids
 
 
 class Stepper:
-    """`logits` (R, V) belong to the next token of every row. The engine must have `model_access`."""
+    """`logits` (R, V) are for the next token of every row. The engine needs `model_access`."""
 
     def __init__(self, engine: Engine, prompts: Sequence[Sequence[int]]):
         from transformers import DynamicCache
@@ -37,7 +37,7 @@ class Stepper:
         return self.model.get_input_embeddings().weight
 
     def step(self, ids: Tensor | None = None, *, embeds: Tensor | None = None, live: Tensor | None = None) -> None:
-        """Feed one token (R,) or one embedding (R, H) a row; rows that are not `live` keep their logits and place."""
+        """Feed one token (R,) or one embedding (R, H) per row; rows that are not `live` keep their logits and position."""
         live = torch.ones(len(self.mask), dtype=torch.bool, device=self.device) if live is None else live
         before = self.logits
         self.mask = torch.cat([self.mask, live.long().unsqueeze(1)], dim=1)
@@ -47,7 +47,7 @@ class Stepper:
         self.logits = torch.where(live.unsqueeze(1), after, before)
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows, in this order; one may be named more than once."""
+        """Keep these rows, in this order; a row may repeat."""
         self.cache.batch_select_indices(rows)
         self.mask, self.places, self.logits = self.mask[rows], self.places[rows], self.logits[rows]
 

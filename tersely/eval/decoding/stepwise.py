@@ -1,4 +1,4 @@
-"""Helpers of the token-by-token strategies."""
+"""Helper functions of the token-by-token strategies."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tersely.eval.decoding.base import Row, Session
 
 
 def row_seeds(session: Session, rows: Sequence[Row], device: Any, branch: int = 0) -> Tensor:
-    """(R,) int64, of each row's coordinates; branch 0 draws what plain sampling draws."""
+    """(R,) int64 seeds from each row's coordinates; branch 0 gives the same samples as vanilla sampling."""
     salt = "eval" if branch == 0 else f"eval|{branch}"
     seeds = [sample_seed(session.seed, 0, row.prompt.prompt_id, row.prompt.sample, salt=salt) for row in rows]
     return torch.tensor(seeds, dtype=torch.int64, device=device)
 
 
 def finish_rows(session: Session, rows: Sequence[Row], drawn: Sequence[Sequence[int]], what: str) -> None:
-    """Put the drawn tokens into the rows and say what ended them."""
+    """Append the sampled tokens to the rows and set `finish` on rows that end."""
     stops = set(stop_ids(session.engine.model, session.tokenizer))
     for row, ids in zip(rows, drawn, strict=True):
         row.add(ids, what)
@@ -29,11 +29,11 @@ def finish_rows(session: Session, rows: Sequence[Row], drawn: Sequence[Sequence[
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """(R, V) -> (R,) nats; 0 log 0 is 0."""
+    """Entropy, (R, V) -> (R,) nats; 0 log 0 is 0."""
     return -(probabilities * probabilities.clamp(min=1e-30).log()).sum(1)
 
 
 def top_renormalised(probabilities: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """(R, n) probabilities that sum to 1, and their ids."""
+    """(R, n) renormalised probabilities of the top n, and their ids."""
     values, ids = probabilities.topk(min(n, probabilities.shape[1]), dim=1)
     return values / values.sum(1, keepdim=True), ids

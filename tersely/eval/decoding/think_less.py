@@ -1,6 +1,6 @@
-"""ThinkLess (2505.15684; k and the wording are ours): an early end of thinking, then an instruction for the answer.
+"""ThinkLess (2505.15684; k and the wording are ours): ends thinking early, then adds an instruction for the answer.
 
-With k = 0 it is no_thinking plus an instruction. Models resume thinking in the answer: read both token counts.
+With k = 0 it is no_thinking plus an instruction. Models may resume thinking in the answer: check both token counts.
 """
 
 from __future__ import annotations

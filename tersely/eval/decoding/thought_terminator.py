@@ -1,7 +1,7 @@
-"""ThoughtTerminator (2504.13367; wording ours): the model is told how much it has used, and stopped at a deadline.
+"""ThoughtTerminator (2504.13367; wording ours): tells the model its token count, and stops it at a deadline.
 
-Every `interval` tokens: a complete box in the text ends the sample, else the interrupt is written. `used` counts what was
-written for the model too. A box in the middle of thinking may be an intermediate result.
+Every `interval` tokens: a complete box in the text ends the sample, otherwise the interrupt is injected. `used` counts
+injected tokens too. A box in the middle of thinking may be an intermediate result.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class ThoughtTerminator(Strategy):
     needs_marker: ClassVar[bool] = True
 
     deadline: int
-    """Tokens. The paper predicts one a problem from a pool of models; here it is a constant of the benchmark."""
+    """Deadline in tokens. The paper predicts one per problem from a pool of models; here it is a constant per benchmark."""
     interval: int | None = None
-    """None is min(250, deadline // 2), at least 1."""
+    """None means min(250, deadline // 2), at least 1."""
 
     def __post_init__(self) -> None:
         require_range("thought_terminator.deadline", self.deadline, at_least=1)
@@ -72,7 +72,7 @@ class ThoughtTerminator(Strategy):
         ]
 
     def _interrupt(self, session: Session, row: Row, out_of_time: list[Row]) -> None:
-        """Write the interrupt; where that passes the deadline, time is out."""
+        """Inject the interrupt; if that passes the deadline, the sample is terminated."""
         text = INTERRUPT.format(used=len(row.ids), left=self.deadline - len(row.ids))
         row.add(session.encode(text), "interrupt", injected=True)
         if len(row.ids) >= self.deadline:

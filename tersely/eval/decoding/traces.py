@@ -1,6 +1,6 @@
-"""Reads recorded samples of an evaluated run with their prompts, as token ids, to fit seal and diff_adapt.
+"""Reads the recorded samples of an evaluated run with their prompts as token ids, to fit seal and diff_adapt.
 
-RUN is an evaluated run (records.jsonl) of the same model, on problems that nothing is later measured on.
+RUN is an evaluated run (records.jsonl) of the same model. Fit on problems that you do not evaluate on later.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Trace:
-    """One recorded sample with its prompt, as ids."""
+    """One recorded sample with its prompt, as token ids."""
 
     prompt_id: str
     prompt_ids: tuple[int, ...]
     text: str
     correct: float | None
-    """0 where a correct answer stands in a truncated sample, as in training."""
+    """1 or 0; 0 for a correct answer in a truncated sample, as in training."""
 
 
 def read_traces(evaluator: Any, run: Path, benchmark: str | None) -> Iterator[Trace]:
-    """The plain samples of a run, with their prompts made again from the benchmark as it was evaluated."""
+    """Read the vanilla samples of a run, with their prompts rebuilt from the recorded settings."""
     from tersely.data.benchmarks import load_benchmark
     from tersely.eval.records import RecordReader
     from tersely.eval.run_arrays import find_records, strategy_label
     from tersely.eval.run_card import read_card
 
     path = find_records(run)
-    told = read_card(path.parent).get("settings", {})
+    recorded = read_card(path.parent).get("settings", {})
     prompts: dict[str, dict[str, tuple[int, ...]]] = {}
     for _, record in RecordReader(path):
         if strategy_label(record.get("strategy")) is not None:
             continue
         name = record["benchmark"]
         if name not in prompts:
-            how = {key: told.get(name, {}).get(key) for key in ("limit", "instruction", "system_prompt")}
+            how = {key: recorded.get(name, {}).get(key) for key in ("limit", "instruction", "system_prompt")}
             _, data, _ = load_benchmark(benchmark or name, **how)
             prompts[name] = {row["prompt_id"]: evaluator.render(row["prompt"]) for row in data}
         if record["problem_id"] in prompts[name]:

@@ -1,4 +1,4 @@
-"""Plain sampling with the benchmark's settings. `accuracy_at_budget` makes a truncation curve of its records."""
+"""Plain sampling with the benchmark's settings. `accuracy_at_budget` computes a truncation curve from its records."""
 
 from __future__ import annotations
 

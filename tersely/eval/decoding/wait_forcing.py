@@ -1,6 +1,6 @@
-"""s1's minimum (2501.19393, released code): the end of thinking is taken back and replaced by "Wait".
+"""s1's minimum thinking (2501.19393, released code): replaces the end of thinking with "Wait".
 
-An end of the sequence inside the thinking counts as an end of thinking. What is taken back was generated, and is paid for.
+EOS inside the thinking counts as an end of thinking. Removed tokens were generated, so they count as cost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class WaitForcing(Strategy):
     times: int = 2
     string: str = "Wait"
     max_thinking: int | None = None
-    """Thinking tokens beyond which nothing more is taken back."""
+    """Thinking tokens above which the end of thinking is kept."""
 
     def __post_init__(self) -> None:
         require_range("wait_forcing.times", self.times, at_least=0)
@@ -42,7 +42,7 @@ class WaitForcing(Strategy):
         return [session.decoded(row) for row in rows]
 
     def _take_back(self, session: Session, row: Row) -> bool:
-        """Drop the end of the thinking and write the string; False where there is none, or thinking is long enough."""
+        """Replace the end of thinking with the string; False if there is none, or if thinking is long enough."""
         end = closed_at(row.ids, session.end)
         thought = end - len(session.end) if end is not None else len(row.ids) - (row.finish == "eos")
         ended = end is not None or row.finish == "eos"
@@ -51,7 +51,7 @@ class WaitForcing(Strategy):
         string = session.encode(self.string)
         if row.prompt.max_new_tokens - thought + row.written < 1 or row.room < 1:
             return False
-        row.extra += len(row.ids) - thought  # the phase that drew them has counted them
+        row.extra += len(row.ids) - thought  # already counted in the phase that sampled them
         del row.ids[thought:], row.injected[thought:]
         row.finish = None
         row.add(string, "wait", injected=True)

@@ -1,8 +1,8 @@
 """Exports records.jsonl to lm-evaluation-harness (samples_*.jsonl) and lighteval (details_*.parquet).
 
-Every problem is one row with all its samples; its score is the mean over decided samples. Our own fields travel along under the
-key `tersely` (lighteval: in doc.specific), so that importing the file again loses nothing.
-Records know how many tokens a sample has, not which: lighteval's output_tokens are that many zeros.
+Every problem is one row with all its samples; its score is the mean over decided samples. Our additional fields are
+under the key `tersely` (lighteval: in doc.specific), so that importing the file again loses nothing.
+Records have token counts, not ids: lighteval's output_tokens are that many zeros.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tersely.eval.interop.harness_import import OWN
 from tersely.eval.records import KEYS, SCORES, RecordReader
 from tersely.eval.run_arrays import find_records, strategy_label
 
-OUTSIDE = ("run", "text")  # these have places of their own in the other formats
+OUTSIDE = ("run", "text")  # the other formats have fields for these
 
 
 def export_lm_eval(run: str | Path, out_dir: str | Path, stamp: str = "2000-01-01T00-00-00") -> list[Path]:
-    """One samples_<benchmark>_<stamp>.jsonl a benchmark. The same run and stamp give the same files."""
+    """Write one samples_<benchmark>_<stamp>.jsonl per benchmark. The same run and stamp give the same files."""
     paths = []
     for benchmark, problems in _problems(run).items():
         path = Path(out_dir) / f"samples_{_file_name(benchmark)}_{stamp}.jsonl"
@@ -59,9 +59,9 @@ def _lm_eval_row(number: int, samples: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def export_lighteval(run: str | Path, out_dir: str | Path, stamp: str = "2000-01-01T00-00-00") -> list[Path]:
-    """One details_<benchmark>|0_<stamp>.parquet a benchmark, with lighteval's columns doc, metric and model_response.
+    """Write one details_<benchmark>|0_<stamp>.parquet per benchmark, with columns doc, metric and model_response.
 
-    output_tokens holds as many zeros as there were tokens: our records keep counts, not ids.
+    output_tokens has one zero per token, because our records have counts, not ids.
     """
     import pyarrow
     import pyarrow.parquet as parquet
@@ -118,11 +118,11 @@ def _problems(run: str | Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
         samples[index] = {**dict.fromkeys(KEYS), **record, **known}
     if not found:
         raise ValueError(
-            f"{path} holds no plain sample to export; its strategies: {', '.join(sorted(others)) or 'none'}"
+            f"{path} has no vanilla samples to export; its strategies: {', '.join(sorted(others)) or 'none'}"
         )
     if len(names) > 1:
         raise ValueError(
-            f"{path} holds the runs {', '.join(sorted(map(str, names)))}; the other formats hold one: split it by `run`"
+            f"{path} has the runs {', '.join(sorted(map(str, names)))}; expected one run. Split the file by `run`"
         )
     return {
         benchmark: {problem: list(samples.values()) for problem, samples in problems.items()}
@@ -131,7 +131,7 @@ def _problems(run: str | Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
 
 
 def _verdict(record: dict[str, Any]) -> str:
-    """The record's own, or what its `correct` says."""
+    """Verdict of a record, or the one implied by `correct`."""
     return record.get("verdict") or {1: "correct", 0: "incorrect"}.get(record.get("correct"), "undecided")  # type: ignore[arg-type]
 
 

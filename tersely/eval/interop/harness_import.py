@@ -1,13 +1,13 @@
 """Imports per-sample files of lm-evaluation-harness (samples_*.jsonl) and lighteval (details_*.parquet) as records.jsonl.
 
-What is missing there is not made up:
-- lm-evaluation-harness stores texts, no tokens: a `count_tokens` (a tokenizer's count of a text) is required. lighteval
-  stores token ids; `count_tokens` is needed where it stored none.
+Missing values are not invented:
+- lm-evaluation-harness stores texts but no tokens: `count_tokens` (a tokenizer's count of a text) is required. lighteval
+  stores token ids; `count_tokens` is needed only if they are missing.
 - Both score a problem, not a sample. With one sample the score is its verdict. With several, a sample's verdict is known
-  if the score is a mean over them and 0 or 1 (lighteval's avg@n), if the score is 0 (all wrong), or if the harness's
-  filter picked that text; otherwise it is undecided, unless `grade` decides it from gold and text.
-- Thinking tokens are those up to `</think>`; with no way to count a part of the text they stay unknown.
-Files that this project exported carry their own verdicts and counts, and come back as they were.
+  if the score is a mean over them and 0 or 1 (lighteval's avg@n), if the score is 0 (all incorrect), or if the harness's
+  filter selected that text; otherwise it is undecided, unless `grade` decides it from reference answer and text.
+- Thinking tokens are those up to `</think>`; if a part of the text cannot be counted, they are unknown.
+Files that Tersely exported contain verdicts and counts, and are restored exactly.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tersely.core.strict_json import strict_json
 from tersely.eval.records import SCORES, RecordWriter
 
 Count = Callable[[str], int]
-Grade = Callable[[str, str], str]  # (gold, text) -> right | wrong | no_answer | undecided
-OWN = "tersely"  # the key that holds our own fields in an export
+Grade = Callable[[str, str], str]  # (gold, text) -> correct | incorrect | no_answer | undecided
+OWN = "tersely"  # key of our additional fields in an export
 METRICS = ("exact_match", "math_verify", "extractive_match", "acc", "accuracy", "em")
 MEAN = "avg@"
 END = "</think>"
@@ -34,7 +34,7 @@ LIGHTEVAL = ("doc", "metric", "model_response")
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem of another harness's file: its samples' texts, and what the harness says about all of them."""
+    """One problem of another harness's file: the texts of its samples, and their common score."""
 
     path: Path
     task: str
@@ -43,11 +43,11 @@ class Problem:
     gold: str
     texts: list[str]
     scores: dict[str, Any]
-    lengths: list[int] | None = None  # tokens of each text, where the harness stored them
+    lengths: list[int] | None = None  # tokens of each text, if stored
     cap: int | None = None  # tokens
-    chosen: str | None = None  # the one text that was scored
-    own: list[dict[str, Any]] | None = None  # our fields, in a file that we exported
-    golds: tuple[str, ...] = ()  # several answers, any of which is correct
+    chosen: str | None = None  # the text that was scored
+    own: list[dict[str, Any]] | None = None  # our fields, in a file that Tersely exported
+    golds: tuple[str, ...] = ()  # alternative correct answers
 
 
 def import_lm_eval(
@@ -62,9 +62,9 @@ def import_lm_eval(
 ) -> Path:
     """samples_*.jsonl of lm-evaluation-harness -> out_dir/records.jsonl; returns its path.
 
-    metric, filter: which score counts; by default the first known metric and the first filter of each file. run.json holds
-    the filter that was used for each file, and the others that it has. ValueError:
-    no token counter, no such metric or filter, a file without samples, an out_dir that holds records already.
+    metric, filter: the score to use; by default the first known metric and the first filter of each file. run.json records
+    the filter used for each file, and its other filters. Raises ValueError without a token counter, for an unknown metric or
+    filter, a file without samples, or an out_dir with records.
     """
     used: dict[str, str] = {}
     problems = (problem for path in paths for problem in _lm_eval(Path(path), filter, used))
@@ -98,16 +98,16 @@ def _write(
 ) -> Path:
     path = Path(out_dir) / "records.jsonl"
     if path.exists():
-        raise ValueError(f"{path} exists; import into a new directory")
+        raise ValueError(f"{path} exists. Import into a new directory")
     rows = [row for problem in problems for row in _records(problem, run, count, metric, grade)]
     times = Counter((row["benchmark"], row["problem_id"], row["sample"]) for row in rows)
     for (task, problem_id, sample), found in times.items():
         if found > 1:
             raise ValueError(
-                f"sample {sample} of problem {problem_id} of {task} is there {found} times, and only one could be kept; "
-                "import files of the same task into directories of their own"
+                f"sample {sample} of problem {problem_id} of {task}: got {found} records; expected one. Import files of the "
+                "same task into separate directories"
             )
-    with RecordWriter(path) as writer:  # all or nothing: a half import would look like a run
+    with RecordWriter(path) as writer:  # all or nothing: a partial import would look like a run
         for row in rows:
             writer.write(row)
     return path
@@ -116,13 +116,13 @@ def _write(
 def _lm_eval(path: Path, wanted: str | None, used: dict[str, str]) -> Iterator[Problem]:
     rows = _json_lines(path)
     if not rows:
-        raise ValueError(f"{path} holds no samples")
+        raise ValueError(f"{path} has no samples")
     wanted = wanted or rows[0].get("filter")
     filters = {str(row.get("filter")) for row in rows}
     if wanted is not None and wanted not in filters:
-        raise ValueError(f"{path} has no filter {wanted!r}; it has {', '.join(sorted(filters))}")
+        raise ValueError(f"{path}: filter: got {wanted!r}; expected one of {', '.join(sorted(filters))}")
     others = ", ".join(sorted(filters - {str(wanted)}))
-    used[path.name] = f"{wanted}" + (f" (also there: {others})" if others else "")
+    used[path.name] = f"{wanted}" + (f" (others: {others})" if others else "")
     task, _, stamp = path.stem.removeprefix("samples_").rpartition("_")
     if not (stamp[:4].isdigit() and "T" in stamp):
         task = path.stem.removeprefix("samples_")
@@ -131,7 +131,7 @@ def _lm_eval(path: Path, wanted: str | None, used: dict[str, str]) -> Iterator[P
         if row.get("filter") != wanted:
             continue
         problem_id = str(row.get("doc_hash") or row["doc_id"])
-        seen[problem_id] += 1  # a data set may hold a problem twice
+        seen[problem_id] += 1  # a data set may repeat a problem
         filtered, doc = row.get("filtered_resps") or [], row["doc"]
         yield Problem(
             path,
@@ -149,7 +149,7 @@ def _lm_eval(path: Path, wanted: str | None, used: dict[str, str]) -> Iterator[P
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
-    """By line feeds alone: a text may hold any other sign that ends a line."""
+    """Split only at line feeds: a text may contain other line separators."""
     rows = []
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -159,14 +159,14 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
                 row = strict_json(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except ValueError as error:
                 raise ValueError(
-                    f"{path}:{number}: no JSON ({error}); samples_*.jsonl holds one object a line"
+                    f"{path}:{number}: invalid JSON ({error}); expected one object per line, as in samples_*.jsonl"
                 ) from None
             missing = [key for key in LM_EVAL if not isinstance(row, dict) or key not in row]
             if missing or not isinstance(row["doc"], dict) or not isinstance(row["resps"], list):
-                found = f"lacks {', '.join(missing)}" if missing else "has them of another kind"
+                found = f"{', '.join(missing)} missing" if missing else "other types"
                 raise ValueError(
-                    f"{path}:{number}: no sample of lm-evaluation-harness, as `--log_samples` writes them: it needs doc (an "
-                    f"object), resps (a list), doc_id and target, and {found}"
+                    f"{path}:{number}: got {found}; expected a sample of lm-evaluation-harness with doc (an object), resps (a "
+                    f"list), doc_id and target. Run it with `--log_samples`"
                 )
             if fault := _fault(row):
                 raise ValueError(f"{path}:{number}: {fault}")
@@ -223,16 +223,15 @@ def _cap(row: dict[str, Any]) -> Any:
 
 
 def _golds(target: Any) -> tuple[str, ...]:
-    """The target of a problem; a list holds several answers, any of which is correct."""
+    """The target of a problem; a list has alternative correct answers."""
     return tuple(map(str, target)) if isinstance(target, (list, tuple)) and target else (str(target),)
 
 
 def _texts(path: Path, texts: list[Any]) -> list[str]:
-    texts = ["" if text is None else text for text in texts]  # the harness got no response
+    texts = ["" if text is None else text for text in texts]  # no response
     if not all(isinstance(text, str) for text in texts):
         raise ValueError(
-            f"{path} holds log-likelihoods or other numbers, not texts: only tasks that generate (output_type "
-            "generate_until) have tokens to count"
+            f"{path}: got log-likelihoods or other numbers; expected texts, from a task with output_type generate_until"
         )
     return texts
 
@@ -244,13 +243,12 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
     try:
         rows = parquet.read_table(path).to_pylist()
     except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path} is no parquet file ({error}); lighteval's details_*.parquet is needed") from None
+        raise ValueError(f"{path}: not a parquet file ({error}); expected lighteval's details_*.parquet") from None
     if not rows:
-        raise ValueError(f"{path} holds no samples")
+        raise ValueError(f"{path} has no samples")
     if not all(isinstance(row.get(key), dict) for row in rows for key in LIGHTEVAL):
         raise ValueError(
-            f"{path} has the columns {', '.join(rows[0])}; details of lighteval (as 0.13 writes them) have "
-            f"{', '.join(LIGHTEVAL)}"
+            f"{path}: got the columns {', '.join(rows[0])}; expected those of lighteval 0.13: {', '.join(LIGHTEVAL)}"
         )
     return rows
 
@@ -308,7 +306,7 @@ def _records(
 
 
 def _any_of(grade: Grade, golds: tuple[str, ...], text: str) -> str:
-    """The best verdict over the answers; undecided before incorrect, as it may be right."""
+    """The best verdict over the answers; undecided counts above incorrect, because it may be correct."""
     found = {grade(gold, text) for gold in golds}
     return next(verdict for verdict in ("correct", "undecided", "incorrect", "no_answer") if verdict in found)
 
@@ -330,7 +328,7 @@ def _thinking(text: str, tokens: int, count: Count | None) -> int | None:
 
 
 def _verdicts(p: Problem, metric: str | None) -> list[str]:
-    """One a sample, from the score of the problem."""
+    """One verdict per sample, from the score of the problem."""
     name, score = _score(p, metric)
     known = {0.0: "incorrect", 1.0: "correct"}.get(score, "undecided")
     if len(p.texts) == 1 or score == 0 and p.chosen is None or name.startswith(MEAN):
@@ -339,11 +337,11 @@ def _verdicts(p: Problem, metric: str | None) -> list[str]:
 
 
 def _score(p: Problem, metric: str | None) -> tuple[str, float]:
-    """The named metric, or a mean over samples, or the first known one."""
+    """Name of the metric: the given one, a mean over samples, or the first known one."""
     numbers = {name: float(value) for name, value in p.scores.items() if isinstance(value, int | float)}
     means = [name for name in numbers if name.startswith(MEAN)]
     for name in (metric,) if metric else (*means, *METRICS):
         if name in numbers:
             return name, numbers[name]
     offered = ", ".join(name for name in numbers if name != "doc_id") or "none"
-    raise ValueError(f"{p.path} has no metric {metric or ' or '.join(METRICS)}; name one of {offered}")
+    raise ValueError(f"{p.path}: metric: got {metric or ' or '.join(METRICS)}; expected one of {offered}")

@@ -1,8 +1,8 @@
-"""Every metric of the harness, by family; import from here. Pure numpy: no model, no tokenizer, no files.
+"""All evaluation metrics, by family; import from here. Pure numpy: no model, no tokenizer, no files.
 
 Arrays: `correct` (Q, n) of 1, 0 and nan (undecided); `tokens` (Q, n), nan = no such sample; 1-D is read as (Q, 1).
-A sample with nan in an array is dropped from every metric that takes it, a problem without samples too. Nothing left is
-nan, never an exception or a warning. Macro: samples of a problem first, then problems. Accuracy is a fraction.
+A sample with nan in an array is dropped from every metric that takes that array, and so is a problem without samples. An
+empty result is nan, never an exception or a warning. Macro: mean over samples, then over problems. Accuracy is a fraction.
 """
 
 from tersely.eval.metrics.accuracy import (

@@ -1,6 +1,6 @@
-"""Accuracy: mean@n, bounds over the undecided, pass@k and its stricter relatives.
+"""Accuracy: mean@n, bounds over undecided samples, pass@k and stricter variants.
 
-Shapes: `correct` (Q, n) of 1 right, 0 wrong, nan undecided; undecided samples and problems without any are dropped.
+Shapes: `correct` (Q, n) of 1 correct, 0 incorrect, nan undecided; undecided samples and problems without any are dropped.
 Sources: pass@k 2107.03374; G-Pass@k and mG-Pass@k as quoted by secondary sources; the rest are standard definitions.
 """
 
@@ -21,7 +21,7 @@ def mean_at_n(correct: Any) -> float:
 
 
 def where_ended(correct: Any, truncated: Any) -> np.ndarray:
-    """`correct` with 0 where a correct answer stands in a truncated completion: the verdicts that training counts.
+    """`correct` with 0 for a correct answer in a truncated completion, as training counts it.
 
     `truncated` (Q, n) of 1, 0 and nan; an unknown one counts as ended.
     """
@@ -37,7 +37,7 @@ def undecided_rate(correct: Any) -> float:
 
 
 def accuracy_bounds(correct: Any) -> tuple[float, float]:
-    """Macro mean with every undecided sample counted wrong, and counted right. No sample -> (nan, nan)."""
+    """Macro means with every undecided sample counted incorrect, and counted correct. No sample -> (nan, nan)."""
     c = verdicts(correct)
     everything = np.ones(c.shape, dtype=bool)
     low, high = (macro(np.nan_to_num(c, nan=fill), everything) for fill in (0.0, 1.0))
@@ -46,23 +46,23 @@ def accuracy_bounds(correct: Any) -> tuple[float, float]:
 
 def _whole(value: Any, name: str) -> int:
     if value != int(value):
-        raise ValueError(f"{name} is {value}; it must be a whole number")
+        raise ValueError(f"{name}: got {value}; expected a whole number")
     return int(value)
 
 
 def _draw(n: Any, c: Any, k: Any) -> tuple[int, int, int]:
     n, c, k = _whole(n, "n"), _whole(c, "c"), _whole(k, "k")
     if k < 1:
-        raise ValueError(f"k is {k}; it must be 1 or more")
+        raise ValueError(f"k: got {k}; expected 1 or more")
     if c < 0 or c > n:
-        raise ValueError(f"c is {c}; it must be between 0 and n = {n}")
+        raise ValueError(f"c: got {c}; expected between 0 and n = {n}")
     if n < k:
-        raise ValueError(f"n is {n}, fewer than k = {k}: draw at least k samples")
+        raise ValueError(f"n: got {n}; expected at least k = {k}")
     return n, c, k
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that k of n samples, c of them right, hold a right one: 1 - C(n-c, k) / C(n, k) (2107.03374).
+    """Probability that k of n samples, c of them correct, include a correct one: 1 - C(n-c, k) / C(n, k) (2107.03374).
 
     ValueError for n < k (the released snippet returns 1 there), c outside 0..n, k < 1.
     """
@@ -77,19 +77,19 @@ def pass_at_k_mean(correct: Any, k: int) -> float:
     c = verdicts(correct)
     k = _whole(k, "k")
     if k < 1:
-        raise ValueError(f"k is {k}; it must be 1 or more")
+        raise ValueError(f"k: got {k}; expected 1 or more")
     n_q, right = (~np.isnan(c)).sum(axis=1), np.nansum(c, axis=1)
     return mean(np.array([pass_at_k(n, r, k) for n, r in zip(n_q, right, strict=False) if n >= k], dtype=np.float64))
 
 
 def g_pass_at_k(n: int, c: int, k: int, tau: float) -> float:
-    """Chance that at least ceil(tau * k), and at least one, of k drawn samples are right.
+    """Probability that at least ceil(tau * k), and at least one, of k random samples are correct.
 
-    tau = 0 equals pass@k, tau = 1 asks for all k. ValueError as in pass_at_k, and for tau outside [0, 1].
+    tau = 0 equals pass@k, tau = 1 requires all k. ValueError as in pass_at_k, and for tau outside [0, 1].
     """
     n, c, k = _draw(n, c, k)
     if not 0 <= tau <= 1:
-        raise ValueError(f"tau is {tau}; it must be in [0, 1]")
+        raise ValueError(f"tau: got {tau}; expected in [0, 1]")
     least = max(1, math.ceil(tau * k - 1e-9))
     ways = sum(math.comb(c, j) * math.comb(n - c, k - j) for j in range(least, min(c, k) + 1))
     return ways / math.comb(n, k)

@@ -1,9 +1,9 @@
 """Adaptivity: whether length follows difficulty.
 
 Difficulty is 1 - reference_rate, (Q,), the solve rate of a fixed reference model (n >= 16 samples): taken from the
-evaluated model itself it would make the correlation trivial, since wrong answers are long. Problems of equal rate are
+evaluated model itself it would make the correlation trivial, since incorrect answers are long. Problems of equal rate are
 interchangeable: before a cut each gets the mean tokens of its tie group, so that nothing depends on the order of rows.
-Definitions are our own; ALP (2506.05256) reports a ratio with other, unpublished edges: do not set ours beside it.
+Definitions are our own; ALP (2506.05256) reports a ratio with other, unpublished edges: do not compare ours with it.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def _known(tokens: Any, reference_rate: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def allocation_curve(tokens: Any, reference_rate: Any, shares: Any) -> np.ndarray:
-    """L(s): share of all tokens that goes to the easiest fraction s of problems, linear between problems.
+    """L(s): share of all tokens spent on the easiest fraction s of problems, linear between problems.
 
     No problem, or no token at all -> nan. ValueError: a share outside [0, 1].
     """
     s = vector(np.atleast_1d(numbers(shares, "shares")), "shares")
     if not np.all((s >= 0) & (s <= 1)):
-        raise ValueError("shares holds a value outside [0, 1]")
+        raise ValueError("shares: got a value outside [0, 1]; expected fractions")
     t, r = _known(tokens, reference_rate)
     if not len(t) or t.sum() == 0:
         return np.full(len(s), np.nan)
@@ -55,7 +55,7 @@ def allocation_curve(tokens: Any, reference_rate: Any, shares: Any) -> np.ndarra
 
 
 def token_share_easiest_half(tokens: Any, reference_rate: Any) -> float:
-    """L(0.5): half for a model that spends alike on all, less for one that adapts."""
+    """L(0.5): one half for equal lengths on all problems, less for a model that adapts."""
     return float(allocation_curve(tokens, reference_rate, [0.5])[0])
 
 
@@ -78,7 +78,7 @@ def _ranks(x: np.ndarray) -> np.ndarray:
 
 
 def length_difficulty_spearman(tokens: Any, reference_rate: Any, correct: Any = None) -> float:
-    """Spearman of mean tokens with difficulty; with `correct` (Q, n), tokens of right samples only.
+    """Spearman of mean tokens with difficulty; with `correct` (Q, n), tokens of correct samples only.
 
     Fewer than 2 problems, or a constant side -> nan.
     """
@@ -99,13 +99,13 @@ def length_difficulty_kendall(tokens: Any, reference_rate: Any) -> float:
     t, r = _known(tokens, reference_rate)
     if len(t) < 2 or t.min() == t.max() or r.min() == r.max():
         return NAN
-    from scipy.stats import kendalltau  # takes a second to import, and no report needs it
+    from scipy.stats import kendalltau  # slow to import, and reports do not need it
 
     return float(kendalltau(t, -r, variant="b").statistic)
 
 
 def difficulty_table(correct: Any, tokens: Any, reference_rate: Any, base_tokens: Any = None) -> list[dict[str, Any]]:
-    """One row a bin of the reference rate, {0}, (0,.25], (.25,.5], (.5,.75], (.75,1), {1}, in this order.
+    """One row per bin of the reference rate, {0}, (0,.25], (.25,.5], (.5,.75], (.75,1), {1}, in this order.
 
     Row: `bin`, `problems`, macro `accuracy` and `tokens`, `saving` = 1 - tokens / base tokens over the bin (nan without
     base_tokens, which may have another n). An empty bin stays, with 0 problems and nan.

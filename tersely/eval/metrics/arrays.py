@@ -1,6 +1,6 @@
 """Reads and checks the arrays that every metric takes; contains no formula.
 
-A 1-D array of length Q is read as (Q, 1); None becomes nan; every complaint is a ValueError that names the argument.
+A 1-D array of length Q is read as (Q, 1); None becomes nan; every error is a ValueError that names the argument.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ def numbers(x: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(x, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is no rectangular array of numbers ({error}); pad ragged rows with nan") from None
+        raise ValueError(
+            f"{name}: expected a rectangular array of numbers ({error}). Pad ragged rows with nan"
+        ) from None
 
 
 def matrix(x: Any, name: str) -> np.ndarray:
@@ -26,7 +28,7 @@ def matrix(x: Any, name: str) -> np.ndarray:
     if a.ndim == 1:
         a = a[:, None]
     if a.ndim != 2:
-        raise ValueError(f"{name} has shape {a.shape}; it must be (Q,) or (Q, n)")
+        raise ValueError(f"{name}: got shape {a.shape}; expected (Q,) or (Q, n)")
     return a
 
 
@@ -36,7 +38,7 @@ def vector(x: Any, name: str) -> np.ndarray:
     if a.ndim == 2 and a.shape[1] == 1:
         a = a[:, 0]
     if a.ndim != 1:
-        raise ValueError(f"{name} has shape {a.shape}; it must be one-dimensional")
+        raise ValueError(f"{name}: got shape {a.shape}; expected one-dimensional")
     return a
 
 
@@ -44,7 +46,7 @@ def verdicts(x: Any, name: str = "correct") -> np.ndarray:
     """(Q, n) of 0, 1 and nan."""
     a = matrix(x, name)
     if not np.all((a == 0) | (a == 1) | np.isnan(a)):
-        raise ValueError(f"{name} holds values other than 0 (wrong), 1 (right) and nan (undecided)")
+        raise ValueError(f"{name}: got other values; expected 0 (incorrect), 1 (correct) or nan (undecided)")
     return a
 
 
@@ -55,7 +57,7 @@ def counts(x: Any, name: str = "tokens") -> np.ndarray:
 
 def not_negative(a: np.ndarray, name: str) -> np.ndarray:
     if np.any(a < 0) or np.any(np.isinf(a)):
-        raise ValueError(f"{name} holds negative or infinite values; token counts are finite and 0 or more")
+        raise ValueError(f"{name}: got negative or infinite values; expected finite token counts of 0 or more")
     return a
 
 
@@ -63,28 +65,28 @@ def rates(x: Any, name: str = "reference_rate") -> np.ndarray:
     """(Q,) of shares in [0, 1], or nan."""
     a = vector(x, name)
     if np.any(a < 0) or np.any(a > 1):
-        raise ValueError(f"{name} holds values outside [0, 1]")
+        raise ValueError(f"{name}: got values outside [0, 1]; expected fractions")
     return a
 
 
 def same_shape(a: np.ndarray, name_a: str, b: np.ndarray, name_b: str) -> None:
     if a.shape != b.shape:
-        raise ValueError(f"{name_b} has shape {b.shape}, but {name_a} has shape {a.shape}; they must match")
+        raise ValueError(f"{name_b}: got shape {b.shape}; expected {a.shape}, as {name_a}")
 
 
 def same_problems(a: np.ndarray, name_a: str, b: np.ndarray, name_b: str) -> None:
     if len(a) != len(b):
-        raise ValueError(f"{name_b} has {len(b)} problems, but {name_a} has {len(a)}; they must be the same ones")
+        raise ValueError(f"{name_b}: got {len(b)} problems; expected the {len(a)} of {name_a}")
 
 
 def grid(budgets: Any, strict: bool = False) -> np.ndarray:
-    """(B,) budgets above 0 in ascending order; `strict` refuses equal neighbours and infinity."""
+    """(B,) budgets above 0 in ascending order; `strict` rejects equal neighbours and infinity."""
     b = vector(np.atleast_1d(numbers(budgets, "budgets")), "budgets")
     if not np.all(b > 0):
-        raise ValueError("budgets holds a value that is not above 0")
+        raise ValueError("budgets: got a value of 0 or less; expected values above 0")
     wrong = b[1:] <= b[:-1] if strict else b[1:] < b[:-1]
     if wrong.any() or (strict and np.isinf(b).any()):
-        raise ValueError("budgets must be sorted in ascending order" + (", finite, without repeats" if strict else ""))
+        raise ValueError("budgets: expected ascending order" + (", finite, without repeats" if strict else ""))
     return b
 
 
@@ -96,7 +98,7 @@ def row_means(x: np.ndarray, keep: np.ndarray) -> np.ndarray:
 
 
 def mean(x: np.ndarray) -> float:
-    """Mean of what is not nan; nan when nothing is left. Never warns."""
+    """Mean over values that are not nan; nan without any. Never warns."""
     x = x[~np.isnan(x)]
     return float(x.mean()) if x.size else NAN
 
@@ -107,5 +109,5 @@ def macro(x: np.ndarray, keep: np.ndarray) -> float:
 
 
 def divide(a: np.ndarray, b: np.ndarray, otherwise: float = 0.0) -> np.ndarray:
-    """a / b, and `otherwise` where b is 0."""
+    """a / b; `otherwise` if b is 0."""
     return np.where(b == 0, otherwise, a / np.where(b == 0, 1.0, b))

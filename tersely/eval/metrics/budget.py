@@ -1,6 +1,6 @@
-"""Budgets: accuracy under a cut, and how well a requested length is kept.
+"""Budgets: accuracy at a token budget, and adherence to a requested length.
 
-Shapes: `tokens`, `correct` (Q, n); requested `budgets` scalar, (Q,) or (Q, n) tokens, nan = none asked (sample dropped);
+Shapes: `tokens`, `correct` (Q, n); requested `budgets` scalar, (Q,) or (Q, n) tokens, nan = none requested (sample dropped);
 a budget grid is (B,), ascending, above 0. Sources: deviation of L1 2503.04697; control and scaling of s1 2501.19393.
 """
 
@@ -25,7 +25,7 @@ from tersely.eval.metrics.arrays import (
 
 
 def accuracy_at_budget(correct: Any, tokens: Any, budgets: Any) -> np.ndarray:
-    """(B,) macro mean of 1[right and T <= B]: the truncation curve, a lower bound, as no answer is forced."""
+    """(B,) macro mean of 1[correct and T <= B]: the truncation curve, a lower bound, because no answer is forced."""
     c, t = verdicts(correct), counts(tokens)
     same_shape(c, "correct", t, "tokens")
     known = ~np.isnan(c) & ~np.isnan(t)
@@ -51,11 +51,11 @@ def _relative(tokens: Any, budgets: Any) -> np.ndarray:
     """(samples,) pooled (T - B) / B."""
     t, b = counts(tokens), numbers(budgets, "budgets")
     if np.any(b <= 0) or np.any(np.isinf(b)):
-        raise ValueError("budgets holds a value that is not above 0 and finite")
+        raise ValueError("budgets: got a value that is not above 0 and finite; expected finite values above 0")
     if b.ndim == 1 and len(b) == len(t):
         b = b[:, None]
     if b.ndim and (b.ndim != 2 or len(b) != len(t) or b.shape[1] not in (1, t.shape[1])):
-        raise ValueError(f"budgets has shape {b.shape}; with tokens {t.shape} it must be a scalar, (Q,) or (Q, n)")
+        raise ValueError(f"budgets: got shape {b.shape} with tokens {t.shape}; expected a scalar, (Q,) or (Q, n)")
     return ((t - b) / b)[~np.isnan(t - b)]
 
 

@@ -18,7 +18,7 @@ def _points(points: Any) -> np.ndarray:
     if p.size == 0:
         p = p.reshape(0, 2)
     if p.ndim != 2 or p.shape[1] != 2:
-        raise ValueError(f"points has shape {p.shape}; it must be (M, 2): tokens, accuracy")
+        raise ValueError(f"points: got shape {p.shape}; expected (M, 2): tokens, accuracy")
     not_negative(p[:, 0], "points (tokens)")
     return p
 
@@ -41,12 +41,12 @@ def hypervolume(points: Any, reference: Any, log2: bool = True) -> float:
     p = _points(points)
     ref = numbers(reference, "reference")
     if ref.shape != (2,) or np.isnan(ref).any():
-        raise ValueError(f"reference is {reference!r}; it must be (tokens, accuracy)")
+        raise ValueError(f"reference: got {reference!r}; expected (tokens, accuracy)")
     p = p[~np.isnan(p).any(axis=1)]
     if log2 and np.any(p[:, 0] <= 0):
-        raise ValueError("points holds a token count that is not above 0, which has no logarithm")
+        raise ValueError("points: got a token count of 0 or less; expected above 0 with log2")
     if log2 and ref[0] <= 0:
-        raise ValueError(f"reference has {ref[0]} tokens; with log2 it must be above 0")
+        raise ValueError(f"reference: got {ref[0]} tokens; expected above 0 with log2")
     p = p[(p[:, 0] < ref[0]) & (p[:, 1] > ref[1])]
     p = p[np.argsort(p[:, 0], kind="stable")]
     x = np.append(p[:, 0], ref[0])

@@ -1,9 +1,9 @@
-"""Metrics of one response text, without a judge: position of the first answer, loops, marker words.
+"""Metrics of one response text: position of the first answer, loops, marker words.
 
-The statement rule is our own: an answer counts as stated after `\\boxed{`, `=`, `is` or `answer`, not when a number is merely
-mentioned on the way; 12 is not found in `= 123`, `= 12.5`, `= 12,000` or `= -12`.
-Trap: three neighbouring `\\s*` make a plain regex cubic in a run of spaces, and model text is hostile input. The possessive
-`\\s*+` takes each run whole; what matches is the same, because an answer never begins with a space.
+The statement rule is our own: an answer counts as stated after `\\boxed{`, `=`, `is` or `answer`, not when a number only
+occurs in the text; 12 is not found in `= 123`, `= 12.5`, `= 12,000` or `= -12`.
+Pitfall: three adjacent `\\s*` make a plain regex cubic in a run of spaces, and model text is hostile input. The possessive
+`\\s*+` consumes each run; the matches are the same, because an answer never begins with a space.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STATED = _KEY + r"\s*+:?\s*+(?:\$|\*\*|\\\()?\s*+"
 
 
 def first_answer_position(text: str, answer: str) -> int | None:
-    """Character index just past the first place of `text` where `answer` is stated; None when it is not, or is empty."""
+    """Character index just past the first statement of `answer` in `text`; None if it is not stated, or empty."""
     return search_statement(text, answer, 0)
 
 
@@ -47,14 +47,14 @@ def tokens_until(end: int, token_ends: Sequence[int]) -> int:
     """
     ends = np.asarray(token_ends).reshape(-1)
     if np.any(ends[1:] < ends[:-1]):
-        raise ValueError("token_ends decreases; it must hold the running character end of each token")
+        raise ValueError("token_ends: got decreasing values; expected the running character end of each token")
     return min(int(np.searchsorted(ends, end, side="left")) + 1, len(ends))
 
 
 def has_loop(text: str, n: int = 10, times: int = 10) -> bool:
     """True if some n-gram of whitespace-separated words starts at `times` or more positions."""
     if n < 1 or times < 1:
-        raise ValueError(f"n is {n} and times is {times}; both must be 1 or more")
+        raise ValueError(f"n: got {n}, times: got {times}; expected 1 or more for both")
     words = text.split()
     grams = Counter(zip(*(words[i:] for i in range(n)), strict=False))
     return bool(grams) and max(grams.values()) >= times
@@ -63,7 +63,7 @@ def has_loop(text: str, n: int = 10, times: int = 10) -> bool:
 def marker_rate(text: str, token_count: int, markers: Iterable[str]) -> float:
     """Marker words per 1000 tokens: whole words, any case, non-overlapping, longest first. token_count 0 -> nan."""
     if token_count < 0:
-        raise ValueError(f"token_count is {token_count}; it must be 0 or more")
+        raise ValueError(f"token_count: got {token_count}; expected 0 or more")
     if token_count == 0:
         return NAN
     words = sorted({m for m in ([markers] if isinstance(markers, str) else markers) if m}, key=len, reverse=True)

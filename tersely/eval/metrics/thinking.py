@@ -1,7 +1,7 @@
 """Over- and underthinking: tokens after the first correct answer, and tokens relative to the shortest correct one.
 
 Shapes: `tokens`, `thinking_tokens`, `first_correct`, `distinct_tokens` (Q, n) in tokens; `shortest` (Q,) tokens, nan where
-nobody was right. first_correct counts up to and including the first correct solution, nan = there is none.
+no sample was correct. first_correct counts up to and including the first correct solution, nan = there is none.
 Sources: outcome and process efficiency 2412.21187; O_g and O_env (ThoughtTerminator) 2504.13367; underthinking
 2501.18585; AUC-OAA and F1 (OptimalThinkingBench) 2508.13141; token-level form and calibration are our own.
 """
@@ -43,7 +43,7 @@ def process_efficiency(distinct_tokens: Any, tokens: Any) -> float:
 
 
 def token_level_outcome_efficiency(correct: Any, first_correct: Any, tokens: Any) -> float:
-    """Over right samples only: macro mean of T_hat / T; a right sample without T_hat counts 1. None right -> nan."""
+    """Over correct samples only: macro mean of T_hat / T; a correct sample without T_hat counts 1. None correct -> nan."""
     c, f, t = verdicts(correct), counts(first_correct, "first_correct"), counts(tokens)
     same_shape(c, "correct", f, "first_correct")
     same_shape(c, "correct", t, "tokens")
@@ -51,7 +51,7 @@ def token_level_outcome_efficiency(correct: Any, first_correct: Any, tokens: Any
 
 
 def shortest_correct(pool: Iterable[tuple[Any, Any]]) -> np.ndarray:
-    """(Q,) least tokens of any right sample of any model; pool: (correct, tokens) per model, same problems, any n."""
+    """(Q,) fewest tokens of any correct sample of any model; pool: (correct, tokens) per model, same problems, any n."""
     best = None
     for i, (correct, tokens) in enumerate(pool):
         c, t = verdicts(correct, f"pool[{i}] correct"), counts(tokens, f"pool[{i}] tokens")
@@ -61,7 +61,7 @@ def shortest_correct(pool: Iterable[tuple[Any, Any]]) -> np.ndarray:
             same_problems(best, "pool[0]", least, f"pool[{i}]")
         best = least if best is None else np.minimum(best, least)
     if best is None:
-        raise ValueError("pool is empty; give at least one (correct, tokens) pair")
+        raise ValueError("pool: got an empty list; expected at least one (correct, tokens) pair")
     return np.where(np.isinf(best), np.nan, best)
 
 
@@ -86,7 +86,7 @@ def overthinking_envelope(tokens: Any) -> float:
 
 
 def underthinking_score(correct: Any, first_correct: Any, tokens: Any) -> float:
-    """Pooled over wrong samples: mean of 1 - T_hat / T, 0 where no thought was correct (2501.18585). None wrong -> nan."""
+    """Pooled over incorrect samples: mean of 1 - T_hat / T, 0 without a correct thought (2501.18585). None incorrect -> nan."""
     c, f, t = verdicts(correct), counts(first_correct, "first_correct"), counts(tokens)
     same_shape(c, "correct", f, "first_correct")
     same_shape(c, "correct", t, "tokens")
@@ -98,18 +98,18 @@ def auc_oaa(correct: Any, thinking_tokens: Any, t_max: float = 1000, how: str = 
     """Overthinking-adjusted accuracy under its curve from 0 to t_max thinking tokens (2508.13141).
 
     exact: macro mean of c * max(0, 1 - T / t_max). means: mean over problems of p_q * max(0, t_max - mean T) / t_max, the
-    closed form of the released code, which differs unless right and wrong samples are equally long.
+    closed form of the released code, which differs unless correct and incorrect samples are equally long.
     """
     c, t = verdicts(correct), counts(thinking_tokens, "thinking_tokens")
     same_shape(c, "correct", t, "thinking_tokens")
     if not t_max > 0:
-        raise ValueError(f"t_max is {t_max}; it must be above 0")
+        raise ValueError(f"t_max: got {t_max}; expected above 0")
     known = ~np.isnan(c) & ~np.isnan(t)
     if how == "exact":
         return macro(c * np.maximum(0.0, 1.0 - t / t_max), known)
     if how == "means":
         return mean(row_means(c, known) * np.maximum(0.0, t_max - row_means(t, known)) / t_max)
-    raise ValueError(f"how is {how!r}; it must be 'exact' or 'means'")
+    raise ValueError(f"how: got {how!r}; expected 'exact' or 'means'")
 
 
 def f1_otb(auc: float, accuracy: float) -> float:

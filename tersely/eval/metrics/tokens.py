@@ -45,15 +45,15 @@ def token_summary(tokens: Any, truncated: Any = None) -> dict[str, float]:
 
 
 def tokens_by_outcome(correct: Any, tokens: Any) -> dict[str, float]:
-    """Pooled mean tokens of the `right` and of the `wrong` samples; an empty side -> nan. Never compare two runs by it."""
+    """Pooled mean tokens of the `right` and of the `wrong` samples; an empty side -> nan. Do not compare two runs by it."""
     c, t, known = _pair(correct, tokens)
     return {"right": mean(t[known & (c == 1)]), "wrong": mean(t[known & (c == 0)])}
 
 
 def matched_tokens(correct_a: Any, tokens_a: Any, correct_b: Any, tokens_b: Any) -> dict[str, float]:
-    """Tokens on right answers of two runs, over the problems both have solved at least once.
+    """Tokens of correct answers of two runs, over the problems that both have solved at least once.
 
-    Per problem the mean of its right samples, then the mean over those problems: `a`, `b`, and how many `problems`.
+    Per problem the mean of its correct samples, then the mean over those problems: `a`, `b`, and the number of `problems`.
     The runs may differ in n, not in their problems. None shared -> nan, nan, 0.
     """
     means = []
@@ -66,7 +66,7 @@ def matched_tokens(correct_a: Any, tokens_a: Any, correct_b: Any, tokens_b: Any)
 
 
 def tokens_per_solved(correct: Any, tokens: Any) -> float:
-    """Pooled sum of tokens over the number of right samples: failures are paid for. None right -> inf; no sample -> nan."""
+    """Pooled sum of tokens / number of correct samples, failures included. None correct -> inf; no sample -> nan."""
     c, t, known = _pair(correct, tokens)
     if not known.any():
         return NAN
@@ -75,7 +75,7 @@ def tokens_per_solved(correct: Any, tokens: Any) -> float:
 
 
 def accuracy_per_kilotoken(correct: Any, tokens: Any) -> float:
-    """1000 * macro accuracy / macro mean tokens. Secondary: it flatters trivially short output. Mean 0 -> nan."""
+    """1000 * macro accuracy / macro mean tokens. Secondary: it favours trivially short output. Mean 0 -> nan."""
     c, t, known = _pair(correct, tokens)
     spent = macro(t, known)
     return 1000.0 * macro(c, known) / spent if spent else NAN
@@ -105,11 +105,11 @@ def accuracy_efficiency_score(
     """
     acc, tokens, base_acc, base_tokens = float(acc), float(tokens), float(base_acc), float(base_tokens)
     if base_tokens <= 0:
-        raise ValueError(f"base_tokens is {base_tokens}; it must be above 0")
+        raise ValueError(f"base_tokens: got {base_tokens}; expected above 0")
     if base_acc < 0:
-        raise ValueError(f"base_acc is {base_acc}; it must be 0 or more")
+        raise ValueError(f"base_acc: got {base_acc}; expected 0 or more")
     if tokens < 0:
-        raise ValueError(f"tokens is {tokens}; it must be 0 or more")
+        raise ValueError(f"tokens: got {tokens}; expected 0 or more")
     saved = (base_tokens - tokens) / base_tokens
     if base_acc == 0:
         return alpha * saved if acc == 0 else NAN

@@ -1,8 +1,8 @@
-"""Verifier audit of a run: second opinions on its verdicts, from its records or from an audit.jsonl.
+"""Verifier audit of a run: compares its verdicts with a second grader's, from its records or an audit.jsonl.
 
-Records that `tersely eval` writes carry the opinion of a grader of strings and numbers (`second`; null where it cannot say). A
-line of audit.jsonl is one second opinion, all keys optional but `verdict`: benchmark, problem_id, sample, gold, answer, verdict
-(the verifier's), second (right | wrong | undecided), reason. Disagreements are listed, agreements counted.
+Records of `tersely eval` have the result of a second grader for strings and numbers (`second`; null if undecided). A line
+of audit.jsonl is one second opinion; all keys except `verdict` are optional: benchmark, problem_id, sample, gold, answer,
+verdict (the verifier's), second (correct | incorrect | undecided), reason. Disagreements are listed, agreements counted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COLUMNS = ("benchmark", "problem_id", "gold", "answer", "verdict", "second", "re
 
 
 def audit_of(run: RunRecords) -> dict[str, Any] | None:
-    """The audit of a run: its file where there is one, else what its records say; None without any opinion."""
+    """The audit of a run, from its audit file or else its records; None without second opinions."""
     return read_audit(run.folder) or records_audit(run)
 
 

@@ -1,7 +1,7 @@
 """Budget part of a report: the grid of its curves, adherence to requested budgets, and the forced-answer curve.
 
-Three curves are never mixed in one line: *truncation* (stored samples cut at B, nothing forced), *forced answer* (thinking cut
-at B, the answer forced), *prompted* (B tokens asked for).
+Three curves are never mixed: *truncation* (stored samples cut at B, nothing forced), *forced answer* (thinking cut at B,
+the answer forced), *prompted* (B tokens requested in the prompt).
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ FORCED = "forced_answer"
 
 
 def budget_grid(runs: list[BenchmarkRecords]) -> list[int]:
-    """The harness's grid as far as the longest sample; powers of two around short answers instead."""
+    """Default budget grid up to the longest sample; powers of two for short answers."""
     longest = max((float(np.nanmax(b.tokens)) for b in runs if not np.isnan(b.tokens).all()), default=1.0)
     grid = [b for b in BUDGETS if b < 2 * longest]
     return grid if len(grid) >= 4 else [2**i for i in range(3, max(4, math.ceil(math.log2(max(2.0, longest)))) + 1)]
 
 
 def grid_of(runs: list[RunRecords], benchmark: str) -> list[int]:
-    """The grid that an evaluation was told with `--budgets`, of the first run that was; else the harness's own."""
+    """The first grid that a run set with `--budgets`; else the default grid."""
     for run in runs:
         settings = run.card.get("settings")
-        told = settings.get(benchmark) if isinstance(settings, dict) else None
-        if isinstance(told, dict) and told.get("budgets"):
-            return [int(budget) for budget in told["budgets"]]
+        recorded = settings.get(benchmark) if isinstance(settings, dict) else None
+        if isinstance(recorded, dict) and recorded.get("budgets"):
+            return [int(budget) for budget in recorded["budgets"]]
     return budget_grid([run.benchmarks[benchmark] for run in runs if benchmark in run.benchmarks])
 
 
 def adherence(b: BenchmarkRecords) -> dict[str, Any] | None:
-    """Deviation from the tokens that were asked for, violations, excess; None where nothing was asked."""
+    """Deviation from the requested tokens, violations, excess; None without a request."""
     asked = b.budget > 0
     if not asked.any():
         return None
@@ -51,7 +51,7 @@ def adherence(b: BenchmarkRecords) -> dict[str, Any] | None:
 
 
 def forced_curves(runs: list[RunRecords], entries: list[dict[str, Any]], benchmark: str) -> list[dict[str, Any]]:
-    """One curve a (run, form of the forced answer) with two budgets or more; `of` is the run that was forced."""
+    """One curve per (run, form of the forced answer) with two or more budgets; `of`: the run that was forced."""
     found: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = {}
     for run, entry in zip(runs, entries, strict=True):
         budget = run.given.get("budget")

@@ -1,4 +1,4 @@
-"""Compares two runs on the problems they share: changes, intervals, tests."""
+"""Compares two runs on their common problems: changes, intervals, tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAN = float("nan")
 
 
 def compare_all(runs: list[RunRecords], base: RunRecords, margin: float = MARGIN) -> list[dict[str, Any]]:
-    """One comparison per run and shared benchmark; p-values are corrected over all of them (Holm)."""
+    """One comparison per run and common benchmark; p-values are Holm-corrected over all of them."""
     found = [
         compare_benchmark(run, base, name, margin)
         for run in runs
@@ -53,7 +53,7 @@ def compare_benchmark(run: RunRecords, base: RunRecords, name: str, margin: floa
 
 
 def changes(a: BenchmarkRecords, b: BenchmarkRecords, margin: float) -> dict[str, Any]:
-    """Changes of tokens and accuracy with intervals and p-values; over seeds too where a run has several."""
+    """Changes of tokens and accuracy with intervals and p-values; over seeds too if a run has several."""
     spent_a, spent_b = per_problem(a.tokens), per_problem(b.tokens)
     both = ~np.isnan(spent_a) & ~np.isnan(spent_b)
     saved = ratio_change(spent_a[both], spent_b[both])
@@ -108,7 +108,7 @@ def _mean(x: np.ndarray) -> float:
 
 
 def ratio_change(a: np.ndarray, b: np.ndarray, draws: int = 10_000) -> stats.Interval:
-    """Mean of a over mean of b, minus 1, for (Q,) values on the same problems; the interval redraws problems."""
+    """Mean of a / mean of b - 1, for (Q,) values on the same problems; the interval resamples problems."""
     if not len(a) or not b.sum():
         return stats.Interval(NAN, NAN, NAN, 0.95, draws)
     chunks = problem_draws(np.random.default_rng(0), len(a), draws)

@@ -1,12 +1,12 @@
-"""The conclusion of a comparison as a sentence, and the rules for it.
+"""Conclusions of comparisons as sentences, and the rules for them.
 
 Every conclusion needs p < 0.05 after Holm's correction over all comparisons of the report:
-- tokens "fewer" or "more": the paired permutation test, and the interval excludes 0. A permutation test of fewer than 6
-  problems that differ cannot reach p < 0.05, so it gives no conclusion.
+- tokens "fewer" or "more": the paired permutation test, and the interval excludes 0. With fewer than 6 differing
+  problems the permutation test cannot reach p < 0.05, so there is no conclusion.
 - accuracy "better" or "worse": the paired permutation test, and the sign must not depend on undecided samples.
 - accuracy "not worse by more than the margin": a non-inferiority test (eval/stats/margin.py) that counts undecided samples
-  against the run. "No significant loss" alone would be absence of evidence.
-- otherwise "undecided", with the number of further problems that would give a conclusion if mean and spread stay.
+  against the run. "No significant loss" alone is no evidence.
+- otherwise "undecided", with the number of additional problems that would give a conclusion at this mean and spread.
 With several seeds of a run, the same must hold over seeds and problems (eval/stats/seeds.py).
 """
 
@@ -26,17 +26,17 @@ LEAST = 6  # differing problems: 2 / 2^6 < 0.05
 
 
 def margin_of(points: float) -> float:
-    """`--margin`, in points, as a fraction. `ConfigError` outside (0, 100)."""
+    """`--margin` in points -> fraction. Raises `ConfigError` outside (0, 100)."""
     if not 0 < points < 100:
         raise ConfigError(f"--margin: got {points:g}; expected points of accuracy above 0 and below 100, for example 1")
     return points / 100
 
 
 def conclude(comparisons: list[dict[str, Any]], margin: float = MARGIN) -> None:
-    """Sets the Holm-adjusted p-values over all these comparisons, the conclusions, and the sentence of each.
+    """Set Holm-adjusted p-values, conclusions and sentences of all these comparisons.
 
-    A comparison comes with accuracy_p, tokens_p, not_worse_p, the intervals, accuracy_change_bounds (undecided samples
-    counted against and for the run) and `gaps`, its per-problem differences of accuracy, which are taken out.
+    Needs accuracy_p, tokens_p, not_worse_p, the intervals, accuracy_change_bounds (undecided samples counted against and for
+    the run) and `gaps`, the per-problem differences of accuracy, which are removed.
     """
     for kind in ("accuracy_p", "tokens_p", "not_worse_p"):
         for comparison, p in zip(comparisons, stats.holm([c[kind] for c in comparisons]), strict=True):
@@ -75,7 +75,7 @@ def tokens_conclusion(c: dict[str, Any]) -> str:
 
 
 def _more(gaps: np.ndarray, margin: float, level: float) -> int | None:
-    """Further problems, rounded up to two digits; 0 where problems alone are not what is missing."""
+    """Additional problems needed, rounded up to two digits; 0 if more problems alone would not help."""
     wanted = stats.problems_to_decide(gaps, margin, level)
     if wanted is None:
         return None
@@ -96,7 +96,7 @@ def sentence(c: dict[str, Any]) -> str:
 
 
 def accuracy_text(c: dict[str, Any]) -> str:
-    """The conclusion on accuracy in words."""
+    """Text of the conclusion on accuracy."""
     margin = f"{100 * c['margin']:g} pt"
     if c["accuracy_conclusion"] == "worse":
         return "worse" + (f", by no more than {margin} (95 %)" if c["not_worse_p_holm"] < ALPHA else "")
@@ -105,7 +105,7 @@ def accuracy_text(c: dict[str, Any]) -> str:
             return "undecided: the seeds differ too much, more of them would decide"
         if c["more_problems"] is None:
             return "undecided: at this difference and spread, more problems alone would not decide"
-        more = str(c["more_problems"] or "a few")  # 0: the estimate of this many is on the edge
+        more = str(c["more_problems"] or "a few")  # 0: the estimate is at the threshold
         return f"undecided: {more} more problem{'s' * (more != '1')} would decide"
     alone = ", from one problem, which has no interval" if c["problems"] == 1 else ""
     return {
@@ -116,35 +116,35 @@ def accuracy_text(c: dict[str, Any]) -> str:
 
 
 def settings_notes(c: dict[str, Any]) -> list[str]:
-    """What a reader must know about the settings of both sides; empty where they are recorded and equal."""
-    notes = [f"sampled with different settings: {said}" for said in c["different_settings"]]
+    """Notes on the settings of both runs; empty if they are recorded and equal."""
+    notes = [f"sampled with different settings: {difference}" for difference in c["different_settings"]]
     if sides := c["settings_unrecorded"]:
         whose = "either" if len(sides) == 2 else f"the {sides[0]}"
-        notes.append(f"settings not compared: no run.json records those of {whose}")
+        notes.append(f"settings not compared: they are not in the run.json of {whose}")
     return notes
 
 
 def problems_text(comparison: dict[str, Any]) -> str:
-    """`500 problems`, or how many of each run's are shared."""
+    """`500 problems`, or the number of common problems out of each run's."""
     shared, own, base = (comparison[key] for key in ("problems", "problems_run", "problems_base"))
     return (
-        f"{shared} problems" if shared == own == base else f"{shared} problems shared, of {own} and the base's {base}"
+        f"{shared} problems" if shared == own == base else f"{shared} common problems, of {own} and the base's {base}"
     )
 
 
 def ended_text(c: dict[str, Any]) -> str:
-    """How answers in truncated completions count here, and the change where they do not; "" where there are none."""
+    """Note on correct answers in truncated completions, with the change if they do not count; "" without any."""
     run, base = c["not_ended"]
     if not run and not base:
         return ""
     return (
         f"{100 * (run or 0):.1f} % of the samples of {c['run']} and {100 * (base or 0):.1f} % of {c['base']} are correct but "
-        f"truncated; they count here, and accuracy changes by {signed(c['accuracy_ended_change'], 1)} pt where they do not"
+        f"truncated. They count here; accuracy changes by {signed(c['accuracy_ended_change'], 1)} pt if they do not"
     )
 
 
 def interval_text(value: float | None, ends: list[float | None], unit: str, digits: int) -> str:
-    """Fractions as signed percents: `-43 % tokens [-47, -39]`."""
+    """Fraction and interval as signed percent: `-43 % tokens [-47, -39]`."""
     if value is None or math.isnan(value):
         return f"unknown{unit}"
     low, high = (signed(end, digits) for end in ends)

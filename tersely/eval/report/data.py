@@ -1,8 +1,9 @@
 """Computes report.json from runs as arrays. Values are fractions, never percents; nan becomes null.
 
 Intervals are 95 % over problems (cluster bootstrap, seed 0). Comparisons pair the same problems.
-tokens_change is mean tokens over the base's mean tokens minus 1 (the interval redraws problems);
-tokens_log_ratio_change is exp(mean over problems of ln(tokens / base tokens)) minus 1, which no single long problem rules.
+tokens_change is mean tokens over the base's mean tokens minus 1 (the interval resamples problems);
+tokens_log_ratio_change is exp(mean over problems of ln(tokens / base tokens)) minus 1, which no single long problem
+dominates.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ NAN = float("nan")
 def report_data(
     runs: list[RunRecords], base: RunRecords | None, margin: float = MARGIN, anyway: bool = False
 ) -> dict[str, Any]:
-    """{"runs": [...], "comparisons": [...], "base", "notes", "settings"}: the content of report.json.
+    """The content of report.json: {"runs": [...], "comparisons": [...], "base", "notes", "settings"}.
 
-    `ConfigError`: a run was sampled with other settings than the base, unless `anyway`.
+    Raises `ConfigError` for a run with other settings than the base, unless `anyway`.
     """
     others = [run for run in runs if base is not None and run is not base]
     unlike = check_same(others, base, anyway) if base is not None else {}
@@ -138,12 +139,12 @@ def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]
 
 
 def bounds(b: BenchmarkRecords) -> tuple[float, float]:
-    """accuracy_bounds over samples that exist: a missing sample is not an undecided one."""
+    """accuracy_bounds over existing samples; a missing sample is not undecided."""
     return metrics.mean_at_n(counted(b, 0.0)), metrics.mean_at_n(counted(b, 1.0))
 
 
 def mean_of(b: BenchmarkRecords, values: np.ndarray) -> stats.Interval:
-    """Macro mean with its interval over problems; with several seeds over seeds, then problems."""
+    """Macro mean with its interval over problems; for several seeds, over seeds, then problems."""
     if b.seed_count < 2:
         return stats.bootstrap_mean(values)
     return stats.seeds_bootstrap(lambda x: x, stats.seed_means(values, b.seed_of))
@@ -171,7 +172,7 @@ def level_order(level: str) -> tuple[int, float, str]:
 
 
 def by_finish(b: BenchmarkRecords) -> dict[str, dict[str, float]]:
-    """Pooled accuracy and tokens of the samples by what ended them: a strategy may stop some and leave others alone."""
+    """Pooled accuracy and tokens of the samples by `finish`: a strategy may stop some samples and not others."""
     return {
         name: {"samples": n, "accuracy": right / decided if decided else NAN, "tokens_mean": tokens / n}
         for name, (n, decided, right, tokens) in sorted(b.finishes.items())
@@ -194,7 +195,7 @@ def tokens_by_verdict(b: BenchmarkRecords) -> dict[str, dict[str, float]]:
 
 
 def first_correct(b: BenchmarkRecords) -> dict[str, Any]:
-    """Where the first right answer stands, as a share of the tokens; estimated where a record did not say."""
+    """Position of the first correct answer as a share of the tokens; estimated if not recorded."""
     share = (b.first_correct / np.where(b.tokens > 0, b.tokens, np.nan))[(b.correct == 1) & ~np.isnan(b.first_correct)]
     share = share[~np.isnan(share)]
     histogram, _ = np.histogram(np.clip(share, 0, 1), bins=10, range=(0, 1))
@@ -209,7 +210,7 @@ def first_correct(b: BenchmarkRecords) -> dict[str, Any]:
 
 
 def curve_band(b: BenchmarkRecords, grid: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """95 % band of accuracy_at_budget, all budgets from the same problem draws."""
+    """95 % band of accuracy_at_budget; all budgets use the same resampled problems."""
     known = ~np.isnan(b.correct) & ~np.isnan(b.tokens)
     n = known.sum(axis=1)
     use = n > 0
@@ -222,7 +223,7 @@ def curve_band(b: BenchmarkRecords, grid: list[int]) -> tuple[np.ndarray, np.nda
 
 
 def clean(value: Any) -> Any:
-    """Plain JSON: numpy out, nan and infinity to null."""
+    """Convert to plain JSON: numpy to Python, nan and infinity to null."""
     convert: dict[type, Callable[[Any], Any]] = {
         dict: lambda v: {str(k): clean(x) for k, x in v.items()},
         list: lambda v: [clean(x) for x in v],

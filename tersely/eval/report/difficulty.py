@@ -1,8 +1,8 @@
-"""Difficulty of the problems of a report, measured on the base for every run.
+"""Difficulty of the problems of a report, measured on the base run and used for all runs.
 
-With 16 or more samples a problem in the base run, a problem's reference rate is the base's solve rate on it; with fewer, the
-mean base rate of its level (one noisy sample a problem says little, its level says more). Without either: unknown.
-Beware of the base's own row under per-problem rates: wrong answers are long, so its length follows its own rate a little.
+With 16 or more samples per problem in the base run, a problem's reference rate is the base's solve rate on it; with fewer,
+the mean base rate of its level, which is less noisy. Without levels: unknown.
+Pitfall: under per-problem rates the base's own length correlates with its rate, because incorrect answers are long.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ENOUGH = 16
 
 @dataclass(frozen=True)
 class Difficulty:
-    """Reference solve rate and base tokens by problem id; `by` is problem, level or nothing; `text` says so in words."""
+    """Reference solve rate and base tokens by problem id; `by`: problem, level or None; `text` describes it."""
 
     by: str | None
     text: str
@@ -27,7 +27,7 @@ class Difficulty:
     tokens: dict[str, float] = field(default_factory=dict)
 
     def rates(self, b: BenchmarkRecords) -> np.ndarray:
-        """(Q,) nan where the base has no such problem."""
+        """(Q,) reference rate; nan for a problem that the base does not have."""
         return np.array([self.rate.get(p, np.nan) for p in b.problem_ids], dtype=np.float64)
 
     def base_tokens(self, b: BenchmarkRecords) -> np.ndarray:
@@ -53,7 +53,7 @@ def reference(base: RunRecords | None, benchmark: str) -> Difficulty:
     if len(levels) < 2:
         return Difficulty(
             None,
-            f"unknown: {base.name} has fewer than {ENOUGH} samples a problem, and there are no levels",
+            f"unknown: {base.name} has fewer than {ENOUGH} samples per problem, and there are no levels",
             tokens=tokens,
         )
     of = np.array(b.levels, dtype=object)

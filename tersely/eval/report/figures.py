@@ -28,9 +28,9 @@ def _nan(values: Any) -> np.ndarray:
 
 
 def accuracy_against_tokens(key: str, runs: Runs, free: Sequence[str] = ()) -> Figure:
-    """A box a run (95 % in both directions) and the Pareto front of the means.
+    """One box per run (95 % in both directions) and the Pareto front of the means.
 
-    `free` names the base and its decoding strategies: their own front, which training has to beat, is drawn beside it.
+    `free`: names of the base and its decoding strategies; their front, which training must beat, is drawn too.
     """
     known = [(i, name, e) for i, name, e in runs if e["accuracy"] is not None and e["tokens_mean"]]
     points = np.array([(e["tokens_mean"], e["accuracy"]) for _, _, e in known]).reshape(-1, 2)
@@ -73,11 +73,13 @@ def accuracy_against_tokens(key: str, runs: Runs, free: Sequence[str] = ()) -> F
     if untrained.any():
         on_front += "; dashed, the front of the base without training: "
         on_front += ", ".join(name for (_, name, _), on in zip(known, untrained, strict=True) if on)
-    said = "; ".join(f"{name}: {percent(e['accuracy'])} at {number(e['tokens_mean'])} tokens" for _, name, e in known)
+    summary = "; ".join(
+        f"{name}: {percent(e['accuracy'])} at {number(e['tokens_mean'])} tokens" for _, name, e in known
+    )
     return Figure(
         key,
         "Accuracy against tokens",
-        f"Accuracy against mean tokens with 95 % boxes. {said}. On the Pareto front: {on_front}.",
+        f"Accuracy against mean tokens with 95 % boxes. {summary}. On the Pareto front: {on_front}.",
         ["run", "tokens", "95 %", "accuracy", "95 %", "on the front"],
         rows,
         draw,
@@ -96,7 +98,7 @@ def _log_axis(ax: Any, x: np.ndarray) -> None:
 
 
 def accuracy_at_budget(key: str, runs: Runs) -> Figure:
-    """The truncation curve: right and within the budget, no answer forced; bands of 95 %."""
+    """The truncation curve: correct and within the budget, no answer forced; 95 % bands."""
 
     def draw(ax: Any) -> None:
         for i, _, e in runs:
@@ -108,18 +110,18 @@ def accuracy_at_budget(key: str, runs: Runs) -> Figure:
         ax.set_xticks(x[:: max(1, len(x) // 6)])
         ax.set_ylim(bottom=0)
         ax.set_xlabel("budget, tokens")
-        ax.set_ylabel("right within the budget, %")
+        ax.set_ylabel("correct within the budget, %")
 
     rows = [
         [name, b, percent(a), f"{percent(lo)} to {percent(hi)}"]
         for _, name, e in runs
         for b, a, lo, hi in zip(*(e["budget_curve"][k] for k in ("budgets", "accuracy", "low", "high")), strict=False)
     ]
-    said = "; ".join(f"{name}: area {number(e['budget_auc'], 3)}" for _, name, e in runs)
+    summary = "; ".join(f"{name}: area {number(e['budget_auc'], 3)}" for _, name, e in runs)
     return Figure(
         key,
         "Accuracy at a budget",
-        f"Share of samples right within a token budget (cut off, no answer forced). {said}.",
+        f"Share of samples correct within a token budget (cut off, no answer forced). {summary}.",
         ["run", "budget", "accuracy", "95 %"],
         rows,
         draw,
@@ -128,7 +130,7 @@ def accuracy_at_budget(key: str, runs: Runs) -> Figure:
 
 
 def tokens_by_level(key: str, runs: Runs) -> Figure | None:
-    """Mean tokens by the benchmark's own levels, or by the reference's solve rate where there are none; None without either."""
+    """Mean tokens by the benchmark's levels, or by the reference's solve rate; None without either."""
     levels = list(dict.fromkeys(level for _, _, e in runs for level in e["by_level"]))
     if levels:
         cells = {name: [e["by_level"].get(level, {}) for level in levels] for _, name, e in runs}
@@ -160,13 +162,13 @@ def tokens_by_level(key: str, runs: Runs) -> Figure | None:
         for _, name, _ in runs
         for level, c in zip(levels, cells[name], strict=False)
     ]
-    said = "; ".join(
+    summary = "; ".join(
         f"{name}: ratio of the hardest to the easiest third {number(e['adaptation_ratio'], 2)}" for _, name, e in runs
     )
     return Figure(
         key,
         "Tokens by difficulty",
-        f"Mean tokens by {what}. {said}.",
+        f"Mean tokens by {what}. {summary}.",
         ["run", what, "tokens", "accuracy", "problems"],
         rows,
         draw,
@@ -175,9 +177,9 @@ def tokens_by_level(key: str, runs: Runs) -> Figure | None:
 
 
 def tokens_by_verdict(key: str, runs: Runs) -> Figure | None:
-    """Quartiles of the tokens of right, wrong, unanswered and undecided samples; the whisker ends at the 95th percentile.
+    """Quartiles of the tokens of correct, incorrect, unanswered and undecided samples; whiskers end at the 95th percentile.
 
-    None where no record holds a verdict.
+    None if no record has a verdict.
     """
     shown = [v for v in VERDICTS if any(e["tokens_by_verdict"][v]["samples"] for _, _, e in runs)]
     if not shown:
@@ -215,15 +217,15 @@ def tokens_by_verdict(key: str, runs: Runs) -> Figure | None:
         for v in shown
         for s in [e["tokens_by_verdict"][v]]
     ]
-    said = "; ".join(
-        f"{name}: median {number(e['tokens_by_verdict']['correct']['median'], 0)} when right, "
-        f"{number(e['tokens_by_verdict']['incorrect']['median'], 0)} when wrong"
+    summary = "; ".join(
+        f"{name}: median {number(e['tokens_by_verdict']['correct']['median'], 0)} when correct, "
+        f"{number(e['tokens_by_verdict']['incorrect']['median'], 0)} when incorrect"
         for _, name, e in runs
     )
     return Figure(
         key,
         "Tokens by verdict",
-        f"Spread of tokens by verdict. {said}.",
+        f"Spread of tokens by verdict. {summary}.",
         ["run", "verdict", "samples", "p25", "median", "p75", "p95", "mean"],
         rows,
         draw,
@@ -232,7 +234,7 @@ def tokens_by_verdict(key: str, runs: Runs) -> Figure | None:
 
 
 def first_right_answer(key: str, runs: Runs) -> Figure | None:
-    """Where in a right response its answer is first stated, as a share of its tokens; None where no response says."""
+    """Position of the first statement of the answer in correct samples, as a share of their tokens; None if unknown."""
     known = [(i, name, e["first_correct"]) for i, name, e in runs if e["first_correct"]["samples"]]
     if not known:
         return None
@@ -242,33 +244,35 @@ def first_right_answer(key: str, runs: Runs) -> Figure | None:
         for i, _, f in known:
             ax.stairs(100 * _nan(f["histogram"]), edges, color=color(i), linestyle=dash(i), linewidth=1.8)
         ax.set_ylim(bottom=0)
-        ax.set_xlabel("position of the first right answer, % of the tokens")
-        ax.set_ylabel("right samples, %")
+        ax.set_xlabel("position of the first correct answer, % of the tokens")
+        ax.set_ylabel("correct samples, %")
 
     rows = [
         [name, f"{10 * i} to {10 * i + 10} %", percent(share)]
         for _, name, f in known
         for i, share in enumerate(f["histogram"])
     ]
-    said = "; ".join(f"{name}: on average at {percent(f['token_level_outcome_efficiency'], 0)}" for _, name, f in known)
+    summary = "; ".join(
+        f"{name}: on average at {percent(f['token_level_outcome_efficiency'], 0)}" for _, name, f in known
+    )
     estimate = (
-        " Estimated from characters where a record holds no token position."
+        " Estimated from characters for records without a token position."
         if any(f["estimated_samples"] for _, _, f in known)
         else ""
     )
     return Figure(
         key,
-        "First right answer",
-        f"Where right samples first state their answer. {said}.{estimate}",
-        ["run", "position", "right samples"],
+        "First correct answer",
+        f"Where correct samples first state their answer. {summary}.{estimate}",
+        ["run", "position", "correct samples"],
         rows,
         draw,
         [(i, name) for i, name, _ in runs],
     )
 
 
-def benchmark_figures(prefix: str, runs: Runs, free: Sequence[str] = (), told: Runs | None = None) -> list[Figure]:
-    """The figures of one benchmark, without empty ones; keys begin with `prefix`. `told` are the runs of all but the first."""
+def benchmark_figures(prefix: str, runs: Runs, free: Sequence[str] = (), shown: Runs | None = None) -> list[Figure]:
+    """The figures of one benchmark, without empty ones; keys begin with `prefix`. `shown`: runs of all but the first."""
     others = (accuracy_at_budget, tokens_by_level, tokens_by_verdict, first_right_answer)
-    made = (function(f"{prefix}-{i}", told or runs) for i, function in enumerate(others, start=1))
+    made = (function(f"{prefix}-{i}", shown or runs) for i, function in enumerate(others, start=1))
     return [accuracy_against_tokens(f"{prefix}-0", runs, free), *(figure for figure in made if figure is not None)]

@@ -10,7 +10,7 @@ from tersely.eval.report.svg import Figure, color, dash, marker
 
 
 def forced_answer_curve(key: str, curves: list[dict[str, Any]], numbers: dict[str, int]) -> Figure | None:
-    """Accuracy against the mean tokens that each budget came to; `numbers` fixes the colours by run."""
+    """Accuracy against the mean tokens at each budget; `numbers` fixes the colours by run."""
     if not curves:
         return None
     from tersely.eval.report.figures import number, percent
@@ -37,11 +37,11 @@ def forced_answer_curve(key: str, curves: list[dict[str, Any]], numbers: dict[st
             *(curve[k] for k in ("budgets", "tokens_mean", "accuracy", "accuracy_ci")), strict=True
         )
     ]
-    said = "; ".join(f"{name}: area {number(curve['auc'], 3)}" for name, curve in zip(names, curves, strict=True))
+    summary = "; ".join(f"{name}: area {number(curve['auc'], 3)}" for name, curve in zip(names, curves, strict=True))
     return Figure(
         key,
         "Forced answers",
-        f"Accuracy when thinking is cut at a budget and the answer forced, without training. {said}.",
+        f"Accuracy when thinking is cut at a budget and the answer forced, without training. {summary}.",
         ["run", "thinking budget", "tokens", "accuracy", "95 %"],
         rows,
         draw,

@@ -1,7 +1,7 @@
-"""The training-free frontier: decoding strategies on the base model, with which every trained run is compared.
+"""Training-free baselines: decoding strategies on the base model, which every trained run is compared with.
 
-Forcing an answer, skipping the thinking or banning reflection words costs no training; a trained model that such a run
-dominates (no more tokens, no less accuracy, one of them strictly, with probability 0.95 over problems) has gained nothing.
+Forcing an answer, skipping the thinking or banning reflection words needs no training. Training has no benefit if such a
+run dominates the trained model (no more tokens, no less accuracy, one of them strictly, with probability 0.95).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ BUDGETS = (512, 1024, 2048, 4096, 8192, 16384)
 
 
 def free_strategies(cap: int, forced: str = "") -> list[str]:
-    """The strategies that cost nothing, as the command line names them, for samples of up to `cap` tokens.
+    """The training-free strategies, in command-line form, for samples of up to `cap` tokens.
 
-    `forced` holds further parameters of forced_answer. Short caps get eighths and quarters of themselves as budgets.
+    `forced`: additional parameters of forced_answer. For short caps, the budgets are eighths and quarters of the cap.
     """
     budgets = [b for b in BUDGETS if b < cap] if cap > 4 * BUDGETS[0] else [max(1, cap // n) for n in (16, 8, 4, 2)]
     grid = ", ".join(map(str, sorted({0, *budgets})))
@@ -27,7 +27,7 @@ def free_strategies(cap: int, forced: str = "") -> list[str]:
 
 
 def free_runs(runs: list[RunRecords], base: RunRecords | None) -> list[RunRecords]:
-    """The base's decoding strategies among the runs: evaluated into the same folder, or on the same model."""
+    """The base's decoding strategies among the runs: evaluated in the same folder, or on the same model."""
     if base is None:
         return []
     model = base.card.get("model")
@@ -43,7 +43,7 @@ def free_runs(runs: list[RunRecords], base: RunRecords | None) -> list[RunRecord
 
 
 def held_against(run: RunRecords, free: list[RunRecords], benchmark: str) -> list[dict[str, Any]]:
-    """For each free run on the same benchmark, the probability that it dominates this one, and whether that is sure."""
+    """For each training-free run on the same benchmark: probability that it dominates this run, and if that is significant."""
     found = []
     for other in free:
         if other is run or benchmark not in other.benchmarks:

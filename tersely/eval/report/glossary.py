@@ -14,15 +14,15 @@ TERMS: tuple[tuple[str, str], ...] = (
     ("truncated", "share of samples that the cap on new tokens stopped."),
     (
         "if ended",
-        "accuracy where an answer counts only if its completion ended by itself, as in training; the accuracy beside it, and "
-        "all that is computed from it, counts answers in truncated samples too.",
+        "accuracy if an answer counts only when its completion ended by itself, as in training. `accuracy`, and everything "
+        "computed from it, also counts answers in truncated samples.",
     ),
     (
         "undecided",
         "share of samples that the verifier could not decide; in brackets the accuracy if all of them were incorrect, and if "
         "all were correct.",
     ),
-    ("tokens a success", "all tokens over the number of correct samples: the cost of one success, failures included."),
+    ("tokens per solved", "all tokens over the number of correct samples: the cost of one success, failures included."),
     (
         "AES",
         "accuracy efficiency score: the relative saving of tokens, plus 3 times a relative gain of accuracy or minus 5 times a "
@@ -63,8 +63,8 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "not worse",
-        "the data exclude (95 %) a loss of accuracy above the margin. Undecided is no such statement: it says that these "
-        "problems are too few to tell.",
+        "the data exclude (95 %) a loss of accuracy above the margin. Undecided means that there are too few problems to "
+        "decide.",
     ),
     ("p (Holm)", "chance of such a difference without an effect, corrected for all comparisons of the page."),
     (
@@ -73,13 +73,13 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "off the request, beyond it",
-        "deviation from the tokens that were asked for, and share of samples that exceed them.",
+        "deviation from the requested tokens, and share of samples that exceed them.",
     ),
 )
 
 
 def glossary(data: dict[str, Any]) -> list[tuple[str, str]]:
-    """(term, meaning), for what this page shows."""
+    """(term, meaning) for the terms on this page."""
     entries = [entry for run in data["runs"] for entry in run["benchmarks"].values()]
     shown = {
         "off the request, beyond it": any(entry["adherence"] for entry in entries),

@@ -1,7 +1,7 @@
 """Builds report.html: one file, no network, from report.json, the run folders and a jinja2 template.
 
-Everything that came from a model, a data set or a run card is escaped by the template, and the page's content
-security policy allows no script except its own. The same runs give the same bytes.
+The template escapes all text from models, data sets and run cards, and the page's content security policy allows no
+script except its own. The same runs give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from tersely.eval.report.training_curves import Curves, read_metrics, training_f
 from tersely.eval.run_arrays import RunRecords
 
 TEMPLATES = Path(__file__).parent / "templates"
-TEXT_BUDGET = 2_500_000  # characters of model text in the whole page
+TEXT_BUDGET = 2_500_000  # maximum characters of model text on the page
 
 
 def html(data: dict[str, Any], runs: list[RunRecords], base: RunRecords | None, refresh: int | None = None) -> str:
-    """The page. `data` is what report_data returned for these runs and this base."""
+    """Render the page. `data`: the result of report_data for these runs and this base."""
     import jinja2
     from markupsafe import Markup
 
@@ -92,7 +92,7 @@ def _number(x: float | None, digits: int = 0) -> str:
 
 
 def _sections(data: dict[str, Any], pictures: bool) -> list[dict[str, Any]]:
-    """One a benchmark: its runs and its figures."""
+    """One section per benchmark: its runs and its figures."""
     sections = []
     for index, name in enumerate(sorted({name for run in data["runs"] for name in run["benchmarks"]})):
         runs = [
@@ -103,7 +103,7 @@ def _sections(data: dict[str, Any], pictures: bool) -> list[dict[str, Any]]:
                 "name": name,
                 "id": f"bench-{index}",
                 "runs": [run[1:] for run in runs],
-                "told": [run[1:] for run in runs if run[1] not in data["free"][1:]],
+                "shown": [run[1:] for run in runs if run[1] not in data["free"][1:]],
                 "difficulty": data["difficulty"][name],
                 "volume": data["hypervolume"][name],
                 "aes": {c["run"]: c["aes"] for c in data["comparisons"] if c["benchmark"] == name},
@@ -124,7 +124,7 @@ def _sections(data: dict[str, Any], pictures: bool) -> list[dict[str, Any]]:
 
 
 def _figures(prefix: str, runs: Any, data: dict[str, Any], benchmark: str) -> list[Figure]:
-    """The plane of accuracy and tokens holds every run; the others leave out the base's strategies, which have their own."""
+    """Figures of a benchmark; only accuracy against tokens shows the base's strategies, which have their own figure."""
     strategies = set(data["free"][1:])
     forced = forced_answer_curve(f"{prefix}-f", data["forced"][benchmark], {name: i for i, name, _ in runs})
     plane, *others = benchmark_figures(prefix, runs, data["free"], [run for run in runs if run[1] not in strategies])
@@ -145,11 +145,11 @@ def _rendered(figures: list[Figure], pictures: bool) -> list[dict[str, Any]]:
             "svg": Markup(svg(f)) if pictures else None,
         }
         for f in figures
-    ]  # matplotlib escapes names itself
+    ]  # matplotlib escapes names
 
 
 def _folders(runs: list[RunRecords]) -> list[RunRecords]:
-    """One run a folder: decoding strategies share a card, and every seed has one of its own."""
+    """One run per folder: decoding strategies share a card, and every seed has its own."""
     found: dict[Any, RunRecords] = {}
     for one in (one for run in runs for one in run.members or [run]):
         found.setdefault(one.folder or one.name, one)
@@ -163,7 +163,7 @@ def _curves(runs: list[RunRecords]) -> Curves:
 
 
 def _samples(runs: list[RunRecords], base: RunRecords | None) -> list[dict[str, Any]]:
-    """The worst samples of every trained run; of the only run where there is no other."""
+    """The worst samples of every trained run; if there is only one run, of that run."""
     shown = [run for run in runs if run is not base and run.strategy is None and run.path] or [
         run for run in runs if run.path
     ][:1]
@@ -177,7 +177,7 @@ def _audits(runs: list[RunRecords]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _card(run: RunRecords) -> dict[str, Any]:
-    """What is known about how a run was made: run.json, and a training run's environment and configuration."""
+    """Details of a run: run.json, and a training run's environment and configuration."""
     card = dict(run.card)
     trained = run.training_folder() or run.folder
     environment = _json(trained, "environment.json")

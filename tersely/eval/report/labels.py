@@ -10,9 +10,9 @@ from typing import Any
 from tersely.eval.report.svg import short
 
 SIZE = 8.5  # points
-WIDE = 0.52  # mean width of a character over its size
+WIDE = 0.52  # mean character width / font size
 OFFSETS = tuple((x, y) for y in (5, -11, 16, -22, 27, -33) for x in (6, -6))
-GAP = 2  # points that names keep from one another
+GAP = 2  # minimum distance between labels, points
 
 
 def label_of(name: str, free: Sequence[str] = ()) -> str:
@@ -25,7 +25,7 @@ def label_of(name: str, free: Sequence[str] = ()) -> str:
 
 
 def labels_of(names: Sequence[str], free: Sequence[str]) -> list[str]:
-    """`label_of` each; where two would be the same, the strategy's parameters are added."""
+    """Label of each run; equal labels get the strategy's parameters."""
     labels = [label_of(name, free) for name in names]
     count = Counter(labels)
     return [
@@ -35,7 +35,7 @@ def labels_of(names: Sequence[str], free: Sequence[str]) -> list[str]:
 
 
 def display_names(names: Sequence[str], free: Sequence[str]) -> dict[str, str]:
-    """Name of a run -> its name on the page: strategies of the base by their labels, wherever those tell them apart."""
+    """Run name -> name on the page: strategies of the base by their labels, if these are unique."""
     strategies = [name for name in names if name in free[1:]]
     short_ones = {name: name for name in names} | dict(zip(strategies, labels_of(strategies, free), strict=True))
     count = Counter(short_ones.values())
@@ -43,7 +43,7 @@ def display_names(names: Sequence[str], free: Sequence[str]) -> dict[str, str]:
 
 
 def renamed(data: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """report.json's content with every run by its name on the page, so that tables, figures and conclusions agree."""
+    """report.json's content with page names, so that tables, figures and conclusions agree."""
 
     def of(name: Any) -> Any:
         return names.get(name, name)
@@ -65,8 +65,8 @@ def renamed(data: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def place_labels(ax: Any, points: Sequence[tuple[float, float, str]]) -> None:
-    """Annotate (x, y, name) at the first of the offsets that covers neither a placed name nor a point, nor leaves the axes."""
-    ax.figure.draw_without_rendering()  # the layout decides where points stand, and the SVG canvas what a dot is
+    """Annotate (x, y, name) at the first offset that overlaps no label or point and stays inside the axes."""
+    ax.figure.draw_without_rendering()  # the layout fixes the positions, and the SVG canvas the resolution
     scale = ax.figure.dpi / 72
     centres = ax.transData.transform([(x, y) for x, y, _ in points]) / scale if points else []
     taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in centres]
@@ -83,7 +83,7 @@ def place_labels(ax: Any, points: Sequence[tuple[float, float, str]]) -> None:
             fontsize=SIZE,
             ha="left" if offset[0] > 0 else "right",
         )
-        text.set_in_layout(False)  # or the axes would shrink, and the points move from under their names
+        text.set_in_layout(False)  # otherwise the axes would shrink and the points would move away from their labels
 
 
 def _box(x: float, y: float, offset: tuple[int, int], characters: int) -> tuple[float, float, float, float]:
@@ -93,11 +93,11 @@ def _box(x: float, y: float, offset: tuple[int, int], characters: int) -> tuple[
 
 
 def _cost(box: Sequence[float], taken: Sequence[Sequence[float]], inside: Sequence[float]) -> float:
-    """Covered area, and the area outside the axes."""
+    """Overlapping area plus the area outside the axes."""
     area = (box[2] - box[0]) * (box[3] - box[1])
     return sum(_overlap(box, other) for other in taken) + area - _overlap(box, inside)
 
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Shared area."""
+    """Overlapping area."""
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))

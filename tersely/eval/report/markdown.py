@@ -17,7 +17,7 @@ def count(x: float | None, digits: int = 0) -> str:
 
 
 def plain(name: Any) -> str:
-    """A name that cannot break a table or carry markup."""
+    """A name without characters that break a table or are markup."""
     text = " ".join(str(name).split())
     for mark in "\\`*_[]<>|":
         text = text.replace(mark, "\\" + mark if mark != "<" else "&lt;")
@@ -55,9 +55,7 @@ def _verdicts(data: dict[str, Any]) -> list[str]:
         + "".join(f"; **{plain(f['run'])} does better without training**" for f in c["free_frontier"] if f["dominates"])
         for c in data["comparisons"]
     ]
-    without = (
-        "The base's decoding strategies, which cost no training, are not among these runs (`tersely eval --frontier`)."
-    )
+    without = "These runs do not include the base's training-free decoding strategies (`tersely eval --frontier`)."
     return ["\n".join(lines), *([] if data["free"] else [without])]
 
 
@@ -126,12 +124,12 @@ def _method(data: dict[str, Any]) -> str:
     settings = data["settings"]
     weights = ", ".join(f"{k} {v:g}" for k, v in settings["aes_weights"].items())
     return (
-        "Accuracy is the mean over samples, then problems; an answer counts in a truncated completion too, and `if ended` is "
-        f"the accuracy where it does not. Intervals: {settings['level']:.0%} percentile bootstrap over "
-        f"problems, {settings['draws']} draws, seed {settings['seed']}; over seeds, then problems where a run has several. "
+        "Accuracy is the mean over samples, then problems. An answer in a truncated completion counts; `if ended` is the "
+        f"accuracy if it does not. Intervals: {settings['level']:.0%} percentile bootstrap over "
+        f"problems, {settings['draws']} resamples, seed {settings['seed']}; over seeds, then problems, for several seeds. "
         "Comparisons pair the same problems. Every conclusion needs p < 0.05 after Holm's correction over all comparisons "
         "of the report: a paired permutation test for tokens, better and worse, and a non-inferiority test for "
-        f"not worse by more than {100 * settings['margin']:g} pt. Undecided: at this difference and spread, that many more "
-        "problems would give a conclusion. "
-        f"Undecided samples are left out of the accuracy and counted beside it. AES weights: {weights}."
+        f"not worse by more than {100 * settings['margin']:g} pt. Undecided: at this difference and spread, this number of "
+        "additional problems would give a conclusion. "
+        f"Undecided samples are left out of the accuracy and counted separately. AES weights: {weights}."
     )

@@ -17,8 +17,8 @@ NAN = float("nan")
 def passes(b: BenchmarkRecords) -> dict[str, Any]:
     """pass_at, mg_pass_at and majority_at per k, with bounds (undecided counted incorrect, and counted correct).
 
-    The problems are those with as many samples as the largest k that at least half of the problems have; larger k are nan.
-    With several seeds each k is taken within a seed, then averaged: samples of two models are no samples of one.
+    Uses the problems with as many samples as the largest k that at least half of the problems have; larger k are nan.
+    With several seeds, each k is computed within a seed, then averaged, because the seeds are different models.
     """
     parts = b.by_seed()
     found = [_passes(part) for part in parts]
@@ -59,7 +59,7 @@ def _mg_pass_at(correct: np.ndarray, k: int) -> float:
 
 
 def _voting_correct(answers: np.ndarray, correct: np.ndarray, exists: np.ndarray) -> np.ndarray:
-    """The answers with every undecided sample at the correct one: if it was correct, it voted for that."""
+    """The answers with the correct answer for every undecided sample, for the upper bound."""
     votes = answers.copy()
     for row, (known, there) in enumerate(zip(correct, exists, strict=True)):
         undecided = there & np.isnan(known)

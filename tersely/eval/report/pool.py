@@ -11,7 +11,7 @@ from tersely.eval.run_arrays import RunRecords
 
 
 def shortest_known(runs: list[RunRecords], benchmark: str) -> dict[str, float]:
-    """Problem id -> least tokens of any right sample of any run of the report."""
+    """Problem id -> fewest tokens of any correct sample of any run of the report."""
     best: dict[str, float] = {}
     for run in runs:
         b = run.benchmarks.get(benchmark)
@@ -24,9 +24,9 @@ def shortest_known(runs: list[RunRecords], benchmark: str) -> dict[str, float]:
 
 
 def overthinking(run: RunRecords, benchmark: str, shortest: dict[str, float]) -> dict[str, Any]:
-    """Mean tokens over the shortest right answer known (O_g), and the spread within a problem (O_env).
+    """Mean tokens above the shortest known correct answer (O_g), and the spread within a problem (O_env).
 
-    `waste` is O_g over the correct samples alone: incorrect ones may be short, and would count as less than no waste.
+    `waste` is O_g over correct samples only: short incorrect samples would give negative waste.
     """
     b = run.benchmarks[benchmark]
     known = np.array([shortest.get(problem, np.nan) for problem in b.problem_ids])
@@ -39,13 +39,13 @@ def overthinking(run: RunRecords, benchmark: str, shortest: dict[str, float]) ->
 
 
 def volumes(entries: list[dict[str, Any]], free: list[str], benchmark: str) -> dict[str, Any]:
-    """Hypervolume of all runs and of the base's free frontier: accuracy times doublings of tokens under the reference.
+    """Hypervolume of all runs, and of the base's training-free frontier: accuracy times doublings of tokens.
 
     The reference is the largest budget of the grid, and the accuracy of the base's least accurate strategy (0 without any).
     """
     found = {e["name"]: e["benchmarks"][benchmark] for e in entries if benchmark in e["benchmarks"]}
     points = {name: (b["tokens_mean"], b["accuracy"]) for name, b in found.items() if b["tokens_mean"]}
-    costless = [points[name][1] for name in free[1:] if name in points]  # the first is the base itself
+    costless = [points[name][1] for name in free[1:] if name in points]  # the first is the base
     reference = (max(b["budget_curve"]["budgets"][-1] for b in found.values()), min(costless) if costless else 0.0)
     return {
         "reference": list(reference),

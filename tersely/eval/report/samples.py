@@ -1,7 +1,7 @@
-"""Selects the worst samples of a run, next to the base's, and shortens their texts.
+"""Selects the worst samples of a run with the base's samples, and shortens their texts.
 
-Worst first: wrong samples on the problems whose solve rate fell most against the base, the longest sample of each problem; when
-fewer than twenty problems lost, right samples follow that spend most tokens after their first right answer.
+Worst first: the longest incorrect sample of each problem whose solve rate fell most against the base. With fewer than
+twenty such problems, correct samples with the most tokens after their first correct answer follow.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def worst_samples(run: RunRecords, base: RunRecords | None, limit: int = 12_000)
 
 
 def _rank(a: BenchmarkRecords, b: BenchmarkRecords | None) -> list[tuple[tuple[float, float], int, int]]:
-    """((loss of solve rate or 0, tokens wasted), row, column): one candidate a problem."""
+    """((loss of solve rate or 0, tokens wasted), row, column): one candidate per problem."""
     rate = per_problem(a.correct)
     before = per_problem(b.correct) if b is not None else np.ones(len(rate))
     loss = np.nan_to_num(before - rate)
@@ -96,15 +96,15 @@ def _side(name: str, record: dict[str, Any], scores: np.ndarray, limit: int) -> 
 def split_text(
     record: dict[str, Any], correct: float | None, limit: int
 ) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
-    """Thinking and answer as pieces (text, comes after the first right answer).
+    """Thinking and answer as pieces (text, True after the first correct answer).
 
-    The answer part is only marked when the first right answer stands in it: stating a result once after thinking is no waste.
+    The answer part is marked only if it has the first correct answer: stating a result once after thinking is not waste.
     """
     text = str(record.get("text") or "")
     end = text.find(END)
     if end >= 0:
         cut = end + len(END)
-    else:  # never ended, which a model without thinking looks like too, unless it says <think> or was cut off
+    else:  # never ended; a model without thinking looks the same, unless it writes <think> or was truncated
         unended = record.get("truncated") and record.get("thinking_tokens") == record.get("tokens")
         cut = len(text) if unended or text.lstrip().startswith("<think>") else 0
     first = first_correct_position(record, correct)
@@ -118,7 +118,7 @@ def split_text(
 
 
 def _pieces(parts: list[tuple[str, bool]], limit: int) -> list[tuple[str, bool]]:
-    """Without what is blank, and without blank lines at the ends."""
+    """Remove blank pieces, and blank lines at the ends."""
     shown = [(_cut(_visible(text), limit), mark) for text, mark in parts if text.strip()]
     if shown:
         shown[0] = (shown[0][0].lstrip("\n"), shown[0][1])
@@ -127,7 +127,7 @@ def _pieces(parts: list[tuple[str, bool]], limit: int) -> list[tuple[str, bool]]
 
 
 def _visible(text: Any) -> str:
-    """Control characters and lone surrogates as a replacement sign: they have no place in HTML."""
+    """Replace control characters and lone surrogates, which are invalid in HTML."""
     return "" if text is None else CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(text))
 
 

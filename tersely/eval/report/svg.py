@@ -1,7 +1,7 @@
 """Renders figures as inline SVG whose colours are the page's CSS variables.
 
 matplotlib draws with stand-in colours, which are then replaced by `currentColor`, `var(--line)` and `var(--s0)` to
-`var(--s7)`; text stays text. matplotlib is an optional extra: `available()` says whether it is there.
+`var(--s7)`; text stays text. matplotlib is an optional extra: `available()` is True if it is installed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ SIZE = (5.2, 3.5)  # inches; 374 points fit a phone without shrinking text
 
 @dataclass(frozen=True)
 class Figure:
-    """What a figure shows, with and without a picture: `draw` fills matplotlib axes, `head` and `rows` are its data.
+    """Content of a figure: `draw` fills matplotlib axes, `head` and `rows` are its data table.
 
-    `legend` holds (number, name) of the runs; the number fixes colour, dash and marker, so a run looks the same everywhere.
+    `legend`: (number, name) of the runs; the number fixes colour, dash and marker, so a run looks the same in all figures.
     """
 
     key: str

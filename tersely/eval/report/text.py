@@ -1,7 +1,7 @@
-"""Rates of loops and reflection markers in a run's texts, from an even spread of its samples.
+"""Rates of loops and reflection markers in a run's texts, from evenly spread samples.
 
-Texts are long and reports must be quick: at most 100 samples of a benchmark, evenly spread over its problems, are read back
-from the file; loops are looked for in the last 3000 words of a text, where they are. The number of samples is reported.
+To keep reports fast, at most 100 samples per benchmark, evenly spread over its problems, are read from the file, and
+loops are searched in the last 3000 words of a text. The number of samples is reported.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MARKERS = (
 
 
 def text_rates(run: RunRecords, benchmark: str) -> dict[str, Any]:
-    """`loop_rate` (share of texts), `markers_per_1000_tokens` (pooled), `text_samples` (how many were read)."""
+    """`loop_rate` (share of texts), `markers_per_1000_tokens` (pooled), `text_samples` (number of texts read)."""
     b = run.benchmarks[benchmark]
     rows, columns = np.nonzero((b.offset >= 0) & (np.nan_to_num(b.tokens) > 0))
     if run.path is None or not len(rows):

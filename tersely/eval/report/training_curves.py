@@ -39,12 +39,12 @@ CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Log-prob mismatch of engine and trainer", ("mismatch/mean",)),
     ("Gradient norm", ("grad_norm",)),
 )
-"""(title, metrics): the first of the metrics that a run logged is drawn, in its unit."""
-POINTS = 300  # points drawn of a curve, however long it is
+"""(title, metrics): plots the first metric that the run logged, in its unit."""
+POINTS = 300  # maximum points per curve
 
 
 def read_metrics(folder: Path | None) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl, unreadable ones left out (a run in progress may be half-way through its last)."""
+    """Read metrics.jsonl without unreadable lines (the last line of a run in progress may be incomplete)."""
     path = folder / "metrics.jsonl" if folder else None
     if path is None or not path.is_file():
         return []
@@ -60,7 +60,7 @@ def read_metrics(folder: Path | None) -> list[dict[str, Any]]:
 
 
 def series(lines: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """(steps, values) of the first of these names that the run logged, thinned by means over equal stretches."""
+    """(steps, values) of the first of these names that the run logged, averaged over equal intervals."""
     for name in names:
         points = [(row["step"], row[name]) for row in lines if isinstance(row.get(name), (int, float))]
         if points:
@@ -73,7 +73,7 @@ def series(lines: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[np.ndar
 
 
 def learning_curve(key: str, title: str, names: tuple[str, ...], runs: Curves) -> Figure | None:
-    """One quantity over optimiser steps; None when no run logged it."""
+    """One quantity over optimiser steps; None if no run logged it."""
     unit = find(names[0]).unit
     found = [(i, name, *series(lines, names)) for i, name, lines in runs]
     drawn = [(i, name, x, y) for i, name, x, y in found if len(x)]
@@ -88,7 +88,7 @@ def learning_curve(key: str, title: str, names: tuple[str, ...], runs: Curves) -
             )
             ax.plot(x, y, color=color(i), linewidth=0.8, alpha=0.35)
             ax.plot(x, smooth, color=color(i), linestyle=dash(i))
-        if all(np.ptp(y) == 0 for _, _, _, y in drawn):  # a flat line in the middle of nothing says less
+        if all(np.ptp(y) == 0 for _, _, _, y in drawn):  # a constant needs no automatic range
             ax.set_ylim(min(0.0, *(y[0] for _, _, _, y in drawn)), max(1.0, *(2 * y[0] for _, _, _, y in drawn)))
         ax.set_xlabel("step")
         ax.set_ylabel(unit)
@@ -111,13 +111,13 @@ def learning_curve(key: str, title: str, names: tuple[str, ...], runs: Curves) -
 
 
 def training_figures(runs: Curves) -> list[Figure]:
-    """All quantities that at least one run logged as other than 0; the order of runs fixes the colours."""
+    """All quantities with a logged value other than 0 in at least one run; the order of runs fixes the colours."""
     left_out = zero_throughout(runs)
     made = (learning_curve(f"train-{i}", *curve, runs) for i, curve in enumerate(CURVES) if curve[0] not in left_out)
     return [figure for figure in made if figure is not None]
 
 
 def zero_throughout(runs: Curves) -> list[str]:
-    """Titles of the quantities that were logged and are 0 in every step of every run: a picture would show nothing."""
+    """Titles of the quantities that are 0 in every step of every run, which get no figure."""
     values = {title: [series(lines, names)[1] for _, _, lines in runs] for title, names in CURVES}
     return [title for title, found in values.items() if any(map(len, found)) and not any(y.any() for y in found)]

@@ -20,13 +20,13 @@ def write_report(
     margin: float = 0.01,
     anyway: bool = False,
 ) -> Path:
-    """Writes report.json, report.md and report.html into out_dir; returns the path of report.json.
+    """Write report.json, report.md and report.html to out_dir; returns the path of report.json.
 
-    runs: loaded runs, or run directories with records.jsonl (each may hold several runs: one a decoding strategy).
-    base: the name of one of the runs, or its directory (read if it is not among them); None takes the first run when
-    there are several. refresh: seconds after which an open report.html loads itself again. margin: of non-inferiority,
-    as a fraction. Runs that differ in the seed alone are one row. ValueError: no runs, a base that is none of them, or
-    evaluations with different settings, unless `anyway`, which lists the differences in the page.
+    runs: loaded runs, or run directories with records.jsonl (each may have several runs: one per decoding strategy).
+    base: the name of one of the runs, or its directory (loaded if it is not among them); None takes the first run if
+    there are several. refresh: interval in seconds at which an open report.html reloads. margin: non-inferiority margin, a
+    fraction. Runs that differ only in the seed are one row. Raises ValueError without runs, for an unknown base, and for
+    evaluations with different settings, unless `anyway`, which lists the differences on the page.
     """
     from tersely.eval.report.data import report_data
     from tersely.eval.report.html import html
@@ -35,15 +35,15 @@ def write_report(
 
     loaded = load_all(runs)
     if base is None:
-        loaded = told_apart(pool_alike(loaded))
+        loaded = with_unique_names(pool_alike(loaded))
         reference = choose_base(loaded, base)
     else:
         reference = choose_base(loaded, base)
         loaded = [
             *([reference] if reference else []),
-            *told_apart(pool_alike([run for run in loaded if run is not reference])),
+            *with_unique_names(pool_alike([run for run in loaded if run is not reference])),
         ]
-    loaded.sort(key=lambda run: run.strategy is not None)  # decoding strategies after the models they decode
+    loaded.sort(key=lambda run: run.strategy is not None)  # decoding strategies after their models
     data = report_data(loaded, reference, margin, anyway)
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
@@ -54,18 +54,18 @@ def write_report(
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Never a half file: written beside, then renamed."""
+    """Write atomically: to a temporary file, then rename it."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_text(text, encoding="utf-8", errors="backslashreplace")
     part.replace(path)
 
 
 def load_all(runs: Sequence[RunRecords | str | Path]) -> list[RunRecords]:
-    """Loaded runs with names that differ; `NAME=A,B` and `A,B` are several seeds of one run."""
+    """Load runs and make their names unique; `NAME=A,B` and `A,B` are several seeds of one run."""
     loaded = [found for run in runs for found in _loaded(run)]
     if not loaded:
-        raise ValueError("runs is empty; name at least one run directory that holds records.jsonl")
-    return told_apart(loaded)
+        raise ValueError("runs: got an empty list; expected at least one run directory with records.jsonl")
+    return with_unique_names(loaded)
 
 
 def _loaded(run: RunRecords | str | Path) -> list[RunRecords]:
@@ -90,21 +90,21 @@ def _loaded(run: RunRecords | str | Path) -> list[RunRecords]:
     ]
 
 
-def told_apart(loaded: list[RunRecords]) -> list[RunRecords]:
-    """The same runs, renamed by the part of their folders that differs where two have one name, by number at last."""
+def with_unique_names(loaded: list[RunRecords]) -> list[RunRecords]:
+    """Rename runs with equal names, by the part of their folders that differs, or else by number."""
     for name in dict.fromkeys(run.name.partition(" + ")[0] for run in loaded):
         group = [run for run in loaded if run.name.partition(" + ")[0] == name]
         folders = list(dict.fromkeys(run.folder.resolve() for run in group if run.folder))
         labels = _labels(folders)
         if len({run.name for run in group}) == len(group) or not labels:
             continue
-        by_folder = all(folder.name == name for folder in folders)  # the name was not chosen
+        by_folder = all(folder.name == name for folder in folders)  # the default name
         for run in group:
             folder = run.folder.resolve() if run.folder else None
             label = labels.get(folder) if folder else None
             if label and (by_folder or folder != folders[0]):
                 shown = f"{label}/{name}" if by_folder else f"{name} ({label})"
-                run.notes.append(f"named {run.name} in its records, as another run is")
+                run.notes.append(f"named {run.name} in its records, the same name as another run")
                 run.name = shown + run.name[len(name) :]
     seen: set[str] = set()
     for run in loaded:
@@ -116,7 +116,7 @@ def told_apart(loaded: list[RunRecords]) -> list[RunRecords]:
 
 
 def _labels(folders: list[Path]) -> dict[Path, str]:
-    """For each folder the last part of its path that differs in all of them; empty for one folder."""
+    """For each folder, the last part of its path that differs between all of them; empty for one folder."""
     parts = [folder.parts for folder in folders]
     for depth in range(1, min((len(p) for p in parts), default=0) + 1):
         ends = [p[-depth] for p in parts]
@@ -126,7 +126,7 @@ def _labels(folders: list[Path]) -> dict[Path, str]:
 
 
 def choose_base(loaded: list[RunRecords], base: str | Path | None) -> RunRecords | None:
-    """The base among the loaded runs; a directory that is not among them is loaded and put in front."""
+    """The base run; a directory that is not among the loaded runs is loaded and put first."""
     if base is None:
         return next((run for run in loaded if run.strategy is None), loaded[0]) if len(loaded) > 1 else None
     wanted = str(base)
@@ -138,11 +138,9 @@ def choose_base(loaded: list[RunRecords], base: str | Path | None) -> RunRecords
             return run
     if Path(base).exists() or "," in wanted:
         loaded[:0] = (added := load_all([base]))
-        told_apart(loaded)
+        with_unique_names(loaded)
         return added[0]
-    raise ValueError(
-        f"base is {wanted!r}, which is neither a run directory nor one of {', '.join(r.name for r in loaded)}"
-    )
+    raise ValueError(f"base: got {wanted!r}; expected a run directory or one of {', '.join(r.name for r in loaded)}")
 
 
 def _same(folder: Path, wanted: str) -> bool:

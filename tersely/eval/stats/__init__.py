@@ -1,4 +1,4 @@
-"""Intervals and tests; import from here. Pure numpy: rows are problems, and resampling redraws whole problems."""
+"""Intervals and tests; import from here. Pure numpy: rows are problems, and the bootstrap resamples whole problems."""
 
 from tersely.eval.stats.bootstrap import (
     Interval,

@@ -1,9 +1,9 @@
-"""Bootstrap intervals over problems: repeats of one problem are not independent, so whole problems are resampled.
+"""Bootstrap intervals over problems; resamples whole problems, because samples of one problem are not independent.
 
-Percentile intervals. The spread of the per-problem means already holds the noise of their samples, so redrawing problems
-alone is calibrated; drawing samples inside as well ("both") counts that noise twice and is wider than needed.
-Random numbers: numpy.random.default_rng(seed). Problem draws depend on the seed and the number of problems alone, and the
-sample draws of two runs follow their content, not their order: swapping the runs of a comparison negates its interval.
+Percentile intervals. The spread of the per-problem means already includes the noise of their samples, so resampling
+problems is calibrated; resampling samples too ("both") counts that noise twice and is wider than needed.
+Random numbers: numpy.random.default_rng(seed). Problem draws depend only on the seed and the number of problems, and
+sample draws depend on a run's content, not on the order of runs: swapping two runs negates the interval.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 from tersely.eval.metrics.arrays import NAN, counts, matrix, mean, row_means, same_problems, same_shape, verdicts
 
 RESAMPLE = ("problems", "samples", "both")
-CHUNK = 2_000_000  # numbers held at once
+CHUNK = 2_000_000  # numbers in memory at once
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic with its percentile interval: estimate, low, high, level (0.95), and the number of draws."""
+    """A statistic with its percentile interval: estimate, low, high, level (0.95), number of draws."""
 
     estimate: float
     low: float
@@ -32,7 +32,7 @@ class Interval:
 
 
 def interval(estimate: float, drawn: np.ndarray, level: float, draws: int) -> Interval:
-    """Percentile interval of the drawn values that are not nan (linear interpolation)."""
+    """Percentile interval of the resampled values that are not nan (linear interpolation)."""
     drawn = drawn[~np.isnan(drawn)]
     if not drawn.size:
         return Interval(float(estimate), NAN, NAN, level, draws)
@@ -43,15 +43,15 @@ def interval(estimate: float, drawn: np.ndarray, level: float, draws: int) -> In
 
 def check(draws: int, level: float = 0.95, resample: str = "problems") -> None:
     if draws < 1 or draws != int(draws):
-        raise ValueError(f"draws is {draws}; it must be a whole number, 1 or more")
+        raise ValueError(f"draws: got {draws}; expected a whole number, 1 or more")
     if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must be between 0 and 1")
+        raise ValueError(f"level: got {level}; expected between 0 and 1")
     if resample not in RESAMPLE:
-        raise ValueError(f"resample is {resample!r}; it must be one of {', '.join(RESAMPLE)}")
+        raise ValueError(f"resample: got {resample!r}; expected one of {', '.join(RESAMPLE)}")
 
 
 def problem_draws(rng: np.random.Generator, problems: int, draws: int, cells: int = 1) -> Iterator[np.ndarray]:
-    """Chunks (B, problems) of problem indices, `draws` rows in all; the same numbers whatever `cells` is."""
+    """Chunks (B, problems) of problem indices, `draws` rows in total; `cells` does not change the numbers."""
     left = draws
     step = max(1, CHUNK // max(1, problems * cells))
     while left > 0:
@@ -60,7 +60,7 @@ def problem_draws(rng: np.random.Generator, problems: int, draws: int, cells: in
 
 
 class Samples:
-    """The known values of each problem, packed to the left, to be redrawn inside their problem."""
+    """The known values of each problem, packed to the left, for resampling within the problem."""
 
     def __init__(self, x: np.ndarray):
         self.n = (~np.isnan(x)).sum(axis=1)
@@ -77,13 +77,13 @@ class Samples:
 
 
 def _problems(rng: np.random.Generator, count: int, draws: int, cells: int, resample: str) -> Iterator[np.ndarray]:
-    """Problem indices of each draw; under "samples" every problem, once."""
+    """Problem indices of each draw; with "samples", every problem once."""
     for index in problem_draws(rng, count, draws, cells):
         yield np.broadcast_to(np.arange(count), index.shape) if resample == "samples" else index
 
 
 def _mean_draws(x: np.ndarray, draws: int, seed: int) -> tuple[float, np.ndarray]:
-    """Mean of (Q,) and its cluster bootstrap; taken around x[0], so that equal values stay exactly equal."""
+    """Mean of (Q,) and its cluster bootstrap; computed relative to x[0], so that equal values stay exactly equal."""
     rng = np.random.default_rng(seed)
     gap = x - x[0]
     drawn = [gap[index].mean(axis=1) for index in problem_draws(rng, len(x), draws)]
@@ -95,7 +95,7 @@ def bootstrap_mean(
 ) -> Interval:
     """Macro mean of (Q, n) values, nan dropped, with its interval.
 
-    resample: "problems" redraws whole problems; "samples" keeps the problems and redraws inside each (the benchmark is the
+    resample: "problems" resamples whole problems; "samples" resamples within each problem (the benchmark is the
     population); "both" does both. Nothing left -> nan. One problem under "problems" -> low = high = estimate.
     """
     x = matrix(values, "values")
@@ -120,14 +120,14 @@ def bootstrap_mean(
 def bootstrap_statistic(
     statistic: Callable[..., float], *arrays: Any, draws: int = 2_000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Cluster bootstrap of any function of arrays that share axis 0 (AES, AUC, hypervolume, a correlation).
+    """Cluster bootstrap of a function of arrays that share axis 0 (AES, AUC, hypervolume, a correlation).
 
     Draws whose value is nan are left out; none left -> nan. ValueError: no array, or different lengths.
     """
     check(draws, level)
     data = [np.asarray(a) for a in arrays]
     if not data or any(a.ndim == 0 for a in data):
-        raise ValueError("arrays is empty or holds a scalar; give arrays that share their first axis")
+        raise ValueError("arrays: got none or a scalar; expected arrays that share their first axis")
     for i, a in enumerate(data[1:], start=1):
         same_problems(data[0], "arrays[0]", a, f"arrays[{i}]")
     if not len(data[0]):
@@ -140,7 +140,7 @@ def bootstrap_statistic(
 
 
 def paired(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Two runs as (Q', n_a) and (Q', n_b), restricted to the problems that both have."""
+    """Two runs as (Q', n_a) and (Q', n_b), restricted to their common problems."""
     x, y = matrix(a, "a"), matrix(b, "b")
     same_problems(x, "a", y, "b")
     both = ~np.isnan(x).all(axis=1) & ~np.isnan(y).all(axis=1)
@@ -178,10 +178,10 @@ def paired_bootstrap(
     """
     check(draws, level, resample)
     if statistic not in ("difference", "log_ratio"):
-        raise ValueError(f"statistic is {statistic!r}; it must be 'difference' or 'log_ratio'")
+        raise ValueError(f"statistic: got {statistic!r}; expected 'difference' or 'log_ratio'")
     x, y = paired(a, b)
     if statistic == "log_ratio" and (np.any(x < 0) or np.any(y < 0)):
-        raise ValueError("a or b holds negative values, which have no log_ratio")
+        raise ValueError("a, b: got negative values; expected 0 or more for log_ratio")
     effect = _effect(row_means(x, ~np.isnan(x)), row_means(y, ~np.isnan(y)), statistic)
     known = ~np.isnan(effect)
     x, y, effect = x[known], y[known], effect[known]
@@ -194,7 +194,7 @@ def paired_bootstrap(
 
 
 def _redrawn_effect(x: np.ndarray, y: np.ndarray, statistic: str, resample: str, draws: int, seed: int) -> np.ndarray:
-    """Draws of the mean effect with samples redrawn; which stream a run gets depends on its values alone."""
+    """Mean effect per draw with resampled samples; a run's random stream depends only on its values."""
     rng = np.random.default_rng(seed)
     first, second = rng.spawn(2)
     if (x.shape, x.tobytes()) > (y.shape, y.tobytes()):

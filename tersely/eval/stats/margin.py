@@ -1,9 +1,9 @@
-"""Non-inferiority test: whether accuracy is lower than the base's by at most a margin, and how many problems would decide it.
+"""Non-inferiority test: is accuracy lower than the base's by at most a margin, and how many problems would decide it.
 
-A plain bootstrap or t test fails where losses are rare: 30 problems without a loss have an interval of width 0, and say
-little about a loss on 1 % of problems. So two problems are added on which the run lost everything (the one-sided relative
-of Agresti and Coull's added successes and failures), and p is never below (1 - margin)^Q: the chance that Q problems show
-no loss at all when the run loses that share of them completely.
+A plain bootstrap or t test fails for rare losses: 30 problems without a loss have an interval of width 0, but are weak
+evidence about a loss on 1 % of problems. So two problems with a complete loss are added (a one-sided variant of Agresti
+and Coull's added successes and failures), and p is never below (1 - margin)^Q: the probability that Q problems show no
+loss if the run loses that share of them completely.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.special import ndtri, stdtr
 
 from tersely.eval.metrics.arrays import NAN, vector
 
-ADDED = 2  # problems on which the run lost everything
+ADDED = 2  # added problems with a complete loss
 MOST = 10**7  # problems
 
 
@@ -31,16 +31,16 @@ def non_inferiority_p(differences: Any, margin: float) -> float:
     d = vector(differences, "differences")
     d = d[~np.isnan(d)]
     if not 0 < margin < 1:
-        raise ValueError(f"margin is {margin}; it must be between 0 and 1, in accuracy (0.01 is one point)")
+        raise ValueError(f"margin: got {margin}; expected between 0 and 1, in accuracy (0.01 is one point)")
     if np.any(np.abs(d) > 1 + 1e-9):
-        raise ValueError("differences holds values outside [-1, 1]; give differences of accuracy")
+        raise ValueError("differences: got values outside [-1, 1]; expected differences of accuracy")
     if not d.size:
         return NAN
     return _p(len(d), float(d.mean()), float((d * d).mean()), margin)
 
 
 def _p(problems: int, mean: float, square: float, margin: float) -> float:
-    """The p-value from the number of problems and the means of their differences and squared differences."""
+    """p-value from the number of problems and the means of their differences and squared differences."""
     if problems < 2:
         return 1.0
     total = problems + ADDED
@@ -54,15 +54,16 @@ def _p(problems: int, mean: float, square: float, margin: float) -> float:
 
 
 def problems_to_decide(differences: Any, margin: float, level: float = 0.05) -> int | None:
-    """Fewest problems, with the mean and spread of these differences, that would give a conclusion: not worse by more
-    than the margin, or a significant change (two-sided). None: no number up to ten million would.
+    """Fewest problems that would give a conclusion at the mean and spread of these differences.
+
+    A conclusion is "not worse by more than the margin" or a significant change (two-sided). None: more than ten million.
     """
     d = vector(differences, "differences")
     d = d[~np.isnan(d)]
     if not d.size:
         return None
     mean, square = float(d.mean()), float((d * d).mean())
-    least = next(n for n in range(1, 200) if 2.0 ** (1 - n) < level)  # of a sign-flip test
+    least = next(n for n in range(1, 200) if 2.0 ** (1 - n) < level)  # for a sign-flip test
     spread = float(np.std(d, ddof=1)) if len(d) > 1 else abs(mean)
     found = [_fewest(lambda n: _p(n, mean, square, margin) < level)]
     if abs(mean) > 1e-12:
@@ -74,7 +75,7 @@ def problems_to_decide(differences: Any, margin: float, level: float = 0.05) -> 
 
 
 def _fewest(enough: Callable[[int], bool]) -> int | None:
-    """The smallest n with enough(n), which stays true from there on."""
+    """The smallest n with enough(n); enough must be monotonic."""
     high = 2
     while not enough(high):
         high *= 2

@@ -1,6 +1,6 @@
-"""Statistics over seeds: several training runs of one method that differ only in the seed, and the noise between them.
+"""Statistics over seeds: intervals and tests for several training runs of one method that differ only in the seed.
 
-Problems are shared by all seeds, so the design is crossed: (S, Q) means of one run, seeds by problems.
+All seeds have the same problems, so the design is crossed: (S, Q) means of one run, seeds by problems.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ DRAWS = 4000
 
 
 def seed_means(x: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """(Q, n) values whose columns belong to `seeds` (n,) -> (S, Q) means per seed and problem; nan where there is none."""
+    """(Q, n) values whose columns belong to `seeds` (n,) -> (S, Q) means per seed and problem; nan without samples."""
     return np.stack([row_means(x[:, seeds == s], ~np.isnan(x[:, seeds == s])) for s in np.unique(seeds)])
 
 
 def seeds_bootstrap(
     statistic: Callable[..., np.ndarray], *runs: np.ndarray, draws: int = DRAWS, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Interval of a function of the means of runs, each (S, Q): seeds are redrawn within each run, then problems, the same
-    ones for all runs. A problem that some seed of a run lacks has the mean of its other seeds; one that a run lacks is
-    left out. `statistic` takes one array of means per run. Nothing left -> nan.
+    """Interval of a function of the means of runs, each (S, Q).
+
+    Resamples seeds within each run, then problems, the same ones for all runs. A problem that a seed lacks has the mean of
+    the run's other seeds; one that a run lacks is left out. `statistic` takes one array of means per run. Nothing left -> nan.
     """
     known = np.all([~np.isnan(x).all(axis=0) for x in runs], axis=0)
     if not known.any():
@@ -49,12 +50,13 @@ def _filled(x: np.ndarray) -> np.ndarray:
 
 
 def _errors(a: np.ndarray, b: np.ndarray) -> tuple[float, list[tuple[float, float]]]:
-    """Mean difference of two runs (S_a, Q) and (S_b, Q), and (standard error, degrees of freedom) of it, twice: over seeds
-    and problems, and over the seeds alone. No entry where there are fewer than 2 problems.
+    """Mean difference of two runs (S_a, Q) and (S_b, Q), with its (standard error, degrees of freedom) pairs.
+
+    One pair is over seeds and problems, one over seeds alone. Empty for fewer than 2 problems.
 
     Over both: variance over problems of the differences / Q, and for each run with several seeds the variance of its
-    seeds' means / S, with Satterthwaite's degrees of freedom. These are too many where the few seeds happen to agree, so
-    the seeds alone, with S - 1 degrees of freedom, must give the same conclusion.
+    seeds' means / S, with Satterthwaite's degrees of freedom. These are too many if the few seeds agree by chance, so the
+    seeds alone, with S - 1 degrees of freedom, must give the same conclusion.
     """
     known = ~np.isnan(a).all(axis=0) & ~np.isnan(b).all(axis=0)
     if known.sum() < 2:

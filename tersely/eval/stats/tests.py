@@ -1,4 +1,4 @@
-"""Tests between two runs on the same problems, standard errors, and the correction for multiple tests."""
+"""Tests of two runs on the same problems, standard errors, and the correction for multiple tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def paired_permutation(a: Any, b: Any, *, draws: int = 10_000, seed: int = 0) ->
     d = d[np.abs(d) > ROUNDING * np.maximum(np.abs(x), np.abs(y))]
     if not d.size:
         return 1.0
-    d = d / np.abs(d).max()  # tiny and huge values alike: no squares or sums that under- or overflow
+    d = d / np.abs(d).max()  # avoids under- and overflow of squares and sums
     bar = abs(d.sum()) - ROUNDING * np.abs(d).sum()
     if len(d) <= EXACT_UP_TO:
         flips = (np.arange(2 ** len(d))[:, None] >> np.arange(len(d))) & 1
@@ -59,7 +59,7 @@ def mcnemar_exact(a: Any, b: Any) -> float:
     x, y = verdicts(a, "a"), verdicts(b, "b")
     for name, v in (("a", x), ("b", y)):
         if v.shape[1] != 1 and v.size:
-            raise ValueError(f"{name} has shape {v.shape}; McNemar's test takes one sample a problem, (Q,)")
+            raise ValueError(f"{name}: got shape {v.shape}; expected (Q,), one sample per problem for McNemar's test")
     same_shape(x, "a", y, "b")
     return _two_sided(int(((x == 1) & (y == 0)).sum()), int(((x == 0) & (y == 1)).sum()))
 
@@ -74,7 +74,7 @@ def standard_error(correct: Any, fixed_benchmark: bool = False) -> float:
     """Standard error of mean@n.
 
     Items random: sd(p_q, ddof=1) / sqrt(Q), fewer than 2 problems -> nan. Fixed benchmark:
-    sqrt(sum p_q (1 - p_q) / (n_q - 1)) / Q; any n_q = 1 -> nan, as one sample says nothing about sampling noise.
+    sqrt(sum p_q (1 - p_q) / (n_q - 1)) / Q; any n_q = 1 -> nan, because one sample does not show sampling noise.
     """
     c = verdicts(correct)
     n = (~np.isnan(c)).sum(axis=1)
@@ -99,7 +99,7 @@ def clustered_standard_error(values: Any, clusters: Any) -> float:
     v = row_means(v, ~np.isnan(v))
     labels = list(clusters)
     if len(labels) != len(v):
-        raise ValueError(f"clusters has {len(labels)} labels for {len(v)} values; they must match")
+        raise ValueError(f"clusters: got {len(labels)} labels for {len(v)} values; lengths must match")
     known = ~np.isnan(v)
     if not known.any():
         return NAN
@@ -123,7 +123,7 @@ def holm(p_values: Any) -> np.ndarray:
     """
     p = vector(p_values, "p_values")
     if np.any((p < 0) | (p > 1)):
-        raise ValueError("p_values holds values outside [0, 1]")
+        raise ValueError("p_values: got values outside [0, 1]; expected probabilities")
     adjusted = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known], kind="stable")]

@@ -1,1 +1,1 @@
-"""The commands, one thin file per command; the table is in `main.py`."""
+"""The commands, one file per command; `main.py` has the table."""

@@ -13,15 +13,15 @@ from tersely.launch.cli.parser import Parser
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="tersely compare",
-        description="B against A on the same problems: tokens, accuracy, intervals, and a verdict.",
+        description="Compare run B with run A on the same problems: tokens, accuracy, intervals, and a conclusion.",
     )
     parser.add_argument(
         "a",
         type=place_option,
         metavar="A",
-        help="the run to compare with (a directory with records.jsonl; A1,A2 are seeds)",
+        help="base run: a directory with records.jsonl (A1,A2 are seeds of one run)",
     )
-    parser.add_argument("b", type=place_option, metavar="B", help="the run in question")
+    parser.add_argument("b", type=place_option, metavar="B", help="run to compare with A")
     from tersely.launch.cli.report import add_comparing
 
     add_comparing(parser)

@@ -1,4 +1,4 @@
-"""`tersely completion bash|zsh|fish`: prints a static completion script, generated from the command table."""
+"""`tersely completion bash|zsh|fish`: prints a completion script, generated from the command table."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ INSTALL = {
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="tersely completion",
-        description="Print the completion script of a shell.",
+        description="Print a shell completion script.",
         epilog="\n".join(INSTALL.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def script(shell: str) -> str:
-    """The script of one shell: every command, and the second word where it is one of few."""
+    """The completion script of one shell: every command, and its second word where the choices are known."""
     from tersely.launch.cli.main import COMMANDS
 
     require_choice("shell", shell, tuple(INSTALL))

@@ -10,14 +10,16 @@ from tersely.launch.preflight.doctor import examine
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 1 where something cannot work."""
+    """Run the command; returns 1 if a check fails."""
     parser = Parser(
         prog="tersely doctor",
-        description="Check the installation and the machine: versions, GPUs, NCCL, vLLM, DeepSpeed, hub, limits, disk.",
+        description="Check the installation and the hardware: versions, GPUs, NCCL, vLLM, DeepSpeed, hub, limits, disk.",
     )
-    parser.add_argument("--json", action="store_true", help="findings as JSON")
+    parser.add_argument("--json", action="store_true", help="print findings as JSON")
     parser.add_argument(
-        "--deep", action="store_true", help="also import vLLM and DeepSpeed, and sum over NCCL (up to a minute each)"
+        "--deep",
+        action="store_true",
+        help="also import vLLM and DeepSpeed, and run an all-reduce over NCCL (up to a minute each)",
     )
     options = parser.parse_args(argv)
     found = examine(options.deep)
@@ -26,5 +28,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(as_json(found))
     else:
         warned = sum(finding.level == "warn" for finding in found)
-        show(found, f"{len(bad)} cannot work, {warned} may not, {len(found) - len(bad) - warned} fine")
+        show(found, f"{len(bad)} failed, {warned} warnings, {len(found) - len(bad) - warned} passed")
     return 1 if bad else 0

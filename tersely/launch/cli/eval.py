@@ -21,82 +21,87 @@ def parser() -> Parser:
     """Options whose default is None take the benchmark's own setting."""
     p = Parser(
         prog="tersely eval",
-        description="Sample a model on benchmarks and verify every answer. Appends to OUT/records.jsonl; a second start "
-        "with the same --out goes on where the first stopped.",
+        description="Sample a model on benchmarks and verify every answer. Appends to OUT/records.jsonl; another start "
+        "with the same --out resumes the evaluation.",
     )
     p.add_argument(
-        "model", nargs="?", type=place_option, help="hub id, folder (a run directory's final model too), or `testbed`"
+        "model",
+        nargs="?",
+        type=place_option,
+        help="hub id, model folder (also a run directory's `final`), or `testbed`",
     )
-    p.add_argument("--list", action="store_true", help="list the ready-made benchmarks and stop")
-    p.add_argument("--list-strategies", action="store_true", help="list the decoding strategies and stop")
+    p.add_argument("--list", action="store_true", help="list the shipped benchmarks and exit")
+    p.add_argument("--list-strategies", action="store_true", help="list the decoding strategies and exit")
     p.add_argument(
         "--benchmarks",
-        help="ready-made names, data files (.jsonl, .csv, ...) or .yaml files like the ready-made ones, comma separated",
+        help="comma-separated names of shipped benchmarks, data files (.jsonl, .csv, ...) or benchmark .yaml files",
     )
     p.add_argument("--out", type=path_option, help="run directory")
-    p.add_argument("--name", help="the run's name in reports (default: the folder's)")
-    p.add_argument("--samples", type=whole(1), help="samples a problem")
-    p.add_argument("--limit", type=whole(1), help="problems a benchmark, drawn the same way every time")
-    p.add_argument("--max-new-tokens", type=whole(1), help="cap of a sample, tokens")
-    p.add_argument("--temperature", type=number(at_least=0), help="0 decodes greedily")
-    p.add_argument("--top-p", type=number(above=0, at_most=1))
-    p.add_argument("--top-k", type=whole(0), help="0 is off")
-    p.add_argument("--seed", type=whole(0), default=0)
+    p.add_argument("--name", help="name of the run in reports (default: the folder's name)")
+    p.add_argument("--samples", type=whole(1), help="samples per problem")
+    p.add_argument("--limit", type=whole(1), help="problems per benchmark, a fixed random subset")
+    p.add_argument("--max-new-tokens", type=whole(1), help="maximum tokens per sample")
+    p.add_argument("--temperature", type=number(at_least=0), help="sampling temperature; 0 is greedy decoding")
+    p.add_argument("--top-p", type=number(above=0, at_most=1), help="nucleus sampling; 1 disables it")
+    p.add_argument("--top-k", type=whole(0), help="top-k sampling; 0 disables it")
+    p.add_argument("--seed", type=whole(0), default=0, help="random seed (default: %(default)s)")
     p.add_argument(
         "--sampling",
         choices=("benchmark", "model"),
         default="benchmark",
-        help="temperature, top-p and top-k of the benchmark (default), or of the model's generation config",
+        help="source of temperature, top-p and top-k: the benchmark (default) or the model's generation config",
     )
     p.add_argument(
         "--strategy",
         action="append",
         metavar="NAME[:KEY=VALUE,...]",
-        help="decoding strategy, for example forced_answer:budget=512; may be given several times (default: vanilla)",
+        help="decoding strategy, for example forced_answer:budget=512; can be repeated (default: vanilla)",
     )
     p.add_argument(
         "--frontier",
         nargs="?",
         const="",
         metavar="KEY=VALUE,...",
-        help="plain sampling and the free frontier: forced answers at several budgets, no thinking, banned reflection. "
-        "The value is parameters of forced_answer",
+        help="run vanilla and the training-free baselines: forced answers at several budgets, no thinking, banned "
+        "reflection. VALUE: parameters of forced_answer",
     )
-    p.add_argument("--budgets", help="token budgets to report accuracy at, comma separated, from the same rollouts")
-    p.add_argument("--instruction", help="closing sentence of every problem, in place of the benchmark's; '' for none")
-    p.add_argument("--system-prompt", help="first message of every chat, in place of the trained one; '' for none")
+    p.add_argument("--budgets", help="comma-separated token budgets; reports the accuracy of the same rollouts at each")
+    p.add_argument(
+        "--instruction", help="instruction appended to every problem (default: the benchmark's); '' for none"
+    )
+    p.add_argument("--system-prompt", help="system message of every chat (default: as trained); '' for none")
     p.add_argument(
         "--chat-template-kwargs",
         metavar="YAML",
-        help="variables of the chat template, for example '{enable_thinking: false}', in place of the trained ones",
+        help="chat template variables, for example '{enable_thinking: false}' (default: as trained)",
     )
     p.add_argument(
         "--prompting",
         type=place_option,
         metavar="FOLDER",
-        help="prompt as this trained model was (default: as MODEL itself was, where it has a prompting.json); `none`: the "
-        "benchmark's own prompt",
+        help="use the prompts that this model was trained with (default: those of MODEL, if it has a prompting.json); "
+        "`none`: the benchmark's prompt",
     )
-    p.add_argument("--engine", default=DEFAULT, help="transformers, vllm, or a server's address (http://host:8000)")
-    p.add_argument("--tokenizer", type=place_option, help="where the model's own is not meant")
-    p.add_argument("--batch-size", type=whole(1), help="samples drawn at once")
-    p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="transformers engine")
+    p.add_argument("--engine", default=DEFAULT, help="transformers, vllm, or a server address such as http://host:8000")
+    p.add_argument("--tokenizer", type=place_option, help="tokenizer to use instead of the model's")
+    p.add_argument("--batch-size", type=whole(1), help="samples per batch")
+    p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="dtype of the transformers engine")
     p.add_argument(
         "--max-model-len",
         type=whole(2),
-        help="longest sequence of the vllm engine, tokens (default: the longest prompt and its answer)",
+        help="maximum sequence length of the vllm engine in tokens (default: longest prompt plus --max-new-tokens)",
     )
     p.add_argument(
         "--gpu-memory-utilization",
         type=number(above=0, at_most=1),
         default=0.9,
-        help="the vllm engine's share of the GPU's memory",
+        help="fraction of GPU memory for the vllm engine (default: %(default)s)",
     )
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate on each benchmark in turn, print a line for each."""
+    """Evaluate on each benchmark and print one line per result."""
     options = parser().parse_args(argv)
     from tersely.data.benchmarks import benchmark_names, find_benchmark
 
@@ -111,11 +116,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     missing = [name for name in ("model", "benchmarks", "out") if not getattr(options, name)]
     if missing:
-        raise ConfigError(f"tersely eval needs {', '.join('--' * (name != 'model') + name for name in missing)}")
+        raise ConfigError(f"tersely eval: missing {', '.join('--' * (name != 'model') + name for name in missing)}")
     names = [name.strip() for name in options.benchmarks.split(",") if name.strip()]
     if not names:
-        raise ConfigError(f"--benchmarks is {options.benchmarks!r}, which names none; `tersely eval --list` has them")
-    benchmarks = [find_benchmark(name) for name in names]  # a typing error costs no loading of a model
+        raise ConfigError(
+            f"--benchmarks: got {options.benchmarks!r}; expected a name. `tersely eval --list` lists them"
+        )
+    benchmarks = [find_benchmark(name) for name in names]  # before the model is loaded, so that a typo costs nothing
     refuse_early(options, benchmarks)
     plans = {benchmark.name: strategies_of(options, benchmark) for benchmark in benchmarks}
     refuse_unfitted([chosen for chosens in plans.values() for chosen in chosens])
@@ -150,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"warning: {line}", flush=True)
     try:
         for chosen in (chosen for chosens in plans.values() for chosen in chosens):
-            check(chosen, evaluator.tokenizer, evaluator.engine)  # before the first of them has drawn for hours
+            check(chosen, evaluator.tokenizer, evaluator.engine)  # before hours of sampling
         for benchmark in benchmarks:
             for chosen in plans[benchmark.name]:
                 evaluate_one(evaluator, benchmark, chosen, budgets, options)
@@ -162,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def prompting_of(options: argparse.Namespace) -> Any:
-    """The prompting of this evaluation, printed in one line where it is not the benchmark's own."""
+    """The prompting of this evaluation. Prints one line when it differs from the benchmark's."""
     import yaml
 
     from tersely.engines.model_folder import model_location
@@ -187,8 +194,8 @@ def prompting_of(options: argparse.Namespace) -> Any:
     return found
 
 
-def told_sampling(options: argparse.Namespace) -> dict[str, Any]:
-    """The sampling that the command line asks for."""
+def sampling_overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """Sampling settings from the command line."""
     keys = ("samples", "temperature", "top_p", "top_k", "max_new_tokens")
     return {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
 
@@ -212,19 +219,19 @@ def longest_sequence(
 
 
 def refuse_early(options: argparse.Namespace, benchmarks: Sequence[Any]) -> None:
-    """What can be known to be wrong without the model: numbers out of range, files that are not there."""
+    """Check options that need no model: number ranges and missing files."""
     from tersely.data.sources import read_rows
     from tersely.data.spec import file_kind
 
     for benchmark in benchmarks:
-        replace(benchmark.sampling, **told_sampling(options))
+        replace(benchmark.sampling, **sampling_overrides(options))
         source = replace(benchmark.source, limit=options.limit) if options.limit is not None else benchmark.source
         if file_kind(str(source.path)):
             next(iter(read_rows(source, 0)), None)
 
 
 def refuse_unfitted(strategies: Sequence[Any]) -> None:
-    """`ConfigError` for a strategy whose fitted file is not there, before a model is loaded."""
+    """Raise `ConfigError` for a strategy whose fitted file is missing, before a model is loaded."""
     from tersely.core.paths import beside
     from tersely.eval.decoding.spec import FILES
 
@@ -232,15 +239,17 @@ def refuse_unfitted(strategies: Sequence[Any]) -> None:
         for key in FILES:
             path = chosen.parameters.get(key)
             if path and not Path(path).is_file():
-                hint = "; ".join(filter(None, (beside(path), f"make one with `tersely fit {chosen.name}`")))
-                raise ConfigError(f"{chosen.name}.{key} is {path!r}, and there is no such file; {hint}")
+                hint = "; ".join(filter(None, (beside(path), f"create one with `tersely fit {chosen.name}`")))
+                raise ConfigError(f"{chosen.name}.{key}: got {path!r}; no such file. {hint}")
 
 
 def refuse_other_settings(
     options: argparse.Namespace, benchmarks: Sequence[Any], plans: Mapping[str, list[Any]], prompting: Any
 ) -> None:
-    """`ConfigError` for records that are there under other settings, of any benchmark, as far as that is known without the
-    model: the last benchmark is not found out after the first was drawn."""
+    """Raise `ConfigError` if records of any benchmark exist with other settings, as far as known without the model.
+
+    All benchmarks are checked before the first one is sampled.
+    """
     from tersely.eval.engines import engine_kind, identity, require_place
     from tersely.eval.run_card import read_card, refuse_changed
 
@@ -250,8 +259,8 @@ def refuse_other_settings(
     kind = engine_kind(options.engine)
     served = capabilities_of(kind).servers
     if not served:
-        require_place(options.model)  # or a model that is not there would be said to be another one
-    told = {
+        require_place(options.model)  # a missing model must not be reported as a different model
+    settings = {
         "model": options.model if served else identity(options.model),
         "engine": kind,
         "seed": options.seed,
@@ -259,17 +268,20 @@ def refuse_other_settings(
     }
     run = options.name or options.out.resolve().name
     for benchmark in benchmarks:
-        sampling = {**(asdict(benchmark.sampling) if options.sampling == "benchmark" else {}), **told_sampling(options)}
+        sampling = {
+            **(asdict(benchmark.sampling) if options.sampling == "benchmark" else {}),
+            **sampling_overrides(options),
+        }
         sentence, system = asked(prompting, benchmark, options.instruction, options.system_prompt)
         phrased = {"instruction": sentence, "system_prompt": system}
         for chosen in plans[benchmark.name]:
             for variant in chosen.variants():
-                known = {**told, **phrased, **sampling, "strategy": variant.settings}
+                known = {**settings, **phrased, **sampling, "strategy": variant.settings}
                 refuse_changed(card, options.out, run, benchmark.name, known, variant.label)
 
 
 def strategies_of(options: argparse.Namespace, benchmark: Any) -> list[Any]:
-    """The strategies of a benchmark, in order; a frontier depends on its cap."""
+    """Strategies of a benchmark, in order; `--frontier` depends on the benchmark's token cap."""
     from tersely.eval.decoding.spec import parse
     from tersely.eval.report.frontier import free_strategies
 
@@ -281,7 +293,7 @@ def strategies_of(options: argparse.Namespace, benchmark: Any) -> list[Any]:
 
 
 def parse_budgets(text: str | None) -> list[int] | None:
-    """`64,128,256`, strictly increasing."""
+    """Parse `64,128,256`: strictly increasing token budgets."""
     if text is None:
         return None
     try:
@@ -289,15 +301,15 @@ def parse_budgets(text: str | None) -> list[int] | None:
     except ValueError:
         budgets = []
     if not budgets or min(budgets) < 1 or sorted(set(budgets)) != budgets:
-        raise ConfigError(f"--budgets is {text!r}; it must be increasing whole numbers of tokens such as 512,1024,2048")
+        raise ConfigError(f"--budgets: got {text!r}; expected increasing whole numbers of tokens such as 512,1024,2048")
     return budgets
 
 
 def evaluate_one(evaluator: Any, benchmark: Any, chosen: Any, budgets: list[int] | None, options: Any) -> None:
-    """One benchmark under one strategy, and a line about each variant."""
+    """Evaluate one benchmark with one strategy; print one line per variant."""
     from tersely.eval.evaluator import budget_summary, summary
 
-    sampling = (dict(evaluator.maker_sampling) if options.sampling == "model" else {}) | told_sampling(options)
+    sampling = (dict(evaluator.maker_sampling) if options.sampling == "model" else {}) | sampling_overrides(options)
     evaluator.run(
         benchmark,
         options.out,
@@ -317,7 +329,7 @@ def evaluate_one(evaluator: Any, benchmark: Any, chosen: Any, budgets: list[int]
         if budgets and variant.label is None:
             curve, area = budget_summary(path, benchmark.name, None, budgets)
             points = ", ".join(f"{100 * a:.1f} % at {b}" for a, b in zip(curve, budgets, strict=True))
-            print(f"{name}: right within the budget {points}; area {area:.3f}", flush=True)
+            print(f"{name}: correct within the budget {points}; area {area:.3f}", flush=True)
 
 
 def print_strategies() -> None:
@@ -331,7 +343,7 @@ def print_strategies() -> None:
 def summary_line(name: str, facts: dict[str, float]) -> str:
     """`testbed: accuracy 82.1 % (81.9 % where only completions that ended count), 61.3 tokens, truncated 0.4 %, ...`.
 
-    Both accuracies where they differ.
+    Prints both accuracies when they differ.
     """
     both = f" ({100 * facts['accuracy_ended']:.1f} % where only completions that ended count)"
     both = both if facts["accuracy_ended"] < facts["accuracy"] else ""

@@ -1,6 +1,6 @@
-"""`tersely fit seal|diff_adapt MODEL RUN --out FILE`: what two decoding strategies need from traces of the model itself.
+"""`tersely fit seal|diff_adapt MODEL RUN --out FILE`: fits the file that a decoding strategy needs from model traces.
 
-RUN is an evaluated run (records.jsonl) of the same model, on problems that nothing is later measured on.
+RUN is an evaluated run (records.jsonl) of the same model. Fit on problems that you do not evaluate on later.
 """
 
 from __future__ import annotations
@@ -17,24 +17,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="tersely fit", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("strategy", choices=("seal", "diff_adapt"))
     parser.add_argument("model", type=place_option, help="hub id, folder, or `testbed`")
-    parser.add_argument("run", type=path_option, help="evaluated run of this model, a directory with records.jsonl")
+    parser.add_argument("run", type=path_option, help="evaluated run of this model: a directory with records.jsonl")
     parser.add_argument(
         "--benchmark",
         type=place_option,
-        help="ready-made name or file that the run was evaluated on (default: as recorded)",
+        help="benchmark name or file that the run was evaluated on (default: as recorded)",
     )
-    parser.add_argument("--out", type=path_option, required=True, help="file to write, .safetensors")
+    parser.add_argument("--out", type=path_option, required=True, help="output file, .safetensors")
     parser.add_argument(
-        "--layer", type=whole(0), help="seal: whose output is read and steered (default: about 0.7 of the depth)"
+        "--layer", type=whole(0), help="seal: layer whose output is read and steered (default: about 0.7 of the depth)"
     )
-    parser.add_argument("--border", default="\n\n", help="seal: what ends a thought (default: an empty line)")
+    parser.add_argument("--border", default="\n\n", help="seal: text that separates thoughts (default: an empty line)")
     options = parser.parse_args(argv)
     from tersely.eval.engines import transformers_evaluator
 
     evaluator = transformers_evaluator(options.model, verifier=object())
     traces = list(read_traces(evaluator, options.run, options.benchmark))
     if not traces:
-        raise ConfigError(f"{options.run} holds no plain sample; evaluate the model there without a strategy first")
+        raise ConfigError(
+            f"{options.run} has no vanilla samples; first evaluate the model with --out {options.run} and no --strategy"
+        )
     if options.strategy == "seal":
         from tersely.eval.decoding.fit_seal import fit_seal
 

@@ -1,4 +1,4 @@
-"""`tersely interop import|export`: per-sample files of lm-evaluation-harness and lighteval, in and out."""
+"""`tersely interop import|export`: converts per-sample files of lm-evaluation-harness and lighteval."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ HARNESSES = ("lm-eval", "lighteval")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="tersely interop", description=(__doc__ or "").partition(": ")[2])
     commands = parser.add_subparsers(dest="command", required=True)
-    inward = commands.add_parser("import", help="their files -> OUT/records.jsonl")
+    inward = commands.add_parser("import", help="per-sample files -> OUT/records.jsonl")
     inward.add_argument("harness", choices=HARNESSES)
-    inward.add_argument("files", nargs="+", type=path_option, help="samples_*.jsonl, or details_*.parquet")
-    inward.add_argument("--out", type=path_option, required=True, help="a new run directory")
-    inward.add_argument("--name", help="the run's name in reports (default: the folder's)")
+    inward.add_argument("files", nargs="+", type=path_option, help="samples_*.jsonl or details_*.parquet")
+    inward.add_argument("--out", type=path_option, required=True, help="new run directory")
+    inward.add_argument("--name", help="name of the run in reports (default: the folder's name)")
     inward.add_argument(
-        "--tokenizer", type=place_option, help="the evaluated model's, to count tokens where the harness stored none"
+        "--tokenizer",
+        type=place_option,
+        help="tokenizer of the evaluated model, to count tokens that the files do not store",
     )
-    inward.add_argument("--metric", help="the score that counts (default: the first known one)")
-    inward.add_argument("--filter", help="lm-eval: the filter that counts (default: the first of each file)")
-    inward.add_argument("--grade", action="store_true", help="let our verifier decide what their score leaves open")
-    outward = commands.add_parser("export", help="a run's records -> their per-sample files")
+    inward.add_argument("--metric", help="score to use (default: the first known one)")
+    inward.add_argument("--filter", help="lm-eval: filter to use (default: the first one in each file)")
+    inward.add_argument("--grade", action="store_true", help="grade samples without a score with the verifier")
+    outward = commands.add_parser("export", help="records of a run -> per-sample files")
     outward.add_argument("harness", choices=HARNESSES)
-    outward.add_argument("run", type=path_option, help="a run directory with records.jsonl")
-    outward.add_argument("--out", type=path_option, required=True, help="where the files go")
+    outward.add_argument("run", type=path_option, help="run directory with records.jsonl")
+    outward.add_argument("--out", type=path_option, required=True, help="output folder")
     options = parser.parse_args(argv)
     try:
         return (take_in if options.command == "import" else give_out)(options)
@@ -65,7 +67,7 @@ def take_in(options: argparse.Namespace) -> int:
     card = path.with_name("run.json")
     if card.is_file():
         for file, used in json.loads(card.read_text(encoding="utf-8"))["imported"]["filters"].items():
-            print(f"{file}: filter {used}; --filter takes another")
+            print(f"{file}: using filter {used}; choose another one with --filter")
     print(f"records: {path}; next: tersely report {options.out}")
     return 0
 

@@ -1,4 +1,4 @@
-"""`tersely launch local RECIPE`: options of the command; `launch/local.py` runs and restarts the training."""
+"""`tersely launch local RECIPE`: command-line options; `launch/local.py` runs and restarts the training."""
 
 from __future__ import annotations
 
@@ -14,33 +14,43 @@ from tersely.launch.local import check_recipes, start_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: the training's; 75 for saved and stopped, 130 or 143 for ended by a signal without saving."""
+    """Run the command; returns the training's exit status: 75 saved and stopped, 130 or 143 killed without saving."""
     parser = Parser(
         prog="tersely launch local",
-        description="Train a recipe on this machine's GPUs (or CPU). Any key of the recipe can be given as an option.",
+        description="Train a recipe on this machine's GPUs (or CPU). Any recipe key is also an option.",
         allow_abbrev=False,
     )
-    parser.add_argument("recipe", type=place_option, help="a recipe file, or the name of a shipped one")
+    parser.add_argument("recipe", type=place_option, help="recipe file, or name of a shipped recipe")
     parser.add_argument(
-        "--processes", type=whole(1), help="ranks; by default one per visible GPU, or the most that divide the batch"
+        "--processes",
+        type=whole(1),
+        help="number of ranks (default: one per visible GPU, or the largest number that divides the batch)",
     )
     parser.add_argument(
         "--accelerate-config",
         type=place_option,
-        help="zero2, zero3, fsdp2, multi_gpu, single_gpu, or a file of your own",
+        help="zero2, zero3, fsdp2, multi_gpu, single_gpu, or a config file",
     )
     parser.add_argument(
         "--rollout-servers",
         type=whole(1),
-        help="of engine: vllm_server, where it names none; by default the fewest with which the ranks divide the batch",
+        help="number of servers for engine: vllm_server without `servers` (default: the fewest with which the ranks "
+        "divide the batch)",
     )
-    parser.add_argument("--retries", type=whole(0), default=0, help="restarts, with --resume, after a failure")
-    parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
-    parser.add_argument("--grace", type=whole(0), default=600, help="seconds for saving after Ctrl-C or SIGTERM")
-    parser.add_argument("--dry-run", action="store_true", help="show the command and stop")
+    parser.add_argument(
+        "--retries",
+        type=whole(0),
+        default=0,
+        help="number of restarts with --resume after a failure (default: %(default)s)",
+    )
+    parser.add_argument("--resume", action="store_true", help="resume from the last complete checkpoint of run_dir")
+    parser.add_argument(
+        "--grace", type=whole(0), default=600, help="seconds to save after Ctrl-C or SIGTERM (default: %(default)s)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the command and exit")
     sweep.add_options(parser)
-    parser.add_argument("--eval", metavar="BENCHMARKS", help="evaluate each run on these after its training")
-    parser.add_argument("--eval-options", default="", help="further options of `tersely eval`, as one text")
+    parser.add_argument("--eval", metavar="BENCHMARKS", help="evaluate each run on these benchmarks after training")
+    parser.add_argument("--eval-options", default="", help="more options for `tersely eval`, as one string")
     options, rest = parser.parse_known_args(argv)
     from tersely.configs.load import load_recipe
     from tersely.launch.after import check_evaluation, run_all

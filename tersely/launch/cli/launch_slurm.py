@@ -1,4 +1,4 @@
-"""`tersely launch slurm RECIPE --nodes N --gpus-per-node G`: options of the command; `launch/slurm.py` renders the job."""
+"""`tersely launch slurm RECIPE --nodes N --gpus-per-node G`: command-line options; `launch/slurm.py` renders it."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def main(argv: Sequence[str]) -> int:
     if "eval.sbatch" in scripts:
         kind = "aftercorr" if len(tasks) > 1 else "afterok"
         after = submit(folder / "eval.sbatch", f"--dependency={kind}:{job}", "--kill-on-invalid-dep=yes")
-        print(f"job {after}: {folder / 'eval.sbatch'}, once {job} has finished")
+        print(f"job {after}: {folder / 'eval.sbatch'}, starts when {job} has finished")
     return 0
 
 
 class SlurmParser(Parser):
     def parse_known_args(self, args=None, namespace=None):
-        """`--sbatch --gres=gpu:4`: argparse takes a value that begins with dashes for an option, unless it is joined."""
+        """Join `--sbatch --gres=gpu:4` with `=`: argparse reads a separate value that begins with dashes as an option."""
         words = list(sys.argv[1:] if args is None else args)
         for place in reversed(range(len(words) - 1)):
             if words[place] == "--sbatch":
@@ -58,43 +58,65 @@ class SlurmParser(Parser):
 def parser() -> Parser:
     p = SlurmParser(
         prog="tersely launch slurm",
-        description="Render and submit a training. Any key of the recipe can be given as an option too.",
+        description="Render and submit a training job. Any recipe key is also an option.",
         allow_abbrev=False,
     )
-    p.add_argument("recipe", type=place_option, help="a recipe file, or the name of a shipped one")
+    p.add_argument("recipe", type=place_option, help="recipe file, or name of a shipped recipe")
     p.add_argument("--nodes", type=whole(1), default=1)
-    p.add_argument("--gpus-per-node", type=whole(0), required=True, help="0: one process a node, on its CPUs")
     p.add_argument(
-        "--rollout-nodes", type=whole(0), default=0, help="further nodes that serve the rollouts, a server a GPU"
+        "--gpus-per-node", type=whole(0), required=True, help="GPUs per node; 0 runs one process per node on the CPU"
     )
-    p.add_argument("--time", default="24:00:00", help="limit of one attempt, as sbatch takes it")
+    p.add_argument(
+        "--rollout-nodes", type=whole(0), default=0, help="additional nodes for rollout servers, one server per GPU"
+    )
+    p.add_argument(
+        "--time", default="24:00:00", help="time limit of one attempt, in sbatch syntax (default: %(default)s)"
+    )
     p.add_argument("--partition")
     p.add_argument("--account")
     p.add_argument("--qos")
     p.add_argument("--constraint")
-    p.add_argument("--cpus-per-task", type=whole(1), help="CPUs of a node's one task, shared by its ranks")
+    p.add_argument("--cpus-per-task", type=whole(1), help="CPUs per task; the ranks of a node share one task")
     p.add_argument(
         "--sbatch",
         action="append",
         default=[],
         metavar="OPTION",
-        help='any option of sbatch: "--gres=gpu:a100:4"; repeatable',
+        help='any sbatch option, for example "--gres=gpu:a100:4"; can be repeated',
     )
-    p.add_argument("--mem", help="memory a node, as sbatch takes it")
+    p.add_argument("--mem", help="memory per node, in sbatch syntax")
     p.add_argument("--job-name")
     p.add_argument(
         "--accelerate",
         type=place_option,
-        help=f"one of {', '.join(ACCELERATE)}, or a file of your own (zero2; multi_gpu without GPUs)",
+        help=f"one of {', '.join(ACCELERATE)}, or a config file (default: zero2; multi_gpu without GPUs)",
     )
     sweep.add_options(p)
-    p.add_argument("--array-limit", type=whole(1), help="array tasks that run at once")
-    p.add_argument("--venv", type=place_option, help="a virtual environment or conda prefix that the job activates")
-    p.add_argument("--module", action="append", default=[], help="`module load` this; repeatable")
-    p.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="exported in the job; repeatable")
-    p.add_argument("--lead", type=whole(1), default=300, help="seconds before the limit that the job is told to save")
-    p.add_argument("--requeues", type=whole(0), default=100, help="how often a job that saved in time goes on")
-    p.add_argument("--eval", metavar="BENCHMARKS", help="evaluate on these in a job of its own, behind the training")
-    p.add_argument("--eval-options", default="", help="further options of `tersely eval`, as one text")
-    p.add_argument("--dry-run", action="store_true", help="print what would be written, and submit nothing")
+    p.add_argument("--array-limit", type=whole(1), help="maximum number of array tasks that run at once")
+    p.add_argument("--venv", type=place_option, help="virtual environment or conda prefix to activate in the job")
+    p.add_argument("--module", action="append", default=[], help="module to load; can be repeated")
+    p.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="environment variable to export in the job; can be repeated",
+    )
+    p.add_argument(
+        "--lead",
+        type=whole(1),
+        default=300,
+        help="seconds before the time limit at which the run saves and stops (default: %(default)s)",
+    )
+    p.add_argument(
+        "--requeues",
+        type=whole(0),
+        default=100,
+        help="maximum number of requeues after a saved stop (default: %(default)s)",
+    )
+    p.add_argument(
+        "--eval", metavar="BENCHMARKS", help="evaluate on these benchmarks in a second job after the training"
+    )
+    p.add_argument("--eval-options", default="", help="more options for `tersely eval`, as one string")
+    p.add_argument("--dry-run", action="store_true", help="print the files without writing or submitting anything")
     return p

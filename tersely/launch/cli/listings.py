@@ -1,4 +1,4 @@
-"""`tersely recipes` and `tersely datasets`: lists what is shipped, one per line; with a name, prints its file."""
+"""`tersely recipes` and `tersely datasets`: lists the shipped files, one per line; with a name, prints that file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tersely.launch.cli.parser import Parser
 
 
 def recipes(argv: Sequence[str] | None = None) -> int:
-    """Names, models and the first line of each header."""
+    """List the shipped recipes: name, model, and the first line of the header."""
     return _list(argv, "recipes", list_recipes(), _recipe_row, ("recipe", "model", "what it is"))
 
 
 def datasets(argv: Sequence[str] | None = None) -> int:
-    """Names, sources and what each is about, with its pitfalls below it."""
+    """List the shipped data sets: name, source, description, and pitfalls."""
     return _list(argv, "datasets", dataset_names(), _dataset_row, ("dataset", "path", "problems", "what it is"))
 
 
@@ -26,13 +26,13 @@ def dataset_names() -> list[str]:
 
 
 def _list(argv, kind, names, row, header) -> int:
-    parser = Parser(prog=f"tersely {kind}", description=f"List the shipped {kind}, or print the file of one.")
-    parser.add_argument("name", nargs="?", help="print this one")
-    parser.add_argument("--names", action="store_true", help="only the names, one per line")
+    parser = Parser(prog=f"tersely {kind}", description=f"List the shipped {kind}, or print one file.")
+    parser.add_argument("name", nargs="?", help="name of the file to print")
+    parser.add_argument("--names", action="store_true", help="print only names, one per line")
     options = parser.parse_args(argv)
     if options.name is not None:
         if options.name not in names:
-            raise ConfigError(f"{kind[:-1]} {options.name!r} is not shipped; {nearest(options.name, names)}")
+            raise ConfigError(f"no shipped {kind[:-1]} {options.name!r}; {nearest(options.name, names)}")
         print(_file(kind, options.name).read_text(encoding="utf-8"), end="")
     elif options.names:
         print("\n".join(names))

@@ -8,49 +8,52 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
 Table = Mapping[str, tuple[str, str]]
-"""Command -> (`module:function` that takes the arguments and returns an exit status, one line of help)."""
+"""Command -> (`module:function` that takes the arguments and returns an exit status, one-line help)."""
 
 COMMANDS: Table = {
-    "quickstart": ("tersely.launch.cli.quickstart:main", "the main job on the embedded model, report included"),
+    "quickstart": (
+        "tersely.launch.cli.quickstart:main",
+        "evaluate, train and report on the embedded model, in minutes on a CPU",
+    ),
     "doctor": (
         "tersely.launch.cli.doctor:main",
-        "the installation and the machine, a line a finding with its mend",
+        "check the installation and the hardware, and suggest fixes",
     ),
     "preflight": (
         "tersely.launch.cli.preflight:main",
-        "check a recipe and draw a few real rollouts before it is paid for",
+        "check a recipe and sample a few rollouts before you spend GPU hours",
     ),
     "train": ("tersely.launch.cli.train:main", "train a recipe"),
     "launch": (
         "tersely.launch.cli.main:launch",
-        "train on this machine with logs, shutdown and restarts: local | slurm",
+        "start a training with logs, clean shutdown and restarts: local | slurm",
     ),
-    "serve": ("tersely.launch.cli.serve:main", "a vLLM server for the rollouts of a recipe"),
+    "serve": ("tersely.launch.cli.serve:main", "run a vLLM server for the rollouts of a recipe"),
     "eval": ("tersely.launch.cli.eval:main", "evaluate a model on benchmarks"),
-    "fit": ("tersely.launch.cli.fit:main", "the vector of seal or the probe of diff_adapt, from an evaluated run"),
-    "report": ("tersely.launch.cli.report:main", "report.html, report.md and report.json of evaluated runs"),
-    "compare": ("tersely.launch.cli.compare:main", "two runs on the same problems: the table and the verdict"),
+    "fit": ("tersely.launch.cli.fit:main", "fit the vector of seal or the probe of diff_adapt from an evaluated run"),
+    "report": ("tersely.launch.cli.report:main", "write report.html, report.md and report.json for evaluated runs"),
+    "compare": ("tersely.launch.cli.compare:main", "compare two runs on the same problems"),
     "interop": (
         "tersely.launch.cli.interop:main",
-        "per-sample files of lm-evaluation-harness and lighteval, in and out",
+        "convert per-sample files of lm-evaluation-harness and lighteval",
     ),
-    "verify": ("tersely.launch.cli.verify:main", "verdicts on a JSONL file of answers"),
-    "methods": ("tersely.launch.cli.methods:main", "the shipped methods, or the card of one"),
-    "recipes": ("tersely.launch.cli.listings:recipes", "the shipped recipes, or the file of one"),
-    "datasets": ("tersely.launch.cli.listings:datasets", "the ready-made data sets, or the file of one"),
-    "testbed": ("tersely.launch.cli.main:testbed", "the embedded model: make | measure | fetch-smollm2"),
-    "completion": ("tersely.launch.cli.completion:main", "shell completion: bash | zsh | fish"),
+    "verify": ("tersely.launch.cli.verify:main", "verify the answers in a file"),
+    "methods": ("tersely.launch.cli.methods:main", "list the shipped methods, or print the card of one"),
+    "recipes": ("tersely.launch.cli.listings:recipes", "list the shipped recipes, or print one"),
+    "datasets": ("tersely.launch.cli.listings:datasets", "list the shipped data sets, or print one"),
+    "testbed": ("tersely.launch.cli.main:testbed", "embedded model: make | measure | fetch-smollm2"),
+    "completion": ("tersely.launch.cli.completion:main", "print a shell completion script: bash | zsh | fish"),
 }
 LAUNCH: Table = {
-    "local": ("tersely.launch.cli.launch_local:main", "on this machine's GPUs or CPU"),
+    "local": ("tersely.launch.cli.launch_local:main", "train on this machine's GPUs or CPU"),
     "slurm": (
         "tersely.launch.cli.launch_slurm:main",
-        "a batch job on a SLURM cluster: rendered, submitted, requeued, resumed",
+        "render and submit a SLURM job; it requeues and resumes itself",
     ),
 }
 TESTBED: Table = {
-    "make": ("tersely.launch.cli.testbed_make:main", "make the embedded model's weights from nothing"),
-    "measure": ("tersely.launch.cli.testbed_measure:main", "measure its properties"),
+    "make": ("tersely.launch.cli.testbed_make:main", "train the embedded model's weights from scratch"),
+    "measure": ("tersely.launch.cli.testbed_measure:main", "measure the model's accuracy and lengths"),
     "fetch-smollm2": ("tersely.launch.cli.testbed_smollm2:main", "fetch and convert SmolLM2-135M-Instruct"),
 }
 
@@ -75,7 +78,7 @@ def launch(arguments: Sequence[str]) -> int:
 
 
 def dispatch(program: str, commands: Table, arguments: list[str]) -> int:
-    """Run the command that the first argument names with the others; without one, print the usage."""
+    """Run the command that the first argument names; without arguments, print the usage."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage(program, commands))
         return 0
@@ -88,17 +91,17 @@ def dispatch(program: str, commands: Table, arguments: list[str]) -> int:
     if name not in commands:
         from tersely.core.errors import nearest
 
-        print(f"{program}: there is no command {name!r}; {nearest(name, commands)}", file=sys.stderr)
+        print(f"{program}: error: invalid command {name!r}; {nearest(name, commands)}", file=sys.stderr)
         return 2
     module, _, function = commands[name][0].partition(":")
     return run_command(lambda given: getattr(import_module(module), function)(given), rest)
 
 
 def run_command(command: Callable[[Sequence[str]], int | None], arguments: Sequence[str]) -> int:
-    """Errors that a user can mend are one line; others keep their traceback, and so do all under TERSELY_DEBUG.
+    """Print errors that a user can fix as one line; others, and all under TERSELY_DEBUG, keep their traceback.
 
-    Exit status: 2 for what could not be meant (`ConfigError`, a missing file), 1 for a run that stopped itself, 3 where a guard
-    stopped it, 130 for an interrupt.
+    Exit status: 2 for an invalid configuration (`ConfigError`, a missing file), 1 for a run that stopped itself, 3 if a
+    guard stopped it, 130 for an interrupt.
     """
     from tersely.core.errors import ConfigError
 
@@ -108,13 +111,13 @@ def run_command(command: Callable[[Sequence[str]], int | None], arguments: Seque
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # the reader has gone (`| head`); what is still buffered must not raise again at exit
+        # the reader closed the pipe (`| head`); buffered output must not raise again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        # the exceptions that this package defines are written for its users
-        meant = isinstance(error, FILE_ERRORS) or type(error).__module__.startswith("tersely.")
-        if not meant or os.environ.get("TERSELY_DEBUG"):
+        # this package's exceptions have messages for users
+        for_users = isinstance(error, FILE_ERRORS) or type(error).__module__.startswith("tersely.")
+        if not for_users or os.environ.get("TERSELY_DEBUG"):
             raise
         from tersely.core.paths import fault_of
         from tersely.launch.clean_exit import repeat_last
@@ -129,7 +132,7 @@ def usage(program: str, commands: Table) -> str:
     width = max(map(len, commands))
     lines = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in commands.items())
     options = "" if " " in program else "\n\n  --version   print the version\n  --debug     keep tracebacks of errors"
-    return f"usage: {program} <command> [options]\n\n{lines}{options}\n\n{program} <command> --help says more."
+    return f"usage: {program} <command> [options]\n\n{lines}{options}\n\nSee {program} <command> --help."
 
 
 if __name__ == "__main__":

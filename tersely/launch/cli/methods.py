@@ -1,4 +1,4 @@
-"""`tersely methods`: lists the shipped methods, one line each; `tersely methods alp`: prints the card of one."""
+"""`tersely methods`: lists the shipped methods, one per line; `tersely methods alp`: prints one method card."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ INDENT = "    "
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="tersely methods",
-        description="List the shipped methods, or print the card of one: formula, parameters, pitfalls.",
+        description="List the shipped methods, or print one method card: formula, parameters, pitfalls.",
     )
-    parser.add_argument("method", nargs="?", type=place_option, help="a shipped method, or the YAML file of another")
-    parser.add_argument("--names", action="store_true", help="only the names, one a line")
+    parser.add_argument("method", nargs="?", type=place_option, help="shipped method, or a method's YAML file")
+    parser.add_argument("--names", action="store_true", help="print only names, one per line")
     options = parser.parse_args(argv)
     if options.names:
         print("\n".join(list_methods()))
         return 0
     from rich.console import Console
 
-    # a pipe has no width; the parameters of a card need more than 80 columns
+    # a pipe has no width, and the parameter tables need more than 80 columns
     wide = 80 if options.method is None else 160
     console = Console(width=None if sys.stdout.isatty() else wide, highlight=False, soft_wrap=False)
     if options.method is None:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def overview(console: Console) -> None:
-    """One row per preset: its name, its paper, and the first sentence of its summary."""
+    """Print one row per preset: name, paper, and the first sentence of the summary."""
     from rich import box
     from rich.table import Table
 
@@ -55,16 +55,16 @@ def overview(console: Console) -> None:
         method = load_method(name)
         table.add_row(name, str(method.get("paper", "")), first_sentence(str(method.get("summary", ""))))
     console.print(table)
-    console.print("tersely methods NAME prints a card; papers are arXiv numbers.")
+    console.print("`tersely methods NAME` prints a card. Papers are arXiv numbers.")
 
 
 def first_sentence(text: str) -> str:
-    """Up to the full stop before the next capital; all of it where there is one sentence."""
+    """The first sentence: the text up to the full stop before the next capital."""
     return re.split(r"(?<=\.)\s+(?=[A-Z(])", " ".join(text.split()), maxsplit=1)[0].rstrip(".")
 
 
 def brief(spec: Any) -> str:
-    """A spec without its parameters: `correctness + 0.5 kimi`, `high_entropy_mask(clip)`."""
+    """A component spec without parameters: `correctness + 0.5 kimi`, `high_entropy_mask(clip)`."""
     if isinstance(spec, Mapping):
         weight = spec.get("weight", 1)
         factor = f"{weight:g} " if isinstance(weight, int | float) and weight != 1 else ""
@@ -76,7 +76,7 @@ def brief(spec: Any) -> str:
 
 
 def card(console: Console, method: Mapping[str, Any]) -> None:
-    """Everything about one method: its words, then slot by slot the component's docstring and parameters."""
+    """Print the card of one method: its summary, then each slot's component with docstring and parameters."""
     import yaml
     from rich.text import Text
 
@@ -104,7 +104,7 @@ def card(console: Console, method: Mapping[str, Any]) -> None:
 
 
 def specs(spec: Any) -> list[dict[str, Any]]:
-    """The components of a slot as mappings, a wrapped loss after its wrapper."""
+    """The components of a slot as mappings; a wrapped loss follows its wrapper."""
     terms = spec if isinstance(spec, Sequence) and not isinstance(spec, str) else [spec]
     found = []
     for term in terms:
@@ -116,7 +116,7 @@ def specs(spec: Any) -> list[dict[str, Any]]:
 
 
 def component(console: Console, slot: str, spec: Mapping[str, Any]) -> None:
-    """The docstring of one component and its parameters: type, default, and what this method sets."""
+    """Print the docstring and parameters of one component: type, default, and this method's value."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -149,10 +149,10 @@ def component(console: Console, slot: str, spec: Mapping[str, Any]) -> None:
 
 
 def state_of(cls: Any) -> str | None:
-    """What a component keeps or reads between steps, in words; None where there is nothing."""
+    """Description of the state that a component keeps or reads between steps; None without state."""
     fields = ", ".join(cls.memory_fields if issubclass(cls, Component) else ())
     learns = replaces(cls, "update")
-    parts = ["its own, learnt from every batch"] if learns and replaces(cls, "state_dict") else []
+    parts = ["updated from every batch"] if learns and replaces(cls, "state_dict") else []
     if fields:
         writes = learns and not parts
         parts.append(f"{'keeps' if writes else 'reads'} {fields} in the prompt memory")
@@ -160,7 +160,7 @@ def state_of(cls: Any) -> str | None:
 
 
 def own_doc(cls: type) -> str | None:
-    """The class's docstring, unless it is the signature that `dataclass` writes."""
+    """The class's docstring, unless it is the signature that `dataclass` generates."""
     text = inspect.getdoc(cls) if cls.__doc__ else None
     return None if text is None or text.startswith(f"{cls.__name__}(") else text
 

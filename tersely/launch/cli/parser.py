@@ -1,4 +1,4 @@
-"""Option parser of the commands: a misspelt option is an error that names the nearest one."""
+"""Argument parser of the commands: errors are one line and suggest the nearest option or choice."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from tersely.configs.overrides import recipe_keys
-from tersely.core.errors import ConfigError, nearest, renamed, require_range
+from tersely.core.errors import ConfigError, renamed, require_range
 
 LARGEST = 2**32 - 1
-"""Of a whole number on a command line: the largest seed of NumPy."""
+"""Largest whole number on a command line: the largest NumPy seed."""
 CHOICE = re.compile(r"invalid choice: '?(.*?)'? \(choose from (.*)\)")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line: the nearest option or choice, and where the others are."""
+    """`ArgumentParser` with one-line errors that suggest the nearest option or choice."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         found, unknown = self.parse_known_args(args, namespace)
@@ -28,32 +28,33 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def names(self) -> list[str]:
-        """The options, long and short, those of sub-commands too."""
+        """All option strings, including those of sub-commands."""
         below = [action.choices.values() for action in self._actions if isinstance(action, argparse._SubParsersAction)]
         return [*self._option_string_actions, *(name for parsers in below for p in parsers for name in p.names())]
 
     def unknown(self, words: Sequence[str]) -> str:
-        """What is wrong with words that nothing took."""
+        """Error message for arguments that the parser did not recognise."""
         options = [word.partition("=")[0] for word in words if word.startswith("-")]
         if not options:
-            return f"{' '.join(map(repr, words))} stands alone: one argument too many, or an option's name is missing"
+            return f"unexpected argument {' '.join(map(repr, words))}"
         close = difflib.get_close_matches(options[0], self.names(), n=1)
-        return f"there is no option {options[0]}" + (f"; did you mean {close[0]}?" if close else "")
+        return f"unrecognized arguments: {options[0]}" + (f"; did you mean {close[0]}?" if close else "")
 
     def error(self, message: str) -> NoReturn:
         if found := CHOICE.search(message):
             valid = [word.strip(" '\"") for word in found[2].split(",")]
-            message = f"{message[: found.start()]}{found[1]!r} is no choice; {nearest(found[1], valid)}"
-        self.exit(2, f"{self.prog}: error: {message} (`{self.prog} --help` lists what there is)\n")
+            close = difflib.get_close_matches(found[1], valid, n=1, cutoff=0.5)
+            message += f"; did you mean {close[0]!r}?" if close else ""
+        self.exit(2, f"{self.prog}: error: {message} (see `{self.prog} --help`)\n")
 
 
 def whole(at_least: int = 0, at_most: int = LARGEST) -> Callable[[str], int]:
-    """`type=` of an option that is a whole number."""
+    """`type=` for a whole-number option."""
     return lambda text: _number(text, int, "a whole number", at_least=at_least, at_most=at_most)
 
 
 def number(**bounds: float) -> Callable[[str], float]:
-    """`type=` of an option that is a number. `bounds`: those of `require_range`; at most 10^12 without another."""
+    """`type=` for a number option. `bounds`: as in `require_range`; the default maximum is 10^12."""
     return lambda text: _number(text, float, "a number", **{"at_most": 1e12, **bounds})
 
 
@@ -63,37 +64,37 @@ def _number(text: str, kind: Callable[[str], Any], name: str, **bounds: float) -
     except ValueError:
         raise argparse.ArgumentTypeError(f"got {text!r}; expected {name}") from None
     try:
-        require_range("it", value, **bounds)
+        require_range("value", value, **bounds)
     except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
     return value
 
 
 def check_keys(recipe: Mapping[str, Any] | Iterable[str], parser: argparse.ArgumentParser) -> None:
-    """Raise for a key that is neither a recipe's nor, as it may have been meant, an option of the command."""
+    """Raise for a key that is neither a recipe key nor an option of the command."""
     known = set(recipe_keys())
     options = {name.lstrip("-"): name for name in parser._option_string_actions if name.startswith("--")}
     for key in recipe:
         if str(key).partition(".")[0] in known:
             continue
         if new := renamed(str(key).partition(".")[0], known):
-            raise ConfigError(f"a recipe has no key {key!r}; {new}")
+            raise ConfigError(f"unknown recipe key {key!r}; {new}")
         close = difflib.get_close_matches(str(key), [*options, *sorted(known)], n=3)
-        meant = " or ".join(repr(options.get(word, word)) for word in close)
+        suggested = " or ".join(repr(options.get(word, word)) for word in close)
         raise ConfigError(
-            f"a recipe has no key {key!r}, and {parser.prog} no such option; "
-            + (f"did you mean {meant}?" if close else f"`{parser.prog} --help` and docs/concepts.md have what there is")
+            f"{key!r} is neither a recipe key nor an option of {parser.prog}; "
+            + (f"did you mean {suggested}?" if close else f"see `{parser.prog} --help` and docs/concepts.md")
         )
 
 
 def note(text: str) -> None:
-    """A line that the user should read, on the error stream of the first rank."""
+    """Print a note to stderr, on rank 0 only."""
     if os.environ.get("RANK", "0") == "0":
         print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def recipe_and_overrides(config: str | None, words: Sequence[str]) -> tuple[str, list[str]]:
-    """(recipe, the words of its overrides): the recipe is `--config`, or the first word that is no value of an option."""
+    """(recipe, override arguments): the recipe is `--config`, or the first argument that is not an option's value."""
     words = list(words)
     if config is not None:
         return config, words
@@ -103,12 +104,12 @@ def recipe_and_overrides(config: str | None, words: Sequence[str]) -> tuple[str,
             return word, words[:index] + words[index + 1 :]
         after_key = word.startswith("--") and "=" not in word
     raise ConfigError(
-        "tersely train needs a recipe: a file, or the name of a shipped one (`tersely recipes` lists them)"
+        "tersely train: missing RECIPE, a file or the name of a shipped recipe (`tersely recipes` lists them)"
     )
 
 
 def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
-    """`--key value` pairs; a key without a value is true, and a key may be dotted (`reward.beta`)."""
+    """Parse `--key value` pairs; a key without a value is true, and a key may be dotted (`reward.beta`)."""
     from tersely.configs.overrides import parse_value
 
     overrides: dict[str, Any] = {}
@@ -116,7 +117,7 @@ def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
     while position < len(arguments):
         key, found, value = arguments[position].partition("=")
         if not key.startswith("--"):
-            raise ConfigError(f"{arguments[position]!r} stands alone; options look like --learning_rate 2e-6")
+            raise ConfigError(f"unexpected argument {arguments[position]!r}; options look like --learning_rate 2e-6")
         position += 1
         if not found and position < len(arguments) and not arguments[position].startswith("--"):
             value, found = arguments[position], "="

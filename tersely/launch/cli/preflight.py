@@ -1,4 +1,4 @@
-"""`tersely preflight RECIPE`: options and output of the command; the checks are in `launch/preflight/run.py`."""
+"""`tersely preflight RECIPE`: command-line options and output; `launch/preflight/run.py` has the checks."""
 
 from __future__ import annotations
 
@@ -17,26 +17,31 @@ from tersely.launch.preflight.run import PROMPTS, examine
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 1 where something cannot work (0 with --force)."""
+    """Run the command; returns 1 if a check fails (0 with --force)."""
     parser = Parser(
         prog="tersely preflight",
-        description="Check a recipe and draw a few real rollouts. Any key of the recipe can be given as an option.",
+        description="Check a recipe and sample a few rollouts. Any recipe key is also an option.",
         allow_abbrev=False,
     )
-    parser.add_argument("recipe", type=place_option, help="a recipe file, or the name of a shipped one")
+    parser.add_argument("recipe", type=place_option, help="recipe file, or name of a shipped recipe")
     parser.add_argument(
         "--rollouts",
         type=whole(0),
-        help=f"real rollouts to draw, in whole groups ({PROMPTS} groups by default); 0 for none",
+        help=f"number of rollouts to sample, in whole groups (default: {PROMPTS} groups); 0 samples none",
     )
-    parser.add_argument("--processes", type=whole(1), default=1, help="ranks that the run will have, on this machine")
+    parser.add_argument(
+        "--processes",
+        type=whole(1),
+        default=1,
+        help="number of ranks of the run, on this machine (default: %(default)s)",
+    )
     time_estimate.add_options(parser)
-    parser.add_argument("--sharding", choices=sorted(SHARDING), help="for the memory estimate")
-    parser.add_argument("--price-per-hour", type=number(at_least=0), help="of the whole machine; prints the cost")
+    parser.add_argument("--sharding", choices=sorted(SHARDING), help="sharding for the memory estimate")
+    parser.add_argument("--price-per-hour", type=number(at_least=0), help="price of the whole machine; prints the cost")
     parser.add_argument("--show", type=whole(0), default=0, metavar="N", help="print the first N rollouts")
-    parser.add_argument("--show-tokens", action="store_true", help="the first prompt as token ids too")
-    parser.add_argument("--force", action="store_true", help="exit status 0 whatever was found")
-    parser.add_argument("--json", action="store_true", help="findings and plan as JSON")
+    parser.add_argument("--show-tokens", action="store_true", help="also print the first prompt as token ids")
+    parser.add_argument("--force", action="store_true", help="exit with status 0 even if a check fails")
+    parser.add_argument("--json", action="store_true", help="print findings and plan as JSON")
     options, rest = parser.parse_known_args(argv)
     from tersely.configs.load import load_recipe
     from tersely.engines.registry import needs_servers
@@ -65,13 +70,13 @@ def result(findings: list[Finding], lines: list[str], options: argparse.Namespac
     if options.json:
         print(as_json(findings, plan=lines))
     else:
-        verdict = "this run cannot work as it is" if bad else "nothing stands against this run"
+        verdict = f"{len(bad)} checks failed" if bad else "all checks passed"
         show(findings, "\n".join([*lines, verdict]))
     return 1 if bad and not options.force else 0
 
 
 def with_a_server(recipe: str, overrides: Sequence[str], argv: Sequence[str]) -> int:
-    """The same again, behind a server that `tersely launch local` would start."""
+    """Run this command again with a rollout server, as `tersely launch local` starts it."""
     import subprocess
     import tempfile
 

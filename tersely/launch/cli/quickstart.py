@@ -1,6 +1,6 @@
-"""`tersely quickstart`: the main job on the embedded model. Evaluate, train with ALP, evaluate again, report.
+"""`tersely quickstart`: evaluates the embedded model, trains it with ALP, evaluates again, and writes a report.
 
-Everything it does can be typed by hand; it prints the commands. A second start goes on where the first was stopped.
+Prints each command that it runs. Another start resumes an interrupted quickstart.
 """
 
 from __future__ import annotations
@@ -21,12 +21,20 @@ BENCHMARK = "testbed"
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="tersely quickstart", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default="runs/quickstart", type=path_option, help="where runs and report go")
     parser.add_argument(
-        "--methods", default="alp", help="recipes of configs/recipes/testbed, comma separated (alp,grpo,dler,...)"
+        "--out", default="runs/quickstart", type=path_option, help="output folder (default: %(default)s)"
     )
-    parser.add_argument("--samples", default=4, type=whole(1), help="samples a held-out problem")
-    parser.add_argument("--problems", default=256, type=whole(1), help="held-out problems")
+    parser.add_argument(
+        "--methods",
+        default="alp",
+        help="comma-separated recipes of configs/recipes/testbed, such as alp,grpo (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--samples", default=4, type=whole(1), help="samples per held-out problem (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--problems", default=256, type=whole(1), help="number of held-out problems (default: %(default)s)"
+    )
     parser.add_argument("--seed", default=0, type=whole(0))
     options = parser.parse_args(argv)
     began, methods = time.perf_counter(), options.methods.split(",")
@@ -38,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs.append(evaluated(options, method, str(folder / "final")))
     from tersely.eval.report.write import write_report
 
-    report = write_report(
-        runs, runs[0], options.out, anyway=True
-    )  # some methods are trained with a prompt of their own
+    report = write_report(runs, runs[0], options.out, anyway=True)  # some methods train with a different prompt
     summarise(json.loads(report.read_text()), report, time.perf_counter() - began)
     return 0
 
@@ -52,12 +58,12 @@ def recipe_of(options: argparse.Namespace, method: str) -> Recipe:
 
 
 def trained(options: argparse.Namespace, method: str) -> Path:
-    """Train one recipe of the testbed, or go on with it; returns its run directory."""
+    """Train one testbed recipe, or resume it; returns the run directory."""
     from tersely.rl.run import say, train
 
     folder = options.out / method
     if (folder / "final" / "config.json").exists():
-        say(f"{method}: trained already, in {folder}")
+        say(f"{method}: already trained, in {folder}")
         return folder
     say(f"\n== tersely train --config testbed/{method} --run_dir {folder} --seed {options.seed} --resume")
     train(recipe_of(options, method), resume=folder.exists())
@@ -65,7 +71,7 @@ def trained(options: argparse.Namespace, method: str) -> Path:
 
 
 def evaluated(options: argparse.Namespace, name: str, model: str) -> Path:
-    """Evaluate one model on the held-out problems; records that are there already are kept."""
+    """Evaluate one model on the held-out problems; existing records are kept."""
     from tersely.launch.cli import eval as evaluation
     from tersely.rl.run import say
 
@@ -107,4 +113,4 @@ def summarise(data: dict[str, Any], report: Path, seconds: float) -> None:
     for comparison in data["comparisons"]:
         console.print(f"[bold]{comparison['run']} against {comparison['base']}: {comparison['verdict']}[/bold]")
     page = report.with_suffix(".html")
-    console.print(f"report: {page} (report.md and report.json beside it), {seconds:.0f} s in all", soft_wrap=True)
+    console.print(f"report: {page} (also report.md and report.json), {seconds:.0f} s in total", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`tersely report RUN... [--base BASE] [--out DIR]`: report.json, report.md and report.html of evaluated runs."""
+"""`tersely report RUN... [--base BASE] [--out DIR]`: writes report.json, report.md and report.html of evaluated runs."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from tersely.launch.cli.parser import Parser, number, whole
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="tersely report",
-        description="Accuracy against tokens of evaluated runs, with intervals, as report.html, report.md, report.json.",
+        description="Report accuracy and tokens of evaluated runs, with intervals, as report.html, report.md, report.json.",
     )
     parser.add_argument(
         "runs",
         nargs="+",
         metavar="RUN",
-        help="a run directory with records.jsonl; NAME=A,B,C are the seeds of one run (found by themselves where the runs' "
-        "configurations tell)",
+        help="run directory with records.jsonl; NAME=A,B,C are the seeds of one run (runs whose configurations differ only "
+        "in the seed are grouped automatically)",
     )
+    parser.add_argument("--base", type=place_option, help="name or directory of the base run (default: the first run)")
+    parser.add_argument("--out", type=place_option, default="report", help="output folder (default: %(default)s)")
     parser.add_argument(
-        "--base", type=place_option, help="name or directory of the run to compare with (default: the first)"
-    )
-    parser.add_argument("--out", type=place_option, default="report", help="where to write (default: %(default)s)")
-    parser.add_argument(
-        "--watch", type=whole(1), metavar="SECONDS", help="write it again whenever a run has grown, until Ctrl-C"
+        "--watch",
+        type=whole(1),
+        metavar="SECONDS",
+        help="check every SECONDS and rewrite the report when a run has new records, until Ctrl-C",
     )
     add_comparing(parser)
     args = parser.parse_args(argv)
     from tersely.eval.report.conclusion import margin_of
 
     if args.watch is not None and args.watch < 1:
-        parser.error(f"--watch is {args.watch}; it must be 1 second or more")
+        parser.error(f"--watch: got {args.watch}; expected at least 1 second")
     try:
         how = {"margin": margin_of(args.margin), "anyway": args.anyway}
         path = write_report(args.runs, args.base, args.out, refresh=args.watch, **how)
@@ -54,23 +55,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def add_comparing(parser: Parser) -> None:
-    """The options of every comparison."""
+    """Add the options that every comparison has."""
     parser.add_argument(
         "--margin",
         type=number(at_least=0, at_most=100),
         default=1.0,
         metavar="POINTS",
-        help='loss of accuracy that "not worse" allows for (default: 1 point)',
+        help='accuracy loss that counts as "not worse" (default: 1 point)',
     )
     parser.add_argument(
-        "--anyway", action="store_true", help="compare evaluations with different settings, and list the differences"
+        "--anyway", action="store_true", help="compare evaluations with different settings and list the differences"
     )
 
 
 def watch(
     runs: Sequence[str], base: str | None, out: str, seconds: float, times: int | None = None, **how: Any
 ) -> None:
-    """Looks every `seconds`, `times` times or for ever, and writes the report again when records or metrics have grown."""
+    """Rewrite the report when records or metrics have grown; checks every `seconds`, `times` times or forever."""
     before = _sizes(runs)
     while times is None or times > 0:
         time.sleep(seconds)
@@ -93,7 +94,7 @@ def _sizes(runs: Sequence[str]) -> dict[Path, int]:
 
 
 def print_verdicts(path: Path) -> None:
-    """The verdict lines of a written report, and where it is."""
+    """Print the conclusions of a written report, and its path."""
     from tersely.eval.report.conclusion import ended_text, problems_text, settings_notes
 
     for c in json.loads(path.read_text(encoding="utf-8"))["comparisons"]:

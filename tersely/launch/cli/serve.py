@@ -1,6 +1,6 @@
 """`tersely serve RECIPE`: runs a vLLM server for the recipe's rollouts, in the foreground.
 
-vLLM replaces this process, so signals go to the server and its exit status is that of the command.
+vLLM replaces this process (exec), so the server receives signals and its exit status is that of the command.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="tersely serve",
-        description="Serve the model of a recipe for its rollouts. Any key of the recipe can be given as an option.",
+        description="Serve the model of a recipe for its rollouts. Any recipe key is also an option.",
     )
-    parser.add_argument("recipe", type=place_option, help="a recipe file, or the name of a shipped one")
-    parser.add_argument("--host", default="127.0.0.1", help="another address than this machine's own needs a key")
+    parser.add_argument("recipe", type=place_option, help="recipe file, or name of a shipped recipe")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; other than loopback needs TERSELY_SERVER_KEY (default: %(default)s)",
+    )
     parser.add_argument("--port", type=whole(1, 65535), default=8000)
-    parser.add_argument("--dry-run", action="store_true", help="show the command and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print the command and exit")
     options, rest = parser.parse_known_args(argv)
     from tersely.configs.load import load_recipe, resolved_values
     from tersely.engines.server.auth import VARIABLE
@@ -38,11 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.launch.supervisor import DIE_WITH_PARENT, die_with_parent
 
     if os.environ.get(DIE_WITH_PARENT):
-        die_with_parent(signal.SIGTERM)  # outlasts the exec below
+        die_with_parent(signal.SIGTERM)  # stays set after the exec below
     if options.host not in LOOPBACK and not os.environ.get(VARIABLE):
         raise ConfigError(
-            f"--host is {options.host}, and whoever reaches a server can run code through it: export {VARIABLE}, a secret of "
-            "yours, here and where the training runs"
+            f"--host: got {options.host}; a server that other machines can reach needs a key, because its clients can run "
+            f"code. Export {VARIABLE} with the same secret here and where the training runs"
         )
     overrides = overrides_from(rest)
     check_keys(overrides, parser)
@@ -59,9 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def memory_share(stated: Mapping[str, Any], overrides: Mapping[str, Any]) -> float:
-    """The share of its GPU that a server takes: `SHARE`, for the GPU is its own.
+    """GPU memory fraction of a server: `SHARE`, because it has a GPU to itself.
 
-    A recipe that samples in the trainer's process states the share that training leaves; a server does not inherit it.
+    A recipe that samples in the trainer's process sets the fraction that training leaves; a server ignores it.
     """
     key = "vllm_gpu_memory_utilization"
     served = require_training_engine(stated.get("engine", DEFAULT)).servers
@@ -71,7 +75,7 @@ def memory_share(stated: Mapping[str, Any], overrides: Mapping[str, Any]) -> flo
 
 
 def command_of(recipe: Recipe, host: str, port: int, share: float = SHARE) -> list[str]:
-    """vLLM's API server for the model and the lengths of a recipe."""
+    """The command of vLLM's API server, with the model and lengths of a recipe."""
     from tersely.engines.model_folder import model_location
     from tersely.engines.server.launch import server_command
 
@@ -92,7 +96,7 @@ def command_of(recipe: Recipe, host: str, port: int, share: float = SHARE) -> li
 
 
 def _processors(recipe: Recipe) -> list[str]:
-    """The logits processors that some stage of the recipe samples with."""
+    """Logits processors that any stage of the recipe samples with."""
     from tersely import build
     from tersely.engines.sampling import processors_for
 

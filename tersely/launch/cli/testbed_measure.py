@@ -1,4 +1,4 @@
-"""`tersely testbed measure`: what the embedded model can do."""
+"""`tersely testbed measure`: measures accuracy and lengths of the embedded model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--problems", type=whole(1), default=288)
     parser.add_argument("--samples", type=whole(1), default=16)
     parser.add_argument("--seed", type=whole(0), default=0)
-    parser.add_argument("--cap", type=whole(1), default=CAP, help="most new tokens")
+    parser.add_argument("--cap", type=whole(1), default=CAP, help="maximum new tokens (default: %(default)s)")
     options = parser.parse_args(argv)
     found = attempts(options.model, options.problems, options.samples, options.seed, cap=options.cap)
     print(show(level_table(found)), show(style_table(found)), sep="\n\n")

@@ -1,4 +1,4 @@
-"""`tersely train RECIPE`, or `accelerate launch -m tersely.launch.train --config RECIPE`: one training run."""
+"""`tersely train RECIPE`, or `accelerate launch -m tersely.launch.train --config RECIPE`: runs one training."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tersely.rl.run import say, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, check, train. Every key of a recipe is also an option; the command line wins.
+    """Parse, check, train. Every recipe key is also an option; the command line overrides the recipe.
 
-    Exit status: 75 for a run that saved and stopped because it was asked to (`tersely.rl.checkpoints.stopping`).
+    Exit status 75: the run saved and stopped on request (`tersely.rl.checkpoints.stopping`).
     """
     from tersely.rl.checkpoints import stopping
 
@@ -24,23 +24,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="tersely train",
         usage="tersely train RECIPE [options] [--any_key_of_a_recipe VALUE ...]",
-        description="Train RECIPE, a recipe file or the name of a shipped one (`tersely recipes` lists them). Any key of "
-        "the recipe can be given as an option (--learning_rate 2e-6), and a part of one too (--reward.beta 0.3)",
+        description="Train RECIPE: a recipe file, or the name of a shipped recipe (`tersely recipes` lists them). Any recipe "
+        "key is also an option (--learning_rate 2e-6), and so is a nested key (--reward.beta 0.3)",
         allow_abbrev=False,
     )
+    parser.add_argument("--config", type=place_option, metavar="RECIPE", help="same as RECIPE, for accelerate launch")
+    parser.add_argument("--resume", action="store_true", help="resume from the last complete checkpoint of run_dir")
     parser.add_argument(
-        "--config", type=place_option, metavar="RECIPE", help="the recipe under accelerate launch, in place of RECIPE"
+        "--dry-run", action="store_true", help="print the resolved recipe, the batch table and the plan, and exit"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of run_dir")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the resolved recipe, the batch table and the plan, and stop"
-    )
-    parser.add_argument("--show-tokens", action="store_true", help="with --dry-run: the prompt as token ids too")
+    parser.add_argument("--show-tokens", action="store_true", help="with --dry-run: also print the prompt as token ids")
     time_estimate.add_options(parser)
     parser.add_argument(
-        "--mean-tokens", type=number(above=0), metavar="N", help="of an answer, for the plan; half the cap otherwise"
+        "--mean-tokens",
+        type=number(above=0),
+        metavar="N",
+        help="mean tokens per answer, for the plan (default: half of the cap)",
     )
-    parser.add_argument("--skip-preflight", action="store_true", help="start without the checks that come first")
+    parser.add_argument("--skip-preflight", action="store_true", help="start without the preflight checks")
     options, rest = parser.parse_known_args(argv)
     name, rest = recipe_and_overrides(options.config, rest)
     from tersely.configs.load import load_recipe
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return dry_run(recipe, options)
     only_planned = ("gpus", "gpu_memory", "mean_tokens", "show_tokens")
     if given := [name for name in only_planned if getattr(options, name) not in (None, False)]:
-        raise ConfigError(f"--{given[0].replace('_', '-')}: it only changes the output of --dry-run; add --dry-run")
+        raise ConfigError(f"--{given[0].replace('_', '-')}: only affects the output of --dry-run. Add --dry-run")
     preflight(recipe, options.skip_preflight)
     try:
         train(recipe, resume=options.resume)
@@ -72,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def preflight(recipe: Recipe, skip: bool = False) -> None:
-    """The checks that cost no model, on every rank; the first one says what should be known.
+    """Run the checks that need no model, on every rank; rank 0 prints warnings.
 
-    Without them it still refuses an adapter, and says whose code will run.
+    When skipped, an adapter is still an error, and remote code still a warning.
     """
     from tersely.engines.models import require_no_adapter
     from tersely.launch.preflight.static import check_run, remote_code

@@ -1,6 +1,6 @@
-"""`tersely verify FILE`: verdicts on a file of answers, a summary, and the throughput.
+"""`tersely verify FILE`: verifies the answers in a file; prints a summary and the throughput.
 
-Exit status: 0 all rows verified, 1 some lines could not be read (they are named), 2 nothing to verify.
+Exit status: 0 all rows verified, 1 some lines could not be read (listed on stderr), 2 nothing to verify.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(bad) > _SHOWN:
         print(f"... and {len(bad) - _SHOWN} more lines", file=sys.stderr)
     if not rows:
-        print(f"error: no row of {options.file} can be verified", file=sys.stderr)
+        print(f"error: {options.file} has no row that can be verified", file=sys.stderr)
         return 2
     golds, responses = [row["gold"] for row in rows], [row["response"] for row in rows]
     with Verifier(
@@ -66,35 +66,52 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="tersely verify",
-        description="Verdicts on a file of answers: JSON lines, JSON, CSV, TSV or parquet, also compressed.",
+        description="Verify the answers in a file: JSON lines, JSON, CSV, TSV or parquet, also compressed.",
     )
     parser.add_argument(
-        "file", type=path_option, help='one object or row per answer, e.g. {"answer": "18", "response": "... 18."}'
+        "file",
+        type=path_option,
+        help='input file, one object or row per answer, e.g. {"answer": "18", "response": "... 18."}',
     )
-    parser.add_argument("--gold", default="answer", help="the field of the reference answer (default: answer)")
-    parser.add_argument("--response", default="response", help="the field of the model's text (default: response)")
+    parser.add_argument("--gold", default="answer", help="field of the reference answer (default: %(default)s)")
+    parser.add_argument("--response", default="response", help="field of the model's text (default: %(default)s)")
     parser.add_argument(
-        "--contract", choices=("boxed", "answer", "lenient"), default="answer", help="what states an answer"
+        "--contract",
+        choices=("boxed", "answer", "lenient"),
+        default="answer",
+        help="what counts as an answer (default: %(default)s)",
     )
-    parser.add_argument("--out", type=path_option, help="write the verdicts here, one JSON object a line")
+    parser.add_argument("--out", type=path_option, help="write the verdicts to this file, one JSON object per line")
     parser.add_argument(
         "--audit",
         type=number(at_least=0, at_most=1),
         default=0.0,
         metavar="SHARE",
-        help="share to show a second grader, 0 to 1",
+        help="share of verdicts that a second grader checks, 0 to 1",
     )
-    parser.add_argument("--audit-out", type=path_option, help="write the disagreements here")
-    parser.add_argument("--workers", type=whole(1, 4096), help="processes (default: the usable cores, at most 8)")
-    parser.add_argument("--timeout", type=number(above=0, at_most=10**6), default=5.0, help="seconds an item may take")
-    parser.add_argument("--memory-mb", type=whole(64, 10**7), default=1024, help="address space of a worker")
-    parser.add_argument("--json", action="store_true", help="the summary as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--audit-out", type=path_option, help="write the disagreements to this file")
+    parser.add_argument(
+        "--workers", type=whole(1, 4096), help="worker processes (default: the usable cores, at most 8)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=number(above=0, at_most=10**6),
+        default=5.0,
+        help="time limit per answer in seconds (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--memory-mb",
+        type=whole(64, 10**7),
+        default=1024,
+        help="address space limit per worker in MB (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument("--quiet", action="store_true", help="hide the progress bar")
     return parser
 
 
 def read_rows(path: Path, gold: str, response: str) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
-    """(rows of line, gold and response; bad lines of number and reason). Blank lines are neither."""
+    """Read (rows with line, gold and response; unreadable lines with number and reason). Skips blank lines."""
     rows: list[dict[str, Any]] = []
     bad: list[tuple[int, str]] = []
     for place, record in _records(path):
@@ -107,9 +124,9 @@ def read_rows(path: Path, gold: str, response: str) -> tuple[list[dict[str, Any]
 
 
 def _records(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line or number of a row, the row) as the data of a training is read; a line that is no JSON is a `ValueError`.
+    """Yield (line or row number, row), read as training data is; for a line that is not JSON, the row is a `ValueError`.
 
-    Raises `ConfigError` for a file of another kind that cannot be read.
+    Raises `ConfigError` for a file of another format that cannot be read.
     """
     from tersely.data.files import read_file, text_of
     from tersely.data.spec import file_kind
@@ -127,36 +144,34 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
     except ConfigError:
         raise
     except (ValueError, EOFError) as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error}); a file that was cut while it was copied looks like that"
-        ) from error
+        raise ConfigError(f"{path}: cannot be read ({error}). The file may be truncated; copy it again") from error
 
 
 def _json(line: str) -> Any:
     try:
         return strict_json(line)
     except ValueError as error:
-        return ValueError(f"no JSON ({error.args[0] if error.args else error})")
+        return ValueError(f"invalid JSON ({error.args[0] if error.args else error})")
 
 
 def _fault(record: Any, gold: str, response: str) -> str | None:
     if not isinstance(record, dict):
-        return "no JSON object"
+        return "expected a JSON object"
     for name in (gold, response):
         if name not in record:
-            return f"no field {name!r} (it has {', '.join(map(repr, list(record)[:6])) or 'none'})"
+            return f"no field {name!r}; the fields are {', '.join(map(repr, list(record)[:6])) or 'none'}"
     if (
         isinstance(record[gold], bool)
         or not isinstance(record[gold], str | int | float)
         or not str(record[gold]).strip()
         or (isinstance(record[gold], float) and not math.isfinite(record[gold]))
     ):
-        return f"field {gold!r} is {record[gold]!r:.40}, no answer"
-    return None if isinstance(record[response], str) else f"field {response!r} is no text"
+        return f"{gold}: got {record[gold]!r:.40}; expected an answer"
+    return None if isinstance(record[response], str) else f"{response}: got {record[response]!r:.40}; expected text"
 
 
 def summarise(rows: list, verdicts: list, seconds: float, stats: dict, bad: int, audit: Any) -> dict[str, Any]:
-    """Counts, shares and throughput. Accuracy is over decided rows: undecided is not wrong."""
+    """Counts, shares and throughput. Accuracy is over decided rows: undecided rows do not count as incorrect."""
     status = Counter(verdict.status for verdict in verdicts)
     decided = len(rows) - status["undecided"]
     summary: dict[str, Any] = {
@@ -193,7 +208,7 @@ def _write(path: Path, rows: list[dict[str, Any]], verdicts: list) -> None:
 
 
 def _progress(total: int, quiet: bool) -> Any:
-    """A context that gives a function to call with the number of rows just done."""
+    """Context manager of a progress bar; yields a function that takes the number of rows just verified."""
     if quiet or not sys.stderr.isatty():
         return nullcontext(None)
     from tqdm import tqdm

@@ -17,10 +17,12 @@ from tersely.launch.cli.parser import number, whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0 once all have answered; 1, with the reason, where one did not in time or process PID has ended."""
+    """Return 0 when all servers answer; 1 with a reason if one does not in time, or if process PID has ended."""
     parser = argparse.ArgumentParser(prog="tersely.launch.cli.wait_for_servers")
     parser.add_argument("addresses", nargs="+")
-    parser.add_argument("--pid", type=whole(1), required=True, help="ends when the servers end")
+    parser.add_argument(
+        "--pid", type=whole(1), required=True, help="process that starts the servers; waiting stops when it ends"
+    )
     parser.add_argument("--deadline", type=number(above=0), default=600.0)
     options = parser.parse_args(argv)
 

@@ -1,1 +1,1 @@
-"""Checks of a run before it costs GPU hours (`preflight`), and of the machine (`doctor`)."""
+"""Checks before a run: the recipe (`preflight`), and installation and hardware (`doctor`)."""

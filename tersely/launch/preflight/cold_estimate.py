@@ -1,7 +1,7 @@
-"""Estimates what a cold start adds to a run: the rollouts it samples and the supervised steps it takes.
+"""Estimates the cost of a cold start: the rollouts it samples and its supervised steps.
 
-    sampling    prompts x samples rollouts (and one of every problem where the rewrite keeps lengths), as in time_estimate.py
-    training    steps x batch_size sequences on each rank, each as long as a prompt and an answer
+    sampling    prompts x samples rollouts (plus one per problem where the rewrite keeps lengths), as in time_estimate.py
+    training    steps x batch_size sequences on each rank, each as long as a prompt plus an answer
 
 An upper bound: incorrect and truncated attempts are not trained on, and rewrites are often shorter than answers.
 """
@@ -30,13 +30,13 @@ class ColdEstimate:
     name: str
     steps: int
     batch_size: int
-    """Examples of an optimizer step on one rank."""
+    """Examples per optimizer step on one rank."""
     micro_rows: int
     rollouts: int
-    """Sampled over all ranks."""
+    """Rollouts sampled over all ranks."""
     run: Any
     args: Any
-    """TRL's config of the sampling."""
+    """TRL's config for the sampling."""
     checkpointing: bool
 
     def line(self) -> str:
@@ -59,7 +59,7 @@ class ColdEstimate:
         }
 
     def seconds_here(self, trial: Any, update_s: float, micro_batch: int, ranks: int) -> float:
-        """On this machine: sampling at the measured rate, training at the measured time of a micro-batch."""
+        """Seconds on this machine: sampling at the measured rate, training at the measured time per micro-batch."""
         sampling = self.rollouts / ranks * trial.mean_tokens / trial.tokens_per_s
         return sampling + self.steps * self.batch_size / micro_batch * update_s
 
@@ -71,7 +71,7 @@ class ColdEstimate:
 
 
 def cold_estimate(stage: Any, rows: int | None = None) -> ColdEstimate:
-    """Of a checked stage of kind `sft`. `rows`: problems of the data set; counted where they are not given and are local."""
+    """Estimate a checked stage of kind `sft`. `rows`: problems of the data set; None counts them if they are local."""
     from tersely.rl.config import checked, grpo_config, objective_of, world_size
     from tersely.rl.sft.rewrites import build_rewrite
     from tersely.rl.sft.spec import ColdStart

@@ -1,4 +1,4 @@
-"""Compares installed packages and TRL's private methods with the tested ones, and collects the checks of the machine."""
+"""Compares installed packages and TRL's private methods with the tested ones, and runs the hardware checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tersely.core.findings import Finding
 
 
 def examine(deep: bool = False) -> list[Finding]:
-    """All findings. A check that breaks is a finding too."""
+    """All findings. A check that raises is also a finding."""
     from tersely.launch.preflight import machine
 
     checks: list[Any] = [versions, conflicts, trl_seams, machine.devices, machine.engines, machine.hub, machine.limits]
@@ -23,8 +23,8 @@ def examine(deep: bool = False) -> list[Finding]:
     for check in checks:
         try:
             found += check()
-        except Exception as error:  # a doctor that dies tells nothing
-            found.append(Finding("warn", check.__name__, f"could not be checked ({type(error).__name__}: {error})"))
+        except Exception as error:  # one broken check must not hide the others
+            found.append(Finding("warn", check.__name__, f"check failed ({type(error).__name__}: {error})"))
     return found
 
 
@@ -39,14 +39,14 @@ def tested() -> dict[str, dict[str, Any]]:
 
 
 def versions() -> Iterator[Finding]:
-    """Every package of the tested set: absent, outside what is supported, or another than the tested one."""
+    """Check every package of the tested set: missing, outside the supported range, or another version than tested."""
     for name, row in tested().items():
         found, package = installed(name, row)
         yield judged(package, found, row)
 
 
 def installed(name: str, row: Mapping[str, Any]) -> tuple[str | None, str]:
-    """(version or None, the name it is installed under)."""
+    """(version or None, name of the installed distribution)."""
     if name == "python":
         return platform.python_version(), name
     for package in filter(None, (name, row.get("also"))):
@@ -58,7 +58,7 @@ def installed(name: str, row: Mapping[str, Any]) -> tuple[str | None, str]:
 
 
 def judged(name: str, found: str | None, row: Mapping[str, Any]) -> Finding:
-    """One package as a finding."""
+    """Finding about one package."""
     from packaging.specifiers import SpecifierSet
     from packaging.version import Version
 
@@ -66,11 +66,11 @@ def judged(name: str, found: str | None, row: Mapping[str, Any]) -> Finding:
     wanted = f"{name}=={best}" if best else f"{name}{row['supported']}"
     if found is None:
         if row["needed"]:
-            return Finding("fail", name, "is not installed", f"pip install '{wanted}'")
-        return Finding("note", name, f"is not installed: no {row['for']}", f"pip install '{row['install']}'")
+            return Finding("fail", name, "not installed", f"pip install '{wanted}'")
+        return Finding("note", name, f"not installed; needed for {row['for']}", f"pip install '{row['install']}'")
     if Version(found).public not in supported:
-        mend = "another Python (3.11 is the tested one)" if name == "python" else f"pip install '{wanted}'"
-        return Finding("fail", name, f"{found} is outside the supported range {row['supported']}", mend)
+        fix = "use another Python version (3.11 is tested)" if name == "python" else f"pip install '{wanted}'"
+        return Finding("fail", name, f"{found} is outside the supported range {row['supported']}", fix)
     if best and not _matches(found, str(best)):
         return Finding("note", name, f"{found}, tested with {best}")
     return Finding("ok", name, found if not best else f"{found}, as tested")
@@ -90,9 +90,9 @@ def trl_seams() -> Iterator[Finding]:
     found = differences(before, measured(set(before)))
     for seam, text in found:
         package, name = seam.partition("/")[0], seam.partition("::")[2]
-        mend = f"pip install '{package}=={contract[package]}', or run the tests of tests/rl with this one"
+        fix = f"pip install '{package}=={contract[package]}', or run tests/rl with the installed version"
         level = "fail" if text == "is gone" else "note" if package == "transformers" else "warn"
-        yield Finding(level, package, f"changed since tested: {name} {text}", mend)
+        yield Finding(level, package, f"changed since tested: {name} {text}", fix)
     if not found:
         yield Finding("ok", "trl", f"{len(before)} methods, functions and attributes that we depend on are as tested")
 
@@ -102,7 +102,7 @@ def _matches(found: str, best: str) -> bool:
 
 
 def conflicts() -> Iterator[Finding]:
-    """What the installed packages ask of each other: the pairs that do not agree, the first of them named first."""
+    """Check the installed packages' requirements on each other; one finding per unmet requirement."""
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.version import Version
 
@@ -120,13 +120,13 @@ def conflicts() -> Iterator[Finding]:
             if wish.marker is not None and not wish.marker.evaluate({"extra": ""}):
                 continue
             pairs += 1
-            # a local label (+cpu) that was asked for is matched, another one does not matter
+            # a required local label (+cpu) must match; other labels are ignored
             if not wish.specifier.contains(Version(there), prereleases=True):
                 clean = re.sub(r"\s", "", str(wish.specifier))
                 yield Finding(
                     "warn",
                     package,
-                    f"{version(package)} wants {wish.name}{clean}, and {there} is installed",
+                    f"{version(package)} requires {wish.name}{clean}; {there} is installed",
                     f"pip install '{wish.name}{clean}'",
                 )
-    yield Finding("ok", "requirements", f"{pairs} requirements among the installed packages were compared")
+    yield Finding("ok", "requirements", f"{pairs} requirements between installed packages are met")

@@ -1,4 +1,4 @@
-"""Estimates of a run from preflight's rollouts: tokens, hours and cost, on this machine or on another."""
+"""Estimates tokens, hours and cost of a run from preflight's rollouts, for this machine or another."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tersely.rl.update.batch_size import BatchLayout
 
 
 def update_seconds(model: Any, trial: Trial, run: Any, args: Any, tokenizer: Any, dataset: Any) -> float:
-    """Seconds of one forward and backward pass of a micro-batch as long as the trial's rollouts, measured.
+    """Measured seconds of one forward and backward pass of a micro-batch with the trial's rollout lengths.
 
-    With the head, the arithmetic and the checkpointing that the training has: logits are laid out in tiles.
+    Uses the same fused head, precision and checkpointing as the training (logits in tiles).
     """
     import torch
     from trl.trainer.utils import add_fused_lm_head
@@ -33,7 +33,7 @@ def update_seconds(model: Any, trial: Trial, run: Any, args: Any, tokenizer: Any
     tokens = max(2, int(len(prompt) + trial.mean_tokens))
     ids = torch.full((run.micro_batch, tokens), int(prompt[0]), device=device)
     times = []
-    for _ in range(2):  # the first warms up
+    for _ in range(2):  # the first pass warms up
         if device.type == "cuda":
             torch.cuda.synchronize()
         began = time.perf_counter()
@@ -57,25 +57,24 @@ def measured_lines(
     price: float | None,
     more_s: float = 0.0,
 ) -> tuple[list[str], float]:
-    """The plan in words, and its hours. Generation at the rate just measured, updates at the time just measured.
+    """(lines of the plan, hours), with the measured generation rate and update time.
 
     more_s: seconds of the cold starts.
     """
     plan = BatchLayout.of(run, ranks)
     draws = expected_draws(trial.kept, run.max_resample_rounds)
     generate = plan.rows_per_rank * draws * trial.mean_tokens / trial.tokens_per_s
-    # a forward pass more is about a third of an update
+    # one more forward pass is about a third of an update
     passes = args.num_iterations + (1 / 3 if pass_before_update(run, args) else 0)
     train = plan.micro_batches * passes * update_s
     hours = (batches_of(run, args) * (generate + train) + more_s) / 3600
     time_text = (
-        f"time: about {duration(hours)} ({generate:.1f} s generating and {train:.1f} s training a batch, measured here "
+        f"time: about {duration(hours)} ({generate:.1f} s generating and {train:.1f} s training per batch, measured here "
         f"on {trial.rollouts} rollouts{_resampled(draws)}{_cold(more_s)}; saving and evaluating not "
-        "counted, and answers get shorter)"
     )
     lines = [steps_line(run, args, ranks, rows), tokens_line(trial, run, args, draws), time_text]
     if price is not None:
-        lines.append(f"cost: about {hours * price:.2f} at {price:g} an hour")
+        lines.append(f"cost: about {hours * price:.2f} at {price:g} per hour")
     return lines, hours
 
 
@@ -90,9 +89,9 @@ def estimated_lines(
     price: float | None,
     more: Mapping[str, float] = MappingProxyType({}),
 ) -> list[str]:
-    """The same for a machine that is not here: its speed by arithmetic, at the lengths that were measured here.
+    """(lines of the plan, hours) for another machine: its estimated speed, with the lengths measured here.
 
-    more: hours of the cold starts, by GPU.
+    more: GPU name -> hours of the cold starts.
     """
     hours = {name: value + more.get(name, 0.0) for name, value in hours_of(run, args, shape, work, there).items()}
     basis = f"{trial.mean_tokens:.0f} tokens per answer, from {trial.rollouts} rollouts{_resampled(work.draws)}"
@@ -100,7 +99,7 @@ def estimated_lines(
     lines.append(time_line(hours, there, basis))
     if price is not None:
         costs = ", ".join(f"{value * price:.2f} on {name}" for name, value in hours.items())
-        lines.append(f"cost: about {costs} at {price:g} an hour")
+        lines.append(f"cost: about {costs} at {price:g} per hour")
     return lines
 
 
@@ -114,4 +113,4 @@ def _cold(seconds: float) -> str:
 
 
 def _resampled(draws: float) -> str:
-    return f", {draws:.2f} rollouts drawn for each one kept in the batch" if draws > 1 else ""
+    return f", {draws:.2f} rollouts sampled per rollout in the batch" if draws > 1 else ""

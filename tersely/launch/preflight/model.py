@@ -16,11 +16,11 @@ from tersely.rl.update.batch_size import BatchLayout
 
 GIB = 1 << 30
 ROOM = 0.92
-"""Share of a GPU that the estimate may fill: the rest is fragmentation and buffers."""
+"""Share of a GPU that the estimate may use; the rest is for fragmentation and buffers."""
 
 
 def shape_of(config: Any) -> Shape:
-    """Of a transformers config. Parameters are counted on the meta device: no weight is read."""
+    """Shape from a transformers config. Counts parameters on the meta device, without reading weights."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -41,7 +41,7 @@ def shape_of(config: Any) -> Shape:
 
 
 def sharding() -> str:
-    """How this launch shards, from accelerate's environment; `none` outside one."""
+    """Sharding of this launch, from accelerate's environment; `none` outside a launch."""
     stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and stage:
         return f"zero{stage}" if f"zero{stage}" in SHARDING else "none"
@@ -49,30 +49,30 @@ def sharding() -> str:
 
 
 def tokenizer_findings(tokenizer: Any, template: Any) -> Iterator[Finding]:
-    """Chat template, pad and EOS."""
+    """Check chat template, pad token and EOS token."""
     tail = template.tail.strip()
     if template.opens_thinking:
-        text = f"the template opens <think> itself (it ends with {tail!r}); a completion begins inside the thinking"
+        text = f"the template opens <think> (it ends with {tail!r}), so a completion starts inside the thinking"
         yield Finding("note", "template", text)
     else:
         yield Finding("ok", "template", f"the assistant's turn begins with {tail!r}")
     pad, end = tokenizer.pad_token, tokenizer.eos_token
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
-        mend = "set pad_token to an unused special token and save the tokenizer"
-        yield Finding("warn", "tokens", f"pad and EOS are the same ({end!r}): padding and endings look alike", mend)
+        fix = "set pad_token to an unused special token and save the tokenizer"
+        yield Finding("warn", "tokens", f"pad and EOS token are the same ({end!r}), so padding looks like an end", fix)
     else:
         yield Finding("ok", "tokens", f"pad {pad!r}, EOS {end!r}")
 
 
 def length_findings(longest: int, args: Any, config: Any) -> Iterator[Finding]:
-    """Do the longest prompt (tokens) and the cap fit the model's context and vLLM's?"""
+    """Check that the longest prompt (tokens) plus the cap fits the context of the model and of vLLM."""
     cap = args.max_completion_length
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     text = f"prompts up to {longest} tokens, cap {cap}"
     for name, room in (("the model's context", context), ("vllm_max_model_length", args.vllm_max_model_length)):
         if room is not None and longest + cap > room:
-            mend = f"max_completion_length of at most {max(0, room - longest)}, or a filter on long problems"
-            yield Finding("fail", "lengths", f"{text}: more than {name} of {room}", mend)
+            fix = f"set max_completion_length to at most {max(0, room - longest)}, or filter out long problems"
+            yield Finding("fail", "lengths", f"{text}: more than {name} of {room}", fix)
             return
     yield Finding("ok", "lengths", f"{text}, context {context}")
 
@@ -80,9 +80,9 @@ def length_findings(longest: int, args: Any, config: Any) -> Iterator[Finding]:
 def memory_findings(
     shape: Shape, run: Any, args: Any, tokens: int, how: str, there: Target, cold: ColdEstimate | None = None
 ) -> Iterator[Finding]:
-    """The estimate in words, against the GPU where there is one. `tokens`: the longest prompt and the cap.
+    """Compare the memory estimate with the GPU, if there is one. `tokens`: longest prompt plus cap.
 
-    cold: a stage of supervised training, whose engine is closed before it trains.
+    cold: a supervised stage, whose engine is closed before training.
     """
     vllm = (
         int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0))
@@ -114,10 +114,10 @@ def memory_findings(
         return
     text = f"{text}; the GPU has {there.memory / GIB:.0f}"
     if peak > there.memory:
-        mend = "a smaller micro_batch, gradient_checkpointing: true, zero3, a lower vllm_gpu_memory_utilization, sleep mode"
-        yield Finding("fail", "memory", text, mend)
+        fix = "use a smaller micro_batch, gradient_checkpointing, zero3, a lower vllm_gpu_memory_utilization, or sleep mode"
+        yield Finding("fail", "memory", text, fix)
     elif peak > ROOM * there.memory:
-        yield Finding("warn", "memory", text, "a smaller micro_batch")
+        yield Finding("warn", "memory", text, "use a smaller micro_batch")
     else:
         yield Finding("ok", "memory", text)
     if vllm and not cold:
@@ -125,7 +125,7 @@ def memory_findings(
 
 
 def _cache(shape: Shape, run: Any, args: Any, vllm: int, tokens: int) -> Finding:
-    """vLLM's share without weights and buffers, in sequences of full length. It does not start without room for one."""
+    """Check vLLM's KV cache: its share minus weights and buffers, in full-length sequences. vLLM needs at least one."""
     room = vllm - 2 * shape.parameters - VLLM_FIXED
     longest = args.vllm_max_model_length or tokens
     fit = room / (cache_per_token(shape) * longest)
@@ -133,18 +133,18 @@ def _cache(shape: Shape, run: Any, args: Any, vllm: int, tokens: int) -> Finding
         f"vLLM's share leaves {max(0, room) / GIB:.1f} GiB of cache: {max(0.0, fit):.0f} sequences of {longest} tokens"
     )
     if fit < 1:
-        return Finding("fail", "vllm", text, "a larger vllm_gpu_memory_utilization, or a lower vllm_max_model_length")
+        return Finding("fail", "vllm", text, "raise vllm_gpu_memory_utilization, or lower vllm_max_model_length")
     return Finding("ok", "vllm", f"{text}, max_num_seqs {run.max_num_seqs}")
 
 
 def disk_finding(shape: Shape, args: Any, half: bool, how: str, free: int | None) -> Finding:
-    """Checkpoints that lie side by side, one being written, and the final weights. `free` None: of another machine."""
+    """Check disk space for the kept checkpoints, one being written, and the final weights. `free` None: another machine."""
     kept = (args.save_total_limit or max(1, int(args.max_steps // max(1, args.save_steps)))) + 1
     needed = kept * checkpoint_bytes(shape, half, how) + shape.parameters * 4
     text = f"{kept} checkpoints and the final weights take {needed / GIB:.2f} GiB"
     if free is None:
         return Finding("note", "disk", text)
-    text = f"{text}, {free / GIB:.1f} are free"
+    text = f"{text}; {free / GIB:.1f} GiB free"
     if needed > free:
-        return Finding("fail", "disk", text, "another --run_dir, or a lower save_total_limit")
+        return Finding("fail", "disk", text, "choose another --run_dir, or lower save_total_limit")
     return Finding("ok", "disk", text)

@@ -15,15 +15,15 @@ from tersely.launch.preflight.memory_estimate import checkpoint_bytes
 from tersely.launch.preflight.time_estimate import GIB, Gpu, Target, Workload, amount, duration, known_rows, seconds
 
 PROMPT_TOKENS = 200
-"""Tokens of a prompt where none was read."""
+"""Assumed prompt tokens if no prompt was read."""
 CALM = 0.5
-"""Share of deadline_seconds that a wait may take without a warning."""
+"""Share of deadline_seconds that a phase may take without a warning."""
 DISK_RATE = 0.2e9
-"""Bytes per second that a shared file system is taken to write or read."""
+"""Assumed read and write rate of a shared file system, bytes per second."""
 
 
 def dry_run(recipe: Recipe, options: Any) -> int:
-    """Everything that can be checked without loading a model, and the plan of the run, printed."""
+    """Run all checks that need no model, and print the plan of the run."""
     import yaml
 
     from tersely.core.redact import redacted
@@ -63,9 +63,9 @@ def dry_run_lines(
     mean_tokens: float | None = None,
     cold: Sequence[Any] = (),
 ) -> Iterator[str]:
-    """Of all stages together. `parts`: (run, objective, TRL's config) of each, None for one of supervised training.
+    """Plan of all stages together. `parts`: (run, objective, TRL's config) of each; None for a supervised stage.
 
-    cold: the stages of supervised training.
+    cold: the supervised stages.
     """
     from tersely.launch.preflight.cold_estimate import cold_estimate
     from tersely.rl.run import planned_steps
@@ -80,7 +80,7 @@ def dry_run_lines(
     for run, args in stages:
         rows = known_rows(run.dataset)
         if args.max_steps <= 0 and rows is None:
-            yield "plan: max_steps is not given, and the size of the data set is known only once it is read"
+            yield "plan: no max_steps, and the size of the data set is not known before it is read"
             return
         planned_steps(args, rows or 0, run)
         if mean_tokens and mean_tokens > args.max_completion_length:
@@ -123,12 +123,12 @@ def dry_run_lines(
 
 
 def leveled(finding: Finding, where: str = "") -> str:
-    """The line of a finding, after its level where something is wrong."""
+    """The line of a finding; warnings and failures start with their level."""
     return ("" if finding.level in ("ok", "note") else f"{finding.level}: ") + where + finding.line
 
 
 def read_shape(run: Any, args: Any) -> Any:
-    """The model's shape from its config file: no weight is read."""
+    """The model's shape from its config file, without reading weights."""
     from tersely.engines.model_checks import model_config
     from tersely.launch.preflight.model import shape_of
 
@@ -136,12 +136,12 @@ def read_shape(run: Any, args: Any) -> Any:
 
 
 def batches_of(run: Any, args: Any) -> int:
-    """Generation batches."""
+    """Number of generation batches."""
     return math.ceil(args.max_steps / (run.updates_per_batch * args.num_iterations))
 
 
 def steps_line(run: Any, args: Any, ranks: int, rows: int | None, read: bool = True) -> str:
-    """`rows`: problems of the data set; an upper bound where it was not `read`, as duplicates are dropped then."""
+    """Line about steps and epochs. `rows`: problems of the data set; if not `read`, an upper bound (with duplicates)."""
     batches, prompts = batches_of(run, args), run.prompts_per_step
     least, most = ("", "") if read else ("at least ", "at most ")
     epochs = (
@@ -169,10 +169,10 @@ def time_line(hours: Mapping[str, float], there: Target, basis: str) -> str:
 
 
 def waits_without_progress(run: Any, shape: Any, half: bool, how: str, backward_s: float) -> dict[str, float]:
-    """What is no progress while it lasts -> seconds.
+    """Phases without progress -> seconds.
 
-    A forward pass, of the update or of a log-prob pass, is progress when it ends, and shorter than the backward pass. So is
-    each decoding step, on a server too, so that answers may take as long as they take.
+    Each forward pass (of the update or of a log-prob pass) counts as progress and is shorter than the backward pass. Each
+    decoding step counts too, also on a server, so long answers are no problem.
     """
     saved = checkpoint_bytes(shape, half, how)
     waits = {
@@ -180,25 +180,25 @@ def waits_without_progress(run: Any, shape: Any, half: bool, how: str, backward_
         f"a checkpoint of {saved / GIB:.1f} GiB at {DISK_RATE / 1e9:g} GB/s": saved / DISK_RATE,
     }
     if capabilities_of(run.engine).servers:
-        waits[f"weights that reach the servers through files at {DISK_RATE / 1e9:g} GB/s"] = (
+        waits[f"weight transfer to the servers through files at {DISK_RATE / 1e9:g} GB/s"] = (
             4 * shape.parameters / DISK_RATE
         )
     return waits
 
 
 def deadline_findings(deadline_s: float, waits: Mapping[str, float], machine: str) -> Iterator[Finding]:
-    """The longest time without progress against deadline_seconds."""
+    """Compare the longest time without progress with deadline_seconds."""
     what = max(waits, key=lambda name: waits[name])
     wait = waits[what]
-    text = f"{what} takes about {wait:.0f} s{machine}, the longest without progress; deadline_seconds is {deadline_s:g}"
+    text = f"{what} takes about {wait:.0f} s{machine}, the longest phase without progress; deadline_seconds is {deadline_s:g}"
     if wait > deadline_s:
-        yield Finding("fail", "deadline", text, f"deadline_seconds of at least {math.ceil(2 * wait)}")
+        yield Finding("fail", "deadline", text, f"set deadline_seconds to at least {math.ceil(2 * wait)}")
     elif wait > CALM * deadline_s:
-        yield Finding("warn", "deadline", text, f"deadline_seconds of {math.ceil(2 * wait)}")
+        yield Finding("warn", "deadline", text, f"set deadline_seconds to {math.ceil(2 * wait)}")
     else:
         yield Finding("ok", "deadline", text)
 
 
 def slowest(shape: Any, work: Workload, kinds: Sequence[Gpu]) -> dict[str, float]:
-    """Seconds of one batch on the slowest of the kinds, which a limit must allow for."""
+    """Seconds of one batch on the slowest GPU of the list, which a deadline must allow."""
     return max((seconds(shape, work, gpu) for gpu in kinds), key=batch_seconds)

@@ -1,6 +1,6 @@
-"""Checks recipes as `tersely train --dry-run` does, in a separate process, so that launchers import no torch.
+"""Checks recipes like `tersely train --dry-run`, in a separate process, so that launchers do not import torch.
 
-`python -m tersely.launch.preflight.recipe_check --ranks 8 RECIPES [--key value ...]`: exit status 2 and one line for a refusal.
+`python -m tersely.launch.preflight.recipe_check --ranks 8 RECIPES [--key value ...]`: exit status 2 and one line for an error.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tersely.launch.cli.parser import whole
 
 LIMIT_S = 300
 NO_INSTALLATION = 3
-"""Exit status where this machine lacks the packages that the check imports."""
+"""Exit status if this machine lacks packages that the check imports."""
 
 
 def check_in_process(words: Sequence[str]) -> None:
-    """Raise what the check refuses. A machine without torch and TRL, such as some login nodes, checks nothing and says so."""
+    """Check recipes; raises `ConfigError`. Without torch and TRL (as on some login nodes) it only prints a warning."""
     command = [sys.executable, "-m", "tersely.launch.preflight.recipe_check", *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)

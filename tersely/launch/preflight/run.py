@@ -1,8 +1,8 @@
 """Runs the checks of `tersely preflight` in order and plans the run; `launch/cli/preflight.py` is the command.
 
-recipe, versions, paths      as at the start of every run
+recipe, versions, paths      the same checks as at the start of every run
 model, tokenizer, data       template, pad and EOS, lengths, memory, disk
---rollouts real rollouts     truncation, pass rate, groups, reward terms, verifier; time and cost from what was measured
+--rollouts rollouts          truncation, pass rate, groups, reward terms, verifier; time and cost from measurements
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tersely.core.findings import Finding, failed
 from tersely.launch.preflight import time_estimate
 
 PROMPTS = 32
-"""Groups of real rollouts: fewer say little about the pass rate of a data set."""
+"""Groups of trial rollouts; fewer give a poor estimate of the pass rate."""
 
 
 FEW = 4
-"""Groups of each later stage."""
+"""Groups of trial rollouts for each later stage."""
 
 
 def examine(recipe: Recipe, options: Any) -> tuple[list[Finding], list[str]]:
-    """(findings, lines of the plan). What cannot be meant is a finding, and ends the examination."""
+    """(findings, lines of the plan). An invalid recipe is a finding, and ends the checks."""
     from tersely.launch.preflight.static import cheap
     from tersely.rl.run import check_stage
 
@@ -61,7 +61,7 @@ def _with_model(
     found: list[Finding],
     there: time_estimate.Target,
 ) -> list[str]:
-    """Model, data, lengths, memory, disk of every stage; then the rollouts. `cold`: stages of supervised training."""
+    """Check model, data, lengths, memory and disk of every stage, then rollouts. `cold`: the supervised stages."""
     from tersely.data import load_problems_with_card
     from tersely.engines.chat import variable_warnings
     from tersely.engines.model_checks import check_template, check_vocabulary, model_config
@@ -129,7 +129,7 @@ def _with_rollouts(
     shape: Any,
     how: str,
 ) -> list[str]:
-    """Rollouts of the first stage, for the steps of all; a few of every other, for the size of its reward."""
+    """Sample rollouts of the first stage, for the plan of all stages, and a few of each other stage, for reward sizes."""
     from tersely.engines.factory import make_engine, own_engine
     from tersely.engines.models import load_model
     from tersely.launch.preflight.estimates import estimated_lines, measured_lines, update_seconds
@@ -179,11 +179,11 @@ def _with_rollouts(
 
 
 def before_cold_start(one: Finding) -> Finding:
-    """What the model does before its cold start refuses nothing: the cold start is there to change it."""
+    """Downgrade findings about the model before its cold start to notes, because the cold start changes the model."""
     if one.level not in ("fail", "warn"):
         return one
     text = f"{one.text} (before the cold start, which changes the model)"
-    return dataclasses.replace(one, level="note", text=text, mend="")
+    return dataclasses.replace(one, level="note", text=text, fix="")
 
 
 def _loaded(load_model: Any, run: Any, args: Any) -> Any:

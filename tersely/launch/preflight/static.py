@@ -1,4 +1,4 @@
-"""Checks that load nothing: they run at the start of every training and in `tersely preflight`."""
+"""Checks that load no model and no data; they run at the start of every training and in `tersely preflight`."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from tersely.engines.registry import ENGINES, capabilities_of
 
 GIB = 1 << 30
 LEAST_DISK = GIB // 2
-"""Bytes without which no run can keep a checkpoint and its records."""
+"""Minimum free bytes for a checkpoint and the records of a run."""
 
 
 PROBE_S = 10.0
-"""Seconds that a server may take to say that it is there."""
+"""Seconds to wait for an answer from a server."""
 
 
 def check_run(recipe: Recipe, say: Any) -> None:
-    """Say what a run should know, and raise `ConfigError` for what cannot work."""
+    """Print warnings, and raise `ConfigError` for what cannot work."""
     found = list(cheap(recipe))
     for finding in found:
         if finding.level == "warn":
             say(f"warning: {finding.line}")
     if bad := failed(found):
         lines = "; ".join(finding.line for finding in bad)
-        raise ConfigError(f"preflight: {lines} (to start all the same: --skip-preflight)")
+        raise ConfigError(f"preflight: {lines} (start anyway with --skip-preflight)")
 
 
 def cheap(recipe: Recipe, ranks: int | None = None) -> Iterator[Finding]:
-    """Findings of a checked recipe, all stages; nothing is loaded and nothing is downloaded. `ranks`: of this launch."""
+    """Findings of a checked recipe, all stages, without loads and downloads. `ranks`: number of ranks of this launch."""
     from tersely.rl.config import checked, world_size
 
     run = checked(recipe)
@@ -66,7 +66,7 @@ def unread_steps(recipe: Recipe) -> Iterator[Finding]:
 
 
 def packages(run: Any) -> Iterator[Finding]:
-    """Versions outside what is supported; the engine that the recipe asks for."""
+    """Check that package versions are supported and that the recipe's engine is installed."""
     from tersely.launch.preflight.doctor import installed, judged, tested
 
     fine = 0
@@ -77,40 +77,42 @@ def packages(run: Any) -> Iterator[Finding]:
         if needed and finding.level == "fail":
             yield finding
         fine += finding.level in ("ok", "note")
-    yield Finding("ok", "versions", f"{fine} packages are within what is supported; `tersely doctor` lists them")
+    yield Finding("ok", "versions", f"{fine} packages have supported versions; `tersely doctor` lists them")
 
 
 def data_places(spec: Any) -> Iterator[Finding]:
-    """Files that a dataset names and that are not there."""
+    """Find data files that do not exist."""
     from tersely.data import parse_sources
 
     for source in parse_sources(spec):
         path = Path(str(source.path))
         if source.local and not source.procedural and not path.exists():
-            yield Finding("fail", "data", f"dataset {source.label}: there is no file {path}", "mend its path")
+            yield Finding("fail", "data", f"dataset {source.label}: no such file: {path}", "correct the path")
         else:
             yield Finding("ok", "data", source.label)
 
 
 def room(run_dir: str) -> Finding:
-    """Free space where the run writes."""
+    """Check the free disk space for the run directory."""
     there = _nearest_folder(run_dir)
     if fault := _not_writable(there):
         return Finding("fail", "disk", fault, "another --run_dir")
     free = shutil.disk_usage(there).free
     if free < LEAST_DISK:
-        return Finding("fail", "disk", f"{free / GIB:.2f} GiB free in {there}", "make room, or another --run_dir")
+        return Finding(
+            "fail", "disk", f"{free / GIB:.2f} GiB free in {there}", "free disk space, or choose another --run_dir"
+        )
     return Finding("ok", "disk", f"{free / GIB:.1f} GiB free in {there}")
 
 
 def require_writable(run_dir: str) -> None:
-    """`ConfigError` for a run_dir that cannot be made."""
+    """Raise `ConfigError` for a run_dir that cannot be created."""
     if fault := _not_writable(_nearest_folder(run_dir)):
         raise ConfigError(f"run_dir: got {run_dir!r}; {fault}. Choose another folder")
 
 
 def _nearest_folder(run_dir: str) -> Path:
-    """The run directory, or the first of its parents that exists."""
+    """Error text for the run directory, or for its first existing parent; empty if it is writable."""
     folder = Path(run_dir).absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())
 
@@ -122,43 +124,43 @@ def _not_writable(there: Path) -> str:
 
 
 def remote_code(values: Mapping[str, Any]) -> Iterator[Finding]:
-    """Off unless asked for; then said aloud."""
+    """Warn about trust_remote_code, which is off by default."""
     asked = values.get("trust_remote_code") or (values.get("model_init_kwargs") or {}).get("trust_remote_code")
     if asked:
         text = "trust_remote_code is on: Python files from the model's repository will run as you, with your files and keys"
-        yield Finding("warn", "security", text, "leave it out unless the model cannot be loaded without it")
+        yield Finding("warn", "security", text, "remove it unless the model needs it")
 
 
 def device(values: Mapping[str, Any], ranks: int) -> Iterator[Finding]:
-    """GPUs that stay idle, precision that the machine has not."""
+    """Find idle GPUs and a precision that this machine does not support."""
     from tersely.launch.preflight.machine import visible_gpus
 
     gpus = visible_gpus()
     if gpus > 1 and ranks == 1:
-        mend = "tersely launch local takes them all"
-        yield Finding("note", "gpu", f"one process, and {gpus} GPUs are visible", mend)
+        fix = "tersely launch local uses all of them"
+        yield Finding("note", "gpu", f"one process, but {gpus} GPUs are visible", fix)
     if values.get("bf16") and not gpus:
-        yield Finding("warn", "gpu", "bf16: true without a GPU: the CPU trains slowly in it", "leave bf16 out")
+        yield Finding("warn", "gpu", "bf16: true without a GPU: bfloat16 is slow on a CPU", "remove bf16")
 
 
 def engine(run: Recipe, where: str) -> Iterator[Finding]:
-    """The rollout engine against launch and lengths."""
+    """Check the rollout engine against the launch and the lengths."""
     from tersely.launch.preflight.model import sharding
 
     cap, room_for = run.trl.get("max_completion_length"), run.trl.get("vllm_max_model_length")
     able = capabilities_of(run.engine)
     if able.own_copy and cap and room_for and cap >= room_for:
         text = f"max_completion_length {cap} leaves no room for a prompt in vllm_max_model_length {room_for}"
-        yield Finding("fail", where, text, f"vllm_max_model_length of at least {cap} and the longest prompt")
+        yield Finding("fail", where, text, f"set vllm_max_model_length to at least {cap} plus the longest prompt")
     elif able.trained_model and sharding() == "zero3":
-        text = "generates with a ZeRO-3 model: every step gathers the whole weights on every rank"
-        yield Finding("warn", where, text, "zero2 where the weights fit, or engine: vllm")
+        text = "generates with a ZeRO-3 model: every step gathers all weights on every rank"
+        yield Finding("warn", where, text, "use zero2 if the weights fit, or engine: vllm")
     else:
         yield Finding("ok", where, f"{run.engine}, cap {cap or 'by default'}")
 
 
 def servers(run: Any, cap: int | None) -> Iterator[Finding]:
-    """Do the servers that the recipe names answer, take our key, exchange weights, and have room for the answers?"""
+    """Check that the recipe's servers answer, accept the key, support weight sync, and have room for the answers."""
     from tersely.core.http import ServerDown, ServerRefused, call
     from tersely.engines.server.auth import VARIABLE
 
@@ -170,20 +172,22 @@ def servers(run: Any, cap: int | None) -> Iterator[Finding]:
             model = call(where, "/v1/models", timeout_s=PROBE_S, key=key)["data"][0]
             call(where, "/weight_info", timeout_s=PROBE_S, key=key)
         except ServerDown as error:
-            mend = "start it with `tersely serve`, or leave servers out and let `tersely launch local` start them"
-            yield Finding("fail", "server", f"it does not answer: {error}", mend)
+            fix = "start it with `tersely serve`, or remove servers and let `tersely launch local` start them"
+            yield Finding("fail", "server", f"no answer: {error}", fix)
         except ServerRefused as error:
             if error.status == 401:
-                mend = f"export the {VARIABLE} that it was started with"
+                fix = f"export the same {VARIABLE} as the server"
             else:
-                mend = "start it with `tersely serve`, which opens what weights are exchanged through"
-            yield Finding("fail", "server", str(error), mend)
+                fix = "start it with `tersely serve`, which enables weight sync"
+            yield Finding("fail", "server", str(error), fix)
         except (KeyError, IndexError, TypeError):
-            yield Finding("fail", "server", f"{where} is no vLLM server", "servers: addresses of `tersely serve`")
+            yield Finding(
+                "fail", "server", f"{where} is not a vLLM server", "set servers to addresses of `tersely serve`"
+            )
         else:
             room_for = model.get("max_model_len") or 0
             text = f"{where}, {model.get('id')}, {room_for} tokens"
             if cap and room_for <= cap:
-                yield Finding("fail", "server", f"{text}: no room for a prompt and {cap}", "a longer --max-model-len")
+                yield Finding("fail", "server", f"{text}: no room for a prompt and {cap}", "raise --max-model-len")
             else:
                 yield Finding("ok", "server", text)

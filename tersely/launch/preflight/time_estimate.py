@@ -1,16 +1,16 @@
-"""Estimates the hours of a run on GPUs that are not in this machine, by arithmetic on published hardware figures.
+"""Estimates the hours of a run on another machine's GPUs, from published hardware figures.
 
     generation  R m / S decode steps of t(S), then (cap - m) steps of t(S / 8) for the longest answers, and the prefill
     t(s)        max((2 P + s k (p + m / 2)) / (E_b bandwidth), 2 P s / (E_f flops)) + o
     S           min(R, max_num_seqs, vLLM's cache / (k (p + m)))
     training    R (p + m) tokens; 2 P + 2 L h_q d (p + m) FLOPs per token of a forward pass, three times that with the
-                backward pass, four times with gradient checkpointing; one more forward pass where the old policy's
-                log-probs or entropies have to be known before the update
+                backward pass, four times with gradient checkpointing; one more forward pass if the old policy's
+                log-probs or entropies are needed before the update
 
 Symbols: R rows of one rank in a generation batch, m mean tokens of an answer, p of a prompt, P parameters, L layers, h_q
 and h_kv heads, d head size, k = 4 L h_kv d bytes of cache per token, o seconds that one decode step costs besides.
 Not counted: communication, weight sync, saving, evaluation, verification that generation does not hide.
-Expect a factor of two in either direction. `tersely preflight` on the machine itself measures instead.
+The error is within a factor of two in either direction. `tersely preflight` on the machine itself measures instead.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from tersely.rl.update.batch_size import BatchLayout
 
 GIB = 1 << 30
 FLOPS_SHARE, DECODE_FLOPS_SHARE, BANDWIDTH_SHARE = 0.25, 0.4, 0.5
-"""Shares of the peak that training, decoding and memory reads are taken to reach (E_f of training, of decoding; E_b)."""
+"""Assumed shares of the peak in training, decoding and memory reads (E_f of training, of decoding; E_b)."""
 TAIL = 8
-"""While the longest answers end, one in `TAIL` of the sequences is still running."""
+"""While the longest answers finish, one in `TAIL` sequences is still running."""
 SERVER_SHARE = 0.9
-"""Of a GPU that a server has to itself."""
+"""vLLM's share of a GPU that a server has to itself."""
 COUNTED_BYTES = 1 << 28
-"""Size of a data file up to which its rows are counted for a plan."""
+"""Largest data file whose rows are counted for a plan, bytes."""
 VLLM_FIXED = 2 * GIB
-"""Bytes of vLLM's share that are neither weights nor cache: activations, CUDA graphs."""
+"""Bytes of vLLM's share for activations and CUDA graphs."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Gpu:
     name: str
     gib: float
     tflops: float
-    """Dense bfloat16."""
+    """Dense bfloat16 FLOPs per second."""
     tb_per_s: float
 
 
@@ -59,40 +59,45 @@ GPUS = (
     Gpu("H200", 141, 989, 4.8),
     Gpu("B200", 180, 2250, 8.0),
 )
-"""From the vendor's data sheets."""
+"""GPU name -> figures from the vendor's data sheets."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """The machine that a plan is for."""
+    """Machine that a plan is for."""
 
     gpus: int
-    """Processes of the training; on a CPU as well."""
+    """Training processes, on GPUs or a CPU."""
     memory: int | None
-    """Bytes of one GPU; None on a CPU."""
+    """Memory of one GPU in bytes; None on a CPU."""
     kinds: tuple[Gpu, ...] = ()
     half: bool = False
-    """bfloat16 arithmetic."""
+    """True for bfloat16 arithmetic."""
     elsewhere: bool = False
-    """Is it another machine than this one?"""
+    """True if the plan is for another machine."""
 
 
 def add_options(parser: Any) -> None:
-    parser.add_argument("--gpus", type=whole(1), help="plan for this many GPUs, of another machine")
+    parser.add_argument("--gpus", type=whole(1), help="plan for another machine with this many GPUs")
     parser.add_argument(
-        "--gpu-memory", type=number(above=0), metavar="GIB", help="of one GPU of that machine: 24, 40, 48, 80, 141"
+        "--gpu-memory",
+        type=number(above=0),
+        metavar="GIB",
+        help="memory of one GPU of that machine: 24, 40, 48, 80, 141",
     )
 
 
 def target(options: Any, recipe: Recipe, processes: int = 1) -> Target:
-    """The machine that the options name, or this one with `processes` ranks."""
+    """The machine that the options describe, or this one with `processes` ranks."""
     if options.gpus is None and options.gpu_memory is None:
         return this_machine(recipe, processes)
     if options.gpu_memory is None:
         here = this_machine(recipe, options.gpus)
         if here.memory is None:
             sizes = ", ".join(f"{size:g}" for size in sorted({gpu.gib for gpu in GPUS}))
-            raise ConfigError(f"--gpus: needs --gpu-memory, the GiB of one GPU ({sizes}), as this machine has no GPU")
+            raise ConfigError(
+                f"--gpus: needs --gpu-memory, the GiB of one GPU ({sizes}), because this machine has no GPU"
+            )
         return here
     nearest_size = min({gpu.gib for gpu in GPUS}, key=lambda size: abs(size - options.gpu_memory))
     kinds = tuple(gpu for gpu in GPUS if gpu.gib == nearest_size)
@@ -111,7 +116,7 @@ def this_machine(recipe: Recipe, processes: int) -> Target:
 
 
 def _half(recipe: Recipe) -> bool:
-    """On a GPU TRL trains in bfloat16 unless the recipe says otherwise."""
+    """True if TRL trains in bfloat16: the default on a GPU."""
     asked = recipe.trl.get("bf16")
     return not recipe.trl.get("fp16") if asked is None else bool(asked)
 
@@ -122,34 +127,34 @@ class Workload:
 
     rows: int
     engine_rows: int
-    """Rows that one engine generates: a rank's, or a server's."""
+    """Rows that one engine generates, on a rank or a server."""
     mean: float
-    """Tokens of an answer."""
+    """Mean tokens of an answer."""
     cap: int
     prompt: float
-    """Tokens of a prompt."""
+    """Mean tokens of a prompt."""
     group_size: int
     step_s: float
     """o: what one decode step costs besides, see `EngineEntry.step_s`."""
     draws: float = 1.0
-    """Rollouts per trained row: above 1 where refused groups are sampled again."""
+    """Rollouts per trained row; above 1 if filtered groups are resampled."""
     max_num_seqs: int = 256
     vllm_bytes: int = 0
     """vLLM's share of the GPU; 0 for engine: transformers."""
     pass_before: bool = False
-    """Is there a forward pass more, before the update?"""
+    """True if the update needs one more forward pass first."""
     iterations: int = 1
     checkpointing: bool = False
     micro_batch: int = 1
 
     @classmethod
     def of(cls, run: Any, args: Any, there: Target, mean: float, prompt: float, kept: float = 1.0) -> Workload:
-        """Of a run on `there`. `kept`: share of groups that the filter keeps."""
+        """Work of a run on the machine `there`. `kept`: share of groups that the filter keeps."""
         batch = BatchLayout.of(run, there.gpus)
         engine_rows, vllm, able = batch.rows_per_rank, 0, capabilities_of(run.engine)
         if able.own_copy:
             vllm = int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0))
-        elif able.servers:  # GPUs of their own, which share the rows of all ranks
+        elif able.servers:  # separate GPUs that share the rows of all ranks
             vllm = int(SERVER_SHARE * (there.memory or 0))
             engine_rows = batch.rows // max(1, len(run.servers))
         return cls(
@@ -171,20 +176,22 @@ class Workload:
 
 
 def pass_before_update(run: Any, args: Any) -> bool:
-    """Does `rl/update/old_logprobs.py` make a pass over all rows? With several optimizer steps a batch, or where a component
-    needs entropies."""
+    """True if `rl/update/old_logprobs.py` does a forward pass over all rows.
+
+    It does with several optimizer steps per batch, or if a component needs entropies.
+    """
     from tersely.rl.config import objective_of
 
     return run.updates_per_batch * args.num_iterations > 1 or "entropy" in objective_of(run).needs
 
 
 def cache_per_token(shape: Shape, width: int = 2) -> int:
-    """Bytes."""
+    """Bytes of vLLM's KV cache."""
     return 2 * width * shape.layers * shape.kv_heads * shape.head_size
 
 
 def sequences_at_once(shape: Shape, work: Workload) -> int:
-    """Rows that a rank decodes side by side; 0 where vLLM's share has no room for a single one."""
+    """Rows that a rank decodes at the same time; 0 if vLLM's share has no room for one."""
     if not work.vllm_bytes:
         return work.engine_rows
     room = work.vllm_bytes - 2 * shape.parameters - VLLM_FIXED
@@ -193,11 +200,14 @@ def sequences_at_once(shape: Shape, work: Workload) -> int:
 
 
 def seconds(shape: Shape, work: Workload, gpu: Gpu) -> dict[str, float]:
-    """Seconds of `generate`, `old_logps` and `update` of one generation batch; of one `decode_step`; and `backward`, of a
-    micro-batch in which every answer has the cap's length."""
+    """Estimated seconds of each phase.
+
+    `generate`, `old_logps` and `update` are per generation batch, `decode_step` per step, and `backward` per micro-batch in
+    which every answer has the cap's length.
+    """
     together = sequences_at_once(shape, work)
     if not together:
-        raise ConfigError("vllm_gpu_memory_utilization: vLLM's share leaves no room for its cache; a larger share")
+        raise ConfigError("vllm_gpu_memory_utilization: no room for vLLM's KV cache. Raise it")
     flops, bandwidth = gpu.tflops * 1e12, gpu.tb_per_s * 1e12
 
     def step(running: float) -> float:
@@ -225,17 +235,17 @@ def seconds(shape: Shape, work: Workload, gpu: Gpu) -> dict[str, float]:
 
 
 def forward_flops(shape: Shape, length: float) -> float:
-    """Per token of a sequence of so many tokens."""
+    """FLOPs per token of a sequence of this many tokens."""
     return 2 * shape.parameters + 2 * shape.layers * shape.heads * shape.head_size * length
 
 
 def expected_draws(kept: float, rounds: int) -> float:
-    """Rollouts per row of the batch where refused groups are sampled again, at most `rounds` times."""
+    """Rollouts per row of the batch if filtered groups are resampled, at most `rounds` times."""
     return sum((1 - kept) ** n for n in range(rounds + 1))
 
 
 def known_rows(spec: Any) -> int | None:
-    """Problems of a data set, without a download: by its limits, the counts that its entries record, and rows of files."""
+    """Number of problems of a data set without a download: from limits, recorded counts, and rows of local files."""
     from tersely.data import parse_sources
 
     counts: Sequence[int | None] = [
@@ -257,7 +267,7 @@ def known_rows(spec: Any) -> int | None:
 
 
 def rows_of_file(source: Any) -> int | None:
-    """Rows of a local file of moderate size; None of anything else."""
+    """Number of rows of a local file of moderate size; None for anything else."""
     from pathlib import Path
 
     from tersely.data.sources import read_rows
@@ -270,7 +280,7 @@ def rows_of_file(source: Any) -> int | None:
 
 
 def amount(tokens: float) -> str:
-    """`839M`, `2.4M`, `3,072`."""
+    """A count in short form: `839M`, `2.4M`, `3,072`."""
     return f"{tokens / 1e6:,.0f}M" if tokens >= 1e8 else f"{tokens / 1e6:.1f}M" if tokens >= 1e6 else f"{tokens:,.0f}"
 
 

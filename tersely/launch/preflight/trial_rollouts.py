@@ -1,4 +1,4 @@
-"""Real rollouts on a few groups before the run, with the recipe's prompts, engine, verifier and reward."""
+"""Samples and scores a few groups before the run, with the recipe's prompts, engine, verifier and reward."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from tersely.engines.base import Engine
 from tersely.rl.guards.registry import Repetition, Undecided, guards_of
 
 TRUNCATED = (0.1, 0.5)
-"""Share of rollouts stopped by the cap: above the first the length signal is blunt, above the second nothing is learned."""
+"""Share of truncated rollouts: above the first value the length signal is weak, above the second nothing is learned."""
 DROWNS = 3.0
-"""Mean size of a reward term, in correct answers, above which correctness hardly counts."""
+"""Mean size of a reward term, in units of a correct answer, above which correctness hardly counts."""
 HARDLY = 1e-3
-"""Size of the largest term below which it moves nothing, unless the advantage divides by the spread."""
+"""Size of the largest term below which it has no effect, unless the advantage divides by the standard deviation."""
 FEW_MIXED = 0.1
 HIGH = 0.95
 WIDE = 0.25
-"""Width of the interval of the pass rate above which more rollouts are advised."""
+"""Width of the pass rate's interval above which preflight suggests more rollouts."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What the rollouts showed."""
+    """Results of the trial rollouts."""
 
     facts: list[Any]
     metrics: dict[str, float]
     constant: dict[str, float]
-    """Reward terms that have one value for all decided rollouts."""
+    """Reward terms with the same value for all decided rollouts."""
     unknown: list[str]
     """Terms that cannot be computed outside a trainer."""
     flat: bool
-    """The whole reward is one value."""
+    """True if the total reward is the same for all rollouts."""
     mean_tokens: float
     tokens_per_s: float
     rollouts: int
     prompt_tokens: float = 200.0
     pass_rates: tuple[float, ...] = ()
-    """Of each prompt, decided rollouts only."""
+    """Pass rate of each prompt, over decided rollouts."""
     kept: float = 1.0
     """Share of groups that the filter keeps."""
     sizes: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Of each reward term, the mean of its absolute weighted part beside the outcome; a correct answer is worth 1."""
+    """Mean absolute weighted value of each reward term without its outcome part; a correct answer is worth 1."""
     divides: bool = False
-    """Does the advantage divide by the spread, so that the size of a term does not matter where a group is all right?"""
+    """True if the advantage divides by the standard deviation: then term sizes do not matter in all-correct groups."""
 
 
 def try_rollouts(
     run: Any, objective: Any, args: Any, tokenizer: Any, dataset: Any, engine: Engine, number: int
 ) -> Trial:
-    """At least `number` rollouts in whole groups, those that step 1 of the run would draw first."""
+    """Sample at least `number` rollouts in whole groups, on the prompts of step 1."""
     from tersely.core.memory import PromptMemory
     from tersely.rewards.verify.build import make_verifier
     from tersely.rewards.verify.verdicts import verdicts_of
@@ -73,7 +73,7 @@ def try_rollouts(
     cap = args.max_completion_length
     requests = batch.requests(seed=args.seed, step=0, first_row=0, group_size=size, cap=cap)
     first = dataclasses.replace(requests[0], max_new_tokens=1)
-    engine.generate([first], temperature=args.temperature)  # kernels are built at the first call, which is not timed
+    engine.generate([first], temperature=args.temperature)  # the first call compiles kernels and is not timed
     began = time.perf_counter()
     batch.finish(engine.generate(requests, temperature=args.temperature, top_p=args.top_p, top_k=args.top_k or 0))
     seconds = time.perf_counter() - began
@@ -109,7 +109,7 @@ def try_rollouts(
 
 
 def first_prompts(run: Any, args: Any, rows: int, groups: int) -> list[int]:
-    """Row numbers of the prompts that the run takes first, in its own order, none twice."""
+    """Row numbers of the run's first prompts, in order, without repeats."""
     from tersely.rl.rollouts.prompt_sampler import PromptStream
 
     groups = max(1, min(groups, rows))
@@ -125,7 +125,7 @@ def first_prompts(run: Any, args: Any, rows: int, groups: int) -> list[int]:
 
 
 def _kept(objective: Any, rollouts: Any) -> float:
-    """Share of groups that the filter keeps; 1 where it needs what only a trainer has."""
+    """Share of groups that the filter keeps; 1 if the filter needs a trainer."""
     try:
         return objective.filter(rollouts).double().mean().item()
     except (ValueError, IndexError, KeyError, RuntimeError, TypeError):
@@ -136,14 +136,14 @@ def _divides(advantage: Any, rollouts: Any) -> bool:
     try:
         one, double = (advantage(factor * rollouts.correct.nan_to_num(), rollouts) for factor in (1, 2))
         return bool(one.any()) and bool((one - double).abs().max() < 0.02 * one.abs().max())
-    except Exception:  # it needs what only a trainer has
+    except Exception:  # the filter needs a trainer
         return True
 
 
 def interval(rates: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the mean pass rate over prompts: Wilson's, at as many independent draws as the spread amounts to.
+    """95 % Wilson interval of the mean pass rate over prompts, with the effective number of independent samples.
 
-    Rollouts of one prompt are alike, so a group of sixteen tells less than sixteen prompts.
+    Rollouts of one prompt are correlated, so sixteen rollouts of one prompt count less than sixteen prompts.
     """
     count = len(rates)
     mean = sum(rates) / count
@@ -156,7 +156,7 @@ def interval(rates: Sequence[float]) -> tuple[float, float]:
 
 
 def _terms(reward: Any, rollouts: Any) -> tuple[dict[str, float], list[str], bool]:
-    """Terms with one value, terms that need what only a trainer has, and whether the sum has one value."""
+    """(constant terms, terms that need a trainer, whether the sum is constant)."""
     from tersely.core.reward_sum import checked
 
     constant, unknown, total = {}, [], 0.0
@@ -176,12 +176,12 @@ def _terms(reward: Any, rollouts: Any) -> tuple[dict[str, float], list[str], boo
 
 
 def term_sizes(reward: Any, rollouts: Any) -> dict[str, float]:
-    """Mean absolute value of each term beside the outcome, for one correct answer; empty where no term holds the outcome."""
+    """Mean absolute value of each term without its outcome part, per correct answer; empty without an outcome term."""
     terms = list(zip(reward.names, reward.terms, reward.weights, strict=True))
     known = rollouts.decided
     if not bool(known.any()):
         return {}
-    beside, outcome, correct = {}, 0.0, rollouts.correct[known]
+    sizes, outcome, correct = {}, 0.0, rollouts.correct[known]
     for name, term, weight in terms:
         whole = term.includes_outcome
         try:
@@ -192,102 +192,99 @@ def term_sizes(reward: Any, rollouts: Any) -> dict[str, float]:
         worth = _worth(values, correct) if whole else 0.0
         outcome += abs(weight) * worth
         size = (weight * (values - worth * correct)).abs().nanmean().item()
-        if size or not whole:  # the bare outcome has nothing beside it
-            beside[name] = size
-    return {name: size / outcome for name, size in beside.items()} if outcome else {}
+        if size or not whole:  # the plain outcome has no other part
+            sizes[name] = size
+    return {name: size / outcome for name, size in sizes.items()} if outcome else {}
 
 
 def _worth(values: Any, correct: Any) -> float:
-    """What a term that holds the outcome pays a correct answer for being correct: 1, or more where it pays in larger units."""
-    right, wrong = values[correct == 1], values[correct == 0]
-    if not len(right):
+    """Reward that a term with the outcome gives for correctness: 1, or more if it uses larger units."""
+    correct_values, incorrect_values = values[correct == 1], values[correct == 0]
+    if not len(correct_values):
         return 1.0
-    paid = right.nanmedian().item()
-    return max(1.0, min(paid, paid - wrong.nanmedian().item()) if len(wrong) else paid)
+    paid = correct_values.nanmedian().item()
+    return max(1.0, min(paid, paid - incorrect_values.nanmedian().item()) if len(incorrect_values) else paid)
 
 
 def size_findings(sizes: dict[str, float], divides: bool = False) -> Iterator[Finding]:
-    """The size of every term against the outcome; one that drowns it fails. `divides`: see `Trial`."""
+    """Compare the size of each term with the outcome; a term that outweighs it fails. `divides`: see `Trial`."""
     if not sizes:
         return
     text = ", ".join(f"{name} {size:.3g}" for name, size in sizes.items())
-    text = f"beside the outcome, terms are worth {text} on average (a correct answer is worth 1)"
+    text = f"terms other than the outcome are worth {text} on average (a correct answer is worth 1)"
     largest = max(sizes, key=lambda name: sizes[name])
     if sizes[largest] > DROWNS:
-        mend = f"lower the weight or the strength of {largest}, or start from the values of its shipped preset"
-        yield Finding("fail", "reward size", f"{text}: {largest} drowns it", mend)
+        fix = f"lower the weight or the strength of {largest}, or start from its shipped preset"
+        yield Finding("fail", "reward size", f"{text}: {largest} outweighs it", fix)
     elif 0 < sizes[largest] < HARDLY and not divides:
-        mend = (
-            "a larger strength, or an advantage that divides by the spread, which lifts it where a group is all right"
-        )
-        yield Finding("warn", "reward size", f"{text}: hardly anything", mend)
+        fix = "raise the strength, or use an advantage that divides by the spread"
+        yield Finding("warn", "reward size", f"{text}: too small to have an effect", fix)
     else:
         yield Finding("warn" if sizes[largest] > 1 else "ok", "reward size", text)
 
 
 def judge(trial: Trial, run: Any, cap: int) -> Iterator[Finding]:
-    """The trial in findings."""
+    """Findings of the trial."""
     m = trial.metrics
     yield _truncation(m["truncated"], trial.mean_tokens, cap)
     yield pass_rate(trial)
-    shares = (
-        f"{m['groups/mixed']:.0%} mixed, {m['groups/all_right']:.0%} all right, {m['groups/all_wrong']:.0%} all wrong"
-    )
+    right, wrong = m["groups/all_right"], m["groups/all_wrong"]
+    shares = f"{m['groups/mixed']:.0%} mixed, {right:.0%} all correct, {wrong:.0%} all incorrect"
     if m["groups/mixed"] < FEW_MIXED:
-        mend = "other problems, or a larger group_size: correctness speaks in mixed groups alone"
-        yield Finding("warn", "groups", shares, mend)
+        fix = "use other problems or a larger group_size: only mixed groups have a correctness signal"
+        yield Finding("warn", "groups", shares, fix)
     else:
         yield Finding("ok", "groups", shares)
     yield _undecided(m["verify/undecided"], _undecided_limit(run.guards))
     yield from _loops(m.get("efficiency/repetitive", 0.0), run.guards)
     yield from size_findings(trial.sizes, trial.divides)
     for name, value in trial.constant.items():
-        mend = "a format term that the template or the instruction can never meet looks like this" if not value else ""
-        yield Finding("warn", "reward", f"{name} is {value:g} for every rollout: it teaches nothing here", mend)
+        fix = "check whether the template and the instruction allow the required format" if not value else ""
+        yield Finding("warn", "reward", f"{name} is {value:g} for every rollout: no learning signal", fix)
     for name in trial.unknown:
-        yield Finding("note", "reward", f"{name} needs what only the trainer has, and was not computed")
+        yield Finding("note", "reward", f"{name} needs the trainer and was not computed")
     if trial.flat:
-        mend = "see pass rate and the constant terms"
-        yield Finding("fail", "reward", "the whole reward is the same for every rollout: no gradient", mend)
+        fix = "see the pass rate and the constant terms"
+        yield Finding("fail", "reward", "the total reward is the same for every rollout: no gradient", fix)
     yield Finding("ok", "tokens", f"{trial.mean_tokens:.0f} mean, p95 {m['efficiency/tokens_p95']:.0f}")
 
 
 def pass_rate(trial: Trial) -> Finding:
-    """The mean over prompts with its interval, which a few prompts leave wide."""
+    """Finding about the pass rate: the mean over prompts with its interval."""
     accuracy, wide = trial.metrics["verify/accuracy"], ""
     text = f"{accuracy:.1%} of {trial.rollouts} rollouts"
     if trial.pass_rates:
         low, high = interval(trial.pass_rates)
         count = len(trial.pass_rates)
         text = f"{accuracy:.1%} [{low:.0%}, {high:.0%}] from {count} prompts, {trial.rollouts} rollouts"
-        wide = f"a closer estimate: --rollouts {4 * trial.rollouts}" if high - low > WIDE else ""
+        wide = f"for a better estimate: --rollouts {4 * trial.rollouts}" if high - low > WIDE else ""
     if not accuracy > 0:
-        mend = "easier problems, a stronger model, a longer cap; look at the rollouts with --show"
-        return Finding("fail", "pass rate", f"{text}: none is correct, there is nothing to learn from", mend)
+        fix = "use easier problems, a stronger model, or a longer cap; --show prints rollouts"
+        return Finding("fail", "pass rate", f"{text}: no rollout is correct, so there is nothing to learn from", fix)
     if accuracy > HIGH:
-        return Finding("warn", "pass rate", text, "harder problems, unless only length is to be learned")
+        return Finding("warn", "pass rate", text, "use harder problems, unless only length should change")
     return Finding("note" if wide else "ok", "pass rate", text, wide)
 
 
 def _truncation(share: float, mean: float, cap: int) -> Finding:
-    text = f"{share:.0%} of the rollouts stop at the cap of {cap} (mean {mean:.0f} tokens)"
+    text = f"{share:.0%} of the rollouts are truncated at the cap of {cap} tokens (mean {mean:.0f} tokens)"
     if share > TRUNCATED[1]:
-        return Finding("fail", "truncation", text, "a longer max_completion_length, or easier problems")
+        return Finding("fail", "truncation", text, "raise max_completion_length, or use easier problems")
     if share > TRUNCATED[0]:
-        return Finding("warn", "truncation", text, "a longer max_completion_length")
+        return Finding("warn", "truncation", text, "raise max_completion_length")
     return Finding("ok", "truncation", text)
 
 
 def _loops(share: float, section: dict[str, Any]) -> Iterator[Finding]:
-    """Completions that end in a loop before anything was trained, against the guard's threshold."""
+    """Compare the share of completions that end in a loop, before training, with the guard's threshold."""
     guard = guards_of(section).get("repetition")
     if isinstance(guard, Repetition) and share > guard.threshold:
-        mend = "look at them by --show 3; a template or a temperature that the model does not know looks like this"
-        yield Finding("warn", "repetition", f"{share:.0%} of the rollouts end in a loop", mend)
+        fix = "look at rollouts with --show 3; check the chat template and the temperature"
+        yield Finding("warn", "repetition", f"{share:.0%} of the rollouts end in a loop", fix)
 
 
 def _undecided_limit(section: dict[str, Any]) -> float:
-    """Share above which the run would stop; 1 where it would not."""
+    """Undecided share above which the run stops; 1 if it never does."""
     guard = guards_of(section).get("undecided")
     return guard.threshold if isinstance(guard, Undecided) and guard.action == "stop" else 1.0
 
@@ -295,6 +292,6 @@ def _undecided_limit(section: dict[str, Any]) -> float:
 def _undecided(share: float, limit: float) -> Finding:
     text = f"{share:.1%} of the verdicts are undecided"
     if share > limit:
-        mend = "raise verifier: {timeout: ..., memory_mb: ...}, or guards: {undecided: {threshold: ...}}"
-        return Finding("fail", "verifier", f"{text}, and the run stops above {limit:g}", mend)
+        fix = "raise verifier: {timeout: ..., memory_mb: ...}, or guards: {undecided: {threshold: ...}}"
+        return Finding("fail", "verifier", f"{text}; the run stops above {limit:g}", fix)
     return Finding("warn" if share > limit / 2 else "ok", "verifier", text)

@@ -118,9 +118,9 @@ def test_values_out_of_range_are_refused(parameters):
 @pytest.mark.parametrize(
     "specs, wants",
     [
-        ({"reward": "correctness"}, "weighs length terms, and the reward is correctness"),
-        ({"reward": "hbpo", "advantage": "hbpo", "prompting": "hbpo"}, "under advantage hbpo"),
-        ({"reward": "alp", "terms": ["kimi"]}, "no term 'kimi'"),
+        ({"reward": "correctness"}, "accuracy_floor: .*correctness"),
+        ({"reward": "hbpo", "advantage": "hbpo", "prompting": "hbpo"}, "advantage hbpo"),
+        ({"reward": "alp", "terms": ["kimi"]}, "accuracy_floor.terms: .*'kimi'"),
     ],
 )
 def test_objectives_without_use_for_it_are_refused(specs, wants):

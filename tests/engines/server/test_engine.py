@@ -192,7 +192,7 @@ def test_a_server_that_dies_leaves_its_share_to_the_others(engine, model, server
     with pytest.warns(UserWarning, match=f"going on without the server at {engine.addresses[1]}"):
         engine.sync_weights(model, 1)
     servers[0].close()
-    with pytest.raises(ServerDown, match="no server is left, 12 completions are still to come"):
+    with pytest.raises(ServerDown, match="no server is left, 12 completions are missing"):
         engine.generate(requests())
     with pytest.raises(ServerDown, match="no server took the weights of step 2"), pytest.warns(UserWarning):
         engine.sync_weights(model, 2)

@@ -41,7 +41,7 @@ def test_the_samples_of_a_problem_get_the_rows_of_its_group(tiny_engine, prompts
 
 
 def test_a_plan_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match="prompting 'arn' does not exist"):
+    with pytest.raises(ConfigError, match="prompting 'arn'"):
         parse("prompting:of=arn")
     assert parse("prompting:of={name: arm, mode: code}").label == "prompting(of={'name': 'arm', 'mode': 'code'})"
     assert STRATEGIES["prompting"] is MethodPrompting

@@ -39,9 +39,9 @@ def test_lm_eval(tmp_path):
 def test_lm_eval_names_what_is_missing(tmp_path):
     with pytest.raises(ValueError, match="count_tokens"):
         import_lm_eval([LM_EVAL], tmp_path, "x")
-    with pytest.raises(ValueError, match=r"no filter 'last'; it has all, first"):
+    with pytest.raises(ValueError, match=r"filter: got 'last'; expected one of all, first"):
         import_lm_eval([LM_EVAL], tmp_path, "x", words, filter="last")
-    with pytest.raises(ValueError, match="no metric acc_norm; name one of .*exact_match"):
+    with pytest.raises(ValueError, match="metric: got acc_norm; expected one of .*exact_match"):
         import_lm_eval([LM_EVAL], tmp_path, "x", words, metric="acc_norm")
     assert not (tmp_path / "records.jsonl").exists()
     import_lm_eval([LM_EVAL], tmp_path, "x", words, filter="all", metric="exact_match")
@@ -120,9 +120,9 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
 @pytest.mark.parametrize(
     "content, words",
     [
-        (b"doc_id,target\n1,2\n", r"samples_x\.jsonl:1: no JSON"),
-        (b"[1]\n", r"samples_x\.jsonl:1: no sample of lm-evaluation-harness"),
-        (b'{"doc": {}, "doc_id": 0}\n', "lacks resps, target"),
+        (b"doc_id,target\n1,2\n", r"samples_x\.jsonl:1: invalid JSON"),
+        (b"[1]\n", r"samples_x\.jsonl:1: got .*lm-evaluation-harness"),
+        (b'{"doc": {}, "doc_id": 0}\n', "resps, target missing"),
         (b'{"doc": {}, "doc_id": 0, "target": "1", "resps": "a"}\n', r"resps \(a list\)"),
         (b'{"doc": {}, "doc_id": 0, "target": "1", "resps": [[["-1.5", "False"]]], "acc": 1.0}\n', "log-likelihoods"),
         *(
@@ -142,10 +142,10 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
             )
             for cap in ("x", -3, 0, 1.5, True)
         ),
-        (b"\xff\xfe\x00", "no JSON"),
+        (b"\xff\xfe\x00", "invalid JSON"),
         (
             b'{"doc": {}, "doc_id": 0, "target": "1", "resps": [["a"]], "target": "2"}\n',
-            ":1: .*'target' occurs more than",
+            ":1: .*duplicate key 'target'",
         ),
     ],
 )
@@ -160,10 +160,10 @@ def test_files_that_are_not_lightevals(tmp_path):
     import pyarrow
     import pyarrow.parquet as parquet
 
-    with pytest.raises(ValueError, match="is no parquet file"):
+    with pytest.raises(ValueError, match="not a parquet file"):
         import_lighteval([LM_EVAL], tmp_path / "run", "x", words)
     parquet.write_table(pyarrow.table({"example": ["a"], "predictions": ["b"]}), tmp_path / "old.parquet")
-    with pytest.raises(ValueError, match="has the columns example, predictions"):
+    with pytest.raises(ValueError, match="got the columns example, predictions"):
         import_lighteval([tmp_path / "old.parquet"], tmp_path / "run", "x", words)
 
 
@@ -172,7 +172,7 @@ def test_a_problem_that_is_there_twice_is_kept_twice(tmp_path):
     (tmp_path / "samples_x.jsonl").write_text(f"{line}\n{line}\n")
     _, b = only(import_lm_eval([tmp_path / "samples_x.jsonl"], tmp_path / "run", "m", words))
     assert len(b.problem_ids) == 2
-    with pytest.raises(ValueError, match="is there 2 times, and only one could be kept"):
+    with pytest.raises(ValueError, match="got 2 records; expected one"):
         import_lm_eval([LM_EVAL, LM_EVAL], tmp_path / "other", "m", words)
 
 
@@ -196,7 +196,7 @@ def test_either_filter_and_which_was_used(tmp_path):
         out = tmp_path / used
         import_lm_eval([path], out, "r", len, filter=wanted)
         card = json.loads((out / "run.json").read_text())
-        assert card["imported"]["filters"][path.name].startswith(f"{used} (also there: ")
+        assert card["imported"]["filters"][path.name].startswith(f"{used} (others: ")
         assert json.loads((out / "records.jsonl").read_text())["verdict"] == verdict
 
 

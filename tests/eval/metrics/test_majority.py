@@ -62,7 +62,7 @@ def test_a_column_and_a_vector_are_the_same():
         for correct in ([1, 0, 0], [[1], [0], [0]]):
             assert majority_at_k(answers, correct, 1) == pytest.approx(1 / 3)
     assert majority_at_k([[("a", 1), "b"]], [[1, 0]], 2) == 0.5
-    with pytest.raises(ValueError, match="answers holds a label that is not hashable"):
+    with pytest.raises(ValueError, match="answers.*not hashable"):
         majority_at_k([[["a"]]], [[1]], 1)
 
 
@@ -73,7 +73,7 @@ def test_problems_with_too_few_samples_are_left_out():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="k is 0"):
+    with pytest.raises(ValueError, match="k.* 0"):
         majority_at_k([["x"]], [[1]], 0)
     for answers in ([["x"]], [["x", "y"], ["z", "z"]]):
         with pytest.raises(ValueError, match="answers"):

@@ -100,4 +100,4 @@ def test_no_negative_zero():
 def test_problems_that_only_one_run_has_are_said():
     assert problems_text({"problems": 5, "problems_run": 5, "problems_base": 5}) == "5 problems"
     said = problems_text({"problems": 3, "problems_run": 5, "problems_base": 4})
-    assert said == "3 problems shared, of 5 and the base's 4"
+    assert said == "3 common problems, of 5 and the base's 4"

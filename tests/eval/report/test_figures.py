@@ -20,7 +20,7 @@ def test_every_figure_has_words_and_data(entries):
         "Accuracy at a budget",
         "Tokens by difficulty",
         "Tokens by verdict",
-        "First right answer",
+        "First correct answer",
     ]
     for f in figures:
         assert "base" in f.alt and "short" in f.alt and all(len(row) == len(f.head) for row in f.rows) and f.rows

@@ -22,6 +22,6 @@ def test_the_curve_and_its_table():
     assert forced_answer_curve("f", [], {}) is None
 
 
-def test_two_forms_are_told_apart():
+def test_two_forms_are_with_unique_names():
     figure = forced_answer_curve("f", [CURVE, {**CURVE, "form": "answer_prefix=s1"}], {"base": 0})
     assert [name for _, name in figure.legend] == ["base (answer_prefix=boxed)", "base (answer_prefix=s1)"]

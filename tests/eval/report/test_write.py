@@ -31,11 +31,11 @@ def test_base_by_directory_by_name_or_from_outside(runs, tmp_path):
     assert json.loads(write_report([short], None, tmp_path / "o").read_text())["comparisons"] == []
     with pytest.raises(ValueError, match="'nobody'.*base, short"):
         write_report([base, short], "nobody", tmp_path / "o")
-    with pytest.raises(ValueError, match="runs is empty"):
+    with pytest.raises(ValueError, match="runs: got an empty list"):
         write_report([], None, tmp_path / "o")
 
 
-def test_runs_of_one_name_are_told_apart(tmp_path, write_run):
+def test_runs_of_one_name_are_with_unique_names(tmp_path, write_run):
     folders = [write_run(tmp_path / name, "same", problems=3) for name in ("x", "y")]
     assert [r.name for r in load_all(folders)] == ["same", "same (y)"]
 

@@ -44,13 +44,13 @@ def test_no_shared_problem(runs, tmp_path, capsys, record):
         writer.write(record("z", benchmark="sums", problem_id="elsewhere"))
     assert main([str(runs[0]), str(tmp_path / "z")]) == 2
     said = capsys.readouterr().err
-    assert "share no problem of sums" in said and "p0" in said and "elsewhere" in said
+    assert "no common problem of sums" in said and "p0" in said and "elsewhere" in said
 
 
 def test_no_shared_benchmark(runs, tmp_path, capsys, record):
     with RecordWriter(tmp_path / "z" / "records.jsonl") as writer:
         writer.write(record("z", benchmark="other"))
-    with pytest.raises(ValueError, match="share no benchmark"):
+    with pytest.raises(ValueError, match="no common benchmark"):
         compare(runs[0], tmp_path / "z")
     assert main([str(runs[0]), str(tmp_path / "z")]) == 2
-    assert "share no benchmark" in capsys.readouterr().err
+    assert "no common benchmark" in capsys.readouterr().err

@@ -25,7 +25,7 @@ def test_decoding_strategies_stay_here(runs, tmp_path, write_run, capsys):
 
 
 def test_errors_are_one_line(runs, tmp_path):
-    with pytest.raises(ConfigError, match="exists; import into a new directory"):
+    with pytest.raises(ConfigError, match="exists. Import into a new directory"):
         main(["export", "lm-eval", str(runs[0]), "--out", str(tmp_path / "there")])
         files = [str(path) for path in (tmp_path / "there").iterdir()]
         main(["import", "lm-eval", *files, "--out", str(runs[0])])

@@ -86,8 +86,8 @@ def test_unknown_command_names_the_nearest(capsys):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (ConfigError("beta is 3; it must be below 1"), "beta is 3; it must be below 1"),
-        (FileNotFoundError(2, "No such file", "no/such"), "there is no file or folder no/such; the folder "),
+        (ConfigError("beta: got 3; expected below 1"), "beta: got 3; expected below 1"),
+        (FileNotFoundError(2, "No such file", "no/such"), "no such file or folder: no/such; the folder "),
         (PermissionError("no"), "no"),
     ],
 )
@@ -140,7 +140,7 @@ def test_debug_keeps_the_traceback():
     plain = python("-m", "tersely", "methods", "nonsense")
     debug = python("-m", "tersely", "--debug", "methods", "nonsense")
     assert plain.returncode == 2
-    assert plain.stderr.startswith("error: method 'nonsense' does not exist")
+    assert plain.stderr.startswith("error: unknown method 'nonsense'")
     assert "Traceback" not in plain.stderr
     assert "Traceback" in debug.stderr
 

@@ -45,7 +45,7 @@ def test_card_of_alp_has_formula_and_parameters(capsys):
     "name, state",
     [
         ("lapo", "State: keeps target in the prompt memory; saved with the checkpoint"),
-        ("laser_d", "State: its own, learnt from every batch; saved with the checkpoint"),
+        ("laser_d", "State: updated from every batch; saved with the checkpoint"),
         ("selfbudgeter", "State: reads budget_max in the prompt memory"),
     ],
 )

@@ -14,11 +14,11 @@ from tersely.launch.cli.parser import recipe_keys
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("eval testbed --sampels 3", "there is no option --sampels; did you mean --samples?"),
-        ("eval testbed other --benchmarks testbed", "'other' stands alone"),
+        ("eval testbed --sampels 3", "unrecognized arguments: --sampels; did you mean --samples?"),
+        ("eval testbed other --benchmarks testbed", "unexpected argument 'other'"),
         ("report a --bsae b", "did you mean --base?"),
         ("compare a", "the following arguments are required: B"),
-        ("interop import lm-evl x", "'lm-evl' is no choice; did you mean 'lm-eval'? valid: lighteval, lm-eval"),
+        ("interop import lm-evl x", "did you mean 'lm-eval'?"),
         ("interop export lm-eval x --otu y --out z", "did you mean --out?"),
         ("verify x.jsonl --contarct boxed", "did you mean --contract?"),
         ("testbed measure --mdel x", "did you mean --model?"),
@@ -31,7 +31,7 @@ def test_a_misspelt_option_is_one_line_with_the_nearest(line, words, capsys):
         main(line.split())
     error = capsys.readouterr().err
     assert stop.value.code == 2 and error.count("\n") == 1
-    assert words in error and "--help` lists what there is" in error
+    assert words in error and "--help`)" in error
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_list_of_keys_is_that_of_the_recipe_and_of_trl():
     ("options", "words"),
     [
         (["--eval", "math50"], "did you mean 'math500'"),
-        (["--seeds", "1,a"], "--seeds is '1,a'; it must be whole numbers"),
+        (["--seeds", "1,a"], "--seeds: got '1,a'; expected whole numbers"),
     ],
 )
 def test_a_job_that_would_fail_hours_later_is_not_written(options, words):
@@ -93,10 +93,10 @@ def test_options_of_the_evaluation_behind_a_job_are_read_now(capsys):
     [
         (
             "train --config testbed/alp --learning_rate [1 --dry-run",
-            "learning_rate: got '[1', which is not a YAML value",
+            "--learning_rate: invalid YAML value '[1'",
         ),
-        ("launch slurm testbed/alp --gpus-per-node 1 --micro_batch abc --dry-run", "micro_batch is 'abc'"),
-        ("serve {empty} --dry-run", "recipe needs model_name_or_path"),
+        ("launch slurm testbed/alp --gpus-per-node 1 --micro_batch abc --dry-run", "micro_batch: got 'abc'"),
+        ("serve {empty} --dry-run", "missing model_name_or_path"),
     ],
 )
 def test_values_that_cannot_be_meant_are_one_line(line, words, capsys, tmp_path, monkeypatch):

@@ -101,7 +101,7 @@ def test_a_server_does_not_inherit_the_share_beside_a_trainer(capsys, monkeypatc
 def test_another_address_than_loopback_needs_a_key(capsys, monkeypatch):
     monkeypatch.delenv("TERSELY_SERVER_KEY", raising=False)
     assert "--middleware" not in words(["testbed/alp"], capsys)
-    with pytest.raises(ConfigError, match="--host is 0.0.0.0, .* export TERSELY_SERVER_KEY"):
+    with pytest.raises(ConfigError, match="--host.* 0.0.0.0.* TERSELY_SERVER_KEY"):
         serve.main(["testbed/alp", "--host", "0.0.0.0", "--dry-run"])
 
 
@@ -178,7 +178,7 @@ def test_launch_local_gives_servers_their_gpus(capsys, monkeypatch):
     assert own[own.index("--training-devices") + 1] == "2,3"
     assert [own[i + 1] for i, word in enumerate(own) if word == "--server-devices"] == ["5", "7"]
     assert found[found.index("--num_processes") + 1] == "2"
-    with pytest.raises(ConfigError, match="4 servers take all 4 GPUs; --rollout-servers of at most 3"):
+    with pytest.raises(ConfigError, match="--rollout-servers: got 4; expected at most 3"):
         launch_local.main([*asked, "--rollout-servers", "4"])
     assert launch_local.main([*asked, "--servers", "[http://there:8000]"]) == 0
     assert "with_servers" not in capsys.readouterr().out, "servers that the recipe names are somebody else's"

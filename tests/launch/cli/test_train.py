@@ -23,7 +23,7 @@ def test_any_key_of_a_recipe_is_an_option_read_as_yaml():
 
 
 def test_a_word_that_stands_alone_is_an_error():
-    with pytest.raises(ConfigError, match="'alp' stands alone"):
+    with pytest.raises(ConfigError, match="argument 'alp'"):
         parser.overrides_from(["--method", "alp", "alp"])
 
 
@@ -44,7 +44,7 @@ def test_the_recipe_is_a_word_or_config_anywhere_among_the_options():
     assert read("r.yaml", rest) == ("r.yaml", rest)
     with pytest.raises(ConfigError, match="tersely recipes"):
         read(None, rest)
-    with pytest.raises(ConfigError, match="'s.yaml' stands alone"):
+    with pytest.raises(ConfigError, match="argument 's.yaml'"):
         parser.overrides_from(read("r.yaml", ["s.yaml"])[1])
 
 
@@ -66,7 +66,7 @@ def test_a_plan_for_another_machine(capsys):
     assert "the GPU has 80" in printed and "8 x A100" in printed and "8 x H100" in printed
     with pytest.raises(ConfigError, match="--gpus: needs --gpu-memory"):
         train.main(["testbed/alp", "--dry-run", "--gpus", "8"])
-    with pytest.raises(ConfigError, match="--gpus: it only changes the output"):
+    with pytest.raises(ConfigError, match="--gpus: .*--dry-run"):
         train.main(["testbed/alp", "--gpus", "8", "--gpu-memory", "80"])
 
 
@@ -75,15 +75,15 @@ def test_a_plan_for_another_machine(capsys):
     [
         (["--grup_size", "8"], "did you mean 'group_size'"),
         (["--micro_batch", "7"], "micro_batch"),
-        (["--method", "alpp"], "method 'alpp' does not exist; did you mean 'alp'"),
-        (["--max_steps", "many"], "max_steps is 'many'"),
-        (["--dataset", "no-such-file.jsonl"], "there is no file no-such-file.jsonl"),
-        (["--dataset", "/no/such/folder"], "there is no file or folder /no/such/folder"),
+        (["--method", "alpp"], "method 'alpp'; did you mean 'alp'"),
+        (["--max_steps", "many"], "max_steps.* 'many'"),
+        (["--dataset", "no-such-file.jsonl"], "no such file: no-such-file.jsonl"),
+        (["--dataset", "/no/such/folder"], "no such file or folder: /no/such/folder"),
         (["--dataset", "{file}"], "got no row that can be used"),
         (["--evaluation", "{{dataset: '{file}', every: 5}}"], "got no row that can be used"),
         (["--run_dir", "{file}"], "run_dir: got .* is a file; expected a folder"),
         (["--run_dir", "{file}/run"], "run_dir: got .* is a file; expected a folder"),
-        (["--model_name_or_path", "./no-such-model"], "there is no folder ./no-such-model"),
+        (["--model_name_or_path", "./no-such-model"], "no such folder: ./no-such-model"),
         (["--model_name_or_path", "a b/c"], "got 'a b/c'; expected `testbed`, a folder, or a hub id"),
         (
             ["--engine", "vllm_server", "--servers", "[htp://host:1]"],
@@ -93,7 +93,7 @@ def test_a_plan_for_another_machine(capsys):
         (["--chat_template_kwargs", "{{messages: []}}"], "chat_template_kwargs: messages is set here"),
         (
             ["--chat_template_kwargs", "{{tools: 3}}"],
-            "chat_template_kwargs: got {{'tools': 3}}.*without which it works",
+            "chat_template_kwargs: got {{'tools': 3}}.*works without",
         ),
         (["--max_completion_length", "100000"], "max_completion_length: got 100000, .*context of 1024"),
         (["--reward", "l1_exact"], "reward l1_exact: it compares lengths with a budget"),

@@ -59,7 +59,7 @@ def test_the_dry_run_counts_its_tokens_and_says_what_it_does():
 
 
 def test_what_the_model_does_before_its_cold_start_refuses_nothing():
-    flat = Finding("fail", "reward", "the whole reward is the same", "see pass rate")
+    flat = Finding("fail", "reward", "the total reward is the same", "see the pass rate")
     assert before_cold_start(flat).level == "note" and "before the cold start" in before_cold_start(flat).text
     fine = Finding("ok", "tokens", "76 mean")
     assert before_cold_start(fine) is fine

@@ -52,7 +52,7 @@ def test_what_is_supported_is_what_the_package_asks_for():
 def test_a_version_is_judged(found, level, text):
     finding = doctor.judged("trl", found, ROW)
     assert finding.level == level and text in finding.text
-    assert ("pip install 'trl==1.16.0'" in finding.mend) == (level == "fail")
+    assert ("pip install 'trl==1.16.0'" in finding.fix) == (level == "fail")
 
 
 def test_an_absent_extra_is_a_note_with_its_installation():
@@ -64,14 +64,14 @@ def test_an_absent_extra_is_a_note_with_its_installation():
         "install": "tersely[vllm]",
     }
     assert doctor.judged("vllm", None, row) == Finding(
-        "note", "vllm", "is not installed: no engine: vllm", "pip install 'tersely[vllm]'"
+        "note", "vllm", "not installed; needed for engine: vllm", "pip install 'tersely[vllm]'"
     )
 
 
 def test_a_pair_that_does_not_agree_is_named(monkeypatch):
     monkeypatch.setattr(doctor, "requires", lambda name: ["numpy>=99; python_version > '3'"] if name == "trl" else [])
     first = next(finding for finding in doctor.conflicts() if finding.level == "warn")
-    assert first.subject == "trl" and "wants numpy>=99" in first.text and first.mend == "pip install 'numpy>=99'"
+    assert first.subject == "trl" and "wants numpy>=99" in first.text and first.fix == "pip install 'numpy>=99'"
 
 
 def test_a_check_that_breaks_is_a_finding(monkeypatch):

@@ -48,7 +48,7 @@ def test_a_hub_that_hangs_costs_no_more_than_its_time(hub_at):
         began = time.monotonic()
         finding = hub_at(f"http://127.0.0.1:{listener.getsockname()[1]}")
         assert time.monotonic() - began < 3
-    assert finding.level == "warn" and "cannot be reached" in finding.text and "HF_HUB_OFFLINE" in finding.mend
+    assert finding.level == "warn" and "cannot be reached" in finding.text and "HF_HUB_OFFLINE" in finding.fix
 
 
 def test_an_offline_hub_is_not_asked(monkeypatch):
@@ -61,7 +61,7 @@ def test_an_offline_hub_is_not_asked(monkeypatch):
 def test_open_files(monkeypatch, soft, level):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, 1 << 20))
     finding = list(machine.limits())[0]
-    assert finding.level == level and ("ulimit -n 65536" in finding.mend) == (level != "ok")
+    assert finding.level == level and ("ulimit -n 65536" in finding.fix) == (level != "ok")
 
 
 @pytest.mark.parametrize(("free", "level"), [(1 << 20, "fail"), (2 << 30, "warn"), (99 << 30, "ok")])
@@ -85,7 +85,7 @@ def test_gpus_that_torch_does_not_see(monkeypatch, cuda, hidden, text):
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     finding = next(machine.devices())
-    assert text in finding.text and finding.mend
+    assert text in finding.text and finding.fix
 
 
 def test_a_deep_check_that_dies_or_hangs_is_a_failure(monkeypatch):

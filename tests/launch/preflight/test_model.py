@@ -72,7 +72,7 @@ def test_lengths_that_do_not_fit(context, vllm, words):
     (finding,) = about.length_findings(50, arguments(vllm_max_model_length=vllm), config)
     assert (finding.level == "fail") == (words is not None)
     if words:
-        assert words in finding.text and re.search(r"at most \d+", finding.mend)
+        assert words in finding.text and re.search(r"at most \d+", finding.fix)
 
 
 def test_the_longest_prompt_counts_the_template(tokenizer):
@@ -90,7 +90,7 @@ def test_memory_against_the_device(gigabytes, level):
     there = Target(1, None if gigabytes is None else gigabytes << 30, half=True)
     (finding,) = about.memory_findings(BIG, RUN, arguments(), 4096, "none", there)
     assert finding.level == level and "1500.0M parameters" in finding.text
-    assert (level == "fail") == ("smaller micro_batch" in finding.mend)
+    assert (level == "fail") == ("smaller micro_batch" in finding.fix)
 
 
 @pytest.mark.parametrize(("share", "level"), [(0.1, "fail"), (0.5, "ok")])

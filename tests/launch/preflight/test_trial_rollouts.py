@@ -107,7 +107,7 @@ def test_the_plan_counts_the_rollouts_of_refused_groups():
     lines, hours = measured_lines(trial(kept=0.5), 0.5, again, args, 2, 160, None)
     # half of the groups drawn again, a quarter twice: 1 + 1/2 + 1/4 rollouts for each one of the batch
     assert hours == pytest.approx(10 * (1.6 * 1.75 + 8 * 4 / 3 * 0.5) / 3600)
-    assert "1.75 rollouts drawn for each one" in lines[1]
+    assert "1.75 rollouts sampled per rollout" in lines[1]
 
 
 def test_the_pass_rate_has_an_interval_over_prompts():
@@ -116,7 +116,7 @@ def test_the_pass_rate_has_an_interval_over_prompts():
     assert wide[0] < 0.25 and wide[1] > 0.75, "eight prompts say little, however many rollouts each has"
     assert interval([1.0] * 8)[0] < 0.75 and interval([0.0] * 8)[1] > 0.25, "nor do equal ones say all"
     found = pass_rate(trial(pass_rates=(0.0, 1.0) * 4))
-    assert found.level == "note" and "8 prompts, 64 rollouts" in found.text and "--rollouts 256" in found.mend
+    assert found.level == "note" and "8 prompts, 64 rollouts" in found.text and "--rollouts 256" in found.fix
     assert pass_rate(trial(pass_rates=(0.4, 0.6) * 32)).level == "ok"
 
 

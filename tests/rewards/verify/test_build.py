@@ -27,7 +27,7 @@ def test_with_a_judge_the_rule_comes_first():
     [
         ({"contarct": "boxed"}, "verifier has no key 'contarct'; did you mean 'contract'"),
         ({"timeout": -1}, "verifier.timeout"),
-        ({"judge": {"url": "http://a/v1"}}, "verifier.judge needs model"),
+        ({"judge": {"url": "http://a/v1"}}, "verifier.judge.*model"),
         ({"judge": {**JUDGE, "retires": 2}}, "did you mean 'retries'"),
         ({"judge": {**JUDGE, "format": "compas"}}, "judge.format"),
     ],

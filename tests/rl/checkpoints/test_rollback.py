@@ -168,8 +168,8 @@ def test_a_controller_hears_of_it_and_can_ask_for_it(make_trainer, tmp_path):
     [
         ({"save_strategy": "no"}, "save_strategy: steps"),
         ({"save_only_model": True}, "save_only_model is true"),
-        ({"max_rollbacks": 0}, "max_rollbacks is 0"),
-        ({"max_rollbacks": -1}, "max_rollbacks is -1"),
+        ({"max_rollbacks": 0}, "max_rollbacks.* 0"),
+        ({"max_rollbacks": -1}, "max_rollbacks.* -1"),
     ],
 )
 def test_a_run_that_could_not_do_it_is_refused(recipe, wants, tmp_path):

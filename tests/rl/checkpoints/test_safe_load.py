@@ -95,7 +95,7 @@ def test_what_goes_to_the_hub_goes_at_the_end_and_holds_no_pickle(make_trainer, 
     """Between, transformers would pickle every argument into the folder that it uploads."""
     import transformers.trainer as module
 
-    with pytest.raises(ConfigError, match="hub_strategy is 'every_save'; it must be end"):
+    with pytest.raises(ConfigError, match="hub_strategy.* 'every_save'.*end"):
         make_trainer(push_to_hub=True, hub_strategy="every_save")
     uploaded = []
 

@@ -27,23 +27,23 @@ def test_the_batch_is_stated_once_and_derived(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"learning_rat": 1e-6}, "a recipe has no key 'learning_rat'; did you mean 'learning_rate'"),
+        ({"learning_rat": 1e-6}, "recipe key 'learning_rat'; did you mean 'learning_rate'"),
         ({"grup_size": 4}, "did you mean 'group_size'"),
         ({"zzzz": 1}, "see docs/concepts.md for the keys"),
-        ({"learning_rate": "fast"}, "learning_rate is 'fast'; it must be a number"),
-        ({"max_completion_length": 12.5}, "max_completion_length is 12.5; it must be a whole number"),
+        ({"learning_rate": "fast"}, "learning_rate.* 'fast'.*a number"),
+        ({"max_completion_length": 12.5}, "max_completion_length.* 12.5.*a whole number"),
         ({"max_completion_length": float("inf")}, "must be a whole number"),
-        ({"gradient_checkpointing": 1}, "gradient_checkpointing is 1; it must be true or false"),
-        ({"prompts_per_step": "four"}, "recipe: prompts_per_step is 'four'"),
+        ({"gradient_checkpointing": 1}, "gradient_checkpointing.* 1.*true or false"),
+        ({"prompts_per_step": "four"}, "recipe: prompts_per_step.* 'four'"),
         ({"engine": "vlm"}, "engine: got 'vlm'; did you mean 'vllm'"),
         ({"engine": "vllm_server"}, "servers: got none; expected addresses with engine: vllm_server"),
         ({"servers": ["http://127.0.0.1:8000"]}, "servers: got .*8000.*; expected none with engine: transformers"),
         ({"micro_batch": 5}, "micro_batch"),
         ({"group_size": 1}, "group_size"),
-        ({"save_total_limit": 1}, "save_total_limit is 1; it must be at least 2"),
-        ({"updates_per_batch": 2, "save_steps": 3}, "save_steps is 3; it must be a multiple of"),
-        ({"reward": {"name": "alp", "beta": -1}}, "beta is -1"),
-        ({"aggregate": "tokn"}, "aggregate is 'tokn'; did you mean 'token'"),
+        ({"save_total_limit": 1}, "save_total_limit.* 1.*at least 2"),
+        ({"updates_per_batch": 2, "save_steps": 3}, "save_steps.* 3.*a multiple of"),
+        ({"reward": {"name": "alp", "beta": -1}}, "beta.* -1"),
+        ({"aggregate": "tokn"}, "aggregate.* 'tokn'.* did you mean 'token'"),
     ],
 )
 def test_what_cannot_run_is_an_error_that_names_the_mend(changes, message):
@@ -53,16 +53,16 @@ def test_what_cannot_run_is_an_error_that_names_the_mend(changes, message):
 
 @pytest.mark.parametrize("key", DERIVED)
 def test_a_field_of_trl_that_is_derived_says_where_to_state_it(key):
-    with pytest.raises(ConfigError, match=f"{key} is derived here; state "):
+    with pytest.raises(ConfigError, match=f"{key} .*Set .* instead"):
         checked(Recipe.of({**RECIPE, key: 1}))
 
 
 def test_trls_own_losses_pass_by_their_flag_and_exclude_a_policy():
     assert config_of(loss_type="luspo").importance_sampling_level == "sequence"
     assert config_of(loss_type="vespo").loss_type == "vespo"
-    with pytest.raises(ConfigError, match="leave loss and aggregate out"):
+    with pytest.raises(ConfigError, match="Remove loss and aggregate"):
         config_of(loss_type="vespo", loss="clip")
-    with pytest.raises(ConfigError, match="loss_type is derived here"):
+    with pytest.raises(ConfigError, match="loss_type .* instead"):
         config_of(loss_type="dapo")
 
 
@@ -95,5 +95,5 @@ def test_checkpointing_by_either_name_is_one_setting():
         (name,) = by_installed_names({"gradient_checkpointing": False}, installed)
         assert name == max(installed, key=lambda one: one == "activation_checkpointing")
         assert by_installed_names({"activation_checkpointing": False}, installed) == {name: False}
-        with pytest.raises(ConfigError, match="they are one setting, state one of them"):
+        with pytest.raises(ConfigError, match="the same setting"):
             by_installed_names({"gradient_checkpointing": False, "activation_checkpointing": True}, installed)

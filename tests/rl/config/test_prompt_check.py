@@ -30,8 +30,8 @@ def tokenizer(tiny_model):
 @pytest.mark.parametrize(
     ("template", "system", "words"),
     [
-        (NO_SYSTEM, "You count.", "refuses a system message"),
-        (DROPS_SYSTEM, "You count.", "leaves the system message out"),
+        (NO_SYSTEM, "You count.", "rejects a system message"),
+        (DROPS_SYSTEM, "You count.", "drops the system message"),
         ("{{ nothing.at.all }}", None, "fails on a user message"),
         ("{% for m in messages %}{{ m.content }}", None, "fails on a user message"),
         ("hello", None, "leaves out the user's message"),

@@ -127,7 +127,7 @@ def test_a_loss_that_is_no_number_goes_back_where_it_is_told_to(make_trainer, tm
     [
         ({"save_strategy": "no"}, "guards.length_collapse may go back .*save_strategy: steps"),
         ({"save_steps": 6}, "save_steps is 6 and max_steps 6, so there would be none; lower save_steps"),
-        ({"max_rollbacks": 0}, "max_rollbacks is 0"),
+        ({"max_rollbacks": 0}, "max_rollbacks.* 0"),
         ({}, None),
     ],
 )
