@@ -21,7 +21,7 @@ PRELOADED = (
 
 
 def serve(place: str) -> None:
-    """Accept commands on the socket `place` until SIGTERM."""
+    """Accept commands on the socket `place` until SIGTERM, or until the process that started this one is gone."""
     for module in PRELOADED:
         importlib.import_module(module)
     del sys.modules["accelerate.commands.launch"]  # it is run as __main__
@@ -31,8 +31,8 @@ def serve(place: str) -> None:
     listener.bind(f"{place}.new")
     listener.listen(16)
     os.rename(f"{place}.new", place)
-    running = 0
-    while True:
+    running, parent = 0, os.getppid()
+    while os.getppid() == parent:
         if select.select([listener], [], [], 1)[0]:
             connection, _ = listener.accept()
             if os.fork() == 0:
