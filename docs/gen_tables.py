@@ -344,6 +344,23 @@ def metrics_table() -> str:
     return _table(rows)
 
 
+def keys_table() -> str:
+    """Markdown: the keys of a recipe that are not TRL's."""
+    from dataclasses import MISSING
+
+    from tersely.configs.recipe import KEYS, Recipe
+    from tersely.configs.schema import key_texts
+
+    defaults = {field.name: field.default for field in fields(Recipe)}
+    texts = key_texts()
+    rows = [("key", "default", "meaning"), ("---",) * 3]
+    for key in KEYS:
+        default = defaults[key]
+        shown = "-" if default in (MISSING, None, ()) else f"`{str(default).lower() if default is True else default}`"
+        rows.append((f"`{key}`", shown, re.sub(r"\|", r"\\|", texts[key])))
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
 # ---- pages ----
 
 
@@ -355,6 +372,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "advantages": advantages_table,
         "rollouts": rollouts_table,
         "token_batch": token_batch_table,
+        "keys": keys_table,
         "hooks": hooks_table,
         "metrics": metrics_table,
     }

@@ -102,23 +102,23 @@ class Recipe:
     method: str | None = None
     """Preset of the slots; recorded, not read."""
     prompting: ComponentSpec | None = None
-    """Sets instruction, budget, mode and prefill of each rollout."""
+    """Sets instruction, budget, mode and prefill of each rollout; `plain` unless stated."""
     sampling: ComponentSpec | None = None
-    """Sets the temperature of each token."""
+    """Sets the temperature of each token; `fixed` unless stated."""
     reward: tuple[ComponentSpec, ...] | None = None
-    """One reward term, or a list of terms whose weighted values are added."""
+    """One reward term, or a list of terms whose weighted values are added; `correctness` unless stated."""
     advantage: ComponentSpec | None = None
-    """Computes the weight of each rollout or token from the rewards of a group."""
+    """Computes the weight of each rollout or token from the rewards of a group; `group_zscore` unless stated."""
     loss: ComponentSpec | None = None
-    """Computes the loss of each token."""
+    """Computes the loss of each token; `clip` unless stated."""
     filter: ComponentSpec | None = None
-    """Selects the groups to train on."""
+    """Selects the groups to train on; `keep_all` unless stated."""
     aggregate: str = "token"
     """Reduces per-token losses to one number."""
     controllers: tuple[ComponentSpec, ...] = ()
     """Adjust coefficients of the objective during the run."""
     stages: tuple[Stage, ...] = ()
-    """At least one for a whole recipe, empty for the recipe of a stage."""
+    """Stages of the run, one where the YAML states none; empty in the recipe of a stage."""
     prompts_per_step: int = 8
     """Prompts per generation batch, over all ranks."""
     group_size: int = 8
@@ -152,7 +152,7 @@ class Recipe:
     preflight: bool = True
     """Run the fast checks at the start, see `tersely.launch.preflight.static`."""
     evaluation: dict = field(default_factory=dict)
-    """Evaluation on held-out problems during training, see `tersely.rl.held_out_evaluation.EvaluationSpec`; empty for none."""
+    """Evaluation on held-out problems during training, see `tersely.rl.config.evaluation.EvaluationSpec`; empty for none."""
     env: dict = field(default_factory=dict)
     """Environment variables exported before anything is loaded."""
     trl: Mapping[str, Any] = field(default_factory=dict)
@@ -244,7 +244,7 @@ def _nearest_key(key: str, valid: Iterable[str]) -> str:
     if new := renamed(key, valid):
         return new
     close = difflib.get_close_matches(key, valid, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(map(repr, close))}?" if close else "see docs/concepts.md for the keys"
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else "docs/reference.md lists the keys"
 
 
 def checked_env(env: Mapping[str, Any]) -> dict[str, str]:

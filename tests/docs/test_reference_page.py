@@ -45,7 +45,7 @@ def write_examples(folder: Path) -> dict:
     }
 
 
-@pytest.mark.parametrize("name", ["rollouts", "token_batch", "hooks"])
+@pytest.mark.parametrize("name", ["rollouts", "token_batch", "hooks", "keys"])
 def test_the_tables_are_those_of_the_code(name):
     start, end = tables.markers(name)
     shown = PAGE.partition(start)[2].partition(end)[0].strip()

@@ -28,9 +28,17 @@ def dataset_names() -> list[str]:
 def _list(argv, kind, names, row, header) -> int:
     parser = Parser(prog=f"tersely {kind}", description=f"List the shipped {kind}, or print one file.")
     parser.add_argument("name", nargs="?", help="name of the file to print")
+    if kind == "recipes":
+        parser.add_argument("--schema", action="store_true", help="print the JSON Schema of a recipe, for editors")
     parser.add_argument("--names", action="store_true", help="print only names, one per line")
     options = parser.parse_args(argv)
-    if options.name is not None:
+    if getattr(options, "schema", False):
+        import json
+
+        from tersely.configs.schema import json_schema
+
+        print(json.dumps(json_schema(), indent=1))
+    elif options.name is not None:
         if options.name not in names:
             raise ConfigError(f"no shipped {kind[:-1]} {options.name!r}; {nearest(options.name, names)}")
         print(_file(kind, options.name).read_text(encoding="utf-8"), end="")

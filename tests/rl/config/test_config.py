@@ -29,7 +29,7 @@ def test_the_batch_is_stated_once_and_derived(tmp_path):
     [
         ({"learning_rat": 1e-6}, "recipe key 'learning_rat'; did you mean 'learning_rate'"),
         ({"grup_size": 4}, "did you mean 'group_size'"),
-        ({"zzzz": 1}, "see docs/concepts.md for the keys"),
+        ({"zzzz": 1}, "lists the keys"),
         ({"learning_rate": "fast"}, "learning_rate.* 'fast'.*a number"),
         ({"max_completion_length": 12.5}, "max_completion_length.* 12.5.*a whole number"),
         ({"max_completion_length": float("inf")}, "must be a whole number"),
