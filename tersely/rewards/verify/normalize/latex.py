@@ -61,7 +61,6 @@ _SYNONYMS = [
     (re.compile(r"\\(?:mathrm|text)\s*\{\s*([ei])\s*\}(?=\s*[\^\d+*/)}-])"), r"\1"),
     (re.compile(r"(?<=[\d+*/-])\s*\\(?:mathrm|text)\s*\{\s*([ei])\s*\}"), r"\1"),
     (re.compile(r"\\(?:checkmark|blacksquare|square|qedsymbol|qed)(?![A-Za-z])"), ""),
-    (re.compile(r"\\text\s*\{\s*([^{}]*[^{}\s,])\s*,?\s+(and|or)\s*\}"), r"\\text{\1} \\text{ \2 }"),
     (re.compile(r"\\(?:mathrm|text(?:normal|rm|bf|it)|mathbf|mathit|mbox|operatorname\*?|mathsf|hbox)(?=\s*\{)"), r"\\text"),
     (re.compile(r"\\backslash(?![A-Za-z])"), r"\\setminus"),
     (re.compile(r"\\log\s*_\s*(?:\{\s*e\s*\}|e)(?![A-Za-z])"), r"\\ln"),
@@ -156,6 +155,8 @@ def tidy(answer: str) -> str:
     if "\\" in text or "{" in text or "^" in text or "_" in text or "~" in text or "(mod" in text:
         for pattern, replacement in _SYNONYMS:
             text = pattern.sub(replacement, text)
+        if "and" in text or "or" in text:
+            text = _TEXT.sub(_joining_word, text)
         if text.startswith("\\text"):
             text = _opened(_SAID.sub("", text))
         text = _MIXED.sub(" ", text)
@@ -174,6 +175,13 @@ def tidy(answer: str) -> str:
     if said and not changed_before(said.group()):
         text = text[said.end() :]
     return _unwrap(text)
+
+
+def _joining_word(match: re.Match) -> str:
+    r"""`\text{ cats and }` is `\text{ cats} \text{ and }`: the word joins two members of a list."""
+    head, _, word = match.group(1).rstrip().rpartition(" ")
+    head = head.rstrip(" ,")
+    return rf"\text{{{head}}} \text{{ {word} }}" if head and word in ("and", "or") else match.group()
 
 
 def _opened(text: str) -> str:
