@@ -177,7 +177,7 @@ def tidy(answer: str) -> str:
     return _unwrap(text)
 
 
-def _joining_word(match: re.Match) -> str:
+def _joining_word(match: re.Match[str]) -> str:
     r"""`\text{ cats and }` is `\text{ cats} \text{ and }`: the word joins two members of a list."""
     head, _, word = match.group(1).rstrip().rpartition(" ")
     head = head.rstrip(" ,")
