@@ -16,9 +16,9 @@ def test_what_is_clear_is_read(text):
     ("text", "words"),
     [
         ('{"a": 1, "a": 1}', "duplicate key 'a'"),
-        ('[{"b": {"c": 0, "d": 1, "c": 2}}]', "key 'c' occurs"),
-        ('{"": 1, "": 2}', "key '' occurs"),
-        ('{"\\u0061": 1, "a": 2}', "key 'a' occurs"),
+        ('[{"b": {"c": 0, "d": 1, "c": 2}}]', "key 'c'"),
+        ('{"": 1, "": 2}', "key ''"),
+        ('{"\\u0061": 1, "a": 2}', "key 'a'"),
         ("[" * 100_000, "nested too deeply"),
         ("9" * 5000, "Exceeds the limit"),
         ("{", "Expecting property name"),
