@@ -181,7 +181,7 @@ HEALTHY = {
     ("changes", "words"),
     [
         ({}, None),
-        ({"/v1/models": (401, {})}, "401.*export the TERSELY_SERVER_KEY"),
+        ({"/v1/models": (401, {})}, "401.*TERSELY_SERVER_KEY"),
         ({"/weight_info": (404, {})}, "404.*tersely serve"),
         ({"/health": (503, {})}, "no answer.*503"),
         ({"/v1/models": (200, {"data": [{"id": "m", "max_model_len": 64}]})}, "64 tokens: no room for a prompt and"),
