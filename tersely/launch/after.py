@@ -23,7 +23,7 @@ def check_evaluation(options: argparse.Namespace) -> None:
     if not options.eval:
         if words:
             raise ConfigError(
-                f"--eval-options: got {options.eval_options!r} without --eval, so nothing reads it; add --eval"
+                f"--eval-options: got {options.eval_options!r} without --eval, so it has no effect. Add --eval"
             )
         return
     from tersely.data.benchmarks import find_benchmark

@@ -97,7 +97,7 @@ DAMAGES = {
         "template fails.*only for tools",
     ),
     "template that is no jinja": (with_template("{% if %}"), "chat template fails on a user message"),
-    "template without the message": (with_template("hello"), "leaves out the user's message"),
+    "template without the message": (with_template("hello"), "drops the user's message"),
     "no template": (with_template(None), "no chat template"),
     "more words than the config": (with_more_words, r"the tokenizer has \d+ ids; expected at most"),
     "more words than the embedding": (with_fewer_rows, r"the tokenizer has \d+ ids; expected at most 9"),

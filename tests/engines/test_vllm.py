@@ -154,7 +154,7 @@ def test_what_does_not_fit_the_context_is_an_error(engine):
     assert engine.generate([]) == []
     with pytest.raises(ValueError, match="engine: transformers"):
         engine.generate(requests(), temperature=lambda logits: logits)
-    with pytest.raises(ValueError, match="made for a fixed temperature"):
+    with pytest.raises(ValueError, match="created for a fixed temperature"):
         engine.generate(requests(), temperature=HAPOTemperature())
 
 

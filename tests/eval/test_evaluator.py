@@ -123,7 +123,7 @@ def test_more_samples_and_more_problems_extend_a_run(folder, sums, tmp_path):
 def test_other_settings_in_the_same_folder_are_refused(folder, sums, tmp_path, change):
     run(folder, sums, tmp_path)
     key = next(iter(change))
-    with pytest.raises(ConfigError, match=rf"under other settings \({key}: .* now\); choose another --out"):
+    with pytest.raises(ConfigError, match=rf"with other settings \({key}: .* now\)\. Choose another --out"):
         run(folder, sums, tmp_path, **change)
     with pytest.raises(ConfigError, match="has the run"):
         run(folder, sums, tmp_path, name="another")
@@ -213,7 +213,7 @@ def test_a_strategy_goes_on_where_it_was_cut(folder, sums, tmp_path, monkeypatch
     order = lambda rows: sorted((r["problem_id"], r["sample"], r["text"]) for r in rows)  # noqa: E731
     assert {k: order(v) for k, v in by_strategy(tmp_path).items()} == {k: order(v) for k, v in whole.items()}
     assert len(drawn) < 12 and len(file.read_bytes().splitlines()) == 24
-    with pytest.raises(ConfigError, match="under other settings .temperature"):
+    with pytest.raises(ConfigError, match="with other settings .temperature"):
         run(folder, sums, tmp_path, strategy=how, temperature=0.5)
 
 

@@ -75,7 +75,7 @@ def test_every_value_is_data(tmp_path):
 
 def test_line_breaks_are_refused():
     for function in (quoted, lambda value: sbatch_word("job-name", value)):
-        with pytest.raises(ConfigError, match="line break"):
+        with pytest.raises(ConfigError, match="expected text without"):
             function("a\n#SBATCH --wrap=x")
 
 
@@ -113,7 +113,7 @@ def test_array_tasks_have_their_own_recipe_and_folder():
         ("--gpus-per-node 1 --env HF_TOKEN=hf_mine", "--env HF_TOKEN would be written.*Export it"),
         ("--gpus-per-node 1 --accelerate zero4", "did you mean 'zero3'|did you mean 'zero2'"),
         ("--gpus-per-node 7", "do not divide over 7 ranks"),
-        ("--gpus-per-node 4 --sbatch=--gres=gpu:a100:8", "got 8 GPUs per node; expected 4"),
+        ("--gpus-per-node 4 --sbatch=--gres=gpu:a100:8", "--sbatch --gres=.*got 8 .*4"),
         ("--gpus-per-node 1 --sbatch=--export=ALL,HF_TOKEN=hf_mine", "HF_TOKEN would be written"),
     ],
 )
@@ -175,7 +175,7 @@ def test_the_base_is_evaluated_and_both_are_asked_as_in_training(tmp_path):
 
 def test_overrides_are_checked_as_train_checks_them(tmp_path, capsys):
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({**RECIPE, "run_dir": str(tmp_path / "run")}))
-    with pytest.raises(ConfigError, match="learning_rate: got 'abc'; expected a number"):
+    with pytest.raises(ConfigError, match="learning_rate.*'abc'"):
         main([str(tmp_path / "r.yaml"), "--gpus-per-node", "1", "--dry-run", "--learning_rate", "abc"])
     with pytest.raises(ConfigError, match="run recipe-1: top_p.* 1.5"):
         main([str(tmp_path / "r.yaml"), "--gpus-per-node", "1", "--dry-run", "--sweep", "top_p=0.9,1.5"])

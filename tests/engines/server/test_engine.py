@@ -189,7 +189,7 @@ def test_a_server_that_dies_leaves_its_share_to_the_others(engine, model, server
     monkeypatch.setattr(engine, "_one", dying)
     assert [g.token_ids for g in engine.generate(requests())] == expected
     assert list(engine.facts()["down"]) == [engine.addresses[1]]
-    with pytest.warns(UserWarning, match=f"going on without the server at {engine.addresses[1]}"):
+    with pytest.warns(UserWarning, match=f"continuing without the server at {engine.addresses[1]}"):
         engine.sync_weights(model, 1)
     servers[0].close()
     with pytest.raises(ServerDown, match="no server is left, 12 completions are missing"):

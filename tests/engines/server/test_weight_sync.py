@@ -149,7 +149,7 @@ def test_a_broadcast_that_fails_is_told_and_the_next_one_is_whole(engine, model,
         patch.setattr(gloo, "broadcast", broken)
         with (
             pytest.raises(ServerDown, match=r"no server took the weights of step 1.*sending it the weights failed"),
-            pytest.warns(UserWarning, match="going on without the server"),
+            pytest.warns(UserWarning, match="continuing without the server"),
         ):
             engine.sync_weights(moved(model), 1)
     engine.sync_weights(model, 2)
@@ -160,7 +160,7 @@ def test_a_broadcast_that_fails_is_told_and_the_next_one_is_whole(engine, model,
 def test_a_server_that_was_started_anew_is_in_the_group_again(engine, model, servers, start):
     engine.sync_weights(model, 0)
     os.killpg(servers[1].process.pid, signal.SIGKILL)
-    with pytest.warns(UserWarning, match=f"going on without the server at {engine.addresses[1]}"):
+    with pytest.warns(UserWarning, match=f"continuing without the server at {engine.addresses[1]}"):
         engine.sync_weights(moved(model), 1)
     assert engine.facts()["weights"] == {engine.addresses[0]: "gloo"}
     assert gap_of(engine, model) < 1e-4

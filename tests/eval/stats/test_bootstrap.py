@@ -123,7 +123,7 @@ def test_settings_are_checked(kwargs, name):
 
 
 def test_pairs_are_checked():
-    with pytest.raises(ValueError, match="^b has"):
+    with pytest.raises(ValueError, match="^b: got"):
         paired_bootstrap([1, 0], [1])
     with pytest.raises(ValueError, match="statistic"):
         paired_bootstrap([1], [1], statistic="ratio")

@@ -50,7 +50,7 @@ def test_summary_line():
             "diff_adapt.probe.*none.safetensors.*`tersely fit diff_adapt`",
         ),
         (["--strategy", "prompting:of=hbpo", "--samples", "2"], "multiple of its 4 budgets.*--samples, 2 here"),
-        ([], "folder .*no-model.*`testbed`"),
+        ([], "model: .*no-model.*`testbed`"),
     ],
 )
 def test_mistakes_are_found_before_the_model_is_looked_for(tmp_path, more, words):
@@ -72,7 +72,7 @@ def test_a_strategy_that_the_engine_cannot_do_is_refused_before_the_first_draws(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--seed", "1"], r"records of testbed under other settings \(seed: 0 there, 1 now\)"),
+        (["--seed", "1"], r"records of testbed with other settings \(seed: 0 there, 1 now\)"),
         (["--temperature", "0.5"], "temperature: 1.0 there, 0.5 now"),
         (["--engine", "vllm"], "engine: 'transformers' there, 'vllm' now"),
         (["--name", "another"], "has the run 'first'; expected 'another'"),

@@ -54,7 +54,7 @@ def test_seal_from_traces(run, tmp_path, capsys):
     assert plain == still and plain != moved
     with pytest.raises(ConfigError, match="--layer.* 99.* 0 to"):
         main(["seal", "testbed", str(run), "--out", str(path), "--layer", "99"])
-    with pytest.raises(ConfigError, match="both are needed"):
+    with pytest.raises(ConfigError, match="expected both"):
         main(["seal", "testbed", str(run), "--out", str(path), "--border", "no such border"])
 
 

@@ -113,18 +113,16 @@ def test_a_dry_run_finds_what_a_run_would_stumble_over(tmp_path, options, messag
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--warmup_steps", "400"], "the learning rate never reaches its value"),
+        (["--warmup_steps", "400"], "warmup_steps: got 400"),
         (
             ["--stages", "[{name: a, steps: 5}]"],
-            "max_steps is 120, and nothing reads it: each stage states its own steps, 5",
+            "max_steps: got 120",
         ),
     ],
 )
 def test_a_dry_run_warns_of_a_value_that_does_nothing(options, words, capsys):
     assert train.main(["testbed/alp", "--dry-run", *options]) == 0
-    assert f"warning: {words}" in capsys.readouterr().out.replace("warn: stages", "warning").replace(
-        "warning: warmup_steps: got 400, and max_steps 120: ", "warning: "
-    )
+    assert words in capsys.readouterr().out
 
 
 def test_epochs_become_steps():

@@ -34,7 +34,7 @@ def tokenizer(tiny_model):
         (DROPS_SYSTEM, "You count.", "drops the system message"),
         ("{{ nothing.at.all }}", None, "fails on a user message"),
         ("{% for m in messages %}{{ m.content }}", None, "fails on a user message"),
-        ("hello", None, "leaves out the user's message"),
+        ("hello", None, "drops the user's message"),
     ],
 )
 def test_templates_that_cannot_be_used(tokenizer, template, system, words):

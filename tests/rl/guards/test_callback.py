@@ -154,5 +154,5 @@ def test_an_evaluation_is_not_listened_to(make_trainer):
 
 
 def test_the_old_keys_say_where_they_went(make_trainer):
-    with pytest.raises(ConfigError, match=r"state guards \{undecided: \{threshold\}\} instead"):
+    with pytest.raises(ConfigError, match=r"guards \{undecided: \{threshold\}\} instead"):
         make_trainer(undecided_limit=0.3)
