@@ -1,1 +1,1 @@
-"""Training: `run.py` runs a recipe, `trainer.py` is one step."""
+"""Training: `run.py` runs a recipe, `trainer.py` has the training step."""

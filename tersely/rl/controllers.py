@@ -1,8 +1,8 @@
-"""Runs the controllers: each gets the step metrics that it names, once per optimiser step.
+"""Runs the controllers: each gets its step metrics once per optimiser step.
 
-`core/protocols.py` has the hooks of a controller. A metric recorded several times in a step (once a micro-batch) is fed as
-its mean. One that is recorded once a generation batch feeds its controller once a generation batch. An `alarm` rolls the run
-back (`rl/checkpoints/rollback.py`), to a checkpoint of a step at which the controller's `good` was true.
+`core/protocols.py` has the hooks of a controller. A metric that is recorded several times in a step (once per micro-batch)
+is averaged. One that is recorded once per generation batch updates its controller once per generation batch. An `alarm`
+rolls the run back (`rl/checkpoints/rollback.py`) to a checkpoint of a step at which the controller's `good` was true.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from tersely.core.protocols import Controller
 
 
 class ControllerFeed(TrainerCallback):
-    """Hears every recorded metric by `observe`, and feeds the controllers at the step's end.
+    """Receives every recorded metric in `observe`, and updates the controllers at the end of a step.
 
-    `controllers()` gives those of the run, `record(name, value)` takes a controller's value, and
-    `ask(reason, good_until)` is the request for a roll-back.
+    `controllers()` returns the run's controllers, `record(name, value)` logs a value, and `ask(reason, good_until)` requests
+    a rollback.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class ControllerFeed(TrainerCallback):
         for metric in wanted:
             if metric not in self.known:
                 raise ConfigError(
-                    f"controller {name} follows the step metric {metric!r}, which this run does not record; "
+                    f"controller {name}: the step metric {metric!r} is not recorded in this run; "
                     f"{nearest(metric, sorted(self.known))}. A metric of a loss needs that component in the loss slot"
                 )
 
 
 def statistics_of(controller: Controller) -> tuple[str, ...]:
-    """The step metrics that a controller is fed with, in the order of `update`'s arguments."""
+    """Step metrics of a controller, in the order of `update`'s arguments."""
     names = controller.statistic
     return (names,) if isinstance(names, str) else tuple(names)
 
 
 def controller_names(controllers: Sequence[Controller]) -> list[str]:
-    """Registry names (the class's own name for one from outside), numbered where one stands twice."""
+    """Registry names (class names for external controllers), numbered if repeated."""
     return numbered([name_of("controller", controller) for controller in controllers])

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def load_as_cpu() -> None:
-    """From now on `torch.load(..., map_location="cpu:0")`, by which Trainer resumes, means the CPU. Idempotent."""
+    """Make `torch.load(..., map_location="cpu:0")`, which Trainer uses to resume, mean the CPU. Idempotent."""
     import torch
 
     if _plain not in [entry[2] for entry in torch.serialization._package_registry]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 class RunStopped(RuntimeError):
-    """The run cannot go on; the message says what was seen and what to change. The last whole checkpoint stays."""
+    """The run cannot continue; the message has the cause and a fix. The last complete checkpoint is kept."""
 
 
 class StoppedByGuard(RunStopped):
-    """A guard's threshold was passed. Resumed as it is, the run would do the same again."""
+    """A guard stopped the run. Resumed without changes, the run would stop again."""
 
     exit_code = 3

@@ -1,10 +1,10 @@
-"""Wraps a reward of this package as a TRL reward function, for plain `GRPOTrainer` or `trl grpo`.
+"""Wraps a reward of this package as a TRL reward function for plain `GRPOTrainer` or `trl grpo`.
 
     GRPOTrainer(model, reward_funcs=for_trl({"name": "alp", "beta": 0.2, "normalizer": "max_length"}, tokenizer=tok,
                 max_completion_length=1024), args=..., train_dataset=rows with `prompt` and `answer`)
 
-TRL hands a reward function one rank's rows, and a group may straddle ranks: the records of all rows are gathered here, the
-reward is computed on whole groups on every rank, and this rank's slice is returned.
+TRL calls a reward function with one rank's rows, but a group can span several ranks. So this function gathers the records of
+all rows, computes the reward on whole groups on every rank, and returns this rank's slice.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ from tersely.rl.for_trl_scaling import calling_trainer, require_scale
 from tersely.rl.rollouts.record import RolloutRecord, counted, rollouts_from_records, thinking_length
 
 TAIL = 200
-"""Characters of a text prompt that can hold what opens the assistant's turn."""
+"""Number of characters at the end of a text prompt that are searched for the start of the assistant's turn."""
 
 
 def for_trl(spec: Spec, tokenizer: Any = None, **options: Any) -> TRLReward:
-    """The reward that `spec` describes, as a TRL reward function. `options` are those of `TRLReward`."""
+    """Build a TRL reward function from `spec`. `options`: arguments of `TRLReward`."""
     return TRLReward(spec, tokenizer, **options)
 
 
 BUDGETED = ("l1_exact", "l1_max", "budgetthinker", "hbpo")
-"""Terms that compare the length with a budget which the prompt states."""
+"""Terms that compare the length with a budget in the prompt."""
 
 
 HERE = ("length", "truncated", "thinking_length", "well_formed", "budget", "mode", "completion_text", "memory")
-"""Fields of `Rollouts` that a term may need."""
+"""Fields of `Rollouts` that a term may need here."""
 
 
 class TRLReward:
-    """Callable as TRL calls a reward function; one object a run, for it holds what the terms learn.
+    """A TRL reward function. Use one object per run, because it has the state of the terms.
 
-    tokenizer: has EOS and the chat template. Without it and without `stop_ids` no row counts as truncated.
-    max_completion_length: the cap, tokens, as in GRPOConfig; needed by the terms that read it.
+    tokenizer: for EOS and the chat template. Without it and without `stop_ids` no row counts as truncated.
+    max_completion_length: the cap in tokens, as in GRPOConfig; required by terms that use it.
     ended: an answer counts only if its completion ended by itself, as in tersely's trainer; TRL tells by the last token.
-    answer_column: the dataset's column with the gold answer.
-    prompting: the component whose `parse` reads mode and budget from a completion (`arm`, `selfbudgeter`, `autothink`).
-    stop_ids: every token id that ends a completion; the tokenizer's EOS and pad by default, as TRL's own metrics have it.
-        A model whose generation config has further ones needs them here.
-    group_size: rollouts of a prompt; read from the runs of equal prompts by default.
-    verifier: an object with `verify(golds, texts)`; ours by default.
+    answer_column: the dataset's column with the reference answer.
+    prompting: component whose `parse` reads mode and budget from a completion (`arm`, `selfbudgeter`, `autothink`).
+    stop_ids: all token ids that end a completion; by default the tokenizer's EOS and pad, as in TRL's metrics. Add those of
+        the model's generation config.
+    group_size: rollouts per prompt; by default inferred from consecutive equal prompts.
+    verifier: an object with `verify(golds, texts)`; by default the project's verifier.
 
-    The columns `budget`, `mode` and `prompt_id` of the dataset are used where they exist. An undecided row has no reward
-    (None), and TRL gives it no advantage; beside other reward functions TRL counts it as 0 in their sum. A term that
-    learns does so at every call, also of an evaluation.
+    The dataset's columns `budget`, `mode` and `prompt_id` are used if they exist. An undecided row has no reward
+    (None), and TRL gives it no advantage; with other reward functions TRL counts it as 0 in their sum. A stateful term is
+    updated at every call, also of an evaluation.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class TRLReward:
         self.columns = columns_in(self.reward.needs)
         if missing:
             raise ConfigError(
-                f"{', '.join(self.reward.names)} needs {', '.join(sorted(missing))}: use tersely's trainer"
+                f"{', '.join(self.reward.names)} needs {', '.join(sorted(missing))}. Use tersely's trainer"
             )
         self.__name__ = "+".join(self.reward.names)
         self.tokenizer, self.cap, self.answer_column = tokenizer, max_completion_length, answer_column
@@ -93,8 +93,8 @@ class TRLReward:
         self.ended = ended
         if ended and not self.stop_ids:
             raise ConfigError(
-                "for_trl: ended is True, and nothing tells which completions ended; pass tokenizer= or stop_ids=, or "
-                "ended=False to count the answers of truncated completions"
+                "for_trl: ended: got True without stop tokens. Pass tokenizer= or stop_ids=, or ended=False to count answers "
+                "of truncated completions"
             )
         self.group_size = group_size
         self.memory = PromptMemory()
@@ -113,8 +113,8 @@ class TRLReward:
         budgeted = [name for name in self.reward.names if name in BUDGETED]
         if budgeted and all(math.isnan(fact.budget) for fact in everyone):
             raise ConfigError(
-                f"reward {budgeted[0]} compares lengths with a budget, and no row has one: add a column `budget` to the "
-                "dataset, or take the one that with_prompting(dataset, prompting) returns"
+                f"reward {budgeted[0]} compares lengths with a budget, but no row has one. Add a column `budget` to the "
+                "dataset, or use with_prompting(dataset, prompting)"
             )
         size = self.group_size or group_size_of([fact.prompt_id for fact in everyone])
         steps = max(getattr(trainer_state, "max_steps", 0) or 0, 1)
@@ -130,11 +130,11 @@ class TRLReward:
     def _facts(self, prompts: list, completions: list, completion_ids: list, columns: dict) -> list[RolloutRecord]:
         if self.answer_column not in columns:
             names = ", ".join(key for key, value in columns.items() if isinstance(value, list))
-            raise ConfigError(f"the dataset has no column {self.answer_column!r}; set answer_column to one of: {names}")
+            raise ConfigError(f"answer_column: got {self.answer_column!r}; expected one of {names}")
         for name in self.columns:
             if name not in columns:
                 there = [key for key, value in columns.items() if isinstance(value, list)]
-                raise ConfigError(f"the dataset has no column {name!r}, which the reward needs; {nearest(name, there)}")
+                raise ConfigError(f"the reward needs the dataset column {name!r}; {nearest(name, there)}")
         golds = [str(gold) for gold in columns[self.answer_column]]
         texts = [text_of(completion) for completion in completions]
         ids = columns.get("prompt_id") or [stable_id(json.dumps(p), g) for p, g in zip(prompts, golds, strict=True)]
@@ -189,23 +189,23 @@ class TRLReward:
 
     @cached_property
     def _end_of_thinking(self) -> tuple[int, ...]:
-        """The ids of `</think>`; empty without a tokenizer, and then all of a completion is thinking."""
+        """Ids of `</think>`; empty without a tokenizer, and then the whole completion counts as thinking."""
         encode = getattr(self.tokenizer, "encode", None)
         return () if encode is None else tuple(encode("</think>", add_special_tokens=False))
 
     def _tail(self, prompt: Any) -> str:
-        """What opened the assistant's turn."""
+        """The start of the assistant's turn in the prompt."""
         return prompt[-TAIL:] if isinstance(prompt, str) else self._template_tail
 
     def _check_stops(self, completion_ids: list, facts: list[RolloutRecord]) -> None:
-        """Warn once of completions that end before the cap with a token that is not among the stop ids."""
+        """Warn once about completions that end before the cap with a token that is not a stop id."""
         early = [ids for ids, fact in zip(completion_ids, facts, strict=True) if fact.truncated and len(ids)]
         unknown = sorted({int(ids[-1]) for ids in early if len(ids) < (self.cap or 0)})
         if unknown and not self._warned:
             self._warned = True
             warnings.warn(
                 f"for_trl: completions end before max_completion_length = {self.cap} with token ids {unknown[:8]}, which are "
-                "not among stop_ids: they count as truncated. Pass every id that ends a completion as stop_ids=",
+                "not in stop_ids, so they count as truncated. Pass all ids that end a completion as stop_ids=",
                 stacklevel=3,
             )
 
@@ -218,7 +218,7 @@ class TRLReward:
                 log_metric("verify/accuracy", rollouts.correct[decided].double().mean().item())
 
     def state_dict(self) -> dict[str, Any]:
-        """What the terms learnt, for a checkpoint; equal on every rank."""
+        """State of the terms, for a checkpoint; equal on every rank."""
         return {"memory": self.memory.state_dict(), "reward": self.reward.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -227,19 +227,19 @@ class TRLReward:
 
 
 class WithoutCap(Rollouts):
-    """Rollouts of a run whose cap was not stated: reading it is an error that says how to state it."""
+    """Rollouts without a cap: reading it is an error with a fix."""
 
     def __getattribute__(self, name: str) -> Any:
         if name == "max_length":
-            raise ConfigError("this reward reads the cap: pass for_trl(..., max_completion_length=) as in GRPOConfig")
+            raise ConfigError("this reward needs the cap. Pass for_trl(..., max_completion_length=) as in GRPOConfig")
         return super().__getattribute__(name)
 
 
 def with_prompting(dataset: Any, prompting: Spec, *, answer_column: str = "answer", seed: int = 0) -> Any:
-    """The rows with the prompting's instruction in their prompts, and the columns `budget` and `prompt_id`.
+    """Add the prompting's instruction to the prompts, and the columns `budget` and `prompt_id`.
 
-    For prompting that asks the same of every rollout of a group, prefills nothing and caps nothing (`l1`, `budgetthinker`):
-    plain TRL repeats one prompt for the whole group.
+    For prompting with the same instruction for a whole group, and without prefill or cap (`l1`, `budgetthinker`), because
+    plain TRL repeats one prompt for the group.
     """
     from tersely.engines.chat import with_instruction
 
@@ -250,7 +250,7 @@ def with_prompting(dataset: Any, prompting: Spec, *, answer_column: str = "answe
         rows = component([prompt_id], 2, None, seed)
         if rows[0] != rows[1] or rows[0].prefill or rows[0].max_new_tokens:
             raise ConfigError(
-                f"prompting {prompting!r} prefills, caps or differs inside a group: it needs tersely's trainer"
+                f"prompting {prompting!r} has a prefill or a cap, or differs within a group. Use tersely's trainer"
             )
         text, asked = row["prompt"], rows[0].instruction
         prompt = f"{text}\n{asked}" if isinstance(text, str) and asked else with_instruction(text, asked)
@@ -260,7 +260,7 @@ def with_prompting(dataset: Any, prompting: Spec, *, answer_column: str = "answe
 
 
 def gathered(facts: list[RolloutRecord]) -> tuple[list[RolloutRecord], int]:
-    """The rows of every rank in global order, and where this rank's begin. The process group's timeout applies."""
+    """(rows of all ranks in global order, start of this rank's rows). The process group's timeout applies."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
         return facts, 0
@@ -271,7 +271,7 @@ def gathered(facts: list[RolloutRecord]) -> tuple[list[RolloutRecord], int]:
 
 
 def group_size_of(prompt_ids: Sequence[str]) -> int:
-    """K, from the runs of equal ids: their greatest common divisor, for a prompt may follow itself."""
+    """K, the greatest common divisor of the lengths of runs of equal ids, because a prompt may follow itself."""
     runs, last = [], None
     for prompt_id in prompt_ids:
         if prompt_id == last:
@@ -283,12 +283,12 @@ def group_size_of(prompt_ids: Sequence[str]) -> int:
 
 
 def problem_of(prompt: Any) -> str:
-    """What was asked: the prompt's text, or a chat's last message."""
+    """Text of a prompt, or of a chat's last message."""
     return prompt if isinstance(prompt, str) else text_of(prompt[-1:])
 
 
 def text_of(completion: Any) -> str:
-    """The assistant's words: TRL gives text for text prompts, and a list of messages for chats."""
+    """Text of a completion: TRL passes text for text prompts, and a list of messages for chats."""
     if isinstance(completion, str):
         return completion
     return "".join(str(message.get("content") or "") for message in completion)

@@ -1,7 +1,7 @@
 """Checks TRL's `scale_rewards`: division by the group's spread cancels the strength of a length term.
 
-Where all answers of a group are correct, only lengths differ; divided by their spread, a beta of 0.01 and one of 10 are the
-same. Shipped presets say which advantage a term goes with.
+In an all-correct group only lengths differ; divided by their spread, a beta of 0.01 and one of 10 give the same advantages.
+The shipped presets have the advantage for each term.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 from tersely.core.errors import ConfigError
 
 SCALE_OF = {"group_zscore": "group", "group_mean": "none", "rloo": "none", "batch_whitened": "batch"}
-"""Advantage -> TRL's scale_rewards that is closest to it."""
+"""Advantage -> closest value of TRL's scale_rewards."""
 
 
 def calling_trainer() -> Any:
-    """The GRPOTrainer that this call comes from, also through functions between; None where there is none."""
+    """The calling GRPOTrainer, found on the call stack; None if there is none."""
     frame: Any = sys._getframe(1)
     while frame is not None:
         found = frame.f_locals.get("self")
@@ -27,18 +27,18 @@ def calling_trainer() -> Any:
 
 
 def require_scale(reward: Any, scale: str) -> None:
-    """`ConfigError` where a term goes with another `scale_rewards` than the trainer's.
+    """Raise `ConfigError` if a term needs another `scale_rewards` than the trainer's.
 
-    Of a term from this package its preset decides. Of one's own, `violates_outcome_order` does: it says that the term is
-    large in units of the outcome, a size that division by the group's spread takes away.
+    For a shipped term its preset decides. For an external one `violates_outcome_order` does: it means that the term is large in
+    units of the outcome, a size that division by the group's spread removes.
     """
     for name, term in zip(reward.names, reward.terms, strict=True):
         if not type(term).__module__.startswith("tersely."):
             reason = term.violates_outcome_order
             if reason and scale == "group":
                 raise ConfigError(
-                    f"scale_rewards: got 'group', and reward {name} declares violates_outcome_order ({reason}): rewards are "
-                    "divided by the spread of their group, so the strength of the term has no effect where all answers are "
+                    f"scale_rewards: got 'group'; reward {name} declares violates_outcome_order ({reason}): rewards are "
+                    "divided by the spread of their group, so the strength of the term has no effect when all answers are "
                     "correct. Set GRPOConfig(scale_rewards='none')"
                 )
             continue
@@ -47,19 +47,19 @@ def require_scale(reward: Any, scale: str) -> None:
             continue
         if scale == "group":
             why = (
-                "rewards are divided by the spread of their group, so the strength of a length term has no effect where all "
+                "rewards are divided by the spread of their group, so the strength of a length term has no effect when all "
                 "answers are correct"
             )
         else:
-            why = "this term's size is made for rewards divided by the spread of their group"
+            why = "the size of this term is chosen for rewards divided by the spread of their group"
         raise ConfigError(
-            f"reward {name} goes with GRPOConfig(scale_rewards={wanted!r}), and the trainer has {scale!r}: {why}. "
+            f"reward {name} needs GRPOConfig(scale_rewards={wanted!r}), the trainer has {scale!r}: {why}. "
             f"Set scale_rewards={wanted!r}"
         )
 
 
 def wanted_scale(name: str, term: Any) -> str | None:
-    """Of the shipped preset that holds this very component, else of the preset of its name; None where either will do."""
+    """scale_rewards of the preset with this component, else of the preset of its name; None if any value works."""
     from tersely.configs.load import list_methods, load_method
     from tersely.core.build import build
 
@@ -76,7 +76,7 @@ def wanted_scale(name: str, term: Any) -> str | None:
                 scales.add(scale)
             own = scale if method == name else own
     found = scales or {own}
-    if found == {own} == {"group"}:  # in units of the outcome: it works without the division as well
+    if found == {own} == {"group"}:  # in units of the outcome, so it also works without the division
         return None
     return found.pop() if len(found) == 1 else None
 

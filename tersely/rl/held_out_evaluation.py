@@ -1,8 +1,7 @@
 """Evaluates on held-out problems during training; keeps the best model by accuracy at a budget, and can stop the run.
 
-The trainer's own engine draws the samples, each from a seed of its own that no step changes, so nothing that training draws
-is moved and two evaluations differ by the weights alone. Results are lines of metrics.jsonl (`eval/...`); what has to be known
-after a restart is read back from there.
+The trainer's engine generates the samples with fixed seeds, so training is not affected and two evaluations differ only by
+the weights. Results are lines of metrics.jsonl (`eval/...`), which a restart reads back.
 """
 
 from __future__ import annotations
@@ -36,23 +35,23 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The model in training, for an evaluation during the training."""
+    """Interface to the model in training, for an evaluation during training."""
 
     maker: RolloutMaker
     weights: EngineWeights
     prompting: Prompting
     temperature: float
     save: Callable[[Path], None]
-    """The weights, to a folder. Collective."""
+    """Save the weights to a folder. Collective."""
 
     def generate(self, requests: Sequence[GenerationRequest], temperature: float, step: int) -> list[Generation]:
-        """By the weights of this step, the current one. Collective."""
+        """Generate with the weights of the current step. Collective."""
         self.weights.sync(step)
         return self.maker.engine.generate(requests, temperature=temperature)
 
 
 class HeldOutEvaluation(RollBackListener):
-    """`rows` have the columns of `load_problems`. `metrics` is the main process's file, None on other ranks."""
+    """`rows`: problems with the columns of `load_problems`. `metrics`: the main process's file, None on other ranks."""
 
     def __init__(
         self,
@@ -63,7 +62,7 @@ class HeldOutEvaluation(RollBackListener):
         guards: GuardFeed,
     ):
         if not len(rows):
-            raise ConfigError("evaluation.dataset holds no problem; give it a split or a filter that leaves some")
+            raise ConfigError("evaluation.dataset: got no problems; expected at least one. Check its split and filter")
         self.spec, self.model, self.metrics, self.guards = spec, model, metrics, guards
         self.tokenizer, self.grader, self.shape = model.maker.tokenizer, model.maker.grader, model.maker.shape
         self.rows = list(rows)
@@ -90,7 +89,7 @@ class HeldOutEvaluation(RollBackListener):
             self._evaluate(args, state, control)
 
     def _remember(self, step: int) -> None:
-        """What earlier attempts measured up to this step; the main process tells the others."""
+        """Read the results of earlier attempts up to this step on the main process and broadcast them."""
         from accelerate.utils import broadcast_object_list
 
         lines = read_evaluations(self.metrics, step) if self.metrics is not None else []
@@ -104,8 +103,7 @@ class HeldOutEvaluation(RollBackListener):
         self.guards.held_out_before([(step, accuracy) for step, _, accuracy in self.counted])
 
     def on_roll_back(self, args, state, control, to_step: int) -> None:
-        """What was measured after `to_step` was measured on weights that are given up: it counts for nothing, and the
-        weights that the run went back to are evaluated in its place."""
+        """Discard evaluations after `to_step`, because their weights were rolled back, and evaluate the restored weights."""
         if not any(step > to_step for step in self.evaluated):
             return
         self._forget(to_step)
@@ -115,7 +113,7 @@ class HeldOutEvaluation(RollBackListener):
 
     def _forget(self, to_step: int) -> None:
         kept = [line for line in self.counted if line[0] <= to_step]
-        lost_best = self.best is not None and self.best[1] > to_step  # its folder holds weights that were given up
+        lost_best = self.best is not None and self.best[1] > to_step  # its folder has weights that were rolled back
         best = None if lost_best else self.best
         self.evaluated, self.below, self.counted = set(), 0, []
         for line in kept:
@@ -123,7 +121,7 @@ class HeldOutEvaluation(RollBackListener):
         self.best = best
 
     def _note(self, step: int, at_budget: float, accuracy: float) -> bool:
-        """Count an evaluation; True where it is the best so far, ties going to the earlier one."""
+        """Record an evaluation; True if it is the best so far (the earlier one of ties)."""
         self.evaluated.add(step)
         self.counted.append((step, at_budget, accuracy))
         low = self.spec.floor is not None and not at_budget >= self.spec.floor
@@ -135,7 +133,7 @@ class HeldOutEvaluation(RollBackListener):
         return False
 
     def _accuracy(self, found: Mapping[str, float]) -> float:
-        """By the contract of the run: of completions that ended, where an answer counts in those alone."""
+        """Accuracy by the run's contract: with `ended`, only answers of ended completions count."""
         of_all = found.get("eval/accuracy", math.nan)
         return found.get("eval/accuracy_ended", of_all) if self.grader.ended else of_all
 
@@ -151,7 +149,7 @@ class HeldOutEvaluation(RollBackListener):
         self.guards.held_out(step, accuracy)
         if best and self.spec.keep_best:
             self._keep(args, step, found)
-        now(f"behind the evaluation at step {step}")
+        now(f"after the evaluation at step {step}")
         stop = self.below >= self.spec.patience
         found["eval/seconds"] = time.perf_counter() - began
         if self.metrics is not None:
@@ -162,18 +160,20 @@ class HeldOutEvaluation(RollBackListener):
             if self.metrics is not None:
                 print(
                     f"stopped at step {step}: accuracy at {self.budget} tokens on the held-out problems has been below "
-                    f"evaluation.floor = {self.spec.floor:g} {self.below} times in a row; the best model, of step "
+                    f"evaluation.floor = {self.spec.floor:g} {self.below} times in a row. The best model, of step "
                     f"{self.best[1] if self.best else '-'}, is in {Path(args.output_dir) / BEST}",
                     file=sys.stderr,
                     flush=True,
                 )
 
     def _measured(self, seed: int, step: int) -> dict[str, float]:
-        """Every rank draws its share; all of them get the same numbers."""
+        """Every rank generates its share; all ranks get the same results."""
         from accelerate.utils import gather_object
 
         tasks = [(q, j) for q in range(len(self.rows)) for j in range(self.spec.samples)]
-        mine = tasks[self.shape.rank :: self.shape.ranks] or tasks[:1]  # generating is collective: every rank has some
+        mine = (
+            tasks[self.shape.rank :: self.shape.ranks] or tasks[:1]
+        )  # generation is collective, so every rank needs a task
         requests = [self._request(q, j, seed) for q, j in mine]
         generations = self.model.generate(requests, self._temperature(), step)
         texts = self.tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
@@ -204,9 +204,9 @@ class HeldOutEvaluation(RollBackListener):
 def held_out_metrics(
     facts: Sequence[tuple[int, int, float, int, bool]], problems: int, samples: int, budget: int, ended: bool = False
 ) -> dict[str, float]:
-    """(problem, sample, correct, tokens, cut) of all ranks -> `eval/` metrics, by the definitions of the reports.
+    """(problem, sample, correct, tokens, truncated) of all ranks -> `eval/` metrics, as defined in the reports.
 
-    ended: at the budget, an answer counts only if its completion ended by itself.
+    ended: an answer within the budget counts only if its completion ended by itself.
     """
     import numpy as np
 
@@ -231,7 +231,7 @@ def held_out_metrics(
 
 
 def read_evaluations(metrics: MetricsFile, step: int) -> list[dict[str, Any]]:
-    """Held-out evaluations and roll-backs of this stage up to its step `step`, as they happened; steps are the stage's."""
+    """Held-out evaluations and rollbacks of this stage up to its step `step`, in order; steps of the stage."""
     found: list[dict[str, Any]] = []
     path = metrics.path
     for text in path.read_text().splitlines() if path.exists() else ():
@@ -252,7 +252,7 @@ def read_evaluations(metrics: MetricsFile, step: int) -> list[dict[str, Any]]:
 
 
 def line(step: int, steps: int, found: Mapping[str, float], budget: int, best: bool) -> str:
-    """`eval 20/120  acc 0.812 (0.790 at 96)  tokens 61/141 (mean/p95)  trunc 0.4%  3.1 s  best`."""
+    """Line such as `eval 20/120  acc 0.812 (0.790 at 96)  tokens 61/141 (mean/p95)  trunc 0.4%  3.1 s  best`."""
     return (
         f"eval {step}/{steps}  acc {found['eval/accuracy']:.3f} ({found['eval/accuracy_at_budget']:.3f} at {budget})  "
         f"tokens {found['eval/tokens_mean']:.0f}/{found['eval/tokens_p95']:.0f} (mean/p95)  "
@@ -268,7 +268,7 @@ def held_out_evaluation(
     metrics: MetricsFile | None,
     guards: GuardFeed,
 ) -> HeldOutEvaluation | None:
-    """The callback that a recipe asks for, or None. Problems that are trained on too (prompt ids) are said so."""
+    """Create the recipe's callback, or None. Warns about problems that are also in the training data (by prompt id)."""
     from tersely.data import load_problems_with_card
 
     spec = EvaluationSpec.of(run.evaluation)
@@ -279,5 +279,8 @@ def held_out_evaluation(
     )
     shared = set(data["prompt_id"]) & set(trained_on)
     if shared and metrics is not None:
-        print(f"warning: {len(shared)} of {len(data)} problems of evaluation.dataset are trained on too", flush=True)
+        print(
+            f"warning: {len(shared)} of {len(data)} problems of evaluation.dataset are also training problems",
+            flush=True,
+        )
     return HeldOutEvaluation(spec, model, data.to_list(), metrics, guards)

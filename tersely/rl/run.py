@@ -15,7 +15,7 @@ from tersely.core.errors import ConfigError
 from tersely.engines.factory import make_engine
 from tersely.rl.update.batch_size import BatchLayout
 
-if TYPE_CHECKING:  # torch and TRL are imported when something trains
+if TYPE_CHECKING:  # torch and TRL are imported only for training
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import GRPOConfig
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # torch and TRL are imported when something trains
 
 
 def check_stage(stage: Stage, tell: Callable[[str], None], ranks: int | None = None) -> tuple[Any, Any, Any]:
-    """(run, objective, TRL's config) of a stage; what the user should see of them goes to `tell`.
+    """(run, objective, TRL's config) of a stage; `tell` receives warnings and notes.
 
     `ranks` are those that the run will have, where they are not those of this launch.
     """
@@ -89,7 +89,7 @@ def _checked(stage: Stage, tell: Callable[[str], None], ranks: int | None) -> tu
 
 
 def check_recipe(recipe: Recipe, ranks: int | None) -> None:
-    """Raise `ConfigError` for a recipe that `tersely train` would refuse. For launchers, which may have no GPU themselves."""
+    """Raise `ConfigError` for a recipe that `tersely train` would reject. For launchers, which may have no GPU."""
     import torch
 
     from tersely.engines.registry import needs_servers
@@ -99,7 +99,7 @@ def check_recipe(recipe: Recipe, ranks: int | None) -> None:
     needs_gpu = () if torch.cuda.is_available() else ("fp16", "tf32")
     values = {key: value for key, value in recipe.to_dict().items() if key not in needs_gpu}
     if needs_servers(recipe):
-        values["servers"] = ["http://127.0.0.1:8000"]  # the launcher starts them
+        values["servers"] = ["http://127.0.0.1:8000"]  # the launcher starts the servers
     recipe = Recipe.of(values)
     checked(recipe)
     for stage in recipe.stages:
@@ -111,7 +111,7 @@ def check_recipe(recipe: Recipe, ranks: int | None) -> None:
 def train(recipe: Recipe, resume: bool = False) -> Any:
     """One run, from the recipe to the last weights, stage by stage. Returns the last stage's trainer.
 
-    Raises `SavedAndStopped` where it was asked to save and stop.
+    Raises `SavedAndStopped` after a request to save and stop.
     """
     from accelerate.utils.memory import clear_device_cache
 
@@ -130,7 +130,7 @@ def train(recipe: Recipe, resume: bool = False) -> Any:
     checked(recipe)
     run_dir = Path(recipe.run_dir)
     with watched(run_dir, recipe.deadline_seconds):
-        now("joining the other ranks")  # TRL's config makes the process group
+        now("joining the other ranks")  # TRL's config creates the process group
         checks = [StageCheck.of(stage) for stage in recipe.stages]
         start = from_main(lambda: prepare(recipe, resume))
         if main_process:
@@ -140,9 +140,9 @@ def train(recipe: Recipe, resume: bool = False) -> Any:
         for stage, check in zip(recipe.stages, checks, strict=True):
             if start.resume and from_main(partial(finished, stage)):
                 if main_process:
-                    say(f"{stage.title}: done before")
+                    say(f"{stage.title}: already finished")
             else:
-                if trainer is not None:  # or its model and optimiser would stay in memory with this stage's
+                if trainer is not None:  # otherwise its model and optimiser would stay in memory
                     trainer.accelerator.free_memory()
                     trainer = None
                     clear_device_cache(garbage_collection=True)
@@ -172,7 +172,7 @@ class StageCheck:
 
 @dataclass(frozen=True)
 class StageParts:
-    """What a stage trains with, checked and loaded."""
+    """Checked and loaded parts of a stage."""
 
     run: Recipe
     objective: Objective
@@ -184,11 +184,11 @@ class StageParts:
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """The checkpoint that a stage resumes from, and the lines that the user sees about it."""
+    """Checkpoint that a stage resumes from, and lines about it for the user."""
 
     checkpoint: Path | None
     changes: Start
-    """Of the recipe and of the launch, since the checkpoint."""
+    """Changes of recipe and launch since the checkpoint."""
     lines: list[str]
 
     @property
@@ -200,7 +200,7 @@ class ResumePoint:
 def train_stage(
     stage: Stage, check: StageCheck, previous: Stage | None, run_dir: Path, start: Start
 ) -> TerselyTrainer | ColdStartTrainer:
-    """One stage, from what `previous` left to its own `final`."""
+    """Run one stage, from the state of `previous` to its `final` folder."""
     from tersely.core.heartbeat import now
     from tersely.rl.stages import carried_state
 
@@ -271,7 +271,7 @@ def load_parts(stage: Stage, check: StageCheck, previous: Stage | None, run_dir:
 
 
 def resume_point(stage: Stage, parts: StageParts, start: Start) -> ResumePoint:
-    """The last complete checkpoint of the stage, under `--resume`. Raises `ConfigError` where it does not fit the run."""
+    """The last complete checkpoint of the stage, for `--resume`. Raises `ConfigError` if it does not fit the run."""
     from tersely.data.ids import data_fingerprint
     from tersely.rl.checkpoints import manifest
     from tersely.rl.checkpoints.resume import Start, changed_ranks, from_main, launch_facts, require_same_data
@@ -280,21 +280,21 @@ def resume_point(stage: Stage, parts: StageParts, start: Start) -> ResumePoint:
         return ResumePoint(None, start, [])
     last, passed_over = from_main(lambda: manifest.latest_whole(stage.folder))
     if last is None:
-        return ResumePoint(None, start, [*passed_over, "no whole checkpoint: starting from step 0"])
+        return ResumePoint(None, start, [*passed_over, "no complete checkpoint: starting from step 0"])
     if 0 < parts.args.max_steps < (step := ResumePoint(last, start, []).step):
         raise ConfigError(
-            f"max_steps: got {parts.args.max_steps}, and {last.name} has trained {step} steps. State at least {step}, or "
+            f"max_steps: got {parts.args.max_steps}, but {last.name} has trained {step} steps. Set at least {step}, or "
             "choose another --run_dir"
         )
     state = manifest.component_state(last)
     require_same_data(state, data_fingerprint(parts.dataset), len(parts.dataset))
     moved = Start(True, changed_ranks(state, launch_facts(parts.args)))
-    lines = [*passed_over, *moved.lines(), f"going on from {last.name}"]
+    lines = [*passed_over, *moved.lines(), f"resuming from {last.name}"]
     return ResumePoint(last, Start(True, start.changes | moved.changes), lines)
 
 
 def metrics_file(stage: Stage, run_dir: Path, point: ResumePoint) -> MetricsFile:
-    """`metrics.jsonl` of the main process. Its next line holds what has changed since the checkpoint."""
+    """`metrics.jsonl` of the main process. Its next line records the changes since the checkpoint."""
     from tersely.rl.recording.run_files import MetricsFile
 
     steps = stage.first_step + point.step
@@ -325,7 +325,7 @@ def make_trainer(stage: Stage, parts: StageParts, metrics: MetricsFile | None) -
 
 
 def add_callbacks(trainer: TerselyTrainer, parts: StageParts, metrics: MetricsFile | None) -> SaveOnSignal:
-    """Replace transformers' callbacks by ours. Returns the one that saves on a signal."""
+    """Replace transformers' callbacks by ours. Returns the callback that saves on a signal."""
     from transformers import PrinterCallback, ProgressCallback
 
     from tersely.rl.checkpoints.save_on_signal import SaveOnSignal
@@ -347,7 +347,7 @@ def add_callbacks(trainer: TerselyTrainer, parts: StageParts, metrics: MetricsFi
 
 
 def planned_steps(args: Any, rows: int, run: Any) -> None:
-    """Epochs as steps: progress, schedules and the prompt stream need the planned number."""
+    """Convert epochs to steps, because progress, schedules and the prompt stream need the planned number."""
     if args.max_steps > 0:
         return
     batches = max(1, int(rows // run.prompts_per_step * args.num_train_epochs))
@@ -355,7 +355,7 @@ def planned_steps(args: Any, rows: int, run: Any) -> None:
 
 
 def is_main_process() -> bool:
-    """By the launcher: asked before there is a process group."""
+    """True on rank 0, from the launcher's environment, before there is a process group."""
     return os.environ.get("RANK", "0") == "0"
 
 

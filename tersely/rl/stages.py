@@ -1,6 +1,6 @@
-"""What is left of a stage on disk: whether it is done, the state that the next one starts from, and the run's last weights.
+"""State of stages on disk: finished or not, the state for the next stage, and the run's final weights.
 
-A stage is done when the `final` in its folder is whole. The next one starts from its weights, prompt memory and component
+A stage is finished when its folder `final` is complete. The next one starts from its weights, prompt memory and component
 state.
 """
 
@@ -16,17 +16,17 @@ from tersely.rl.checkpoints import manifest
 
 
 def finished(stage: Stage) -> bool:
-    """Its last weights and state are on disk, whole."""
+    """True if the stage's final weights and state are complete on disk."""
     return stage.name is not None and manifest.fault(stage.final) is None
 
 
 def carried_state(previous: Stage | None) -> dict[str, Any]:
-    """Memory and component state that the stage before left; empty where there is none."""
+    """Prompt memory and component state of the previous stage; empty without one."""
     return manifest.component_state(previous.final) if previous is not None else {}
 
 
 def publish(stages: Sequence[Stage], run_dir: str | Path) -> None:
-    """The last stage's weights are the run's: run_dir/final."""
+    """Link or copy the last stage's weights to run_dir/final."""
     last, target = stages[-1], Path(run_dir) / "final"
     if last.name is None or manifest.fault(target) is None:
         return

@@ -1,4 +1,4 @@
-"""The prompting that is saved with a trained model."""
+"""Determines the prompting that is saved with a trained model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tersely.engines.chat import Prompting
 
 
 def trained_prompting(run: Any, args: Any, component: Any = None) -> Prompting:
-    """What a run's model is prompted with once it is trained."""
+    """The prompting to use with a run's trained model."""
     from tersely.data.load import own_instruction
     from tersely.data.spec import parse_sources
 
@@ -22,9 +22,9 @@ def trained_prompting(run: Any, args: Any, component: Any = None) -> Prompting:
 
 
 def settled_prompting(component: Any, group_size: int) -> tuple[str | None, str | None]:
-    """(instruction, prefill) of a prompting component that asks every rollout for the same; (None, None) for any other.
+    """(instruction, prefill) of a component with the same prompt for every rollout; (None, None) for any other.
 
-    A component that reads the prompt memory, shares out budgets or trains on its prefill leaves the model to itself later.
+    After training with prompt memory, several budgets or a trained prefill, the model needs no instruction or prefill.
     """
     if component.memory_fields:
         return None, None

@@ -5,7 +5,7 @@ micro-batch of a generation batch makes the batch, in `make_batch`:
 
     sample         plan the prompts, generate, start to verify; replace filtered groups (`rollouts/maker.py`, `resample.py`)
     tensors        token ids and masks
-    policy_pass    log-probs of the sampling policy and of the reference, where needed (`update/old_logprobs.py`)
+    policy_pass    log-probs of the sampling policy and of the reference, if needed (`update/old_logprobs.py`)
     verify         wait for the verdicts; gather the rollout records of all ranks (`rollouts/record.py`)
     score          filter, reward and advantage of whole groups (`algorithms/objective.py`)
     record_batch   reward metrics and the completions table
@@ -66,11 +66,10 @@ check_window()
 
 
 class TerselyTrainer(RolloutTrainer):
-    """Train `objective` on `train_dataset` (columns prompt, problem, answer, prompt_id, level).
+    """Trains `objective` on `train_dataset` (columns prompt, problem, answer, prompt_id, level).
 
-    `first_step` is the number of steps that stages before this one took. `engine` None generates with the trained model
-    itself; `verifier` has `verify(golds, texts) -> list[Verdict]`. Guards and roll-back write their events to `metrics`, the
-    main process's file.
+    `first_step`: number of steps of earlier stages. `engine` None generates with the trained model. `verifier` has
+    `verify(golds, texts) -> list[Verdict]`. Guards and rollbacks write their events to `metrics`, the main process's file.
     """
 
     observation: Observation
@@ -133,7 +132,7 @@ class TerselyTrainer(RolloutTrainer):
     # ---- one micro-batch of an optimizer step ----
 
     def training_step(self, model, inputs, num_items_in_batch):
-        """`inputs` holds the number of this micro-step in the run."""
+        """`inputs`: the number of this micro-step in the run."""
         model.train()
         self.end_skip()
         if self.update is None or self.micro_step % (self.args.steps_per_generation * self.num_iterations) == 0:
@@ -152,7 +151,7 @@ class TerselyTrainer(RolloutTrainer):
         return loss
 
     def make_batch(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Generate, verify and score: from this rank's rows of the data set to a batch with advantages. Collective."""
+        """Generate, verify and score: turns this rank's data rows into a batch with advantages. Collective."""
         with self.record.timed("time/rollout"):
             moment = self.moment
             sampled = self.sample(rows, moment)
@@ -172,7 +171,7 @@ class TerselyTrainer(RolloutTrainer):
         return Moment(self.first_step + step, step / max(self.state.max_steps, 1))
 
     def sample(self, rows: list[dict[str, Any]], moment: Moment) -> Sampled:
-        """Plan the prompts and generate. With `max_resample_rounds`, fresh prompts replace filtered groups."""
+        """Plan the prompts and generate. With `max_resample_rounds`, new prompts replace filtered groups."""
         maker, rounds, step = self.maker, self.run_config.max_resample_rounds, self.state.global_step
         batch, sampling_state = maker.begin(rows), SamplingState(self.objective.sampling)
         if self.weights.due(step):
@@ -206,7 +205,7 @@ class TerselyTrainer(RolloutTrainer):
         return {name: values.to(device) for name, values in found.items()}
 
     def policy_pass(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
-        """(n, T) log-probs and entropies of the sampling policy; None where nothing needs them before the update.
+        """(n, T) log-probs and entropies of the sampling policy; None if nothing needs them before the update.
 
         Adds `old_per_token_logps` (several optimizer steps per batch) and `ref_per_token_logps` (`beta`) to `batch`."""
         several, found = updates_of_a_batch(self.args) > 1, None
@@ -224,7 +223,7 @@ class TerselyTrainer(RolloutTrainer):
     def fields(
         self, rollouts: RolloutRound, batch: dict[str, Tensor], old: tuple[Tensor, Tensor] | None, moment: Moment
     ) -> dict[str, Tensor]:
-        """Optional fields of `Rollouts` that some component asks for, of the whole batch. Collective."""
+        """Optional fields of `Rollouts` that any component needs, of the whole batch. Collective."""
         needs, found = self.objective.needs, {}
         if needs & {"token_ids", "entropy"}:
             ids = batch["completion_ids"].masked_fill(batch["completion_mask"] == 0, -1)
@@ -242,7 +241,7 @@ class TerselyTrainer(RolloutTrainer):
     def score(
         self, sampled: Sampled, records: list[RolloutRecord], fields: dict[str, Tensor], moment: Moment
     ) -> Scores:
-        """Filter, reward and advantage of whole groups. Then the components learn, also from the groups that were replaced."""
+        """Filter, reward and advantage of whole groups; then stateful components are updated, also with replaced groups."""
         filtered, group = sampled.resampling.filtered, self.maker.shape.group_size
         rollouts = self.maker.rollouts(records, moment, fields)
         everything = self.maker.rollouts(records + filtered, moment) if filtered else rollouts
@@ -276,7 +275,7 @@ class TerselyTrainer(RolloutTrainer):
     # ---- update ----
 
     def cut(self, batch: dict[str, Tensor]) -> Update:
-        """Make the micro-batches. Rows in none of them get a pass without a gradient, if something reads what it gives."""
+        """Make the micro-batches. Rows in none of them get a pass without a gradient, if something needs the result."""
         update = self.micro_batches.cut(batch, self.moment.step)
         self.record.all(update.metrics)
         if self.observation.from_update:
@@ -310,7 +309,7 @@ class TerselyTrainer(RolloutTrainer):
     # ---- the end of a step ----
 
     def before_logging(self) -> None:
-        """Guards and roll-back. A step at which a guard stops the run is logged, with its completions, and not saved."""
+        """Guards and rollback. A step at which a guard stops the run is logged with its completions, but not saved."""
         if self.guards.stopping is not None:
             self.control.should_log, self.control.should_save, self.control.should_evaluate = True, False, False
         if (back := self.rollback.decide(self.state.global_step, self.args.device)) is None:
@@ -318,7 +317,7 @@ class TerselyTrainer(RolloutTrainer):
         controllers = self.objective.controllers
         before = [controller.state_dict() for controller in controllers]
         self.load_checkpoint(back.path)
-        self.weights.forget()  # an evaluation at this very step may have pushed the weights that led astray
+        self.weights.forget()  # an evaluation at this step may have sent the weights that are rolled back
         for controller, state in zip(controllers, before, strict=True):
             controller.rolled_back(state)
         self.control.should_save = True
@@ -345,7 +344,7 @@ class TerselyTrainer(RolloutTrainer):
         self.run_state.load_state_dict(state)
 
     def carry_over(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of an earlier stage."""
+        """Load the state of an earlier stage."""
         self.run_state.carry_over(state)
 
     def close(self) -> None:
@@ -367,7 +366,7 @@ class TerselyTrainer(RolloutTrainer):
             self.log_table(table, dict(zip(self.reward_func_names, scores.columns.T.tolist(), strict=True)))
 
     def _guarded(self, name: str, value: float) -> None:
-        if self.model.training:  # not an evaluation on other problems
+        if self.model.training:  # not during an evaluation on other problems
             self.guards.observe(name, value)
 
     def take_logged_rows(self) -> list[dict[str, Any]]:
@@ -380,16 +379,16 @@ class TerselyTrainer(RolloutTrainer):
         means = self.step_metrics.flush(self.accelerator, self.controls.known)
         self.record.all({**means, "update/rows_trained": float(rows), "update/skipped": float(not rows)})
         now = time.perf_counter()
-        if self._last_step_at is not None:  # TRL's `step_time` leaves out what happens between two steps
+        if self._last_step_at is not None:  # TRL's `step_time` excludes the time between two steps
             self.record("time/whole_step", now - self._last_step_at)
         self._last_step_at = now
 
     def trained_model(self) -> TrainedModel:
-        """For an evaluation during the training."""
+        """Interface for an evaluation during training."""
         return TrainedModel(self.maker, self.weights, self.prompting, self.temperature, self.save_weights)
 
     def _model_log_probs(self, ids: Tensor, mask: Tensor, columns: int) -> Tensor:
-        """Of the trained model, without a gradient, in parts of a micro-batch."""
+        """Log-probs of the trained model, without a gradient, in parts of a micro-batch."""
         device, rows = self.accelerator.device, self.args.per_device_train_batch_size
         with torch.no_grad():
             return self.token_log_probs(self.model, ids.to(device), mask.to(device), columns, rows_at_once=rows)[0]

@@ -2,13 +2,13 @@
 
 Progress is a new phase (`now`) or a heartbeat inside one (`beat`): a decoding step of an engine (tokens that a server
 counts), a finished request, a micro-batch, a part of the log-prob pass. `deadline_seconds` bounds the time without any,
-however long a step takes. A rank that waits for others makes no progress of its own, so it also looks at theirs: it
-ends the run where no rank has moved for `deadline_seconds`, counted anew from half of it, when it begins to look.
-`ddp_timeout` (a day unless stated) only bounds waits that this misses.
+independent of the length of a step. A rank that waits for others has no progress itself, so it also checks theirs: it ends
+the run if no rank has made progress for `deadline_seconds`, counted from half of it, when it starts checking.
+`ddp_timeout` (default: a day) only limits waits that this misses.
 
-Every rank keeps `run_dir/ranks/rank-<n>.json`: its process, host, phase, heartbeats, and when it was last alive. A separate
-thread writes it, which distinguishes a rank that waits from one that is gone. After a timeout or a broken collective
-operation, the files of the other ranks show which rank was waited for.
+Every rank writes `run_dir/ranks/rank-<n>.json`: process, host, phase, heartbeats, and the last time it was alive. A separate
+thread writes it, which distinguishes a waiting rank from a dead one. After a timeout or a broken collective operation, the
+files of the other ranks show which rank was missing.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from tersely.core.heartbeat import now
 from tersely.rl.checkpoints.stopping import SavedAndStopped
 
 TEARDOWN_S = 30
-"""Seconds that a process may take to end after a broken collective, whose threads can hang in their destructors."""
+"""Time limit for a process to end after a broken collective, whose threads can hang in their destructors, seconds."""
 NEW_FOLDER_S = 30.0
-"""Seconds after which the files are written where the run has no folder yet: a recipe that is refused leaves none."""
+"""Seconds before the files are written if the run has no folder yet, so that a rejected recipe leaves no folder."""
 COLLECTIVE_WORDS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "timed out waiting")
 
 
 class Watch:
-    """This rank's phase, its heartbeats, and the end of a run that makes no progress for `deadline_s`."""
+    """Records this rank's phase and heartbeats, and ends a run without progress for `deadline_s`."""
 
     def __init__(self, run_dir: str | Path, deadline_s: float, rank: int = 0, ranks: int = 1):
         if not deadline_s > 0:
-            raise ConfigError(f"deadline_seconds is {deadline_s}; it must be above 0")
+            raise ConfigError(f"deadline_seconds: got {deadline_s}; expected above 0")
         self.folder, self.deadline_s, self.rank, self.ranks = Path(run_dir) / "ranks", deadline_s, rank, ranks
         self.interval = min(5.0, deadline_s / 8)
         self.beats = 0
@@ -56,12 +56,12 @@ class Watch:
         self.now("starting")
 
     def now(self, phase: str) -> None:
-        """This rank gets on: it does `phase` from here."""
+        """Record that this rank starts `phase`."""
         self.phase = phase
         self.beat()
 
     def beat(self) -> None:
-        """This rank gets on with the phase it is in."""
+        """Record progress within the current phase."""
         self.beats, self._since = self.beats + 1, time.monotonic()
 
     def start(self) -> None:
@@ -72,20 +72,20 @@ class Watch:
         self._ended.set()
 
     def others(self) -> str:
-        """One clause for each other rank: gone, silent, or alive and where."""
+        """State of each other rank: gone, silent, or alive with its phase."""
         return "; ".join(self._about(rank) for rank in range(self.ranks) if rank != self.rank)
 
     def _about(self, rank: int) -> str:
         try:
             found = json.loads((self.folder / f"rank-{rank}.json").read_text())
         except (OSError, ValueError):
-            return f"rank {rank} has never been heard of"
+            return f"rank {rank} has not started"
         who = f"rank {rank} (process {found['pid']} on {found['host']}, in: {found['phase']})"
         silent = time.time() - found["alive"]
         if found["host"] == socket.gethostname() and not psutil.pid_exists(found["pid"]):
-            return f"{who} is gone; its own output says why, unless it was killed"
+            return f"{who} is gone; its output has the reason, unless it was killed"
         if silent > 3 * self.interval + 1:
-            return f"{who} has not been heard of for {silent:.0f} s: killed, stopped, or its host is out of reach"
+            return f"{who} is silent for {silent:.0f} s: killed, stopped, or its host is unreachable"
         return f"{who} is alive"
 
     def _write(self) -> None:
@@ -93,7 +93,7 @@ class Watch:
         facts["beats"] = self.beats
         if not self.folder.parent.exists() and time.monotonic() - self._began < NEW_FOLDER_S:
             return
-        with suppress(OSError):  # a full disk is noticed elsewhere
+        with suppress(OSError):  # a full disk is detected elsewhere
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / f"rank-{self.rank}.json", facts)
 
@@ -107,7 +107,7 @@ class Watch:
                 self._give_up(waited)
 
     def _others_move(self) -> bool:
-        """Has another rank made progress within the deadline? By its count, so that clocks of other hosts do not matter."""
+        """True if another rank has made progress within the deadline; uses counters, so that clocks of hosts do not matter."""
         at = time.monotonic()
         for rank in range(self.ranks):
             if rank == self.rank:
@@ -124,8 +124,8 @@ class Watch:
         others = f" The others: {self.others()}." if self.ranks > 1 else ""
         print(
             f"error: rank {self.rank} has been in '{self.phase}' for {waited:.0f} s without progress, past deadline_seconds "
-            f"{self.deadline_s:.0f}.{_lock_waited_for()}{others} Where it stands follows. The last whole checkpoint stays; "
-            "`--resume` goes on from it. Raise deadline_seconds where one micro-batch or one checkpoint may take longer",
+            f"{self.deadline_s:.0f}.{_lock_waited_for()}{others} Its stack follows. The last complete checkpoint is kept; "
+            "continue with `--resume`. Raise deadline_seconds if one micro-batch or checkpoint takes longer",
             file=sys.stderr,
             flush=True,
         )
@@ -134,20 +134,20 @@ class Watch:
 
 
 def _lock_waited_for() -> str:
-    """A clause on the lock of a torch extension build, where the main thread waits for one: a killed build leaves it."""
+    """Text about the lock of a torch extension build, if the main thread waits for it; a killed build leaves it."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
         if frame.f_code.co_filename.endswith("file_baton.py") and "self" in frame.f_locals:
             path = Path(frame.f_locals["self"].lock_file_path)
             age = f", {time.time() - path.stat().st_mtime:.0f} s old" if path.exists() else ""
-            return f" It waits for the build lock {path}{age}: where no process builds there, a killed one left it; remove it."
+            return f" It waits for the build lock {path}{age}. If no process builds there, a killed one left it: remove it."
         frame = frame.f_back
     return ""
 
 
 @contextmanager
 def watched(run_dir: str | Path, deadline_s: float) -> Iterator[None]:
-    """Watch this rank inside the block; a broken collective is said with who was waited for, a full disk as such."""
+    """Context manager: watch this rank; report a broken collective with the missing ranks, and a full disk."""
     watch = Watch(run_dir, deadline_s, int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     watch.start()
     heartbeat.listener = watch
@@ -162,16 +162,16 @@ def watched(run_dir: str | Path, deadline_s: float) -> Iterator[None]:
 
         if disk_full(error, run_dir):
             raise RunStopped(
-                f"the disk of {run_dir} is full (in: {watch.phase}). The last whole checkpoint stays; make room and "
-                "--resume, or keep fewer by save_total_limit"
+                f"the disk of {run_dir} is full (in: {watch.phase}). The last complete checkpoint is kept. Free disk space and "
+                "use --resume, or lower save_total_limit"
             ) from error
         if watch.ranks > 1 and broken_collective(error):
-            time.sleep(2 * watch.interval if watch.interval < 1 else 1)  # the rank that broke it may be ending just now
+            time.sleep(2 * watch.interval if watch.interval < 1 else 1)  # the rank that broke it may be about to end
             faulthandler.dump_traceback_later(TEARDOWN_S, exit=True)
             reason = " ".join(str(error).split())[:200]
             raise RunStopped(
-                f"rank {watch.rank} lost the others in '{watch.phase}': {watch.others()}. The last whole checkpoint "
-                f"stays; `--resume` goes on from it ({reason})"
+                f"rank {watch.rank}: lost the other ranks in phase '{watch.phase}': {watch.others()}. The last complete "
+                f"checkpoint is kept; continue with `--resume` ({reason})"
             ) from error
         raise
     finally:
@@ -180,9 +180,9 @@ def watched(run_dir: str | Path, deadline_s: float) -> Iterator[None]:
 
 
 def leave_group() -> None:
-    """Wait for the other ranks and end the process group, so that none breaks a collective of another by its end.
+    """Wait for the other ranks and end the process group, so that no rank breaks another's collective when it ends.
 
-    Only where all ranks come here: after a failure the others may be gone, and nobody waits for them.
+    Only if all ranks get here: after a failure the others may be gone, so there is no wait.
     """
     import torch
 
@@ -195,7 +195,7 @@ def leave_group() -> None:
 
 
 def broken_collective(error: BaseException) -> bool:
-    """Did a collective operation fail, on gloo or NCCL?"""
+    """True if a gloo or NCCL collective failed."""
     import torch
 
     kinds = (torch.distributed.DistError,) if torch.distributed.is_available() else ()
@@ -206,7 +206,7 @@ def broken_collective(error: BaseException) -> bool:
 
 
 def disk_full(error: BaseException, folder: str | Path) -> bool:
-    """Is this error, or one that caused it, a full disk? Writers wrap it in errors of their own."""
+    """True if this error, or one that caused it, is a full disk; writers wrap it in other errors."""
     import errno
     import shutil
 

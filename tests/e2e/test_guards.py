@@ -33,7 +33,7 @@ def test_a_collapse_stops_the_run(launcher):
     done = launcher.run("stopped", **RUINOUS, guards={"length_collapse": {**COLLAPSE, "action": "stop"}})
     assert done.returncode == 3, (done.stdout + done.stderr)[-3000:]
     (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "guard length_collapse: tokens a completion are" in said and "Lower the weight of the length term" in said
+    assert "guard length_collapse: tokens per completion are" in said and "Lower the weight of the length term" in said
     *_, last, event = rows(launcher, "stopped")
     if "event" not in event:
         last, event = event, last

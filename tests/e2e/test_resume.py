@@ -67,7 +67,7 @@ def test_a_half_written_checkpoint_is_passed_over(undisturbed):
     weights.write_bytes(weights.read_bytes()[:1000])
     done = undisturbed.run("half", resume=True, **LENGTH)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "checkpoint-4 is left aside" in done.stdout and "going on from checkpoint-2" in done.stdout
+    assert "skipping checkpoint-4" in done.stdout and "resuming from checkpoint-2" in done.stdout
     np.testing.assert_allclose(undisturbed.losses("undisturbed"), undisturbed.losses("half"), atol=1e-5)
 
 

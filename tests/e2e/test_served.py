@@ -97,7 +97,7 @@ def test_a_recipe_through_two_servers_killed_and_resumed(launcher):
     second = started(launcher, "--resume")
     said, _ = second.communicate(timeout=420)
     assert second.returncode == 0, said[-4000:]
-    assert "going on from checkpoint-2" in said
+    assert "resuming from checkpoint-2" in said
     assert said.index("server 1: up") < said.index("step 3/6"), "no training before the servers are healthy"
     assert not of_the_run(launcher.folder)
 

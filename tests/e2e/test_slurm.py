@@ -86,12 +86,12 @@ def test_the_time_limit_strikes_on_two_nodes_and_the_run_finishes(cluster, launc
     first = (logs / f"train-{train}-attempt-1.log").read_text()
     saved = sorted(int(path.name.rpartition("-")[2]) for path in run_dir.glob("checkpoint-*"))
     assert len(saved) == 1 and 0 < saved[0] < 40 and not (run_dir / "final").exists()
-    assert f"saved checkpoint-{saved[0]} in {run_dir} and stopped: it was asked to by SIGUSR1" in first
+    assert f"saved checkpoint-{saved[0]} in {run_dir} and stopped: requested by SIGUSR1" in first
 
     assert cluster.finished(train, 240, lambda: said(run_dir)) == "COMPLETED", said(run_dir)
     assert cluster.fact(train, "NodeList") == "node[1-2]" and cluster.fact(train, "Restarts") == "1"
     second = (logs / f"train-{train}-attempt-2.log").read_text()
-    assert f"going on from checkpoint-{saved[0]}" in second and (run_dir / "final" / "model.safetensors").exists()
+    assert f"resuming from checkpoint-{saved[0]}" in second and (run_dir / "final" / "model.safetensors").exists()
     assert "finished in attempt 2" in (logs / f"train-{train}.out").read_text()
     assert launcher.ranks("limited") == 2
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]

@@ -83,7 +83,9 @@ def test_killed_in_the_last_stage_and_resumed(undisturbed):
     assert not (undisturbed.folder / "killed" / "final").exists()
     done = undisturbed.run("killed", resume=True, **STAGED)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "stage discovery: steps 4 to 7: done before" in done.stdout and "going on from checkpoint-2" in done.stdout
+    assert (
+        "stage discovery: steps 4 to 7: already finished" in done.stdout and "resuming from checkpoint-2" in done.stdout
+    )
     expected, found = undisturbed.completions("undisturbed"), undisturbed.completions("killed")
     assert expected.text.tolist() == found.text.tolist()
     np.testing.assert_array_equal(expected.budget, found.budget)

@@ -60,9 +60,7 @@ def test_the_snippet_of_the_page_trains(tiny, tmp_path):
 def test_trls_default_is_refused_under_alp_also_through_a_function_of_ones_own(tiny, tmp_path):
     default = SNIPPET.replace(', scale_rewards="none"', "")
     assert default != SNIPPET
-    with pytest.raises(
-        ConfigError, match="reward alp goes with GRPOConfig.scale_rewards='none'.*the trainer has 'group'"
-    ):
+    with pytest.raises(ConfigError, match="reward alp needs GRPOConfig.scale_rewards='none'.*the trainer has 'group'"):
         snippet_run(tiny, tmp_path, default)
     wrapped = default.replace("reward_funcs=reward", "reward_funcs=lambda **given: reward(**given)")
     wrapped = wrapped.replace("trainer = ", "reward_funcs = None\ntrainer = ")

@@ -177,14 +177,14 @@ def test_a_recipe_makes_the_callback(make_trainer, tmp_path, capsys):
     assert len(callback.rows) == 2 and (callback.budget, callback.cap) == (5, 12)
     assert "trained on too" not in capsys.readouterr().out
     made([callback.rows[0]["prompt_id"]])
-    assert "1 of 2 problems of evaluation.dataset are trained on too" in capsys.readouterr().out
+    assert "1 of 2 problems of evaluation.dataset are also training problems" in capsys.readouterr().out
     trainer.run_config = dataclasses.replace(trainer.run_config, evaluation={})
     assert made() is None
 
 
 def test_no_problems(make_trainer):
     trainer = make_trainer()
-    with pytest.raises(ConfigError, match="holds no problem"):
+    with pytest.raises(ConfigError, match="evaluation.dataset.*no problem"):
         HeldOutEvaluation(EvaluationSpec(1, "x"), trainer.trained_model(), [], None, trainer.guards)
 
 

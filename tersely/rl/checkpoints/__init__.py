@@ -1,1 +1,1 @@
-"""Complete checkpoints: written, verified, resumed from, rolled back to."""
+"""Complete checkpoints: save, verify, resume, roll back."""

@@ -21,11 +21,11 @@ from tersely.core.files import write_json
 MANIFEST = "tersely_manifest.json"
 STATE = "tersely_state.json"
 MARK = "tersely_left_aside.txt"
-"""A file of this name in a checkpoint: why it must not be taken again."""
+"""Name of a file in a checkpoint with the reason why it must not be used again."""
 DIGEST = "xxh3_128"
-"""Finds damage, not forgery, and is faster than the disk: a checkpoint holds tens of gigabytes."""
+"""Detects damage, not forgery; faster than the disk, because a checkpoint has tens of gigabytes."""
 DIGESTS: dict[str, Any] = {DIGEST: xxhash.xxh3_128, "blake2b": hashlib.blake2b}
-"""The second is that of checkpoints written before."""
+"""Manifest names; the second is of older checkpoints."""
 
 
 def folder(run_dir: str | Path, step: int) -> Path:
@@ -33,12 +33,12 @@ def folder(run_dir: str | Path, step: int) -> Path:
 
 
 def complete(run_dir: str | Path, step: int, state: dict[str, Any]) -> None:
-    """Add the component state to a saved checkpoint and seal it."""
+    """Add the component state to a saved checkpoint and write its manifest."""
     seal(folder(run_dir, step), step, state)
 
 
 def seal(path: Path, step: int, state: dict[str, Any]) -> None:
-    """The same for any folder of saved weights."""
+    """Write the component state and the manifest to any folder of saved weights."""
     write_json(path / STATE, state)
     files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != MANIFEST)
     manifest = {str(p.relative_to(path)): {"bytes": p.stat().st_size, DIGEST: file_hash(p)} for p in files}
@@ -46,12 +46,12 @@ def seal(path: Path, step: int, state: dict[str, Any]) -> None:
 
 
 def fault(path: Path) -> str | None:
-    """What is wrong with a checkpoint folder, or None where it is whole."""
+    """Error text for a checkpoint folder; None if it is complete."""
     manifest, mark = path / MANIFEST, path / MARK
     if mark.is_file():
         return mark.read_text().strip()
     if not manifest.is_file():
-        return "it was not finished"
+        return "not finished"
     try:
         files = json.loads(manifest.read_text())["files"]
     except (ValueError, KeyError) as error:
@@ -61,7 +61,7 @@ def fault(path: Path) -> str | None:
         if not file.is_file():
             return f"{name} is missing"
         if file.stat().st_size != facts["bytes"]:
-            return f"{name} has {file.stat().st_size} bytes, not {facts['bytes']}"
+            return f"{name} has {file.stat().st_size} bytes; expected {facts['bytes']}"
         algorithm = next((name for name in DIGESTS if name in facts), None)
         if algorithm is None or file_hash(file, algorithm) != facts[algorithm]:
             return f"{name} has changed since it was written"
@@ -69,7 +69,7 @@ def fault(path: Path) -> str | None:
 
 
 def latest_whole(run_dir: str | Path, until: int | None = None) -> tuple[Path | None, list[str]]:
-    """(newest whole checkpoint or None, one line for each newer folder that was passed over); `until` a step, if given."""
+    """(newest complete checkpoint or None, one line for each newer folder that was skipped); `until`: a maximum step."""
     passed_over: list[str] = []
     for step, path in _numbered(run_dir):
         if until is not None and step > until:
@@ -77,12 +77,12 @@ def latest_whole(run_dir: str | Path, until: int | None = None) -> tuple[Path | 
         problem = fault(path)
         if problem is None:
             return path, passed_over
-        passed_over.append(f"{path.name} is left aside: {problem}")
+        passed_over.append(f"skipping {path.name}: {problem}")
     return None, passed_over
 
 
 def mark_behind(path: Path, why: str) -> None:
-    """Every checkpoint newer than `path` is never taken again."""
+    """Mark every checkpoint newer than `path` as unusable."""
     number = int(path.name.rpartition("-")[2])
     for step, other in _numbered(path.parent):
         if step > number and not (other / MARK).exists():
@@ -90,12 +90,12 @@ def mark_behind(path: Path, why: str) -> None:
 
 
 def make_room(run_dir: str | Path, limit: int | None, resumed: int, own: Collection[int]) -> None:
-    """Before a save: what cannot be gone on from is put out of the way, and `limit` - 1 sealed checkpoints stay.
+    """Before a save: moves incomplete checkpoints aside and keeps the newest `limit` - 1 complete ones.
 
-    A run that went on from step `resumed` and has since saved at the steps `own` passed over every other newer folder.
-    One of those that was finished once is renamed to aside-checkpoint-<step>, for whoever wants to look at it. What was
-    never finished, and what the run went back behind, is deleted. Deleting by age alone, as Trainer does, could take the
-    last whole checkpoint before the next one is sealed.
+    A run that resumed from step `resumed` and has since saved at the steps `own` skipped every other newer folder. A skipped
+    folder that was once complete is renamed to aside-checkpoint-<step>, so that you can look at it. Folders that were never
+    complete, or that a rollback skipped, are deleted. Deleting by age alone, as Trainer does, could delete the last complete
+    checkpoint before the next one is complete.
     """
     kept = 0
     for step, path in _numbered(run_dir):
@@ -105,26 +105,26 @@ def make_room(run_dir: str | Path, limit: int | None, resumed: int, own: Collect
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
         elif not sealed or marked or (limit is not None and kept >= limit - 1):
-            (path / MANIFEST).unlink(missing_ok=True)  # first, so that a half deleted one is not taken for whole
+            (path / MANIFEST).unlink(missing_ok=True)  # first, so that a partly deleted one does not count as complete
             shutil.rmtree(path, ignore_errors=True)
         else:
             kept += 1
 
 
 def _numbered(run_dir: str | Path) -> list[tuple[int, Path]]:
-    """(step, folder) of everything that looks like a checkpoint, newest first."""
+    """(step, folder) of all checkpoint folders, newest first."""
     paths = [path for path in Path(run_dir).glob("checkpoint-*") if path.is_dir()]
     found = [(re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in paths]
     return sorted(((int(match.group(1)), path) for match, path in found if match), reverse=True)
 
 
 def component_state(path: str | Path) -> dict[str, Any]:
-    """Prompt memory and the state of the components, as `complete` stored them."""
+    """Prompt memory and component state, as stored by `complete`."""
     return json.loads((Path(path) / STATE).read_text())
 
 
 def file_hash(path: Path, algorithm: str = DIGEST) -> str:
-    """Hexadecimal digest of a file's bytes, read in pieces of 4 MiB."""
+    """Hexadecimal digest of a file, read in chunks of 4 MiB."""
     digest = DIGESTS[algorithm]()
     with open(path, "rb") as file:
         while block := file.read(1 << 22):

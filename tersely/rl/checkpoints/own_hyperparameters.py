@@ -1,7 +1,7 @@
-"""Puts the recipe's learning rate, schedule and optimizer parameters over those that a checkpoint brought along.
+"""Replaces a checkpoint's learning rate, schedule and optimizer parameters by the recipe's.
 
-A checkpoint holds them beside the moments. With the old ones a changed learning rate would do nothing, and the first step
-after an extension would have the rate of the old schedule's end, 0.
+A checkpoint stores them with the moments. With the old values a changed learning rate would have no effect, and the first
+step after an extension would have the rate at the end of the old schedule, 0.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 
 def own_hyperparameters(optimizer: Any, lr_scheduler: Any, args: Any, asked: Mapping[str, Any]) -> None:
-    """In place. `asked` are the optimizer's arguments by the recipe (`args`)."""
+    """Update the optimizer in place. `asked`: optimizer arguments from the recipe (`args`)."""
     groups = optimizer.param_groups
     for number, group in enumerate(groups):
         group.update({key: value for key, value in asked.items() if key in group and key not in ("lr", "params")})
-        if len(groups) == 2 and "weight_decay" in group:  # the trainer's two: with weight decay, and without
+        if len(groups) == 2 and "weight_decay" in group:  # the trainer's two groups: with and without weight decay
             group["weight_decay"] = 0.0 if number else args.weight_decay
     schedule = getattr(lr_scheduler, "scheduler", lr_scheduler)
     if not hasattr(schedule, "lr_lambdas"):

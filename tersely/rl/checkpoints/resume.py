@@ -1,11 +1,11 @@
-"""Rules for resuming: which changes of a recipe are free, which are reported, which are refused.
+"""Rules for resuming: which changes of a recipe are free, which are reported, which are rejected.
 
-    free       how the run is carried out, and what is tuned while it goes: learning rate, limits, logging, saving
-    refused    what makes it another run: model, data, seed, batch, slots; another number of ranks of what is sharded over them
+    free       execution, and settings that are tuned during a run: learning rate, limits, logging, saving
+    refused    what makes it a different run: model, data, seed, batch, slots; another number of ranks for a sharded optimizer
     reported   everything else: it changes results, so the run prints it
 
-Free and reported changes are recorded in `metrics.jsonl` with the step from which they hold. Two spellings of one value
-(`1e-4` and `0.0001`, `alp` and `{name: alp}`, a folder by another path, a default written out) are no change.
+Free and reported changes are recorded in `metrics.jsonl` with their first step. Two spellings of one value (`1e-4` and
+`0.0001`, `alp` and `{name: alp}`, another path of the same folder, a default that is written out) are not a change.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ REFUSED = frozenset(
     """.split()  # noqa: SIM905
 )
 IGNORED = frozenset({"run_dir", "method"})
-"""The folder is where the run was found; a method is recorded by its slots."""
+"""Keys that are not compared: the folder is given, and a method is recorded by its slots."""
 
 Change = tuple[Any, Any]
 T = TypeVar("T")
@@ -50,22 +50,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Start:
-    """How a run begins: from nothing, or from what its folder holds."""
+    """How a run starts: new, or from its folder."""
 
     resume: bool
     changes: dict[str, Change] = field(default_factory=dict)
-    """key -> (value there, value now), of the recipe that the folder was made with."""
+    """key -> (old value, new value): changes of the folder's recipe."""
 
     def lines(self) -> list[str]:
-        """What the user should know of the changes."""
+        """Lines for the user about the changes."""
         return [
-            f"{'note' if is_free(key) else 'warning'}: {key} was {old!r} and is {new!r} from here on"
-            + ("" if is_free(key) else "; results before and after are not of one setting")
+            f"{'note' if is_free(key) else 'warning'}: {key} was {old!r} and is {new!r} from now on"
+            + ("" if is_free(key) else "; results before and after have different settings")
             for key, (old, new) in self.changes.items()
         ]
 
     def event(self) -> dict[str, Any]:
-        """The line of `metrics.jsonl` that records them."""
+        """The line of `metrics.jsonl` that records the changes."""
         changes = {key: {"from": old, "to": new, "free": is_free(key)} for key, (old, new) in self.changes.items()}
         return {"event": "recipe_changed", "changes": changes}
 
@@ -75,9 +75,9 @@ def is_free(key: str) -> bool:
 
 
 def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Change]:
-    """The keys that mean something else in the second recipe, with both values as they were written.
+    """Keys whose meaning differs in the second recipe, with both values as written.
 
-    Where one of them no longer parses (another version wrote it), both are compared as they are.
+    If one recipe no longer parses (another version wrote it), the raw values are compared.
     """
     try:
         old, new = canonical(before), canonical(after)
@@ -91,12 +91,12 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict
 
 
 def refused(changes: Mapping[str, Change], staged: bool) -> dict[str, Change]:
-    """Those that make another run. A share of `max_steps` is a stage's length, so with stages it counts as one."""
+    """Changes that make a different run. With stages, `max_steps` is one, because it sets the stages' lengths."""
     return {key: value for key, value in changes.items() if key in REFUSED or (staged and key == "max_steps")}
 
 
 def canonical(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Comparable values by key, defaults left out. Raises `ConfigError` for what is no recipe."""
+    """Comparable values by key, without defaults. Raises `ConfigError` for an invalid recipe."""
     import warnings
 
     from trl import GRPOConfig
@@ -106,7 +106,7 @@ def canonical(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
     run = checked(Recipe.of(_compared(recipe)))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the run itself shows them
+        warnings.simplefilter("ignore")  # the run shows them
         objective = objective_of(run)
     defaults = {f.name: f.default for f in (*dataclasses.fields(GRPOConfig), *dataclasses.fields(Recipe))}
     values = {key: getattr(run, key) for key in KEYS} | dict(run.trl) | {"stages": run.written.get("stages")}
@@ -125,7 +125,7 @@ def _compared(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _component(part: Any) -> Any:
-    """What a component is: its class and its parameters."""
+    """Comparable form of a component: its class and its parameters."""
     if isinstance(part, str):
         return part
     if isinstance(part, list | tuple):
@@ -140,7 +140,7 @@ def _component(part: Any) -> Any:
 def _dataset(spec: Any) -> Any:
     from tersely.data import parse_sources
 
-    sources = [dataclasses.asdict(source) for source in parse_sources(spec)]  # a ready-made entry is resolved
+    sources = [dataclasses.asdict(source) for source in parse_sources(spec)]  # a shipped entry is resolved
     told = dict.fromkeys(("name", "about", "pitfalls"))
     return [_plain({**source, **told, "path": _place(str(source["path"]))}) for source in sources]
 
@@ -151,7 +151,7 @@ def _place(name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers as numbers, however they were written."""
+    """Numbers in any spelling as numbers."""
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, Mapping):
@@ -171,7 +171,7 @@ def _written(recipe: Mapping[str, Any], key: str) -> Any:
 
 
 def begun(run_dir: Path) -> bool:
-    """Did a run in this folder get through a step, or leave a checkpoint or weights?"""
+    """True if a run in this folder finished a step, or has a checkpoint or weights."""
     if any(run_dir.glob("**/checkpoint-*/tersely_manifest.json")) or (run_dir / "final").exists():
         return True
     metrics = run_dir / "metrics.jsonl"
@@ -185,16 +185,16 @@ def begun(run_dir: Path) -> bool:
 
 
 def require_folder(run_dir: str | Path) -> None:
-    """`ConfigError` where there is no such folder to resume in."""
+    """Raise `ConfigError` if there is no such folder to resume in."""
     path = Path(run_dir)
     if path.is_dir():
         return
     hint = f" {found}." if (found := beside(path)) else ""
-    raise ConfigError(f"run_dir: got {str(path)!r}; nothing to resume there.{hint} Leave out --resume to start a run")
+    raise ConfigError(f"run_dir: got {str(path)!r}; nothing to resume there.{hint} Remove --resume to start a run")
 
 
 def require_same_data(state: Mapping[str, Any], fingerprint: str, rows: int) -> None:
-    """`ConfigError` where the checkpoint was made on other problems: its place in them means nothing any more."""
+    """Raise `ConfigError` if the checkpoint was made with other problems, because its position in them is lost."""
     then = state.get("data")
     if then and then["fingerprint"] != fingerprint:
         raise ConfigError(
@@ -205,7 +205,7 @@ def require_same_data(state: Mapping[str, Any], fingerprint: str, rows: int) -> 
 
 
 def launch_facts(args: Any) -> dict[str, Any]:
-    """On how many ranks a checkpoint is saved, and what shards the optimizer over them ("" where each has all of it)."""
+    """Number of ranks of a checkpoint, and what shards the optimizer over them ("" for a full copy per rank)."""
     from accelerate import PartialState
 
     kinds = {"deepspeed": getattr(args, "deepspeed", None), "fsdp": getattr(args, "fsdp", None)}
@@ -214,9 +214,9 @@ def launch_facts(args: Any) -> dict[str, Any]:
 
 
 def changed_ranks(state: Mapping[str, Any], now: Mapping[str, Any], per_rank: str = "") -> dict[str, Change]:
-    """The number of ranks where it is another than the checkpoint's: rollouts, batches and updates are the same on any.
+    """Change of the number of ranks since the checkpoint; rollouts, batches and updates do not depend on it.
 
-    `ConfigError` where that cannot be exact: for an optimizer in shards, and for `per_rank`, a key that counts for each rank.
+    Raises `ConfigError` if that cannot be exact: for a sharded optimizer, and for `per_rank`, a key that counts per rank.
     """
     then = state.get("launch") or now
     change, kind = (then["ranks"], now["ranks"]), then["sharding"]
@@ -239,7 +239,7 @@ def changed_ranks(state: Mapping[str, Any], now: Mapping[str, Any], per_rank: st
 
 
 def from_main(compute: Callable[[], T]) -> T:
-    """What the main process computes, on every rank. A `ConfigError` there is raised on all of them."""
+    """Compute on the main process and broadcast the result. A `ConfigError` is raised on all ranks."""
     import torch
 
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):

@@ -1,4 +1,4 @@
-"""The state of a run apart from the weights: prompt memory, components, guards, the number of roll-backs."""
+"""The state of a run without the weights: prompt memory, components, guards, number of rollbacks."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class RunState:
         return {"rows": len(self.dataset), "fingerprint": data_fingerprint(self.dataset)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """From a checkpoint of this stage."""
+        """Restore from a checkpoint of this stage."""
         self.memory.load_state_dict(state["memory"])
         self.objective.load_state_dict(state["objective"])
         self.guards.load_state_dict(state.get("guards") or {})
         self.rollback.count = max(self.rollback.count, state.get("rollbacks", 0))
 
     def carry_over(self, state: Mapping[str, Any]) -> None:
-        """From what an earlier stage left."""
+        """Restore from an earlier stage."""
         self.memory.load_state_dict(state.get("memory") or {})
         self.objective.carry_over(state.get("objective") or {})

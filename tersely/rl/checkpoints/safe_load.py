@@ -1,8 +1,8 @@
-"""Safe `torch.load`: in this process it returns tensors and plain values only, or raises; no code runs.
+"""Safe `torch.load`: in this process it only loads tensors and plain values, or raises; no code runs.
 
-Transformers asks for weights alone by itself; DeepSpeed does not, and its optimiser states hold three classes of its own,
-which are let through by name. FSDP's sharded checkpoints have a table of contents that torch unpickles: it is read here
-first, and may name nothing but what such a table is made of.
+Transformers already sets weights_only; DeepSpeed does not, and its optimiser states have three of its classes, which are
+allowed by name. FSDP's sharded checkpoints have a table of contents that torch unpickles: it is checked here first, and may
+only contain the types of such a table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DEEPSPEED = {
     "deepspeed.runtime.zero.config": ("ZeroStageEnum",),
     "deepspeed.utils.tensor_fragment": ("fragment_address",),
 }
-"""Numbers and enumerations in the files of ZeRO 1 to 3."""
+"""DeepSpeed's classes in the files of ZeRO 1 to 3."""
 CONTENTS = {
     "torch.distributed.checkpoint.metadata": (
         "Metadata",
@@ -38,11 +38,11 @@ CONTENTS = {
     "pathlib": ("Path", "PosixPath", "PurePosixPath"),
     "collections": ("OrderedDict",),
 }
-"""Records of names, shapes, places and types; types of torch come on top."""
+"""Allowed types of the table of contents; types of torch are allowed too."""
 
 
 def weights_only() -> None:
-    """From now on. Idempotent; inherited by child processes, but for DeepSpeed's classes and FSDP's table."""
+    """Enable it. Idempotent; child processes inherit it, except for DeepSpeed's classes and FSDP's table."""
     os.environ[FORCE] = "1"
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
         _check_contents()
@@ -55,7 +55,7 @@ def weights_only() -> None:
 
 
 class _Contents(pickle.Unpickler):
-    """The table of contents of a sharded checkpoint, and nothing else."""
+    """Unpickler for the table of contents of a sharded checkpoint."""
 
     def __init__(self, file: IO[bytes], path: Any):
         super().__init__(file)
@@ -70,13 +70,13 @@ class _Contents(pickle.Unpickler):
         if plain:
             return super().find_class(module, name)
         raise ConfigError(
-            f"{self.path} names {module}.{name}, which no table of contents needs, and reading it could run code: "
-            "resume from another checkpoint"
+            f"{self.path} names {module}.{name}, which no table of contents needs, and reading it could run code. "
+            "Resume from another checkpoint"
         )
 
 
 def _check_contents() -> None:
-    """torch's reader of sharded checkpoints reads the table of contents only where `_Contents` could."""
+    """Make torch's reader of sharded checkpoints check the table of contents with `_Contents` first."""
     from torch.distributed.checkpoint import FileSystemReader
 
     read = FileSystemReader.read_metadata

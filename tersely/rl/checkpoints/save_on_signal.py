@@ -1,4 +1,4 @@
-"""Saves a complete checkpoint and stops at the next step boundary, once any rank has received the request."""
+"""Saves a complete checkpoint and stops at the next step boundary, after a request on any rank."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tersely.rl.checkpoints.stopping import SavedAndStopped, request
 from tersely.rl.update.batch_size import updates_of_a_batch
 
 MARGIN = 1.5
-"""Steps and saves differ in length: what the slowest one took, times this, is kept free before the job's end."""
+"""Safety factor: this times the slowest step plus save is kept free before the job's end."""
 
 
 class SaveOnSignal(TrainerCallback):
-    """All ranks decide together, and only between two generation batches, where a checkpoint resumes exactly."""
+    """Callback: all ranks decide together, only between generation batches, where a checkpoint resumes exactly."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
@@ -43,16 +43,16 @@ class SaveOnSignal(TrainerCallback):
         self._save_s = max(self._save_s, time.monotonic() - self._began)
 
     def raise_if_stopped(self, folder: str | Path) -> None:
-        """Raise `SavedAndStopped` where the training ended because of this callback."""
+        """Raise `SavedAndStopped` if this callback ended the training."""
         if self.stopped_at is not None:
-            why = self.reason or "another rank was asked to"
+            why = self.reason or "requested on another rank"
             raise SavedAndStopped(
-                f"saved checkpoint-{self.stopped_at} in {folder} and stopped: {why}; `--resume` goes on from there"
+                f"saved checkpoint-{self.stopped_at} in {folder} and stopped: {why}. Continue with `--resume`"
             )
 
 
 def any_rank(flag: bool, device: Any) -> bool:
-    """Is the flag up on any rank? The same answer on all."""
+    """True if the flag is set on any rank; the same on all."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return flag
     value = torch.tensor([float(flag)], device=device)

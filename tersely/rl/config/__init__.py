@@ -1,4 +1,4 @@
-"""Checks a recipe against the installed TRL, and makes the objective and the GRPOConfig of it."""
+"""Checks a recipe against the installed TRL, and creates its objective and GRPOConfig."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tersely.rl.update.batch_size import PLANNED_WORLD_SIZE, BatchLayout
 
 
 def checked(recipe: Recipe) -> Recipe:
-    """The recipe with TRL's fields as the installed GRPOConfig declares them. `ConfigError` for what a run would refuse."""
+    """The recipe with TRL's fields in the types of the installed GRPOConfig. Raises `ConfigError` for an invalid recipe."""
     fields = {f.name for f in dataclasses.fields(GRPOConfig) if f.init}
     values = by_installed_names(recipe.trl, fields)
     for key in values:
         if key not in fields:
-            raise ConfigError(f"{key}: the installed TRL has no such field; leave it out, or install another TRL")
+            raise ConfigError(f"{key}: the installed TRL has no such field. Remove it, or install another TRL")
         require_read(key, trl_loss=values.get("loss_type") in TRL_LOSS_TYPES)
     guards_of(recipe.guards)
     served = require_training_engine(recipe.engine).servers
@@ -57,7 +57,7 @@ def checked(recipe: Recipe) -> Recipe:
 
 
 def objective_of(recipe: Recipe) -> Objective:
-    """The slots of a checked recipe. TRL's `beta` becomes the wrapper `kl_penalty` around the loss."""
+    """Build the slots of a checked recipe. TRL's `beta` becomes the wrapper `kl_penalty` around the loss."""
     specs = {slot: getattr(recipe, slot) for slot in SLOT_DEFAULTS}
     if beta := float(recipe.trl.get("beta") or 0.0):
         weighted = bool(recipe.trl.get("use_bias_correction_kl", True))
@@ -68,14 +68,14 @@ def objective_of(recipe: Recipe) -> Objective:
     needs = objective.filter.needs
     if recipe.max_resample_rounds and needs:
         raise ConfigError(
-            f"max_resample_rounds is {recipe.max_resample_rounds}, and filter {type(objective.filter).__name__} reads "
-            f"{', '.join(needs)}, which are known only once the batch is complete; it must be 0 with this filter"
+            f"max_resample_rounds: got {recipe.max_resample_rounds}; expected 0, because filter "
+            f"{type(objective.filter).__name__} needs {', '.join(needs)}, which is known only for a complete batch"
         )
     return objective
 
 
 def grpo_config(recipe: Recipe, objective: Objective, ranks: int) -> GRPOConfig:
-    """The GRPOConfig that TRL's trainer gets: the user's fields, the batch arithmetic, and what our seams rely on."""
+    """The GRPOConfig for TRL's trainer: the user's fields, the batch sizes, and the values that our overrides need."""
     import torch
 
     batch = BatchLayout.of(recipe, ranks)
@@ -85,7 +85,7 @@ def grpo_config(recipe: Recipe, objective: Objective, ranks: int) -> GRPOConfig:
         "save_total_limit": 3,
         "hub_strategy": "end",
         "report_to": "none",
-        "run_name": recipe.run_dir,  # reporters make up a name otherwise, and another one at each --resume
+        "run_name": recipe.run_dir,  # otherwise reporters choose a new name at each --resume
         "num_iterations": 1,
         "beta": 0.0,
         "remove_unused_columns": False,
@@ -93,7 +93,7 @@ def grpo_config(recipe: Recipe, objective: Objective, ranks: int) -> GRPOConfig:
         "logging_first_step": True,
         "ddp_timeout": max(
             86_400, 2 * int(recipe.deadline_seconds)
-        ),  # `tersely.rl.watchdog` ends a wait without progress
+        ),  # `tersely.rl.watchdog` handles waits without progress
         **recipe.trl,
         **batch.trl_arguments(),
         "output_dir": recipe.run_dir,
@@ -103,14 +103,14 @@ def grpo_config(recipe: Recipe, objective: Objective, ranks: int) -> GRPOConfig:
     if not torch.cuda.is_available():
         values.setdefault("bf16", False)
         if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
-            values.setdefault("ddp_backend", "gloo")  # with use_cpu accelerate would leave DeepSpeed out
+            values.setdefault("ddp_backend", "gloo")  # with use_cpu accelerate would skip DeepSpeed
         else:
             values.setdefault("use_cpu", True)
     _check_saving(values, batch.updates_per_batch * int(values["num_iterations"]))
     if values.get("loss_type") == "luspo":
         values["importance_sampling_level"] = "sequence"
     if needs_reference(objective) and not values["beta"]:
-        values["beta"] = 1.0  # our loss never reads it; TRL builds the reference model where it is not 0
+        values["beta"] = 1.0  # our loss never reads it; TRL builds the reference model if it is not 0
     try:
         args = RunArguments(**values)
     except (ValueError, TypeError, ImportError, RuntimeError, KeyError, AttributeError, OSError) as error:
@@ -118,13 +118,13 @@ def grpo_config(recipe: Recipe, objective: Objective, ranks: int) -> GRPOConfig:
         named = [key for key in recipe.trl if key.replace("_", "") in text.lower().replace("_", "") and key not in text]
         named += [key for key, value in recipe.trl.items() if value == getattr(error, "filename", "")]
         where = f" ({', '.join(named)})" if named else ""
-        raise ConfigError(f"TRL refuses the configuration{where}: {text}") from error
+        raise ConfigError(f"TRL rejects the configuration{where}: {text}") from error
     args.run_record = recorded(recipe)
     return args
 
 
 class RunArguments(GRPOConfig):
-    """TRL's arguments, with the recipe for the services that mirror a run (wandb, trackio): they all read `to_dict`."""
+    """TRL's arguments plus the recipe in `to_dict`, which loggers (wandb, trackio) read."""
 
     run_record: Mapping[str, Any] = MappingProxyType({})
 
@@ -133,75 +133,75 @@ class RunArguments(GRPOConfig):
 
 
 def _check_saving(values: dict[str, Any], updates: int) -> None:
-    """Checkpoints that resume exactly and are whole, and no pickle on the hub. `updates` of a generation batch.
+    """Check the settings of saving: exact resume, complete checkpoints, no pickle on the hub. `updates`: per generation batch.
 
-    Sets a fractional `save_steps`, a share of `max_steps`, to whole generation batches.
+    Rounds a fractional `save_steps`, a share of `max_steps`, to whole generation batches.
     """
     limit, every, steps = values["save_total_limit"], values["save_steps"], values.get("max_steps") or -1
     if limit is not None and limit < 2:
         raise ConfigError(
-            f"save_total_limit is {limit}; it must be at least 2 or null, so that a whole checkpoint stays on disk while "
-            "the next is written"
+            f"save_total_limit: got {limit}; expected at least 2 or null, so that a complete checkpoint is on disk while the "
+            "next one is written"
         )
     if values.get("save_only_model"):
         raise ConfigError(
-            "save_only_model is true; a checkpoint without the optimizer cannot be resumed exactly. Leave it out: "
-            "save_total_limit bounds the disk that checkpoints take, and final/ holds the weights alone"
+            "save_only_model: got true; expected false, because a checkpoint without the optimizer cannot be resumed exactly. "
+            "Remove it: save_total_limit limits the disk space, and final/ has only the weights"
         )
     if steps > 0 and steps % updates:
         raise ConfigError(
-            f"max_steps is {steps}; it must be a multiple of updates_per_batch * num_iterations = {updates}, so that the run "
+            f"max_steps: got {steps}; expected a multiple of updates_per_batch * num_iterations = {updates}, so that the run "
             f"ends between two generation batches and can be extended exactly: {steps - steps % updates or updates} or "
             f"{steps - steps % updates + updates}"
         )
     if 0 < every < 1:
         if steps < 1:
             raise ConfigError(
-                f"save_steps is {every}, a share of max_steps, which is not set; state save_steps as a number"
+                f"save_steps: got {every}, a share of max_steps, which is not set. Set save_steps to a number of steps"
             )
         every = values["save_steps"] = max(1, round(every * steps / updates)) * updates
     if every < 1 or int(every) != every or every % updates:
         raise ConfigError(
-            f"save_steps is {every}; it must be a multiple of updates_per_batch * num_iterations = "
+            f"save_steps: got {every}; expected a multiple of updates_per_batch * num_iterations = "
             f"{updates}, so that a checkpoint falls between two generation batches and resumes exactly"
         )
     if str(values.get("save_strategy", "steps")) == "best":
         raise ConfigError(
-            "save_strategy is 'best'; use steps, epoch or no. `evaluation: {keep_best: true}` keeps the best weights in "
+            "save_strategy: got 'best'; expected steps, epoch or no. `evaluation: {keep_best: true}` keeps the best weights in "
             "run_dir/best"
         )
     if values.get("push_to_hub") and values["hub_strategy"] != "end":
         raise ConfigError(
-            f"hub_strategy is {values['hub_strategy']!r}; it must be end: between, transformers pickles every argument into "
-            "the folder that it uploads, and a checkpoint is uploaded before it is whole"
+            f"hub_strategy: got {values['hub_strategy']!r}; expected end. During training, transformers pickles every "
+            "argument into the uploaded folder, and uploads a checkpoint before it is complete"
         )
 
 
 def base_temperature(objective: Objective) -> float:
-    """The temperature that the trainer's log-probs are taken at."""
+    """Temperature of the trainer's log-probs."""
     return objective.sampling.base_temperature
 
 
 def needs_reference(objective: Objective) -> bool:
-    """Does the loss, or one it wraps, read `ref_logp`?"""
+    """True if the loss, or a wrapped loss, needs `ref_logp`."""
     return any(part.needs_ref_logp for part in loss_chain(objective.loss))
 
 
 def ratio_is_one(batch: BatchLayout, num_iterations: int) -> bool:
-    """One optimiser step a generation batch: old and current policy are the same, every ratio is 1."""
+    """True for one optimiser step per generation batch: old and current policy are the same, and every ratio is 1."""
     return batch.updates_per_batch * num_iterations == 1
 
 
 def world_size() -> int:
-    """Ranks of this launch, from the launcher's environment. `ConfigError` where the launcher planned another number.
+    """Number of ranks, from the launcher's environment. Raises `ConfigError` if the launcher planned another number.
 
-    Otherwise the nodes of a job that do not find each other would each run alone, in one run directory.
+    Without this check, nodes that fail to connect would each run alone in the same run directory.
     """
     found, planned = os.environ.get("WORLD_SIZE", "1"), os.environ.get(PLANNED_WORLD_SIZE)
     if planned and planned != found:
         raise ConfigError(
-            f"WORLD_SIZE is {found}; {planned} ranks were planned ({PLANNED_WORLD_SIZE}). The nodes did not join one group: "
-            "check num_machines, num_processes and deepspeed_multinode_launcher (standard) of the accelerate file"
+            f"WORLD_SIZE: got {found}; expected {planned} ({PLANNED_WORLD_SIZE}). The nodes did not join one group. "
+            "Check num_machines, num_processes and deepspeed_multinode_launcher (standard) in the accelerate file"
         )
     return int(found)
 
@@ -212,6 +212,6 @@ def _trl_hints() -> dict[str, Any]:
 
 
 def _typed_trl(values: Mapping[str, Any]) -> dict[str, Any]:
-    """YAML reads `1e-6` as text: numbers that GRPOConfig declares as numbers become numbers, or an error."""
+    """Convert numeric text to the numbers that GRPOConfig declares, because YAML reads `1e-6` as text."""
     hints = _trl_hints()
     return {key: field_value(key, value, hints.get(key)) for key, value in values.items()}

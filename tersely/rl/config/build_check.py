@@ -1,4 +1,4 @@
-"""Builds what needs no model, so that its errors surface before loading: optimizer, schedule, reporters, verifier."""
+"""Builds optimizer, schedule, loggers and verifier before the model is loaded, so that errors surface early."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tersely.engines.activation_checkpointing import setting
 from tersely.rl.config.sections import check_loading, check_template_kwargs
 
 STEPS = 10
-"""Steps of the schedule that is tried."""
+"""Number of schedule steps that are checked."""
 
 
 def check_build(run: Any, args: Any) -> None:
-    """Raise `ConfigError` for a setting that ends in an exception once the model is loaded. `args`: the run's GRPOConfig."""
+    """Raise `ConfigError` for a setting that would fail after the model is loaded. `args`: the run's GRPOConfig."""
     if args.fp16 and args.device.type == "cpu":
-        raise ConfigError("fp16 is true, and there is no GPU, which half precision needs; leave it out")
+        raise ConfigError("fp16: got true; expected false without a GPU. Remove it")
     optimizer = _optimizer(args)
     _schedule(args, optimizer)
     _reporters(args)
     _model_arguments(args)
-    with _said("verifier"):
+    with _as_config_error("verifier"):
         from tersely.rewards.verify.build import make_verifier
 
         make_verifier(run.verifier).close()
@@ -35,49 +35,47 @@ def check_build(run: Any, args: Any) -> None:
 
 
 @contextmanager
-def _said(what: str) -> Iterator[None]:
-    """Whatever goes wrong inside, as one line that begins with `what`."""
+def _as_config_error(what: str) -> Iterator[None]:
+    """Context manager: any exception becomes a one-line `ConfigError` that starts with `what`."""
     try:
         yield
     except ConfigError:
         raise
-    except Exception as error:  # other people's code, given a user's values
+    except Exception as error:  # external code with user values can raise anything
         text = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{what}: {text}") from error
 
 
 def _optimizer(args: Any) -> Any:
-    """The optimizer on a dummy parameter."""
+    """Build the optimizer on a dummy parameter."""
     import torch
     from transformers import Trainer
 
     model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
-    told = f" with optim_args {args.optim_args!r}" if args.optim_args else ""
-    with _said(f"optim {getattr(args.optim, 'value', args.optim)}{told}"):
+    given = f" with optim_args {args.optim_args!r}" if args.optim_args else ""
+    with _as_config_error(f"optim {getattr(args.optim, 'value', args.optim)}{given}"):
         make, values = Trainer.get_optimizer_cls_and_kwargs(args, model)
         if args.optim_args:
             plain = copy.copy(args)
             plain.optim_args = None
             if repr(Trainer.get_optimizer_cls_and_kwargs(plain, model)[1]) == repr(values):
                 raise ConfigError(
-                    f"optim_args is {args.optim_args!r}, which changes nothing in optim {args.optim}; leave it out"
+                    f"optim_args: got {args.optim_args!r}, which has no effect in optim {args.optim}. Remove it"
                 )
         if values.keys() & {"params", "model", "optimizer_dict"}:
-            return torch.optim.SGD(model.parameters(), lr=args.learning_rate)  # made of the real model's layers
+            return torch.optim.SGD(model.parameters(), lr=args.learning_rate)  # needs the real model's layers
         return make(model.parameters(), **{"weight_decay": args.weight_decay, **values})
 
 
 def _schedule(args: Any, optimizer: Any) -> None:
-    """The learning rates of a short run."""
+    """Check the learning rates of a short run."""
     from transformers.optimization import get_scheduler
 
     name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
     if name in ("reduce_lr_on_plateau", "greedy"):
-        raise ConfigError(
-            f"lr_scheduler_type is {name!r}; it follows an evaluation loss, and there is none here. Use linear, cosine"
-        )
-    told = f" with lr_scheduler_kwargs {args.lr_scheduler_kwargs}" if args.lr_scheduler_kwargs else ""
-    with _said(f"lr_scheduler_type {name}{told}"):
+        raise ConfigError(f"lr_scheduler_type: got {name!r}, which needs an evaluation loss. Use linear, cosine")
+    given = f" with lr_scheduler_kwargs {args.lr_scheduler_kwargs}" if args.lr_scheduler_kwargs else ""
+    with _as_config_error(f"lr_scheduler_type {name}{given}"):
         steps = max(STEPS, args.max_steps)
         scheduler = get_scheduler(
             args.lr_scheduler_type,
@@ -90,28 +88,26 @@ def _schedule(args: Any, optimizer: Any) -> None:
             for step in sorted({0, 1, steps // 2, steps - 1, steps}):
                 if not math.isfinite(factor := rates(step)) or factor < -1e-9:
                     raise ConfigError(
-                        f"lr_scheduler_type {name}{told}: the factor of the learning rate at step {step} is {factor}"
+                        f"lr_scheduler_type {name}{given}: got factor {factor} at step {step}; expected a finite number"
                     )
 
 
 def _reporters(args: Any) -> None:
-    """Each service's callback, which looks for its package."""
+    """Build each logger's callback, which checks for its package."""
     from transformers.integrations import integration_utils
 
     known: Mapping[str, Callable[[], Any]] = integration_utils.INTEGRATION_TO_CALLBACK
     for name in args.report_to or []:
         if name not in known:
             raise ConfigError(f"report_to is {name!r}; {nearest(str(name), [*known, 'none', 'all'])}")
-        if name == "mlflow" and not integration_utils.is_mlflow_available():  # its callback prints a traceback then
-            raise ConfigError(
-                f"report_to: got {name!r}, and the package mlflow is not installed. Install it, or leave it out"
-            )
-        with _said(f"report_to {name}"):
+        if name == "mlflow" and not integration_utils.is_mlflow_available():  # its callback would print a traceback
+            raise ConfigError(f"report_to: got {name!r}; the package mlflow is not installed. Install it, or remove it")
+        with _as_config_error(f"report_to {name}"):
             known[name]()
 
 
 def _model_arguments(args: Any) -> None:
-    """What goes to `from_pretrained` and to checkpointing, as far as it can be known."""
+    """Check arguments of `from_pretrained` and of gradient checkpointing, as far as possible without the model."""
     import torch
 
     given = args.model_init_kwargs if isinstance(args.model_init_kwargs, Mapping) else {}
@@ -127,8 +123,8 @@ def _model_arguments(args: Any) -> None:
     package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}.get(str(attention))
     if package and find_spec(package) is None:
         raise ConfigError(
-            f"model_init_kwargs: attn_implementation is {attention!r}, and the package {package} is not installed; "
-            "use sdpa, or install it"
+            f"model_init_kwargs: attn_implementation: got {attention!r}; the package {package} is not installed. "
+            "Use sdpa, or install it"
         )
     if isinstance(attention, str) and "/" not in attention:
         from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -139,10 +135,10 @@ def _model_arguments(args: Any) -> None:
     valid = [*list(inspect.signature(torch.utils.checkpoint.checkpoint).parameters)[2:-1], "use_reentrant"]
     for key in setting(args, "gradient_checkpointing_kwargs") or {}:
         if key not in (*valid, "preserve_rng_state", "context_fn", "determinism_check", "debug", "early_stop"):
-            raise ConfigError(f"gradient_checkpointing_kwargs has no key {key!r}; {nearest(str(key), valid)}")
+            raise ConfigError(f"gradient_checkpointing_kwargs: unknown key {key!r}; {nearest(str(key), valid)}")
     if args.use_liger_kernel and find_spec("liger_kernel") is None:
         raise ConfigError(
-            "use_liger_kernel is true, and the package liger_kernel is not installed; leave it out, or install it"
+            "use_liger_kernel: got true; the package liger_kernel is not installed. Remove it, or install the package"
         )
     if (backend := args.torch_compile_backend) is not None:
         from accelerate.utils import DynamoBackend
@@ -154,6 +150,4 @@ def _model_arguments(args: Any) -> None:
         from huggingface_hub import get_token
 
         if get_token() is None:
-            raise ConfigError(
-                "push_to_hub is true, and there is no token for the hub; run `hf auth login`, or export HF_TOKEN"
-            )
+            raise ConfigError("push_to_hub: got true without a hub token. Run `hf auth login`, or export HF_TOKEN")

@@ -14,24 +14,24 @@ class EvaluationSpec:
     """The recipe's `evaluation:` section."""
 
     every: int
-    """Optimiser steps between two evaluations; there is one before the first step and one after the last."""
+    """Optimiser steps between evaluations; there is also one before the first step and one after the last."""
     dataset: Any
-    """A dataset spec, as for training; its problems should not be among those that are trained on."""
+    """Dataset spec, as for training; its problems should not be in the training data."""
     samples: int = 4
-    """A problem."""
+    """Samples per problem."""
     temperature: float | None = None
-    """None is the training temperature; 0 decodes greedily."""
+    """None: the training temperature; 0: greedy decoding."""
     max_new_tokens: int | None = None
-    """None is max_completion_length."""
+    """None: max_completion_length."""
     budget: int | None = None
-    """Tokens within which an answer counts for the best model and the floor; None is max_new_tokens. Under
-    `verifier: {ended: true}` an answer in a truncated completion does not count there."""
+    """Token budget of the accuracy for the best model and the floor; None: max_new_tokens. With `verifier: {ended: true}`, an
+    answer in a truncated completion does not count."""
     keep_best: bool = True
-    """Keep the weights of the best evaluation in run_dir/best."""
+    """Keep the weights with the best evaluation in run_dir/best."""
     floor: float | None = None
-    """Stop the run when accuracy at the budget has been below this ..."""
+    """Stop the run when accuracy at the budget is below this value ..."""
     patience: int = 1
-    """... so many evaluations in a row."""
+    """... in this many consecutive evaluations."""
 
     def __post_init__(self) -> None:
         for name in ("every", "samples", "max_new_tokens", "budget", "patience"):
@@ -40,11 +40,11 @@ class EvaluationSpec:
         require_range("evaluation.floor", self.floor, at_least=0, at_most=1)
         if self.budget is not None and self.max_new_tokens is not None and self.budget > self.max_new_tokens:
             raise ConfigError(
-                f"evaluation.budget is {self.budget}; it must be at most max_new_tokens = {self.max_new_tokens}, which cuts "
-                "every sample"
+                f"evaluation.budget: got {self.budget}; expected at most max_new_tokens = {self.max_new_tokens}, the cap "
+                "of a sample"
             )
 
     @classmethod
     def of(cls, section: Mapping[str, Any]) -> EvaluationSpec | None:
-        """The checked section of a recipe; None for an empty one."""
+        """Parse and check the section; None for an empty one."""
         return cls(**check_fields(cls, section, "evaluation")) if section else None

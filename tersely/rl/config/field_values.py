@@ -1,4 +1,4 @@
-"""Checks values of GRPOConfig's fields: declared type, finite, and in the range in which they have an effect."""
+"""Checks values of GRPOConfig's fields: declared type, finite, in range, and with an effect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from tersely.core.errors import ConfigError, nearest, require_choice, require_range, typed
 
 SEEDS = 2**32 - 1
-"""The largest seed of NumPy, which transformers seeds too."""
+"""The largest seed of NumPy, which transformers also seeds."""
 LARGEST = 1e38
 """About the largest float32."""
 RANGES: dict[str, dict[str, float]] = {
@@ -45,28 +45,28 @@ NO_TEXT = (
     "chat_template_kwargs",
     "liger_kernel_config",
 )
-"""Mappings that TRL declares as `dict | str`: a text there is read by nothing, or dies late."""
+"""Mappings that TRL declares as `dict | str`; a text has no effect there, or fails late."""
 
 
 def field_value(key: str, value: Any, hint: Any) -> Any:
-    """The value as the field declares it. YAML reads `1e-6` as text: numeric text becomes a number. Raises `ConfigError`."""
+    """Convert a value to the field's type; numeric text becomes a number (YAML reads `1e-6` as text). Raises `ConfigError`."""
     if key.endswith("_strategy") and value is False:
         return "no"  # YAML reads a bare `no` as false
     kinds = _kinds(hint)
     if value is None:
         if type(None) not in kinds or key == "max_completion_length":
-            raise ConfigError(f"{key} is null; leave it out for its default")
+            raise ConfigError(f"{key}: got null; expected a value. Remove it for its default")
         return None
     if key in NO_TEXT and not isinstance(value, Mapping):
-        raise ConfigError(f"{key} is {value!r}; it must be a mapping, {{key: value}}")
+        raise ConfigError(f"{key}: got {value!r}; expected a mapping, {{key: value}}")
     kinds.discard(type(None))
     numbers = kinds & {int, float}
     if numbers and not (isinstance(value, str) and str in kinds):
         value = _number(key, value, whole=float not in kinds)
-        value = float(value) if key.startswith("adam_") else value  # torch refuses a whole number among its betas
+        value = float(value) if key.startswith("adam_") else value  # torch rejects whole numbers as betas
     elif kinds == {bool}:
         if not isinstance(value, bool):
-            raise ConfigError(f"{key} is {value!r}; it must be true or false")
+            raise ConfigError(f"{key}: got {value!r}; expected true or false")
     elif enums := [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, enum.Enum)]:
         if not isinstance(value, enums[0]):
             valid = [str(member.value) for member in enums[0]]
@@ -74,7 +74,7 @@ def field_value(key: str, value: Any, hint: Any) -> Any:
                 raise ConfigError(f"{key} is {value!r}; {nearest(str(value), valid)}")
     elif kinds == {str}:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ConfigError(f"{key} is {value!r}; it must be text")
+            raise ConfigError(f"{key}: got {value!r}; expected text")
         value = str(value)
     else:
         value = typed(value, hint, key)
@@ -99,14 +99,14 @@ def _number(key: str, value: Any, whole: bool) -> int | float:
         try:
             value = float(value)
         except ValueError:
-            raise ConfigError(f"{key} is {value!r}; it must be a number") from None
+            raise ConfigError(f"{key}: got {value!r}; expected a number") from None
     wanted = "a whole number" if whole else "a finite number"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{key} is {value!r}; it must be {wanted.replace('finite ', '')}")
+        raise ConfigError(f"{key}: got {value!r}; expected {wanted.replace('finite ', '')}")
     if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > (SEEDS if whole else LARGEST):
-        raise ConfigError(f"{key} is {value}; it must be {wanted} of at most {SEEDS if whole else LARGEST:g}")
+        raise ConfigError(f"{key}: got {value}; expected {wanted} of at most {SEEDS if whole else LARGEST:g}")
     if whole and not float(value).is_integer():
-        raise ConfigError(f"{key} is {value!r}; it must be a whole number")
+        raise ConfigError(f"{key}: got {value!r}; expected a whole number")
     return int(value) if whole else value
 
 
@@ -116,26 +116,22 @@ NEEDS = {
     "ref_model_mixup_alpha": "sync_ref_model",
     "ref_model_sync_steps": "sync_ref_model",
 }
-"""Field -> the switch without which nothing reads it."""
+"""Field -> switch that it needs to have an effect."""
 
 
 def check_together(values: Mapping[str, Any]) -> None:
-    """Raise for a field that does nothing without another, or that another makes impossible."""
+    """Raise for a field that has no effect without another field, or that conflicts with one."""
     for key, switch in NEEDS.items():
         if values.get(key) is not None and not values.get(switch):
-            raise ConfigError(
-                f"{key} is given, and {switch} is not; nothing would read it. Add {switch}, or leave {key} out"
-            )
+            raise ConfigError(f"{key}: has no effect without {switch}. Add {switch}, or remove {key}")
     if values.get("sync_ref_model") and not values.get("beta"):
-        raise ConfigError(
-            "sync_ref_model is true, and beta is 0, so there is no reference model; state beta, or leave it out"
-        )
+        raise ConfigError("sync_ref_model: got true; with beta 0 there is no reference model. Set beta, or remove it")
     optim = str(values.get("optim", ""))
     if values.get("optim_target_modules") and not optim.startswith(("galore", "apollo")):
         raise ConfigError(
-            f"optim_target_modules is read by the galore and apollo optimizers, and optim is {optim or 'the default'!r}"
+            f"optim_target_modules: has no effect with optim {optim or 'the default'!r}, only with galore and apollo"
         )
     if values.get("remove_unused_columns") not in (None, False):
         raise ConfigError(
-            "remove_unused_columns must be false, its default here: the columns hold the problems; leave it out"
+            "remove_unused_columns: got true; expected false, because the columns are the problems. Remove it"
         )

@@ -1,4 +1,4 @@
-"""Checks the prompts of a run before the model is loaded: the template and the length of each; prints one example."""
+"""Checks the prompts of a run before the model is loaded: chat template and lengths; renders one example."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ AT_ONCE = 1024
 def check_prompts(
     card: DataCard, dataset: Any, tokenizer: Any, run: Any, objective: Any, args: Any, tell: Callable | None = None
 ) -> None:
-    """Measure every prompt, note the longest and the first in the card, and refuse those that leave no room.
+    """Measure every prompt, record the longest and the first in the load report, and check that they leave room.
 
     Warnings go to `tell`.
-    Raises `ConfigError` for a chat template that cannot be used, and for prompts that do not fit with the cap.
+    Raises `ConfigError` for an unusable chat template, and for prompts that are too long with the cap.
     """
     prompting = trained_prompting(run, args, objective.prompting)
     check_template(tokenizer, prompting.chat_template_kwargs, prompting.system_prompt)
@@ -36,7 +36,7 @@ def check_prompts(
 
 
 def prompt_lengths(tokenizer: Any, dataset: Any, prompting: Prompting) -> list[int]:
-    """Tokens of every prompt of a data set, template and the prompting's fixed parts included."""
+    """Tokens of every prompt of a data set, including the template and the fixed parts of the prompting."""
     extra = len(tokenizer.encode(prompting.prefill, add_special_tokens=False)) if prompting.prefill else 0
     lengths: list[int] = []
     for start in range(0, len(dataset), AT_ONCE):
@@ -48,14 +48,14 @@ def prompt_lengths(tokenizer: Any, dataset: Any, prompting: Prompting) -> list[i
 
 
 def rooms(args: Any, config: Any) -> dict[str, int]:
-    """Limits on prompt and answer together, tokens."""
+    """Limits of prompt plus answer, tokens."""
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     found = {"the model's context": context, "vllm_max_model_length": getattr(args, "vllm_max_model_length", None)}
     return {name: room for name, room in found.items() if room is not None}
 
 
 def refuse_long(lengths: list[int], dataset: Any, args: Any, config: Any) -> None:
-    """`ConfigError` where a prompt and the cap together exceed the model's context or vLLM's."""
+    """Raise `ConfigError` if a prompt plus the cap exceeds the context of the model or of vLLM."""
     cap = args.max_completion_length
     for name, room in rooms(args, config).items():
         long = [index for index, length in enumerate(lengths) if length + cap > room]
@@ -75,7 +75,7 @@ def refuse_long(lengths: list[int], dataset: Any, args: Any, config: Any) -> Non
 
 
 def example_prompt(run: Any, objective: Any, args: Any, tokens: bool = False) -> str:
-    """One whole prompt of a run, rendered, for a dry run: the first problem of a local source, `{problem}` of the hub's."""
+    """One rendered prompt for a dry run: the first problem of a local source, `{problem}` for a hub source."""
     from tersely.data.load import chat, own_instruction
     from tersely.data.spec import parse_sources
     from tersely.engines.models import load_tokenizer, model_place
@@ -95,15 +95,15 @@ def example_prompt(run: Any, objective: Any, args: Any, tokens: bool = False) ->
     for name, room in rooms(args, model_config(run.model_name_or_path, args.trust_remote_code)).items():
         if len(ids) + args.max_completion_length > room:
             raise ConfigError(
-                f"max_completion_length: got {args.max_completion_length}, and a prompt of {len(ids)} tokens; together they "
-                f"exceed {name} of {room}. Use at most {room - len(ids)}"
+                f"max_completion_length: got {args.max_completion_length}; with a prompt of {len(ids)} tokens it exceeds "
+                f"{name} of {room}. Use at most {room - len(ids)}"
             )
     lines = [f"prompt ({len(ids)} tokens, first problem of {source.label}):", prompting.text(tokenizer, messages)]
     return "\n".join([*lines, f"as tokens: {ids}"] if tokens else lines)
 
 
 def check_first_rows(run: Any, seed: int) -> None:
-    """Read a row of every source that needs no download, of the evaluation too. `DataError` where none can be used."""
+    """Read one row of every local source, including the evaluation's. Raises `DataError` if none is usable."""
     from tersely.data.spec import parse_sources
 
     for spec in (run.dataset, *([run.evaluation["dataset"]] if run.evaluation else ())):
@@ -112,9 +112,9 @@ def check_first_rows(run: Any, seed: int) -> None:
 
 
 def first_problem(source: Any, seed: int) -> str:
-    """The first usable problem of a procedural or local source; `{problem}` where it would have to be downloaded.
+    """The first usable problem of a procedural or local source; `{problem}` for a source that needs a download.
 
-    `DataError` for a local source without one.
+    Raises `DataError` for a local source without one.
     """
     from tersely.data.rows import Reader
     from tersely.data.sources import read_rows
@@ -129,4 +129,4 @@ def first_problem(source: Any, seed: int) -> str:
             raise
         except ValueError:
             continue
-    raise DataError(f"dataset {source.label}: got no row that can be used; expected at least one. Check file and split")
+    raise DataError(f"dataset {source.label}: got no usable row; expected at least one. Check file and split")

@@ -1,6 +1,6 @@
-"""Checks mappings of the recipe that other libraries read: `model_init_kwargs`, `chat_template_kwargs`, `dataset`.
+"""Checks recipe mappings that other libraries read: `model_init_kwargs`, `chat_template_kwargs`, `dataset`.
 
-A key that nothing reads, or a value of the wrong type, would end in an exception once the model is loaded.
+An unknown key or a value of the wrong type would otherwise fail after the model is loaded.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ LOADING: dict[str, Any] = {
     "token": str | bool,
     "use_kernels": bool,
 }
-"""Arguments of `from_pretrained` and their types. Any other key must be one of the model's config."""
+"""Arguments of `from_pretrained` and their types. Any other key must be in the model's config."""
 
 
 def export_env(recipe: Recipe) -> None:
-    """Set the recipe's variables where the environment does not have them."""
+    """Set the recipe's environment variables that are not set yet."""
     for name, value in recipe.env.items():
         os.environ.setdefault(name, value)
 
 
 def check_loading(name: str, given: Mapping[str, Any] | None) -> None:
-    """`model_init_kwargs`: arguments of `from_pretrained`, or keys of the model's config as far as that is on this disk."""
+    """Check `model_init_kwargs`: arguments of `from_pretrained`, or keys of the model's config if that is local."""
     for key, value in (given or {}).items():
         if key in LOADING:
             if value is not None:
@@ -47,12 +47,12 @@ def check_loading(name: str, given: Mapping[str, Any] | None) -> None:
         close = difflib.get_close_matches(str(key), LOADING, n=1, cutoff=0.8)
         if not isinstance(key, str) or close or (config is not None and not hasattr(config, key)):
             raise ConfigError(
-                f"model_init_kwargs has no key {key!r}, and neither has the model's config; {nearest(str(key), LOADING)}"
+                f"model_init_kwargs: unknown key {key!r}, also in the model's config; {nearest(str(key), LOADING)}"
             )
 
 
 def _config_on_disk(name: str) -> Any:
-    """The model's config where it need not be downloaded."""
+    """The model's config if it is local."""
     from tersely.engines.model_checks import model_config
     from tersely.engines.models import model_place
 
@@ -60,7 +60,7 @@ def _config_on_disk(name: str) -> Any:
 
 
 def check_template_kwargs(given: Mapping[str, Any] | None) -> None:
-    """`chat_template_kwargs`: variables of a template; arguments of the function that renders it are set here."""
+    """Check `chat_template_kwargs`: template variables, not arguments of the rendering function, which are fixed."""
     from transformers import PreTrainedTokenizerBase
 
     taken = set(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters)
@@ -69,18 +69,18 @@ def check_template_kwargs(given: Mapping[str, Any] | None) -> None:
         if not isinstance(key, str) or not key.isidentifier():
             raise ConfigError(f"chat_template_kwargs: got the key {key!r}; expected the name of a template variable")
         if key in taken:
-            raise ConfigError(f"chat_template_kwargs: {key} is set here for every prompt; leave it out")
+            raise ConfigError(f"chat_template_kwargs: {key} is already set for every prompt. Remove it")
 
 
 def check_data(run: Recipe, seed: int) -> list[Any]:
-    """The sources of a run; those of its evaluation are checked too."""
+    """The sources of a run; also checks those of its evaluation."""
     if run.evaluation:
         _check_sources(run.evaluation["dataset"], "evaluation: ", seed)
     return _check_sources(run.dataset, "", seed)
 
 
 def _check_sources(spec: Any, where: str, seed: int) -> list[Any]:
-    """A data set's spec, as far as no file need be read: keys, tests, extractors, and the first item of made-up problems."""
+    """Check a data set's spec without reading files: keys, tests, extractors, and the first procedural problem."""
     from tersely.data import parse_sources
     from tersely.data.filters import check_conditions, check_drops
     from tersely.data.rows import Reader

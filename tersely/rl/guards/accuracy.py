@@ -1,4 +1,4 @@
-"""Guards against a loss of accuracy, whatever reward and lengths do: on rollouts, and on the held-out set."""
+"""Guards against a loss of accuracy, on rollouts and on the held-out set."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tersely.rl.guards.base import Share
 
 @dataclass
 class Loss(Share):
-    """The mean of the last `window` observations is compared with that of the first `window`."""
+    """Compares the mean of the last `window` observations with that of the first `window`."""
 
     what: ClassVar[str]
-    mend = (
-        "Lower the weight of the length term or learning_rate, use a controller such as accuracy_floor, or take an earlier "
+    fix = (
+        "Lower the weight of the length term or learning_rate, use a controller such as accuracy_floor, or use an earlier "
         "checkpoint"
     )
 
     threshold: float = 0.1
-    """Fall of accuracy, absolute."""
+    """Absolute fall of accuracy."""
     window: int = 1
     first: list[float] = field(init=False, default_factory=list)
     last: list[float] = field(init=False, default_factory=list)
@@ -55,13 +55,13 @@ class AccuracyLoss(Loss):
     name, statistics, what = "accuracy_loss", ("verify/accuracy",), "accuracy on the rollouts"
 
     threshold: float = 0.15
-    """Fall of accuracy, absolute; batches hold different problems, so it is wider than on the held-out set."""
+    """Absolute fall of accuracy; wider than on the held-out set, because batches have different problems."""
     patience: int = 3
     window: int = 8
 
 
 @dataclass
 class HeldOutLoss(Loss):
-    """Accuracy on the held-out set (`evaluation:`), against its first evaluation: the base's, where that is before step 1."""
+    """Accuracy on the held-out set (`evaluation:`), compared with the first evaluation, normally the base model's."""
 
     name, statistics, what = "held_out_loss", ("eval/accuracy",), "accuracy on the held-out set"

@@ -10,14 +10,14 @@ from tersely.core.errors import ConfigError, require_choice, require_range
 
 ACTIONS = ("warn", "stop", "roll_back")
 WHY_NOT = {
-    "warn": "nothing of use comes after it",
-    "roll_back": "going back to older weights does not mend it",
+    "warn": "the run cannot continue usefully after it",
+    "roll_back": "older weights would not fix it",
 }
 
 
 @dataclass
 class Guard:
-    """`name` is its key in the recipe; `actions` are those that make sense for it."""
+    """`name`: key in the recipe; `actions`: the valid actions."""
 
     name: ClassVar[str]
     actions: ClassVar[tuple[str, ...]] = ACTIONS
@@ -31,26 +31,26 @@ class Guard:
         if self.action not in self.actions:
             valid = " or ".join(self.actions)
             raise ConfigError(
-                f"guards.{self.name}.action is {self.action!r}; it must be {valid}: {WHY_NOT.get(self.action, '')}"
+                f"guards.{self.name}.action: got {self.action!r}; expected {valid}: {WHY_NOT.get(self.action, '')}"
             )
 
 
 @dataclass
 class Counting(Guard):
-    """Watches `statistics`, means over an optimiser step; a step that does not record one is no observation, nor is nan.
+    """Watches `statistics`, means over an optimiser step; a step without one of them, or with nan, is not an observation.
 
-    `seen(step, *values)` counts, and returns what to say once `patience` observations in a row were bad; again only after
-    one that was not. What it has seen is saved with the checkpoints.
+    `seen(step, *values)` counts, and returns a message after `patience` bad observations in a row; it re-arms after a good
+    one. Its state is saved with the checkpoints.
     """
 
-    mend: ClassVar[str] = ""
+    fix: ClassVar[str] = ""
 
     threshold: float = 1.0
     patience: int = 1
-    """Bad observations in a row before anything happens."""
+    """Number of consecutive bad observations before the guard acts."""
     streak: int = field(init=False, default=0)
     since: int = field(init=False, default=0)
-    """Step of the first bad one of the streak."""
+    """Step of the first bad observation of the streak."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,11 +58,11 @@ class Counting(Guard):
         require_range(f"guards.{self.name}.patience", self.patience, at_least=1)
 
     def bad(self, *values: float) -> str | None:
-        """What is wrong with these values, as a clause; None where nothing is."""
+        """Description of the problem with these values; None if they are good."""
         raise NotImplementedError
 
     def seen(self, step: int, *values: float) -> str | None:
-        """One observation of every statistic."""
+        """Process one observation of every statistic."""
         if any(math.isnan(value) for value in values):
             return None
         wrong = self.bad(*values)
@@ -74,7 +74,7 @@ class Counting(Guard):
         if self.streak != self.patience:
             return None
         how_often = f", {self.patience} times in a row" if self.patience > 1 else ""
-        return f"guard {self.name}: {wrong}{how_often}. {self.mend}"
+        return f"guard {self.name}: {wrong}{how_often}. {self.fix}"
 
     def state_dict(self) -> dict[str, Any]:
         return {"streak": self.streak, "since": self.since}

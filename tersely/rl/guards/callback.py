@@ -1,4 +1,4 @@
-"""Runs the guards: they get the metrics of every optimiser step, and act before the trainer logs and saves."""
+"""Runs the guards on the metrics of every optimiser step, before the trainer logs and saves."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tersely.rl.recording.run_files import MetricsFile
 
 
 class GuardFeed(TrainerCallback):
-    """Hears every recorded metric by `observe`. All ranks see the same values, so all of them decide alike.
+    """Receives every recorded metric in `observe`. All ranks have the same values, so they all decide the same.
 
-    `cap` is the recipe's max_completion_length, and `ask(reason, good_until)` is the request for a roll-back. The main
-    process (`main`) says what happened, and writes it to `metrics`.
+    `cap`: the recipe's max_completion_length. `ask(reason, good_until)` requests a rollback. The main process (`main`) prints
+    events and writes them to `metrics`.
     """
 
     def __init__(
@@ -39,26 +39,26 @@ class GuardFeed(TrainerCallback):
 
     @property
     def mismatch(self) -> Counting:
-        """The guard that the trainer itself asks, whose count is saved with those of the others."""
+        """The guard that the trainer calls; its count is saved with those of the others."""
         return cast(Counting, self.on["mismatch"])
 
     def observe(self, name: str, value: float) -> None:
         self.heard.setdefault(name, []).append(float(value))
 
     def scored(self, scores: Any) -> None:
-        """What no metric says of a batch: its mean reward, where that is known."""
+        """Observe the mean reward of a batch, which no metric has, if it is known."""
         known = scores.reward[~scores.reward.isnan()]
         if known.numel():
             self.observe("reward", known.mean().item())
 
     def held_out(self, step: int, accuracy: float) -> None:
-        """One evaluation on the held-out set; the first, before step 1, is the base's."""
+        """Observe one held-out evaluation; the first one, before step 1, is the base model's."""
         guard = self.on.get("held_out_loss")
         if isinstance(guard, Counting):
             self._hear(guard, step, accuracy)
 
     def held_out_before(self, measured: Sequence[tuple[int, float]]) -> None:
-        """(step, accuracy) of earlier attempts, for a guard that no checkpoint has told of them. Nothing is done about them."""
+        """Replay (step, accuracy) of old attempts without acting, for a guard that was not saved with them."""
         guard = self.on.get("held_out_loss")
         if isinstance(guard, HeldOutLoss) and not guard.first:
             for step, accuracy in measured:
@@ -88,10 +88,10 @@ class GuardFeed(TrainerCallback):
             event = {"event": "guard", "guard": guard.name, "action": guard.action, "reason": said}
             self.metrics.write(step, event)
         if guard.action == "stop":
-            self.stopping = self.stopping or f"step {step}: {said}; the last whole checkpoint stays"
+            self.stopping = self.stopping or f"step {step}: {said}. The last complete checkpoint is kept"
 
     def check_loss(self, loss: torch.Tensor, step: int) -> None:
-        """`not_finite`: raise, or go back at the end of the batch. The loss is this rank's own."""
+        """Guard `not_finite`: raise, or roll back at the end of the batch. The loss is this rank's."""
         if torch.isfinite(loss):
             return
         if self.on["not_finite"].action == "stop":
@@ -103,8 +103,8 @@ class GuardFeed(TrainerCallback):
         return {"cap": self.cap, **states}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """A guard that was off, or another one, begins anew; under another cap all of them do: what they compare with, the
-        lengths and truncation of the beginning, is that of the old one."""
+        """Restore the guards. A guard that was off, or has changed, starts anew; with another cap all of them do, because
+        lengths and truncation at the beginning depend on the cap."""
         if state.get("cap", self.cap) != self.cap:
             return
         for name, guard in self.on.items():
@@ -113,7 +113,7 @@ class GuardFeed(TrainerCallback):
 
 
 def require_for_guards(run: Any, args: Any) -> None:
-    """`ConfigError` where a guard may ask for a roll-back and this run could not do it. Needs no model."""
+    """Raise `ConfigError` if a guard can request a rollback that this run does not support. Needs no model."""
     from tersely.rl.checkpoints.rollback import require_rollback
 
     for guard in guards_of(run.guards).values():
@@ -123,6 +123,6 @@ def require_for_guards(run: Any, args: Any) -> None:
         require_rollback(who, run, args)
         if 0 < args.max_steps <= args.save_steps:
             raise ConfigError(
-                f"{who} may go back to the last good checkpoint: save_steps is {args.save_steps} and max_steps "
-                f"{args.max_steps}, so there would be none; lower save_steps"
+                f"{who} may roll back to the last good checkpoint: save_steps: got {args.save_steps} with max_steps "
+                f"{args.max_steps}, so there would be none. Lower save_steps"
             )

@@ -8,9 +8,9 @@ from tersely.rl.errors import RunStopped
 
 
 def check_loss(loss: Tensor, step: int) -> None:
-    """Raise when the loss is no number; the optimiser has not stepped yet."""
+    """Raise if the loss is NaN or infinite, before the optimiser steps."""
     if not isfinite(loss):
         raise RunStopped(
             f"the loss of step {step} is {loss.item()}; the optimiser has not stepped. Lower learning_rate, set "
-            "max_grad_norm, or train in float32; `--resume` goes on from the last whole checkpoint"
+            "max_grad_norm, or train in float32, and continue with `--resume`"
         )

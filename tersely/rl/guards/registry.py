@@ -2,7 +2,7 @@
 
 guards:
   length_collapse: {threshold: 0.2, patience: 5, action: roll_back}
-  repetition: false                # off; what is not named is on, at its defaults
+  repetition: false                # off; all other guards are on, with their defaults
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from tersely.rl.guards.reward_hacking import RewardHacking
 
 @dataclass
 class ZeroSignal(Share):
-    """Groups that are all right or all wrong, by the raw verdict: nothing but the length terms speaks."""
+    """Groups that are all correct or all incorrect by the raw verdict, where only length terms have a signal."""
 
     name = "zero_signal"
     statistics = ("groups/mixed", "groups/all_right", "groups/all_wrong", "efficiency/truncated")
-    mend = "Other problems, or a larger group_size; filter: mixed_groups with max_resample_rounds replaces them"
+    fix = (
+        "Use other problems or a larger group_size; filter: mixed_groups with max_resample_rounds replaces such groups"
+    )
 
     threshold: float = 0.9
     """Share of groups."""
@@ -36,16 +38,16 @@ class ZeroSignal(Share):
             return None
         cause = "the problems are too easy" if right >= wrong else "the problems are too hard"
         if wrong > right and cut > 0.5:
-            cause = f"{cut:.0%} of the completions are cut by max_completion_length"
-        return f"{1.0 - mixed:.0%} of the groups are all right ({right:.0%}) or all wrong ({wrong:.0%}): {cause}"
+            cause = f"{cut:.0%} of the completions are truncated by max_completion_length"
+        return f"{1.0 - mixed:.0%} of the groups are all correct ({right:.0%}) or all incorrect ({wrong:.0%}): {cause}"
 
 
 @dataclass
 class TooMany(Share):
-    """A share that must not exceed its threshold."""
+    """Base class for a share that must not exceed its threshold."""
 
     of: ClassVar[str]
-    """What the share is of, with its verb."""
+    """Subject and verb of the message."""
     cause: ClassVar[str] = ""
 
     def bad(self, *values: float) -> str | None:
@@ -56,11 +58,11 @@ class TooMany(Share):
 
 @dataclass
 class Undecided(TooMany):
-    """Verdicts that the verifier could not give."""
+    """Undecided verdicts."""
 
     name, statistics, actions = "undecided", ("verify/undecided",), ("warn", "stop")
     of, cause = "verdicts are undecided", ": the verifier times out, runs out of memory or crashes"
-    mend = "Raise verifier {timeout, memory_mb}, or look at the completions of this step"
+    fix = "Raise verifier {timeout, memory_mb}, or look at the completions of this step"
 
     threshold: float = 0.2
     """Share of verdicts."""
@@ -69,10 +71,10 @@ class Undecided(TooMany):
 
 @dataclass
 class Truncation(TooMany):
-    """Completions truncated at the cap, whatever their share was at the beginning."""
+    """Completions truncated at the cap, independent of the share at the beginning."""
 
     name, statistics, of = "truncation", ("efficiency/truncated",), "completions are truncated at the cap"
-    mend = "Raise max_completion_length, take easier problems, or look at the completions"
+    fix = "Raise max_completion_length, use easier problems, or look at the completions"
 
     threshold: float = 0.5
     """Share of completions."""
@@ -81,10 +83,10 @@ class Truncation(TooMany):
 
 @dataclass
 class Repetition(TooMany):
-    """Completions whose end repeats itself (see `tersely.rl.rollouts.repetition`)."""
+    """Completions that end in a loop (see `tersely.rl.rollouts.repetition`)."""
 
     name, statistics, of = "repetition", ("efficiency/repetitive",), "completions end in a loop"
-    mend = "Look at the completions; lower learning_rate, or punish what does not end by reward: soft_overlong"
+    fix = "Look at the completions; lower learning_rate, or penalise them with reward: soft_overlong"
 
     threshold: float = 0.2
     """Share of completions."""
@@ -93,18 +95,18 @@ class Repetition(TooMany):
 
 @dataclass
 class Mismatch(Counting):
-    """Log-probs of engine and trainer that differ; measured in `tersely.rl.guards.mismatch`, which knows the likely cause."""
+    """Log-prob mismatch of engine and trainer, measured in `tersely.rl.guards.mismatch`."""
 
     name, actions = "mismatch", ("warn", "stop")
 
     threshold: float = 0.05
-    """Mean absolute difference, nats a token; a nan exceeds it too."""
+    """Mean absolute difference, nats per token; nan exceeds it too."""
     action: str = "stop"
 
 
 @dataclass
 class NotFinite(Guard):
-    """A loss that is nan or infinite; checked behind every backward pass, before the optimiser steps."""
+    """A loss that is nan or infinite; checked after every backward pass, before the optimiser steps."""
 
     name, actions = "not_finite", ("stop", "roll_back")
 
@@ -131,25 +133,23 @@ GUARDS: dict[str, type[Guard]] = {
     )
 }
 ALWAYS_ON = ("mismatch", "not_finite")
-"""Without them a run would go on on numbers that mean nothing."""
+"""Guards that cannot be turned off, because the run's numbers would be meaningless."""
 
 
 def guards_of(section: Any) -> dict[str, Guard]:
-    """Every guard that is on, by name. `ConfigError` for what cannot be meant."""
+    """All active guards by name. Raises `ConfigError` for an invalid section."""
     if not isinstance(section, Mapping):
         raise ConfigError(
-            f"guards is {section!r}; it must be a mapping of guards, such as {{repetition: {{action: stop}}}}"
+            f"guards: got {section!r}; expected a mapping of guards, such as {{repetition: {{action: stop}}}}"
         )
     for name, values in section.items():
         if name not in GUARDS:
-            raise ConfigError(f"there is no guard {name!r}; {nearest(str(name), GUARDS)}")
+            raise ConfigError(f"unknown guard {name!r}; {nearest(str(name), GUARDS)}")
         if values is False and name in ALWAYS_ON:
-            raise ConfigError(
-                f"guards.{name} is false; it cannot be turned off, only given another threshold or action"
-            )
+            raise ConfigError(f"guards.{name}: got false; this guard cannot be turned off. Set its threshold or action")
         if values is not False and not isinstance(values, Mapping):
             raise ConfigError(
-                f"guards.{name} is {values!r}; it must be false, or a mapping of threshold, patience, action"
+                f"guards.{name}: got {values!r}; expected false, or a mapping of threshold, patience, action"
             )
     on = {name: section.get(name, {}) for name in GUARDS}
     return {

@@ -1,4 +1,4 @@
-"""Guards that compare with the beginning of the run: collapse and explosion.
+"""Guards against collapse and explosion, compared with the beginning of the run.
 
 The beginning is the mean over the first `warmup` observations of a stage, in which the guard does not fire.
 """
@@ -19,7 +19,7 @@ TRUNCATED = "efficiency/truncated"
 
 @dataclass
 class Relative(Counting):
-    """Compares with the run's own beginning."""
+    """Base class of guards that compare with the beginning of the run."""
 
     what: ClassVar[str]
     falls: ClassVar[bool]
@@ -54,10 +54,10 @@ class Relative(Counting):
 
 @dataclass
 class LengthCollapse(Relative):
-    """Answers of almost no tokens: the length term is paid where nothing else is."""
+    """Answers with almost no tokens: only the length term is rewarded."""
 
-    name, statistics, what, falls = "length_collapse", (TOKENS,), "tokens a completion are", True
-    mend = "Lower the weight of the length term, or keep unsolved prompts out of it by filter: any_right"
+    name, statistics, what, falls = "length_collapse", (TOKENS,), "tokens per completion are", True
+    fix = "Lower the weight of the length term, or exclude unsolved prompts with filter: any_right"
 
     threshold: float = 0.1
     patience: int = 3
@@ -65,18 +65,18 @@ class LengthCollapse(Relative):
 
 @dataclass
 class LengthExplosion(Relative):
-    """Answers that grow without end, up to the cap: a multiple of the beginning, or most of the way from there to the cap.
+    """Answers that grow up to the cap: to a multiple of the beginning, or most of the way from there to the cap.
 
-    The second is not asked of a run whose beginning is close to the cap already.
+    The second test is skipped if the lengths at the beginning are already close to the cap.
     """
 
-    name, statistics, what, falls = "length_explosion", (TOKENS, CAP_SHARE), "tokens a completion are", False
-    mend = "Look at the completions; lower learning_rate or max_completion_length, or add a length term"
+    name, statistics, what, falls = "length_explosion", (TOKENS, CAP_SHARE), "tokens per completion are", False
+    fix = "Look at the completions; lower learning_rate or max_completion_length, or add a length term"
 
     threshold: float = 4.0
     patience: int = 3
     to_cap: float = 0.75
-    """Share of the way from the beginning's mean to the cap that counts as an explosion."""
+    """Share of the distance from the beginning's mean to the cap that counts as an explosion."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,32 +95,32 @@ class LengthExplosion(Relative):
 
 
 CLOSE_TO_CAP = 0.75
-"""Share of the cap above which the mean length at the beginning says nothing of a growth up to the cap."""
+"""Share of the cap above which the mean length at the beginning makes the second test meaningless."""
 
 
 @dataclass
 class Unending(Counting):
-    """Completions that have stopped ending: most are truncated at the cap, and earlier in this run they were not.
+    """Completions that no longer end: most are truncated at the cap, unlike earlier in the run.
 
-    The share of completions that end is compared with the best `warmup` observations in a row so far, so that a run which
-    first learns to end, and then forgets it, is found too. A run in which completions never ended is left to `truncation`.
+    Compares the share of completions that end with the best `warmup` consecutive observations so far, which also detects a
+    run that first learns to end and then forgets it. For a run whose completions never ended, see `truncation`.
     """
 
     name, statistics = "unending", (TRUNCATED,)
-    mend = (
+    fix = (
         "Look at the completions of this step: they run to max_completion_length, often in a loop. Lower learning_rate, "
-        "let it fall by lr_scheduler_type: linear, or resume from an earlier checkpoint"
+        "use lr_scheduler_type: linear, or resume from an earlier checkpoint"
     )
 
     threshold: float = 0.5
-    """Share of the completions that ended at the run's best which still has to end."""
+    """Minimum share of ended completions, relative to the best so far."""
     patience: int = 3
     action: str = "stop"
     warmup: int = 5
     """Observations that make the reference."""
     last: list[float] = field(init=False, default_factory=list)
     best: float = field(init=False, default=0.0)
-    """Largest mean share of completions that ended, over `warmup` observations in a row."""
+    """Largest mean share of ended completions over `warmup` consecutive observations."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -148,15 +148,15 @@ class Unending(Counting):
 
 
 RARELY_ENDED = 0.1
-"""Share of completions that ended below which chance alone can halve it."""
+"""Share of ended completions below which it can halve by chance."""
 
 
 @dataclass
 class EntropyCollapse(Relative):
-    """A policy that draws the same tokens every time: groups of equal rollouts have nothing to learn from."""
+    """A policy that always samples the same tokens: groups of equal rollouts have no signal."""
 
-    name, statistics, what, falls = "entropy_collapse", ("entropy",), "entropy is (nats a token)", True
-    mend = "Lower learning_rate, raise loss {clip_high}, or use a loss that keeps entropy"
+    name, statistics, what, falls = "entropy_collapse", ("entropy",), "entropy is (nats per token)", True
+    fix = "Lower learning_rate, raise loss {clip_high}, or use a loss that keeps entropy"
 
     threshold: float = 0.05
     patience: int = 5
@@ -164,10 +164,10 @@ class EntropyCollapse(Relative):
 
 @dataclass
 class EntropyExplosion(Relative):
-    """A policy that falls apart into noise."""
+    """A policy that becomes random."""
 
-    name, statistics, what, falls = "entropy_explosion", ("entropy",), "entropy is (nats a token)", False
-    mend = "Lower learning_rate, or the temperature or entropy bonus if there is one"
+    name, statistics, what, falls = "entropy_explosion", ("entropy",), "entropy is (nats per token)", False
+    fix = "Lower learning_rate, or the temperature or entropy bonus if there is one"
 
     threshold: float = 5.0
     patience: int = 3

@@ -14,19 +14,19 @@ STATISTICS = ("reward", "efficiency/tokens_mean", "verify/accuracy")
 
 @dataclass
 class RewardHacking(Counting):
-    """Reward rises while tokens vanish and accuracy falls: the length term is earned at the expense of right answers.
+    """Reward rises while tokens and accuracy fall: the length term is gained at the cost of correct answers.
 
-    The mean of the last `window` observations is held against that of the first.
+    Compares the mean of the last `window` observations with that of the first.
     """
 
     name, statistics = "reward_hacking", STATISTICS
-    mend = "Lower the weight of the length term, or use a controller such as accuracy_floor"
+    fix = "Lower the weight of the length term, or use a controller such as accuracy_floor"
 
     threshold: float = 0.05
-    """Fall of accuracy, absolute."""
+    """Absolute fall of accuracy."""
     patience: int = 3
     tokens: float = 0.5
-    """Share of the beginning's tokens below which they vanish."""
+    """Share of the beginning's tokens below which the guard counts them as fallen."""
     window: int = 8
     first: list[list[float]] = field(init=False, default_factory=list)
     last: list[list[float]] = field(init=False, default_factory=list)

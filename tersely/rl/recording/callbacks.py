@@ -16,13 +16,13 @@ from tersely.rl.recording.run_files import MetricsFile, write_completions
 from tersely.rl.update.batch_size import updates_of_a_batch
 
 ETA_STEPS = 65
-"""Step ends that the estimate of the remaining time looks at."""
+"""Number of step ends used for the estimate of the remaining time."""
 
 
 class RunFiles(TrainerCallback):
-    """Writes a line of `metrics` and the completions of each logged step, from the main process.
+    """Writes one line of `metrics` and the completions of each logged step, on the main process.
 
-    `take_rows()` gives the rows of the completions table since the last call; a run without rollouts has none.
+    `take_rows()` returns the rows of the completions table since the last call; empty for a run without rollouts.
     """
 
     def __init__(self, metrics: MetricsFile, take_rows: Callable[[], list[dict[str, Any]]] = list):
@@ -37,13 +37,13 @@ class RunFiles(TrainerCallback):
 
 
 class Phases(TrainerCallback):
-    """Tells this rank's watch (`tersely.rl.watchdog`) what the trainer is doing."""
+    """Reports the trainer's phase to this rank's watchdog (`tersely.rl.watchdog`)."""
 
     def on_step_begin(self, args, state, control, **kwargs):
         now(f"step {state.global_step + 1}")
 
     def on_step_end(self, args, state, control, **kwargs):
-        now(f"behind step {state.global_step}: saving, evaluating")
+        now(f"after step {state.global_step}: saving, evaluating")
 
     def on_substep_end(self, args, state, control, **kwargs):
         beat()
@@ -53,7 +53,7 @@ class Phases(TrainerCallback):
 
 
 class StepLines(ProgressCallback):
-    """The trainer's bar on a terminal; and one line a logged step, everywhere."""
+    """Shows the trainer's progress bar on a terminal, and one line per logged step everywhere."""
 
     eta = ""
 
@@ -84,9 +84,9 @@ class StepLines(ProgressCallback):
 
 
 def eta(ends: Sequence[tuple[int, float]], steps: int, batch: int) -> str:
-    """`  ETA 1:23:45` by the time of the last whole generation batches; empty before the first and after the last step.
+    """`  ETA 1:23:45` from the time of the last complete generation batches; empty before the first and after the last step.
 
-    ends: (step, seconds) of a beginning and of every step since. batch: optimizer steps of one generation batch.
+    ends: (step, seconds) of the start and of every later step. batch: optimizer steps per generation batch.
     """
     step, now_s = ends[-1]
     first = next(((at, s) for at, s in ends if step > at and (step - at) % batch == 0), None)
@@ -104,11 +104,11 @@ def step_line(step: int, steps: int, logs: dict[str, Any]) -> str:
         value = logs.get(name)
         return float("nan") if value is None else float(value)
 
-    # absent where no row had a signal, so that none went through the model
+    # missing if no row had a signal, so that none went through the model
     name = next((name for name in ("entropy", OF_TRAINED) if name in logs), None)
     entropy = f"{number(name):.3f}" if name else "-"
     learnt = f"entropy {entropy}  loss {number('loss'):+.4f}  {number('step_time'):.2f} s"
-    if "time/generate" not in logs:  # a further update of a batch that an earlier line describes
+    if "time/generate" not in logs:  # another update of a batch that an earlier line describes
         return f"step {step}/{steps}  the same batch  {learnt}"
     return (
         f"step {step}/{steps}  acc {number('verify/accuracy'):.3f}  "

@@ -11,18 +11,18 @@ from tersely.core.build import numbered
 from tersely.core.types import TokenBatch
 
 RATIO_EDGES = (0.5, 0.8, 1.25, 2.0)
-"""Ratios; where the histogram of `ratio/share_*` is cut."""
+"""Bin edges of the histogram `ratio/share_*`."""
 OF_TRAINED = "entropy/of_trained"
-"""The entropy of the rows that train alone; `entropy` is that of all rows of the generation batch."""
+"""Entropy of the trained rows; `entropy` is that of all rows of the generation batch."""
 PARTS = 4
-"""Stretches of a completion that `entropy/part_*` tells apart, each a quarter of its tokens."""
+"""Number of parts of a completion for `entropy/part_*`, each a quarter of its tokens."""
 
 
 class StepMetrics:
-    """Means over the tokens of an optimiser step: of all its micro-batches on all ranks, however they were cut.
+    """Means over the tokens of an optimiser step, over all its micro-batches on all ranks.
 
-    A loss's metric is a mean over the trained tokens of its micro-batch, so it counts as much as they are; one whose
-    name holds `max` is the largest. `flush` is a collective.
+    A loss's metric is a mean over the trained tokens of its micro-batch and is weighted by their number; for a name with
+    `max` it is the maximum. `flush` is a collective.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class StepMetrics:
         self.largest: dict[str, Tensor] = {}
 
     def add(self, metrics: dict[str, Tensor], batch: TokenBatch) -> None:
-        """One micro-batch."""
+        """Add one micro-batch."""
         with torch.no_grad():
             valid = batch.valid
             count, device = valid.sum(), valid.device
@@ -43,7 +43,7 @@ class StepMetrics:
             self._sums(token_statistics(batch))
 
     def add_entropies(self, entropy: Tensor, valid: Tensor, correct: Tensor) -> None:
-        """Of a whole generation batch, before anything is left out: (n, T) nats, (n, T) bool, verdicts (n,)."""
+        """Add the entropies of a whole generation batch: (n, T) nats, (n, T) bool, verdicts (n,)."""
         self._sums(entropy_statistics(entropy, valid, correct))
 
     def _sums(self, found: dict[str, tuple[Tensor, Tensor]]) -> None:
@@ -55,7 +55,7 @@ class StepMetrics:
         self.sums[name] = (before[0] + total.float(), before[1] + count.float())
 
     def flush(self, accelerator: Any, known: set[str]) -> dict[str, float]:
-        """The means of the step, and begin the next. A mean over no token is left out, its name goes to `known` alone."""
+        """Return the means of the step and reset. A mean over no tokens is omitted; its name is only added to `known`."""
         if not self.sums:
             return {}
         known.update(self.sums)
@@ -81,9 +81,9 @@ def entropy_statistics(entropy: Tensor, valid: Tensor, correct: Tensor) -> dict[
 
 
 def token_statistics(batch: TokenBatch) -> dict[str, tuple[Tensor, Tensor]]:
-    """name -> (values, where), both (B, T): what is averaged, and over which tokens: those of the rows that train.
+    """name -> (values, where), both (B, T): values to average, and the tokens of the trained rows.
 
-    Entropy (nats); shares of tokens with credit, with blame and with neither; shares of the ratio between `RATIO_EDGES`.
+    Entropy (nats); shares of tokens with positive, negative and zero advantage; shares of the ratio between `RATIO_EDGES`.
     """
     valid, ones = batch.valid, torch.ones_like(batch.mask, dtype=torch.float32)
     found = {OF_TRAINED: (torch.where(valid, batch.entropy, 0.0).float(), valid)}
@@ -101,7 +101,7 @@ def token_statistics(batch: TokenBatch) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def length_metrics(completion: Tensor, ended: Tensor) -> dict[str, float]:
-    """`completions/`, over the whole batch: (N,) tokens that are trained on, (N,) bool by an end of their own."""
+    """`completions/` metrics over the whole batch: (N,) trained tokens, (N,) bool ended."""
     terminated = completion[ended] if bool(ended.any()) else completion.new_zeros(1)
     found = {"clipped_ratio": (~ended).float().mean().item()}
     for name, lengths in (("length", completion.float()), ("terminated_length", terminated.float())):
@@ -111,7 +111,7 @@ def length_metrics(completion: Tensor, ended: Tensor) -> dict[str, float]:
 
 
 def reward_metrics(columns: Tensor, weights: Tensor, names: tuple[str, ...], group_size: int) -> dict[str, float]:
-    """`reward` and `rewards/`: (N, R) unweighted terms, nan where undecided, with the recipe's weights (R,)."""
+    """`reward` and `rewards/` metrics: (N, R) unweighted terms, nan for undecided rows, with the recipe's weights (R,)."""
     reward = (columns * weights).nansum(1).masked_fill(columns.isnan().all(1), torch.nan)
     spread = torch.stack([known_std(group) for group in reward.view(-1, group_size)])
     found = {
@@ -125,14 +125,14 @@ def reward_metrics(columns: Tensor, weights: Tensor, names: tuple[str, ...], gro
 
 
 def known_std(values: Tensor) -> Tensor:
-    """Sample standard deviation of those that are not nan; nan for fewer than two."""
+    """Sample standard deviation of the values that are not nan; nan for fewer than two."""
     known = (~values.isnan()).sum()
     variance = torch.nanmean((values - torch.nanmean(values)) ** 2) * (known / (known - 1))
     return torch.where(known > 1, variance, torch.nan).sqrt()
 
 
 def reward_columns(names: tuple[str, ...]) -> list[Any]:
-    """Placeholders that give TRL the terms' names for its metrics; the trainer fills the columns itself."""
+    """Placeholder reward functions that give TRL the names of the terms; the trainer computes the values."""
 
     def column(name: str):
         def term(**_: Any):

@@ -16,19 +16,19 @@ SETTINGS = (
     *("prompts_per_step", "group_size", "updates_per_batch", "max_steps", "learning_rate", "lr_scheduler_type"),
     *("max_completion_length", "beta", "engine", "seed"),
 )
-"""Keys of a recipe that a card repeats."""
+"""Recipe keys that the card shows."""
 
 
 def root_of(output_dir: str | Path) -> Path:
-    """The folder of the whole run; a stage has one of its own, <run>/stages/<n>-<name>."""
+    """Folder of the whole run; a stage has the folder <run>/stages/<n>-<name>."""
     folder = Path(output_dir)
     return folder.parents[1] if folder.parent.name == "stages" else folder
 
 
 def card_of(run_dir: str | Path, steps: int, tags: tuple[str, ...] = (), prompting: Prompting | None = None) -> str:
-    """Markdown, from what the run has written: config.yaml (without secrets), data.json, environment.json.
+    """Model card as Markdown, from the run's config.yaml (without secrets), data.json and environment.json.
 
-    prompting: how the model was prompted, as prompting.json has it.
+    prompting: the prompting, as in prompting.json.
     """
     import yaml
 
@@ -53,13 +53,13 @@ def card_of(run_dir: str | Path, steps: int, tags: tuple[str, ...] = (), prompti
             f"## Data\n\n{_data(recipe, data)}\n",
             f"## Training\n\n```yaml\n{_yaml(settings)}```\n\n{_versions(environment)}\n",
             f"## Prompting\n\n```yaml\n{_yaml(_prompting(prompting))}```\n",
-            "## Evaluation\n\nNothing was evaluated for this card: `tersely eval FOLDER --benchmarks math500 --out OUT`.\n",
+            "## Evaluation\n\nNot evaluated. Run `tersely eval FOLDER --benchmarks math500 --out OUT`.\n",
         ]
     )
 
 
 def recorded(recipe: Recipe) -> dict[str, Any]:
-    """What wandb, trackio and other reporters show of a run besides TRL's arguments: method, slots, beta, batch."""
+    """Values for wandb, trackio and other loggers in addition to TRL's arguments: method, slots, beta, batch."""
     from tersely.algorithms.objective import SLOT_DEFAULTS
     from tersely.core.redact import redacted
 
@@ -94,11 +94,11 @@ def _title(method: Any) -> tuple[str, str]:
         preset = {}
     paper = preset.get("paper")
     reference = f" Paper: https://arxiv.org/abs/{paper}." if paper else ""
-    return str(preset.get("title") or method or "an objective of its own"), reference
+    return str(preset.get("title") or method or "a custom objective"), reference
 
 
 def _on_hub(name: str) -> bool:
-    """Looks like `owner/name`, and is no folder."""
+    """True for a name like `owner/name` that is not a folder."""
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists()
 
 

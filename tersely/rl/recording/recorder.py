@@ -1,4 +1,4 @@
-"""Takes every metric of a step once, for the log and for whoever listens."""
+"""Distributes every metric of a step to the log and to listeners."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tersely.core.heartbeat import beat
 
 
 class Recorder:
-    """Hands each value to `listeners` in their order."""
+    """Passes each value to `listeners`, in order."""
 
     def __init__(self, *listeners: Callable[[str, float], None]):
         self.listeners = list(listeners)
@@ -25,7 +25,7 @@ class Recorder:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Record the seconds of what is inside."""
+        """Context manager that records its duration in seconds."""
         began = time.perf_counter()
         yield
         beat()

@@ -14,11 +14,10 @@ from tersely.rl.checkpoints.resume import Start, begun, changes_between, refused
 
 
 def prepare(recipe: Recipe, resume: bool) -> Start:
-    """Make the folder of the run, or make sure that an existing one belongs to this recipe. Secrets are not written.
+    """Create the folder of the run, or check that an existing one belongs to this recipe. Secrets are not written.
 
-    Raises `ConfigError` where the folder cannot be written, holds a run that was not to be resumed, or one whose recipe
-    differs in what makes it another run (`rl/checkpoints/resume.py`). A start that failed before its first step holds
-    nothing.
+    Raises `ConfigError` if the folder cannot be written, has a run without `--resume`, or has a run whose recipe differs in a
+    rejected key (`rl/checkpoints/resume.py`). A start that failed before its first step does not count as a run.
     """
     import yaml
 
@@ -33,7 +32,7 @@ def prepare(recipe: Recipe, resume: bool) -> Start:
         probe.unlink()
     except OSError as error:
         raise ConfigError(
-            f"run_dir {path} cannot be written ({error.strerror}); choose another with --run_dir"
+            f"run_dir: cannot write to {path} ({error.strerror}). Choose another folder with --run_dir"
         ) from None
     start = _start(path, path / "config.yaml", config, resume)
     replace(path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
@@ -49,10 +48,10 @@ def _start(path: Path, stored: Path, config: dict[str, Any], resume: bool) -> St
     before = yaml.safe_load(stored.read_text()) or {}
     changes = changes_between(before, config)
     if not begun(path):
-        return Start(resume=resume and not changes)  # a cold start may have collected its examples
+        return Start(resume=resume and not changes)  # a cold start may have stored its examples
     if other := refused(changes, staged=bool(config.get("stages"))):
         lines = "; ".join(f"{key}: {old!r} there, {new!r} now" for key, (old, new) in list(other.items())[:4])
-        raise ConfigError(f"run_dir {path} belongs to another config ({lines}); choose another --run_dir")
+        raise ConfigError(f"run_dir {path} belongs to another config ({lines}). Choose another --run_dir")
     if not resume:
         raise ConfigError(
             f"run_dir {path} already contains a run with this config; pass --resume to continue it, or choose another "

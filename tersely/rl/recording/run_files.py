@@ -12,10 +12,10 @@ from tersely.core.files import replace
 
 
 class MetricsFile:
-    """`metrics.jsonl`: one line a logged step; lines past the resumed step are dropped, so none stands twice."""
+    """Writes `metrics.jsonl`, one line per logged step; drops lines after the resumed step, so that no step is repeated."""
 
     def __init__(self, path: Path, resumed_step: int = 0, stage: str | None = None, first_step: int = 0):
-        """`resumed_step` counts over all stages; `write` gets a stage's own steps, which begin after `first_step`."""
+        """`resumed_step` counts over all stages; `write` gets the stage's steps, which start after `first_step`."""
         self.path, self.stage, self.first_step = path, stage, first_step
         kept = []
         if path.exists():
@@ -24,7 +24,7 @@ class MetricsFile:
                     if json.loads(line).get("step", 0) <= resumed_step:
                         kept.append(line)
                 except ValueError:
-                    continue  # the last line of a killed run may be half written
+                    continue  # the last line of a killed run may be incomplete
         replace(path, "".join(line + "\n" for line in kept))
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
@@ -35,12 +35,12 @@ class MetricsFile:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no nan."""
+    """Replace nan, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_completions(run_dir: Path, step: int, rows: list[dict[str, Any]]) -> None:
-    """`completions/completions_00010.parquet`: text, verdict, lengths, prompting, reward terms, advantage."""
+    """Write `completions/completions_00010.parquet`: text, verdict, lengths, prompting, reward terms, advantage."""
     import pandas as pd
 
     folder = run_dir / "completions"
@@ -53,5 +53,5 @@ def write_completions(run_dir: Path, step: int, rows: list[dict[str, Any]]) -> N
 
 
 def _encodable(value: Any) -> Any:
-    """A lone surrogate in model text has no UTF-8 form, and Arrow would refuse the whole table for one of them."""
+    """Replace lone surrogates in model text, which UTF-8 cannot encode and Arrow rejects."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

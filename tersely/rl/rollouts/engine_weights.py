@@ -1,4 +1,4 @@
-"""Keeps the trainer's current weights in an engine that has its own."""
+"""Synchronises the trainer's weights to an engine that has its own copy."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from tersely.engines.base import Engine
 
 
 class EngineWeights:
-    """`model()` gives the trained model, as it is wrapped by then."""
+    """`model()` returns the trained model, possibly wrapped."""
 
     def __init__(self, engine: Engine, model: Callable[[], Any]):
         self.engine, self.model = engine, model
         self.step: int | None = None
-        """Optimizer step whose weights the engine holds."""
+        """Optimizer step of the engine's weights."""
 
     def due(self, step: int) -> bool:
         return self.engine.capabilities.weight_sync and self.step != step
 
     def sync(self, step: int) -> None:
-        """Push the weights of this step, unless they are there. Collective."""
+        """Send the weights of this step, unless the engine has them. Collective."""
         if self.due(step):
             self.engine.sync_weights(self.model(), step)
             self.step = step
 
     def forget(self) -> None:
-        """The weights have changed inside a step."""
+        """Mark the engine's weights as outdated, after a change within a step."""
         self.step = None

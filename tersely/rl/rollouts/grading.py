@@ -1,4 +1,4 @@
-"""Async grader: verification starts when completions arrive and is collected when it is needed."""
+"""Async grader: verification starts when completions arrive, and results are collected when needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tersely.rewards.verify.verdicts import verdicts_of
 
 
 class Grader:
-    """One rank's verifier behind a thread. The heavy work is in the verifier's own processes."""
+    """Runs one rank's verifier in a thread; the heavy work is in the verifier's processes."""
 
     def __init__(self, verifier: Any):
         self.verifier = verifier
@@ -20,14 +20,14 @@ class Grader:
 
     @property
     def ended(self) -> bool:
-        """Does an answer count only if its completion ended by itself? The recipe's `verifier: {ended: ...}`."""
+        """True if an answer counts only when its completion ended by itself; the recipe's `verifier: {ended: ...}`."""
         return bool(getattr(self.verifier, "ended", False))
 
     def start(self, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> None:
         self._pending = self.submit(rows, texts)
 
     def submit(self, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> Future:
-        """(verdicts, seconds) to come, beside what `start` and `result` keep."""
+        """Future of (verdicts, seconds), independent of `start` and `result`."""
         return self._thread.submit(self._verify, list(rows), list(texts))
 
     def _verify(self, rows: list[dict[str, Any]], texts: list[str]) -> tuple[list[Any], float]:
@@ -35,7 +35,7 @@ class Grader:
         return verdicts_of(self.verifier, rows, texts), time.perf_counter() - began
 
     def result(self) -> tuple[list[Any], float, float]:
-        """(verdicts, seconds of verifying, seconds waited for here)."""
+        """(verdicts, seconds of verification, seconds waited here)."""
         if self._pending is None:
             raise RuntimeError("no verification was started")
         began = time.perf_counter()
@@ -44,13 +44,13 @@ class Grader:
         return verdicts, seconds, time.perf_counter() - began
 
     def settle(self, verdicts: list[Any], seconds: float) -> None:
-        """Put back what `result` gave, completed: the next `result` gives it again."""
+        """Store a completed result again; the next `result` returns it."""
         done: Future = Future()
         done.set_result((verdicts, seconds))
         self._pending = done
 
     def metrics(self) -> dict[str, float]:
-        """What the verifier counted since the start: its cache, its workers, its judge."""
+        """Counters of the verifier since the start: cache, workers, judge."""
         stats: dict[str, float] = getattr(self.verifier, "stats", dict)()
         named = {"verify/cache_hit_rate": "cache/hit_rate", "verify/restarts": "restarts"}
         judged = {key: value for key, value in stats.items() if key.startswith("judge/")}

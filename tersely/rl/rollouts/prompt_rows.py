@@ -12,7 +12,7 @@ from tersely.rl.rollouts.prompt_sampler import PromptStream
 
 @dataclass(frozen=True)
 class PromptRows:
-    """This rank's rows of every generation batch. `dataset` gives a row by its index."""
+    """This rank's rows of every generation batch. `dataset` returns a row by index."""
 
     dataset: Sequence[dict[str, Any]]
     stream: PromptStream
@@ -36,11 +36,11 @@ class PromptRows:
 
     @property
     def micro_steps(self) -> int:
-        """Micro-steps of the run; the prompts of a generation batch stay for `repeats` of them."""
+        """Number of micro-steps of the run; the prompts of a generation batch are used for `repeats` of them."""
         return self.stream.batches * self.stream.repeats
 
     def at(self, micro_step: int) -> list[dict[str, Any]]:
-        """The rows of the generation batch that holds this micro-step; a prompt is read once."""
+        """The rows of this micro-step's generation batch; each prompt is read once."""
         prompts, group = self.stream.batch(micro_step // self.stream.repeats), self.stream.group_size
         count = len(prompts) * group // self.ranks
         places = range(self.rank * count, (self.rank + 1) * count)

@@ -1,8 +1,8 @@
-"""Prompt sampler: the order of prompts over a whole run; a resume repeats and skips none.
+"""Prompt sampler: the order of prompts over a whole run; a resume neither repeats nor skips prompts.
 
-transformers reseeds nothing when it resumes in a later epoch, and TRL's sampler would start again with the first
-epoch's permutation. Here the permutation of epoch e depends on (seed, e) alone and the run is one long stream, so that
-skipping n batches lands where the killed run stood.
+When transformers resumes in a later epoch, TRL's sampler would start again with the first epoch's permutation. Here the
+permutation of epoch e depends only on (seed, e), and the run is one long stream, so that skipping n batches gives the
+position of the interrupted run.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class PromptStream(Sampler[int]):
     def __init__(self, rows: int, prompts: int, group_size: int, repeats: int, batches: int, seed: int, shuffle: bool):
         if rows < prompts:
             raise ConfigError(
-                f"the dataset has {rows} prompts and prompts_per_step is {prompts}; lower prompts_per_step or add data"
+                f"prompts_per_step: got {prompts}; expected at most {rows}, the prompts of the dataset. Lower it, or add data"
             )
         self.rows, self.prompts, self.group_size = rows, prompts, group_size
         self.repeats, self.batches, self.seed, self.shuffle = repeats, batches, seed, shuffle
 
     def batch(self, number: int) -> list[int]:
-        """The prompts of one generation batch. The rest of an epoch that fills no batch is left out."""
+        """The prompts of one generation batch. Skips the rest of an epoch that does not fill a batch."""
         per_epoch = self.rows // self.prompts
         epoch, place = divmod(number, per_epoch)
         if not self.shuffle:

@@ -20,7 +20,7 @@ from tersely.rl.rollouts.repetition import repetitive
 
 @dataclass
 class RolloutRecord:
-    """What is known of one rollout once it was generated and verified. Small and picklable: it crosses ranks."""
+    """One generated and verified rollout. Small and picklable, because it is gathered over ranks."""
 
     prompt_id: str
     correct: float
@@ -39,7 +39,7 @@ class RolloutRecord:
     prompting: str = ""
     repetitive: bool = False
     columns: str = ""
-    """JSON of the data set's columns that a component asks for."""
+    """JSON of the data set's columns that a component needs."""
 
 
 def rollout_record(
@@ -54,7 +54,7 @@ def rollout_record(
     truncated: bool,
     ended: bool = False,
 ) -> RolloutRecord:
-    """The record of one row. What the completion announced wins over what the plan said only where the plan is silent.
+    """Create the record of one row. The plan's budget and mode have priority over those of the completion.
 
     ended: an answer counts only if its completion ended by itself (see `counted`).
     """
@@ -82,17 +82,17 @@ def rollout_record(
 
 
 def counted(verdict: Any, truncated: bool, ended: bool) -> tuple[float, str]:
-    """(correct, status). Under `ended` a correct answer in a truncated completion is incorrect, with status `not_ended`."""
+    """(correct, status). With `ended`, a correct answer in a truncated completion is incorrect, with status `not_ended`."""
     if ended and truncated and verdict.correct == 1:
         return 0.0, "not_ended"
     return verdict.correct, verdict.status
 
 
 def thinking_length(token_ids: Sequence[int], end: Sequence[int]) -> int:
-    """Tokens up to and including the first end-of-thinking marker; all of them where it never comes."""
+    """Tokens up to and including the first end-of-thinking marker; all tokens without one."""
     start, size, marker = 0, len(end), tuple(end)
     while size:
-        try:  # thousands of tokens a row: `index` and not a loop over them
+        try:  # thousands of tokens per row, so `index` instead of a loop
             start = token_ids.index(marker[0], start)
         except ValueError:
             break
@@ -134,7 +134,7 @@ def rollouts_from_records(
 
 
 def columns_of(records: Sequence[RolloutRecord]) -> dict[str, list[Any]] | None:
-    """Name -> one value per row; None where no component asked for a column."""
+    """Name -> one value per row; None if no component needs a column."""
     if not records or not records[0].columns:
         return None
     rows = [json.loads(record.columns) for record in records]
@@ -142,7 +142,7 @@ def columns_of(records: Sequence[RolloutRecord]) -> dict[str, list[Any]] | None:
 
 
 def group_metrics(rollouts: Rollouts, records: Sequence[RolloutRecord], keep: Tensor) -> dict[str, float]:
-    """What a step's rollouts look like, from the raw verdicts and true lengths. Keys: groups/ efficiency/ verify/."""
+    """Metrics of a step's rollouts, from raw verdicts and true lengths. Keys: groups/ efficiency/ verify/."""
     right = (rollouts.correct == 1).view(-1, rollouts.group_size)
     wrong = (rollouts.correct == 0).view(-1, rollouts.group_size)
     length = rollouts.length.double()
@@ -179,7 +179,7 @@ def _mean(values: Tensor) -> float:
 
 
 def completion_rows(records: list[RolloutRecord], scores: Scores, names: Sequence[str], group_size: int) -> list[dict]:
-    """One row per rollout of the completions table: its record, each term before and after its weight, the advantage."""
+    """Rows of the completions table, one per rollout: record, each term before and after its weight, advantage."""
     kept = scores.keep.repeat_interleave(group_size).tolist()
     advantage = row_advantages(records, scores)
     columns, weighted, names = scores.columns, scores.columns * scores.weights, numbered(names)
@@ -197,7 +197,7 @@ def completion_rows(records: list[RolloutRecord], scores: Scores, names: Sequenc
 
 
 def row_advantages(records: list[RolloutRecord], scores: Scores) -> list[float]:
-    """One number a rollout: the mean over its own tokens where each token has an advantage."""
+    """One number per rollout: the mean over its tokens if the advantage is per token."""
     advantage = scores.advantage
     if advantage.dim() == 2:
         advantage = advantage.sum(1) / torch.tensor([max(record.length, 1) for record in records])

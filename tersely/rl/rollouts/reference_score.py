@@ -1,13 +1,13 @@
-"""Likelihood of the reference answer under the model: after a rollout's own reasoning, and without reasoning.
+"""Likelihood of the reference answer under the model, after a rollout's reasoning and without reasoning.
 
-The rollout is cut where its answer begins and the reference y* is put there; one teacher-forced pass gives the
-probabilities of y*'s tokens, which are found by character offsets (what stands before y* may share a token with it).
+The rollout's answer is replaced by the reference y*; one teacher-forced pass gives the probabilities of y*'s tokens, which
+are found by character offsets (the text before y* may share a token with it).
 
-    splice "tags" (RLPR):     ... <answer> y* </answer>           malformed: what led up to </think>, then the same
+    splice "tags" (RLPR):     ... <answer> y* </answer>           malformed: the text up to </think>, then the same
     splice "boxed" (VeriFree): ... <answer> \\boxed{ y* } </answer>  tokenised from `>` on, which merges with what follows
 
-The score without reasoning is that of the initial policy: it is taken for the whole dataset before the first step and
-kept in the prompt memory, which checkpoints save. Runs only where a component `needs` one of the fields.
+The score without reasoning is that of the initial policy: it is computed for the whole dataset before the first step and
+stored in the prompt memory, which checkpoints save. Runs only if a component `needs` one of the fields.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Piece:
-    """Tokens to be read by the model, and which of them are the reference's."""
+    """Input tokens, and a mask of the reference's tokens."""
 
     ids: list[int]
     reference: list[bool]
 
 
 def tags_head(turn: str, text: str, contract: RLPRFormat) -> str:
-    """What stands before y* in RLPR's splice. What a malformed rollout said after its thinking is no part of it."""
+    """Text before y* in RLPR's splice, without a malformed rollout's text after its thinking."""
     if contract.kept(turn) and contract.opening in text:
         end = text.index(contract.opening) + len(contract.opening)
         space = _LEADING.match(text, end)
@@ -53,13 +53,13 @@ def tags_head(turn: str, text: str, contract: RLPRFormat) -> str:
 
 
 def boxed_head(text: str) -> str | None:
-    """What stands before `>` in VeriFree's splice; None where no answer begins."""
+    """Text before `>` in VeriFree's splice; None without an answer."""
     at = text.find("<answer")
     return None if at < 0 else text[: at + len("<answer")]
 
 
 def piece(tokenizer: Any, before: str, reference: str, after: str, head: Sequence[int] = ()) -> Piece:
-    """`head` ids, then the tokens of the text; marked where they overlap the reference."""
+    """`head` ids, then the tokens of the text, with a mask where they overlap the reference."""
     coded = tokenizer(before + reference + after, add_special_tokens=False, return_offsets_mapping=True)
     begin, end = len(before), len(before) + len(reference)
     marks = [start < end and stop > begin for start, stop in coded["offset_mapping"]]
@@ -67,10 +67,10 @@ def piece(tokenizer: Any, before: str, reference: str, after: str, head: Sequenc
 
 
 class ReferenceScorer:
-    """The fields of `Rollouts` about the reference. Every rank makes the same passes.
+    """Computes the reference fields of `Rollouts`. Every rank does the same number of passes.
 
-    `log_probs(ids, mask, columns)` are those of the trained model, (n, `columns`), without a gradient; `window` is the
-    number of its positions.
+    `log_probs(ids, mask, columns)`: (n, `columns`) of the trained model, without a gradient. `window`: its number of
+    positions.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class ReferenceScorer:
         self.contract = prompting if isinstance(prompting, RLPRFormat) else RLPRFormat()
 
     def fields(self, batch: RolloutRound, moment: Moment) -> dict[str, Tensor]:
-        """Of the batch, gathered over every rank; nothing where no component asks."""
+        """Fields of the batch, gathered over all ranks; empty if no component needs them."""
         needs = self.maker.objective.needs & set(FIELDS)
         if not needs:
             return {}
@@ -122,7 +122,7 @@ class ReferenceScorer:
         return pieces
 
     def _fitted(self, prompt: Sequence[int], made: Piece) -> Piece:
-        """After the prompt; where the model's window is too short, the reasoning loses its end."""
+        """Input after the prompt; if the model's window is too short, the end of the reasoning is cut."""
         first = made.reference.index(True) if any(made.reference) else len(made.ids)
         drop = min(max(0, len(prompt) + len(made.ids) - self.window), max(0, first - 1))
         ids = made.ids[: first - drop] + made.ids[first:] if drop else made.ids
@@ -130,12 +130,12 @@ class ReferenceScorer:
         return Piece([*prompt, *ids], [False] * len(prompt) + marks)
 
     def _bases(self, rows: Sequence[dict], moment: Moment) -> Tensor:
-        """(n,) of this rank's rows: from memory, which is filled before the first step."""
+        """(n,) base scores of this rank's rows from the prompt memory, which is filled before the first step."""
         memory = self.maker.memory
         if moment.step == 0:
             self._remember(self.maker.dataset)
         known = [memory.get(row["prompt_id"], _BASE) for row in rows]
-        if any(gather_object([value is None for value in known])):  # held-out rows, or a dataset that has changed
+        if any(gather_object([value is None for value in known])):  # held-out rows, or a changed dataset
             fresh = self.without_reasoning(rows)
             known = [new if value is None else value for value, new in zip(known, fresh, strict=True)]
         return torch.tensor(known, dtype=torch.float32)
@@ -144,16 +144,16 @@ class ReferenceScorer:
         memory, shape = self.maker.memory, self.maker.shape
         if all(memory.get(prompt_id, _BASE) is not None for prompt_id in rows["prompt_id"]):
             return
-        log.info("the reference answers of %d problems are scored without reasoning, once", len(rows))
+        log.info("scoring the reference answers of %d problems without reasoning, once", len(rows))
         each = -(-len(rows) // shape.ranks)
-        mine = [rows[(shape.rank * each + i) % len(rows)] for i in range(each)]  # as many on every rank
+        mine = [rows[(shape.rank * each + i) % len(rows)] for i in range(each)]  # the same number on every rank
         scores = self.without_reasoning(mine)
         pairs = gather_object([(row["prompt_id"], score) for row, score in zip(mine, scores, strict=True)])
         for prompt_id, score in pairs:
             memory.set(prompt_id, _BASE, score)
 
     def without_reasoning(self, rows: Sequence[dict]) -> list[float]:
-        """Mean probability of each row's reference answer straight after its prompt."""
+        """Mean probability of each row's reference answer directly after its prompt."""
         maker, shape, pieces = self.maker, self.maker.shape, []
         for row in rows:
             plan = maker.objective.prompting([row["prompt_id"]], 1, maker.memory, shape.seed)[0]

@@ -1,4 +1,4 @@
-"""Detects completions that end in a loop, by compression of the text and by the number of distinct phrases at its end."""
+"""Detects completions that end in a loop, by text compression and by the number of distinct phrases at the end."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import zlib
 from collections.abc import Sequence
 
 TAIL, SHORTEST, RATIO = 4096, 200, 0.2
-"""Bytes that are looked at; below `SHORTEST` nothing can be told; compressed to less than `RATIO` of them it is a loop.
+"""Bytes to check; shorter texts than `SHORTEST` are never a loop; a text compressed below `RATIO` is a loop.
 
-A phrase that stands four times or more comes below 0.2 whatever its length up to a quarter of the tail; prose is
-above 0.4, the embedded model's chains of sums that are done three times over above 0.45.
+A phrase that occurs four times or more gives less than 0.2 for any length up to a quarter of the tail; prose is above
+0.4, and the embedded model's sums repeated three times are above 0.45.
 """
 
 PHRASE, FEWEST, MOST, DISTINCT = 4, 16, 1024, 0.25
-"""Tokens of a phrase; the shortest and longest end that is looked at, tokens; distinct phrases for each of its tokens.
+"""Tokens per phrase; shortest and longest checked end, tokens; maximum distinct phrases per token.
 
-An end that repeats itself four times or more comes to 0.25 or below, whatever the cap and the tokenizer.
+An end that repeats four times or more gives 0.25 or less, for any cap and tokenizer.
 """
 PARTS = (2, 4)
-"""The last half and the last quarter of the completion are looked at: a loop may begin late."""
+"""Parts to check: the last half and the last quarter of the completion, because a loop may start late."""
 
 
 def repetitive(text: str, tokens: Sequence[int] = (), ended: bool = False) -> bool:
-    """Either test on the end of a completion; about 0.05 ms. `tokens`: the sampled ones; ended: the last one is EOS."""
+    """True if either test finds a loop; takes about 0.05 ms. `tokens`: the sampled tokens; ended: the last one is EOS."""
     tail = text[-TAIL:].encode("utf-8", "replace")[-TAIL:]
     return (len(tail) >= SHORTEST and len(zlib.compress(tail, 1)) < RATIO * len(tail)) or loops(tokens, ended)
 
 
 def loops(tokens: Sequence[int], ended: bool = False) -> bool:
-    """Do the last tokens, without EOS, hold few distinct phrases?"""
+    """True if the last tokens, without EOS, have few distinct phrases."""
     count = max(0, len(tokens) - ended)
     if count < FEWEST:
         return False
@@ -37,8 +37,8 @@ def loops(tokens: Sequence[int], ended: bool = False) -> bool:
 
 
 def _few_phrases(end: Sequence[int]) -> bool:
-    """At most `DISTINCT` different phrases per token? Text without a loop is recognised before all of them are counted:
-    there are as many phrases as first tokens at least, and no more in a part of the text than in the whole.
+    """True for at most `DISTINCT` distinct phrases per token. Text without a loop is detected before all phrases are counted:
+    there are at least as many phrases as first tokens, and a part of the text has no more than the whole.
     """
     few = int(DISTINCT * len(end))
     if len(set(end[: len(end) - PHRASE + 1])) > few:

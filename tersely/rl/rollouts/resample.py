@@ -1,11 +1,11 @@
 """Resamples prompts whose groups were filtered out, a limited number of times.
 
-Step s has an order of the prompts that the batch did not begin with, by (run seed, s) alone; round r gives the group at
-place g the one at (r - 1) * P + g. A new rollout has the seed of its own prompt and sample index. So nothing depends on
-ranks, on restarts, or on which group was ready first. Groups that are still filtered after the last round stay in the
-batch and do not train.
+Step s has an order of the prompts that are not in the batch, which depends only on (run seed, s); in round r the group at
+position g gets prompt (r - 1) * P + g. A new rollout has the seed of its prompt and sample index. So the result does not
+depend on ranks, restarts, or the order in which groups finish. Groups that are still filtered after the last round stay in
+the batch and are not trained on.
 
-An engine that takes requests while others run needs no rounds: see `resample_streaming.py`. The batch is the same.
+An engine with streaming needs no rounds, see `resample_streaming.py`. The resulting batch is the same.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def resample(
 
 
 class FreshPrompts:
-    """The rows of the training set that come in place of filtered groups, the same on every rank.
+    """Training rows that replace filtered groups, the same on every rank.
 
-    seen: prompt ids that the batch of `places` groups began with.
+    seen: initial prompt ids of the batch of `places` groups.
     """
 
     def __init__(self, maker: RolloutMaker, moment: Moment, seen: set[str], places: int):
@@ -60,7 +60,7 @@ class FreshPrompts:
         self._rows: list[dict[str, Any]] = []
 
     def at(self, number: int, place: int) -> dict[str, Any] | None:
-        """For the group at `place` in round `number` (1, 2, ...); None where the training set has run out."""
+        """Row for the group at `place` in round `number` (1, 2, ...); None if the training set is exhausted."""
         index = (number - 1) * self.places + place
         while len(self._rows) <= index:
             row = next((r for i in self._order if (r := self.data[i])["prompt_id"] not in self.seen), None)
@@ -99,7 +99,7 @@ def _replace(
 def _generations(
     maker: RolloutMaker, part: RolloutRound, moment: Moment, sampling_state: SamplingState, samples: list[int]
 ) -> list[Generation]:
-    """One generation a row. Generating is collective: a rank without rows draws one token and forgets it."""
+    """One generation per row. Generation is collective: a rank without rows generates one token and discards it."""
     requests = [
         dataclasses.replace(request, seed=sample_seed(maker.shape.seed, moment.step, row["prompt_id"], sample))
         for request, row, sample in zip(maker.requests(part, moment), part.rows, samples, strict=True)

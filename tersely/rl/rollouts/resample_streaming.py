@@ -1,7 +1,7 @@
-"""Replaces filtered groups while others are still being generated, with an engine that takes requests one by one.
+"""Replaces filtered groups while others are still being generated, with a streaming engine.
 
-A group is verified when its own last answer has arrived, and a filtered one is replaced at once. The batch is the one that
-rounds make (`resample.py`), whatever the order of arrival.
+A group is verified when its last answer has arrived, and a filtered one is replaced at once. The batch equals the one from
+rounds (`resample.py`), for any order of arrival.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tersely.rl.rollouts.sampling_state import SamplingState
 
 
 def can_stream(maker: RolloutMaker, rows: int) -> bool:
-    """Does the engine take requests one by one, and does this rank have whole groups?"""
+    """True if the engine supports streaming and this rank has whole groups."""
     whole = rows % maker.shape.group_size == 0 and maker.objective.filter.scope == "group"
     return whole and maker.engine.capabilities.streaming
 
@@ -34,7 +34,7 @@ def resample_streaming(
 
 @dataclass
 class _Group:
-    """One group of this rank, in the round it has come to."""
+    """One group of this rank, with its current round."""
 
     part: RolloutRound
     round: int = 0
@@ -79,7 +79,7 @@ class _Streaming:
         return self._settle()
 
     def _answered(self, g: int, row: int, generation: Generation) -> Future | None:
-        """The verdicts to come, where this was the group's last answer."""
+        """Future of the verdicts, if this was the group's last answer."""
         group = self.groups[g]
         group.answers[row] = generation
         if len(group.answers) < self.size:
@@ -88,7 +88,7 @@ class _Streaming:
         return self.maker.grader.submit(group.part.rows, group.part.texts)
 
     def _judged(self, g: int, future: Future, stream: Any) -> None:
-        """Keep the group, or put the next prompt of its place in its stead."""
+        """Keep the group, or replace it by the next prompt for its position."""
         maker, group = self.maker, self.groups[g]
         group.verdicts, seconds = future.result()
         self.seconds += seconds
@@ -105,7 +105,7 @@ class _Streaming:
             stream.add((g, new.round, i), request)
 
     def _settle(self) -> Resampling:
-        """Everything into the batch, and what was filtered on any rank."""
+        """Store all groups in the batch; returns the filtered ones of all ranks."""
         parts = [group.part for group in self.groups]
         for name in ("rows", "plans", "prompt_ids", "generations", "texts"):
             setattr(self.batch, name, [value for part in parts for value in getattr(part, name)])

@@ -1,4 +1,4 @@
-"""One generation batch on one rank: from rows and prompting to requests, and from generations to rollout records."""
+"""One generation batch on one rank: converts rows and prompting to requests, and generations to rollout records."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tersely.rl.rollouts.record import RolloutRecord, rollout_record, thinking_l
 from tersely.rl.update.padding import padded
 
 SAMPLED = "sampling_per_token_logps"
-"""Key of a batch: the log-probs that the engine reported."""
+"""Batch key of the engine's log-probs."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """What the chat template does at the start and the end of the assistant's turn."""
+    """Texts and ids of the chat template around the assistant's turn."""
 
     tail: str
-    """The text it opens the turn with, for example `<|im_start|>assistant\\n<think>\\n`."""
+    """Text that opens the turn, for example `<|im_start|>assistant\\n<think>\\n`."""
     end_of_thinking: tuple[int, ...]
     """The ids of `</think>`."""
 
@@ -46,7 +46,7 @@ class Template:
 
 @dataclass
 class RolloutRound:
-    """The rows of this rank, in order, and what has become of them so far."""
+    """The rows of this rank, in order, with their prompts and generations."""
 
     rows: list[dict[str, Any]]
     plans: list[RolloutPlan]
@@ -54,7 +54,7 @@ class RolloutRound:
     template: Template
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     prompt_ids: list[list[int]] = field(default_factory=list)
-    """Of each row: the prompt, and the prefill where it is not trained on. By `tokenize`."""
+    """Per row: the prompt, plus the prefill if it is not trained on. Set by `tokenize`."""
     generations: list[Generation] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
 
@@ -65,7 +65,7 @@ class RolloutRound:
         ]
 
     def tokenize(self) -> None:
-        """Prompt tokens followed by the prefill, where it is not trained on (then it belongs to the completion)."""
+        """Prompt tokens plus the prefill, unless it is trained on (then it belongs to the completion)."""
         prompts = all_prompt_ids(self.tokenizer, self.messages(), self.chat_template_kwargs) if self.rows else []
         self.prompt_ids = [
             list(ids) + ([] if plan.train_prefill else self._prefill(plan))
@@ -73,11 +73,11 @@ class RolloutRound:
         ]
 
     def part(self, rows: Sequence[dict[str, Any]], plans: Sequence[RolloutPlan]) -> RolloutRound:
-        """Other rows for the same model."""
+        """A batch of other rows for the same model."""
         return RolloutRound(list(rows), list(plans), self.tokenizer, self.template, self.chat_template_kwargs)
 
     def requests(self, *, seed: int, step: int, first_row: int, group_size: int, cap: int) -> list[GenerationRequest]:
-        """One request a row. `first_row` is the row's place in the global batch, so that sample indices are global."""
+        """One request per row. `first_row`: index in the global batch, so that sample indices are global."""
         return [
             GenerationRequest(
                 prompt_ids=tuple(ids) + tuple(self._trained_prefill(plan)),
@@ -88,30 +88,30 @@ class RolloutRound:
         ]
 
     def finish(self, generations: list[Generation]) -> None:
-        """Keep the generations; the text of a row is its prefill and what was sampled."""
+        """Store the generations; the text of a row is its prefill plus the sampled tokens."""
         self.generations = generations
-        # of an empty list transformers makes one empty text
+        # for an empty list transformers returns one empty text
         ids = [generation.token_ids for generation in generations]
         sampled = self.tokenizer.batch_decode(ids, skip_special_tokens=True) if ids else []
         self.texts = [self._prefill_text(plan) + text for plan, text in zip(self.plans, sampled, strict=True)]
 
     @property
     def completion_ids(self) -> list[list[int]]:
-        """Of each row: a prefill that is trained on, and the sampled tokens."""
+        """Per row: a trained prefill, if any, and the sampled tokens."""
         return [
             self._trained_prefill(plan) + list(g.token_ids)
             for plan, g in zip(self.plans, self.generations, strict=True)
         ]
 
     def sampler_logprobs(self) -> list[list[float]]:
-        """The engine's log-probs, nan on trained prefill tokens: those were not sampled."""
+        """The engine's log-probs, nan on trained prefill tokens, which were not sampled."""
         return [
             [math.nan] * len(self._trained_prefill(plan)) + list(g.logprobs or ())
             for plan, g in zip(self.plans, self.generations, strict=True)
         ]
 
     def chats(self) -> list[tuple[list[dict[str, str]], list[dict[str, str]]]]:
-        """(prompt, completion) of every row as messages, for a table."""
+        """(prompt, completion) of every row as messages, for the table of completions."""
         texts = self.tokenizer.batch_decode(self.completion_ids, skip_special_tokens=True)
         answers = [[{"role": "assistant", "content": text}] for text in texts]
         return list(zip(self.messages(), answers, strict=True))
@@ -128,7 +128,7 @@ class RolloutRound:
         return found
 
     def records(self, verdicts: Sequence[Any], parse: Callable[[str], Any], ended: bool = False) -> list[RolloutRecord]:
-        """`parse` reads the whole assistant's turn: what the template opened, the prefill, the completion.
+        """Rollout records; `parse` gets the whole assistant's turn: template opening, prefill, completion.
 
         ended: an answer counts only if its completion ended by itself.
         """
@@ -150,7 +150,7 @@ class RolloutRound:
         ]
 
     def _thinking(self, plan: RolloutPlan, generation: Generation) -> int:
-        """Sampled tokens of thinking: none where the prefill closed it."""
+        """Sampled thinking tokens; 0 if the prefill closed the thinking."""
         if "</think>" in (plan.prefill or ""):
             return 0
         return thinking_length(generation.token_ids, self.template.end_of_thinking)
@@ -159,7 +159,7 @@ class RolloutRound:
         return opened_by(plan.prefill, self.template.tail)
 
     def _prefill(self, plan: RolloutPlan) -> list[int]:
-        """The prefill's ids, tokenised alone so that they do not depend on the prompt."""
+        """The prefill's ids, tokenised separately so that they do not depend on the prompt."""
         text = self._prefill_text(plan)
         return self.tokenizer.encode(text, add_special_tokens=False) if text else []
 

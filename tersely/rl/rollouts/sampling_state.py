@@ -11,18 +11,18 @@ from tersely.core.types import Rollouts
 
 
 class SamplingState:
-    """The sampling as it stands now."""
+    """The current sampling component."""
 
     def __init__(self, sampling: Sampling):
         self.sampling = copy.copy(sampling)
         fixed = sampling.fixed_temperature
         self.temperature: float | Sampling = self.sampling if fixed is None else fixed
-        """What an engine's `generate` takes: a number, or the sampling itself."""
+        """Argument of an engine's `generate`: a number, or the sampling component."""
 
     def metrics(self, rollouts: Rollouts) -> dict[str, float]:
-        """Effective temperatures; nothing for a fixed one."""
+        """Metrics of the temperatures; empty for a fixed one."""
         return self.sampling.measured(rollouts)
 
     def logp(self, logp: Tensor, entropy: Tensor) -> Tensor:
-        """(n, T) log-probs that an honest engine reports, from the trainer's at the base temperature."""
+        """(n, T) log-probs expected from the engine, from the trainer's at the base temperature."""
         return self.sampling.drawn_logp(logp, entropy)

@@ -1,10 +1,10 @@
-"""Cold start: a stage of supervised training on the model's own correct answers, rewritten into a method's form.
+"""Cold start: supervised training on the model's own correct answers, rewritten into a method's form.
 
     - {name: warm, kind: sft, steps: 60, rewrite: selfbudgeter, prompts: 256, samples: 4, settings: {learning_rate: 1e-3}}
 
-Rollouts by our engines, one seed a sample; verified; kept if correct and complete; rewritten (`rewrites.py`); stored in the
-stage's folder, so that a restart samples nothing again; then TRL's SFTTrainer. The loss is the mean over tokens of
-weight times negative log-prob, or that of an `sft_loss` component.
+Samples rollouts with our engines, one seed per sample; verifies them; keeps correct and complete ones; rewrites them
+(`rewrites.py`); stores them in the stage's folder, so that a restart does not sample again; then trains with TRL's
+SFTTrainer. The loss is the mean over tokens of weight times negative log-prob, or that of an `sft_loss` component.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from tersely.rl.sft.spec import ColdStart
 
 EXAMPLES, MEMORY = "examples.json", "memory.json"
 AT_ONCE = 4096
-"""Samples drawn in one go: enough to keep an engine busy, few enough that the watch hears of it in between."""
+"""Samples per call: enough to keep an engine busy, few enough for regular heartbeats."""
 
 
 def train_cold_start(stage: Any, previous: Any, run_dir: Path, start: Start) -> Any:
-    """Collect once, then train to `stage.final`. Returns the trainer.
+    """Collect examples once, then train and save `stage.final`. Returns the trainer.
 
-    Raises `SavedAndStopped` where it was asked to save and stop.
+    Raises `SavedAndStopped` after a request to save and stop.
     """
     from accelerate import PartialState
 
@@ -59,7 +59,7 @@ def train_cold_start(stage: Any, previous: Any, run_dir: Path, start: Start) -> 
 
 
 def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
-    """Sample, verify, rewrite, store. Every rank takes its share of the prompts."""
+    """Sample, verify, rewrite, store. Every rank processes its share of the prompts."""
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
@@ -80,7 +80,7 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     if engine is None:
         model, _ = load_whole_model(run.model_name_or_path, args)
         engine = own_engine(run, args, tokenizer, model, rows_at_once=256)
-    elif engine.capabilities.servers:  # they may hold the weights of another stage, or of another run
+    elif engine.capabilities.servers:  # servers may have the weights of another stage or run
         model, _ = load_whole_model(run.model_name_or_path, args)
         engine.sync_weights(model, 0)
     verifier = make_verifier(run.verifier)
@@ -115,8 +115,8 @@ def _store(stage: Any, spec: ColdStart, written: list, lengths: list, memory_fie
     ranks = PartialState()
     if len(written) < spec.batch_size * ranks.num_processes:
         raise ConfigError(
-            f"stage {stage.name}: {len(written)} examples came of {spec.prompts} prompts, fewer than one batch of "
-            f"{spec.batch_size * ranks.num_processes}; raise prompts or samples, or lower batch_size"
+            f"stage {stage.name}: got {len(written)} examples from {spec.prompts} prompts; expected at least one batch of "
+            f"{spec.batch_size * ranks.num_processes}. Raise prompts or samples, or lower batch_size"
         )
     if not ranks.is_main_process:
         return
@@ -130,7 +130,7 @@ def _store(stage: Any, spec: ColdStart, written: list, lengths: list, memory_fie
 
 @dataclass
 class Sampler:
-    """Right and whole attempts of a list of prompts."""
+    """Collects correct and complete attempts for a list of prompts."""
 
     engine: Engine
     tokenizer: Any
@@ -141,7 +141,7 @@ class Sampler:
     """chat_template_kwargs."""
 
     def attempts(self, rows: list[dict[str, Any]], samples: int, temperature: float) -> list[list[Attempt]]:
-        """One list a row, in order; empty where no sample was right."""
+        """One list per row, in order; empty if no sample was correct."""
         found: list[list[Attempt]] = []
         step = max(1, AT_ONCE // samples)
         for first in range(0, len(rows), step):

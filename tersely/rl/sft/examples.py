@@ -13,19 +13,19 @@ Count = Callable[[str], int]
 class Span(NamedTuple):
     text: str
     weight: float = 1.0
-    """0 keeps the span out of the loss; another weight multiplies its tokens' loss."""
+    """Loss weight of the span's tokens; 0 excludes it."""
     exempt: bool = False
-    """A loss that weighs tokens by their probability (`talr`) leaves these at weight 1."""
+    """True: a loss that weighs tokens by their probability (`talr`) uses weight 1 for them."""
 
 
 class Attempt(NamedTuple):
-    """A right, whole rollout."""
+    """A correct and complete rollout."""
 
     turn: str
-    """What the template opened, and the completion."""
+    """The template's opening, and the completion."""
     text: str
     length: int
-    """Sampled tokens, the end token counted."""
+    """Number of sampled tokens, including the end token."""
 
 
 class Example(NamedTuple):
@@ -37,22 +37,21 @@ class Rewrite:
     """Rewrites the correct attempts of one prompt as examples."""
 
     memory_field: ClassVar[str | None] = None
-    """The prompt's record that holds the length (tokens) of one greedy run, where it was right. None: no such run is made."""
+    """Field of the prompt memory for the length (tokens) of one correct greedy run. None: no greedy run."""
 
     def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
         raise NotImplementedError
 
 
 def turn_ids(tokenizer: Any, prompt: list[dict[str, str]], template: dict[str, Any]) -> list[int]:
-    """The chat up to the opened assistant's turn; `template` holds chat_template_kwargs."""
+    """The chat up to the start of the assistant's turn; `template`: chat_template_kwargs."""
     return prompt_ids(tokenizer, prompt, template)
 
 
 def tokens_and_weights(
     tokenizer: Any, prompt: list[dict[str, str]], spans: list, template: dict[str, Any] | None = None
 ) -> tuple[list[int], list[float], list[bool]]:
-    """Ids of prompt, spans and end, each tokenised alone so that they concatenate; one weight an id, 0 on the prompt; and
-    which of them are exempt."""
+    """(ids of prompt, spans and end, each tokenised separately; one weight per id, 0 on the prompt; mask of exempt ids)."""
     ids = turn_ids(tokenizer, prompt, template or {})
     weights, exempt = [0.0] * len(ids), [False] * len(ids)
     for span in (*(Span(*span) for span in spans), None):

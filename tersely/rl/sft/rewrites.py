@@ -1,7 +1,7 @@
-"""Rewrites a model's own correct answers into the form that a method asks for, as examples of a cold start.
+"""Rewrites a model's correct answers into a method's form, as examples of a cold start.
 
 A rewrite is called with the correct attempts of one prompt and returns examples: lists of spans, text and weight. The prompt
-is no span (it has weight 0), and the end of the turn is added by the caller. The parsers of the same forms
+is not a span (it has weight 0), and the caller adds the end of the turn. The parsers of the same forms
 are in `tersely/algorithms/prompting/{selfbudgeter,arm}.py`.
 """
 
@@ -23,7 +23,7 @@ from tersely.rl.sft.self_braking import SBT
 
 @dataclass(frozen=True)
 class PlainRewrite(Rewrite):
-    """The answers as they are: rejection sampling. `keep: shortest` takes one a prompt."""
+    """Unchanged answers (rejection sampling). `keep: shortest` keeps one per prompt."""
 
     keep: Literal["all", "shortest"] = "all"
 
@@ -37,8 +37,8 @@ class PlainRewrite(Rewrite):
 
 @dataclass(frozen=True)
 class SelfBudgeterRewrite(Rewrite):
-    """arXiv 2505.11274: the answer announces its own length, tags counted. The length of one greedy run, where it was
-    right, becomes the prompt's `budget_max`."""
+    """arXiv 2505.11274: the answer announces its length, tags included. The length of one correct greedy run becomes the
+    prompt's `budget_max`."""
 
     memory_field: ClassVar[str | None] = "budget_max"
 
@@ -47,17 +47,17 @@ class SelfBudgeterRewrite(Rewrite):
 
     def _spans(self, attempt: Attempt, count: Count) -> list[Span]:
         budget = attempt.length
-        for _ in range(3):  # the number's own digits are tokens too
+        for _ in range(3):  # the digits of the number are tokens too
             budget = attempt.length + count(f"<budget>{budget}</budget><solution>") + count("</solution>")
         return [Span(f"<budget>{budget}</budget><solution>"), Span(attempt.text + "</solution>")]
 
 
 @dataclass(frozen=True)
 class ARMRewrite(Rewrite):
-    """arXiv 2505.20258: every prompt in four formats. The long chain is the longest right attempt, the short one the
+    """arXiv 2505.20258: every prompt in four formats. The long chain is the longest correct attempt, the short one the
     shortest up to the line that first states the answer, the code its equations up to there as assignments, the direct one
-    the answer alone. (The paper's formats were written by a larger model; these are the model's own, and code is left out
-    where a chain holds no equation.)
+    only the answer. (The paper's formats were written by a larger model; these are the model's own, and code is omitted for a
+    chain without equations.)
     """
 
     def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
@@ -79,29 +79,29 @@ def _formatted(mode: str, body: str, answer: str) -> str:
 
 
 def until_stated(thought: str, answer: str) -> str:
-    """The thought up to the end of the line that first states the answer; all of it where none does."""
+    """The thought up to the end of the line that first states the answer; all of it if no line does."""
     end = first_answer_position(thought, answer)
     return thought if end is None else thought[:end] + thought[end:].partition("\n")[0]
 
 
 def code(thought: str) -> str:
-    """The chain's equations, each once, as assignments with their value in a comment; empty where there is none."""
+    """The chain's unique equations as assignments with their value in a comment; empty without equations."""
     found = re.findall(r"(\d+(?: [-+*/] \d+)+) = (-?\d+)", thought)
     return "\n".join(f"x = {left} # {right}" for left, right in dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
 class ThinklessRewrite(Rewrite):
-    """arXiv 2505.13379: a control token first, `<short>` before the shortest right attempt without its thought's marks,
+    """arXiv 2505.13379: a control token first, `<short>` before the shortest correct attempt without its thinking marks,
     `<think>` before the longest. (The paper's answers were written by two other models; these are the model's own.) For chat
-    templates that do not open `<think>` themselves."""
+    templates that do not open `<think>`."""
 
     def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
         ordered = sorted(attempts, key=lambda a: a.length)
         if ordered[0].turn.removesuffix(ordered[0].text).rstrip().endswith("<think>"):
             raise ConfigError(
-                "rewrite thinkless: the chat template opens <think>, so that no completion can begin with <short>; take a "
-                "template that leaves the turn open"
+                "rewrite thinkless: the chat template opens <think>, so no completion can start with <short>. Use a template "
+                "that does not open it"
             )
         short = ordered[0].text.replace("<think>", "").replace("</think>", "").strip()
         long = ordered[-1].text if ordered[-1].text.startswith("<think>") else f"<think>\n{ordered[-1].text}"
@@ -122,6 +122,6 @@ def build_rewrite(spec: object, where: str) -> Rewrite:
     values = dict(spec) if isinstance(spec, dict) else {"name": spec}
     name = str(values.pop("name", ""))
     if name not in REWRITES:
-        raise ConfigError(f"{where}: rewrite is {name!r}; {nearest(name, REWRITES)}")
+        raise ConfigError(f"{where}: rewrite: got {name!r}; {nearest(name, REWRITES)}")
     cls = REWRITES[name]
     return cls(**check_fields(cls, values, where=f"{where}: rewrite {name}"))

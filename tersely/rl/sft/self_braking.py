@@ -1,7 +1,7 @@
-"""Self-Braking Tuning as a rewrite: a model's own traces, cut where re-checking stops paying, ended by a braking sentence.
+"""Self-Braking Tuning as a rewrite: cuts a model's traces where re-checking starts, and adds a braking sentence.
 
-Paper: arXiv 2505.14604; metrics and cuts are in `self_braking_formulas.py`. Where the paper asks a language model for the
-step in which the answer first stands, the statements of the attempt's own, right answer are looked for.
+Paper: arXiv 2505.14604; metrics and cuts are in `self_braking_formulas.py`. The paper uses a language model
+to find the step that first states the answer; here the statement of the attempt's correct answer is searched.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tersely.rl.sft.examples import Attempt, Count, Example, Rewrite, Span
 class SBT(Rewrite):
     form: Literal["exact", "dynamic"] = "exact"
     order: Literal["kept_masked_brake", "kept_brake_masked"] = "kept_masked_brake"
-    """`kept_brake_masked` is the paper's text; the default lets the model see redundancy begin, and teaches it to stop."""
+    """`kept_brake_masked` is the paper's order; the default shows the model the start of redundancy before the brake."""
     beta: float = 0.1
     tau1: float = 0.2
     tau2: float = 0.25
     separator: str = "\n\n"
-    """What parts two steps; the rule of blank lines is from secondary sources: verify."""
+    """Separator of steps; the rule of blank lines is from secondary sources: verify."""
 
     def __post_init__(self) -> None:
         require_choice("rewrite sbt.form", self.form, ("exact", "dynamic"))
@@ -35,10 +35,10 @@ class SBT(Rewrite):
         require_range("rewrite sbt.tau1", self.tau1, at_least=0)
         require_range("rewrite sbt.tau2", self.tau2, at_least=self.tau1)
         if not self.separator:
-            raise ConfigError("rewrite sbt.separator is ''; it must be the text between two steps")
+            raise ConfigError("rewrite sbt.separator: got ''; expected the text between two steps")
 
     def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
-        """An example a trace; traces whose answer is never stated in the thought are left out."""
+        """One example per trace; traces whose thought never states the answer are omitted."""
         found = [self._example(attempt, count) for attempt in attempts]
         return [example for example in found if example is not None]
 

@@ -1,4 +1,4 @@
-"""SBT, Self-Braking Tuning: how much of a trace is re-checking, and where to cut it.
+"""SBT, Self-Braking Tuning: metrics for the re-checking in a trace, and the positions to cut it.
 
 Paper: arXiv 2505.14604 and its released code.
     eta   = first_correct_step / total_steps                                      reasoning efficiency ratio
@@ -7,7 +7,7 @@ Paper: arXiv 2505.14604 and its released code.
     dynamic cut: from end = FS on, eta = FS / end, kappa over steps FS+1..end; kept = first end with score >= tau1,
     masked = first end from there with score > tau2
 Symbols: steps numbered from 1, blank-line separated (the split rule is from secondary sources: verify); tokens.
-Degenerate: no right step (None) -> eta None. No tokens -> kappa 0. tau1 never reached: unchanged, no brake; tau2 never
+Degenerate: no correct step (None) -> eta None. No tokens -> kappa 0. tau1 never reached: unchanged, no brake; tau2 never
     reached: masked runs to the last step.
 Pitfalls: with `substring` each marker is counted on its own, as released: "Hmm" again inside "Hmmm", "But" inside "Button".
     beta = 0.1 and a small kappa make the score close to 0.9 (1 - eta).
@@ -20,9 +20,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 TOLERANCE = 1e-12
-"""Allowed in comparisons with the thresholds, for rounding."""
+"""Tolerance of comparisons with the thresholds, for rounding."""
 OVERTHINKING = 0.2
-"""A trace whose score is above this is cut."""
+"""A trace with a score above this is cut."""
 BRAKE_EXACT = "Wait, I've gotten the same answer multiple times, time to end the thinking."
 BRAKE_DYNAMIC = "Wait, my answer is too verbose, let me answer it more concisely."
 MARKERS = (
@@ -34,13 +34,13 @@ MARKERS = (
 
 
 def reasoning_efficiency_ratio(first_correct_step: int | None, total_steps: int) -> float | None:
-    """eta in (0, 1]; None where no step is right. ValueError where the step lies outside 1..total_steps."""
+    """eta in (0, 1]; None if no step is correct. ValueError for a step outside 1..total_steps."""
     if total_steps < 1:
-        raise ValueError(f"total_steps is {total_steps}; it must be at least 1")
+        raise ValueError(f"total_steps: got {total_steps}; expected at least 1")
     if first_correct_step is None:
         return None
     if not 1 <= first_correct_step <= total_steps:
-        raise ValueError(f"first_correct_step is {first_correct_step}; it must be in 1..{total_steps}")
+        raise ValueError(f"first_correct_step: got {first_correct_step}; expected in 1..{total_steps}")
     return first_correct_step / total_steps
 
 
@@ -52,7 +52,7 @@ def overthinking_marker_ratio(
 ) -> float:
     """kappa: marker tokens over all tokens; 0 for no tokens. ValueError for a negative count or an unknown `how`."""
     if total_tokens < 0:
-        raise ValueError(f"total_tokens is {total_tokens}; it must be at least 0")
+        raise ValueError(f"total_tokens: got {total_tokens}; expected at least 0")
     counts = count_markers(text, tuple(marker_tokens), how)
     if total_tokens == 0:
         return 0.0
@@ -60,12 +60,12 @@ def overthinking_marker_ratio(
 
 
 def count_markers(text: str, markers: Sequence[str], how: str = "substring") -> dict[str, int]:
-    """Occurrences of each marker: each on its own (`substring`), or in one pass over whole words, longest first."""
+    """Occurrences of each marker: separately (`substring`), or in one pass over whole words, longest first."""
     if how == "substring":
         lowered = text.lower()
         return {marker: lowered.count(marker.lower()) if marker else 0 for marker in markers}
     if how != "word":
-        raise ValueError(f"how is {how!r}; it must be 'substring' or 'word'")
+        raise ValueError(f"how: got {how!r}; expected 'substring' or 'word'")
     counts = dict.fromkeys(markers, 0)
     names = {marker.lower(): marker for marker in markers if marker}
     if names:
@@ -78,7 +78,7 @@ def count_markers(text: str, markers: Sequence[str], how: str = "substring") -> 
 def overthink_score(marker_ratio: float, efficiency_ratio: float, beta: float = 0.1) -> float:
     """beta kappa + (1 - beta)(1 - eta). ValueError for beta outside [0, 1]."""
     if not 0 <= beta <= 1:
-        raise ValueError(f"beta is {beta}; it must be in [0, 1]")
+        raise ValueError(f"beta: got {beta}; expected in [0, 1]")
     return beta * marker_ratio + (1 - beta) * (1 - efficiency_ratio)
 
 
@@ -96,7 +96,7 @@ def dynamic_cut(
     """
     total = len(step_tokens)
     if len(step_marker_tokens) != total:
-        raise ValueError(f"step_marker_tokens has {len(step_marker_tokens)} entries, step_tokens has {total}")
+        raise ValueError(f"step_marker_tokens: got {len(step_marker_tokens)} entries; expected {total}, as step_tokens")
     reasoning_efficiency_ratio(first_correct_step, total)
     kept = None
     added = markers = 0

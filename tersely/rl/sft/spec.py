@@ -1,4 +1,4 @@
-"""The recipe section of a cold start, as a checked dataclass."""
+"""The settings of a cold start stage, as a checked dataclass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SET_HERE = {
     "model_init_kwargs": "model_init_kwargs of the recipe",
     **dict.fromkeys(("max_length", "remove_unused_columns", "dataset_kwargs"), "nothing"),
 }
-"""Fields of SFTConfig that a stage states under other names."""
+"""Field of SFTConfig -> our key that sets it."""
 
 
 UNREAD = (
@@ -34,20 +34,20 @@ UNREAD = (
 
 @dataclass(frozen=True)
 class ColdStart:
-    """What a stage of kind `sft` says beside name and steps."""
+    """Settings of a stage of kind `sft`, in addition to name and steps."""
 
     rewrite: Any = "plain"
     prompts: int = 256
-    """How many of the dataset's prompts are sampled, from the first."""
+    """Number of prompts to sample, from the start of the dataset."""
     samples: int = 4
-    """A prompt."""
+    """Samples per prompt."""
     temperature: float = 1.0
     batch_size: int = 16
-    """Examples a step on each rank."""
+    """Examples per step on each rank."""
     sft_loss: Any = None
     """A component of `SFT_LOSSES`; null for the weighted mean over tokens."""
     settings: dict = field(default_factory=dict)
-    """Fields of TRL's SFTConfig by their names."""
+    """Fields of TRL's SFTConfig by name."""
 
     def __post_init__(self) -> None:
         for name in ("prompts", "samples", "batch_size"):
@@ -71,13 +71,13 @@ class ColdStart:
         values = {}
         for key, value in spec.settings.items():
             if key in SET_HERE:
-                raise ConfigError(f"settings: {key} is set here; state {SET_HERE[key]} instead")
+                raise ConfigError(f"settings: {key} is already set. Use {SET_HERE[key]} instead")
             if key in UNREAD or key in LEFT_OUT or key in NEVER_READ:
-                raise ConfigError(f"settings: {key} is TRL's, and nothing here reads it; leave it out")
+                raise ConfigError(f"settings: TRL option {key} has no effect here. Remove it")
             if key not in known:
                 close = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else "the keys are TRL's, of SFTConfig"
-                raise ConfigError(f"settings has no key {key!r}; {hint}")
+                hint = f"did you mean {close[0]!r}?" if close else "expected a key of TRL's SFTConfig"
+                raise ConfigError(f"settings: unknown key {key!r}; {hint}")
             try:
                 values[key] = field_value(key, value, hints[key])
             except ConfigError as error:

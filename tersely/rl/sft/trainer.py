@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with a weight per token, a data order that is exact under resume, and checkpoints with a manifest."""
+"""TRL's SFTTrainer with a weight per token, an exact data order on resume, and checkpoints with a manifest."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ COLUMNS = ("input_ids", "weights", "exempt")
 
 
 class ColdStartTrainer(ExampleTrainer):
-    """`sft_loss(nll, entropy, mask) -> (weights, loss)`, or None for the examples' own weights.
+    """`sft_loss(nll, entropy, mask) -> (weights, loss)`, or None for the examples' weights.
 
-    Log-probs and entropies come from TRL's fused head, so that the logits of a batch are never laid out.
+    Log-probs and entropies come from TRL's fused head, which never stores the logits of a whole batch.
     """
 
     _whole_step: tuple[Tensor, Tensor] | None = None
@@ -51,7 +51,7 @@ class ColdStartTrainer(ExampleTrainer):
         return batches, items
 
     def _look_ahead(self, sft_loss: SFTLoss, batches: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
-        """`_whole_step`, over the micro-batches and ranks of an optimiser step: one forward pass more."""
+        """`_whole_step`, over the micro-batches and ranks of an optimiser step, with one more forward pass."""
         parts = []
         with torch.no_grad(), self.compute_loss_context_manager():
             for inputs in map(self.prepared, batches):
@@ -76,7 +76,7 @@ class ColdStartTrainer(ExampleTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def _loss(self, outputs: Any, weights: Tensor, items: Any, exempt: Tensor) -> Tensor:
-        """The sum over this micro-batch, divided by the tokens of the whole step."""
+        """Weighted sum over this micro-batch, divided by the tokens of the whole step."""
         nll, valid = -outputs.log_probs, outputs.label_mask
         count = valid.sum() if items is None else torch.as_tensor(items)
         if self.sft_loss is not None:
@@ -119,7 +119,7 @@ class Line(TrainerCallback):
 def sft_trainer(
     stage: Any, spec: ColdStart, examples: list[dict], run_dir: Path, start: Start
 ) -> tuple[ColdStartTrainer, str | None]:
-    """The trainer over the stored examples, and the checkpoint to go on from."""
+    """(trainer on the stored examples, checkpoint to resume from)."""
     from datasets import Dataset
 
     from tersely.engines.models import load_model
@@ -147,7 +147,7 @@ def sft_trainer(
     trainer.add_callback(Line())
     trainer.add_callback(Phases())
     if trainer.accelerator.is_main_process:
-        for line in (*passed_over, *([f"going on from {last.name}"] if last else [])):
+        for line in (*passed_over, *([f"resuming from {last.name}"] if last else [])):
             print(line, flush=True)
         step = int(last.name.rpartition("-")[2]) if last else 0
         metrics = MetricsFile(run_dir / "metrics.jsonl", stage.first_step + step, stage.name, stage.first_step)
@@ -161,7 +161,7 @@ CHECKPOINTING: tuple[str, ...] = ("gradient_checkpointing", "activation_checkpoi
 
 
 def sft_config(stage: Any, spec: ColdStart, trl_values: Mapping[str, Any]) -> SFTConfig:
-    """The stage's settings over what the run says of the machine."""
+    """SFTConfig from the stage's settings and the run's settings about the machine."""
     values: dict[str, Any] = {
         "logging_steps": 1,
         "save_steps": 50,

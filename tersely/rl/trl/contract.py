@@ -1,7 +1,7 @@
-"""Contract with TRL and transformers: what our trainers override, call or read of theirs, as in the tested versions.
+"""Contract with TRL and transformers: the seams that our trainers override, call or read, as in the tested versions.
 
-`configs/trl_contract.yaml` has the parameters and a hash of the body of each method, and what each private attribute is first
-set to. What is used is found in our own sources, so a new use that is not in the file fails the tests. Sources are read as
+`configs/trl_contract.yaml` has the parameters and a hash of the body of each method, and the first value of each private
+attribute. The seams are found in our sources, so a new one that is not in the file fails the tests. Sources are read as
 text; neither package is imported.
 
 python -m tersely.rl.trl.contract              compares the installed packages with the file
@@ -30,7 +30,7 @@ CLASSES = {
 }
 """The classes that our trainers derive from, by file."""
 TRAINERS = ("GRPOTrainer", "SFTTrainer", "CompleteCheckpoints", "RolloutTrainer", "ExampleTrainer")
-"""The bases by which a class of ours is known as a trainer."""
+"""Base classes that identify our trainer classes."""
 HEADER = (
     "# What our trainers override, call or read of TRL and transformers: parameters and a hash of the body (without docstring\n"
     "# and comments) of each method and function, the first value of each private attribute. Written by\n"
@@ -39,7 +39,7 @@ HEADER = (
 
 
 def trl_folder() -> Path | None:
-    """Where TRL is installed, without importing it."""
+    """Folder of the installed TRL, without importing it."""
     return _installed("trl")
 
 
@@ -49,7 +49,7 @@ def _installed(package: str) -> Path | None:
 
 
 def _source(file: str, root: Path | None) -> Path:
-    """A file of one of the packages: below `root` where that holds the package, otherwise as installed."""
+    """A file of one of the packages: below `root` if the package is there, otherwise as installed."""
     package = file.partition("/")[0]
     holds = root is not None and (root / package).is_dir()
     found = root if holds else trl_folder() if package == "trl" else _installed(package)
@@ -74,13 +74,13 @@ def seams(ours: Path | None = None, root: Path | None = None) -> set[str]:
 
 
 def _sources(ours: Path | None) -> list[Path]:
-    """Our files that have to do with TRL."""
+    """Our files that use TRL."""
     paths = sorted((ours or Path(__file__).parents[2]).rglob("*.py"))
     return [p for p in paths if p != Path(__file__) and "trl" in p.read_text(encoding="utf-8").lower()]
 
 
 def trainer_names(tree: ast.AST) -> set[str]:
-    """What the trainers of a file define, and what they use of themselves (`self`, `super()`)."""
+    """Names that the trainers of a file define, and that they use on `self` and `super()`."""
     found: set[str] = set()
     for cls in ast.walk(tree):
         if not isinstance(cls, ast.ClassDef) or not {*TRAINERS} & {ast.unparse(base) for base in cls.bases} | {
@@ -95,7 +95,7 @@ def trainer_names(tree: ast.AST) -> set[str]:
 
 
 def _attributes(cls: ast.ClassDef) -> dict[str, str]:
-    """Name -> the value that a class first gives to an attribute of itself."""
+    """Name -> first value that a class assigns to its attribute."""
     found: dict[str, str] = {}
     for node in ast.walk(cls):
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
@@ -123,7 +123,7 @@ def _functions(tree: ast.AST, root: Path | None) -> Iterator[str]:
 def _located(module: str, name: str, root: Path | None, tree: ast.AST) -> Iterator[str]:
     """A function of a module; of a class of one, the methods that `tree` names, and its constructor where that is called."""
     if "." not in module:
-        return  # a public class, of which trainers are looked at by their names
+        return  # a public class; trainers are handled by name
     path = f"{module.replace('.', '/')}.py"
     source = _source(path, root)
     if not source.is_file():
@@ -138,7 +138,7 @@ def _located(module: str, name: str, root: Path | None, tree: ast.AST) -> Iterat
 
 
 def measured(names: set[str], root: Path | None = None) -> dict[str, dict[str, str]]:
-    """Seam -> {parameters, body}, or {first} of an attribute, in the packages at `root`; one that is not there is left out."""
+    """Seam -> {parameters, body}, or {first} for an attribute, in the packages at `root`; missing ones are omitted."""
     found: dict[str, dict[str, str]] = {}
     for name in sorted(names):
         file, _, path = name.partition("::")
@@ -173,7 +173,7 @@ def _function(path: Path, name: str, cls: str = "") -> ast.FunctionDef | None:
 
 
 def _hash(path: Path, node: ast.FunctionDef) -> str:
-    """Of the source lines, so that it is the same under every Python."""
+    """Hash of the source lines, so that it is the same on every Python version."""
     lines = path.read_text(encoding="utf-8").splitlines()
     first = node.body[0]
     quoted = (
@@ -197,7 +197,7 @@ def recorded(path: Path = CONTRACT) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
-    """(seam, what changed) of each that is not as it was."""
+    """(seam, change) of each changed seam."""
     found = []
     for name, was in before.items():
         if name not in now:
@@ -222,7 +222,8 @@ def write(path: Path = CONTRACT) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tersely.rl.trl.contract", description="TRL and transformers against the tested ones."
+        prog="python -m tersely.rl.trl.contract",
+        description="Compare the installed TRL and transformers with the tested versions.",
     )
     parser.add_argument("--write", action="store_true", help="record the installed versions as the tested ones")
     if parser.parse_args().write:

@@ -1,7 +1,7 @@
-"""TRL's and transformers' private API: every private method that we override and every private attribute that we touch.
+"""All use of the private API of TRL and transformers: overridden methods, and private attributes.
 
-The trainers of this package derive from `RolloutTrainer` and `ExampleTrainer`, and use the public methods here alone.
-`configs/trl_contract.yaml` holds what is overridden or called, as in the tested TRL (`rl/trl/contract.py`).
+The trainers of this package derive from `RolloutTrainer` and `ExampleTrainer`, and use only the public methods here.
+`configs/trl_contract.yaml` has the overridden and called methods of the tested TRL (`rl/trl/contract.py`).
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ class CompleteCheckpoints(_Base):
     """Checkpoints with a manifest, for both trainers. A checkpoint without one is incomplete and never used."""
 
     prompting: Prompting | None = None
-    """Saved next to every set of weights, so that an evaluation can prompt the model as the training did."""
+    """Prompting that is saved with the weights, so that an evaluation uses the same prompts."""
     _resumed: int = 0
     _saved: tuple[int, ...] = ()
 
     def component_state(self) -> dict[str, Any]:
-        """State apart from the weights."""
+        """State without the weights, for a checkpoint."""
         return {}
 
     def load_component_state(self, state: Mapping[str, Any]) -> None:
-        """The same, from a checkpoint."""
+        """Restore the state from a checkpoint."""
 
     def _save_checkpoint(self, model, trial):
         step, limit = self.state.global_step, self.args.save_total_limit
         if self.accelerator.is_main_process:
             manifest.make_room(self.args.output_dir, limit, self._resumed, self._saved)
         self.accelerator.wait_for_everyone()
-        self.args.save_total_limit = None  # Trainer would delete by age, before this one has a manifest
+        self.args.save_total_limit = None  # Trainer would delete by age, before the new checkpoint has a manifest
         try:
             super()._save_checkpoint(model, trial)
         finally:
@@ -73,14 +73,16 @@ class CompleteCheckpoints(_Base):
 
     def _save(self, output_dir=None, state_dict=None):
         super()._save(output_dir, state_dict)
-        # a pickle of every argument, tokens included, that nothing reads again
+        # a pickle of all arguments, including tokens, which nothing reads again
         (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
         if self.prompting is not None:
             self.prompting.save(output_dir or self.args.output_dir)
 
     def _init_training_state(self, max_steps, *args, **kwargs):
         found = super()._init_training_state(max_steps, *args, **kwargs)
-        self.state.compute_steps(self.args, max_steps)  # or a resumed run logs and saves at the checkpoint's steps
+        self.state.compute_steps(
+            self.args, max_steps
+        )  # otherwise a resumed run would log and save at the checkpoint's steps
         return found
 
     def _load_optimizer_and_scheduler(self, folder):
@@ -103,66 +105,66 @@ class RolloutTrainer(CompleteCheckpoints, GRPOTrainer):
 
     @property
     def micro_steps(self) -> int:
-        """Micro-batches of the whole run, of each rank."""
+        """Number of micro-batches per rank over the whole run."""
         raise NotImplementedError
 
     def loss(self, model: Any, micro_batch: dict[str, Any]) -> Tensor:
-        """Of one micro-batch, with a gradient."""
+        """Loss of one micro-batch, with a gradient."""
         raise NotImplementedError
 
     def before_logging(self) -> None:
-        """After every callback has spoken at the end of a step, before it is logged and saved. Collective."""
+        """Called after all callbacks at the end of a step, before it is logged and saved. Collective."""
 
     def after_logging(self) -> None:
-        """After a step was logged and saved."""
+        """Called after a step was logged and saved."""
 
     # ---- the loop of transformers ----
 
     def get_train_dataloader(self):
-        """Numbers of micro-steps. TRL's loader collates all rows of the generation batch again for each of them."""
+        """Loader of micro-step numbers; TRL's loader would collate all rows of the generation batch for each of them."""
         return DataLoader(range(self.micro_steps), batch_size=1, collate_fn=list)
 
     @property
     def micro_step(self) -> int:
-        """Micro-batches that this process has been through."""
+        """Number of micro-batches that this process has processed."""
         return self._step
 
     def _prepare_inputs(self, generation_batch):
-        """A micro-batch is on its device already."""
+        """Return the micro-batch unchanged, because it is already on its device."""
         return generation_batch
 
     @contextmanager
     def counted_in_step_time(self) -> Iterator[None]:
-        """TRL's `step_time` counts its own training step alone."""
+        """Exclude our work from TRL's `step_time`, which counts only its training step."""
         began = time.perf_counter()
         yield
         self._current_train_step_time += time.perf_counter() - began
 
     def skip_micro_step(self) -> Tensor:
-        """A micro-step with nothing to do, on any rank."""
+        """Skip a micro-step without work on any rank."""
         self._step += 1
         return torch.zeros((), device=self.args.device)
 
     def skip_update(self, model: Any, micro_batch: Any, num_items_in_batch: Any = None) -> Tensor:
-        """The micro-step that ends an update without a trained row: momentum and weight decay would still move the weights.
+        """Skip an update without a trained row, because momentum and weight decay would still change the weights.
 
-        The learning rate does not advance either, as in a step that mixed precision skips; `state.global_step` counts it,
-        so the planned number of steps holds. One row goes through the model without a gradient, so that broken weights
-        show. Under DeepSpeed the optimizer step is part of `backward`, which is not called here; elsewhere accelerate's
-        optimizer takes none while gradients are not synced."""
+        The learning rate does not advance either, as in a step that mixed precision skips; `state.global_step` does, so the
+        planned number of steps is kept. One row goes through the model without a gradient, to detect broken weights. With
+        DeepSpeed the optimizer step is part of `backward`, which is not called here; otherwise accelerate's optimizer does
+        nothing while gradients are not synced."""
         began = time.perf_counter()
         with torch.no_grad(), self.compute_loss_context_manager():
             loss = self.compute_loss(model, micro_batch)
         self._skipping = True
         self.accelerator.gradient_state._set_sync_gradients(False)
-        self.optimizer._is_overflow = True  # what "skipped" is read from: the learning rate waits
+        self.optimizer._is_overflow = True  # marks the step as skipped, so the learning rate does not advance
         self._step += 1
         self._metrics["train"]["step_time"].append(self._current_train_step_time + time.perf_counter() - began)
         self._current_train_step_time = 0.0
         return loss.detach()
 
     def end_skip(self) -> None:
-        """Before the next micro-step."""
+        """Called before the next micro-step."""
         if self._skipping:
             self._skipping = self.optimizer._is_overflow = False
 
@@ -190,13 +192,13 @@ class RolloutTrainer(CompleteCheckpoints, GRPOTrainer):
         aux_loss: bool = False,
         rows_at_once: int | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """(n, `columns`) log-probs of the last tokens, their entropies, the router's loss; the latter where asked for."""
+        """(n, `columns`) log-probs of the last tokens, their entropies, the router's loss; the last two only on request."""
         return super()._get_per_token_logps_and_entropies(
             model, ids, mask, columns, rows_at_once, compute_entropy=entropy, compute_aux_loss=aux_loss
         )
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
-        """TRL's, for TRL's own losses."""
+        """Log-probs from TRL, for TRL's own losses."""
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         if found[1] is not None:
             self._last_forward = found[0].detach(), found[1].detach()
@@ -214,14 +216,14 @@ class RolloutTrainer(CompleteCheckpoints, GRPOTrainer):
 
     @contextmanager
     def without_gradient(self) -> Iterator[None]:
-        """Log-prob passes before the update. Activation checkpointing would warn that nothing needs a gradient."""
+        """Context of log-prob passes before the update, without activation checkpointing, which would warn."""
         kwargs = activation_checkpointing.setting(self.args, "gradient_checkpointing_kwargs")
         with torch.no_grad(), disable_gradient_checkpointing(self.model, kwargs):
             yield
 
     @contextmanager
     def reference(self) -> Iterator[Any]:
-        """The reference model: a copy, or the trained model with its adapters off."""
+        """The reference model: a copy, or the trained model without its adapters."""
         if self.ref_model is not None:
             yield self.ref_model
             return
@@ -231,14 +233,14 @@ class RolloutTrainer(CompleteCheckpoints, GRPOTrainer):
 
     @contextmanager
     def model_for_generation(self) -> Iterator[Any]:
-        """The plain model, whole on this rank, with activation checkpointing off."""
+        """The unwrapped and gathered model, without activation checkpointing."""
         plain = unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
             gather_deepspeed3_params=self.args.ds3_gather_for_generation,
             gradient_checkpointing_kwargs=activation_checkpointing.setting(self.args, "gradient_checkpointing_kwargs"),
         )
-        # around all positions, so that float32 weights are cast once and not at each of them
+        # around all positions, so that float32 weights are cast only once
         with plain as model, self.accelerator.autocast():
             yield model
 
@@ -249,16 +251,16 @@ class RolloutTrainer(CompleteCheckpoints, GRPOTrainer):
         return "train" if self.model.training else "eval"
 
     def log_mean(self, name: str, value: float) -> None:
-        """A metric of this step; what is given several times before it is logged is averaged."""
+        """Record a metric of this step; several values before logging are averaged."""
         self._metrics[self._mode][name].append(value)
 
     def count_tokens(self, tokens: int) -> None:
-        """Prompt and completion tokens of a batch on all ranks, added to those of the run (`num_tokens`)."""
+        """Add a batch's prompt and completion tokens on all ranks to the run's `num_tokens`."""
         self.state.num_input_tokens_seen += tokens
         self._metrics[self._mode]["num_tokens"] = [self.state.num_input_tokens_seen]
 
     def log_table(self, columns: Mapping[str, Sequence[Any]], rewards: Mapping[str, Sequence[float]]) -> None:
-        """Rows of TRL's table of completions (`log_completions`)."""
+        """Add rows to TRL's table of completions (`log_completions`)."""
         for name, values in columns.items():
             self._logs[name].extend(values)
         for name, values in rewards.items():
@@ -267,7 +269,7 @@ class RolloutTrainer(CompleteCheckpoints, GRPOTrainer):
     # ---- checkpoints ----
 
     def create_model_card(self, model_name=None, dataset_name=None, tags=None, **unused):
-        """Ours in place of TRL's, which names neither the method nor the data."""
+        """Write our model card instead of TRL's, which has neither method nor data."""
         if self.is_world_process_zero():
             tags = (tags,) if isinstance(tags, str) else tuple(tags or ())
             folder = Path(self.args.output_dir)
@@ -285,11 +287,11 @@ class RolloutTrainer(CompleteCheckpoints, GRPOTrainer):
         self.accelerator.wait_for_everyone()
 
     def save_weights(self, folder: Path) -> None:
-        """The weights alone, without a push to the hub."""
+        """Save only the weights, without a push to the hub."""
         self.save_model(str(folder), _internal_call=True)
 
     def load_checkpoint(self, path: str) -> None:
-        """Weights, optimizer and component state, into a running trainer; the schedule stays where it is."""
+        """Load weights, optimizer and component state into a running trainer; the schedule does not change."""
         schedule = self.lr_scheduler.state_dict()
         if self.is_deepspeed_enabled:
             from transformers.integrations.deepspeed import deepspeed_load_checkpoint
@@ -306,7 +308,7 @@ class RolloutTrainer(CompleteCheckpoints, GRPOTrainer):
 
 
 class ExampleTrainer(CompleteCheckpoints, SFTTrainer):
-    """TRL's SFTTrainer in the order of a `PromptStream`."""
+    """TRL's SFTTrainer with the order of a `PromptStream`."""
 
     @property
     def examples(self) -> PromptStream:

@@ -1,6 +1,6 @@
-"""Fields of GRPOConfig that have no effect here: a recipe that sets one is an error.
+"""Fields of GRPOConfig that have no effect here, so setting one is an error.
 
-Our slots replace them. TRL's own losses (`loss_type: luspo`, `vespo`) still read those in `OF_TRLS_LOSSES`.
+Our slots replace them. TRL's own losses (`loss_type: luspo`, `vespo`) still use those in `OF_TRLS_LOSSES`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OF_TRLS_LOSSES = {
     "off_policy_mask_threshold": "loss {name: sampler_correction, mode: sequence_mask}",
     **dict.fromkeys(("vespo_k_pos", "vespo_k_neg", "vespo_lambda_pos", "vespo_lambda_neg"), "loss_type: vespo"),
 }
-"""Field -> what to state where the loss is ours."""
+"""Field -> replacement, unless the loss is TRL's."""
 
 NEVER_READ = {
     "sapo_temperature_pos": "loss {name: sapo, tau_pos}",
@@ -64,7 +64,7 @@ NEVER_READ = {
     "train_sampling_strategy": "shuffle_dataset",
     "enable_jit_checkpoint": "save_steps; SIGTERM saves at the next step anyway",
 }
-"""Field -> what to state, always."""
+"""Field -> replacement, always."""
 
 LEFT_OUT = {
     "do_train": "`tersely train` always trains",
@@ -77,13 +77,13 @@ LEFT_OUT = {
         "the rows of a generation batch are read once, without a loader",
     ),
 }
-"""Field -> why nothing takes its place."""
+"""Field -> reason why it has no replacement."""
 
 
 def require_read(key: str, trl_loss: bool) -> None:
-    """Raise for a field that would do nothing. `trl_loss`: the recipe runs one of TRL's own losses."""
+    """Raise for a field without effect. `trl_loss`: the recipe uses one of TRL's own losses."""
     instead = NEVER_READ.get(key) or (None if trl_loss else OF_TRLS_LOSSES.get(key))
     if instead:
-        raise ConfigError(f"{key} is TRL's, and nothing here reads it; state {instead} instead")
+        raise ConfigError(f"TRL option {key} has no effect here. Use {instead} instead")
     if key in LEFT_OUT:
-        raise ConfigError(f"{key} is TRL's, and nothing here reads it; leave it out: {LEFT_OUT[key]}")
+        raise ConfigError(f"TRL option {key} has no effect here. Remove it: {LEFT_OUT[key]}")

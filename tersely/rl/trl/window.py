@@ -10,17 +10,19 @@ TRL_WINDOW = ("1.16", "1.17")
 
 
 def check_window() -> None:
-    """Raise where TRL is absent, warn where it is outside the window."""
+    """Raise if TRL is missing, warn if its version is outside the window."""
     from packaging.version import Version
 
     try:
         installed = version("trl")
     except PackageNotFoundError:
-        raise ImportError("tersely trains with TRL, which is not installed: pip install 'trl>=1.16,<1.17'") from None
+        raise ImportError(
+            "tersely trains with TRL, which is not installed. Run pip install 'trl>=1.16,<1.17'"
+        ) from None
     low, high = (Version(bound) for bound in TRL_WINDOW)
     if not low <= Version(installed) < high:
         warnings.warn(
             f"trl {installed} is outside the supported window {TRL_WINDOW[0]} <= trl < {TRL_WINDOW[1]}; the trainer "
-            "overrides private methods of it: pip install 'trl>=1.16,<1.17'",
+            "overrides its private methods. Run pip install 'trl>=1.16,<1.17'",
             stacklevel=2,
         )

@@ -1,1 +1,1 @@
-"""From scored rollouts to one optimizer step: log-probs, micro-batches, batch sizes."""
+"""Turns scored rollouts into optimizer steps: log-probs, micro-batches, batch sizes."""

@@ -1,4 +1,4 @@
-"""Batch sizes: the user states each once; the rest is computed and printed.
+"""Batch sizes: computes all sizes from the recipe's keys.
 
 rows = prompts_per_step * group_size            one generation batch, over all ranks
 rows per rank = rows / ranks
@@ -15,7 +15,7 @@ from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 
 PLANNED_WORLD_SIZE = "TERSELY_WORLD_SIZE"
-"""Environment variable: the ranks that a launcher planned the batch for."""
+"""Environment variable with the number of ranks that the launcher planned."""
 
 
 @dataclass(frozen=True)
@@ -29,28 +29,28 @@ class BatchLayout:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if value < 1:
-                raise ConfigError(f"{name} is {value}; it must be at least 1")
+                raise ConfigError(f"{name}: got {value}; expected at least 1")
         if self.group_size < 2:
-            raise ConfigError(f"group_size is {self.group_size}; an advantage needs at least 2 rollouts of a prompt")
+            raise ConfigError(f"group_size: got {self.group_size}; expected at least 2 rollouts per prompt")
         if self.rows % self.ranks:
             raise ConfigError(
                 f"prompts_per_step * group_size = {self.prompts_per_step} * {self.group_size} = {self.rows} rows do not "
-                f"divide over {self.ranks} ranks; make it a multiple of {self.ranks}"
+                f"divide over {self.ranks} ranks. Make it a multiple of {self.ranks}"
             )
         if self.rows_per_rank % self.micro_batch:
             raise ConfigError(
-                f"micro_batch is {self.micro_batch}; it must divide the {self.rows_per_rank} rows of a rank: "
+                f"micro_batch: got {self.micro_batch}; expected a divisor of the {self.rows_per_rank} rows per rank: "
                 f"{_divisors(self.rows_per_rank)}"
             )
         if self.micro_batches % self.updates_per_batch:
             raise ConfigError(
-                f"updates_per_batch is {self.updates_per_batch}; it must divide the {self.micro_batches} micro-batches "
-                f"of a rank: {_divisors(self.micro_batches)} (a smaller micro_batch gives more)"
+                f"updates_per_batch: got {self.updates_per_batch}; expected a divisor of the {self.micro_batches} "
+                f"micro-batches per rank: {_divisors(self.micro_batches)} (a smaller micro_batch gives more)"
             )
 
     @classmethod
     def of(cls, recipe: Recipe, ranks: int) -> BatchLayout:
-        """The batch of a recipe, or of the recipe of a stage, on this many ranks."""
+        """Batch layout of a recipe or of a stage's recipe on this number of ranks."""
         return cls(recipe.prompts_per_step, recipe.group_size, recipe.micro_batch, recipe.updates_per_batch, ranks)
 
     @property
@@ -70,7 +70,7 @@ class BatchLayout:
         return self.micro_batches // self.updates_per_batch
 
     def trl_arguments(self) -> dict[str, int]:
-        """The same numbers under the names of TRL's GRPOConfig."""
+        """The sizes by the names of TRL's GRPOConfig."""
         return {
             "num_generations": self.group_size,
             "per_device_train_batch_size": self.micro_batch,
@@ -79,12 +79,12 @@ class BatchLayout:
         }
 
     def table(self) -> list[tuple[str, int, str]]:
-        """(name, value, where it comes from), in reading order."""
+        """(name, value, origin), in reading order."""
         return [
             ("prompts_per_step", self.prompts_per_step, "stated"),
             ("group_size", self.group_size, "stated"),
-            ("micro_batch", self.micro_batch, "stated: rows of one forward pass on one rank"),
-            ("updates_per_batch", self.updates_per_batch, "stated: optimiser steps per generation batch"),
+            ("micro_batch", self.micro_batch, "recipe: rows per forward pass on one rank"),
+            ("updates_per_batch", self.updates_per_batch, "recipe: optimiser steps per generation batch"),
             ("ranks", self.ranks, "from the launcher"),
             ("rows", self.rows, "prompts_per_step * group_size"),
             ("rows_per_rank", self.rows_per_rank, "rows / ranks"),
@@ -94,7 +94,7 @@ class BatchLayout:
 
 
 def updates_of_a_batch(args: Any) -> int:
-    """Optimiser steps that one generation batch makes, by a GRPOConfig; 1 where nothing is generated (an SFTConfig)."""
+    """Optimiser steps per generation batch, from a GRPOConfig; 1 for an SFTConfig."""
     generated = getattr(args, "steps_per_generation", None)
     if generated is None:
         return 1

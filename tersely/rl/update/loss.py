@@ -1,4 +1,4 @@
-"""The loss of a micro-batch by the objective: one forward pass, the loss of each token, the aggregate."""
+"""Computes the objective's loss of a micro-batch: one forward pass, per-token losses, aggregate."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class ObjectiveLoss:
     statistics: StepMetrics
     ranks: int
     micro_batches: int
-    """Of a generation batch on each rank."""
+    """Number of micro-batches of a generation batch on each rank."""
     cap: int
-    """Tokens of a completion, at most."""
+    """Maximum tokens per completion."""
     router_weight: float | None = None
-    """Of the load-balancing loss of a mixture of experts; None where it is not trained."""
+    """Coefficient of the load-balancing loss of a mixture of experts; None if it is not trained."""
 
     def __call__(
         self, model: Any, rows: Mapping[str, Any], progress: float, accumulated: int
@@ -43,7 +43,7 @@ class ObjectiveLoss:
         loss_fn = self.objective.loss_in_force()
         batch = TokenBatch(
             logp=logps,
-            old_logp=rows.get("old_per_token_logps", logps.detach()),  # none with one step a batch
+            old_logp=rows.get("old_per_token_logps", logps.detach()),  # None with one step per batch
             entropy=entropies.detach(),
             mask=mask,
             advantage=(advantage.unsqueeze(1) if advantage.dim() == 1 else advantage).expand_as(logps),
@@ -55,14 +55,14 @@ class ObjectiveLoss:
         per_token, metrics = loss_fn(batch)
         loss = self._aggregate(per_token, rows, accumulated)
         if rows.get("spare"):
-            loss = loss + 0.0 * logps.sum()  # a broken model shows even where nothing is trained
+            loss = loss + 0.0 * logps.sum()  # so that a broken model is detected even without trained rows
         if self.router_weight is not None and aux_loss is not None:
             loss = loss + self.router_weight * aux_loss / accumulated
         self.statistics.add(metrics, batch)
         return loss, logps.detach(), batch.entropy
 
     def _aggregate(self, per_token: Tensor, rows: Mapping[str, Any], accumulated: int) -> Tensor:
-        """Divide by the counts of the whole accumulation window, so that no cut of the batch changes the loss."""
+        """Divide by the counts of the whole accumulation window, so that the micro-batch split does not change the loss."""
         how, mask = self.objective.aggregate, rows["train_mask"]
         if how == "sequence_sum":
             return aggregate(per_token, mask, how) * self.ranks

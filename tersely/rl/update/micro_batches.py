@@ -1,18 +1,18 @@
 """Token-balanced micro-batches: rows are grouped by length to keep padding low.
 
-TRL shuffles the rows of a generation batch, cuts them into micro-batches of equal row counts and pads every one to the
-longest row of all. Here the rows that train are dealt evenly to the optimiser steps of a generation batch (`windows_of`), by
-(run seed, step, global row), so that the number of ranks changes no step. A step in which no row trains, on any rank, is
-skipped (`RolloutTrainer.skip_update`). Inside each step's rows:
+TRL shuffles the rows of a generation batch, splits them into micro-batches of equal row counts and pads each to the longest
+row of all. Here the trained rows are distributed evenly over the optimiser steps of a generation batch (`windows_of`), by
+(run seed, step, global row), so that the number of ranks does not matter. A step without trained rows on any rank is skipped
+(`RolloutTrainer.skip_update`). Within each step's rows:
 
-    rows without any signal are left out (advantage 0 everywhere, or masked, under a loss that is 0 there)
-    the others are sorted by length and cut where padding is least; no micro-batch costs more padded tokens than the
-        largest of TRL's, so that peak memory is no higher
-    every rank has as many micro-batches as the busiest; the missing ones are a row without loss
-    what is left of the accumulation steps is skipped, on every rank alike
+    rows without any signal are left out (advantage 0 everywhere, or masked, with a loss that is 0 there)
+    the others are sorted by length and split with the least padding; no micro-batch has more padded tokens than the
+        largest of TRL's, so that peak memory is not higher
+    every rank has as many micro-batches as the busiest one; additional ones are a row without loss
+    the remaining accumulation steps are skipped on all ranks
 
-The loss of an optimiser step is a sum over tokens divided by counts of the whole batch, so no cut changes it. A loss that
-depends on the other rows of the micro-batch (see `algorithms/loss_dependence.py`) keeps TRL's cut, unless
+The loss of an optimiser step is a sum over tokens divided by counts of the whole batch, so the split does not change it. A
+loss that depends on the other rows of the micro-batch (see `algorithms/loss_dependence.py`) keeps TRL's split, unless
 `micro_batching: always`.
 """
 
@@ -33,36 +33,36 @@ from tersely.core.protocols import Loss, loss_chain
 from tersely.core.seeds import sample_seed
 
 START_COST = 256
-"""tokens; what beginning one more micro-batch is worth, so that a batch of short rows is not cut to slivers."""
+"""Cost of one more micro-batch in tokens, so that a batch of short rows is not split into many small ones."""
 
 
 def why_not(planned: bool | str, loss_fn: Loss, *, trl_loss: bool = False, aux_loss: bool = False) -> str | None:
-    """Why the update keeps TRL's cut; None where it is planned."""
+    """Reason to keep TRL's split; None for token-balanced micro-batches."""
     if planned is False:
         return "micro_batching is false"
     if trl_loss:
-        return "TRL's own loss takes means over the micro-batch"
+        return "TRL's own loss has means over the micro-batch"
     if aux_loss:
         return "the router's auxiliary loss is a mean over the micro-batch"
     if planned != "always" and depends_on_cut(loss_fn):
         return (
-            f"the statistics of loss {type(loss_fn).__name__} are those of the micro-batch, so its size and cut are part "
-            "of the method; `micro_batching: always` plans it all the same"
+            f"loss {type(loss_fn).__name__} has statistics of the micro-batch, so its size and split are part of the "
+            "method; `micro_batching: always` balances it anyway"
         )
     return None
 
 
 def notice(run: Recipe, loss_fn: Loss) -> str | None:
-    """What to say before a run that asked for a planned update and does not get it."""
+    """Warning if token-balanced micro-batches are requested but not used."""
     reason = why_not(run.micro_batching, loss_fn, trl_loss=run.trl.get("loss_type") in TRL_LOSS_TYPES)
-    return None if run.micro_batching is False or reason is None else f"the update is not planned: {reason}"
+    return None if run.micro_batching is False or reason is None else f"micro-batches are not token-balanced: {reason}"
 
 
 def cut(completion: Sequence[int], prompt: Sequence[int], budget: int, at_most: int) -> list[list[int]]:
     """Row numbers of each micro-batch, longest rows first.
 
-    Lengths in tokens. The cut of the sorted rows with the least padded tokens (a micro-batch more counts as `START_COST`),
-    none above `budget` padded tokens unless one row alone is, and no more than `at_most` of them.
+    Lengths in tokens. Splits the sorted rows with the least padded tokens (one more micro-batch costs `START_COST`), none above
+    `budget` padded tokens unless a single row is, and at most `at_most` micro-batches.
     """
     if not completion:
         return []
@@ -78,9 +78,9 @@ def cut(completion: Sequence[int], prompt: Sequence[int], budget: int, at_most: 
 
 
 def _cheapest(lengths: np.ndarray, prompts: np.ndarray, budget: int, start_cost: float) -> list[int]:
-    """Where each part of the sorted rows begins, by dynamic programming over the ends.
+    """Start of each part of the sorted rows, by dynamic programming over the ends.
 
-    A part that is longer at either end has more padded tokens, so one that is above the budget is not looked at again.
+    Extending a part at either end adds padded tokens, so the search stops at a part above the budget.
     """
     count, first = len(lengths), 0
     best, came = np.zeros(count + 1), np.zeros(count + 1, dtype=int)
@@ -100,7 +100,7 @@ def _cheapest(lengths: np.ndarray, prompts: np.ndarray, budget: int, start_cost:
 
 
 def take(batch: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
-    """These rows of a generation batch; what has no row dimension is kept."""
+    """These rows of a generation batch; values without a row dimension are kept."""
     count = batch["completion_ids"].shape[0]
     index = torch.tensor(list(rows), device=batch["completion_ids"].device)
 
@@ -113,7 +113,7 @@ def take(batch: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
 
 
 def without_loss(batch: dict[str, Any]) -> dict[str, Any]:
-    """The shortest row, masked: a micro-batch that takes part in every collective and adds nothing."""
+    """A micro-batch of the shortest row, masked: it takes part in collectives but adds nothing."""
     row = take(batch, [int(batch["completion_mask"].sum(1).argmin())])
     return row | {key: torch.zeros_like(row[key]) for key in ("train_mask", "advantages")} | {"spare": True}
 
@@ -121,8 +121,8 @@ def without_loss(batch: dict[str, Any]) -> dict[str, Any]:
 def windows_of(trains: Sequence[bool], windows: int, seed: int) -> list[int]:
     """The update window of each row of a whole generation batch.
 
-    Of every `windows` adjacent rows one goes to each window, so that windows are equally large on any number of ranks.
-    Those that train go to the windows with the fewest so far, ties by `seed`: their numbers differ by at most one.
+    Of every `windows` adjacent rows, one goes to each window, so that windows have equal size on any number of ranks.
+    Trained rows go to the windows with the fewest so far, ties by `seed`: their numbers differ by at most one.
     """
     rows = np.asarray(trains, dtype=bool)
     order = np.random.default_rng(seed).permuted(np.tile(np.arange(windows), (len(rows) // windows, 1)), axis=1)
@@ -142,25 +142,24 @@ class Update:
 
     parts: list[dict[str, Any]]
     idle: list[bool]
-    """Has an accumulation step nothing to do, on any rank?"""
+    """True for an accumulation step without work on any rank."""
     trained: list[int]
-    """Of each optimizer step: rows of all ranks that can move the weights."""
+    """Per optimizer step: number of rows on all ranks that can change the weights."""
     batch: dict[str, Any]
     """All rows of this rank, in their new order."""
     left_out: list[int]
-    """Its rows that no micro-batch holds."""
+    """Rows of this rank that are in no micro-batch."""
     metrics: dict[str, float]
 
     def rows_trained(self, place: int) -> int:
-        """In the optimizer step of the accumulation step `place`."""
+        """Number of trained rows in the optimizer step of the accumulation step `place`."""
         return self.trained[place * len(self.trained) // len(self.parts)]
 
 
 class MicroBatches:
-    """Cuts generation batches into the micro-batches of their optimizer steps. Collective.
+    """Splits generation batches into the micro-batches of their optimizer steps. Collective.
 
-    `args` is TRL's GRPOConfig; `reason` says why TRL's cut is kept, None where it is not; under `silent` a row with
-    advantage 0 moves nothing.
+    `args`: TRL's GRPOConfig. `reason`: why TRL's split is kept, or None. `silent`: a row with advantage 0 has no effect.
     """
 
     def __init__(self, args: Any, accelerator: Any, objective: Objective, *, reason: str | None, silent: bool):
@@ -173,14 +172,14 @@ class MicroBatches:
 
     @classmethod
     def of(cls, run: Recipe, args: Any, accelerator: Any, objective: Objective, *, aux_loss: bool) -> MicroBatches:
-        """By what the loss is like. `aux_loss`: the router of a mixture of experts is trained, by every row."""
+        """Choose the split from properties of the loss. `aux_loss`: every row trains the router of a mixture of experts."""
         trl_loss = args.loss_type in TRL_LOSS_TYPES
         reason = why_not(run.micro_batching, objective.loss, trl_loss=trl_loss, aux_loss=aux_loss)
         silent = args.beta == 0 if trl_loss else silent_without_advantage(objective.loss)
         return cls(args, accelerator, objective, reason=reason, silent=silent and not aux_loss)
 
     def cut(self, batch: dict[str, Any], step: int) -> Update:
-        """`step` is the number of optimizer steps so far, of all stages."""
+        """`step`: number of optimizer steps so far, of all stages."""
         batch = take(batch, torch.randperm(len(batch["row"])).tolist())
         signal, rows = self._signal(batch), batch.pop("row")
         shares, trained = self._shares(signal, rows, step)
@@ -191,7 +190,7 @@ class MicroBatches:
         return Update(parts, idle, trained, batch, left_out, metrics)
 
     def _shares(self, signal: Tensor, rows: Tensor, step: int) -> tuple[list[list[int]], list[int]]:
-        """This rank's rows of each update window, in the batch's order; rows of all ranks that train in each."""
+        """(this rank's rows of each update window, in order; number of trained rows of all ranks in each)."""
         everywhere = self.accelerator.gather(torch.stack([rows, signal.to(rows.dtype)], dim=1)).cpu()
         trains = torch.empty(len(everywhere), dtype=torch.bool)
         trains[everywhere[:, 0]] = everywhere[:, 1].bool()
@@ -203,7 +202,7 @@ class MicroBatches:
         return [[i for i, w in enumerate(mine) if w == number] for number in range(self.windows)], trained
 
     def _kept(self, shares: list[list[int]], trained: list[int], signal: list[bool]) -> list[list[int]]:
-        """This rank's rows of each update window that go through the model: with TRL's cut all, unless none trains."""
+        """This rank's rows of each update window that go through the model: with TRL's split all, unless none is trained."""
         if self.reason is None:
             return [[row for row in share if signal[row]] for share in shares]
         return [share if count else [] for share, count in zip(shares, trained, strict=True)]
@@ -211,7 +210,7 @@ class MicroBatches:
     def _cut_as_trl(
         self, batch: dict[str, Any], kept: list[list[int]]
     ) -> tuple[list[dict[str, Any]], list[bool], dict[str, float]]:
-        """Micro-batches of equal row counts; of a window in which nothing trains one row without loss is left."""
+        """Micro-batches of equal row counts; a window without trained rows has one row without loss."""
         spare = without_loss(batch)
         parts: list[dict[str, Any]] = []
         idle: list[bool] = []
@@ -244,7 +243,7 @@ class MicroBatches:
         return planned, idle, self._saved(*shares, sum(everywhere))
 
     def _signal(self, batch: dict[str, Any]) -> Tensor:
-        """(n,) bool: may this row move anything?"""
+        """(n,) bool: the row can change the weights."""
         trained = batch["train_mask"].bool()
         if not self.silent or self.objective.loss_in_force().needs_live_entropy:
             return trained.any(1)
@@ -252,7 +251,7 @@ class MicroBatches:
         return (trained & ((advantage if advantage.dim() == 2 else advantage.unsqueeze(1)) != 0)).any(1)
 
     def _saved(self, tokens: float, rows: float, micro_batches: int) -> dict[str, float]:
-        """Metrics, from the shares of this rank's padded tokens and rows that go through the model."""
+        """Metrics from the shares of this rank's padded tokens and rows that go through the model."""
         shares = torch.tensor([tokens, rows], dtype=torch.float64, device=self.accelerator.device).float()
         tokens, rows = self.accelerator.reduce(shares, reduction="mean").tolist()
         return {

@@ -1,14 +1,14 @@
-"""Log-probs and entropies of the policy that sampled a batch: a separate pass before the update only where it is needed.
+"""Log-probs and entropies of the sampling policy, with a separate pass before the update only if needed.
 
 Before the update, over all rows:
-    entropies that a component asks for (`needs`): rewards, advantages, filters, samplings, losses with statistics of the
+    entropies that a component needs (`needs`): rewards, advantages, filters, samplings, losses with statistics of the
         whole step
-    old log-probs, where a batch makes several optimizer steps
-Everything else may wait until the update has read the batch: the entropies of the step are for guards and controllers,
-which judge at its end, and the gap to the engine has to be known before the weights move. So with one optimizer step a batch
-    rows that train      come from the update's own forward passes; their old log-probs are those, and the ratio is exactly 1
-    rows that it leaves out    get one forward pass without a gradient, and only where something reads what it gives
-and no row goes through the model twice. Passes without a gradient are cut by length as the update is.
+    old log-probs, if a batch has several optimizer steps
+Everything else can wait for the update's forward passes: guards and controllers use the step's entropies at its end, and the
+log-prob mismatch must be known before the weights change. So with one optimizer step per batch
+    trained rows         use the update's own forward passes; their old log-probs are the same, so the ratio is exactly 1
+    rows left out        get one forward pass without a gradient, only if something needs the result
+and no row goes through the model twice. Passes without a gradient are split by length like the update.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tersely.rl.update.padding import fit_columns
 
 @dataclass(frozen=True)
 class PassByLength:
-    """Passes over the rows of a batch in parts of similar length, none with more padded tokens than a micro-batch of TRL's.
+    """Passes over the rows of a batch in parts of similar length, none with more padded tokens than TRL's micro-batch.
 
     `log_probs(model, ids, mask, columns, entropy=...)` is one forward pass; `rows` is the micro-batch.
     """
@@ -44,8 +44,8 @@ class PassByLength:
     def __call__(
         self, model: Any, batch: Mapping[str, Tensor], rows: Sequence[int] | None = None, *, entropy: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """(n, T) log-probs and entropies of these rows (all unless stated), 0 elsewhere. Every rank makes as many passes
-        as the busiest. Collective. Without `entropy` the second is 0 everywhere: TRL's reference models have none."""
+        """(n, T) log-probs and entropies of these rows (default: all), 0 elsewhere. Every rank does as many passes as the
+        busiest one. Collective. Without `entropy` the second is 0 everywhere, as for TRL's reference models."""
         ids, mask = (
             torch.cat([batch[f"prompt_{kind}"], batch[f"completion_{kind}"]], dim=1) for kind in ("ids", "mask")
         )
@@ -69,9 +69,9 @@ class PassByLength:
 
 @dataclass
 class Observation:
-    """What the passes over one generation batch show of the policy that sampled it.
+    """Collects entropies and log-prob mismatch from the passes over one generation batch.
 
-    The entropies go to `statistics`; the gap to the log-probs that the engine reported is judged once, by `judge`.
+    The entropies go to `statistics`; `judge` checks the mismatch once.
     """
 
     statistics: StepMetrics
@@ -79,11 +79,11 @@ class Observation:
     judge: Callable[[dict[str, float]], None]
     gap_is_due: bool
     from_update: bool
-    """Do the update's own passes show it? Otherwise a pass before it did, or nobody asks."""
+    """True if the update's passes provide the values; otherwise an earlier pass did, or nothing needs them."""
     gaps: list[dict[str, float]] = field(default_factory=list)
 
     def see(self, rows: Mapping[str, Any], logps: Tensor, entropies: Tensor) -> None:
-        """Some rows of the batch: entropies of the sampled tokens, and their gap to what the engine reported."""
+        """Add rows of the batch: entropies of the sampled tokens, and their gap to the engine's log-probs."""
         mask = rows["completion_mask"]
         width = mask.shape[1]
         valid = mask.bool() & (torch.arange(width, device=mask.device) >= rows["prefill"].unsqueeze(1))
@@ -92,7 +92,7 @@ class Observation:
             self.gaps.append(gap(rows[SAMPLED], fit_columns(self.sampling_state.logp(logps, entropies), width), mask))
 
     def end(self) -> None:
-        """All rows were seen. Rule: the engine samples from the current weights, or the run stops. Collective."""
+        """Check the mismatch after all rows; the run stops if the engine has other weights. Collective."""
         if self.gap_is_due:
             measured = over_ranks(gather_object(self.gaps))
             self.gaps, self.gap_is_due = [], False
@@ -100,7 +100,7 @@ class Observation:
 
 
 def entropy_is_read(controllers: Iterable[Any], guards: Iterable[Any]) -> bool:
-    """Does one of them follow the entropy of all rows of a step?"""
+    """True if a controller uses the entropy of all rows of a step."""
     read = [name for controller in controllers for name in statistics_of(controller)]
     read += [name for guard in guards for name in guard.statistics]
     return any(name.split("/")[0] == "entropy" and name != OF_TRAINED for name in read)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def padded(rows: Sequence[Sequence[float]], fill: float, side: str, multiple_of: int | None = None) -> Tensor:
-    """Lists of unequal length as one (n, longest) tensor; float where `fill` is."""
+    """Pad lists of unequal length to one (n, longest) tensor; float if `fill` is a float."""
     width = max(map(len, rows))
     if multiple_of:
         width = -(-width // multiple_of) * multiple_of
@@ -22,14 +22,14 @@ def padded(rows: Sequence[Sequence[float]], fill: float, side: str, multiple_of:
 
 
 def fit_columns(values: Tensor, columns: int) -> Tensor:
-    """(n, T') -> (n, T): other ranks may have had longer or shorter rows."""
+    """Pad or cut (n, T') to (n, T), because other ranks may have longer or shorter rows."""
     if values.shape[1] >= columns:
         return values[:, :columns]
     return torch.nn.functional.pad(values, (0, columns - values.shape[1]))
 
 
 def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
-    """The micro-batch without the columns that are padding in every row; what is left out is masked anyway."""
+    """The micro-batch without columns that are padding in every row; they are masked anyway."""
     length = int(inputs["completion_mask"].sum(1).max().clamp(min=1))
     total = inputs["completion_mask"].shape[1]
     start = inputs["prompt_mask"].shape[1] - int(inputs["prompt_mask"].sum(1).max())

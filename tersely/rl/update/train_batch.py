@@ -1,4 +1,4 @@
-"""What a generation batch is trained with: advantages, masks and counts, beside the tensors of its rows."""
+"""Adds advantages, masks and counts to the tensors of a generation batch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tersely.rl.update.padding import fit_columns
 def with_scores(
     batch: Mapping[str, Tensor], scores: Scores, correct: Tensor, *, group_size: int, rank: int
 ) -> dict[str, Tensor]:
-    """This rank's rows of `scores` and of `correct` (N,), verdicts, beside its tensors.
+    """Add this rank's rows of `scores` and of the verdicts `correct` (N,) to its tensors.
 
-    advantages (n,) or (n, T); train_mask (n, T), 0 on rows that do not train; row (n,), the place in the whole batch;
-    rows_in_batch, the rows of all ranks that train.
+    advantages (n,) or (n, T); train_mask (n, T), 0 on rows that are not trained; row (n,), index in the whole batch;
+    rows_in_batch, number of trained rows on all ranks.
     """
     mask = batch["completion_mask"]
     count, device = len(mask), mask.device

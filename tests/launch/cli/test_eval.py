@@ -43,7 +43,7 @@ def test_summary_line():
         (["--benchmarks", "nowhere.jsonl"], "no such file: nowhere.jsonl"),
         (["--budgets", "0,5"], "--budgets.* '0,5'"),
         (["--benchmarks", ","], "--benchmarks.*','"),
-        (["--chat-template-kwargs", "{tokenize: true}"], "tokenize is set here for every prompt"),
+        (["--chat-template-kwargs", "{tokenize: true}"], "tokenize is already set for every prompt"),
         (["--strategy", "seal:vector=none.safetensors"], "seal.vector.*none.safetensors.*`tersely fit seal`"),
         (
             ["--strategy", "diff_adapt:probe=none.safetensors,budget=8"],

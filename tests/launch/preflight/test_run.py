@@ -80,7 +80,7 @@ def test_a_cap_beyond_the_context_is_refused_before_any_rollout(capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--micro_batch", "7"], "micro_batch is 7"),
+        (["--micro_batch", "7"], "micro_batch: got 7"),
         (["--dataset", "{path: gone.jsonl}"], "no file gone.jsonl"),
         (["--learning_rat", "1"], "did you mean 'learning_rate'"),
         (["--processes", "3"], "do not divide over 3 ranks"),

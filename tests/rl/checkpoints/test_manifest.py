@@ -27,7 +27,7 @@ def test_the_newest_whole_one_is_taken(run):
     [
         (lambda p: (p / checkpoint.MANIFEST).unlink(), "not finished"),
         (lambda p: (p / checkpoint.MANIFEST).write_text('{"files": {'), "cannot be read"),
-        (lambda p: (p / "model.safetensors").write_bytes(b"x" * 99), "99 bytes, not 100"),
+        (lambda p: (p / "model.safetensors").write_bytes(b"x" * 99), "99 bytes; expected 100"),
         (lambda p: (p / "model.safetensors").write_bytes(b"x" * 100), "has changed"),
         (lambda p: (p / "sub" / "optimizer.pt").unlink(), "is missing"),
     ],

@@ -104,14 +104,14 @@ def test_a_resume_after_it_goes_on_from_what_was_restored(make_trainer, tmp_path
 
 def test_more_than_allowed_stops_the_run(make_trainer, tmp_path):
     trainer, _ = train(make_trainer, tmp_path, [3, 5, 6], max_rollbacks=2)
-    with pytest.raises(RunStopped, match=r"step 6: it went wrong; it went back 2 times already \(max_rollbacks\)"):
+    with pytest.raises(RunStopped, match=r"step 6: it went wrong; already rolled back 2 times \(max_rollbacks\)"):
         trainer.train()
     assert checkpoint.latest_whole(tmp_path / "run")[0].name == "checkpoint-5"
 
 
 def test_nothing_to_go_back_to_stops_the_run(make_trainer, tmp_path):
     trainer, _ = train(make_trainer, tmp_path, [1])
-    with pytest.raises(RunStopped, match="no whole checkpoint up to step 1 to go back to; lower save_steps"):
+    with pytest.raises(RunStopped, match="no complete checkpoint up to step 1 to roll back to"):
         trainer.train()
 
 
@@ -167,7 +167,7 @@ def test_a_controller_hears_of_it_and_can_ask_for_it(make_trainer, tmp_path):
     "recipe, wants",
     [
         ({"save_strategy": "no"}, "save_strategy: steps"),
-        ({"save_only_model": True}, "save_only_model is true"),
+        ({"save_only_model": True}, "save_only_model"),
         ({"max_rollbacks": 0}, "max_rollbacks.* 0"),
         ({"max_rollbacks": -1}, "max_rollbacks.* -1"),
     ],

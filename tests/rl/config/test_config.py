@@ -32,7 +32,7 @@ def test_the_batch_is_stated_once_and_derived(tmp_path):
         ({"zzzz": 1}, "lists the keys"),
         ({"learning_rate": "fast"}, "learning_rate.* 'fast'.*a number"),
         ({"max_completion_length": 12.5}, "max_completion_length.* 12.5.*a whole number"),
-        ({"max_completion_length": float("inf")}, "must be a whole number"),
+        ({"max_completion_length": float("inf")}, "max_completion_length.*a whole number"),
         ({"gradient_checkpointing": 1}, "gradient_checkpointing.* 1.*true or false"),
         ({"prompts_per_step": "four"}, "recipe: prompts_per_step.* 'four'"),
         ({"engine": "vlm"}, "engine: got 'vlm'; did you mean 'vllm'"),

@@ -51,7 +51,7 @@ def events(tmp_path) -> list[dict]:
 def test_a_warning_is_said_once_and_written(make_trainer, tmp_path, capsys):
     guarded(make_trainer, tmp_path, SPECS).train()
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: step 5: guard")]
-    assert len(said) == 1 and "tokens a completion are 2" in said[0]
+    assert len(said) == 1 and "tokens per completion are 2" in said[0]
     (event,) = events(tmp_path)
     assert (event["step"], event["guard"], event["action"]) == (5, "length_collapse", "warn")
     assert checkpoint.latest_whole(tmp_path / "run")[0].name == "checkpoint-6"
@@ -60,7 +60,9 @@ def test_a_warning_is_said_once_and_written(make_trainer, tmp_path, capsys):
 def test_a_stop_logs_the_step_and_does_not_save_it(make_trainer, tmp_path):
     specs = {"length_collapse": {**SPECS["length_collapse"], "action": "stop"}}
     trainer = guarded(make_trainer, tmp_path, specs)
-    with pytest.raises(RunStopped, match=r"step 5: guard length_collapse: .*times in a row.*the last whole checkpoint"):
+    with pytest.raises(
+        RunStopped, match=r"step 5: guard length_collapse: .*times in a row.*the last complete checkpoint"
+    ):
         trainer.train()
     assert trainer.state.log_history[-1]["efficiency/tokens_mean"] == 2.0
     assert (tmp_path / "run" / "completions" / "completions_00005.parquet").exists()
@@ -125,8 +127,8 @@ def test_a_loss_that_is_no_number_goes_back_where_it_is_told_to(make_trainer, tm
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"save_strategy": "no"}, "guards.length_collapse may go back .*save_strategy: steps"),
-        ({"save_steps": 6}, "save_steps is 6 and max_steps 6, so there would be none; lower save_steps"),
+        ({"save_strategy": "no"}, "guards.length_collapse may roll back .*save_strategy: steps"),
+        ({"save_steps": 6}, "save_steps: got 6 with max_steps 6"),
         ({"max_rollbacks": 0}, "max_rollbacks.* 0"),
         ({}, None),
     ],

@@ -51,15 +51,15 @@ def test_small_gaps_pass_and_patience_waits():
     check_mismatch(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
     check_mismatch(guard, {"mean": 0.04, "max": 1.0}, 7, CURRENT)
     check_mismatch(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
-    with pytest.raises(StaleEngineError, match="step 7.*0.0600 nats a token.*mismatch.threshold 0.05"):
+    with pytest.raises(StaleEngineError, match="step 7.*0.0600 nats per token.*mismatch.threshold 0.05"):
         check_mismatch(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
 
 
 @pytest.mark.parametrize(
     ("facts", "cause"),
     [
-        ({"version": None}, "no weights were ever synchronised"),
-        ({"version": 5}, "holds the weights of step 5"),
+        ({"version": None}, "never received weights"),
+        ({"version": 5}, "has the weights of step 5"),
         ({"stale_head": True}, "embeddings are tied"),
         ({"truncated_sampling": True}, "top_p or top_k"),
         ({}, r"dtype \(bfloat16\)"),

@@ -32,7 +32,7 @@ def test_a_collapse_to_one_token_is_heard_once_after_its_patience():
     ((step, said),) = heard("length_collapse", COLLAPSED)
     assert step == 8  # 6.1 is at most a tenth of the mean of the first five, and so are the two behind it
     assert said.startswith(
-        "guard length_collapse: tokens a completion are 1, at most 0.1 of 62.64 at the beginning, 3 times"
+        "guard length_collapse: tokens per completion are 1, at most 0.1 of 62.64 at the beginning, 3 times"
     )
     assert "any_right" in said
     ((step, said),) = heard("length_collapse", COLLAPSED, threshold=0.04, patience=1)
@@ -129,7 +129,7 @@ def test_reward_up_tokens_gone_accuracy_down():
     [
         (0.95, 0.0, 0.0, "too easy"),
         (0.0, 0.96, 0.1, "too hard"),
-        (0.05, 0.9, 0.8, "80% of the completions are cut by max_completion_length"),
+        (0.05, 0.9, 0.8, "80% of the completions are truncated by max_completion_length"),
     ],
 )
 def test_groups_without_a_signal_and_their_cause(right, wrong, cut, cause):
@@ -172,10 +172,10 @@ def test_a_guard_goes_on_where_it_was(name):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"length_colapse": {}}, "there is no guard 'length_colapse'; did you mean 'length_collapse'"),
+        ({"length_colapse": {}}, "guard 'length_colapse'; did you mean 'length_collapse'"),
         (
             {"repetition": {"thresholds": 0.1}},
-            "guards.repetition has no parameter 'thresholds'; did you mean 'threshold'",
+            "guards.repetition.*parameter 'thresholds'; did you mean 'threshold'",
         ),
         ({"repetition": {"action": "rollback"}}, "action.* 'rollback'.* did you mean 'roll_back'"),
         ({"repetition": {"threshold": 1.5}}, "guards.repetition.threshold.* 1.5.*.*at most 1"),
@@ -185,12 +185,12 @@ def test_a_guard_goes_on_where_it_was(name):
         ({"reward_hacking": {"tokens": 2}}, "guards.reward_hacking.tokens.* 2.*below 1"),
         (
             {"mismatch": {"action": "roll_back"}},
-            "action.* 'roll_back'.*warn or stop: going back to older",
+            "action.* 'roll_back'.*warn or stop",
         ),
-        ({"undecided": {"action": "roll_back"}}, "it must be warn or stop"),
-        ({"not_finite": {"action": "warn"}}, "it must be stop or roll_back: nothing of use comes after it"),
+        ({"undecided": {"action": "roll_back"}}, "undecided.action.* warn or stop"),
+        ({"not_finite": {"action": "warn"}}, "not_finite.action.* stop or roll_back"),
         ({"not_finite": {"threshold": 2}}, "guards.not_finite.* parameter 'threshold'; valid: action"),
-        ({"not_finite": False}, "it cannot be turned off"),
+        ({"not_finite": False}, "cannot be turned off"),
         ({"repetition": "warn"}, "guards.repetition.* 'warn'.*false, or a mapping"),
         ([], r"guards.* \[\].*a mapping"),
     ],

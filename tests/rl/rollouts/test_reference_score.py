@@ -94,7 +94,7 @@ def test_the_base_is_taken_once_with_the_first_policy(make_trainer, caplog):
     trainer = rlpr(make_trainer)
     with caplog.at_level(logging.INFO, logger="tersely.rl.rollouts.reference_score"):
         trainer.train()
-    assert caplog.text.count("scored without reasoning, once") == 1
+    assert caplog.text.count("without reasoning, once") == 1
     kept = {prompt: record["reference_base"] for prompt, record in trainer.memory.records.items()}
     rows = list(trainer.train_dataset.select(range(4)))
     now = trainer.references.without_reasoning(rows)

@@ -227,8 +227,8 @@ def test_a_cold_start_says_what_it_does(warm, tmp_path, monkeypatch):
 
 
 def test_a_cold_start_that_is_asked_to_stop_saves_and_stops(warm, tmp_path, monkeypatch):
-    monkeypatch.setattr("tersely.rl.checkpoints.save_on_signal.request", lambda needed_s: "it was asked to")
-    with pytest.raises(SavedAndStopped, match="saved checkpoint-1 in .*1-warm and stopped: it was asked to"):
+    monkeypatch.setattr("tersely.rl.checkpoints.save_on_signal.request", lambda needed_s: "requested")
+    with pytest.raises(SavedAndStopped, match="saved checkpoint-1 in .*1-warm and stopped: requested"):
         train_cold_start(warm, None, tmp_path, Start(resume=True))
     monkeypatch.undo()
     trainer = train_cold_start(warm, None, tmp_path, Start(resume=True))
