@@ -80,11 +80,12 @@ BASE = Evaluation("base", "", ("vanilla", *ELLIPSIS))
 def trained(folder: Path, method: str, seed: int, steps: int, prompts: int) -> Path:
     """Train one recipe of the testbed through all its stages, or go on with it; returns its run directory."""
     from tersely.configs.load import load_recipe
-    from tersely.rl.run import say, train
+    from tersely.core.logging import log_line
+    from tersely.rl.run import train
 
     run_dir = folder / method
     if not (run_dir / "final" / "config.json").exists():
-        say(f"\n== tersely train --config testbed/{method} --run_dir {run_dir} --seed {seed} --max_steps {steps}")
+        log_line(f"\n== tersely train --config testbed/{method} --run_dir {run_dir} --seed {seed} --max_steps {steps}")
         changes = {"run_dir": str(run_dir), "seed": seed, "max_steps": steps, "prompts_per_step": prompts}
         train(load_recipe(f"testbed/{method}", changes), resume=True)
     return run_dir

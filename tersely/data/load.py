@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tersely.core.logging import get_logger
 from tersely.data.columns import coded, require_columns, values_of
 from tersely.data.filters import DROPS, check_conditions, check_drops, matches
 from tersely.data.ids import fingerprint, normalise, prompt_id
@@ -16,6 +17,8 @@ from tersely.data.reference_answers import gold_fault, text_only
 from tersely.data.rows import Reader, column
 from tersely.data.sources import read_rows
 from tersely.data.spec import INSTRUCTION, SourceSpec, parse_sources
+
+logger = get_logger(__name__)
 
 if TYPE_CHECKING:
     import datasets
@@ -51,7 +54,7 @@ def load_problems(
     """
     data, card = load_problems_with_card(spec, seed=seed, instruction=instruction, system_prompt=system_prompt)
     if os.environ.get("RANK", "0") == "0":
-        print(card.text(), flush=True)
+        logger.info(card.text())
     return data
 
 

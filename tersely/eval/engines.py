@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.core.errors import ConfigError, nearest
+from tersely.core.logging import get_logger
 from tersely.core.paths import beside, expanded
 from tersely.data.benchmarks import Benchmark
 from tersely.engines.base import Engine, EngineSettings
@@ -18,6 +19,8 @@ from tersely.engines.model_folder import model_location
 from tersely.engines.registry import ADDRESSED, DEFAULT, capabilities_of, evaluation_engines
 from tersely.eval.evaluator import Evaluator
 from tersely.eval.trained_prompt import saved_prompting
+
+logger = get_logger(__name__)
 
 
 def make_evaluator(
@@ -127,7 +130,7 @@ def trained_model(model: str) -> str:
     final = folder / "final"
     if (folder / "config.json").is_file() or not (final / "config.json").is_file():
         return model
-    print(f"{model} is a training run; evaluating its final model, {final}", flush=True)
+    logger.info("%s is a training run; evaluating its final model, %s", model, final)
     return str(final)
 
 

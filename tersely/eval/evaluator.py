@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.core.errors import ConfigError
+from tersely.core.logging import get_logger
 from tersely.core.seeds import sample_seed, stable_id
 from tersely.data.benchmarks import Benchmark, Sampling, find_benchmark, load_benchmark
 from tersely.engines.base import Engine
@@ -27,6 +28,8 @@ from tersely.eval.run_card import Settings, check_and_store
 from tersely.eval.sample_record import TokenLengths, sample_record
 from tersely.eval.trained_prompt import asked, for_strategy
 from tersely.rewards.verify.verdicts import verdicts_of
+
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -197,10 +200,9 @@ class Evaluator:
         short = sum(self.context is not None and len(ids) + cap > self.context for ids in prompts.values())
         if not short:
             return None
-        print(
-            f"warning: {name}: {short} of {len(prompts)} prompts leave less than the cap of {cap} tokens for the answer in "
-            f"the context of {self.context} tokens",
-            flush=True,
+        logger.warning(
+            f"{name}: {short} of {len(prompts)} prompts leave less than the cap of {cap} tokens for the answer in "
+            f"the context of {self.context} tokens"
         )
         return self.context
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.files import write_json
 from tersely.core.heartbeat import now
+from tersely.core.logging import get_logger
 from tersely.core.seeds import sample_seed
 from tersely.engines.base import Generation, GenerationRequest
 from tersely.engines.chat import Prompting
@@ -29,6 +29,8 @@ from tersely.rl.guards.callback import GuardFeed
 from tersely.rl.recording.run_files import MetricsFile
 from tersely.rl.rollouts.engine_weights import EngineWeights
 from tersely.rl.rollouts.maker import RolloutMaker
+
+logger = get_logger(__name__)
 
 BEST = "best"
 
@@ -154,16 +156,14 @@ class HeldOutEvaluation(RollBackListener):
         found["eval/seconds"] = time.perf_counter() - began
         if self.metrics is not None:
             self.metrics.write(step, {**found, "eval/best": float(best)})
-            print(line(step, state.max_steps, found, self.budget, best), flush=True)
+            logger.info(line(step, state.max_steps, found, self.budget, best))
         if stop and self.spec.floor is not None:
             control.should_training_stop = self._stopped = True
             if self.metrics is not None:
-                print(
+                logger.warning(
                     f"stopped at step {step}: accuracy at {self.budget} tokens on the held-out problems has been below "
                     f"evaluation.floor = {self.spec.floor:g} {self.below} times in a row. The best model, of step "
-                    f"{self.best[1] if self.best else '-'}, is in {Path(args.output_dir) / BEST}",
-                    file=sys.stderr,
-                    flush=True,
+                    f"{self.best[1] if self.best else '-'}, is in {Path(args.output_dir) / BEST}"
                 )
 
     def _measured(self, seed: int, step: int) -> dict[str, float]:
@@ -279,8 +279,5 @@ def held_out_evaluation(
     )
     shared = set(data["prompt_id"]) & set(trained_on)
     if shared and metrics is not None:
-        print(
-            f"warning: {len(shared)} of {len(data)} problems of evaluation.dataset are also training problems",
-            flush=True,
-        )
+        logger.warning(f"{len(shared)} of {len(data)} problems of evaluation.dataset are also training problems")
     return HeldOutEvaluation(spec, model, data.to_list(), metrics, guards)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tersely.configs.recipe import Recipe, Stage
 from tersely.configs.stages import StageError
 from tersely.core.errors import ConfigError
+from tersely.core.logging import log_line
 from tersely.engines.factory import make_engine
 from tersely.rl.update.batch_size import BatchLayout
 
@@ -135,12 +136,12 @@ def train(recipe: Recipe, resume: bool = False) -> Any:
         start = from_main(lambda: prepare(recipe, resume))
         if main_process:
             for line in start.lines():
-                say(line)
+                log_line(line)
         trainer = previous = None
         for stage, check in zip(recipe.stages, checks, strict=True):
             if start.resume and from_main(partial(finished, stage)):
                 if main_process:
-                    say(f"{stage.title}: already finished")
+                    log_line(f"{stage.title}: already finished")
             else:
                 if trainer is not None:  # otherwise its model and optimiser would stay in memory
                     trainer.accelerator.free_memory()
@@ -206,7 +207,7 @@ def train_stage(
 
     main = is_main_process()
     if main and stage.name:
-        say(stage.title)
+        log_line(stage.title)
     if stage.kind == "sft":
         from tersely.rl.sft.cold_start import train_cold_start
 
@@ -216,7 +217,7 @@ def train_stage(
     point = resume_point(stage, parts, start)
     metrics = metrics_file(stage, run_dir, point) if main else None
     for line in point.lines if main else ():
-        say(line)
+        log_line(line)
     trainer = make_trainer(stage, parts, metrics)
     now("preparing the model and the optimizer")
     trainer.carry_over(carried_state(previous))
@@ -246,7 +247,8 @@ def load_parts(stage: Stage, check: StageCheck, previous: Stage | None, run_dir:
     run = replace(check.run, model_name_or_path=stage.recipe.model_name_or_path)
     args = grpo_config(run, objective, world_size())  # made anew: DeepSpeed and transformers take what was made last
     if main:
-        say("\n".join(check.lines))
+        for line in check.lines:
+            log_line(line)
         (run_dir / "batch.txt").write_text(check.lines[0] + "\n")
     now("reading the dataset")
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
@@ -257,7 +259,7 @@ def load_parts(stage: Stage, check: StageCheck, previous: Stage | None, run_dir:
         system_prompt=run.system_prompt,
         columns=objective.columns,
     )
-    check_prompts(card, dataset, tokenizer, run, objective, args, say if main else None)
+    check_prompts(card, dataset, tokenizer, run, objective, args, log_line if main else None)
     if main:
         (run_dir / "data.json").write_text(card.to_json() + "\n")
     now("loading the model")
@@ -266,7 +268,7 @@ def load_parts(stage: Stage, check: StageCheck, previous: Stage | None, run_dir:
     if main:
         visits = args.max_steps / updates_of_a_batch(args) * run.prompts_per_step / len(dataset)
         for line in unread_memory(objective, visits, previous is not None and previous.kind == "rl"):
-            say(f"warning: {line}")
+            log_line(f"warning: {line}")
     return StageParts(run, objective, args, model, tokenizer, dataset)
 
 
@@ -361,7 +363,3 @@ def is_main_process() -> bool:
 
 def batch_table(batch: Any) -> str:
     return "\n".join(f"{name:>18} {value:>8}  {origin}" for name, value, origin in batch.table())
-
-
-def say(text: str) -> None:
-    print(text, flush=True)

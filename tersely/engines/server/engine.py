@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +17,14 @@ from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.http import ServerDown, ServerRefused, call, read, wait_until_up
+from tersely.core.logging import get_logger
 from tersely.engines.base import Engine, EngineSettings, Generation, GenerationRequest, StaleEngineError
 from tersely.engines.sampling import NEUTRAL, fixed_and_extra, processors_for
 from tersely.engines.server.auth import VARIABLE
 from tersely.engines.server.scheduler import Stream
 from tersely.engines.server.weight_sync import ServedWeights
+
+logger = get_logger(__name__)
 
 COUNTERS = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
 """Names of token counters in a server's /metrics."""
@@ -242,7 +244,8 @@ class ServerEngine(Engine):
         if published.ways != self._ways:
             self._ways = published.ways
             ways = ", ".join(f"{address} ({way})" for address, way in self._ways.items())
-            PartialState().print(f"weights are sent to {ways}", file=sys.stderr)
+            if PartialState().is_main_process:
+                logger.info(f"weights are sent to {ways}")
         for address, reason in self.down.items():
             warnings.warn(f"continuing without the server at {address}: {reason}")
         if len(self.down) == len(self.addresses):

@@ -59,21 +59,22 @@ def recipe_of(options: argparse.Namespace, method: str) -> Recipe:
 
 def trained(options: argparse.Namespace, method: str) -> Path:
     """Train one testbed recipe, or resume it; returns the run directory."""
-    from tersely.rl.run import say, train
+    from tersely.core.logging import log_line
+    from tersely.rl.run import train
 
     folder = options.out / method
     if (folder / "final" / "config.json").exists():
-        say(f"{method}: already trained, in {folder}")
+        log_line(f"{method}: already trained, in {folder}")
         return folder
-    say(f"\n== tersely train --config testbed/{method} --run_dir {folder} --seed {options.seed} --resume")
+    log_line(f"\n== tersely train --config testbed/{method} --run_dir {folder} --seed {options.seed} --resume")
     train(recipe_of(options, method), resume=folder.exists())
     return folder
 
 
 def evaluated(options: argparse.Namespace, name: str, model: str) -> Path:
     """Evaluate one model on the held-out problems; existing records are kept."""
+    from tersely.core.logging import log_line
     from tersely.launch.cli import eval as evaluation
-    from tersely.rl.run import say
 
     folder = options.out / "eval" / name
     arguments = [
@@ -85,7 +86,7 @@ def evaluated(options: argparse.Namespace, name: str, model: str) -> Path:
         *("--out", str(folder)),
         *("--name", name),
     ]
-    say(f"\n== tersely eval {' '.join(arguments)}")
+    log_line(f"\n== tersely eval {' '.join(arguments)}")
     status = evaluation.main(arguments)
     if status:
         raise SystemExit(status)

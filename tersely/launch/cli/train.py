@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
+from tersely.core.logging import log_line
 from tersely.core.paths import place_option
 from tersely.launch.cli.parser import Parser, check_keys, note, number, overrides_from, recipe_and_overrides
 from tersely.launch.preflight import time_estimate
-from tersely.rl.run import say, train
+from tersely.rl.run import train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         train(recipe, resume=options.resume)
     except stopping.SavedAndStopped as stopped:
-        say(str(stopped))
+        log_line(str(stopped))
         return stopped.exit_code
     return 0
 
@@ -80,7 +81,7 @@ def preflight(recipe: Recipe, skip: bool = False) -> None:
     from tersely.engines.models import require_no_adapter
     from tersely.launch.preflight.static import check_run, remote_code
 
-    tell = say if os.environ.get("RANK", "0") == "0" else lambda text: None
+    tell = log_line if os.environ.get("RANK", "0") == "0" else lambda text: None
     if not skip and recipe.preflight:
         check_run(recipe, tell)
         return

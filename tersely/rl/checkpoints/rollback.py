@@ -26,8 +26,11 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 from tersely.core.errors import ConfigError
+from tersely.core.logging import get_logger
 from tersely.rl.checkpoints import manifest
 from tersely.rl.guards import RunStopped
+
+logger = get_logger(__name__)
 
 
 class RollBackListener(TrainerCallback):
@@ -90,9 +93,7 @@ class RollBack:
             raise RunStopped(reason)
         self.count += 1
         if self.main:
-            print(
-                f"step {step}: {reason}; rolling back to {Path(path).name} ({self.count} of {self.limit})", flush=True
-            )
+            logger.info(f"step {step}: {reason}; rolling back to {Path(path).name} ({self.count} of {self.limit})")
         return RollBackDecision(step, reason, path, self.count)
 
     def _choose(self, until: int, step: int) -> tuple[str, str | None]:

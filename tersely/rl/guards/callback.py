@@ -10,11 +10,14 @@ import torch
 from transformers import TrainerCallback
 
 from tersely.core.errors import ConfigError
+from tersely.core.logging import get_logger
 from tersely.rl.guards.accuracy import HeldOutLoss
 from tersely.rl.guards.base import Counting
 from tersely.rl.guards.loss import check_loss
 from tersely.rl.guards.registry import guards_of
 from tersely.rl.recording.run_files import MetricsFile
+
+logger = get_logger(__name__)
 
 
 class GuardFeed(TrainerCallback):
@@ -83,7 +86,7 @@ class GuardFeed(TrainerCallback):
             self.ask(said, guard.since - 1)
             return
         if guard.action == "warn" and self.main:
-            print(f"warning: step {step}: {said}", flush=True)
+            logger.warning(f"step {step}: {said}")
         if self.metrics is not None:
             event = {"event": "guard", "guard": guard.name, "action": guard.action, "reason": said}
             self.metrics.write(step, event)

@@ -14,8 +14,11 @@ from typing import Any
 
 from torch import Tensor
 
+from tersely.core.logging import get_logger
 from tersely.engines.base import StaleEngineError
 from tersely.rl.guards.base import Counting
+
+logger = get_logger(__name__)
 
 
 def gap(sampler_logp: Tensor, trainer_logp: Tensor, mask: Tensor) -> dict[str, float]:
@@ -59,7 +62,7 @@ def check_mismatch(guard: Counting, measured: Mapping[str, float], step: int, fa
     if guard.action == "stop":
         raise StaleEngineError(said)
     if guard.streak == guard.patience:
-        print(f"warning: {said}", flush=True)
+        logger.warning(said)
 
 
 def likely_cause(step: int, facts: Mapping[str, Any]) -> str:

@@ -11,9 +11,12 @@ from typing import Any
 from transformers import ProgressCallback, TrainerCallback
 
 from tersely.core.heartbeat import beat, now
+from tersely.core.logging import get_logger
 from tersely.rl.recording.metrics import OF_TRAINED
 from tersely.rl.recording.run_files import MetricsFile, write_completions
 from tersely.rl.update.batch_size import updates_of_a_batch
+
+logger = get_logger(__name__)
 
 ETA_STEPS = 65
 """Number of step ends used for the estimate of the remaining time."""
@@ -80,7 +83,7 @@ class StepLines(ProgressCallback):
             if self.bar and self.training_bar is not None:
                 self.training_bar.write(line)
             else:
-                print(line, flush=True)
+                logger.info(line)
 
 
 def eta(ends: Sequence[tuple[int, float]], steps: int, batch: int) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from tersely.core.errors import ConfigError
 from tersely.core.files import write_json
 from tersely.core.heartbeat import now
+from tersely.core.logging import get_logger
 from tersely.core.seeds import sample_seed
 from tersely.engines.base import Engine, GenerationRequest
 from tersely.rewards.verify.verdicts import verdicts_of
@@ -24,6 +25,8 @@ from tersely.rl.checkpoints.resume import Start, from_main
 from tersely.rl.sft.examples import Attempt, turn_ids
 from tersely.rl.sft.rewrites import build_rewrite
 from tersely.rl.sft.spec import ColdStart
+
+logger = get_logger(__name__)
 
 EXAMPLES, MEMORY = "examples.json", "memory.json"
 AT_ONCE = 4096
@@ -125,7 +128,7 @@ def _store(stage: Any, spec: ColdStart, written: list, lengths: list, memory_fie
     stage.folder.mkdir(parents=True, exist_ok=True)
     write_json(stage.folder / MEMORY, memory)
     write_json(stage.folder / EXAMPLES, sorted(written, key=lambda e: (e["prompt_id"], e["kind"], e["spans"])))
-    print(f"{len(written)} examples of {len({e['prompt_id'] for e in written})} prompts", flush=True)
+    logger.info(f"{len(written)} examples of {len({e['prompt_id'] for e in written})} prompts")
 
 
 @dataclass

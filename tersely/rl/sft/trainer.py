@@ -15,6 +15,7 @@ from trl import SFTConfig
 
 from tersely.algorithms.sft_losses.talr import mean_row_losses
 from tersely.core.build import build
+from tersely.core.logging import get_logger
 from tersely.core.protocols import SFTLoss
 from tersely.engines.activation_checkpointing import by_installed_names
 from tersely.rl.checkpoints import manifest
@@ -27,6 +28,8 @@ from tersely.rl.sft.examples import tokens_and_weights
 from tersely.rl.sft.spec import ColdStart
 from tersely.rl.trained_prompting import trained_prompting
 from tersely.rl.trl.overrides import ExampleTrainer
+
+logger = get_logger(__name__)
 
 COLUMNS = ("input_ids", "weights", "exempt")
 
@@ -113,7 +116,7 @@ class ColdStartTrainer(ExampleTrainer):
 class Line(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and logs and "loss" in logs:
-            print(f"step {state.global_step}/{state.max_steps}  sft loss {logs['loss']:.4f}", flush=True)
+            logger.info(f"step {state.global_step}/{state.max_steps}  sft loss {logs['loss']:.4f}")
 
 
 def sft_trainer(
@@ -148,7 +151,7 @@ def sft_trainer(
     trainer.add_callback(Phases())
     if trainer.accelerator.is_main_process:
         for line in (*passed_over, *([f"resuming from {last.name}"] if last else [])):
-            print(line, flush=True)
+            logger.info(line)
         step = int(last.name.rpartition("-")[2]) if last else 0
         metrics = MetricsFile(run_dir / "metrics.jsonl", stage.first_step + step, stage.name, stage.first_step)
         if start.changes:

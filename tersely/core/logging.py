@@ -1,0 +1,46 @@
+"""Messages of the library: what the logger `tersely` receives is printed on standard output, one line per message.
+
+    logging.getLogger("tersely").setLevel("WARNING")    no progress, only warnings
+    logging.getLogger("tersely").handlers.clear()       nothing is printed; add handlers of your own
+
+Warnings begin with `warning: `. In a terminal they have a colour. Only the main process of a run logs progress: callers check.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+class Lines(logging.Handler):
+    """Prints the message as it is, without wrapping. The stream is looked up at each message."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from rich.console import Console
+        from rich.text import Text
+
+        warning = record.levelno >= logging.WARNING
+        try:
+            text = f"{record.levelname.lower()}: {record.getMessage()}" if warning else record.getMessage()
+            Console(file=sys.stdout, soft_wrap=True).print(Text(text, style="yellow" if warning else ""))
+        except Exception:
+            self.handleError(record)
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of a module, `get_logger(__name__)`; the first call gives `tersely` its handler and the level INFO."""
+    root = logging.getLogger("tersely")
+    if not root.handlers and root.level == logging.NOTSET:
+        root.addHandler(Lines())
+        root.setLevel(logging.INFO)
+        root.propagate = False
+    return logging.getLogger(name)
+
+
+def log_line(text: str) -> None:
+    """Log a line of a check or a command: `warning: ...` as a warning, any other as progress."""
+    logger = get_logger("tersely")
+    if text.startswith("warning: "):
+        logger.warning(text.removeprefix("warning: "))
+    else:
+        logger.info(text)
