@@ -225,7 +225,7 @@ def test_weights_that_are_not_synchronised_stop_the_run(engine, model, make_trai
     trainer = make_trainer(engine=engine, max_steps=8, learning_rate=5e-2)
     sync = engine.sync_weights
     monkeypatch.setattr(engine, "sync_weights", lambda model, version: sync(model, version) if version == 0 else None)
-    with pytest.raises(StaleEngineError, match="holds the weights of step 0"):
+    with pytest.raises(StaleEngineError, match="weights of step 0"):
         trainer.train()
 
 
@@ -245,7 +245,7 @@ def test_a_tied_head_left_as_it_was_stops_the_run(tied_engine, tied_folder, make
         learning_rate=2e-2,
         guards={"mismatch": {"threshold": 0.02}},
     )
-    with pytest.raises(StaleEngineError, match="nats a token.*threshold 0.02.*embeddings are tied"):
+    with pytest.raises(StaleEngineError, match="threshold 0.02.*embeddings are tied"):
         trainer.train()
     gaps = [row["mismatch/mean"] for row in trainer.state.log_history]
     assert gaps[0] < 1e-4 and gaps == sorted(gaps)  # equal at first, then it grows step by step

@@ -102,7 +102,7 @@ def test_a_floor_stops_the_run_and_says_so(train, capsys, tmp_path):
     trainer, lines, _ = train("floor", {"every": 1, "floor": 1.0, "patience": 3})
     assert trainer.state.global_step == 2 and [line["step"] for line in evaluations(lines)] == [0, 1, 2]
     said = capsys.readouterr()
-    assert "stopped at step 2: accuracy at 12 tokens on the held-out problems has been below" in said.err
+    assert "stopped at step 2: accuracy at 12 tokens on the held-out problems has been below" in said.out
     assert "eval 1/6  acc 0." in said.out
     assert train("met", {"every": 2, "floor": 0.0})[0].state.global_step == 6
 

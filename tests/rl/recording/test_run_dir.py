@@ -142,7 +142,7 @@ def test_resuming_in_a_folder_that_is_not_there_names_the_nearest(tmp_path):
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot be written"):
+    with pytest.raises(ValueError, match="cannot write to"):
         prepare(recipe(tmp_path / "file" / "run", CONFIG), resume=False)
 
 
@@ -192,7 +192,7 @@ def test_another_number_of_ranks_is_reported_where_each_has_the_whole_optimizer(
     state = {"launch": PLAIN}
     assert changed_ranks(state, PLAIN) == changed_ranks(state, PLAIN, "batch_size") == changed_ranks({}, PLAIN) == {}
     (line,) = Start(True, changed_ranks(state, {"ranks": 4, "sharding": ""})).lines()
-    assert line == "note: ranks was 2 and is 4 from here on"
+    assert line == "note: ranks was 2 and is 4 from now on"
 
 
 @pytest.mark.parametrize(
