@@ -193,7 +193,7 @@ def advantages_table() -> str:
     lines = [("advantage", "credit", "reads"), ("---",) * 3]
     for name in sorted(ADVANTAGES):
         advantage = build("advantage", name)
-        credit = "a token" if is_token_level(advantage) else "a row"
+        credit = "per token" if is_token_level(advantage) else "per row"
         lines.append((f"`{name}`", credit, ", ".join(advantage.needs) or "-"))
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 

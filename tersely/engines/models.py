@@ -234,6 +234,6 @@ def model_place(name: str) -> Finding:
     if isinstance(try_to_load_from_cache(name, "config.json"), str):
         return Finding("ok", "model", f"{name}, in the hub cache")
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        mend = "unset it for the first run, or copy the model to a folder"
-        return Finding("fail", "hub", f"{name} is not in the hub cache, and HF_HUB_OFFLINE is set", mend)
+        fix = "unset it for the first run, or copy the model to a folder"
+        return Finding("fail", "hub", f"{name} is not in the hub cache, and HF_HUB_OFFLINE is set", fix)
     return Finding("note", "model", f"{name} will be downloaded")

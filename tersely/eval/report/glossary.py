@@ -36,7 +36,7 @@ TERMS: tuple[tuple[str, str], ...] = (
     ("length and difficulty", "Spearman correlation of a problem's mean tokens with its difficulty."),
     ("difficulty", "1 minus the solve rate of the reference, which is the base."),
     (
-        "first right",
+        "first correct",
         "place at which a correct sample first states its answer, as a share of its tokens; what follows is unneeded.",
     ),
     (
