@@ -141,7 +141,7 @@ def _testbed(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
     known = {"levels"}
     for key in source.parameters:
         if key not in known:
-            raise DataError(f"dataset testbed: unknown parameter {key!r}; {nearest(key, known)}")
+            raise DataError(f"dataset testbed: parameters: unknown key {key!r}; {nearest(key, known)}")
     levels = source.parameters.get("levels")
     if levels is not None:
         levels = typed(levels, list[int], "dataset testbed: parameters: levels")

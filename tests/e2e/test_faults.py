@@ -156,7 +156,7 @@ def test_killed_inside_saving_the_run_goes_on_from_the_checkpoint_before(launche
         wait_for(unfinished, process)
         process.kill()
     last, passed_over = checkpoint.latest_whole(run_dir)
-    assert last is not None and "it was not finished" in passed_over[0]
+    assert last is not None and "not finished" in passed_over[0]
     done = launcher.run("saving", resume=True, **SMALL)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"resuming from {last.name}" in done.stdout and passed_over[0] in done.stdout

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.engines.models import model_place
 from tersely.eval.engines import require_place
@@ -199,7 +200,7 @@ def test_an_adapter_on_the_hub_is_recognised_by_every_command(hub, tmp_path):
     recipe = {"model_name_or_path": "org/adapter", "run_dir": str(tmp_path)}
     for skip in (False, True):
         with pytest.raises(ConfigError, match="is a LoRA adapter without its base model"):
-            preflight(recipe, skip)
+            preflight(Recipe.of(recipe), skip)
 
 
 def test_a_cached_model_needs_no_question_to_the_hub(hub, monkeypatch):
@@ -226,7 +227,7 @@ def test_an_adapter_folder_is_refused_without_preflight_and_in_a_dry_run(tiny_mo
     (folder / "adapter_config.json").write_text("{}")
     recipe = {"model_name_or_path": str(folder), "run_dir": str(tmp_path)}
     for call in (
-        lambda: preflight(recipe, skip=True),
+        lambda: preflight(Recipe.of(recipe), skip=True),
         lambda: load_model(str(folder), SimpleNamespace(hub_token=None, trust_remote_code=False)),
         lambda: example_prompt(SimpleNamespace(**recipe), None, None),
     ):

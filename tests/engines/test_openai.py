@@ -138,7 +138,7 @@ def test_stops_and_bans_of_a_request(server):
 
 def test_another_tokenizer_than_the_servers_is_noticed(server):
     server.with_ids, server.counted = False, 7
-    with pytest.raises(ConfigError, match="name the served model's own tokenizer"):
+    with pytest.raises(ConfigError, match="the served model's tokenizer"):
         engine(server).generate(requests(1), temperature=1.0)
 
 

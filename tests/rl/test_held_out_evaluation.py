@@ -175,7 +175,7 @@ def test_a_recipe_makes_the_callback(make_trainer, tmp_path, capsys):
 
     callback = made(trainer.train_dataset["prompt_id"])
     assert len(callback.rows) == 2 and (callback.budget, callback.cap) == (5, 12)
-    assert "trained on too" not in capsys.readouterr().out
+    assert "training problems" not in capsys.readouterr().out
     made([callback.rows[0]["prompt_id"]])
     assert "1 of 2 problems of evaluation.dataset are also training problems" in capsys.readouterr().out
     trainer.run_config = dataclasses.replace(trainer.run_config, evaluation={})

@@ -120,7 +120,7 @@ def test_a_policy_of_micro_batch_statistics_keeps_the_cut_and_says_so(loss_fn):
     assert "micro_batching: always" in why_not(True, build("loss", spec))
     assert why_not("always", build("loss", spec)) is None
     wrapped = build("loss", {"name": "kl_penalty", "base": spec})
-    assert "statistics of loss" in why_not(True, wrapped)
+    assert "statistics of the micro-batch" in why_not(True, wrapped)
 
 
 def test_other_reasons_to_keep_the_cut():
