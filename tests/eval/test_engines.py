@@ -40,7 +40,7 @@ def test_an_engine_that_cannot_be_had(folder, engine, message, monkeypatch):
 
 
 def test_a_model_that_cannot_be_had(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be loaded"):
+    with pytest.raises(ConfigError, match="cannot load"):
         engines.transformers_evaluator(str(tmp_path / "nothing"), verifier=tiny.HashVerifier())
 
 
