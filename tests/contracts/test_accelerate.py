@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from tersely.configs.recipe import Recipe
 from tersely.launch import local
 from tersely.launch.cli.launch_slurm import parser
 from tersely.launch.preflight import doctor
@@ -36,7 +37,7 @@ RECIPE = {"model_name_or_path": "testbed", "dataset": "testbed", "run_dir": "/sc
 def words_of(nodes: int, configuration: str) -> tuple[list[str], str]:
     """The accelerate command of a rendered job, as the first node's bash would make it, and the configuration's text."""
     options = f"--nodes {nodes} --gpus-per-node 4 --accelerate {configuration}"
-    made = render(RECIPE, parser().parse_args(["r.yaml", *options.split()]))
+    made = render(Recipe.of(RECIPE), parser().parse_args(["r.yaml", *options.split()]))
     line = made["train.sbatch"].split("accelerate.commands.launch ")[1].split("'")[0].replace("\\\n", " ")
     for name, value in {'"$SLURM_NODEID"': "0", '"$MASTER_ADDR"': "10.0.0.1", '"$MASTER_PORT"': "29411",
                         '"$TERSELY_RECIPE"': "recipe.yaml"}.items():  # fmt: skip
