@@ -103,9 +103,11 @@ def test_the_time_limit_strikes_on_two_nodes_and_the_run_finishes(cluster, launc
 
 def test_an_array_of_seeds_and_a_task_that_fails(cluster, launch, launcher):
     """A crash is not requeued, and the evaluation waits for its own task alone."""
+    broken = launcher.folder / "broken.jsonl"  # only its first row is read before the job
+    broken.write_text('{"problem": "1+1", "answer": "2"}\n{"problem": \n')
     run_dir, (train, evaluation) = launch(
         "seeds",
-        *("--gpus-per-node", "0", "--time", "30", "--seeds", "5", "--sweep", "dataset=testbed,/missing.jsonl"),
+        *("--gpus-per-node", "0", "--time", "30", "--seeds", "5", "--sweep", f"dataset=testbed,{broken}"),
         *("--eval", "testbed", "--eval-options", "--limit 2"),
         max_steps=1,
         max_completion_length=16,
@@ -118,7 +120,7 @@ def test_an_array_of_seeds_and_a_task_that_fails(cluster, launch, launcher):
     assert yaml.safe_load((folder / "config.yaml").read_text())["seed"] == 5
     assert (folder / "final").is_dir() and (folder / "report" / "report.html").exists()
     failure = next((run_dir / "launch" / "logs").glob(f"train-{train}_1.out")).read_text()
-    assert "no such file: /missing.jsonl" in failure
+    assert "broken.jsonl" in failure and "line 2" in failure
 
 
 @pytest.mark.vllm

@@ -246,7 +246,7 @@ def test_a_signal_asks_to_save_and_stop_and_nothing_is_restarted(tmp_path, numbe
     until(process, "ready")
     process.send_signal(number)
     out, errors = process.communicate(timeout=120)
-    assert process.returncode == 75 and "saved" in out and "asked to save and stop" in errors
+    assert process.returncode == 75 and "saved" in out and "saving and stopping" in errors
     assert len(list((tmp_path / "logs").iterdir())) == 1
 
 

@@ -46,7 +46,7 @@ def test_what_is_supported_is_what_the_package_asks_for():
         ("1.16.0+cpu", "ok", "as tested"),
         ("1.16.3", "note", "tested with 1.16.0"),
         ("1.17.0", "fail", "outside the supported range >=1.16,<1.17"),
-        (None, "fail", "is not installed"),
+        (None, "fail", "not installed"),
     ],
 )
 def test_a_version_is_judged(found, level, text):
@@ -71,14 +71,14 @@ def test_an_absent_extra_is_a_note_with_its_installation():
 def test_a_pair_that_does_not_agree_is_named(monkeypatch):
     monkeypatch.setattr(doctor, "requires", lambda name: ["numpy>=99; python_version > '3'"] if name == "trl" else [])
     first = next(finding for finding in doctor.conflicts() if finding.level == "warn")
-    assert first.subject == "trl" and "wants numpy>=99" in first.text and first.fix == "pip install 'numpy>=99'"
+    assert first.subject == "trl" and "numpy>=99" in first.text and first.fix == "pip install 'numpy>=99'"
 
 
 def test_a_check_that_breaks_is_a_finding(monkeypatch):
     def broken():
         raise OSError("no /proc here")
 
-    monkeypatch.setattr(machine, "memory", broken)
+    monkeypatch.setattr(machine, "host_memory", broken)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     found = doctor.examine()
     assert any(finding.level == "warn" and "no /proc here" in finding.text for finding in found)
@@ -90,4 +90,4 @@ def test_status_is_one_where_something_cannot_work(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["failed"] == 1
     monkeypatch.setattr(cli, "examine", lambda deep: [Finding("warn", "hub", "away")])
     assert cli.main([]) == 0
-    assert capsys.readouterr().out.endswith("0 cannot work, 1 may not, 0 fine\n")
+    assert "0 failed, 1 warning" in capsys.readouterr().out

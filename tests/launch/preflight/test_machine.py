@@ -72,7 +72,7 @@ def test_disk(monkeypatch, free, level):
 
 @pytest.mark.parametrize(
     ("cuda", "hidden", "text"),
-    [(None, None, "is a CPU build"), ("12.8", None, "sees 2 GPUs and torch"), ("12.8", "", "hides every GPU")],
+    [(None, None, "is a CPU build"), ("12.8", None, "sees 2 GPUs, torch"), ("12.8", "", "hides every GPU")],
 )
 def test_gpus_that_torch_does_not_see(monkeypatch, cuda, hidden, text):
     import torch
@@ -95,7 +95,7 @@ def test_a_deep_check_that_dies_or_hangs_is_a_failure(monkeypatch):
         machine, "DEEP", {"vllm": "raise ImportError('no libcudart')", "deepspeed": "import time; time.sleep(9)"}
     )
     dead, hung = machine.deep()
-    assert dead.level == hung.level == "fail" and "no libcudart" in dead.text and "no end after 1 s" in hung.text
+    assert dead.level == hung.level == "fail" and "no libcudart" in dead.text and "timed out after 1 s" in hung.text
 
 
 def test_the_driver_is_asked_once_and_its_absence_is_no_error(monkeypatch):

@@ -41,7 +41,7 @@ def test_a_recipe_that_works_gets_its_plan_time_and_cost(capsys, tmp_path):
     } <= subjects
     plan, tokens, time, cost = read["plan"]
     assert "120 steps in 120 generation batches of 128 rollouts" in plan and "epochs of 4096 problems" in plan
-    assert "measured here on 32 rollouts" in time and "at 3 an hour" in cost and "M sampled" in tokens
+    assert "measured here on 32 rollouts" in time and "at 3 per hour" in cost and "M sampled" in tokens
     assert not list(tmp_path.iterdir()), "nothing is written"
 
 
@@ -50,10 +50,10 @@ def test_a_plan_for_another_machine_takes_the_lengths_from_here_and_the_speed_fr
     status, read = found(capsys, *asked, "--deadline_seconds", "10")
     assert status == 0, lines(read, "fail")
     assert any("the GPU has 80" in line and "zero2" in line for line in lines(read, "ok"))
-    assert any("on 8 ranks" in line for line in read["prompting"]) and any(
-        "8 x H100" in line for line in read["prompting"]
+    assert any("on 8 ranks" in line for line in read["plan"]) and any(
+        "8 x H100" in line for line in read["plan"]
     )
-    assert any("from 32 rollouts" in line for line in read["prompting"])
+    assert any("from 32 rollouts" in line for line in read["plan"])
     assert any("deadline_seconds is 10" in line for line in lines(read, "ok"))
     assert not any("without a GPU" in line for line in lines(read, "warn")), "this machine is not that one"
 
@@ -74,14 +74,14 @@ def test_a_cap_that_stops_everything_is_refused_unless_forced(capsys):
 def test_a_cap_beyond_the_context_is_refused_before_any_rollout(capsys):
     status, read = found(capsys, "--max_completion_length", "4096")
     assert status == 1 and any("the model's context of 1024" in line for line in lines(read, "fail"))
-    assert read["prompting"] == []
+    assert read["plan"] == []
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--micro_batch", "7"], "micro_batch: got 7"),
-        (["--dataset", "{path: gone.jsonl}"], "no file gone.jsonl"),
+        (["--dataset", "{path: gone.jsonl}"], "no such file: "),
         (["--learning_rat", "1"], "did you mean 'learning_rate'"),
         (["--processes", "3"], "do not divide over 3 ranks"),
     ],

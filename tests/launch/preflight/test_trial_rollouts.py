@@ -98,7 +98,7 @@ def test_the_plan_is_arithmetic_on_what_was_measured():
     # 10 batches; 32 rows a rank * 50 tokens / 1000 a second; 8 micro-batches * (1 + 1/3) * 0.5 s
     assert hours == pytest.approx(10 * (1.6 + 8 * 4 / 3 * 0.5) / 3600)
     assert "20 steps in 10 generation batches of 64 rollouts (8 prompts x 8) on 2 ranks; 0.50 epochs" in lines[0]
-    assert "on 64 rollouts" in lines[2] and lines[3] == f"cost: about {hours * 4:.2f} at 4 an hour"
+    assert "on 64 rollouts" in lines[2] and lines[3] == f"cost: about {hours * 4:.2f} at 4 per hour"
 
 
 def test_the_plan_counts_the_rollouts_of_refused_groups():
