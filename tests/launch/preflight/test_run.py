@@ -50,9 +50,7 @@ def test_a_plan_for_another_machine_takes_the_lengths_from_here_and_the_speed_fr
     status, read = found(capsys, *asked, "--deadline_seconds", "10")
     assert status == 0, lines(read, "fail")
     assert any("the GPU has 80" in line and "zero2" in line for line in lines(read, "ok"))
-    assert any("on 8 ranks" in line for line in read["plan"]) and any(
-        "8 x H100" in line for line in read["plan"]
-    )
+    assert any("on 8 ranks" in line for line in read["plan"]) and any("8 x H100" in line for line in read["plan"])
     assert any("from 32 rollouts" in line for line in read["plan"])
     assert any("deadline_seconds is 10" in line for line in lines(read, "ok"))
     assert not any("without a GPU" in line for line in lines(read, "warn")), "this machine is not that one"
