@@ -68,6 +68,7 @@ def said(run_dir: Path) -> str:
     return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in logs)
 
 
+@pytest.mark.alone
 def test_the_time_limit_strikes_on_two_nodes_and_the_run_finishes(cluster, launch, launcher):
     (launcher.folder / "slow_at_first.py").write_text(SLOW)
     run_dir, (train, evaluation) = launch(
