@@ -202,22 +202,22 @@ def _loss_row(spec: Any) -> tuple[str, ...]:
     from tersely.algorithms.checks import averages_credit, equals_clip_at_ratio_one
     from tersely.core.build import build
 
-    policy = build("loss", spec)
+    loss_fn = build("loss", spec)
     name = (
         spec
         if isinstance(spec, str)
         else " ".join([spec["name"], *(f"{k}: {v}" for k, v in spec.items() if k != "name")])
     )
     flags = {
-        "reference model": policy.needs_ref_logp,
-        "entropy with gradient": policy.needs_live_entropy,
-        "an engine's log-probs (vLLM)": policy.needs_sampler_logp,
+        "reference model": loss_fn.needs_ref_logp,
+        "entropy with gradient": loss_fn.needs_live_entropy,
+        "an engine's log-probs (vLLM)": loss_fn.needs_sampler_logp,
     }
     needs = [text for text, needed in flags.items() if needed]
     return (
         f"`{name}`",
-        "averaged over the row" if averages_credit(policy) else "kept",
-        "plain policy gradient" if equals_clip_at_ratio_one(policy) else "still acts",
+        "averaged over the row" if averages_credit(loss_fn) else "kept",
+        "plain policy gradient" if equals_clip_at_ratio_one(loss_fn) else "still acts",
         ", ".join(needs) or "-",
     )
 

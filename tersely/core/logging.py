@@ -3,12 +3,14 @@
     logging.getLogger("tersely").setLevel("WARNING")    no progress, only warnings
     logging.getLogger("tersely").handlers.clear()       nothing is printed; add handlers of your own
 
-Warnings begin with `warning: `. In a terminal they have a colour. Only the main process of a run logs progress: callers check.
+Warnings begin with `warning: `. In a terminal they have a colour.
+Only the main process of a run logs progress: callers ask `is_main_process`.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 
@@ -44,3 +46,8 @@ def log_line(text: str) -> None:
         logger.warning(text.removeprefix("warning: "))
     else:
         logger.info(text)
+
+
+def is_main_process() -> bool:
+    """True on rank 0, from the launcher's environment, before there is a process group."""
+    return os.environ.get("RANK", "0") == "0"

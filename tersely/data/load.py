@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tersely.core.logging import get_logger
+from tersely.core.logging import get_logger, is_main_process
 from tersely.data.columns import coded, require_columns, values_of
 from tersely.data.filters import DROPS, check_conditions, check_drops, matches
 from tersely.data.ids import fingerprint, normalise, prompt_id
@@ -53,7 +52,7 @@ def load_problems(
     Raises `ConfigError` for an invalid spec, `DataError` (a `ConfigError`) for data that does not match it.
     """
     data, card = load_problems_with_card(spec, seed=seed, instruction=instruction, system_prompt=system_prompt)
-    if os.environ.get("RANK", "0") == "0":
+    if is_main_process():
         logger.info(card.text())
     return data
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tersely.configs.recipe import Recipe, Stage
 from tersely.configs.stages import StageError
 from tersely.core.errors import ConfigError
-from tersely.core.logging import log_line
+from tersely.core.logging import is_main_process, log_line
 from tersely.engines.factory import make_engine
 from tersely.rl.update.batch_size import BatchLayout
 
@@ -354,11 +353,6 @@ def planned_steps(args: Any, rows: int, run: Any) -> None:
         return
     batches = max(1, int(rows // run.prompts_per_step * args.num_train_epochs))
     args.max_steps = batches * run.updates_per_batch * args.num_iterations
-
-
-def is_main_process() -> bool:
-    """True on rank 0, from the launcher's environment, before there is a process group."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def batch_table(batch: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, NoReturn
 
 from tersely.configs.overrides import recipe_keys
 from tersely.core.errors import ConfigError, renamed, require_range
+from tersely.core.logging import is_main_process
 
 LARGEST = 2**32 - 1
 """Largest whole number on a command line: the largest NumPy seed."""
@@ -89,7 +89,7 @@ def check_keys(recipe: Mapping[str, Any] | Iterable[str], parser: argparse.Argum
 
 def note(text: str) -> None:
     """Print a note to stderr, on rank 0 only."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_main_process():
         print(f"note: {text}", file=sys.stderr, flush=True)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
-from tersely.core.logging import log_line
+from tersely.core.logging import is_main_process, log_line
 from tersely.core.paths import place_option
 from tersely.launch.cli.parser import Parser, check_keys, note, number, overrides_from, recipe_and_overrides
 from tersely.launch.preflight import time_estimate
@@ -81,7 +81,7 @@ def preflight(recipe: Recipe, skip: bool = False) -> None:
     from tersely.engines.models import require_no_adapter
     from tersely.launch.preflight.static import check_run, remote_code
 
-    tell = log_line if os.environ.get("RANK", "0") == "0" else lambda text: None
+    tell = log_line if is_main_process() else lambda text: None
     if not skip and recipe.preflight:
         check_run(recipe, tell)
         return
