@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def signal_mask():
     before = signal.pthread_sigmask(signal.SIG_BLOCK, set())
     yield
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.fixture(autouse=True)
+def registered_components():
+    """What a test registers as a component is gone after it."""
+    yield
+    build = sys.modules.get("tersely.core.build")
+    for names in build._OF_THIS_PROCESS.values() if build else ():
+        names.clear()
 
 
 def all_must_run() -> bool:

@@ -113,4 +113,4 @@ def test_data_that_grew_is_refused(launcher):
 
 def test_fewer_steps_than_are_done_are_refused(undisturbed):
     done = undisturbed.run("undisturbed", resume=True, **{**LENGTH, "max_steps": 4})
-    assert done.returncode == 2 and "max_steps: got 4, and checkpoint-6 has trained 6 steps" in done.stderr
+    assert done.returncode == 2 and "max_steps: got 4" in done.stderr and "checkpoint-6" in done.stderr
