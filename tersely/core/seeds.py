@@ -14,6 +14,13 @@ def sample_seed(run_seed: int, step: int, prompt_id: str, sample_index: int, sal
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
+def continued_seed(seed: int, start: int) -> int:
+    """Seed for the rest of a sample after its first `start` tokens; the sample's own seed if that is 0."""
+    if not start:
+        return seed
+    return int.from_bytes(hashlib.blake2b(f"{seed}|{start}".encode(), digest_size=8).digest(), "little") >> 1
+
+
 def stable_id(*parts: str) -> str:
     """Id of a dataset row, 16 hex digits: equal parts give equal ids on every machine."""
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from tersely.core.seeds import continued_seed
 from tersely.engines.registry import Capabilities, capabilities_of
 
 
@@ -24,16 +25,34 @@ class GenerationRequest:
     """Tokens that are never sampled."""
     logprobs: bool = False
     """Request log-probs from an engine that reports them on request (transformers: of the unscaled, unbanned logits)."""
+    start: int = 0
+    """Tokens that the row has sampled before this request, which continues it (`tersely.engines.phases`)."""
+
+    @property
+    def piece_seed(self) -> int:
+        """Seed for an engine whose randomness starts anew in each request: the same one twice would repeat its noise."""
+        return continued_seed(self.seed, self.start)
 
 
 @dataclass(frozen=True)
 class Generation:
     token_ids: tuple[int, ...]
-    """Sampled tokens, EOS included."""
+    """Tokens after the prompt, EOS included."""
     logprobs: tuple[float, ...] | None
     """Log-probs of the sampled tokens at the sampling temperature, nats; None if the engine reports none."""
     finish: str
     """`eos`, `length`, or `stop` for one of the request's stop ids."""
+    forced: tuple[bool, ...] = ()
+    """Per token: True for one that the program wrote between two phases, with log-prob nan. Empty: none."""
+    prefix: int = 0
+    """Number of leading tokens that are those of the trace from which the row branches."""
+
+    @property
+    def sampled_ids(self) -> tuple[int, ...]:
+        """The tokens without those that the program wrote."""
+        if not self.forced:
+            return self.token_ids
+        return tuple(token for token, forced in zip(self.token_ids, self.forced, strict=True) if not forced)
 
 
 class GenerationStream(Protocol):

@@ -2,8 +2,9 @@
 
 Sampling uses the Gumbel-max trick: argmax(logits / temperature + g) is a sample of softmax(logits / temperature) when g is
 standard Gumbel noise. The noise is a hash of (seed of the sample, position, token id), so that a sample is the same
-alone, in any batch, on any rank. It does not use transformers' `generate`, so that finished rows leave the batch and its
-cache: with a reasoning model's spread of lengths this saves more than half of the work.
+alone, in any batch, on any rank, and at once or in pieces (`GenerationRequest.start`). It does not use transformers'
+`generate`, so that finished rows leave the batch and its cache: with a reasoning model's spread of lengths this saves more
+than half of the work.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift(x, 31)
 
 
-def gumbel_noise(seeds: Tensor, position: int, vocabulary: int) -> Tensor:
-    """(R, V) float32 standard Gumbel noise for R samples at one position; `seeds` (R,) int64."""
-    place = torch.tensor(position + 1, dtype=torch.int64, device=seeds.device)
+def gumbel_noise(seeds: Tensor, position: int | Tensor, vocabulary: int) -> Tensor:
+    """(R, V) float32 standard Gumbel noise for R samples; `seeds` (R,) int64, `position` one for all or (R,) int64."""
+    place = torch.as_tensor(position + 1, dtype=torch.int64, device=seeds.device)
     row = _mix(seeds + place * _GOLDEN).unsqueeze(1)
     token = torch.arange(1, vocabulary + 1, dtype=torch.int64, device=seeds.device) * _GOLDEN
     bits = _shift(_mix(row + token), 40)  # 24 bits are exact in float32
@@ -61,7 +62,7 @@ class GumbelSampling:
         self.warpers = [TopKLogitsWarper(top_k)] if top_k > 0 else []
         self.warpers += [TopPLogitsWarper(top_p)] if top_p < 1.0 else []
 
-    def __call__(self, logits: Tensor, seeds: Tensor, position: int) -> Tensor:
+    def __call__(self, logits: Tensor, seeds: Tensor, position: int | Tensor) -> Tensor:
         """(R, V) logits -> (R, V) scores; temperature 0 leaves the logits as they are."""
         scores = logits.float()
         if not callable(self.temperature) and self.temperature == 0:
@@ -139,6 +140,7 @@ class TransformersEngine(Engine):
         ids, mask = (x.to(device) for x in left_padded(requests, pad_id(self.tokenizer)))
         seeds = torch.tensor([request.seed for request in requests], dtype=torch.int64, device=device)
         caps = torch.tensor([request.max_new_tokens for request in requests], device=device)
+        starts = torch.tensor([request.start for request in requests], dtype=torch.int64, device=device)
         stops = torch.tensor(stop_ids(model, self.tokenizer), device=device)
         rows = torch.arange(len(requests), device=device)  # request index of each row of the shrinking batch
         active = torch.ones_like(rows, dtype=torch.bool)
@@ -157,7 +159,7 @@ class TransformersEngine(Engine):
             logits = output.logits[:, -1]
             if position == 0:
                 rules = RowRules.of(requests, logits.shape[1], device)
-            token = sampling(logits if rules is None else rules.allowed(logits), seeds, position).argmax(1)
+            token = sampling(logits if rules is None else rules.allowed(logits), seeds, starts + position).argmax(1)
             drawn.append((rows, token, active, *([_logp(logits, token)] if wanted else [])))
             active = active & ~torch.isin(token, stops) & (caps > position + 1)
             if rules is not None:
@@ -171,8 +173,8 @@ class TransformersEngine(Engine):
             if left <= KEPT_SHARE * len(active):
                 kept = active.nonzero().flatten()
                 cache.batch_select_indices(kept)
-                ids, places, mask, seeds, caps, rows, active = (
-                    x[kept] for x in (ids, places, mask, seeds, caps, rows, active)
+                ids, places, mask, seeds, starts, caps, rows, active = (
+                    x[kept] for x in (ids, places, mask, seeds, starts, caps, rows, active)
                 )
                 if rules is not None:
                     rules.keep(kept)

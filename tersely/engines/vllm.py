@@ -129,7 +129,7 @@ class VLLMEngine(Engine):
                 temperature=temperature,
                 top_p=top_p,
                 top_k=top_k,
-                seed=request.seed,
+                seed=request.piece_seed,
                 max_tokens=request.max_new_tokens,
                 # vLLM adds the stop ids of the model's generation config
                 stop_token_ids=[self.tokenizer.eos_token_id, *request.stop_ids],

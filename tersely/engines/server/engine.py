@@ -205,7 +205,7 @@ class ServerEngine(Engine):
             "model": self.models[address]["id"],
             "prompt": list(request.prompt_ids),
             "max_tokens": request.max_new_tokens,
-            "seed": request.seed,
+            "seed": request.piece_seed,
             "stop_token_ids": [*common["stop_token_ids"], *request.stop_ids],
             **({"logit_bias": {str(token): -100 for token in request.banned_ids}} if request.banned_ids else {}),
         }

@@ -14,8 +14,9 @@ from typing import ClassVar
 from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine, Generation
+from tersely.engines.phases import END
 from tersely.engines.registry import evaluation_engines
-from tersely.eval.decoding.base import ANSWER_CAP, END, Decoded, Prompt, Row, Session, Strategy, start
+from tersely.eval.decoding.base import ANSWER_CAP, Decoded, Prompt, Row, Session, Strategy, start
 
 
 @dataclass(frozen=True)

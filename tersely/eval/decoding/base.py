@@ -7,16 +7,17 @@ tokenised again, because that would change ids at the boundaries. An injected st
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tersely.core.errors import ConfigError
 from tersely.core.seeds import sample_seed
 from tersely.data.benchmarks import Sampling
+from tersely.engines import phases
 from tersely.engines.base import Engine, Generation, GenerationRequest
 from tersely.engines.chat import with_instruction
+from tersely.engines.phases import END, closed_at, stop_at
 
-END = "</think>"
 ANSWER_CAP = 4096
 """Cap of a free answer after an injected end of thinking, tokens."""
 
@@ -74,28 +75,30 @@ class Decoded:
         return len(self.token_ids) + self.extra_tokens
 
 
-@dataclass
-class Row:
+class Row(phases.Row):
     """One sequence in progress. `finish` is None until it ends; `cut`: the last phase reached its cap."""
 
-    prompt: Prompt
-    prompt_ids: tuple[int, ...]
-    ids: list[int] = field(default_factory=list)
-    injected: list[bool] = field(default_factory=list)
-    extra: int = 0
-    finish: str | None = None
-    cut: bool = False
-    rounds: int = 0
-    written: int = 0
-    """Number of injected tokens among the ids."""
-    phases: list[tuple[str, int]] = field(default_factory=list)
+    def __init__(self, prompt: Prompt, prompt_ids: Sequence[int], rounds: int = 0):
+        super().__init__(prompt_ids)
+        self.prompt, self.rounds, self.extra = prompt, rounds, 0
+        self.phases: list[tuple[str, int]] = []
+
+    @property
+    def injected(self) -> list[bool]:
+        """Parallel to ids: True for a token that the strategy injected."""
+        return self.forced
 
     def add(self, ids: Sequence[int], what: str, injected: bool = False) -> None:
         if ids:
             self.ids += ids
-            self.injected += [injected] * len(ids)
-            self.written += injected * len(ids)
+            self.forced += [injected] * len(ids)
             self.phases.append((what, len(ids)))
+
+    def branch(self, length: int) -> Row:
+        """A new row that begins with the first `length` ids, its thinking."""
+        found = super().branch(length)
+        found.extra, found.phases = 0, [("thinking", len(found.ids))] if found.ids else []
+        return found
 
     def pay(self, tokens: int, what: str) -> None:
         """Tokens that were generated but not kept."""
@@ -106,7 +109,7 @@ class Row:
     @property
     def left(self) -> int:
         """Tokens left until the cap of a vanilla sample (which counts generated tokens only) or the end of the context."""
-        return min(self.prompt.max_new_tokens - len(self.ids) + self.written, self.room)
+        return min(self.prompt.max_new_tokens - self.sampled, self.room)
 
     @property
     def room(self) -> int:
@@ -137,7 +140,7 @@ class Session:
     @property
     def stop_at_end(self) -> tuple[int, ...]:
         """Stop id of the end marker, if it is one token; otherwise the end of thinking is detected afterwards."""
-        return self.end if len(self.end) == 1 else ()
+        return stop_at(self.end)
 
     def ended_thinking(self, row: Row) -> bool:
         return closed_at(row.ids, self.end) is not None
@@ -198,10 +201,9 @@ class Session:
     def advance(self, rows: Sequence[Row], caps: Sequence[int], what: str, **how: Any) -> None:
         """Generate and append. A row at EOS is finished, a row at its cap is `cut`, a row at a stop id is neither."""
         for row, generation in zip(rows, self.draw(rows, caps, **how), strict=True):
-            row.add(generation.token_ids, what)
-            row.cut = generation.finish == "length"
-            if generation.finish == "eos":
-                row.finish = "eos"
+            row.take(generation)
+            if generation.token_ids:
+                row.phases.append((what, len(generation.token_ids)))
 
     def answer(self, rows: Sequence[Row], cap: int | None = None, **how: Any) -> None:
         """Generate the last phase: up to `cap` tokens, or (None) up to the cap of a vanilla sample."""
@@ -224,20 +226,6 @@ class Session:
             budget=budget,
             phases=tuple(row.phases),
         )
-
-
-def closed_at(ids: Sequence[int], end: Sequence[int]) -> int | None:
-    """Position just after the first end marker, or None."""
-    ids, end = tuple(ids), tuple(end)
-    place = -1
-    while end:
-        try:
-            place = ids.index(end[0], place + 1)
-        except ValueError:
-            break
-        if ids[place : place + len(end)] == end:
-            return place + len(end)
-    return None
 
 
 @dataclass(frozen=True)
@@ -271,9 +259,3 @@ class Strategy:
 
 def start(prompts: Sequence[Prompt]) -> list[Row]:
     return [Row(prompt, prompt.prompt_ids) for prompt in prompts]
-
-
-def has_marker(tokenizer: Any) -> bool:
-    """True if the model ends its thinking with `</think>`: a token of the vocabulary, or text of the chat template."""
-    template = str(getattr(tokenizer, "chat_template", None) or "")
-    return "think>" in template or len(tokenizer.encode(END, add_special_tokens=False)) == 1

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tersely.core.errors import ConfigError
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import END
+from tersely.engines.phases import END
 from tersely.eval.decoding.seal import layers_of
 from tersely.eval.decoding.traces import Trace
 

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from tersely.core.errors import ConfigError, require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy, closed_at, start
+from tersely.engines.phases import closed_at
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy, start
 
 FORMS = {
     "final": "\n</think>\n\n**Final Answer**\n\\boxed{",
@@ -93,6 +94,4 @@ class ForcedAnswer(Strategy):
         thought = closed_at(row.ids, session.end) or len(row.ids)
         if row.finish is not None and thought <= budget:
             return row
-        part = Row(row.prompt, row.prompt_ids, rounds=row.rounds)
-        part.add(row.ids[:budget], "thinking")
-        return part
+        return row.branch(budget)

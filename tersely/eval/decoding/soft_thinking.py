@@ -19,8 +19,9 @@ from torch import Tensor
 from tersely.core.errors import require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
+from tersely.engines.phases import closed_at
 from tersely.engines.transformers import GumbelSampling
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy, closed_at, start
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy, start
 from tersely.eval.decoding.stepper import Stepper
 from tersely.eval.decoding.stepwise import entropy, row_seeds, top_renormalised
 

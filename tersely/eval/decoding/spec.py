@@ -9,8 +9,9 @@ from typing import Any
 from tersely.core.errors import ConfigError, check_fields, nearest
 from tersely.core.paths import expanded
 from tersely.engines.base import Engine
+from tersely.engines.phases import END, has_marker
 from tersely.engines.registry import evaluation_engines
-from tersely.eval.decoding.base import END, Strategy, has_marker
+from tersely.eval.decoding.base import Strategy
 
 FILES = ("vector", "probe")
 """Parameters that are paths to fitted files."""

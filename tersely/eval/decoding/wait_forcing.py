@@ -12,7 +12,8 @@ from typing import ClassVar
 from tersely.core.errors import require_range
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
-from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy, closed_at, start
+from tersely.engines.phases import closed_at
+from tersely.eval.decoding.base import Decoded, Prompt, Row, Session, Strategy, start
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,6 @@ class WaitForcing(Strategy):
         if row.prompt.max_new_tokens - thought + row.written < 1 or row.room < 1:
             return False
         row.extra += len(row.ids) - thought  # already counted in the phase that sampled them
-        del row.ids[thought:], row.injected[thought:]
-        row.finish = None
+        row.shorten(thought)
         row.add(string, "wait", injected=True)
         return True

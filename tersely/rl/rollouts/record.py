@@ -15,6 +15,7 @@ from tersely.algorithms.objective import Scores
 from tersely.core.build import numbered
 from tersely.core.memory import PromptMemory
 from tersely.core.types import RolloutPlan, Rollouts
+from tersely.engines.phases import closed_at
 from tersely.rl.rollouts.repetition import repetitive
 
 
@@ -90,16 +91,7 @@ def counted(verdict: Any, truncated: bool, ended: bool) -> tuple[float, str]:
 
 def thinking_length(token_ids: Sequence[int], end: Sequence[int]) -> int:
     """Tokens up to and including the first end-of-thinking marker; all tokens without one."""
-    start, size, marker = 0, len(end), tuple(end)
-    while size:
-        try:  # thousands of tokens per row, so `index` instead of a loop
-            start = token_ids.index(marker[0], start)
-        except ValueError:
-            break
-        if tuple(token_ids[start : start + size]) == marker:
-            return start + size
-        start += 1
-    return len(token_ids)
+    return closed_at(token_ids, end) or len(token_ids)
 
 
 def rollouts_from_records(
