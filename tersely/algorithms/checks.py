@@ -268,6 +268,13 @@ def made_up_group(correct: tuple[float, ...], max_length: int = 64) -> Rollouts:
         well_formed=torch.ones(rows, dtype=torch.bool),
         token_ids=torch.randint(0, 9, (rows, 3 + rows), generator=draw),
         entropy=torch.rand(rows, 3 + rows, generator=draw),
+        thinking_end=torch.arange(1, 1 + rows),
+        answer_start=torch.arange(2, 2 + rows),
+        step=torch.where(
+            torch.arange(3 + rows) < torch.arange(3, 3 + rows).unsqueeze(1), torch.arange(3 + rows) // 2, -1
+        ),
+        old_logp=-torch.rand(rows, 3 + rows, generator=draw),
+        reflections=torch.arange(rows),
         reference_score=torch.rand(rows, generator=draw),
         reference_base=torch.zeros(rows),
         reference_logp=-torch.rand(rows, generator=draw),

@@ -1,4 +1,4 @@
-"""Masks of the sampled tokens in each row, for the token-level advantages.
+"""Masks of the tokens in each row, for token-level components.
 
 Shapes: N = P * K rows, T padded tokens.
 """
@@ -12,14 +12,22 @@ from tersely.core.types import Rollouts
 
 
 def present_tokens(rollouts: Rollouts, width: int) -> Tensor:
-    """(N, T) bool: position t of row i is a sampled token. A trained prefill precedes them in `token_ids` and is excluded,
-    because it was not sampled."""
+    """(N, T) bool: position t of row i is a token. A trained prefill at the start of `token_ids` is excluded, because it was
+    not sampled; `forced` tokens are included."""
     places, length = torch.arange(width, device=rollouts.length.device), rollouts.length.unsqueeze(1)
+    if rollouts.forced is not None:
+        return places < length + rollouts.forced.sum(1, keepdim=True)
     first = prefilled(rollouts)
     present = (places >= first) & (places < first + length)
     if rollouts.token_ids is not None and rollouts.token_ids.shape[1] == width:
         present = present & (rollouts.token_ids != -1)
     return present
+
+
+def sampled_tokens(rollouts: Rollouts, width: int) -> Tensor:
+    """(N, T) bool: position t of row i is a sampled token. Statistics of a row use only these."""
+    present = present_tokens(rollouts, width)
+    return present if rollouts.forced is None else present & ~rollouts.forced[:, :width]
 
 
 def prefilled(rollouts: Rollouts) -> Tensor:

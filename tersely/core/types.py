@@ -58,6 +58,30 @@ class Rollouts:
     entropy: Tensor | None = None
     """(N, T) float32 nats: entropy of each token's distribution, by a pass of the policy that sampled; 0 on padding. None
     unless in `needs`; costs a forward pass if the trainer does none."""
+    thinking_end: Tensor | None = None
+    """(N,) int64: positions before the first end-of-thinking marker, or before the forced text that has it; all positions of
+    the row without one. None unless in `needs`."""
+    answer_start: Tensor | None = None
+    """(N,) int64: first position after the marker, or after the forced text that has it; all positions of the row without
+    one. None unless in `needs`."""
+    step: Tensor | None = None
+    """(N, T) int64: number 0, 1, .. of each position's step, -1 on padding. A token whose own text has two newlines is the last
+    of its step. None unless in `needs`."""
+    old_logp: Tensor | None = None
+    """(N, T) float32 nats: log-probability of each token at the training temperature, by a pass of the policy that sampled; 0
+    on padding. None unless in `needs`; costs a forward pass if the trainer does none."""
+    reflections: Tensor | None = None
+    """(N,) int64: reflection words in the completion, such as "wait" and "however". None unless in `needs`."""
+    forced: Tensor | None = None
+    """(N, T) bool: written by the program, not sampled. None unless the batch has such a token."""
+    cut: Tensor | None = None
+    """(N,) bool: shortened by the `trim` slot before scoring. None unless a row was."""
+    exit: Tensor | None = None
+    """(N,) int64: order of the row's exit on its trace, 0 is the earliest. None unless the prompting makes exits."""
+    trace: Tensor | None = None
+    """(N,) int64: number of the row's trace in its group. None unless the prompting makes exits."""
+    prefix: Tensor | None = None
+    """(N,) int64: positions that the row shares with its trace. None unless the prompting makes exits."""
     reference_score: Tensor | None = None
     """(N,) float32 probability: mean over the reference answer's tokens, after the rollout's reasoning. None unless in
     `needs`; it costs a forward pass."""

@@ -52,6 +52,7 @@ from tersely.rl.rollouts.resample import resample
 from tersely.rl.rollouts.resample_streaming import can_stream, resample_streaming
 from tersely.rl.rollouts.rollout import SAMPLED, RolloutRound, Template
 from tersely.rl.rollouts.sampling_state import SamplingState
+from tersely.rl.rollouts.token_fields import FILL, OF_POLICY_PASS, TokenFields
 from tersely.rl.trained_prompting import trained_prompting
 from tersely.rl.trl.overrides import RolloutTrainer
 from tersely.rl.trl.window import check_window
@@ -110,6 +111,7 @@ class TerselyTrainer(RolloutTrainer):
         self.maker = RolloutMaker(objective, self.memory, self.engine, self.grader, *chat, dataset, shape)
         window = getattr(self.model.config, "max_position_embeddings", None)
         self.references = ReferenceScorer(self.maker, self._model_log_probs, window, self.record)
+        self.token_fields = TokenFields(tokenizer)
         self.pass_by_length = PassByLength(self.token_log_probs, accelerator, args.per_device_train_batch_size)
         self.objective_loss = ObjectiveLoss(
             objective,
@@ -210,7 +212,7 @@ class TerselyTrainer(RolloutTrainer):
         Adds `old_per_token_logps` (several optimizer steps per batch) and `ref_per_token_logps` (`beta`) to `batch`."""
         several, found = updates_of_a_batch(self.args) > 1, None
         with self.without_gradient():
-            if several or "entropy" in self.objective.needs:
+            if several or self.objective.needs & OF_POLICY_PASS:
                 with self.record.timed("time/log_prob_pass"):
                     found = self.pass_by_length(self.model, batch)
             if self.beta != 0.0:
@@ -224,12 +226,8 @@ class TerselyTrainer(RolloutTrainer):
         self, rollouts: RolloutRound, batch: dict[str, Tensor], old: tuple[Tensor, Tensor] | None, moment: Moment
     ) -> dict[str, Tensor]:
         """Optional fields of `Rollouts` that any component needs, of the whole batch. Collective."""
-        needs, found = self.objective.needs, {}
-        if needs & {"token_ids", "entropy"}:
-            ids = batch["completion_ids"].masked_fill(batch["completion_mask"] == 0, -1)
-            found["token_ids"] = self._gather_columns(ids, -1)
-        if "entropy" in needs and old is not None:
-            found["entropy"] = self._gather_columns(old[1], 0.0)
+        local = self.token_fields(self.objective.needs, rollouts, batch, old)
+        found = {name: self._gather_columns(values, FILL.get(name, 0)) for name, values in local.items()}
         return found | self.references.fields(rollouts, moment)
 
     def verify(self, rollouts: RolloutRound) -> list[RolloutRecord]:
@@ -394,5 +392,5 @@ class TerselyTrainer(RolloutTrainer):
             return self.token_log_probs(self.model, ids.to(device), mask.to(device), columns, rows_at_once=rows)[0]
 
     def _gather_columns(self, rows: Tensor, fill: float) -> Tensor:
-        """(N, T) of all ranks from (n, T'), on the CPU."""
+        """(N, T) of all ranks from (n, T'), or (N,) from (n,), on the CPU."""
         return self.accelerator.gather(self.accelerator.pad_across_processes(rows, dim=1, pad_index=fill)).cpu()

@@ -178,11 +178,12 @@ class Workload:
 def pass_before_update(run: Any, args: Any) -> bool:
     """True if `rl/update/old_logprobs.py` does a forward pass over all rows.
 
-    It does with several optimizer steps per batch, or if a component needs entropies.
+    It does with several optimizer steps per batch, or if a component needs entropies or old log-probs.
     """
     from tersely.rl.config import objective_of
+    from tersely.rl.rollouts.token_fields import OF_POLICY_PASS
 
-    return run.updates_per_batch * args.num_iterations > 1 or "entropy" in objective_of(run).needs
+    return run.updates_per_batch * args.num_iterations > 1 or bool(OF_POLICY_PASS & objective_of(run).needs)
 
 
 def cache_per_token(shape: Shape, width: int = 2) -> int:

@@ -155,6 +155,10 @@ class RolloutRound:
             return 0
         return thinking_length(generation.token_ids, self.template.end_of_thinking)
 
+    def thinking_is_closed(self, plan: RolloutPlan) -> bool:
+        """True if a prefill before the completion closed the thinking."""
+        return "</think>" in (plan.prefill or "") and not plan.train_prefill
+
     def _prefill_text(self, plan: RolloutPlan) -> str:
         return opened_by(plan.prefill, self.template.tail)
 
