@@ -16,12 +16,12 @@ import sys
 import time
 from pathlib import Path
 
+from tersely.configs.verifier import CONTRACTS, Policy
 from tersely.rewards import Verifier
 from tersely.rewards.verify.compare.cost_limits import bomb
 from tersely.rewards.verify.compare.quick import decide_fast
-from tersely.rewards.verify.extract.find import CONTRACTS, find_answer
+from tersely.rewards.verify.extract.find import find_answer
 from tersely.rewards.verify.judge.input_filter import judge_guard
-from tersely.rewards.verify.options import Policy
 
 PIECES = [
     "\\boxed{",

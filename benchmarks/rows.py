@@ -21,6 +21,7 @@ RESULTS = Path(__file__).parent / "results" / "rows.json"
 
 
 def make_trainer(folder: str, rows: int, micro_batch: int):
+    from tersely.configs.verifier import VerifierSpec
     from tersely.data import load_problems
     from tersely.engines.models import load_model
     from tersely.rewards.verify.build import make_verifier
@@ -41,7 +42,7 @@ def make_trainer(folder: str, rows: int, micro_batch: int):
     return TerselyTrainer(
         run=run,
         objective=objective,
-        verifier=make_verifier({}),
+        verifier=make_verifier(VerifierSpec()),
         model=model,
         args=args,
         train_dataset=load_problems(run.dataset, seed=0),

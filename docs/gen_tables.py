@@ -12,7 +12,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -354,16 +354,35 @@ def keys_table() -> str:
     """Markdown: the keys of a recipe that are not TRL's."""
     from dataclasses import MISSING
 
+    from tersely.configs.overrides import DEFAULTS
     from tersely.configs.recipe import KEYS, Recipe
     from tersely.configs.schema import key_texts
 
-    defaults = {field.name: field.default for field in fields(Recipe)}
+    defaults = {
+        field.name: DEFAULTS["dataset"] if field.name == "dataset" else field.default for field in fields(Recipe)
+    }
     texts = key_texts()
+    return _keys((key, ... if defaults[key] is MISSING else defaults[key], texts[key]) for key in KEYS)
+
+
+def sections_table() -> str:
+    """Markdown: the keys of the recipe's sections."""
+    from tersely.configs.dataset import SourceSpec
+    from tersely.configs.evaluation import EvaluationSpec
+    from tersely.configs.guards import Guards
+    from tersely.configs.schema import section_keys
+    from tersely.configs.verifier import VerifierSpec
+
+    sections = {"dataset": SourceSpec, "verifier": VerifierSpec, "evaluation": EvaluationSpec, "guards": Guards}
+    return _keys(row for name, cls in sections.items() for row in section_keys(cls, name))
+
+
+def _keys(found: Iterable[tuple[str, Any, str]]) -> str:
     rows = [("key", "default", "meaning"), ("---",) * 3]
-    for key in KEYS:
-        default = defaults[key]
-        shown = "-" if default in (MISSING, None, ()) else f"`{str(default).lower() if default is True else default}`"
-        rows.append((f"`{key}`", shown, re.sub(r"\|", r"\\|", texts[key])))
+    for key, default, text in found:
+        empty = default is ... or default in (None, (), [], {})
+        shown = "-" if empty else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        rows.append((f"`{key}`", shown, re.sub(r"\|", r"\\|", text)))
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
@@ -379,6 +398,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "rollouts": rollouts_table,
         "token_batch": token_batch_table,
         "keys": keys_table,
+        "sections": sections_table,
         "hooks": hooks_table,
         "metrics": metrics_table,
     }

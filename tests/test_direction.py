@@ -13,7 +13,8 @@ import tersely
 HERE = Path(tersely.__file__).parent
 ORDER = [
     {"core"},
-    {"configs", "rewards", "testbed"},
+    {"configs"},
+    {"rewards", "testbed"},
     {"algorithms"},
     {"data", "engines"},
     {"eval"},

@@ -11,13 +11,17 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tersely.configs.overrides import recipe_keys
+from tersely.configs.dataset import SourceSpec, parse_sources
+from tersely.configs.evaluation import EvaluationSpec
+from tersely.configs.guards import Guards
+from tersely.configs.overrides import DEFAULTS, recipe_keys
 from tersely.configs.stages import StageError, resolved_stages
+from tersely.configs.verifier import VerifierSpec
 from tersely.core.component_spec import ComponentSpec
 from tersely.core.errors import ConfigError, check_fields, renamed, require_range
 
@@ -48,6 +52,14 @@ TRL_LOSS_TYPES = ("luspo", "vespo")
 
 LARGEST_BATCH = 2**20
 """Maximum of each batch size; a larger value is assumed to be a typo."""
+
+SECTIONS: dict[str, Callable[[Any], Any]] = {
+    "dataset": parse_sources,
+    "verifier": VerifierSpec.of,
+    "guards": Guards.of,
+    "evaluation": EvaluationSpec.of,
+}
+"""Keys with a section of their own, and the functions that parse them."""
 
 ONE, SEVERAL = ("prompting", "sampling", "advantage", "loss", "filter"), ("reward", "controllers")
 """Slots with one component, and slots with a list of components."""
@@ -95,8 +107,8 @@ class Recipe:
 
     model_name_or_path: str
     """Hub id, local folder, or `testbed`, the embedded tiny model."""
-    dataset: Any = "testbed"
-    """One dataset spec or a list of them."""
+    dataset: tuple[SourceSpec, ...] = field(default_factory=lambda: tuple(parse_sources(DEFAULTS["dataset"])))
+    """One source of problems, or a list of them."""
     run_dir: str = "runs/run"
     """Folder of the run: checkpoints, metrics, completions, the final weights."""
     method: str | None = None
@@ -143,16 +155,16 @@ class Recipe:
     """Instruction appended to every problem."""
     system_prompt: str | None = None
     """The system message of every prompt."""
-    verifier: dict = field(default_factory=dict)
-    """Parameters of `tersely.rewards.Verifier`."""
-    guards: dict = field(default_factory=dict)
-    """Guards of the run, see `tersely.rl.guards.registry`; on with their defaults unless set here; false disables one."""
+    verifier: VerifierSpec = field(default_factory=VerifierSpec)
+    """Parameters of the verifier and its judge."""
+    guards: Guards = field(default_factory=Guards)
+    """Guards of the run; on with their defaults unless set here; false disables one."""
     deadline_seconds: float = 1800.0
     """Maximum seconds without progress: no finished request, no micro-batch, no new phase on any rank."""
     preflight: bool = True
     """Run the fast checks at the start, see `tersely.launch.preflight.static`."""
-    evaluation: dict = field(default_factory=dict)
-    """Evaluation on held-out problems during training, see `tersely.rl.config.evaluation.EvaluationSpec`; empty for none."""
+    evaluation: EvaluationSpec | None = None
+    """Evaluation on held-out problems during training; none unless set."""
     env: dict = field(default_factory=dict)
     """Environment variables exported before anything is loaded."""
     trl: Mapping[str, Any] = field(default_factory=dict)
@@ -191,6 +203,9 @@ class Recipe:
                 ours[slot] = tuple(ComponentSpec.of(slot.removesuffix("s"), one) for one in listed)
             elif slot == "reward" and listed is not None:
                 ours[slot] = (ComponentSpec.of(slot, listed),)
+        for section, parse in SECTIONS.items():
+            if section in ours:
+                ours[section] = parse(ours[section])
         recipe = cls(**check_fields(cls, ours, where="recipe"), trl=trl, written=dict(values))
         recipe._check()
         return dataclasses.replace(recipe, env=checked_env(recipe.env))

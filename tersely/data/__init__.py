@@ -15,9 +15,9 @@ _EXPORTS = {
     "DataCard": "tersely.data.load_report",
     "SourceCard": "tersely.data.load_report",
     "DataError": "tersely.data.load_report",
-    "SourceSpec": "tersely.data.spec",
-    "parse_sources": "tersely.data.spec",
-    "entry_names": "tersely.data.spec",
+    "SourceSpec": "tersely.configs.dataset",
+    "parse_sources": "tersely.configs.dataset",
+    "entry_names": "tersely.configs.dataset",
     "prompt_id": "tersely.data.ids",
 }
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tersely.configs.dataset import LOCAL_SUFFIXES, SourceSpec, entry_names, file_kind, merged, read_entry
 from tersely.core.errors import ConfigError, check_fields, nearest, require_range
 from tersely.core.paths import beside, expanded
-from tersely.data.spec import LOCAL_SUFFIXES, SourceSpec, entry_names, file_kind, merged, read_entry
 
 if TYPE_CHECKING:
     import datasets

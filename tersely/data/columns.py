@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.dataset import OWN, SourceSpec
 from tersely.core.errors import nearest
 from tersely.data.load_report import DataError
 from tersely.data.rows import MISSING, Reader, lookup
 from tersely.data.sources import read_rows
-from tersely.data.spec import OWN, SourceSpec
 
 LOOKED_AT = 100
 """Rows of a local source that a dry run searches for a column."""

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+from tersely.configs.dataset import COMPRESSIONS, LOCAL_SUFFIXES, file_kind
 from tersely.core.strict_json import json_of, strict_json, twice
 from tersely.data.load_report import DataError
-from tersely.data.spec import COMPRESSIONS, LOCAL_SUFFIXES, file_kind
 
 FIELD_LIMIT = 1 << 30
 """Longest CSV field in characters; solutions exceed the csv module's default."""

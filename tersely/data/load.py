@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tersely.configs.dataset import INSTRUCTION, SourceSpec, parse_sources
 from tersely.core.logging import get_logger, is_main_process
 from tersely.data.columns import coded, require_columns, values_of
 from tersely.data.filters import DROPS, check_conditions, check_drops, matches
@@ -15,7 +16,6 @@ from tersely.data.mixing import draw, interleave
 from tersely.data.reference_answers import gold_fault, text_only
 from tersely.data.rows import Reader, column
 from tersely.data.sources import read_rows
-from tersely.data.spec import INSTRUCTION, SourceSpec, parse_sources
 
 logger = get_logger(__name__)
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from tersely.configs.dataset import SourceSpec
 from tersely.core.errors import nearest
 from tersely.core.seeds import stable_id
 from tersely.data.extract import chat_of, extractors
 from tersely.data.load_report import DataError
-from tersely.data.spec import SourceSpec
 
 MISSING = object()
 LETTERS = "ABCDEFGHIJ"

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.dataset import COMPRESSIONS, LOCAL_SUFFIXES, OWN, SourceSpec, file_kind
 from tersely.core.errors import nearest, typed
 from tersely.core.paths import beside
 from tersely.data.files import read_file, read_saved_folder, require_whole, saved_folder, slice_of
 from tersely.data.load_report import DataError
-from tersely.data.spec import COMPRESSIONS, LOCAL_SUFFIXES, OWN, SourceSpec, file_kind
 
 DEFAULT_COUNT = 1000
 """Problems of a procedural source without `limit`."""

@@ -28,9 +28,9 @@ def settings_of(run: RunRecords, benchmark: str) -> dict[str, Any]:
 
 def _own_sentence(benchmark: str) -> str:
     """The instruction of a benchmark without `--instruction`."""
+    from tersely.configs.dataset import INSTRUCTION
     from tersely.data.benchmarks import benchmark_names, find_benchmark
     from tersely.data.load import own_instruction
-    from tersely.data.spec import INSTRUCTION
 
     if benchmark in benchmark_names():
         return own_instruction(find_benchmark(benchmark).source)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.evaluation import EvaluationSpec
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.files import write_json
@@ -24,7 +25,6 @@ from tersely.engines.base import Generation, GenerationRequest
 from tersely.engines.chat import Prompting
 from tersely.rewards.verify.verdicts import verdicts_of
 from tersely.rl.checkpoints.rollback import RollBackListener
-from tersely.rl.config.evaluation import EvaluationSpec
 from tersely.rl.guards.callback import GuardFeed
 from tersely.rl.recording.run_files import MetricsFile
 from tersely.rl.rollouts.engine_weights import EngineWeights
@@ -271,7 +271,7 @@ def held_out_evaluation(
     """Create the recipe's callback, or None. Warns about problems that are also in the training data (by prompt id)."""
     from tersely.data import load_problems_with_card
 
-    spec = EvaluationSpec.of(run.evaluation)
+    spec = run.evaluation
     if spec is None:
         return None
     data, _ = load_problems_with_card(

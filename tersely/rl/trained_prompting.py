@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from tersely.configs.recipe import Recipe
 from tersely.engines.chat import Prompting
 
 
-def trained_prompting(run: Any, args: Any, component: Any = None) -> Prompting:
+def trained_prompting(run: Recipe, args: Any, component: Any = None) -> Prompting:
     """The prompting to use with a run's trained model."""
     from tersely.data.load import own_instruction
-    from tersely.data.spec import parse_sources
 
     instruction = run.instruction
     if instruction is None:
-        sentences = {own_instruction(source) for source in parse_sources(run.dataset)}
+        sentences = {own_instruction(source) for source in run.dataset}
         instruction = sentences.pop() if len(sentences) == 1 else None
     sentence, prefill = settled_prompting(component, run.group_size) if component is not None else (None, None)
     kwargs = dict(getattr(args, "chat_template_kwargs", None) or {})

@@ -30,16 +30,17 @@ def test_the_text_keys_are_those_of_the_dataclasses():
 
 
 def test_the_text_parts_are_those_of_components_and_sections():
+    from tersely.configs.dataset import SourceSpec
+    from tersely.configs.evaluation import EvaluationSpec
+    from tersely.configs.guards import Guards
+    from tersely.configs.verifier import JudgeSection, Policy, VerifierSpec
     from tersely.core.build import SLOTS, registry
-    from tersely.data.spec import SourceSpec
-    from tersely.rewards.verify.judge.client import Judge
-    from tersely.rewards.verify.options import Policy
-    from tersely.rl.config.evaluation import EvaluationSpec
     from tersely.rl.sft.spec import ColdStart
 
     classes = [cls for slot in SLOTS for cls in registry(slot).values() if dataclasses.is_dataclass(cls)]
     kinds: dict[str, set[bool]] = {}
-    for cls in [*classes, SourceSpec, EvaluationSpec, Judge, Policy, ColdStart]:
+    guards = [type(getattr(Guards(), one.name)) for one in dataclasses.fields(Guards)]
+    for cls in [*classes, *guards, SourceSpec, EvaluationSpec, VerifierSpec, JudgeSection, Policy, ColdStart]:
         hints = typing.get_type_hints(cls)
         for field in dataclasses.fields(cls):
             if field.init:

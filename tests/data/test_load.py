@@ -5,9 +5,9 @@ import json
 import pandas as pd
 import pytest
 
+from tersely.configs.dataset import INSTRUCTION
 from tersely.core.errors import ConfigError
 from tersely.data import DataError, load_problems, load_problems_with_card
-from tersely.data.spec import INSTRUCTION
 
 COLUMNS = ["prompt", "problem", "answer", "prompt_id", "source", "level"]
 

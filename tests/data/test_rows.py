@@ -2,8 +2,8 @@ import math
 
 import pytest
 
+from tersely.configs.dataset import SourceSpec
 from tersely.data.rows import MISSING, Reader, lookup
-from tersely.data.spec import SourceSpec
 
 
 def test_paths_into_nested_rows():

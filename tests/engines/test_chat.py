@@ -83,7 +83,7 @@ def test_eval_prompts_as_trained_unless_told_otherwise(tiny_model, tmp_path, cap
 
 
 def test_rollouts_and_held_out_evaluation_render_the_same(make_trainer):
-    from tersely.rl.config.evaluation import EvaluationSpec
+    from tersely.configs.evaluation import EvaluationSpec
     from tersely.rl.held_out_evaluation import HeldOutEvaluation
 
     trainer = make_trainer(chat_template_kwargs={"x": 1})

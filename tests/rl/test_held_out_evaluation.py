@@ -8,10 +8,10 @@ import pytest
 import torch
 from support.tiny import HashVerifier
 
+from tersely.configs.evaluation import EvaluationSpec
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.rl.config import checked
-from tersely.rl.config.evaluation import EvaluationSpec
 from tersely.rl.held_out_evaluation import HeldOutEvaluation, held_out_metrics, read_evaluations
 from tersely.rl.recording.callbacks import RunFiles
 from tersely.rl.recording.run_files import MetricsFile

@@ -220,8 +220,8 @@ def longest_sequence(
 
 def refuse_early(options: argparse.Namespace, benchmarks: Sequence[Any]) -> None:
     """Check options that need no model: number ranges and missing files."""
+    from tersely.configs.dataset import file_kind
     from tersely.data.sources import read_rows
-    from tersely.data.spec import file_kind
 
     for benchmark in benchmarks:
         replace(benchmark.sampling, **sampling_overrides(options))

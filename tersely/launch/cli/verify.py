@@ -128,8 +128,8 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
 
     Raises `ConfigError` for a file of another format that cannot be read.
     """
+    from tersely.configs.dataset import file_kind
     from tersely.data.files import read_file, text_of
-    from tersely.data.spec import file_kind
 
     if file_kind(path) in (None, ".jsonl", ".ndjson"):
         with text_of(path, errors="surrogateescape") as lines:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.dataset import SourceSpec
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding, failed
@@ -42,8 +43,8 @@ def cheap(recipe: Recipe, ranks: int | None = None) -> Iterator[Finding]:
     yield from packages(run)
     yield model_place(run.model_name_or_path)
     yield from data_places(run.dataset)
-    if run.evaluation:
-        yield from data_places(run.evaluation["dataset"])
+    if run.evaluation is not None:
+        yield from data_places(run.evaluation.dataset)
     yield room(run.run_dir)
     yield from remote_code(run.trl)
     yield from device(run.trl, ranks or world_size())
@@ -80,11 +81,9 @@ def packages(run: Any) -> Iterator[Finding]:
     yield Finding("ok", "versions", f"{fine} packages have supported versions; `tersely doctor` lists them")
 
 
-def data_places(spec: Any) -> Iterator[Finding]:
+def data_places(sources: Sequence[SourceSpec]) -> Iterator[Finding]:
     """Find data files that do not exist."""
-    from tersely.data import parse_sources
-
-    for source in parse_sources(spec):
+    for source in sources:
         path = Path(str(source.path))
         if source.local and not source.procedural and not path.exists():
             yield Finding("fail", "data", f"dataset {source.label}: no such file: {path}", "correct the path")

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tersely.configs.dataset import SourceSpec, file_kind
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.engines.activation_checkpointing import setting
@@ -245,10 +246,8 @@ def expected_draws(kept: float, rounds: int) -> float:
     return sum((1 - kept) ** n for n in range(rounds + 1))
 
 
-def known_rows(spec: Any) -> int | None:
+def known_rows(sources: Sequence[SourceSpec]) -> int | None:
     """Number of problems of a data set without a download: from limits, recorded counts, and rows of local files."""
-    from tersely.data import parse_sources
-
     counts: Sequence[int | None] = [
         min(
             (
@@ -262,17 +261,16 @@ def known_rows(spec: Any) -> int | None:
             ),
             default=None,
         )
-        for source in parse_sources(spec)
+        for source in sources
     ]
     return None if None in counts else sum(n for n in counts if n)
 
 
-def rows_of_file(source: Any) -> int | None:
+def rows_of_file(source: SourceSpec) -> int | None:
     """Number of rows of a local file of moderate size; None for anything else."""
     from pathlib import Path
 
     from tersely.data.sources import read_rows
-    from tersely.data.spec import file_kind
 
     path = Path(str(source.path))
     if not file_kind(path) or not path.is_file() or path.stat().st_size > COUNTED_BYTES:

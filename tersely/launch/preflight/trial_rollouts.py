@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tersely.configs.guards import RepetitionSpec, UndecidedSpec
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding
 from tersely.engines.base import Engine
-from tersely.rl.guards.registry import Repetition, Undecided, guards_of
 
 TRUNCATED = (0.1, 0.5)
 """Share of truncated rollouts: above the first value the length signal is weak, above the second nothing is learned."""
@@ -235,8 +235,8 @@ def judge(trial: Trial, run: Any, cap: int) -> Iterator[Finding]:
         yield Finding("warn", "groups", shares, fix)
     else:
         yield Finding("ok", "groups", shares)
-    yield _undecided(m["verify/undecided"], _undecided_limit(run.guards))
-    yield from _loops(m.get("efficiency/repetitive", 0.0), run.guards)
+    yield _undecided(m["verify/undecided"], _undecided_limit(run.guards.undecided))
+    yield from _loops(m.get("efficiency/repetitive", 0.0), run.guards.repetition)
     yield from size_findings(trial.sizes, trial.divides)
     for name, value in trial.constant.items():
         fix = "check whether the template and the instruction allow the required format" if not value else ""
@@ -275,18 +275,16 @@ def _truncation(share: float, mean: float, cap: int) -> Finding:
     return Finding("ok", "truncation", text)
 
 
-def _loops(share: float, section: dict[str, Any]) -> Iterator[Finding]:
+def _loops(share: float, guard: RepetitionSpec | None) -> Iterator[Finding]:
     """Compare the share of completions that end in a loop, before training, with the guard's threshold."""
-    guard = guards_of(section).get("repetition")
-    if isinstance(guard, Repetition) and share > guard.threshold:
+    if guard is not None and share > guard.threshold:
         fix = "look at rollouts with --show 3; check the chat template and the temperature"
         yield Finding("warn", "repetition", f"{share:.0%} of the rollouts end in a loop", fix)
 
 
-def _undecided_limit(section: dict[str, Any]) -> float:
+def _undecided_limit(guard: UndecidedSpec | None) -> float:
     """Undecided share above which the run stops; 1 if it never does."""
-    guard = guards_of(section).get("undecided")
-    return guard.threshold if isinstance(guard, Undecided) and guard.action == "stop" else 1.0
+    return guard.threshold if guard is not None and guard.action == "stop" else 1.0
 
 
 def _undecided(share: float, limit: float) -> Finding:

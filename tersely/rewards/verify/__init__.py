@@ -13,7 +13,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from tersely.rewards.verify.options import Policy
+from tersely.configs.verifier import Policy
 from tersely.rewards.verify.verdict import Verdict
 from tersely.rewards.verify.verifier import Verifier
 

@@ -10,13 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tersely.core.errors import require_choice, require_range
+from tersely.configs.verifier import Policy, VerifierSpec
 from tersely.rewards.verify.cache import Cache
 from tersely.rewards.verify.compare.cost_limits import bomb
 from tersely.rewards.verify.compare.quick import decide_fast, gold_text, prepare
 from tersely.rewards.verify.compare.restated import restated
-from tersely.rewards.verify.extract.find import CONTRACTS, find_answer
-from tersely.rewards.verify.options import Policy
+from tersely.rewards.verify.extract.find import find_answer
 from tersely.rewards.verify.verdict import Verdict
 from tersely.rewards.verify.workers.pool import Pool
 
@@ -53,15 +52,10 @@ class Verifier:
         policy: Policy | Mapping[str, Any] | None = None,
         recycle: int = 2000,
     ):
-        require_range("verifier.workers", workers, at_least=1, at_most=256)
-        require_range("verifier.timeout", timeout, above=0, at_most=3600)
-        require_range("verifier.memory_mb", memory_mb, at_least=256)
-        require_range("verifier.cache", cache, at_least=0)
-        require_range("verifier.recycle", recycle, at_least=1)
-        require_choice("verifier.contract", contract, CONTRACTS)
+        self.policy = Policy.of(policy)
+        VerifierSpec(workers, timeout, memory_mb, cache, contract, self.policy, recycle)  # checks the ranges
         self.contract, self.timeout = contract, float(timeout)
         self.workers = default_workers() if workers is None else workers
-        self.policy = Policy.of(policy)
         self._make_pool = lambda: Pool(
             workers=self.workers,
             timeout=self.timeout,

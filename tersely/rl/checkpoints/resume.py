@@ -13,12 +13,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tersely.configs.recipe import KEYS, Recipe
+from tersely.configs.dataset import SourceSpec
+from tersely.configs.evaluation import EvaluationSpec
+from tersely.configs.recipe import KEYS, SECTIONS, Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.paths import beside, expanded
 from tersely.core.reward_sum import RewardSum
@@ -109,12 +111,18 @@ def canonical(recipe: Mapping[str, Any]) -> dict[str, Any]:
         warnings.simplefilter("ignore")  # the run shows them
         objective = objective_of(run)
     defaults = {f.name: f.default for f in (*dataclasses.fields(GRPOConfig), *dataclasses.fields(Recipe))}
-    values = {key: getattr(run, key) for key in KEYS} | dict(run.trl) | {"stages": run.written.get("stages")}
+    values = (
+        {key: getattr(run, key) for key in KEYS if key not in SECTIONS}
+        | dict(run.trl)
+        | {"stages": run.written.get("stages")}
+    )
     values = {
         key: value for key, value in values.items() if value not in (None, {}, [], ()) and value != defaults.get(key)
     }
     found = {key: _plain(value) for key, value in values.items() if key not in IGNORED}
-    found |= {f"verifier.{key}": value for key, value in found.pop("verifier", {}).items()}
+    found |= {f"verifier.{key}": _plain(value) for key, value in dataclasses.asdict(run.verifier).items()}
+    found["guards"] = _plain(dataclasses.asdict(run.guards))
+    found["evaluation"] = _evaluation(run.evaluation)
     found["dataset"] = _dataset(run.dataset)
     found["model_name_or_path"] = _place(str(run.model_name_or_path))
     return found | {slot: _component(getattr(objective, slot)) for slot in SLOT_DEFAULTS}
@@ -137,10 +145,12 @@ def _component(part: Any) -> Any:
     return [f"{type(part).__module__}.{type(part).__qualname__}", _plain(vars(part))]
 
 
-def _dataset(spec: Any) -> Any:
-    from tersely.data import parse_sources
+def _evaluation(spec: EvaluationSpec | None) -> Any:
+    return None if spec is None else {**_plain(dataclasses.asdict(spec)), "dataset": _dataset(spec.dataset)}
 
-    sources = [dataclasses.asdict(source) for source in parse_sources(spec)]  # a shipped entry is resolved
+
+def _dataset(specs: Sequence[SourceSpec]) -> list[Any]:
+    sources = [dataclasses.asdict(source) for source in specs]  # a shipped entry is resolved
     told = dict.fromkeys(("name", "about", "pitfalls"))
     return [_plain({**source, **told, "path": _place(str(source["path"]))}) for source in sources]
 

@@ -20,7 +20,6 @@ from tersely.engines.activation_checkpointing import by_installed_names
 from tersely.engines.registry import capabilities_of, require_training_engine
 from tersely.engines.sampling import check_sampling
 from tersely.rl.config.field_values import check_together, field_value
-from tersely.rl.guards.registry import guards_of
 from tersely.rl.recording.model_card import recorded
 from tersely.rl.rollouts.sampling_state import SamplingState
 from tersely.rl.trl.unused_fields import require_read
@@ -35,7 +34,6 @@ def checked(recipe: Recipe) -> Recipe:
         if key not in fields:
             raise ConfigError(f"{key}: the installed TRL has no such field. Remove it, or install another TRL")
         require_read(key, trl_loss=values.get("loss_type") in TRL_LOSS_TYPES)
-    guards_of(recipe.guards)
     served = require_training_engine(recipe.engine).servers
     if recipe.servers and not served:
         raise ConfigError(
@@ -47,10 +45,6 @@ def checked(recipe: Recipe) -> Recipe:
             f"servers: got none; expected addresses with engine: {recipe.engine}, such as [http://host:8000]. `tersely launch "
             "local`, and slurm with --rollout-nodes, start servers and fill this in"
         )
-    if recipe.evaluation:
-        from tersely.rl.config.evaluation import EvaluationSpec
-
-        EvaluationSpec.of(recipe.evaluation)
     typed_values = _typed_trl(values)
     check_together(typed_values)
     return dataclasses.replace(recipe, trl=typed_values)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from tersely.configs.dataset import SourceSpec
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.data.load_report import DataCard, DataError
 from tersely.engines.chat import Prompting, all_prompt_ids, variable_warnings, with_instruction
@@ -16,7 +18,7 @@ AT_ONCE = 1024
 
 
 def check_prompts(
-    card: DataCard, dataset: Any, tokenizer: Any, run: Any, objective: Any, args: Any, tell: Callable | None = None
+    card: DataCard, dataset: Any, tokenizer: Any, run: Recipe, objective: Any, args: Any, tell: Callable | None = None
 ) -> None:
     """Measure every prompt, record the longest and the first in the load report, and check that they leave room.
 
@@ -74,10 +76,9 @@ def refuse_long(lengths: list[int], dataset: Any, args: Any, config: Any) -> Non
             )
 
 
-def example_prompt(run: Any, objective: Any, args: Any, tokens: bool = False) -> str:
+def example_prompt(run: Recipe, objective: Any, args: Any, tokens: bool = False) -> str:
     """One rendered prompt for a dry run: the first problem of a local source, `{problem}` for a hub source."""
     from tersely.data.load import chat, own_instruction
-    from tersely.data.spec import parse_sources
     from tersely.engines.models import load_tokenizer, model_place
 
     place = model_place(run.model_name_or_path)
@@ -88,7 +89,7 @@ def example_prompt(run: Any, objective: Any, args: Any, tokens: bool = False) ->
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
     prompting = trained_prompting(run, args, objective.prompting)
     check_template(tokenizer, prompting.chat_template_kwargs, prompting.system_prompt)
-    source = parse_sources(run.dataset)[0]
+    source = run.dataset[0]
     sentence = own_instruction(source) if run.instruction is None else run.instruction
     messages = chat(first_problem(source, args.seed), sentence, run.system_prompt)
     ids = prompting.ids(tokenizer, messages)
@@ -102,16 +103,13 @@ def example_prompt(run: Any, objective: Any, args: Any, tokens: bool = False) ->
     return "\n".join([*lines, f"as tokens: {ids}"] if tokens else lines)
 
 
-def check_first_rows(run: Any, seed: int) -> None:
+def check_first_rows(run: Recipe, seed: int) -> None:
     """Read one row of every local source, including the evaluation's. Raises `DataError` if none is usable."""
-    from tersely.data.spec import parse_sources
-
-    for spec in (run.dataset, *([run.evaluation["dataset"]] if run.evaluation else ())):
-        for source in parse_sources(spec):
-            first_problem(source, seed)
+    for source in (*run.dataset, *(run.evaluation.dataset if run.evaluation is not None else ())):
+        first_problem(source, seed)
 
 
-def first_problem(source: Any, seed: int) -> str:
+def first_problem(source: SourceSpec, seed: int) -> str:
     """The first usable problem of a procedural or local source; `{problem}` for a source that needs a download.
 
     Raises `DataError` for a local source without one.

@@ -8,10 +8,11 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tersely.configs.dataset import SourceSpec
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError, nearest, typed
 
@@ -72,22 +73,20 @@ def check_template_kwargs(given: Mapping[str, Any] | None) -> None:
             raise ConfigError(f"chat_template_kwargs: {key} is already set for every prompt. Remove it")
 
 
-def check_data(run: Recipe, seed: int) -> list[Any]:
-    """The sources of a run; also checks those of its evaluation."""
-    if run.evaluation:
-        _check_sources(run.evaluation["dataset"], "evaluation: ", seed)
-    return _check_sources(run.dataset, "", seed)
+def check_data(run: Recipe, seed: int) -> None:
+    """Check the sources of a run and of its evaluation."""
+    if run.evaluation is not None:
+        _check_sources(run.evaluation.dataset, "evaluation: ", seed)
+    _check_sources(run.dataset, "", seed)
 
 
-def _check_sources(spec: Any, where: str, seed: int) -> list[Any]:
-    """Check a data set's spec without reading files: keys, tests, extractors, and the first procedural problem."""
-    from tersely.data import parse_sources
+def _check_sources(sources: Sequence[SourceSpec], where: str, seed: int) -> None:
+    """Check sources without reading files: tests, extractors, and the first procedural problem."""
     from tersely.data.filters import check_conditions, check_drops
     from tersely.data.rows import Reader
     from tersely.data.sources import read_rows
 
     try:
-        sources = parse_sources(spec)
         for source in sources:
             label = f"dataset {source.label}"
             check_conditions(source.filter, label)
@@ -97,4 +96,3 @@ def _check_sources(spec: Any, where: str, seed: int) -> list[Any]:
                 next(iter(read_rows(replace(source, limit=1), seed)), None)
     except ConfigError as error:
         raise ConfigError(f"{where}{error}") from error
-    return sources

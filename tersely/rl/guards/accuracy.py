@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, ClassVar
 
-from tersely.core.errors import require_range
-from tersely.rl.guards.base import Share
+from tersely.configs.guards import AccuracyLossSpec, HeldOutLossSpec, LossSpec
+from tersely.rl.guards.base import Counting
 
 
-@dataclass
-class Loss(Share):
+class Loss(Counting):
     """Compares the mean of the last `window` observations with that of the first `window`."""
 
+    spec: LossSpec
     what: ClassVar[str]
     fix = (
         "Lower the weight of the length term or learning_rate, use a controller such as accuracy_floor, or use an earlier "
         "checkpoint"
     )
 
-    threshold: float = 0.1
-    """Absolute fall of accuracy."""
-    window: int = 1
-    first: list[float] = field(init=False, default_factory=list)
-    last: list[float] = field(init=False, default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_range(f"guards.{self.name}.window", self.window, at_least=1)
+    def __init__(self, spec: LossSpec):
+        super().__init__(spec)
+        self.first: list[float] = []
+        self.last: list[float] = []
 
     def bad(self, *values: float) -> str | None:
-        if len(self.first) < self.window:
+        if len(self.first) < self.spec.window:
             self.first.append(values[0])
             return None
-        self.last = [*self.last, values[0]][-self.window :]
+        self.last = [*self.last, values[0]][-self.spec.window :]
         before, now = fmean(self.first), fmean(self.last)
-        if len(self.last) < self.window or now >= before - self.threshold:
+        if len(self.last) < self.spec.window or now >= before - self.spec.threshold:
             return None
         return f"{self.what} fell from {before:.1%} at the beginning to {now:.1%}"
 
@@ -48,20 +42,15 @@ class Loss(Share):
         self.first, self.last = [float(value) for value in state["first"]], [float(value) for value in state["last"]]
 
 
-@dataclass
 class AccuracyLoss(Loss):
     """Accuracy on the rollouts of the training problems."""
 
-    name, statistics, what = "accuracy_loss", ("verify/accuracy",), "accuracy on the rollouts"
-
-    threshold: float = 0.15
-    """Absolute fall of accuracy; wider than on the held-out set, because batches have different problems."""
-    patience: int = 3
-    window: int = 8
+    spec: AccuracyLossSpec
+    statistics, what = ("verify/accuracy",), "accuracy on the rollouts"
 
 
-@dataclass
 class HeldOutLoss(Loss):
     """Accuracy on the held-out set (`evaluation:`), compared with the first evaluation, normally the base model's."""
 
-    name, statistics, what = "held_out_loss", ("eval/accuracy",), "accuracy on the held-out set"
+    spec: HeldOutLossSpec
+    statistics, what = ("eval/accuracy",), "accuracy on the held-out set"

@@ -1,41 +1,29 @@
-"""Base classes of the guards: an action, and the count of consecutive bad observations."""
+"""Base classes of the guards: the parameters of a guard, and the count of consecutive bad observations."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tersely.core.errors import ConfigError, require_choice, require_range
-
-ACTIONS = ("warn", "stop", "roll_back")
-WHY_NOT = {
-    "warn": "the run cannot continue usefully after it",
-    "roll_back": "older weights would not fix it",
-}
+from tersely.configs.guards import CountingSpec, GuardSpec
 
 
-@dataclass
 class Guard:
-    """`name`: key in the recipe; `actions`: the valid actions."""
+    """`spec`: its parameters, from the recipe."""
 
-    name: ClassVar[str]
-    actions: ClassVar[tuple[str, ...]] = ACTIONS
+    spec: GuardSpec
     statistics: ClassVar[tuple[str, ...]] = ()
     """Step metrics that it reads."""
 
-    action: str = "warn"
+    def __init__(self, spec: GuardSpec):
+        self.spec = spec
 
-    def __post_init__(self) -> None:
-        require_choice(f"guards.{self.name}.action", self.action, ACTIONS)
-        if self.action not in self.actions:
-            valid = " or ".join(self.actions)
-            raise ConfigError(
-                f"guards.{self.name}.action: got {self.action!r}; expected {valid}: {WHY_NOT.get(self.action, '')}"
-            )
+    @property
+    def name(self) -> str:
+        """Key in the recipe."""
+        return self.spec.name
 
 
-@dataclass
 class Counting(Guard):
     """Watches `statistics`, means over an optimiser step; a step without one of them, or with nan, is not an observation.
 
@@ -43,19 +31,14 @@ class Counting(Guard):
     one. Its state is saved with the checkpoints.
     """
 
+    spec: CountingSpec
     fix: ClassVar[str] = ""
 
-    threshold: float = 1.0
-    patience: int = 1
-    """Number of consecutive bad observations before the guard acts."""
-    streak: int = field(init=False, default=0)
-    since: int = field(init=False, default=0)
-    """Step of the first bad observation of the streak."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_range(f"guards.{self.name}.threshold", self.threshold, above=0)
-        require_range(f"guards.{self.name}.patience", self.patience, at_least=1)
+    def __init__(self, spec: CountingSpec):
+        super().__init__(spec)
+        self.streak = 0
+        self.since = 0
+        """Step of the first bad observation of the streak."""
 
     def bad(self, *values: float) -> str | None:
         """Description of the problem with these values; None if they are good."""
@@ -71,9 +54,9 @@ class Counting(Guard):
             return None
         self.since = step if self.streak == 0 else self.since
         self.streak += 1
-        if self.streak != self.patience:
+        if self.streak != self.spec.patience:
             return None
-        how_often = f", {self.patience} times in a row" if self.patience > 1 else ""
+        how_often = f", {self.spec.patience} times in a row" if self.spec.patience > 1 else ""
         return f"guard {self.name}: {wrong}{how_often}. {self.fix}"
 
     def state_dict(self) -> dict[str, Any]:
@@ -81,12 +64,3 @@ class Counting(Guard):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.streak, self.since = int(state["streak"]), int(state["since"])
-
-
-@dataclass
-class Share(Counting):
-    """A counting guard whose threshold is a share, from 0 to 1."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_range(f"guards.{self.name}.threshold", self.threshold, at_most=1)

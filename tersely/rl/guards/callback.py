@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 from transformers import TrainerCallback
 
+from tersely.configs.guards import Guards
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.logging import get_logger
 from tersely.rl.guards.accuracy import HeldOutLoss
@@ -29,14 +31,14 @@ class GuardFeed(TrainerCallback):
 
     def __init__(
         self,
-        section: Mapping[str, Any],
+        specs: Guards,
         cap: int,
         ask: Callable[[str, int | None], None],
         *,
         main: bool = True,
         metrics: MetricsFile | None = None,
     ):
-        self.on, self.cap, self.ask, self.main, self.metrics = guards_of(section), cap, ask, main, metrics
+        self.on, self.cap, self.ask, self.main, self.metrics = guards_of(specs), cap, ask, main, metrics
         self.heard: dict[str, list[float]] = {}
         self.stopping: str | None = None
 
@@ -77,27 +79,27 @@ class GuardFeed(TrainerCallback):
                 self._hear(guard, state.global_step, *(means[name] for name in guard.statistics))
 
     def _hear(self, guard: Counting, step: int, *values: float) -> None:
-        said = guard.seen(step, *values)
-        if said is not None:
-            self._act(guard, step, said)
+        reason = guard.seen(step, *values)
+        if reason is not None:
+            self._act(guard, step, reason)
 
-    def _act(self, guard: Counting, step: int, said: str) -> None:
-        if guard.action == "roll_back":
-            self.ask(said, guard.since - 1)
+    def _act(self, guard: Counting, step: int, reason: str) -> None:
+        if guard.spec.action == "roll_back":
+            self.ask(reason, guard.since - 1)
             return
-        if guard.action == "warn" and self.main:
-            logger.warning(f"step {step}: {said}")
+        if guard.spec.action == "warn" and self.main:
+            logger.warning(f"step {step}: {reason}")
         if self.metrics is not None:
-            event = {"event": "guard", "guard": guard.name, "action": guard.action, "reason": said}
+            event = {"event": "guard", "guard": guard.name, "action": guard.spec.action, "reason": reason}
             self.metrics.write(step, event)
-        if guard.action == "stop":
-            self.stopping = self.stopping or f"step {step}: {said}. The last complete checkpoint is kept"
+        if guard.spec.action == "stop":
+            self.stopping = self.stopping or f"step {step}: {reason}. The last complete checkpoint is kept"
 
     def check_loss(self, loss: torch.Tensor, step: int) -> None:
         """Guard `not_finite`: raise, or roll back at the end of the batch. The loss is this rank's."""
         if torch.isfinite(loss):
             return
-        if self.on["not_finite"].action == "stop":
+        if self.on["not_finite"].spec.action == "stop":
             check_loss(loss, step)
         self.ask(f"guard not_finite: the loss is {loss.item()}", step)
 
@@ -115,12 +117,12 @@ class GuardFeed(TrainerCallback):
                 guard.load_state_dict(state[name])
 
 
-def require_for_guards(run: Any, args: Any) -> None:
+def require_for_guards(run: Recipe, args: Any) -> None:
     """Raise `ConfigError` if a guard can request a rollback that this run does not support. Needs no model."""
     from tersely.rl.checkpoints.rollback import require_rollback
 
     for guard in guards_of(run.guards).values():
-        if guard.action != "roll_back":
+        if guard.spec.action != "roll_back":
             continue
         who = f"guards.{guard.name}"
         require_rollback(who, run, args)

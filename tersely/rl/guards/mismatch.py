@@ -51,17 +51,17 @@ def check_mismatch(guard: Counting, measured: Mapping[str, float], step: int, fa
 
     `facts`: the engine's state, for the likely cause. A nan gap exceeds every threshold.
     """
-    guard.streak = 0 if measured["mean"] <= guard.threshold else guard.streak + 1
-    if guard.streak < guard.patience:
+    guard.streak = 0 if measured["mean"] <= guard.spec.threshold else guard.streak + 1
+    if guard.streak < guard.spec.patience:
         return
     said = (
         f"step {step}: the log-probs of engine and trainer differ by {measured['mean']:.4f} nats per token "
-        f"(largest {measured['max']:.3f}), above guards.mismatch.threshold {guard.threshold:g}. The engine does not sample "
-        f"from the trainer's weights: {likely_cause(step, facts)}"
+        f"(largest {measured['max']:.3f}), above guards.mismatch.threshold {guard.spec.threshold:g}. The engine does not "
+        f"sample from the trainer's weights: {likely_cause(step, facts)}"
     )
-    if guard.action == "stop":
+    if guard.spec.action == "stop":
         raise StaleEngineError(said)
-    if guard.streak == guard.patience:
+    if guard.streak == guard.spec.patience:
         logger.warning(said)
 
 

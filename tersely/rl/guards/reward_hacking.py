@@ -2,55 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from tersely.core.errors import require_range
+from tersely.configs.guards import RewardHackingSpec
 from tersely.rl.guards.base import Counting
 
 STATISTICS = ("reward", "efficiency/tokens_mean", "verify/accuracy")
 
 
-@dataclass
 class RewardHacking(Counting):
     """Reward rises while tokens and accuracy fall: the length term is gained at the cost of correct answers.
 
     Compares the mean of the last `window` observations with that of the first.
     """
 
-    name, statistics = "reward_hacking", STATISTICS
+    spec: RewardHackingSpec
+    statistics = STATISTICS
     fix = "Lower the weight of the length term, or use a controller such as accuracy_floor"
 
-    threshold: float = 0.05
-    """Absolute fall of accuracy."""
-    patience: int = 3
-    tokens: float = 0.5
-    """Share of the beginning's tokens below which the guard counts them as fallen."""
-    window: int = 8
-    first: list[list[float]] = field(init=False, default_factory=list)
-    last: list[list[float]] = field(init=False, default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_range("guards.reward_hacking.threshold", self.threshold, at_most=1)
-        require_range("guards.reward_hacking.tokens", self.tokens, above=0, below=1)
-        require_range("guards.reward_hacking.window", self.window, at_least=1)
+    def __init__(self, spec: RewardHackingSpec):
+        super().__init__(spec)
+        self.first: list[list[float]] = []
+        self.last: list[list[float]] = []
 
     def bad(self, *values: float) -> str | None:
-        if len(self.first) < self.window:
+        if len(self.first) < self.spec.window:
             self.first.append(list(values))
             return None
-        self.last = [*self.last, list(values)][-self.window :]
-        if len(self.last) < self.window:
+        self.last = [*self.last, list(values)][-self.spec.window :]
+        if len(self.last) < self.spec.window:
             return None
         reward, tokens, accuracy = (fmean(column) for column in zip(*self.first, strict=True))
         now_reward, now_tokens, now_accuracy = (fmean(column) for column in zip(*self.last, strict=True))
-        if now_reward <= reward or now_tokens > self.tokens * tokens or now_accuracy >= accuracy - self.threshold:
+        if (
+            now_reward <= reward
+            or now_tokens > self.spec.tokens * tokens
+            or now_accuracy >= accuracy - self.spec.threshold
+        ):
             return None
         return (
             f"reward rose from {reward:.3f} to {now_reward:.3f}, while tokens fell from {tokens:.4g} to {now_tokens:.4g} "
-            f"and accuracy from {accuracy:.3f} to {now_accuracy:.3f} (means of {self.window} batches)"
+            f"and accuracy from {accuracy:.3f} to {now_accuracy:.3f} (means of {self.spec.window} batches)"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tersely.configs.load import SLOT_KEYS
-from tersely.configs.recipe import KEYS, Recipe
+from tersely.configs.overrides import DEFAULTS
+from tersely.configs.recipe import KEYS, SECTIONS, Recipe
 from tersely.engines.chat import Prompting
 
 SETTINGS = (
@@ -63,7 +64,8 @@ def recorded(recipe: Recipe) -> dict[str, Any]:
     from tersely.algorithms.objective import SLOT_DEFAULTS
     from tersely.core.redact import redacted
 
-    values = {key: getattr(recipe, key) for key in KEYS if key not in ("env", "stages")}
+    values = {key: getattr(recipe, key) for key in KEYS if key not in ("env", "stages", *SECTIONS)}
+    values |= {key: recipe.written.get(key, DEFAULTS.get(key, {})) for key in SECTIONS}
     values |= {key: recipe.written[key] for key in (*SLOT_DEFAULTS, "stages") if recipe.states(key)}
     values |= {slot: values[slot] or default for slot, default in SLOT_DEFAULTS.items()}
     return {**redacted(values), "beta": float(recipe.trl.get("beta") or 0.0)}

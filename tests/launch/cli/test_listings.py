@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from tersely.configs.dataset import read_entry
 from tersely.configs.load import list_recipes
 from tersely.core.errors import ConfigError
 from tersely.data import entry_names
-from tersely.data.spec import read_entry
 from tersely.launch.cli import eval as evaluation
 from tersely.launch.cli import listings
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.properties import examples
 
+from tersely.configs.verifier import CONTRACTS, Policy
 from tersely.rewards.verify.compare.cost_limits import bomb
 from tersely.rewards.verify.compare.quick import decide_fast
-from tersely.rewards.verify.extract.find import CONTRACTS, find_answer
-from tersely.rewards.verify.options import Policy
+from tersely.rewards.verify.extract.find import find_answer
 
 PIECES = [
     *(

@@ -207,7 +207,7 @@ def test_an_engine_that_an_evaluation_had_synchronised_gets_the_restored_weights
 
 def test_an_evaluation_of_weights_that_were_given_up_counts_for_nothing(make_trainer, tmp_path):
     """At step 4 the run goes back to checkpoint-2: that step's evaluation is of the weights of step 2, and so is the best."""
-    from tersely.rl.config.evaluation import EvaluationSpec
+    from tersely.configs.evaluation import EvaluationSpec
     from tersely.rl.held_out_evaluation import HeldOutEvaluation
 
     rows = [

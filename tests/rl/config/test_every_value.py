@@ -5,25 +5,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import inspect
 import io
 import warnings
 
 import pytest
 from trl import GRPOConfig
 
+from tersely.configs.dataset import SourceSpec
+from tersely.configs.evaluation import EvaluationSpec
+from tersely.configs.guards import Guards
 from tersely.configs.load import with_overrides
 from tersely.configs.recipe import DERIVED, KEYS, Recipe
+from tersely.configs.verifier import JudgeSection, Policy, VerifierSpec
 from tersely.core.build import registry
 from tersely.core.errors import ConfigError
-from tersely.data.spec import SourceSpec
 from tersely.launch.preflight.outline import dry_run
-from tersely.rewards.verify.judge.client import Judge
-from tersely.rewards.verify.options import Policy
-from tersely.rewards.verify.verifier import Verifier
-from tersely.rl.config.evaluation import EvaluationSpec
 from tersely.rl.config.sections import LOADING
-from tersely.rl.guards.registry import GUARDS
 from tersely.rl.sft.spec import ColdStart
 from tersely.rl.trl.unused_fields import LEFT_OUT, NEVER_READ, OF_TRLS_LOSSES
 
@@ -95,7 +92,8 @@ def test_names_of_components():
 
 def test_guards():
     def cases():
-        for name, cls in GUARDS.items():
+        for one in dataclasses.fields(Guards):
+            name, cls = one.name, one.default_factory
             for value in KINDS:
                 yield {"guards": {name: value}}, name
                 for field in [*fields(cls), "nosuch"]:
@@ -130,9 +128,9 @@ def test_evaluation_and_data():
 def test_verifier():
     def cases():
         for value in KINDS:
-            for field in [*inspect.signature(Verifier).parameters, "judge", "ended", "nosuch"]:
+            for field in [*fields(VerifierSpec), "nosuch"]:
                 yield {"verifier": {field: value}}, field
-            for field in [*fields(Judge), "nosuch"]:
+            for field in [*fields(JudgeSection), "nosuch"]:
                 yield {"verifier": {"judge": {**JUDGE, field: value}}}, field
             for field in [*fields(Policy), "nosuch"]:
                 yield {"verifier": {"policy": {field: value}}}, field

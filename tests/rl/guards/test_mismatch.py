@@ -6,10 +6,11 @@ import math
 import pytest
 import torch
 
+from tersely.configs.guards import Guards, MismatchSpec
 from tersely.engines.base import StaleEngineError
 from tersely.rl.guards.callback import GuardFeed
 from tersely.rl.guards.mismatch import check_mismatch, gap, over_ranks
-from tersely.rl.guards.registry import Mismatch, guards_of
+from tersely.rl.guards.registry import Mismatch
 
 CURRENT = {"engine": "vllm", "dtype": "bfloat16", "version": 7, "stale_head": False, "truncated_sampling": False}
 NONE = {"mean": 0.0, "max": 0.0, "ratio": 1.0, "tokens": 0.0}
@@ -42,11 +43,11 @@ def test_a_gap_that_is_no_number_stops_the_run(broken):
     trainer[0, 1] = broken
     measured = gap(torch.zeros(1, 2), trainer, mask)
     with pytest.raises(StaleEngineError):
-        check_mismatch(Mismatch(threshold=1e9), over_ranks([NONE, measured]), 7, CURRENT)
+        check_mismatch(Mismatch(MismatchSpec(threshold=1e9)), over_ranks([NONE, measured]), 7, CURRENT)
 
 
 def test_small_gaps_pass_and_patience_waits():
-    guard = Mismatch(threshold=0.05, patience=2)
+    guard = Mismatch(MismatchSpec(threshold=0.05, patience=2))
     check_mismatch(guard, {"mean": 0.04, "max": 1.0}, 7, CURRENT)
     check_mismatch(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
     check_mismatch(guard, {"mean": 0.04, "max": 1.0}, 7, CURRENT)
@@ -67,18 +68,18 @@ def test_small_gaps_pass_and_patience_waits():
 )
 def test_the_message_names_the_cause(facts, cause):
     with pytest.raises(StaleEngineError, match=cause):
-        check_mismatch(Mismatch(), {"mean": 0.5, "max": 1.0}, 7, {**CURRENT, **facts})
+        check_mismatch(Mismatch(MismatchSpec()), {"mean": 0.5, "max": 1.0}, 7, {**CURRENT, **facts})
 
 
 def test_a_warning_is_said_once_and_the_run_goes_on(capsys):
-    guard = guards_of({"mismatch": {"patience": 2, "action": "warn"}})["mismatch"]
+    guard = Mismatch(MismatchSpec(patience=2, action="warn"))
     for _ in range(4):
         check_mismatch(guard, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
     assert capsys.readouterr().out.count("warning: step 7: the log-probs of engine and trainer differ") == 1
 
 
 def test_the_count_goes_on_over_a_resume():
-    before, after = (GuardFeed({"mismatch": {"patience": 2}}, 64, lambda *_: None) for _ in range(2))
+    before, after = (GuardFeed(Guards(mismatch=MismatchSpec(patience=2)), 64, lambda *_: None) for _ in range(2))
     check_mismatch(before.mismatch, {"mean": 0.06, "max": 1.0}, 7, CURRENT)
     after.load_state_dict(json.loads(json.dumps(before.state_dict())))
     with pytest.raises(StaleEngineError):

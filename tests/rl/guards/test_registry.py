@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from tersely.configs.guards import Guards
 from tersely.core.errors import ConfigError
 from tersely.rl.guards.registry import GUARDS, guards_of
 
@@ -18,7 +19,7 @@ ENTROPY = [0.41, 0.40, 0.38, 0.39, 0.36, 0.33, 0.30, 0.24, 0.20, 0.17, 0.15, 0.1
 
 def heard(name: str, rows, **parameters) -> list[tuple[int, str]]:
     """(step, what was said) over a sequence of observations."""
-    guard = guards_of({name: parameters})[name]
+    guard = guards_of(Guards.of({name: parameters}))[name]
     rows = [row if isinstance(row, tuple) else (row,) for row in rows]
     return [(step, said) for step, row in enumerate(rows, 1) if (said := guard.seen(step, *row))]
 
@@ -71,8 +72,8 @@ def test_a_length_that_grows_to_the_cap_is_an_explosion_whatever_the_cap(cap):
     ],
 )
 def test_completions_that_stop_ending_stop_the_run(name, shares, at):
-    guard = guards_of({})["unending"]
-    assert guard.action == "stop"
+    guard = guards_of(Guards.of({}))["unending"]
+    assert guard.spec.action == "stop"
     ((step, said),) = heard("unending", shares)
     assert step == at, name
     assert "truncated at the cap" in said
@@ -140,10 +141,10 @@ def test_groups_without_a_signal_and_their_cause(right, wrong, cut, cause):
 
 
 def test_undecided_verdicts_stop_at_once():
-    guard = guards_of({})["undecided"]
-    assert guard.action == "stop" and guard.seen(7, 0.2) is None
+    guard = guards_of(Guards.of({}))["undecided"]
+    assert guard.spec.action == "stop" and guard.seen(7, 0.2) is None
     assert "31% of the verdicts are undecided, more than 20%" in guard.seen(8, 0.31)
-    assert "undecided" not in guards_of({"undecided": False})
+    assert "undecided" not in guards_of(Guards.of({"undecided": False}))
 
 
 def test_loops_are_heard():
@@ -157,7 +158,7 @@ def test_a_nan_is_no_observation():
 @pytest.mark.parametrize("name", [n for n, cls in GUARDS.items() if hasattr(cls, "seen") and cls.statistics])
 def test_a_guard_goes_on_where_it_was(name):
     draws = [[abs(math.sin(3 * i + j)) for j in range(len(GUARDS[name].statistics))] for i in range(40)]
-    whole, first, second = (guards_of({name: {"patience": 2}})[name] for _ in range(3))
+    whole, first, second = (guards_of(Guards.of({name: {"patience": 2}}))[name] for _ in range(3))
     for step, row in enumerate(draws[:17]):
         whole.seen(step, *row)
         first.seen(step, *row)
@@ -197,4 +198,4 @@ def test_a_guard_goes_on_where_it_was(name):
 )
 def test_what_cannot_be_meant_says_what_can(section, message):
     with pytest.raises(ConfigError, match=message):
-        guards_of(section)
+        Guards.of(section)

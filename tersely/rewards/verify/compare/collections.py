@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from tersely.configs.verifier import Policy
 from tersely.rewards.verify.compare.shapes import Shape
 from tersely.rewards.verify.normalize.latex import squeeze
-from tersely.rewards.verify.options import Policy
 
 Same = Callable[[str, str], bool]
 _ITEMS = 40

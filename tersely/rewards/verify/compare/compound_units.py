@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from tersely.configs.verifier import Policy
 from tersely.rewards.verify.compare.numbers import read_quantity
 from tersely.rewards.verify.normalize.units import KNOWN
-from tersely.rewards.verify.options import Policy
 
 _FAMILIES: dict[str, dict[str, int]] = {
     "time": {"s": 1, "min": 60, "h": 3600, "day": 86400, "week": 604800},

@@ -6,6 +6,7 @@ import logging
 from fractions import Fraction
 from typing import Any
 
+from tersely.configs.verifier import Policy
 from tersely.rewards.verify.compare import rules
 from tersely.rewards.verify.compare.collections import Structure, both_collections
 from tersely.rewards.verify.compare.compound_units import compound
@@ -19,7 +20,6 @@ from tersely.rewards.verify.compare.symbolic import (
     same_inside_domain,
     solves,
 )
-from tersely.rewards.verify.options import Policy
 
 _ATOMS = 400  # comparisons of elements that one item may cost
 _UNIONS = 8  # sympy needs seconds for more

@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from tersely.configs.verifier import Policy
 from tersely.rewards.verify.extract.number_words import SMALL, part_of, scale_of, value_of
 from tersely.rewards.verify.normalize.units import KNOWN, currency, split_unit, units_agree
-from tersely.rewards.verify.options import Policy
 
 _INTEGER = r"[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d{0,2}(?:[ ]\d{3})+|\d+"
 _DECIMAL = rf"(?:(?:{_INTEGER})(?:\.\d*)?|\.\d+)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from tersely.configs.verifier import Policy
 from tersely.rewards.verify.compare.collections import Structure, both_collections
 from tersely.rewards.verify.compare.numbers import Quantity, read_beside, read_quantity, same_quantity
 from tersely.rewards.verify.compare.numeric import probe, same_equation
@@ -14,7 +15,6 @@ from tersely.rewards.verify.compare.shapes import shape_of
 from tersely.rewards.verify.extract.boxes import all_boxes, has_box, last_box
 from tersely.rewards.verify.extract.find import find_answer
 from tersely.rewards.verify.normalize.latex import LIMIT, same_text, tidy, unescaped
-from tersely.rewards.verify.options import Policy
 
 _SHORT = 500
 _SOLUTION = 200  # characters from which a gold is taken for a solution rather than an answer

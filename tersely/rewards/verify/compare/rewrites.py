@@ -13,10 +13,10 @@ import re
 from fractions import Fraction
 from string import ascii_letters
 
+from tersely.configs.verifier import Policy
 from tersely.rewards.verify.compare.numeric import probe
 from tersely.rewards.verify.extract.split import split_top, strip_label
 from tersely.rewards.verify.normalize.latex import squeeze
-from tersely.rewards.verify.options import Policy
 
 _CONDITION = re.compile(
     r"\s*[,;(]?\s*\(?\s*(?:(?:\\text\s*\{)?\s*(?:where|for|with)\s*\}?)?\s*\(?\s*(?P<name>[a-zA-Z])\s*\\in\s*"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
+from tersely.configs.verifier import Policy
 from tersely.rewards.verify.compare.compound_units import compound
 from tersely.rewards.verify.compare.numbers import Quantity, read_quantity, same_quantity
 from tersely.rewards.verify.compare.numeric import probe
@@ -18,7 +19,6 @@ from tersely.rewards.verify.extract.modifiers import changed_after
 from tersely.rewards.verify.extract.split import parts_at, split_top
 from tersely.rewards.verify.normalize.latex import squeeze
 from tersely.rewards.verify.normalize.units import split_unit
-from tersely.rewards.verify.options import Policy
 
 _WORK = re.compile(r"\\(?:i{1,3}nt|oint|sum|prod|lim)(?![A-Za-z])")
 _EQUALS = re.compile(r"(?<![<>!\\])=")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tersely.rewards.verify.options import Policy
+from tersely.configs.verifier import Policy
 
 _CLOCK = re.compile(
     r"(?P<h>\d{1,2})(?::(?P<m>\d{2})(?P<s>:\d{2})?|(?=[^:\d]*[AaPp]\.?\s?[Mm]))\s*(?:\\text\s*\{\s*)?(?:(?P<half>[AaPp])\.?\s?[Mm]\.?|h(?:ours|rs)?|o'clock|Uhr)?\s*\}?"

@@ -26,7 +26,6 @@ from tersely.rewards.verify.extract.prose import (
 )
 from tersely.rewards.verify.judge.input_filter import judge_guard
 
-CONTRACTS = ("boxed", "answer", "lenient")
 _THINKING, _END_OF_THINKING = "<think>", "</think>"
 _PHRASE = re.compile(
     r"(?<![A-Za-z])(?:the\s+)?(?:(?:final|correct|right|resulting)\s+)?(?:answer|result|(?<=correct )(?:option|choice))s?"

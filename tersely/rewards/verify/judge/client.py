@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from tersely.core.errors import require_choice, require_range
+from tersely.configs.verifier import JudgeSpec
 from tersely.core.http import ServerDown, ServerRefused, read
 from tersely.rewards.verify.judge.prompts import FORMATS, messages
 from tersely.rewards.verify.normalize.latex import squeeze, tidy
@@ -28,41 +28,13 @@ _RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 _ANSWER_BYTES = 1 << 20
 
 
-@dataclass
-class Judge:
-    """Asks `model` at `url` (".../v1"); `format` is one of `judge_prompts.FORMATS`.
+@dataclass(frozen=True, eq=False)
+class Judge(JudgeSpec):
+    """Asks `model` at `url`, with the options of `JudgeSpec`; remembers verdicts and counts requests."""
 
-    timeout: seconds of one request; deadline: seconds of one batch, what is open then has no verdict
-    price_in, price_out: per million tokens, for `stats()["judge/cost"]`
-    key_variable: the environment variable that holds the key, where the endpoint wants one
-    """
-
-    url: str
-    model: str
-    format: str = "word"
-    concurrency: int = 8
-    timeout: float = 30.0
-    deadline: float = 300.0
-    retries: int = 3
-    backoff: float = 0.5
-    cache: int = 65536
-    price_in: float = 0.0
-    price_out: float = 0.0
-    key_variable: str = "OPENAI_API_KEY"
     _known: dict[tuple[str, str, str], bool] = field(default_factory=dict, init=False, repr=False)
     _counts: dict[str, float] = field(default_factory=lambda: defaultdict(float), init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        require_choice("judge.format", self.format, tuple(FORMATS))
-        require_range("judge.concurrency", self.concurrency, at_least=1, at_most=1024)
-        require_range("judge.timeout", self.timeout, above=0)
-        require_range("judge.deadline", self.deadline, above=0)
-        require_range("judge.retries", self.retries, at_least=0, at_most=20)
-        require_range("judge.backoff", self.backoff, at_least=0)
-        require_range("judge.cache", self.cache, at_least=0)
-        require_range("judge.price_in", self.price_in, at_least=0)
-        require_range("judge.price_out", self.price_out, at_least=0)
 
     def ask(self, questions: Sequence[Question]) -> list[bool | None]:
         """A verdict each, order kept; equal questions are asked once."""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tersely.rewards.verify.extract.find import CONTRACTS, find_answer
+from tersely.configs.verifier import CONTRACTS
+from tersely.rewards.verify.extract.find import find_answer
 from tersely.rewards.verify.judge.input_filter import MASTER_KEYS, judge_guard
 
 

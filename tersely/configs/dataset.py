@@ -45,22 +45,25 @@ class SourceSpec:
     name: str | None = None
     """A shipped data set; the other keys override its values."""
     path: str | None = None
-    """A hub id, a file (LOCAL_SUFFIXES, also compressed), a folder, `testbed`, or `reasoning_gym:<task>`."""
+    """A hub id, a file (.jsonl, .json, .csv, .tsv, .parquet, also compressed), a folder, `testbed`, or
+    `reasoning_gym:<task>`."""
     config: str | list[str] | None = None
     """Hub configuration; the configurations of a list are concatenated."""
     split: str = "train"
+    """Split of a hub data set or of a shipped one."""
     revision: str | None = None
+    """Commit, tag or branch of a hub data set."""
     columns: dict[str, Any] = field(default_factory=dict)
     """Our name (`problem`, `answer`, optionally `level`) -> source column; a list of columns is joined by blanks."""
     choices: list[str] = field(default_factory=list)
     """Columns with the incorrect options of a multiple-choice set; the `answer` column has the correct one. The problem
     then ends with lettered options, shuffled by a hash of the problem, and the answer is the letter."""
     transform: dict[str, Any] = field(default_factory=dict)
-    """Our name -> a named extractor or a list of them, see extract.py."""
+    """Our name -> a named extractor or a list of them, see `tersely.data.extract`."""
     filter: dict[str, Any] = field(default_factory=dict)
-    """Source column -> condition, see filters.py."""
+    """Source column -> condition, see `tersely.data.filters`."""
     drop: list[str] = field(default_factory=list)
-    """Named reasons to drop a row, see filters.py."""
+    """Named reasons to drop a row, see `tersely.data.filters`."""
     weight: float | None = None
     """Share of this source in a mix."""
     limit: int | None = None
@@ -70,6 +73,7 @@ class SourceSpec:
     seed: int | None = None
     """Replaces the run's seed for this source, so that a test set does not change with the run's seed."""
     instruction: str | None = None
+    """Instruction after each problem; the recipe's `instruction` replaces it."""
     bad_golds: str = "error"
     """A reference answer that cannot be parsed is an error, or (`drop`) its row is dropped and counted."""
     max_bad_golds: float = 0.02
@@ -77,9 +81,11 @@ class SourceSpec:
     expect_rows: list[int] = field(default_factory=list)
     """Known row counts of this source; any other count is an error (`exact_rows`) or a note."""
     exact_rows: bool = False
+    """With `expect_rows`: any other count is an error."""
     keep_duplicates: bool = False
     """Only for benchmarks: their published number of items includes duplicates."""
     about: str | None = None
+    """One sentence about the source, for readers."""
     pitfalls: list[str] = field(default_factory=list)
     """Notes for readers, one sentence each."""
 

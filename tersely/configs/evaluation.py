@@ -1,4 +1,7 @@
-"""The recipe's `evaluation:` section: held-out problems during training."""
+"""The `evaluation:` section of a recipe: held-out problems during training.
+
+evaluation: {every: 50, dataset: {name: math500}, samples: 4, budget: 4096, floor: 0.6}
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tersely.configs.dataset import SourceSpec, parse_sources
 from tersely.core.errors import ConfigError, check_fields, require_range
 
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    """The recipe's `evaluation:` section."""
+    """The `evaluation:` section of a recipe."""
 
     every: int
     """Optimiser steps between evaluations; there is also one before the first step and one after the last."""
-    dataset: Any
-    """Dataset spec, as for training; its problems should not be in the training data."""
+    dataset: tuple[SourceSpec, ...]
+    """Problems, as in the recipe's `dataset`; they should not be in the training data."""
     samples: int = 4
     """Samples per problem."""
     temperature: float | None = None
@@ -29,9 +33,9 @@ class EvaluationSpec:
     keep_best: bool = True
     """Keep the weights with the best evaluation in run_dir/best."""
     floor: float | None = None
-    """Stop the run when accuracy at the budget is below this value ..."""
+    """Stop the run when accuracy at the budget is below this value in `patience` consecutive evaluations."""
     patience: int = 1
-    """... in this many consecutive evaluations."""
+    """Consecutive evaluations below `floor` after which the run stops."""
 
     def __post_init__(self) -> None:
         for name in ("every", "samples", "max_new_tokens", "budget", "patience"):
@@ -45,6 +49,18 @@ class EvaluationSpec:
             )
 
     @classmethod
-    def of(cls, section: Mapping[str, Any]) -> EvaluationSpec | None:
+    def of(cls, section: Any) -> EvaluationSpec | None:
         """Parse and check the section; None for an empty one."""
-        return cls(**check_fields(cls, section, "evaluation")) if section else None
+        if section is None or section == {} or isinstance(section, EvaluationSpec):
+            return section or None
+        if not isinstance(section, Mapping):
+            raise ConfigError(
+                f"evaluation: got {section!r}; expected a mapping, such as {{every: 50, dataset: math500}}"
+            )
+        values = dict(section)
+        if "dataset" in values:
+            try:
+                values["dataset"] = parse_sources(values["dataset"])
+            except ConfigError as error:
+                raise ConfigError(f"evaluation: {error}") from error
+        return cls(**check_fields(cls, values, "evaluation"))
