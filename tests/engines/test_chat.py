@@ -9,6 +9,7 @@ import pytest
 
 from tersely.algorithms import PROMPTING
 from tersely.core.errors import ConfigError
+from tersely.data import parse_sources
 from tersely.engines.chat import FILE, Prompting, prompt_ids, prompt_text, read_prompting, variable_warnings
 from tersely.engines.models import load_tokenizer
 from tersely.eval.engines import transformers_evaluator
@@ -88,7 +89,7 @@ def test_rollouts_and_held_out_evaluation_render_the_same(make_trainer):
 
     trainer = make_trainer(chat_template_kwargs={"x": 1})
     row = {"prompt": CHAT, "prompt_id": "a", "problem": "1+1", "answer": "2"}
-    evaluation = HeldOutEvaluation(EvaluationSpec(1, "x"), trainer.trained_model(), [row], None, trainer.guards)
+    evaluation = HeldOutEvaluation(EvaluationSpec(1, ()), trainer.trained_model(), [row], None, trainer.guards)
     held_out, tokenizer = evaluation._request(0, 0, 0).prompt_ids, trainer.processing_class
     assert list(held_out) == prompt_ids(tokenizer, CHAT, {"x": 1})
     text = prompt_text(tokenizer, CHAT)
@@ -103,7 +104,7 @@ def test_only_a_plan_that_asks_every_rollout_for_the_same_is_carried():
 
 def test_the_trained_instruction_is_the_sources_own_where_they_agree():
     def of(dataset, instruction=None):
-        run = SimpleNamespace(system_prompt=None, instruction=instruction, dataset=dataset, group_size=4)
+        run = SimpleNamespace(system_prompt=None, instruction=instruction, dataset=parse_sources(dataset), group_size=4)
         return trained_prompting(run, SimpleNamespace(chat_template_kwargs=None)).instruction
 
     assert of("testbed") == "" and of({"path": "a.jsonl", "instruction": "Go."}) == "Go."

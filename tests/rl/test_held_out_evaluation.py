@@ -33,7 +33,7 @@ def train(make_trainer, tmp_path):
         trainer = make_trainer(run_dir=str(folder), max_steps=6, logging_steps=1, metrics=metrics, **recipe)
         trainer.add_callback(RunFiles(metrics, trainer.take_logged_rows))
         if evaluation:
-            spec = EvaluationSpec(dataset="unused", **evaluation)
+            spec = EvaluationSpec(dataset=(), **evaluation)
             model = trainer.trained_model()
             trainer.add_callback(HeldOutEvaluation(spec, model, ROWS, metrics, trainer.guards))
         trainer.train(resume_from_checkpoint=resume)
@@ -145,12 +145,12 @@ def test_what_earlier_attempts_measured(tmp_path):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"every": 0, "dataset": "x"}, "evaluation.every.* 0.*at least 1"),
+        ({"every": 0, "dataset": "testbed"}, "evaluation.every.* 0.*at least 1"),
         ({"every": 5}, "evaluation: missing dataset"),
-        ({"every": 5, "dataset": "x", "flour": 1}, "parameter 'flour'; did you mean 'floor'"),
-        ({"every": 5, "dataset": "x", "floor": 3}, "evaluation.floor.* 3"),
+        ({"every": 5, "dataset": "testbed", "flour": 1}, "parameter 'flour'; did you mean 'floor'"),
+        ({"every": 5, "dataset": "testbed", "floor": 3}, "evaluation.floor.* 3"),
         (
-            {"every": 5, "dataset": "x", "budget": 99, "max_new_tokens": 9},
+            {"every": 5, "dataset": "testbed", "budget": 99, "max_new_tokens": 9},
             "evaluation.budget.* 99.*at most",
         ),
     ],
@@ -178,20 +178,20 @@ def test_a_recipe_makes_the_callback(make_trainer, tmp_path, capsys):
     assert "training problems" not in capsys.readouterr().out
     made([callback.rows[0]["prompt_id"]])
     assert "1 of 2 problems of evaluation.dataset are also training problems" in capsys.readouterr().out
-    trainer.run_config = dataclasses.replace(trainer.run_config, evaluation={})
+    trainer.run_config = dataclasses.replace(trainer.run_config, evaluation=None)
     assert made() is None
 
 
 def test_no_problems(make_trainer):
     trainer = make_trainer()
     with pytest.raises(ConfigError, match="evaluation.dataset.*no problem"):
-        HeldOutEvaluation(EvaluationSpec(1, "x"), trainer.trained_model(), [], None, trainer.guards)
+        HeldOutEvaluation(EvaluationSpec(1, ()), trainer.trained_model(), [], None, trainer.guards)
 
 
 def test_ranks_share_the_samples(make_trainer, monkeypatch):
     """Two ranks draw what one draws, each sample once, and both get the same numbers."""
     trainer, sent = make_trainer(), []
-    spec, model = EvaluationSpec(1, "x", samples=3), trainer.trained_model()
+    spec, model = EvaluationSpec(1, (), samples=3), trainer.trained_model()
     alone = HeldOutEvaluation(spec, model, ROWS, None, trainer.guards)._measured(0, 0)
     for rank in range(2):
         monkeypatch.setattr("accelerate.utils.gather_object", lambda facts: sent.append(facts) or facts)

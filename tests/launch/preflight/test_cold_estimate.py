@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tersely.configs.dataset import SourceSpec
 from tersely.configs.load import load_recipe
 from tersely.core.findings import Finding
 from tersely.launch.preflight import time_estimate
@@ -68,7 +69,7 @@ def test_what_the_model_does_before_its_cold_start_refuses_nothing():
 def test_rows_of_a_local_file_are_counted_and_tokens_are_never_zero_millions(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"problem": "1 + 1", "answer": "2"}\n' * 3)
-    assert time_estimate.known_rows({"path": str(path)}) == 3
-    assert time_estimate.known_rows([{"path": str(path)}, {"path": str(path), "limit": 2}]) == 5
-    assert time_estimate.known_rows({"path": "someone/sums"}) is None
+    assert time_estimate.known_rows([SourceSpec(path=str(path))]) == 3
+    assert time_estimate.known_rows([SourceSpec(path=str(path)), SourceSpec(path=str(path), limit=2)]) == 5
+    assert time_estimate.known_rows([SourceSpec(path="someone/sums")]) is None
     assert [time_estimate.amount(tokens) for tokens in (3072, 2_400_000, 838_860_800)] == ["3,072", "2.4M", "839M"]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tersely.configs.guards import Guards
 from tersely.launch.preflight.estimates import measured_lines, update_seconds
 from tersely.launch.preflight.trial_rollouts import (
     Trial,
@@ -20,7 +21,7 @@ from tersely.launch.preflight.trial_rollouts import (
 )
 
 RUN = SimpleNamespace(
-    guards={},
+    guards=Guards(),
     engine="transformers",
     prompts_per_step=8,
     group_size=8,
@@ -68,7 +69,9 @@ def test_undecided_is_judged_by_the_limit_that_would_stop_the_run(share, level):
 def test_loops_and_guards_that_are_off_are_judged_as_the_run_would():
     looping = trial(metrics={"efficiency/repetitive": 0.5, "verify/undecided": 0.5})
     assert level_of("repetition", looping) == "warn"
-    relaxed = SimpleNamespace(**{**vars(RUN), "guards": {"repetition": False, "undecided": {"action": "warn"}}})
+    relaxed = SimpleNamespace(
+        **{**vars(RUN), "guards": Guards.of({"repetition": False, "undecided": {"action": "warn"}})}
+    )
     found = {finding.subject: finding.level for finding in judge(looping, relaxed, 64)}
     assert "repetition" not in found and found["verifier"] == "ok"
 

@@ -221,7 +221,7 @@ def test_an_evaluation_of_weights_that_were_given_up_counts_for_nothing(make_tra
     ]
     trainer, asking = train(make_trainer, tmp_path, [4], max_steps=4, learning_rate=0.05)
     files = next(c for c in trainer.callback_handler.callbacks if isinstance(c, RunFiles))
-    spec = EvaluationSpec(dataset="unused", every=1, floor=1.0, patience=5)  # step 4's is the fifth below it
+    spec = EvaluationSpec(dataset=(), every=1, floor=1.0, patience=5)  # step 4's is the fifth below it
     held_out = HeldOutEvaluation(spec, trainer.trained_model(), rows, files.metrics, trainer.guards)
     trainer.add_callback(held_out)
     trainer.train()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from tersely.configs.guards import Guards
 from tersely.core.errors import ConfigError
 from tersely.rl.checkpoints import manifest as checkpoint
 from tersely.rl.guards import RunStopped
@@ -132,7 +133,7 @@ def test_a_loss_that_is_no_number_goes_back_where_it_is_told_to(make_trainer, tm
     ],
 )
 def test_a_way_back_that_cannot_be_is_refused_before_the_run(changes, message):
-    run = SimpleNamespace(max_rollbacks=2, guards={"length_collapse": {"action": "roll_back"}})
+    run = SimpleNamespace(max_rollbacks=2, guards=Guards.of({"length_collapse": {"action": "roll_back"}}))
     args = SimpleNamespace(fsdp=None, save_strategy="steps", save_steps=2, max_steps=6)
     for key, value in changes.items():
         setattr(run if hasattr(run, key) else args, key, value)
