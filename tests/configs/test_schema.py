@@ -60,8 +60,9 @@ def test_every_key_has_a_description():
     def texts(schema):
         for key, one in schema.get("properties", {}).items():
             yield key, one.get("description")
-            for inner in (one, *one.get("anyOf", ())):
-                yield from texts(inner)
+            yield from texts(one)
+        for one in schema.get("anyOf", ()):
+            yield from texts(one)
 
     found = list(texts(json_schema()))
     assert {"threshold", "percent", "url", "floor", "columns"} <= {key for key, _ in found}
