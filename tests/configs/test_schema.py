@@ -24,7 +24,7 @@ def test_a_shipped_recipe_is_valid(name):
         "group_size: many",
         "reward: {beta: 0.1}",
         "stages: one",
-        "dataset: {nam: gsm8k}",
+        "dataset: {title: gsm8k}",
         "dataset: [{path: a.jsonl, limit: few}]",
         "verifier: {timeuot: 5}",
         "verifier: {policy: {percents: sign}}",
