@@ -25,7 +25,8 @@ def make_trainer(folder: str, rows: int, micro_batch: int):
     from tersely.data import load_problems
     from tersely.engines.models import load_model
     from tersely.rewards.verify.build import make_verifier
-    from tersely.rl.run import check_stage
+    from tersely.rl.check import RLStage, check_stage
+    from tersely.rl.config import checked
     from tersely.rl.trainer import TerselyTrainer
 
     recipe = {
@@ -37,7 +38,9 @@ def make_trainer(folder: str, rows: int, micro_batch: int):
         "micro_batch": micro_batch,
         "max_steps": 1,
     }
-    run, objective, args = check_stage(Recipe.of(recipe).stages[0], lambda _: None)
+    stage = check_stage(checked(Recipe.of(recipe)).stages[0])
+    assert isinstance(stage, RLStage)
+    run, objective, args = stage.run, stage.objective, stage.args
     model, tokenizer = load_model("testbed", args)
     return TerselyTrainer(
         run=run,

@@ -19,6 +19,7 @@ from tersely.algorithms.losses.clip import Clip
 from tersely.algorithms.objective import Objective
 from tersely.core.build import name_of
 from tersely.core.errors import ConfigError
+from tersely.core.findings import Finding
 from tersely.core.protocols import Advantage, Controller, Loss, loss_chain
 from tersely.core.types import Rollouts, TokenBatch
 
@@ -32,7 +33,7 @@ def warnings_of(
     sampler_logprobs: bool = False,
     top_p: float = 1.0,
     group_size: int = 8,
-) -> list[str]:
+) -> list[Finding]:
     """Warnings about this combination. Raises `ConfigError` if it cannot run.
 
     `ratio_is_one`: the recipe does one optimizer step per generation batch by default. `group_size`: rollouts per prompt.
@@ -61,17 +62,17 @@ def check_sampler_correction(objective: Objective, sampler_logprobs: bool) -> No
         )
 
 
-def _floor(objective: Objective) -> list[str]:
+def _floor(objective: Objective) -> list[Finding]:
     """Warn about a weight on the length term that the advantage cancels."""
     if not any(_moves_reward(controller, objective) for controller in objective.controllers):
         return []
     if objective.advantage.scope == "batch" or not _forgets_scale(objective.advantage):
         return []
-    return [
-        f"advantage {type(objective.advantage).__name__} divides by the spread of a group, so it cancels the weight of the "
-        "length term in groups that are all correct or all incorrect, and a controller of that weight only affects mixed "
-        "groups; use advantage group_mean, rloo or batch_whitened"
-    ]
+    text = (
+        f"{type(objective.advantage).__name__} divides by the spread of a group, so it cancels the weight of the length term "
+        "in groups that are all correct or all incorrect, and a controller of that weight only affects mixed groups"
+    )
+    return [Finding("warn", "advantage", text, "use advantage group_mean, rloo or batch_whitened")]
 
 
 def _forgets_scale(advantage: Advantage) -> bool:
@@ -85,7 +86,7 @@ def _forgets_scale(advantage: Advantage) -> bool:
     return bool(small.any()) and torch.allclose(small, large, rtol=0.02, atol=1e-4)
 
 
-def _normalised_twice(objective: Objective, group_size: int) -> list[str]:
+def _normalised_twice(objective: Objective, group_size: int) -> list[Finding]:
     """Warn about a reward that standardises lengths together with an advantage that standardises rewards."""
     if objective.advantage.scope == "batch":
         return []
@@ -101,25 +102,24 @@ def _normalised_twice(objective: Objective, group_size: int) -> list[str]:
     forgets = torch.allclose(reward, stretched, atol=1e-4) and torch.allclose(small, large, rtol=0.02, atol=1e-4)
     if not (reads_lengths and forgets):
         return []
-    names = "+".join(objective.reward.names), type(objective.advantage).__name__
-    return [
-        "reward {} divides lengths by their spread, and advantage {} divides rewards by theirs: among correct answers a "
-        "difference of one token counts as much as one of a thousand. Use advantage group_mean, rloo or batch_whitened".format(
-            *names
-        )
-    ]
+    text = (
+        f"{'+'.join(objective.reward.names)} divides lengths by their spread, and advantage "
+        f"{type(objective.advantage).__name__} divides rewards by theirs: among correct answers a difference of one token "
+        "counts as much as one of a thousand"
+    )
+    return [Finding("warn", "reward", text, "use advantage group_mean, rloo or batch_whitened")]
 
 
-def _controllers(objective: Objective) -> list[str]:
+def _controllers(objective: Objective) -> list[Finding]:
     """Warn about controllers that do not affect this loss."""
     found = []
     for controller in objective.controllers:
         if not _moves_loss(controller, objective) and not _moves_reward(controller, objective):
-            names = type(controller).__name__, type(objective.loss).__name__
-            found.append(
-                "controller {} has no effect on loss {}: entropy_clip changes the bounds of clip and clip_cov, ares_kl the "
-                "beta of window_kl".format(*names)
+            text = (
+                f"{type(controller).__name__} has no effect on loss {type(objective.loss).__name__}: entropy_clip changes the "
+                "bounds of clip and clip_cov, ares_kl the beta of window_kl"
             )
+            found.append(Finding("warn", "controllers", text))
     return found
 
 
@@ -138,17 +138,18 @@ def _moves_reward(controller: Controller, objective: Objective) -> bool:
     return _moved(controller).apply_reward(objective.reward) != objective.reward
 
 
-def _schedule(loss_fn: Loss, ratio_is_one: bool) -> list[str]:
+def _schedule(loss_fn: Loss, ratio_is_one: bool) -> list[Finding]:
     if not ratio_is_one or not bounds_the_ratio(loss_fn):
         return []
     same = (
         " (it is then the same as clip)" if not isinstance(loss_fn, Clip) and equals_clip_at_ratio_one(loss_fn) else ""
     )
-    return [
-        "updates_per_batch is 1 by default: old and current policy are the same at the only optimizer step of a batch, "
-        f"every ratio is 1, and the bounds of the loss have no effect{same}. Set updates_per_batch or num_iterations above 1 "
-        "to use them, or write updates_per_batch: 1 to confirm it"
-    ]
+    text = (
+        "1 by default: old and current policy are the same at the only optimizer step of a batch, every ratio is 1, and the "
+        f"bounds of the loss have no effect{same}"
+    )
+    fix = "set updates_per_batch or num_iterations above 1 to use them, or write updates_per_batch: 1 to confirm it"
+    return [Finding("warn", "updates_per_batch", text, fix)]
 
 
 def bounds_the_ratio(loss_fn: Loss) -> bool:
@@ -168,7 +169,7 @@ def bounds_the_ratio(loss_fn: Loss) -> bool:
     return False
 
 
-def ignored_warmup(values: Mapping[str, Any]) -> list[str]:
+def ignored_warmup(values: Mapping[str, Any]) -> list[Finding]:
     """Warn about warmup_steps with a schedule without warmup, or a warmup that never ends. `values`: TRL's recipe keys."""
     import inspect
 
@@ -176,58 +177,67 @@ def ignored_warmup(values: Mapping[str, Any]) -> list[str]:
 
     name, steps = str(values.get("lr_scheduler_type", "linear")), values.get("warmup_steps") or 0
     if steps > 1 and steps >= (total := values.get("max_steps") or math.inf) > 0:
-        return [
-            f"warmup_steps: got {steps} with max_steps {total}; the learning rate never reaches its value. Lower warmup_steps"
-        ]
+        text = f"got {steps} with max_steps {total}; the learning rate never reaches its value"
+        return [Finding("warn", "warmup_steps", text, "lower warmup_steps")]
     makers = {kind.value: make for kind, make in TYPE_TO_SCHEDULER_FUNCTION.items()}
     if not steps or name not in makers or "num_warmup_steps" in inspect.signature(makers[name]).parameters:
         return []
+    text = f"got {steps}; lr_scheduler_type {name} has no warmup, so the learning rate starts at its full value"
     return [
-        f"warmup_steps: got {steps}; lr_scheduler_type {name} has no warmup, so the learning rate starts at its full value. "
-        "Use lr_scheduler_type: constant_with_warmup, or remove warmup_steps"
+        Finding("warn", "warmup_steps", text, "use lr_scheduler_type: constant_with_warmup, or remove warmup_steps")
     ]
 
 
-def _credit(advantage: Advantage, loss_fn: Loss) -> list[str]:
+def _credit(advantage: Advantage, loss_fn: Loss) -> list[Finding]:
     part = next((part for part in loss_chain(loss_fn) if averages_credit(part)), None)
     if part is None or not is_token_level(advantage):
         return []
-    return [
-        f"advantage {type(advantage).__name__} gives every token its own credit, but loss {type(part).__name__} has one "
-        "ratio per sequence, which averages the credit. Use {name: gspo, form: token}, or a loss with token ratios"
-    ]
+    text = (
+        f"{type(part).__name__} has one ratio per sequence, which averages the credit that advantage "
+        f"{type(advantage).__name__} gives to every token"
+    )
+    return [Finding("warn", "loss", text, "use {name: gspo, form: token}, or a loss with token ratios")]
 
 
-def _wrappers(loss_fn: Loss) -> list[str]:
+def _wrappers(loss_fn: Loss) -> list[Finding]:
     """Warn about a duplicate wrapper, and a KL inside a mask."""
     parts = list(loss_chain(loss_fn))
     names = [type(part).__name__ for part in parts]
     twice = sorted({name for name in names if names.count(name) > 1})
-    found = [f"loss {name} occurs twice in the chain of wrappers, so it applies twice. Remove one" for name in twice]
+    found = [
+        Finding("warn", "loss", f"{name} occurs twice in the chain of wrappers, so it applies twice", "remove one")
+        for name in twice
+    ]
     mask = next((i for i, part in enumerate(parts) if part.masks_tokens), len(parts))
     found += [
-        f"{type(part).__name__} inside {names[mask]} only applies to the kept tokens; put it around the mask to apply to all"
+        Finding(
+            "warn",
+            "loss",
+            f"{type(part).__name__} inside {names[mask]} only applies to the kept tokens",
+            "put it around the mask to apply to all",
+        )
         for part in parts[mask + 1 :]
         if part.holds_every_token
     ]
     return found
 
 
-def _filter(objective: Objective, group_size: int) -> list[str]:
-    """Raise or warn about a filter that keeps no group, or only groups with advantage 0."""
+def _filter(objective: Objective, group_size: int) -> list[Finding]:
+    """Warn about a filter that keeps no group, or only groups with advantage 0."""
     name = type(objective.filter).__name__
     verdicts = ((1.0,) * right + (0.0,) * (group_size - right) for right in range(group_size + 1))
     kept = [group for group in map(made_up_group, verdicts) if bool(objective.filter(group).any())]
     if not kept:
-        return [
-            f"filter {name} keeps no group of {group_size} rollouts at any share of correct ones: nothing would train"
-        ]
+        text = f"{name} keeps no group of {group_size} rollouts at any share of correct ones: nothing would train"
+        return [Finding("warn", "filter", text)]
     if any(_carries_signal(objective, group) for group in kept):
         return []
-    return [
-        f"filter {name} keeps only groups in which advantage {type(objective.advantage).__name__} is 0 for every rollout: "
-        "nothing would train. Use filter mixed_groups, or a reward that differs between the rollouts of such a group"
-    ]
+    text = (
+        f"{name} keeps only groups in which advantage {type(objective.advantage).__name__} is 0 for every rollout: nothing "
+        "would train"
+    )
+    fix = "use filter mixed_groups, or a reward that differs between the rollouts of such a group"
+    return [Finding("warn", "filter", text, fix)]
 
 
 def _carries_signal(objective: Objective, group: Rollouts) -> bool:
@@ -238,19 +248,25 @@ def _carries_signal(objective: Objective, group: Rollouts) -> bool:
         return True
 
 
-def _sampling(objective: Objective, top_p: float) -> list[str]:
+def _sampling(objective: Objective, top_p: float) -> list[Finding]:
     if objective.sampling.fixed_temperature is not None:
         return []
     found = [
-        f"{type(part).__name__} weighs whole rows with an adaptive temperature: the token corrections add up over a "
-        "sequence, so long answers are dropped. Use mode: token_truncate"
+        Finding(
+            "warn",
+            "loss",
+            f"{type(part).__name__} weighs whole rows with an adaptive temperature: the token corrections add up over a "
+            "sequence, so long answers are dropped",
+            "use mode: token_truncate",
+        )
         for part in loss_chain(objective.loss)
         if part.weighs_whole_rows
     ]
     if top_p < 1:
-        found.append(
-            f"top_p: got {top_p} with a temperature that depends on entropy; top_p removes the tokens that it makes likelier"
+        text = (
+            f"got {top_p} with a temperature that depends on entropy; top_p removes the tokens that it makes likelier"
         )
+        found.append(Finding("warn", "top_p", text))
     return found
 
 

@@ -16,6 +16,7 @@ from tersely.algorithms.objective import Objective
 from tersely.algorithms.trial_own import is_own, trial_components, trial_prompting
 from tersely.core.build import name_of
 from tersely.core.errors import ConfigError
+from tersely.core.findings import Finding
 from tersely.core.memory import PromptMemory
 from tersely.core.protocols import replaces
 from tersely.core.types import Rollouts
@@ -83,7 +84,7 @@ def require_budgets(objective: Objective, group_size: int) -> None:
             )
 
 
-def unread_memory(objective: Objective, visits: float, remembers: bool) -> list[str]:
+def unread_memory(objective: Objective, visits: float, remembers: bool) -> list[Finding]:
     """Warnings about components that use earlier visits of a prompt in a run without them.
 
     visits: mean number of visits per prompt. remembers: an earlier stage has stored records.
@@ -92,11 +93,9 @@ def unread_memory(objective: Objective, visits: float, remembers: bool) -> list[
         return []
     advantage = objective.advantage
     learning = [term for term in objective.reward.terms if term.memory_fields and replaces(term, "update")]
-    names = [f"reward {name_of('reward', term)}" for term in learning]
+    names = [("reward", name_of("reward", term)) for term in learning]
     if advantage.memory_fields and (replaces(advantage, "update") or advantage.commits):
-        names.append(f"advantage {name_of('advantage', advantage)}")
-    return [
-        f"{name} compares a prompt with its earlier visits, but this run visits each prompt {visits:.1f} times; expected at "
-        "least 2. Raise max_steps or num_train_epochs, or use fewer prompts"
-        for name in names
-    ]
+        names.append(("advantage", name_of("advantage", advantage)))
+    text = f"compares a prompt with its earlier visits, but this run visits each prompt {visits:.1f} times; expected at least 2"
+    fix = "raise max_steps or num_train_epochs, or use fewer prompts"
+    return [Finding("warn", slot, f"{name} {text}", fix) for slot, name in names]

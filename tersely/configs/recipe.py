@@ -95,10 +95,14 @@ class Stage:
         return {key: value for key, value in own.items() if recipe.get(key) != value}
 
     def after(self, previous: Stage | None) -> Stage:
-        """The same stage, starting from the weights of the folder `previous`."""
+        """The same stage, starting from the weights of `previous`."""
         if previous is None:
             return self
-        return dataclasses.replace(self, recipe=self.recipe.replaced(model_name_or_path=str(previous.final)))
+        model = str(previous.final)
+        written = {**self.recipe.written, "model_name_or_path": model}
+        return dataclasses.replace(
+            self, recipe=dataclasses.replace(self.recipe, model_name_or_path=model, written=written)
+        )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ import logging
 import os
 import sys
 
+from tersely.core.findings import Finding
+
 
 class Lines(logging.Handler):
     """Prints the message as it is, without wrapping. The stream is looked up at each message."""
@@ -40,12 +42,16 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def log_line(text: str) -> None:
-    """Log a line of a check or a command: `warning: ...` as a warning, any other as progress."""
-    logger = get_logger("tersely")
-    if text.startswith("warning: "):
-        logger.warning(text.removeprefix("warning: "))
+    """Log a line of progress of a command."""
+    get_logger("tersely").info(text)
+
+
+def log_finding(finding: Finding) -> None:
+    """Log the result of a check: `warn` and `fail` as warnings, others as progress."""
+    if finding.level in ("warn", "fail"):
+        get_logger("tersely").warning(finding.line)
     else:
-        logger.info(text)
+        log_line(f"{finding.level}: {finding.line}")
 
 
 def is_main_process() -> bool:

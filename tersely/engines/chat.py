@@ -14,6 +14,7 @@ from typing import Any
 
 from tersely.core.errors import ConfigError, check_fields
 from tersely.core.files import write_json
+from tersely.core.findings import Finding
 from tersely.core.paths import expanded
 from tersely.core.strict_json import strict_json
 
@@ -147,7 +148,7 @@ def template_variables(template: str) -> set[str]:
         return set(re.findall(r"[A-Za-z_]\w*", template))
 
 
-def variable_warnings(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None) -> list[str]:
+def variable_warnings(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None) -> list[Finding]:
     """Warning about variables without effect, with the nearest valid one."""
     from tersely.core.errors import nearest
 
@@ -157,7 +158,8 @@ def variable_warnings(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | 
     standard = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now"}
     known = template_variables(str(tokenizer.chat_template or "")) - standard - _special_tokens(tokenizer)
     hint = nearest(names[0], known) if known else "this template has no variables"
-    return [f"chat_template_kwargs: the chat template does not read {', '.join(map(repr, names))}; {hint}"]
+    text = f"the chat template does not read {', '.join(map(repr, names))}"
+    return [Finding("warn", "chat_template_kwargs", text, hint)]
 
 
 def _special_tokens(tokenizer: Any) -> set[str]:

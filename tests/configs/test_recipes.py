@@ -53,12 +53,11 @@ def test_the_baseline_differs_in_its_slots_alone(model):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_no_shipped_recipe_warns_of_its_schedule(name):
-    from tersely.rl.run import check_stage
+    from tersely.rl.check import check_stage
+    from tersely.rl.config import checked
 
-    said = []
-    for stage in load_recipe(name).stages:
-        check_stage(stage, said.append)
-    assert not [line for line in said if "ratio is 1" in line or "warmup" in line]
+    found = [finding for stage in checked(load_recipe(name)).stages for finding in check_stage(stage).findings]
+    assert not [one for one in found if one.subject in ("updates_per_batch", "warmup_steps")]
 
 
 SHAPES = {

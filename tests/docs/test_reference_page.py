@@ -14,7 +14,7 @@ import yaml
 
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
-from tersely.rl.run import check_recipe
+from tersely.rl.check import check_recipe
 from tests.e2e.conftest import Launcher
 from tests.e2e.test_adding_a_method import embedded_model
 

@@ -115,9 +115,9 @@ def test_the_trained_instruction_is_the_sources_own_where_they_agree():
 def test_template_variables_are_read_from_the_template():
     tokenizer = SimpleNamespace(chat_template=SWITCH, special_tokens_map={})
     assert variable_warnings(tokenizer, {"enable_thinking": True}) == []
-    assert "did you mean 'enable_thinking'" in variable_warnings(tokenizer, {"thinking": True})[0]
+    assert "'enable_thinking'" in variable_warnings(tokenizer, {"thinking": True})[0].fix
     tokenizer.chat_template = "{% generation %}{{ messages[0].content }}{% endgeneration %}"
-    assert "no variables" in variable_warnings(tokenizer, {"enable_thinking": True})[0]
+    assert "no variables" in variable_warnings(tokenizer, {"enable_thinking": True})[0].fix
 
 
 def test_a_prompting_file_that_is_not_one_is_an_error(tmp_path):

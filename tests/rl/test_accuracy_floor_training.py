@@ -7,8 +7,9 @@ from transformers import TrainerCallback
 
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
+from tersely.rl.check import check_stage
 from tersely.rl.checkpoints import manifest as checkpoint
-from tersely.rl.run import check_stage
+from tersely.rl.config import checked
 
 FLOOR = {"name": "accuracy_floor", "base": 1.0, "delta": 0.0, "window": 1, "step": 2.0, "collapse": None}
 ALP = {"reward": {"name": "alp", "beta": 1.0, "normalizer": 12}, "advantage": "group_mean"}
@@ -52,14 +53,14 @@ def stage(**recipe):
         "controllers": [{**FLOOR, "collapse": 0.1}],
         **recipe,
     }
-    return Recipe.of(values).stages[0]
+    return checked(Recipe.of(values)).stages[0]
 
 
 def test_a_recipe_that_could_not_go_back_is_refused_before_it_starts():
-    check_stage(stage(), lambda text: None)
+    check_stage(stage())
     with pytest.raises(ConfigError, match="accuracy_floor .*max_rollbacks.* 0"):
-        check_stage(stage(max_rollbacks=0), lambda text: None)
-    check_stage(stage(max_rollbacks=0, controllers=[FLOOR]), lambda text: None)
+        check_stage(stage(max_rollbacks=0))
+    check_stage(stage(max_rollbacks=0, controllers=[FLOOR]))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,5 @@ def test_a_recipe_that_could_not_go_back_is_refused_before_it_starts():
     ],
 )
 def test_an_advantage_that_hides_the_weight_is_warned_about(advantage, hides):
-    said: list[str] = []
-    check_stage(stage(advantage=advantage), said.append)
-    assert any("weight of the length term" in line for line in said) == hides
+    found = check_stage(stage(advantage=advantage)).findings
+    assert any(one.subject == "advantage" and "length term" in one.text for one in found) == hides

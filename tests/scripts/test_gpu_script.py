@@ -77,7 +77,7 @@ def test_a_training_is_judged_by_its_own_records(tmp_path, rows, problem):
 def test_every_training_is_one_that_its_recipe_allows(name, tmp_path):
     from tersely.configs.load import load_recipe
     from tersely.launch.cli.parser import overrides_from
-    from tersely.rl.run import check_recipe
+    from tersely.rl.check import check_recipe
 
     _, _, recipe, *options = gpu.checks()[name]
     check_recipe(load_recipe(recipe, overrides_from([*options, "--run_dir", str(tmp_path / "run")])), 1)

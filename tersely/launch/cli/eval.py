@@ -153,8 +153,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prompting=prompting,
         system_prompt=options.system_prompt,
     )
-    for line in variable_warnings(evaluator.tokenizer, prompting.chat_template_kwargs):
-        print(f"warning: {line}", flush=True)
+    for finding in variable_warnings(evaluator.tokenizer, prompting.chat_template_kwargs):
+        print(f"warning: {finding.line}", flush=True)
     try:
         for chosen in (chosen for chosens in plans.values() for chosen in chosens):
             check(chosen, evaluator.tokenizer, evaluator.engine)  # before hours of sampling

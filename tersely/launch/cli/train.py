@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
-from tersely.core.logging import is_main_process, log_line
+from tersely.core.logging import is_main_process, log_finding, log_line
 from tersely.core.paths import place_option
 from tersely.launch.cli.parser import Parser, check_keys, note, number, overrides_from, recipe_and_overrides
 from tersely.launch.preflight import time_estimate
-from tersely.rl.run import train
+from tersely.rl.run import train_checked
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.configs.load import load_recipe
     from tersely.launch.supervisor import DIE_WITH_PARENT, die_with_parent
     from tersely.launch.sweep import require_single_values
+    from tersely.rl.config import checked
     from tersely.rl.config.sections import export_env
 
     require_single_values(rest)
@@ -64,9 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     only_planned = ("gpus", "gpu_memory", "mean_tokens", "show_tokens")
     if given := [name for name in only_planned if getattr(options, name) not in (None, False)]:
         raise ConfigError(f"--{given[0].replace('_', '-')}: only affects the output of --dry-run. Add --dry-run")
+    recipe = checked(recipe)
     preflight(recipe, options.skip_preflight)
     try:
-        train(recipe, resume=options.resume)
+        train_checked(recipe, resume=options.resume)
     except stopping.SavedAndStopped as stopped:
         log_line(str(stopped))
         return stopped.exit_code
@@ -81,10 +83,10 @@ def preflight(recipe: Recipe, skip: bool = False) -> None:
     from tersely.engines.models import require_no_adapter
     from tersely.launch.preflight.static import check_run, remote_code
 
-    tell = log_line if is_main_process() else lambda text: None
+    tell = log_finding if is_main_process() else lambda finding: None
     if not skip and recipe.preflight:
         check_run(recipe, tell)
         return
     require_no_adapter(recipe.model_name_or_path)
     for finding in remote_code(recipe.trl):
-        tell(f"warning: {finding.line}")
+        tell(finding)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tersely.configs.recipe import Recipe
 from tersely.engines.registry import capabilities_of
 from tersely.launch.preflight.memory_estimate import Shape
 from tersely.launch.preflight.time_estimate import (
@@ -23,6 +24,10 @@ from tersely.launch.preflight.time_estimate import (
     known_rows,
     seconds,
 )
+from tersely.rl.check import SFTStage
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,8 @@ class ColdEstimate:
     micro_rows: int
     rollouts: int
     """Rollouts sampled over all ranks."""
-    run: Any
-    args: Any
+    run: Recipe
+    args: GRPOConfig
     """TRL's config for the sampling."""
     checkpointing: bool
 
@@ -70,15 +75,13 @@ class ColdEstimate:
         )
 
 
-def cold_estimate(stage: Any, rows: int | None = None) -> ColdEstimate:
-    """Estimate a checked stage of kind `sft`. `rows`: problems of the data set; None counts them if they are local."""
-    from tersely.rl.config import checked, grpo_config, objective_of, world_size
+def cold_estimate(check: SFTStage, rows: int | None = None) -> ColdEstimate:
+    """Estimate a stage of kind `sft`. `rows`: problems of the data set; None counts them if they are local."""
+    from tersely.rl.config import grpo_config, objective_of, world_size
     from tersely.rl.sft.rewrites import build_rewrite
-    from tersely.rl.sft.spec import ColdStart
     from tersely.rl.sft.trainer import sft_config
 
-    spec = ColdStart.of(stage)
-    run = checked(stage.recipe)
+    stage, spec, run = check.stage, check.cold_start, check.run
     args = grpo_config(run, objective_of(run), world_size())
     rows = known_rows(run.dataset) if rows is None else rows
     prompts = min(spec.prompts, rows or spec.prompts)

@@ -13,6 +13,7 @@ from tersely.engines.registry import capabilities_of
 from tersely.launch.preflight import time_estimate
 from tersely.launch.preflight.memory_estimate import checkpoint_bytes
 from tersely.launch.preflight.time_estimate import GIB, Gpu, Target, Workload, amount, duration, known_rows, seconds
+from tersely.rl.check import RLStage, SFTStage, check_stage
 
 PROMPT_TOKENS = 200
 """Assumed prompt tokens if no prompt was read."""
@@ -31,49 +32,44 @@ def dry_run(recipe: Recipe, options: Any) -> int:
     from tersely.launch.preflight.static import require_writable, unread_steps
     from tersely.rl.config import checked, world_size
     from tersely.rl.config.prompt_check import check_first_rows, example_prompt
-    from tersely.rl.run import check_stage
 
-    checked(recipe)
+    recipe = checked(recipe)
     require_writable(recipe.run_dir)
     there = time_estimate.target(options, recipe, world_size())
     shown = redacted(recipe.written)
     print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
-    parts = []
-    stages = recipe.stages
-    for stage in stages:
+    stages: list[RLStage | SFTStage] = []
+    for stage in recipe.stages:
         if stage.name:
             print(f"\n# {stage.title}")
             print(yaml.safe_dump(stage.changes(shown), sort_keys=False, allow_unicode=True), end="")
-        parts.append(check_stage(stage, print, there.gpus))
+        stages.append(check_stage(stage, there.gpus))
+        print(stages[-1].table)
+        for finding in stages[-1].findings:
+            print(leveled(finding))
     for finding in unread_steps(recipe):
         print(leveled(finding))
     how = ("zero2" if there.gpus > 1 else "none") if there.elsewhere else sharding()
-    for line in dry_run_lines(parts, there, how, options.mean_tokens, [one for one in stages if one.kind == "sft"]):
+    for line in dry_run_lines(stages, there, how, options.mean_tokens):
         print(line)
-    if shown_parts := [one for one in parts if one[0] is not None]:
-        check_first_rows(shown_parts[0][0], shown_parts[0][2].seed)
-        print(example_prompt(*shown_parts[0], tokens=options.show_tokens))
+    if training := [one for one in stages if isinstance(one, RLStage)]:
+        first = training[0]
+        check_first_rows(first.run, first.args.seed)
+        print(example_prompt(first.run, first.objective, first.args, tokens=options.show_tokens))
     return 0
 
 
 def dry_run_lines(
-    parts: Sequence[tuple[Any, Any, Any]],
-    there: Target,
-    how: str,
-    mean_tokens: float | None = None,
-    cold: Sequence[Any] = (),
+    checks: Sequence[RLStage | SFTStage], there: Target, how: str, mean_tokens: float | None = None
 ) -> Iterator[str]:
-    """Plan of all stages together. `parts`: (run, objective, TRL's config) of each; None for a supervised stage.
-
-    cold: the supervised stages.
-    """
+    """Plan of all stages together."""
     from tersely.launch.preflight.cold_estimate import cold_estimate
     from tersely.rl.run import planned_steps
 
-    stages = [(run, args) for run, _, args in parts if run is not None]
+    stages = [(one.run, one.args) for one in checks if isinstance(one, RLStage)]
     hours: dict[str, float] = {}
     tokens = 0.0
-    warm = [cold_estimate(stage) for stage in cold]
+    warm = [cold_estimate(one) for one in checks if isinstance(one, SFTStage)]
     for plan in warm:
         yield plan.line()
         tokens += plan.rollouts * (mean_tokens or plan.args.max_completion_length / 2)

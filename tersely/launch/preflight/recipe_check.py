@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(argv)
     from tersely.configs.load import load_recipe
     from tersely.launch.cli.parser import overrides_from
-    from tersely.rl.run import check_recipe
+    from tersely.rl.check import check_recipe
 
     try:
         import trl  # noqa: F401

@@ -7,9 +7,9 @@ model, tokenizer, data       template, pad and EOS, lengths, memory, disk
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding, failed
 from tersely.launch.preflight import time_estimate
+from tersely.launch.preflight.cold_estimate import ColdEstimate, cold_estimate
+from tersely.rl.check import RLStage, SFTStage, check_stage
 
 PROMPTS = 32
 """Groups of trial rollouts; fewer give a poor estimate of the pass rate."""
@@ -29,34 +31,31 @@ FEW = 4
 def examine(recipe: Recipe, options: Any) -> tuple[list[Finding], list[str]]:
     """(findings, lines of the plan). An invalid recipe is a finding, and ends the checks."""
     from tersely.launch.preflight.static import cheap
-    from tersely.rl.run import check_stage
+    from tersely.rl.config import checked
 
     found: list[Finding] = []
-    shown: list[str] = []
     try:
-        stages = recipe.stages
+        recipe = checked(recipe)
         there = time_estimate.target(options, recipe, options.processes)
-        checked = [check_stage(stage, shown.append, there.gpus) for stage in stages]
+        stages = [check_stage(stage, there.gpus) for stage in recipe.stages]
         found += [
             finding for finding in cheap(recipe, there.gpus) if not (there.elsewhere and finding.subject == "gpu")
         ]
-        table = " ".join(" ".join(line.split()[:2]) for line in shown[0].splitlines()[:6])
+        table = " ".join(" ".join(line.split()[:2]) for line in stages[0].table.splitlines()[:6])
         found.append(Finding("ok", "recipe", f"{len(stages)} stage(s); {table}"))
-        found += [
-            Finding("warn", "recipe", text.removeprefix("warning: ")) for text in shown if text.startswith("warning")
-        ]
+        found += [finding for stage in stages for finding in stage.findings]
         if failed(found):
             return found, []
-        named = [(stage.name, parts) for stage, parts in zip(stages, checked, strict=True) if parts[0] is not None]
-        lines = _with_model(named, [stage for stage in stages if stage.kind == "sft"], options, found, there)
+        training = [stage for stage in stages if isinstance(stage, RLStage)]
+        lines = _with_model(training, [one for one in stages if isinstance(one, SFTStage)], options, found, there)
     except ConfigError as error:
         return [*found, Finding("fail", "recipe", str(error))], []
     return found, lines
 
 
 def _with_model(
-    stages: list[tuple[str | None, Any]],
-    cold: list[Any],
+    stages: list[RLStage],
+    cold: list[SFTStage],
     options: Any,
     found: list[Finding],
     there: time_estimate.Target,
@@ -67,14 +66,12 @@ def _with_model(
     from tersely.engines.model_checks import check_template, check_vocabulary, model_config
     from tersely.engines.models import load_tokenizer
     from tersely.launch.preflight import model as about
-    from tersely.launch.preflight.cold_estimate import cold_estimate
     from tersely.rl.config.prompt_check import prompt_lengths
     from tersely.rl.rollouts.rollout import Template
     from tersely.rl.run import planned_steps
     from tersely.rl.trained_prompting import trained_prompting
 
-    parts = stages[0][1]
-    run, _, args = parts
+    run, objective, args = stages[0].run, stages[0].objective, stages[0].args
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
     config = model_config(run.model_name_or_path, args.trust_remote_code)
     dataset, card = load_problems_with_card(
@@ -82,13 +79,13 @@ def _with_model(
         seed=args.seed,
         instruction=run.instruction,
         system_prompt=run.system_prompt,
-        columns=sorted({name for _, (_, objective, _) in stages for name in objective.columns}),
+        columns=sorted({name for stage in stages for name in stage.objective.columns}),
     )
     planned_steps(args, len(dataset), run)
     found.append(Finding("ok", "data", f"{card.rows} problems, fingerprint {card.fingerprint}"))
-    found += [Finding("warn", "template", line) for line in variable_warnings(tokenizer, args.chat_template_kwargs)]
+    found += variable_warnings(tokenizer, args.chat_template_kwargs)
     found += about.tokenizer_findings(tokenizer, Template.of(tokenizer, args.chat_template_kwargs))
-    prompting = trained_prompting(run, args, parts[1].prompting)
+    prompting = trained_prompting(run, args, objective.prompting)
     check_template(tokenizer, args.chat_template_kwargs, run.system_prompt)
     check_vocabulary(run.model_name_or_path, tokenizer, config)
     longest = max(prompt_lengths(tokenizer, dataset, prompting))
@@ -98,18 +95,19 @@ def _with_model(
         found.append(Finding("note", "prompt", f"as tokens: {prompting.ids(tokenizer, first)}"))
     shape = about.shape_of(config)
     how = options.sharding or (("zero2" if there.gpus > 1 else "none") if there.elsewhere else about.sharding())
-    for name, (stage_run, _, stage_args) in stages:
-        judged = [*about.length_findings(longest, stage_args, config)]
-        judged += about.memory_findings(
-            shape, stage_run, stage_args, longest + stage_args.max_completion_length, how, there
-        )
-        found += [dataclasses.replace(one, text=f"stage {name}: {one.text}") if name else one for one in judged]
-    warm = [cold_estimate(stage, len(dataset)) for stage in cold]
+    for one in stages:
+        name, length = one.stage.name, longest + one.args.max_completion_length
+        judged = [
+            *about.length_findings(longest, one.args, config),
+            *about.memory_findings(shape, one.run, one.args, length, how, there),
+        ]
+        found += [replace(finding, text=f"stage {name}: {finding.text}") if name else finding for finding in judged]
+    warm = [cold_estimate(one, len(dataset)) for one in cold]
     for plan in warm:
         room = longest + plan.args.max_completion_length
-        for one in about.memory_findings(shape, plan.run, plan.args, room, how, there, plan):
-            found.append(dataclasses.replace(one, text=f"stage {plan.name}: {one.text}"))
-    args.max_steps = sum(stage_args.max_steps for _, (_, _, stage_args) in stages)
+        for finding in about.memory_findings(shape, plan.run, plan.args, room, how, there, plan):
+            found.append(replace(finding, text=f"stage {plan.name}: {finding.text}"))
+    args.max_steps = sum(stage.args.max_steps for stage in stages)
     folder = Path(run.run_dir).absolute()
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     found.append(about.disk_finding(shape, args, there.half, how, None if there.elsewhere else free))
@@ -119,8 +117,8 @@ def _with_model(
 
 
 def _with_rollouts(
-    stages: list[tuple[str | None, Any]],
-    warm: list[Any],
+    stages: list[RLStage],
+    warm: list[ColdEstimate],
     options: Any,
     tokenizer: Any,
     dataset: Any,
@@ -136,7 +134,7 @@ def _with_rollouts(
     from tersely.launch.preflight.outline import deadline_findings, slowest, waits_without_progress
     from tersely.launch.preflight.trial_rollouts import judge, size_findings, try_rollouts
 
-    run, objective, args = stages[0][1]
+    run, objective, args = stages[0].run, stages[0].objective, stages[0].args
     model: Any = None
     engine = make_engine(run, args, tokenizer, objective.sampling)
     if engine is None:
@@ -147,13 +145,12 @@ def _with_rollouts(
         trial = try_rollouts(run, objective, args, tokenizer, dataset, engine, number)
         judged = judge(trial, run, args.max_completion_length)
         found += [before_cold_start(one) for one in judged] if warm else judged
-        for name, (stage_run, stage_objective, stage_args) in stages[1:]:
-            few = min(number, FEW * stage_run.group_size)
-            sizes = try_rollouts(stage_run, stage_objective, stage_args, tokenizer, dataset, engine, few)
-            for one in size_findings(sizes.sizes, sizes.divides):
-                found.append(
-                    dataclasses.replace(one, text=f"stage {name}, {few} rollouts of the untrained model: {one.text}")
-                )
+        for stage in stages[1:]:
+            few = min(number, FEW * stage.run.group_size)
+            sizes = try_rollouts(stage.run, stage.objective, stage.args, tokenizer, dataset, engine, few)
+            where = f"stage {stage.stage.name}, {few} rollouts of the untrained model"
+            for finding in size_findings(sizes.sizes, sizes.divides):
+                found.append(replace(finding, text=f"{where}: {finding.text}"))
     finally:
         engine.close()
     for fact in trial.facts[: options.show]:
@@ -183,7 +180,7 @@ def before_cold_start(one: Finding) -> Finding:
     if one.level not in ("fail", "warn"):
         return one
     text = f"{one.text} (before the cold start, which changes the model)"
-    return dataclasses.replace(one, level="note", text=text, fix="")
+    return replace(one, level="note", text=text, fix="")
 
 
 def _loaded(load_model: Any, run: Any, args: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,12 @@ PROBE_S = 10.0
 """Seconds to wait for an answer from a server."""
 
 
-def check_run(recipe: Recipe, say: Any) -> None:
-    """Print warnings, and raise `ConfigError` for what cannot work."""
+def check_run(recipe: Recipe, tell: Callable[[Finding], None]) -> None:
+    """Pass warnings to `tell`, and raise `ConfigError` for what cannot work."""
     found = list(cheap(recipe))
     for finding in found:
         if finding.level == "warn":
-            say(f"warning: {finding.line}")
+            tell(finding)
     if bad := failed(found):
         lines = "; ".join(finding.line for finding in bad)
         raise ConfigError(f"preflight: {lines} (start anyway with --skip-preflight)")
@@ -37,22 +37,21 @@ def check_run(recipe: Recipe, say: Any) -> None:
 
 def cheap(recipe: Recipe, ranks: int | None = None) -> Iterator[Finding]:
     """Findings of a checked recipe, all stages, without loads and downloads. `ranks`: number of ranks of this launch."""
-    from tersely.rl.config import checked, world_size
+    from tersely.rl.config import world_size
 
-    run = checked(recipe)
-    yield from packages(run)
-    yield model_place(run.model_name_or_path)
-    yield from data_places(run.dataset)
-    if run.evaluation is not None:
-        yield from data_places(run.evaluation.dataset)
-    yield room(run.run_dir)
-    yield from remote_code(run.trl)
-    yield from device(run.trl, ranks or world_size())
+    yield from packages(recipe)
+    yield model_place(recipe.model_name_or_path)
+    yield from data_places(recipe.dataset)
+    if recipe.evaluation is not None:
+        yield from data_places(recipe.evaluation.dataset)
+    yield room(recipe.run_dir)
+    yield from remote_code(recipe.trl)
+    yield from device(recipe.trl, ranks or world_size())
     yield from unread_steps(recipe)
     for stage in recipe.stages:
         if stage.kind != "sft":
-            yield from engine(checked(stage.recipe), f"stage {stage.name}" if stage.name else "engine")
-    yield from servers(run, run.trl.get("max_completion_length"))
+            yield from engine(stage.recipe, f"stage {stage.name}" if stage.name else "engine")
+    yield from servers(recipe, recipe.trl.get("max_completion_length"))
 
 
 def unread_steps(recipe: Recipe) -> Iterator[Finding]:

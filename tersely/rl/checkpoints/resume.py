@@ -22,6 +22,7 @@ from tersely.configs.dataset import SourceSpec
 from tersely.configs.evaluation import EvaluationSpec
 from tersely.configs.recipe import KEYS, SECTIONS, Recipe
 from tersely.core.errors import ConfigError
+from tersely.core.findings import Finding
 from tersely.core.paths import beside, expanded
 from tersely.core.reward_sum import RewardSum
 
@@ -58,11 +59,15 @@ class Start:
     changes: dict[str, Change] = field(default_factory=dict)
     """key -> (old value, new value): changes of the folder's recipe."""
 
-    def lines(self) -> list[str]:
-        """Lines for the user about the changes."""
+    def findings(self) -> list[Finding]:
+        """A note for each free change, a warning for each of the others."""
         return [
-            f"{'note' if is_free(key) else 'warning'}: {key} was {old!r} and is {new!r} from now on"
-            + ("" if is_free(key) else "; results before and after have different settings")
+            Finding(
+                "note" if is_free(key) else "warn",
+                key,
+                f"was {old!r} and is {new!r} from now on",
+                "" if is_free(key) else "results before and after have different settings",
+            )
             for key, (old, new) in self.changes.items()
         ]
 

@@ -13,7 +13,8 @@ from typing import Any
 from trl import GRPOConfig
 
 from tersely.algorithms.objective import SLOT_DEFAULTS, Objective
-from tersely.configs.recipe import TRL_LOSS_TYPES, Recipe
+from tersely.configs.recipe import TRL_LOSS_TYPES, Recipe, Stage
+from tersely.configs.stages import StageError
 from tersely.core.errors import ConfigError
 from tersely.core.protocols import loss_chain
 from tersely.engines.activation_checkpointing import by_installed_names
@@ -27,7 +28,24 @@ from tersely.rl.update.batch_size import PLANNED_WORLD_SIZE, BatchLayout
 
 
 def checked(recipe: Recipe) -> Recipe:
-    """The recipe with TRL's fields in the types of the installed GRPOConfig. Raises `ConfigError` for an invalid recipe."""
+    """The recipe and its stages with TRL's fields in the types of the installed GRPOConfig.
+
+    Raises `ConfigError` for values that the installed TRL or the recipe's engine does not accept.
+    """
+    run = _checked(recipe)
+    return dataclasses.replace(run, stages=tuple(_checked_stage(stage, run) for stage in recipe.stages))
+
+
+def _checked_stage(stage: Stage, run: Recipe) -> Stage:
+    if stage.name is None:  # the stage's recipe is the run's
+        return dataclasses.replace(stage, recipe=dataclasses.replace(run, stages=()))
+    try:
+        return dataclasses.replace(stage, recipe=_checked(stage.recipe))
+    except ConfigError as error:
+        raise StageError(stage.name, str(error)) from error
+
+
+def _checked(recipe: Recipe) -> Recipe:
     fields = {f.name for f in dataclasses.fields(GRPOConfig) if f.init}
     values = by_installed_names(recipe.trl, fields)
     for key in values:

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.configs.dataset import SourceSpec
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
+from tersely.core.findings import Finding
 from tersely.data.load_report import DataCard, DataError
 from tersely.engines.chat import Prompting, all_prompt_ids, variable_warnings, with_instruction
 from tersely.engines.model_checks import check_template, check_vocabulary, model_config
 from tersely.rl.trained_prompting import trained_prompting
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+    from trl import GRPOConfig
+
+    from tersely.algorithms.objective import Objective
+
 AT_ONCE = 1024
 
 
 def check_prompts(
-    card: DataCard, dataset: Any, tokenizer: Any, run: Recipe, objective: Any, args: Any, tell: Callable | None = None
+    card: DataCard,
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    run: Recipe,
+    objective: Objective,
+    args: GRPOConfig,
+    tell: Callable[[Finding], None] | None = None,
 ) -> None:
     """Measure every prompt, record the longest and the first in the load report, and check that they leave room.
 
@@ -28,8 +42,8 @@ def check_prompts(
     prompting = trained_prompting(run, args, objective.prompting)
     check_template(tokenizer, prompting.chat_template_kwargs, prompting.system_prompt)
     if tell is not None:
-        for line in variable_warnings(tokenizer, prompting.chat_template_kwargs):
-            tell(f"warning: {line}")
+        for finding in variable_warnings(tokenizer, prompting.chat_template_kwargs):
+            tell(finding)
     lengths = prompt_lengths(tokenizer, dataset, prompting)
     card.longest_prompt, card.prompt = max(lengths), prompting.text(tokenizer, dataset[0]["prompt"])
     config = model_config(run.model_name_or_path, args.trust_remote_code)
@@ -76,7 +90,7 @@ def refuse_long(lengths: list[int], dataset: Any, args: Any, config: Any) -> Non
             )
 
 
-def example_prompt(run: Recipe, objective: Any, args: Any, tokens: bool = False) -> str:
+def example_prompt(run: Recipe, objective: Objective, args: GRPOConfig, tokens: bool = False) -> str:
     """One rendered prompt for a dry run: the first problem of a local source, `{problem}` for a hub source."""
     from tersely.data.load import chat, own_instruction
     from tersely.engines.models import load_tokenizer, model_place

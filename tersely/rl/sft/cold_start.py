@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tersely.configs.recipe import Stage
 from tersely.core.errors import ConfigError
 from tersely.core.files import write_json
 from tersely.core.heartbeat import now
@@ -21,10 +22,14 @@ from tersely.core.logging import get_logger
 from tersely.core.seeds import sample_seed
 from tersely.engines.base import Engine, GenerationRequest
 from tersely.rewards.verify.verdicts import verdicts_of
+from tersely.rl.check import SFTStage
 from tersely.rl.checkpoints.resume import Start, from_main
 from tersely.rl.sft.examples import Attempt, turn_ids
 from tersely.rl.sft.rewrites import build_rewrite
 from tersely.rl.sft.spec import ColdStart
+
+if TYPE_CHECKING:
+    from tersely.rl.sft.trainer import ColdStartTrainer
 
 logger = get_logger(__name__)
 
@@ -33,7 +38,7 @@ AT_ONCE = 4096
 """Samples per call: enough to keep an engine busy, few enough for regular heartbeats."""
 
 
-def train_cold_start(stage: Any, previous: Any, run_dir: Path, start: Start) -> Any:
+def train_cold_start(check: SFTStage, previous: Stage | None, run_dir: Path, start: Start) -> ColdStartTrainer:
     """Collect examples once, then train and save `stage.final`. Returns the trainer.
 
     Raises `SavedAndStopped` after a request to save and stop.
@@ -44,7 +49,7 @@ def train_cold_start(stage: Any, previous: Any, run_dir: Path, start: Start) -> 
     from tersely.rl.sft.trainer import sft_trainer
     from tersely.rl.stages import carried_state
 
-    spec = ColdStart.of(stage)
+    stage, spec = check.stage, check.cold_start
     collected = stage.folder / EXAMPLES
     if not from_main(lambda: start.resume and collected.is_file()):
         _collect(stage, spec, previous)
@@ -61,7 +66,7 @@ def train_cold_start(stage: Any, previous: Any, run_dir: Path, start: Start) -> 
     return trainer
 
 
-def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
+def _collect(stage: Stage, spec: ColdStart, previous: Stage | None) -> None:
     """Sample, verify, rewrite, store. Every rank processes its share of the prompts."""
     from accelerate import PartialState
     from accelerate.utils import gather_object
@@ -71,10 +76,10 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     from tersely.engines.factory import make_engine, own_engine
     from tersely.engines.models import load_tokenizer, load_whole_model
     from tersely.rewards.verify.build import make_verifier
-    from tersely.rl.config import checked, grpo_config, objective_of, world_size
+    from tersely.rl.config import grpo_config, objective_of, world_size
     from tersely.rl.stages import carried_state
 
-    run = checked(stage.recipe)
+    run = stage.recipe
     args = grpo_config(run, objective_of(run), world_size())
     export_hub_token(args)
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
@@ -112,7 +117,7 @@ def _collect(stage: Any, spec: ColdStart, previous: Any) -> None:
     _store(stage, spec, written, lengths, memory_field, carried_state(previous).get("memory") or {})
 
 
-def _store(stage: Any, spec: ColdStart, written: list, lengths: list, memory_field: str | None, memory: dict) -> None:
+def _store(stage: Stage, spec: ColdStart, written: list, lengths: list, memory_field: str | None, memory: dict) -> None:
     from accelerate import PartialState
 
     ranks = PartialState()

@@ -8,6 +8,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+from tersely.configs.recipe import Stage
 from tersely.core.errors import ConfigError, check_fields, require_range
 from tersely.rl.config.field_values import field_value
 from tersely.rl.sft.rewrites import build_rewrite
@@ -55,7 +56,7 @@ class ColdStart:
         require_range("cold start temperature", self.temperature, above=0, at_most=100)
 
     @classmethod
-    def of(cls, stage: Any) -> ColdStart:
+    def of(cls, stage: Stage) -> ColdStart:
         """The checked keys of a stage."""
         from trl import SFTConfig
 

@@ -14,6 +14,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import SFTConfig
 
 from tersely.algorithms.sft_losses.talr import mean_row_losses
+from tersely.configs.recipe import Stage
 from tersely.core.build import build
 from tersely.core.logging import get_logger
 from tersely.core.protocols import SFTLoss
@@ -120,15 +121,14 @@ class Line(TrainerCallback):
 
 
 def sft_trainer(
-    stage: Any, spec: ColdStart, examples: list[dict], run_dir: Path, start: Start
+    stage: Stage, spec: ColdStart, examples: list[dict], run_dir: Path, start: Start
 ) -> tuple[ColdStartTrainer, str | None]:
     """(trainer on the stored examples, checkpoint to resume from)."""
     from datasets import Dataset
 
     from tersely.engines.models import load_model
-    from tersely.rl.config import checked
 
-    run = checked(stage.recipe)
+    run = stage.recipe
     args = sft_config(stage, spec, run.trl)
     model, tokenizer = load_model(run.model_name_or_path, args)
     template = run.trl.get("chat_template_kwargs")

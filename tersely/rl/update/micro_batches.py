@@ -29,6 +29,7 @@ from torch import Tensor
 from tersely.algorithms.loss_dependence import depends_on_cut, silent_without_advantage
 from tersely.algorithms.objective import Objective
 from tersely.configs.recipe import TRL_LOSS_TYPES, Recipe
+from tersely.core.findings import Finding
 from tersely.core.protocols import Loss, loss_chain
 from tersely.core.seeds import sample_seed
 
@@ -52,10 +53,12 @@ def why_not(planned: bool | str, loss_fn: Loss, *, trl_loss: bool = False, aux_l
     return None
 
 
-def notice(run: Recipe, loss_fn: Loss) -> str | None:
-    """Warning if token-balanced micro-batches are requested but not used."""
+def notices(run: Recipe, loss_fn: Loss) -> list[Finding]:
+    """Note if token-balanced micro-batches are requested but not used."""
     reason = why_not(run.micro_batching, loss_fn, trl_loss=run.trl.get("loss_type") in TRL_LOSS_TYPES)
-    return None if run.micro_batching is False or reason is None else f"micro-batches are not token-balanced: {reason}"
+    if run.micro_batching is False or reason is None:
+        return []
+    return [Finding("note", "micro_batching", f"micro-batches are not token-balanced: {reason}")]
 
 
 def cut(completion: Sequence[int], prompt: Sequence[int], budget: int, at_most: int) -> list[list[int]]:

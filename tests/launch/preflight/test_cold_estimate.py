@@ -14,23 +14,24 @@ from tersely.launch.preflight.cold_estimate import cold_estimate
 from tersely.launch.preflight.memory_estimate import Shape
 from tersely.launch.preflight.outline import dry_run_lines
 from tersely.launch.preflight.run import before_cold_start
-from tersely.rl.run import check_stage
+from tersely.rl.check import check_stage
+from tersely.rl.config import checked
 
 SMALL = Shape(1_777_000_000, 28, 1536, 8960, 12, 2, 128, 151_936)
 
 
 def staged(**changes):
     base = {"method": "selfbudgeter", "max_steps": 8, "prompts_per_step": 8, "max_completion_length": 4096, **changes}
-    return load_recipe("testbed/grpo", base).stages
+    return [check_stage(stage) for stage in checked(load_recipe("testbed/grpo", base)).stages]
 
 
 def test_hours_are_those_of_sampling_and_training_by_hand():
     stage = staged(prompts_per_step=8)[0]
     plan = cold_estimate(stage, rows=4096)
     spec = stage.cold_start
-    assert plan.rollouts == spec["prompts"] * spec["samples"] + 4096, "this rewrite measures every problem once"
-    assert cold_estimate(stage, rows=100).rollouts == 100 * spec["samples"] + 100, "fewer problems than prompts"
-    there = time_estimate.target(SimpleNamespace(gpus=4, gpu_memory=80), stage.recipe)
+    assert plan.rollouts == spec.prompts * spec.samples + 4096, "this rewrite measures every problem once"
+    assert cold_estimate(stage, rows=100).rollouts == 100 * spec.samples + 100, "fewer problems than prompts"
+    there = time_estimate.target(SimpleNamespace(gpus=4, gpu_memory=80), stage.run)
     hours = plan.hours(SMALL, there, 2048, 200)
     assert set(hours) == {"A100", "H100"}
     tokens = plan.steps * plan.batch_size * 2248
@@ -47,12 +48,10 @@ def test_hours_are_those_of_sampling_and_training_by_hand():
 
 def test_the_dry_run_counts_its_tokens_and_says_what_it_does():
     stages = staged()
-    parts = [check_stage(stage, lambda text: None) for stage in stages]
     there = time_estimate.Target(1, None)
-    cold = [stage for stage in stages if stage.kind == "sft"]
-    lines = list(dry_run_lines(parts, there, "none", 100.0, cold))
-    without = list(dry_run_lines(parts, there, "none", 100.0))
-    plan = cold_estimate(cold[0], 4096)
+    lines = list(dry_run_lines(stages, there, "none", 100.0))
+    without = list(dry_run_lines(stages[1:], there, "none", 100.0))
+    plan = cold_estimate(stages[0], 4096)
     assert lines[0] == plan.line() and f"{plan.rollouts:,} rollouts" in lines[0]
     tokens = [line.split()[2] for line in (lines[2], without[1])]
     millions = [float(one.rstrip("M").replace(",", "")) * (1 if one.endswith("M") else 1e-6) for one in tokens]

@@ -10,8 +10,10 @@ import pytest
 
 from tersely.configs.load import load_recipe
 from tersely.core.errors import ConfigError
+from tersely.core.findings import Finding
 from tersely.launch.preflight import doctor, machine
 from tersely.launch.preflight import static as checks
+from tersely.rl.config import checked
 
 
 def levels(recipe) -> dict[str, list[str]]:
@@ -22,16 +24,16 @@ def levels(recipe) -> dict[str, list[str]]:
 
 
 def alp(**changes):
-    return load_recipe("testbed/alp", changes)
+    return checked(load_recipe("testbed/alp", changes))
 
 
 def test_a_shipped_recipe_passes_quickly_and_says_nothing():
-    said: list[str] = []
-    checks.check_run(alp(), said.append)
+    found: list[Finding] = []
+    checks.check_run(alp(), found.append)
     began = time.process_time()
-    checks.check_run(alp(), said.append)
+    checks.check_run(alp(), found.append)
     assert time.process_time() - began < 0.5
-    assert said == []
+    assert found == []
 
 
 @pytest.mark.parametrize(
@@ -71,16 +73,16 @@ def test_a_hub_model_offline(monkeypatch, tmp_path):
 @pytest.mark.parametrize("how", [{"trust_remote_code": True}, {"model_init_kwargs": {"trust_remote_code": True}}])
 def test_remote_code_is_off_and_said_aloud_when_asked_for(how):
     assert not list(checks.remote_code({}))
-    said: list[str] = []
-    checks.check_run(alp(**how), said.append)
-    assert any("will run as you" in line for line in said)
+    found: list[Finding] = []
+    checks.check_run(alp(**how), found.append)
+    assert ["trust_remote_code" in finding.text for finding in found] == [True]
 
 
 @pytest.mark.parametrize("skipped", [["--skip-preflight"], ["--preflight", "false"], []])
 def test_remote_code_is_said_aloud_without_the_checks_too(monkeypatch, tmp_path, capsys, skipped):
     from tersely.launch.cli import train
 
-    monkeypatch.setattr(train, "train", lambda recipe, resume: None)
+    monkeypatch.setattr(train, "train_checked", lambda recipe, resume: None)
     start = ["--config", "testbed/alp", "--run_dir", str(tmp_path), *skipped]
     assert train.main([*start, "--trust_remote_code", "true"]) == 0
     assert capsys.readouterr().out.count("will run as you, with your files and keys") == 1
@@ -88,9 +90,9 @@ def test_remote_code_is_said_aloud_without_the_checks_too(monkeypatch, tmp_path,
 
 
 def test_remote_code_is_off_where_nobody_asked():
-    from tersely.rl.config import checked, grpo_config, objective_of
+    from tersely.rl.config import grpo_config, objective_of
 
-    run = checked(alp())
+    run = alp()
     assert grpo_config(run, objective_of(run), 1).trust_remote_code is False
 
 
@@ -129,7 +131,7 @@ def test_a_run_starts_with_the_checks_unless_told_otherwise(monkeypatch, tmp_pat
     from tersely.launch.cli import train
 
     started: list[str] = []
-    monkeypatch.setattr(train, "train", lambda recipe, resume: started.append(recipe.run_dir))
+    monkeypatch.setattr(train, "train_checked", lambda recipe, resume: started.append(recipe.run_dir))
     bad = ["--config", "testbed/alp", "--model_name_or_path", "/nowhere/model", "--run_dir", str(tmp_path)]
     with pytest.raises(ConfigError, match="no such folder"):
         train.main(bad)

@@ -138,10 +138,12 @@ def parts():
     from tersely.configs.load import load_recipe
     from tersely.data import load_problems_with_card
     from tersely.engines.models import load_model
-    from tersely.rl.run import check_stage
+    from tersely.rl.check import check_stage
+    from tersely.rl.config import checked
 
     recipe = load_recipe("testbed/alp", {"group_size": 4, "micro_batch": 4, "dataset": {"name": "testbed", "limit": 8}})
-    run, objective, args = check_stage(recipe.stages[0], lambda _: None)
+    stage = check_stage(checked(recipe).stages[0])
+    run, objective, args = stage.run, stage.objective, stage.args
     model, tokenizer = load_model("testbed", args)
     dataset, _ = load_problems_with_card(run.dataset, seed=0)
     return run, objective, args, model, tokenizer, dataset

@@ -8,7 +8,7 @@ import pytest
 
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
-from tersely.rl.run import check_recipe
+from tersely.rl.check import check_recipe
 
 RECIPE = {"model_name_or_path": "testbed", "prompts_per_step": 4, "group_size": 4, "micro_batch": 4, "max_steps": 50}
 NAN, INF, HUGE = float("nan"), float("inf"), 10**30

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -97,7 +98,7 @@ def test_what_troubleshooting_tells_people_to_change_is_free_and_recorded(tmp_pa
 def test_what_changes_results_is_reported(tmp_path, change):
     after_a_step(tmp_path)
     start = prepare(recipe(tmp_path, CONFIG | change), resume=True)
-    assert any(line.startswith("warning") and next(iter(change)) in line for line in start.lines())
+    assert [(one.level, one.subject) for one in start.findings()] == [("warn", next(iter(change)))]
 
 
 @pytest.mark.parametrize(
@@ -191,8 +192,8 @@ PLAIN, SHARDED = {"ranks": 2, "sharding": ""}, {"ranks": 2, "sharding": "deepspe
 def test_another_number_of_ranks_is_reported_where_each_has_the_whole_optimizer():
     state = {"launch": PLAIN}
     assert changed_ranks(state, PLAIN) == changed_ranks(state, PLAIN, "batch_size") == changed_ranks({}, PLAIN) == {}
-    (line,) = Start(True, changed_ranks(state, {"ranks": 4, "sharding": ""})).lines()
-    assert line == "note: ranks was 2 and is 4 from now on"
+    (found,) = Start(True, changed_ranks(state, {"ranks": 4, "sharding": ""})).findings()
+    assert (found.level, found.subject) == ("note", "ranks") and re.search(r"\b2\b.*\b4\b", found.text)
 
 
 @pytest.mark.parametrize(
