@@ -15,7 +15,7 @@ from torch import Tensor
 from tersely.core.aggregate import AGGREGATES
 from tersely.core.build import build
 from tersely.core.errors import ConfigError, nearest, require_choice
-from tersely.core.present_tokens import present_tokens
+from tersely.core.present_tokens import sampled_tokens
 from tersely.core.protocols import Component, Loss, Terms, loss_chain
 from tersely.core.reward_sum import RewardSum
 from tersely.core.types import Rollouts, columns_in
@@ -135,7 +135,7 @@ class Objective:
             if loss_fn.needs_step_entropy:
                 entropy = rollouts.require("entropy", type(loss_fn).__name__)
                 rows = keep.repeat_interleave(rollouts.group_size).unsqueeze(1)
-                loss_fn.observe_step(entropy, present_tokens(rollouts, entropy.shape[1]) & rows)
+                loss_fn.observe_step(entropy, sampled_tokens(rollouts, entropy.shape[1]) & rows)
 
     def _advantage_of_kept(self, values: Tensor, rollouts: Rollouts, keep: Tensor) -> Tensor:
         rows = keep.repeat_interleave(rollouts.group_size)

@@ -21,6 +21,7 @@ from tersely.configs.evaluation import EvaluationSpec
 from tersely.configs.guards import Guards
 from tersely.configs.overrides import DEFAULTS, recipe_keys
 from tersely.configs.stages import StageError, resolved_stages
+from tersely.configs.thinking_budget import ThinkingBudget
 from tersely.configs.verifier import VerifierSpec
 from tersely.core.component_spec import ComponentSpec
 from tersely.core.errors import ConfigError, check_fields, renamed, require_range
@@ -57,6 +58,7 @@ SECTIONS: dict[str, Callable[[Any], Any]] = {
     "dataset": parse_sources,
     "verifier": VerifierSpec.of,
     "guards": Guards.of,
+    "thinking_budget": ThinkingBudget.of,
     "evaluation": EvaluationSpec.of,
 }
 """Keys with a section of their own, and the functions that parse them."""
@@ -159,6 +161,8 @@ class Recipe:
     """Instruction appended to every problem."""
     system_prompt: str | None = None
     """The system message of every prompt."""
+    thinking_budget: ThinkingBudget | None = None
+    """Thinking tokens after which the end of thinking is written for a rollout, and its answer; null for none."""
     verifier: VerifierSpec = field(default_factory=VerifierSpec)
     """Parameters of the verifier and its judge."""
     guards: Guards = field(default_factory=Guards)

@@ -65,6 +65,13 @@ ROLLOUTS = _all(
         ("completions/max_terminated_length", "tokens", "longest of those that ended (TRL)"),
     ],
 )
+FORCED = _all(
+    "thinking_budget",
+    [
+        ("rollout/forced", "share of rollouts", "whose end of thinking was written, because the budget was used up"),
+        ("rollout/forced_right", "share of rollouts", "correct, of those with a verdict; nan without one"),
+    ],
+)
 REWARDS = _all(
     "always",
     [
@@ -279,7 +286,19 @@ LAST_LINE = _all(
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for part in (
-        *(ROLLOUTS, REWARDS, UPDATE, MICRO_BATCHING, TIME, WHERE_NEEDED, OF_LOSSES, TEMPERATURE, REFERENCE, MISMATCH),
+        *(
+            ROLLOUTS,
+            FORCED,
+            REWARDS,
+            UPDATE,
+            MICRO_BATCHING,
+            TIME,
+            WHERE_NEEDED,
+            OF_LOSSES,
+            TEMPERATURE,
+            REFERENCE,
+            MISMATCH,
+        ),
         *(SERVERS, HELD_OUT, JUDGE, COLD_START, LAST_LINE),
     )
     for metric in part

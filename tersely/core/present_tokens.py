@@ -33,6 +33,8 @@ def sampled_tokens(rollouts: Rollouts, width: int) -> Tensor:
 def prefilled(rollouts: Rollouts) -> Tensor:
     """(N, 1) int64: tokens of a trained prefill at the start of a row of `token_ids`; 0 if ids are not known."""
     length = rollouts.length.unsqueeze(1)
+    if rollouts.forced is not None:
+        return rollouts.forced.long().cumprod(1).sum(1, keepdim=True)
     if rollouts.token_ids is None:
         return torch.zeros_like(length)
     return ((rollouts.token_ids != -1).sum(1, keepdim=True) - length).clamp(min=0)

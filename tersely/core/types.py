@@ -181,14 +181,14 @@ class TokenBatch:
     entropy: Tensor
     """(B, T) float nats: of the current policy's distribution, without gradient."""
     mask: Tensor
-    """(B, T) int64: 1 on trained tokens, 0 on padding and on rows of filtered groups."""
+    """(B, T) int64: 1 on trained tokens, 0 on padding, on text that the program wrote and on rows of filtered groups."""
     advantage: Tensor
     """(B, T) float: from the advantage slot; one value per row is repeated over its tokens."""
     ref_logp: Tensor | None = None
     """(B, T) float nats: log-probability under the reference model. None unless the loss has
     `needs_ref_logp = True` or the recipe `beta` above 0."""
     sampler_logp: Tensor | None = None
-    """(B, T) float nats: log-probability from the rollout engine, nan on a trained prefill. None with engine:
+    """(B, T) float nats: log-probability from the rollout engine, nan on tokens that were not sampled. None with engine:
     transformers."""
     live_entropy: Tensor | None = None
     """(B, T) float nats: entropy with gradient. None unless the loss has `needs_live_entropy = True`."""
@@ -222,3 +222,13 @@ class RolloutPlan:
     """Token cap below the run's cap."""
     mode: str | None = None
     train_prefill: bool = False
+    thinking_budget: int | None = None
+    """Sampled thinking tokens after which `forced_end` is written. None: the recipe's thinking_budget, if any."""
+    forced_end: str | None = None
+    """Text with `</think>` that ends the thinking at its budget. None: the recipe's."""
+    answer_tokens: int | None = None
+    """Cap of the answer in tokens, with a budget. None: the recipe's, or what the row's cap leaves."""
+    reminders: tuple[tuple[int, str], ...] = ()
+    """(sampled thinking tokens, text), ascending: text that is written there while the row still thinks."""
+    train_forced: bool = False
+    """Train on the written texts too."""

@@ -35,7 +35,7 @@ class Row:
         self.forced: list[bool] = []
         """Parallel to ids: True for a token that was not sampled."""
         self.logprobs: list[float] = []
-        """Parallel to ids, nats, nan for a forced token; stays empty if the engine reports none."""
+        """Parallel to ids, nats, nan for a forced token. Ends with the last sampled one; empty if the engine reports none."""
         self.prefix = 0
         """Number of leading ids that are those of the row from which this one branched."""
         self.finish: str | None = None
@@ -58,9 +58,10 @@ class Row:
 
     def take(self, generation: Generation) -> None:
         """Append what the engine sampled. The row is finished at EOS, `cut` at its cap, and neither at a stop id."""
+        if generation.logprobs is not None:
+            self.logprobs += [math.nan] * (len(self.ids) - len(self.logprobs)) + list(generation.logprobs)
         self.ids += generation.token_ids
         self.forced += [False] * len(generation.token_ids)
-        self.logprobs += generation.logprobs or ()
         self.cut = generation.finish == "length"
         if generation.finish == "eos":
             self.finish = "eos"
@@ -69,8 +70,6 @@ class Row:
         """Append ids that were not sampled."""
         self.ids += ids
         self.forced += [True] * len(ids)
-        if self.logprobs:
-            self.logprobs += [math.nan] * len(ids)
 
     def branch(self, length: int) -> Self:
         """A new row with the same prompt and the first `length` ids, unfinished."""
@@ -87,13 +86,9 @@ class Row:
     def generation(self) -> Generation:
         """The whole row as one generation. A row that has not ended reached its cap."""
         forced = tuple(self.forced) if any(self.forced) else ()
-        return Generation(
-            tuple(self.ids),
-            tuple(self.logprobs) or None,
-            self.finish or "length",
-            forced,
-            min(self.prefix, len(self.ids)),
-        )
+        rest = [math.nan] * (len(self.ids) - len(self.logprobs))
+        logprobs = tuple(self.logprobs + rest) if self.logprobs else None
+        return Generation(tuple(self.ids), logprobs, self.finish or "length", forced, min(self.prefix, len(self.ids)))
 
 
 def draw(row: Row, seed: int, cap: int, stop_ids: Sequence[int] = ()) -> Script:

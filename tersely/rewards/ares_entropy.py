@@ -98,6 +98,10 @@ class ARESEntropy(Reward):
         places = torch.arange(means.shape[1], device=means.device)
         first = prefilled(rollouts)
         whole = (places >= first) & (places + self.window < first + rollouts.length.unsqueeze(1))
+        if rollouts.forced is not None:  # a window with text that the program wrote is none
+            count = rollouts.length + rollouts.forced.sum(1)
+            forced = rollouts.forced[:, : means.shape[1]] | (window_means(rollouts.forced.float(), self.window) > 0)
+            whole = (places + self.window < count.unsqueeze(1)) & ~forced
         if not whole.any():
             return torch.zeros(len(entropy), device=means.device)
         threshold = _batch_threshold(means, whole) if self.threshold is None else self.threshold

@@ -84,6 +84,7 @@ def _training(stage: Stage, ranks: int | None) -> RLStage:
     from tersely.engines.registry import capabilities_of
     from tersely.rl.checkpoints.rollback import require_for_controllers
     from tersely.rl.config import grpo_config, objective_of, ratio_is_one, world_size
+    from tersely.rl.config.budget_check import check_budgets
     from tersely.rl.config.build_check import check_build
     from tersely.rl.config.sections import check_data
     from tersely.rl.guards.callback import require_for_guards
@@ -100,6 +101,7 @@ def _training(stage: Stage, ranks: int | None) -> RLStage:
     require_for_controllers(run, objective, args)
     trial_score(objective, run.group_size, args.max_completion_length, row)
     require_budgets(objective, run.group_size)
+    unreached = check_budgets(run, objective, args.max_completion_length)
     stated = run.states("updates_per_batch") or run.states("num_iterations")
     once = not stated and ratio_is_one(batch, int(run.trl.get("num_iterations", 1)))
     found = warnings_of(
@@ -109,7 +111,7 @@ def _training(stage: Stage, ranks: int | None) -> RLStage:
         top_p=float(run.trl.get("top_p", 1.0)),
         group_size=run.group_size,
     )
-    found = [*found, *ignored_warmup(run.trl), *notices(run, objective.loss)]
+    found = [*found, *unreached, *ignored_warmup(run.trl), *notices(run, objective.loss)]
     table = "\n".join(f"{name:>18} {value:>8}  {origin}" for name, value, origin in batch.table())
     return RLStage(stage, table, tuple(found), objective, args)
 

@@ -108,7 +108,9 @@ class TerselyTrainer(RolloutTrainer):
         tokenizer, kwargs, dataset = self.processing_class, self.chat_template_kwargs, self.train_dataset
         chat = (tokenizer, Template.of(tokenizer, kwargs), kwargs)
         shape = BatchShape.of(args, accelerator.process_index, accelerator.num_processes)
-        self.maker = RolloutMaker(objective, self.memory, self.engine, self.grader, *chat, dataset, shape)
+        self.maker = RolloutMaker(
+            objective, self.memory, self.engine, self.grader, *chat, dataset, shape, run.thinking_budget
+        )
         window = getattr(self.model.config, "max_position_embeddings", None)
         self.references = ReferenceScorer(self.maker, self._model_log_probs, window, self.record)
         self.token_fields = TokenFields(tokenizer)
@@ -175,7 +177,7 @@ class TerselyTrainer(RolloutTrainer):
     def sample(self, rows: list[dict[str, Any]], moment: Moment) -> Sampled:
         """Plan the prompts and generate. With `max_resample_rounds`, new prompts replace filtered groups."""
         maker, rounds, step = self.maker, self.run_config.max_resample_rounds, self.state.global_step
-        batch, sampling_state = maker.begin(rows), SamplingState(self.objective.sampling)
+        batch, sampling_state = maker.begin(rows, moment), SamplingState(self.objective.sampling)
         if self.weights.due(step):
             with self.record.timed("time/sync_weights"):
                 self.weights.sync(step)
@@ -184,7 +186,7 @@ class TerselyTrainer(RolloutTrainer):
                 return Sampled(batch, sampling_state, resample_streaming(maker, batch, moment, sampling_state, rounds))
         with self.record.timed("time/generate"):
             requests = maker.requests(batch, moment, first_row=maker.shape.rank * len(rows))
-            batch.finish(maker.generate(requests, sampling_state))
+            batch.finish(maker.generate(batch, requests, sampling_state))
         self.grader.start(batch.rows, batch.texts)
         if not rounds:
             return Sampled(batch, sampling_state, Resampling())
@@ -195,14 +197,12 @@ class TerselyTrainer(RolloutTrainer):
         """Token ids and masks of this rank's rows. Records the lengths of all rows. Collective."""
         pad, device = self.processing_class.pad_token_id, self.accelerator.device
         found = rollouts.tensors(pad, self.pad_to_multiple_of, logprobs=self.engine.capabilities.sampler_logprobs)
-        ends = {*self.eos_token_ids, pad}
-        mine = [
-            (len(prompt), len(completion), completion[-1] in ends)
-            for prompt, completion in zip(rollouts.prompt_ids, rollouts.completion_ids, strict=True)
-        ]
-        prompt, completion, ended = self.accelerator.gather(torch.tensor(mine, device=device)).unbind(1)
+        mine = torch.tensor(rollouts.sizes({*self.eos_token_ids, pad}), device=device)
+        prompt, completion, forced, ended = self.accelerator.gather(mine).unbind(1)
+        if forced.any():
+            found |= rollouts.forced_masks(self.pad_to_multiple_of)
         self.count_tokens(int((prompt + completion).sum()))
-        for name, value in length_metrics(completion, ended.bool()).items():
+        for name, value in length_metrics(completion - forced, ended.bool()).items():
             self.log_mean(name, value)
         return {name: values.to(device) for name, values in found.items()}
 
@@ -393,4 +393,6 @@ class TerselyTrainer(RolloutTrainer):
 
     def _gather_columns(self, rows: Tensor, fill: float) -> Tensor:
         """(N, T) of all ranks from (n, T'), or (N,) from (n,), on the CPU."""
-        return self.accelerator.gather(self.accelerator.pad_across_processes(rows, dim=1, pad_index=fill)).cpu()
+        whole = rows.long() if rows.dtype == torch.bool else rows
+        whole = self.accelerator.gather(self.accelerator.pad_across_processes(whole, dim=1, pad_index=fill))
+        return whole.cpu().to(rows.dtype)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tersely.algorithms.advantages.common import group_zscores
 from tersely.core.errors import require_range
-from tersely.core.present_tokens import present_tokens
+from tersely.core.present_tokens import sampled_tokens
 from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
@@ -40,4 +40,4 @@ class EntropyShaped(Advantage):
         entropy = rollouts.require("entropy", "entropy_shaped")
         z = group_zscores(rewards, rollouts.group_size, self.eps).view(-1, 1)
         bonus = torch.minimum(self.alpha * entropy.detach().double(), z.abs() / self.kappa)
-        return torch.where(present_tokens(rollouts, entropy.shape[1]), z + bonus, 0.0).float()
+        return torch.where(sampled_tokens(rollouts, entropy.shape[1]), z + bonus, 0.0).float()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tersely.algorithms.advantages.common import flat, group_zscores
 from tersely.core.errors import require_range
-from tersely.core.present_tokens import present_tokens
+from tersely.core.present_tokens import sampled_tokens
 from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
@@ -45,7 +45,7 @@ class GRPOS(Advantage):
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
         entropy = rollouts.require("entropy", "grpo_s")
         size = rollouts.group_size
-        present = present_tokens(rollouts, entropy.shape[1])
+        present = sampled_tokens(rollouts, entropy.shape[1])
         h = torch.where(present, entropy.detach().double(), 1.0).clamp(self.entropy_min, self.entropy_max)
         tokens = present.sum(1)
         mean = torch.where(present, h, 0.0).sum(1) / tokens.clamp(min=1)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tersely.algorithms.advantages.common import EQUAL
 from tersely.core.errors import require_choice, require_range
-from tersely.core.present_tokens import present_tokens
+from tersely.core.present_tokens import sampled_tokens
 from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
@@ -51,7 +51,7 @@ class GTPO(Advantage):
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
         entropy = rollouts.require("entropy", "gtpo")
         size, width = rollouts.group_size, entropy.shape[1]
-        known = present_tokens(rollouts, width) & ~rewards.isnan().unsqueeze(1)
+        known = sampled_tokens(rollouts, width) & ~rewards.isnan().unsqueeze(1)
         h = torch.where(known, entropy.detach().double(), 1.0).clamp(self.entropy_min, self.entropy_max)
         h = h.view(-1, size, width)
         right, wrong = (

@@ -21,7 +21,7 @@ from torch import Tensor
 from tersely.algorithms.advantages.common import carries_signal, group_zscores
 from tersely.algorithms.advantages.ktae_tables import key_token_values
 from tersely.core.errors import ConfigError, require_range
-from tersely.core.present_tokens import present_tokens
+from tersely.core.present_tokens import sampled_tokens
 from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
@@ -51,7 +51,7 @@ class KTAE(Advantage):
 
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
         ids, size = rollouts.require("token_ids", "ktae"), rollouts.group_size
-        present = present_tokens(rollouts, ids.shape[1])
+        present = sampled_tokens(rollouts, ids.shape[1])
         known = ~rewards.isnan()
         z = group_zscores(rewards, size, self.eps).flatten().float()
         advantage = torch.where(present & known.unsqueeze(1), z.unsqueeze(1), 0.0)

@@ -1,22 +1,22 @@
 """BudgetThinker's prompting: a token budget in the prompt, with reminders of the remaining budget.
 
-Paper: arXiv 2508.17196, and its released code. The reward is `rewards/budgetthinker.py`. Adapted: the reminders are
-computed here, but the rollout engines cannot insert them while decoding: without that, this prompting only states the
-budget.
+Paper: arXiv 2508.17196, and its released code. The reward is `rewards/budgetthinker.py`.
     instruction = "Please answer within {B} tokens"      (`form: released`: the longer sentence of the code)
-    reminder k = 7 .. 1: "\\n<remaining>k/8</remaining>\\n" at (8 - k) B / 8 tokens, masked from the loss
+    reminder k = 7 .. 1: "\\n<remaining>k/8</remaining>\\n" is written at (8 - k) B / 8 sampled thinking tokens, while the
+    rollout still thinks; it is not trained on
 Symbols: B tokens. Published: 6000, then 4000, 3000, 2000, then mixed.
 Against GRPO: the prompt of a problem states its budget; one of several `budgets` is sampled per prompt, the same at every
     visit.
 Degenerate: K = 1 is fine; a single budget is the same for all prompts.
-Pitfalls: reminders were not sampled, so a decoding loop that inserts them must mask them.
+Pitfalls: thinking is not ended at B; add the recipe's thinking_budget for that. In plain TRL, and where a trained model is
+evaluated without decoding in phases, only the sentence states the budget.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.core.memory import PromptMemory
@@ -36,8 +36,6 @@ SENTENCES = {
 
 @dataclass(frozen=True)
 class BudgetThinkerPrompting(Prompting):
-    label: ClassVar[str] = "adapted: the budget is stated, the reminders are not inserted while decoding"
-
     budgets: tuple[int, ...] = (6000,)
     form: Literal["paper", "released"] = "paper"
 
@@ -58,11 +56,11 @@ class BudgetThinkerPrompting(Prompting):
         budget = self.budgets[drawn]
         tokens = " ".join(text.strip() for _, text in reminders(budget))
         sentence = SENTENCES[self.form].replace("{B}", str(budget)).replace("{tokens}", tokens)
-        return RolloutPlan(instruction=sentence, budget=budget)
+        return RolloutPlan(instruction=sentence, budget=budget, reminders=tuple(reminders(budget)))
 
 
 def reminders(budget: int) -> list[tuple[int, str]]:
-    """(position in sampled tokens, text) of each reminder, in order."""
+    """(position in sampled thinking tokens, text) of each reminder, in order."""
     return [
         (round(budget * (PARTS - k) / PARTS), f"\n<remaining>{k}/{PARTS}</remaining>\n")
         for k in range(PARTS - 1, 0, -1)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import require_choice, require_range
-from tersely.core.present_tokens import present_tokens
+from tersely.core.present_tokens import sampled_tokens
 from tersely.core.protocols import Sampling
 from tersely.core.token_entropy import SMALLEST_SPAN, entropy_statistics, log_entropy, position
 from tersely.core.types import Rollouts
@@ -81,7 +81,7 @@ class HAPOTemperature(Sampling):
     def update(self, rollouts: Rollouts) -> None:
         """Store the statistics of this batch's old-policy entropies for the next batch."""
         entropy = rollouts.require("entropy", "hapo_temperature")
-        found = self.statistics(entropy, present_tokens(rollouts, entropy.shape[1]))
+        found = self.statistics(entropy, sampled_tokens(rollouts, entropy.shape[1]))
         self.current = self.current if found is None else found
 
     def engine_arguments(self) -> dict[str, str]:
@@ -106,7 +106,7 @@ class HAPOTemperature(Sampling):
         Exact for base_temperature 1; elsewhere the trainer's entropies are those at the base temperature.
         """
         entropy = rollouts.require("entropy", "hapo_temperature")
-        drawn = self.at_entropy(entropy[present_tokens(rollouts, entropy.shape[1])], self.current)
+        drawn = self.at_entropy(entropy[sampled_tokens(rollouts, entropy.shape[1])], self.current)
         if not drawn.numel():
             return {}
         hotter = (drawn > self.base_temperature).float().mean().item()

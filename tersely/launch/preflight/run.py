@@ -66,6 +66,7 @@ def _with_model(
     from tersely.engines.model_checks import check_template, check_vocabulary, model_config
     from tersely.engines.models import load_tokenizer
     from tersely.launch.preflight import model as about
+    from tersely.rl.config.budget_check import check_marker, largest_written
     from tersely.rl.config.prompt_check import prompt_lengths
     from tersely.rl.rollouts.rollout import Template
     from tersely.rl.run import planned_steps
@@ -96,9 +97,11 @@ def _with_model(
     shape = about.shape_of(config)
     how = options.sharding or (("zero2" if there.gpus > 1 else "none") if there.elsewhere else about.sharding())
     for one in stages:
-        name, length = one.stage.name, longest + one.args.max_completion_length
+        check_marker(one.run, one.objective, tokenizer)
+        name, most = one.stage.name, longest + largest_written(one.run, one.objective, tokenizer)
+        length = most + one.args.max_completion_length
         judged = [
-            *about.length_findings(longest, one.args, config),
+            *about.length_findings(most, one.args, config),
             *about.memory_findings(shape, one.run, one.args, length, how, there),
         ]
         found += [replace(finding, text=f"stage {name}: {finding.text}") if name else finding for finding in judged]

@@ -59,6 +59,7 @@ def try_rollouts(
     from tersely.core.memory import PromptMemory
     from tersely.rewards.verify.build import make_verifier
     from tersely.rewards.verify.verdicts import verdicts_of
+    from tersely.rl.rollouts.phased import generate_rows, with_budget
     from tersely.rl.rollouts.record import group_metrics, rollouts_from_records
     from tersely.rl.rollouts.rollout import RolloutRound, Template
 
@@ -67,6 +68,7 @@ def try_rollouts(
     size, memory = run.group_size, PromptMemory()
     rows = [dataset[i] for i in first_prompts(run, args, len(dataset), math.ceil(number / size)) for _ in range(size)]
     plans = objective.prompting([row["prompt_id"] for row in rows[::size]], size, memory, args.seed)
+    plans = [with_budget(plan, run.thinking_budget, 0.0) for plan in plans]
     template = Template.of(tokenizer, args.chat_template_kwargs)
     batch = RolloutRound(rows, plans, tokenizer, template, dict(args.chat_template_kwargs or {}))
     batch.tokenize()
@@ -75,7 +77,8 @@ def try_rollouts(
     first = dataclasses.replace(requests[0], max_new_tokens=1)
     engine.generate([first], temperature=args.temperature)  # the first call compiles kernels and is not timed
     began = time.perf_counter()
-    batch.finish(engine.generate(requests, temperature=args.temperature, top_p=args.top_p, top_k=args.top_k or 0))
+    how = {"temperature": args.temperature, "top_p": args.top_p, "top_k": args.top_k or 0}
+    batch.finish(generate_rows(batch, requests, lambda asked: engine.generate(asked, **how)))
     seconds = time.perf_counter() - began
     verifier = make_verifier(run.verifier)
     try:

@@ -13,6 +13,7 @@ from tersely.core.findings import Finding
 from tersely.data.load_report import DataCard, DataError
 from tersely.engines.chat import Prompting, all_prompt_ids, variable_warnings, with_instruction
 from tersely.engines.model_checks import check_template, check_vocabulary, model_config
+from tersely.rl.config.budget_check import check_marker, largest_written
 from tersely.rl.trained_prompting import trained_prompting
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def check_prompts(
     card.longest_prompt, card.prompt = max(lengths), prompting.text(tokenizer, dataset[0]["prompt"])
     config = model_config(run.model_name_or_path, args.trust_remote_code)
     check_vocabulary(run.model_name_or_path, tokenizer, config)
-    refuse_long(lengths, dataset, args, config)
+    check_marker(run, objective, tokenizer)
+    written = largest_written(run, objective, tokenizer)
+    refuse_long([length + written for length in lengths], dataset, args, config)
 
 
 def prompt_lengths(tokenizer: Any, dataset: Any, prompting: Prompting) -> list[int]:

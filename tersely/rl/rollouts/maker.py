@@ -13,10 +13,12 @@ from typing import Any
 from accelerate.utils import gather_object
 
 from tersely.algorithms.objective import Objective
+from tersely.configs.thinking_budget import ThinkingBudget
 from tersely.core.memory import PromptMemory
 from tersely.core.types import RolloutPlan, Rollouts
 from tersely.engines.base import Engine, Generation, GenerationRequest
 from tersely.rl.rollouts.grading import Grader
+from tersely.rl.rollouts.phased import generate_rows, with_budget
 from tersely.rl.rollouts.record import RolloutRecord, rollouts_from_records
 from tersely.rl.rollouts.rollout import RolloutRound, Template
 from tersely.rl.rollouts.sampling_state import SamplingState
@@ -87,16 +89,18 @@ class RolloutMaker:
     chat_template_kwargs: dict[str, Any]
     dataset: Any
     shape: BatchShape
+    budget: ThinkingBudget | None = None
 
-    def plans(self, prompt_ids: Sequence[str]) -> list[RolloutPlan]:
-        """The plans of whole groups, one group per prompt id."""
-        return self.objective.prompting(list(prompt_ids), self.shape.group_size, self.memory, self.shape.seed)
+    def plans(self, prompt_ids: Sequence[str], moment: Moment) -> list[RolloutPlan]:
+        """The plans of whole groups, one group per prompt id, with the run's thinking budget."""
+        plans = self.objective.prompting(list(prompt_ids), self.shape.group_size, self.memory, self.shape.seed)
+        return [with_budget(plan, self.budget, moment.progress) for plan in plans]
 
-    def begin(self, rows: list[dict[str, Any]]) -> RolloutRound:
+    def begin(self, rows: list[dict[str, Any]], moment: Moment = Moment(0, 0.0)) -> RolloutRound:
         """This rank's rows with their plans; prompting plans whole groups of the whole batch. Collective."""
         group, first = self.shape.group_size, self.shape.rank * len(rows)
         ids = gather_object([row["prompt_id"] for row in rows])
-        plans = self.plans(ids[::group])[first : first + len(rows)]
+        plans = self.plans(ids[::group], moment)[first : first + len(rows)]
         batch = RolloutRound(rows, plans, self.tokenizer, self.template, dict(self.chat_template_kwargs))
         batch.tokenize()
         return batch
@@ -112,8 +116,18 @@ class RolloutMaker:
         """The arguments of the engine's `generate`."""
         return {"temperature": sampling_state.temperature, "top_p": self.shape.top_p, "top_k": self.shape.top_k}
 
-    def generate(self, requests: Sequence[GenerationRequest], sampling_state: SamplingState) -> list[Generation]:
-        return self.engine.generate(requests, **self.sampling(sampling_state))
+    def generate(
+        self, batch: RolloutRound, requests: Sequence[GenerationRequest], sampling_state: SamplingState
+    ) -> list[Generation]:
+        """One generation per row of `batch`, from its request. Collective: a rank without rows, or whose rows need fewer
+        calls, generates one token and discards it."""
+        idle = [GenerationRequest((self.tokenizer.eos_token_id,), 0, 1)]
+        how = self.sampling(sampling_state)
+
+        def generate(asked: list[GenerationRequest]) -> list[Generation]:
+            return self.engine.generate(asked or idle, **how)[: len(asked)]
+
+        return generate_rows(batch, requests, generate, lambda left: any(gather_object([left])))
 
     def parse(self, turn: str) -> Any:
         """Parse a whole assistant's turn by the prompting's contract, or by the default one."""

@@ -39,8 +39,16 @@ class RolloutRecord:
     level: str | None = None
     prompting: str = ""
     repetitive: bool = False
+    forced_tokens: int = 0
+    """Number of tokens that the program wrote; they are not in `length`."""
+    forced_end: bool | None = None
+    """The end of thinking was written; None without a thinking budget."""
     columns: str = ""
     """JSON of the data set's columns that a component needs."""
+
+
+OPTIONAL = ("columns", "forced_tokens", "forced_end")
+"""Fields that the completions table has only if a row of the batch has a value."""
 
 
 def rollout_record(
@@ -54,6 +62,8 @@ def rollout_record(
     thinking: int,
     truncated: bool,
     ended: bool = False,
+    forced_tokens: int = 0,
+    forced_end: bool | None = None,
 ) -> RolloutRecord:
     """Create the record of one row. The plan's budget and mode have priority over those of the completion.
 
@@ -78,6 +88,8 @@ def rollout_record(
         level=row.get("level"),
         prompting=" | ".join(part for part in (plan.instruction, plan.prefill) if part),
         repetitive=repetitive(text, tokens, ended=not truncated),
+        forced_tokens=forced_tokens,
+        forced_end=forced_end,
         columns=row.get("columns", ""),
     )
 
@@ -161,6 +173,10 @@ def group_metrics(rollouts: Rollouts, records: Sequence[RolloutRecord], keep: Te
         "efficiency/truncated": rollouts.truncated.double().mean().item(),
         "efficiency/well_formed": sum(record.well_formed for record in records) / total,
     }
+    forced = torch.tensor([record.forced_end is True for record in records])
+    if any(record.forced_end is not None for record in records):
+        metrics["rollout/forced"] = forced.double().mean().item()
+        metrics["rollout/forced_right"] = _mean(rollouts.correct[forced & decided].double())
     if rollouts.thinking_length is not None:
         metrics["efficiency/thinking_tokens"] = rollouts.thinking_length.double().mean().item()
     return metrics
@@ -175,9 +191,10 @@ def completion_rows(records: list[RolloutRecord], scores: Scores, names: Sequenc
     kept = scores.keep.repeat_interleave(group_size).tolist()
     advantage = row_advantages(records, scores)
     columns, weighted, names = scores.columns, scores.columns * scores.weights, numbered(names)
+    unused = {name for name in OPTIONAL if not any(getattr(record, name) not in (None, "", 0) for record in records)}
     return [
         {
-            **{name: value for name, value in vars(record).items() if name != "columns" or value},
+            **{name: value for name, value in vars(record).items() if name not in unused},
             "reward": scores.reward[i].item(),
             **{f"reward/{name}": columns[i, j].item() for j, name in enumerate(names)},
             **{f"weighted/{name}": weighted[i, j].item() for j, name in enumerate(names)},

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from tersely.core.seeds import sample_seed
-from tersely.engines.base import Generation, GenerationRequest
+from tersely.engines.base import Generation
 from tersely.rl.rollouts.maker import Moment, Resampling, RolloutMaker
 from tersely.rl.rollouts.rollout import RolloutRound
 from tersely.rl.rollouts.sampling_state import SamplingState
@@ -81,7 +81,7 @@ def _replace(
     """Generate and verify the rows of this rank that belong to the groups `fresh`: (verdict by local row, seconds)."""
     group, count = maker.shape.group_size, len(batch.rows)
     first = maker.shape.rank * count
-    plans = maker.plans([row["prompt_id"] for row in fresh.values()])
+    plans = maker.plans([row["prompt_id"] for row in fresh.values()], moment)
     spots = [(g, j) for g in fresh for j in range(group)]
     mine = {g * group + j - first: (fresh[g], plan) for (g, j), plan in zip(spots, plans, strict=True)}
     mine = {place: pair for place, pair in mine.items() if 0 <= place < count}
@@ -99,10 +99,9 @@ def _replace(
 def _generations(
     maker: RolloutMaker, part: RolloutRound, moment: Moment, sampling_state: SamplingState, samples: list[int]
 ) -> list[Generation]:
-    """One generation per row. Generation is collective: a rank without rows generates one token and discards it."""
+    """One generation per row. Collective."""
     requests = [
         dataclasses.replace(request, seed=sample_seed(maker.shape.seed, moment.step, row["prompt_id"], sample))
         for request, row, sample in zip(maker.requests(part, moment), part.rows, samples, strict=True)
     ]
-    generations = maker.generate(requests or [GenerationRequest((maker.tokenizer.eos_token_id,), 0, 1)], sampling_state)
-    return generations[: len(requests)]
+    return maker.generate(part, requests, sampling_state)

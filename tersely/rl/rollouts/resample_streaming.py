@@ -6,14 +6,17 @@ rounds (`resample.py`), for any order of arrival.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from accelerate.utils import gather_object
 
-from tersely.engines.base import Generation
+from tersely.engines.base import Generation, GenerationRequest
+from tersely.engines.phases import Row, Script, send
 from tersely.rl.rollouts.maker import Moment, Resampling, RolloutMaker
+from tersely.rl.rollouts.phased import script
 from tersely.rl.rollouts.resample import FreshPrompts
 from tersely.rl.rollouts.rollout import RolloutRound
 from tersely.rl.rollouts.sampling_state import SamplingState
@@ -38,7 +41,9 @@ class _Group:
 
     part: RolloutRound
     round: int = 0
-    answers: dict[int, Generation] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    scripts: dict[int, Script] = field(default_factory=dict)
+    """The scripts of the rows that are not complete."""
     verdicts: list[Any] = field(default_factory=list)
 
 
@@ -63,14 +68,14 @@ class _Streaming:
         requests = maker.requests(self.batch, self.moment, maker.shape.rank * len(self.batch.rows))
         judging: dict[Future, int] = {}
         with maker.engine.stream(**maker.sampling(sampling_state)) as stream:
-            for row, request in enumerate(requests):
-                stream.add((row // self.size, 0, row % self.size), request)
+            for g in range(len(self.groups)):
+                self._begin(g, requests[g * self.size : (g + 1) * self.size], stream)
             while stream.pending or judging:
                 if not stream.pending:
                     wait(judging, return_when=FIRST_COMPLETED)
                 for key, generation in stream.ready():
                     g, _, row = cast(tuple[int, int, int], key)
-                    if (future := self._answered(g, row, generation)) is not None:
+                    if (future := self._answered(g, row, generation, stream)) is not None:
                         judging[future] = g
                         future.add_done_callback(lambda _: stream.wake())
                 for future in [future for future in judging if future.done()]:
@@ -78,13 +83,24 @@ class _Streaming:
         maker.engine.used(stream)
         return self._settle()
 
-    def _answered(self, g: int, row: int, generation: Generation) -> Future | None:
-        """Future of the verdicts, if this was the group's last answer."""
+    def _begin(self, g: int, requests: Sequence[GenerationRequest], stream: Any) -> None:
+        """Send the first request of every row of a group."""
         group = self.groups[g]
-        group.answers[row] = generation
-        if len(group.answers) < self.size:
+        group.rows = [Row(request.prompt_ids) for request in requests]
+        for i, (row, request) in enumerate(zip(group.rows, requests, strict=True)):
+            group.scripts[i] = script(row, request, group.part.plans[i], group.part)
+            stream.add((g, group.round, i), next(group.scripts[i]))
+
+    def _answered(self, g: int, row: int, generation: Generation, stream: Any) -> Future | None:
+        """Send the row's next request, if it has one. Future of the verdicts, if this was the group's last answer."""
+        group = self.groups[g]
+        if (following := send(group.scripts[row], generation)) is not None:
+            stream.add((g, group.round, row), following)
             return None
-        group.part.finish([group.answers[i] for i in range(self.size)])
+        del group.scripts[row]
+        if group.scripts:
+            return None
+        group.part.finish([row.generation() for row in group.rows])
         return self.maker.grader.submit(group.part.rows, group.part.texts)
 
     def _judged(self, g: int, future: Future, stream: Any) -> None:
@@ -98,11 +114,10 @@ class _Streaming:
         if row is None:
             return
         self.filtered.append((group.round, self.first + g, records))
-        part = self.batch.part([row] * self.size, maker.plans([row["prompt_id"]]))
+        part = self.batch.part([row] * self.size, maker.plans([row["prompt_id"]], self.moment))
         part.tokenize()
-        self.groups[g] = new = _Group(part, group.round + 1)
-        for i, request in enumerate(maker.requests(part, self.moment)):
-            stream.add((g, new.round, i), request)
+        self.groups[g] = _Group(part, group.round + 1)
+        self._begin(g, maker.requests(part, self.moment), stream)
 
     def _settle(self) -> Resampling:
         """Store all groups in the batch; returns the filtered ones of all ranks."""

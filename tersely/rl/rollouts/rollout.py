@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tersely.configs.thinking_budget import MARKER
 from tersely.core.seeds import sample_seed
 from tersely.core.types import RolloutPlan
 from tersely.engines.base import Generation, GenerationRequest
 from tersely.engines.chat import all_prompt_ids, opened_by, with_instruction
+from tersely.engines.phases import closed_at
 from tersely.rl.rollouts.record import RolloutRecord, rollout_record, thinking_length
 from tersely.rl.update.padding import padded
 
@@ -103,8 +105,35 @@ class RolloutRound:
             for plan, g in zip(self.plans, self.generations, strict=True)
         ]
 
+    @property
+    def written(self) -> list[list[bool]]:
+        """Per row, parallel to `completion_ids`: True for text that was written while decoding, not for a prefill."""
+        return [
+            [*[False] * len(self._trained_prefill(plan)), *(g.forced or [False] * len(g.token_ids))]
+            for plan, g in zip(self.plans, self.generations, strict=True)
+        ]
+
+    def sizes(self, ends: Collection[int]) -> list[tuple[int, int, int, bool]]:
+        """Per row: tokens of prompt, of completion, of written text, and whether the last token is one of `ends`."""
+        return [
+            (len(prompt), len(completion), sum(generation.forced), completion[-1] in ends)
+            for prompt, completion, generation in zip(
+                self.prompt_ids, self.completion_ids, self.generations, strict=True
+            )
+        ]
+
+    def forced_masks(self, multiple_of: int | None) -> dict[str, Tensor]:
+        """(n, T) bool: `forced`, tokens that were not sampled, also of a trained prefill; `trainable`, those to train on."""
+        forced, trainable = [], []
+        for plan, written in zip(self.plans, self.written, strict=True):
+            prefill = len(self._trained_prefill(plan))
+            forced.append([at < prefill or one for at, one in enumerate(written)])
+            trainable.append([plan.train_forced or not one for one in written])
+        rows = {"forced": forced, "trainable": trainable}
+        return {name: padded(values, 0, "right", multiple_of).bool() for name, values in rows.items()}
+
     def sampler_logprobs(self) -> list[list[float]]:
-        """The engine's log-probs, nan on trained prefill tokens, which were not sampled."""
+        """The engine's log-probs, nan on tokens that were not sampled."""
         return [
             [math.nan] * len(self._trained_prefill(plan)) + list(g.logprobs or ())
             for plan, g in zip(self.plans, self.generations, strict=True)
@@ -139,10 +168,12 @@ class RolloutRound:
                 parse(self.template.tail + text),
                 verdict,
                 text=text,
-                tokens=generation.token_ids,
+                tokens=generation.sampled_ids,
                 thinking=self._thinking(plan, generation),
                 truncated=generation.finish == "length",
                 ended=ended,
+                forced_tokens=sum(generation.forced),
+                forced_end=self.forced_end(plan, generation),
             )
             for row, plan, generation, text, verdict in zip(
                 self.rows, self.plans, self.generations, self.texts, verdicts, strict=True
@@ -153,7 +184,23 @@ class RolloutRound:
         """Sampled thinking tokens; 0 if the prefill closed the thinking."""
         if "</think>" in (plan.prefill or ""):
             return 0
-        return thinking_length(generation.token_ids, self.template.end_of_thinking)
+        end = thinking_length(generation.token_ids, self.template.end_of_thinking)
+        return end - sum(generation.forced[:end])
+
+    def forced_end(self, plan: RolloutPlan, generation: Generation) -> bool | None:
+        """True if the end of thinking was written for the row; None if it has no thinking budget."""
+        if plan.thinking_budget is None or self.closed_before(plan):
+            return None
+        end = closed_at(generation.token_ids, self.template.end_of_thinking)
+        return end is not None and bool(generation.forced) and generation.forced[end - 1]
+
+    def closed_before(self, plan: RolloutPlan) -> bool:
+        """True if the template or the plan's prefill has closed the thinking."""
+        return MARKER in self.template.tail + (plan.prefill or "")
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Ids of a text on its own."""
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False)) if text else ()
 
     def thinking_is_closed(self, plan: RolloutPlan) -> bool:
         """True if a prefill before the completion closed the thinking."""
@@ -164,8 +211,7 @@ class RolloutRound:
 
     def _prefill(self, plan: RolloutPlan) -> list[int]:
         """The prefill's ids, tokenised separately so that they do not depend on the prompt."""
-        text = self._prefill_text(plan)
-        return self.tokenizer.encode(text, add_special_tokens=False) if text else []
+        return list(self.encode(self._prefill_text(plan)))
 
     def _trained_prefill(self, plan: RolloutPlan) -> list[int]:
         return self._prefill(plan) if plan.train_prefill else []

@@ -48,6 +48,8 @@ class TokenFields:
         if {"thinking_end", "answer_start"} & set(needs):
             ends, starts = thinking_bounds(rollouts).to(ids.device).unbind(1)
             found |= {"thinking_end": ends, "answer_start": starts}
+        if "forced" in batch:
+            found["forced"] = batch["forced"]
         if "reflections" in needs:
             counts = [reflection_count(text) for text in rollouts.texts]
             found["reflections"] = torch.tensor(counts, dtype=torch.int64, device=ids.device)
@@ -76,8 +78,8 @@ def thinking_bounds(rollouts: RolloutRound) -> Tensor:
     """(n, 2) int64: positions before the end of thinking, first position of the answer."""
     marker = rollouts.template.end_of_thinking
     found = [
-        (0, 0) if rollouts.thinking_is_closed(plan) else bounds_of(ids, marker)
-        for plan, ids in zip(rollouts.plans, rollouts.completion_ids, strict=True)
+        (0, 0) if rollouts.thinking_is_closed(plan) else bounds_of(ids, marker, written)
+        for plan, ids, written in zip(rollouts.plans, rollouts.completion_ids, rollouts.written, strict=True)
     ]
     return torch.tensor(found, dtype=torch.int64).view(-1, 2)
 

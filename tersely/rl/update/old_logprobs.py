@@ -87,6 +87,8 @@ class Observation:
         mask = rows["completion_mask"]
         width = mask.shape[1]
         valid = mask.bool() & (torch.arange(width, device=mask.device) >= rows["prefill"].unsqueeze(1))
+        if "forced" in rows:
+            valid = valid & ~rows["forced"]
         self.statistics.add_entropies(fit_columns(entropies, width), valid, rows["correct"])
         if self.gap_is_due:
             self.gaps.append(gap(rows[SAMPLED], fit_columns(self.sampling_state.logp(logps, entropies), width), mask))

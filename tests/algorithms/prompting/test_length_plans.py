@@ -10,7 +10,6 @@ from tersely.core.build import build
 from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 from tersely.core.parse_completion import parse_completion
-from tersely.core.types import RolloutPlan
 
 IDS = [f"p{i}" for i in range(50)]
 NAMES = [
@@ -203,9 +202,12 @@ def test_budgetthinker_states_its_budget_and_places_its_reminders():
     assert {p.budget for p in mixed} == {1, 2, 3}
 
 
-def test_elastic_caps_at_the_sum_of_its_budgets():
-    plan = build("prompting", {"name": "elastic", "think_tokens": 10, "solution_tokens": 5})
-    assert plan(["a"], 1, None, 0) == [RolloutPlan(budget=15, max_new_tokens=15)]
+def test_elastic_has_a_budget_for_thinking_and_one_for_the_solution():
+    spec = {"name": "elastic", "think_tokens": 10, "solution_tokens": 5}
+    (plan,) = build("prompting", spec)(["a"], 1, None, 0)
+    assert (plan.budget, plan.max_new_tokens, plan.thinking_budget, plan.answer_tokens) == (15, 15, 10, 5)
+    assert plan.forced_end == "</think>" and not plan.train_forced
+    assert build("prompting", {**spec, "form": "released"})(["a"], 1, None, 0)[0].train_forced
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""The `thinking_budget:` section of a recipe: after so many thinking tokens the end of thinking is written for the row.
+
+Budget forcing in training rollouts (s1, arXiv 2501.19393). A row that has sampled `tokens` thinking tokens without the end of
+thinking gets `text`, which is not trained on, and then samples its answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tersely.core.errors import ConfigError, check_fields, require_range
+
+KEY = "thinking_budget"
+MARKER = "</think>"
+
+
+@dataclass(frozen=True)
+class ThinkingBudget:
+    """Default budget of every rollout; a plan's own values have priority."""
+
+    tokens: int = 4096
+    """Sampled thinking tokens."""
+    answer_tokens: int | None = None
+    """Cap of the answer, tokens. None: what the row's cap leaves."""
+    text: str = "\n</think>\n\n"
+    """Text that ends the thinking."""
+    final_tokens: int | None = None
+    """Budget at the end of the stage; it changes linearly from `tokens`. None: it is constant."""
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "answer_tokens", "final_tokens"):
+            require_range(f"{KEY}.{name}", getattr(self, name), at_least=1)
+        if MARKER not in self.text:
+            raise ConfigError(f"{KEY}.text: got {self.text!r}; expected a text with {MARKER}. Add it")
+
+    @classmethod
+    def of(cls, section: ThinkingBudget | Mapping[str, Any] | None) -> ThinkingBudget | None:
+        """The budget of a recipe's section; None without one."""
+        if section is None or isinstance(section, cls):
+            return section
+        if not isinstance(section, Mapping):
+            raise ConfigError(f"{KEY}: got {section!r}; expected a mapping, such as {{tokens: 4096}}")
+        return cls(**check_fields(cls, section, KEY))
+
+    @property
+    def largest(self) -> int:
+        return max(self.tokens, self.final_tokens or 0)
+
+    def at(self, progress: float) -> int:
+        """Tokens at this share of the stage, rounded half up."""
+        last = self.tokens if self.final_tokens is None else self.final_tokens
+        return int(self.tokens + (last - self.tokens) * min(max(progress, 0.0), 1.0) + 0.5)
