@@ -13,7 +13,7 @@ from typing import Any
 from tersely.configs.verifier import Policy, VerifierSpec
 from tersely.rewards.verify.cache import Cache
 from tersely.rewards.verify.compare.cost_limits import bomb
-from tersely.rewards.verify.compare.quick import decide_fast, gold_text, prepare
+from tersely.rewards.verify.compare.quick import decide_fast, gold_text, tidied_text
 from tersely.rewards.verify.compare.restated import restated
 from tersely.rewards.verify.extract.find import find_answer
 from tersely.rewards.verify.verdict import Verdict
@@ -153,7 +153,7 @@ class Verifier:
             return "undecided", "gold"
         fast = decide_fast(gold, answer, self.policy)
         open_or_paid = fast is None or (fast[0] and fast[1] != "exact")
-        if prompt and open_or_paid and restated(prepare(gold)[0], prepare(answer)[0], prompt):
+        if prompt and open_or_paid and restated(tidied_text(gold), tidied_text(answer), prompt):
             return "incorrect", "restated"
         if fast is not None:
             return ("correct" if fast[0] else "incorrect"), fast[1]

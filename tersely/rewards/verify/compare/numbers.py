@@ -7,8 +7,8 @@ fractions, without sympy; other files compare everything else.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from tersely.configs.verifier import Policy
 from tersely.rewards.verify.extract.number_words import SMALL, part_of, scale_of, value_of
@@ -32,7 +32,9 @@ _NUMBER = re.compile(
 _PERCENT = re.compile(r"\s*(?:\\?%|(?:\\text\s*\{)?\s*(?:percent|pct|percentage)(?![A-Za-z])\s*\}?)")
 _BASE = re.compile(r"\s*_\s*(?:\{\s*(?:\\text\s*\{)?\s*(\w{1,12})\s*\}?\s*\}|(\d))\s*$")
 _HEXADECIMAL = re.compile(r"0x([\dA-Fa-f]{1,16})")
+_ALL_TEXT = re.compile(r"^\\text\s*\{([^{}]*)\}$")
 _GLUED = re.compile(r"(-?\d[\d.,]*)([A-Za-z])")
+_ONE = Fraction(1)
 _DIGITS = 2000  # of an integer that is read at all; more digits are compared as text
 _BASES = {**SMALL, "decimal": 10, "binary": 2, "octal": 8}
 _REPEATING = re.compile(
@@ -40,8 +42,7 @@ _REPEATING = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Quantity:
+class Quantity(NamedTuple):
     value: Fraction
     decimals: int | None
     """Digits after the point where it was written as a decimal."""
@@ -58,14 +59,14 @@ def read_quantity(tidied: str) -> Quantity | None:
     """The number that a tidied answer is, None where it is something else."""
     if not tidied or len(tidied) > _DIGITS + 200:
         return None
-    if sixteen := _HEXADECIMAL.fullmatch(tidied):
+    if tidied.isascii() and tidied.removeprefix("-").isdigit():
+        return Quantity(Fraction(int(tidied)), None, 0, False, "", "")
+    if tidied.startswith("0x") and (sixteen := _HEXADECIMAL.fullmatch(tidied)):
         return Quantity(Fraction(int(sixteen.group(1), 16)), None, 0, False, "", "")
-    repeating = _REPEATING.fullmatch(tidied)
-    if repeating:
+    if "." in tidied and (repeating := _REPEATING.fullmatch(tidied)):
         return Quantity(_repeating(repeating), None, 0, False, "", "")
     base = ""
-    based = _BASE.search(tidied)
-    if based:
+    if "_" in tidied and (based := _BASE.search(tidied)):
         base = based.group(1) or based.group(2)
         tidied = tidied[: based.start()]
         if tidied.startswith("(") and tidied.endswith(")"):
@@ -74,20 +75,23 @@ def read_quantity(tidied: str) -> Quantity | None:
             return None
     match = _NUMBER.fullmatch(tidied)
     if match is None:
-        return _in_words(re.sub(r"^\\text\s*\{([^{}]*)\}$", r"\1", tidied).strip().lower())
+        if tidied.startswith("\\text"):
+            tidied = _ALL_TEXT.sub(r"\1", tidied)
+        return _in_words(tidied.strip().lower())
     value, decimals, significant = _value(match)
     if value is None:
         return None
-    scale, rest = scale_of(match.group("rest"))
-    part = part_of(rest)
-    if scale > 1 or part > 1:
-        value, decimals, significant, rest = value * scale / part, None, 0, "" if part > 1 else rest
-    percent = _PERCENT.match(rest)
-    if percent:
-        rest = rest[percent.end() :]
-    unit = split_unit(rest)
-    if unit is None:
-        return None
+    percent, unit = None, ""
+    if match.group("rest"):
+        scale, rest = scale_of(match.group("rest"))
+        part = part_of(rest)
+        if scale > 1 or part > 1:
+            value, decimals, significant, rest = value * scale / part, None, 0, "" if part > 1 else rest
+        percent = _PERCENT.match(rest)
+        found = split_unit(rest[percent.end() :] if percent else rest)
+        if found is None:
+            return None
+        unit = found
     unit = unit or (currency(match.group("money")) if match.group("money") else "")
     if (match.group("sign") == "-") != (match.group("sign2") == "-"):
         value = -value
@@ -127,8 +131,8 @@ def _value(match: re.Match[str]) -> tuple[Fraction | None, int | None, int]:
     if get("a") is not None:
         if int(get("b")) == 0:
             return None, None, 0
-        whole = Fraction(int(get("whole") or 0))
-        return whole + Fraction(int(get("a")), int(get("b"))), None, 0
+        fraction = Fraction(int(get("a")), int(get("b")))
+        return fraction + int(get("whole")) if get("whole") else fraction, None, 0
     if get("c") is not None:
         return (
             (Fraction(int(get("mixed"))) + Fraction(int(get("c")), int(get("d"))) if int(get("d")) else None),
@@ -153,7 +157,7 @@ def _value(match: re.Match[str]) -> tuple[Fraction | None, int | None, int]:
 
 
 def _decimal(text: str) -> Fraction:
-    return Fraction(text.replace(",", "").replace(" ", ""))
+    return Fraction(int(text)) if text.isdecimal() else Fraction(text.replace(",", "").replace(" ", ""))
 
 
 def same_quantity(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
@@ -161,7 +165,7 @@ def same_quantity(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
     if not _bases_agree(gold, answer, policy) or not units_agree(gold.unit, answer.unit, policy.units):
         return False
     for scale in _scales(gold, answer, policy):
-        value = answer.value * scale
+        value = answer.value if scale is _ONE else answer.value * scale
         if value == gold.value or _rounds(gold, answer, value, scale, policy):
             return True
     return False
@@ -172,10 +176,10 @@ def _scales(gold: Quantity, answer: Quantity, policy: Policy) -> tuple[Fraction,
     1, which is a number of percent; else 50% is 1/2 and nothing else, or there would be two chances.
     """
     if gold.percent == answer.percent:
-        return (Fraction(1),)
+        return (_ONE,)
     share = Fraction(1, 100) if answer.percent else Fraction(100)
     counted = gold.percent or (gold.value.denominator == 1 and abs(gold.value) > 1)
-    either = (Fraction(1), share) if counted else (share,)
+    either = (_ONE, share) if counted else (share,)
     return {"either": either, "ratio": (share,), "sign": ()}[policy.percent]
 
 
@@ -190,7 +194,7 @@ def _bases_agree(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
 
 def _rounds(gold: Quantity, answer: Quantity, value: Fraction, scale: Fraction, policy: Policy) -> bool:
     """Whether one side is the other, correctly rounded at its last digit, and says enough digits."""
-    if not policy.rounded:
+    if not policy.rounded or not (gold.decimals or answer.decimals):
         return False
     if (
         gold.decimals

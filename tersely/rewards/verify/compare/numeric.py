@@ -58,6 +58,8 @@ _ENCLOSED: dict[str, tuple[str, Callable[..., Any]]] = {
 }
 _NAMED = frozenset("fghFGHPQ")  # a function where a bracket follows, unless the letter also stands alone
 _BINOMIAL = 20
+_PLUS_MINUS = frozenset("+-")
+_ENDS_PRODUCT = frozenset(("", "+", "-", ")", "}", "]", "^", "**", "\\rfloor", "\\rceil"))
 _GREEK = frozenset(
     re.findall(r"\\\w+", r"\alpha\beta\gamma\delta\epsilon\theta\lambda\mu\nu\rho\sigma\tau\phi\varphi\omega\psi")
 )
@@ -111,7 +113,7 @@ def same_equation(gold: str, answer: str) -> bool:
 
 def _apart(gold: str, answer: str) -> bool | None:
     """False where the formulas, functions and all, have values far from each other at one of the points."""
-    left, right = _values(gold, functions=True), _values(answer, functions=True)
+    left, right = (_values(text, functions=True) if _computes(text) else _values(text) for text in (gold, answer))
     if left is None or right is None or not left[1] or not right[1]:
         return None
     sizes = [max(abs(a), abs(b)) for a, b in zip(left[0], right[0], strict=True)]
@@ -131,8 +133,9 @@ def _values(text: str, functions: bool = False, digits: int = _DIGITS) -> tuple[
         return None
     try:
         tokens = _tokens(text)
+        variables = {token for token, after in zip(tokens, tokens[1:], strict=False) if after != "("}
         with localcontext(_context(digits)):
-            readers = [_Reader(tokens, point, functions, digits) for point in (1, 2)]
+            readers = [_Reader(tokens, variables, point, functions, digits) for point in (1, 2)]
             values = tuple(reader.read() for reader in readers)
     except (_Unknown, DecimalException, RecursionError, ArithmeticError, ValueError):
         return None
@@ -145,65 +148,73 @@ def _context(digits: int) -> Context:
     return Context(prec=digits, Emax=9999, Emin=-9999)
 
 
+def _computes(text: str) -> bool:
+    """Whether the text may hold a function that is computed for a difference and not for an identity."""
+    return "|" in text or ("\\" in text and any(name in text for name in (*_COMPUTED, *_ENCLOSED)))
+
+
 def _tokens(text: str) -> list[str]:
+    """The tokens, and an empty one that marks the end."""
     tokens, at = [], 0
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
+    for match in _TOKEN.finditer(text):
+        if match.start() != at:
             raise _Unknown
-        tokens.append(match.group().strip())
+        tokens.append(match[match.lastindex or 0])
         at = match.end()
-    return tokens
+    if at != len(text):
+        raise _Unknown
+    return [*tokens, ""]
 
 
 class _Reader:
     """Recursive descent over the tokens at one point."""
 
-    def __init__(self, tokens: list[str], point: int, functions: bool, digits: int):
-        self.tokens, self.point, self.functions, self.digits, self.at = tokens, point, functions, digits, 0
+    def __init__(self, tokens: list[str], variables: set[str], point: int, functions: bool, digits: int):
+        self.tokens, self.variables, self.at = tokens, variables, 0
+        self.point, self.functions, self.digits = point, functions, digits
         self.largest = 0
         self.own = True
         self.bars = False
-        self.variables = {token for token, after in zip(tokens, [*tokens[1:], ""], strict=True) if after != "("}
 
     def read(self) -> Decimal:
         value = self._sum()
-        if self.at != len(self.tokens):
+        if self.at != len(self.tokens) - 1:
             raise _Unknown
         return value
 
     def _peek(self) -> str:
-        return self.tokens[self.at] if self.at < len(self.tokens) else ""
+        return self.tokens[self.at]
 
     def _take(self) -> str:
-        token = self._peek()
         self.at += 1
-        return token
+        return self.tokens[self.at - 1]
 
     def _sum(self) -> Decimal:
-        sign = 1
-        while self._peek() in ("+", "-"):
-            sign = -sign if self._take() == "-" else sign
-        value = sign * self._product()
-        while self._peek() in ("+", "-"):
-            sign = 1 if self._take() == "+" else -1
-            value += sign * self._product()
+        negative = False
+        while self.tokens[self.at] in _PLUS_MINUS:
+            negative ^= self._take() == "-"
+        value = -self._product() if negative else +self._product()
+        while self.tokens[self.at] in _PLUS_MINUS:
+            if self._take() == "+":
+                value += self._product()
+            else:
+                value -= self._product()
         return value
 
     def _product(self) -> Decimal:
         value, divided = self._power(), False
         while True:
-            token = self._peek()
+            token = self.tokens[self.at]
+            if token in _ENDS_PRODUCT or (token == "|" and self.bars):
+                return value
             if token in ("*", "\\cdot", "\\times"):
-                self._take()
+                self.at += 1
                 value *= self._signed()
             elif token in ("/", "\\div"):
-                self._take()
+                self.at += 1
                 value /= self._signed()
                 divided = True
-            elif token == "|" and self.bars:
-                return value
-            elif token and token not in ("+", "-", ")", "}", "]", "^", "**", "\\rfloor", "\\rceil"):
+            else:
                 if divided or token[0].isdigit() or token == ".":
                     raise _Unknown  # 1/2x; 2 3
                 before = self.tokens[self.at - 1]
@@ -212,8 +223,6 @@ class _Reader:
                 if token == "(" and before[0].isalpha() and before not in self.variables:
                     self.own = False  # x(x+1), or a function of x + 1
                 value *= self._power()
-            else:
-                return value
 
     def _signed(self) -> Decimal:
         if self._peek() == "-":
@@ -223,7 +232,7 @@ class _Reader:
 
     def _power(self) -> Decimal:
         base = self._atom()
-        if self._peek() not in ("^", "**"):
+        if self.tokens[self.at] not in ("^", "**"):
             return base
         self._take()
         exponent = self._exponent()
@@ -242,7 +251,7 @@ class _Reader:
         if self._peek() in ("{", "("):
             return self._group()
         token = self._take()
-        if re.fullmatch(r"\d|[A-Za-z]", token):
+        if len(token) == 1 and (token.isdecimal() or (token.isascii() and token.isalpha())):
             return self._number_or_letter(token)
         raise _Unknown  # 2^10: two to the tenth, or to the first, times zero
 
@@ -259,13 +268,15 @@ class _Reader:
         return self._group()
 
     def _atom(self) -> Decimal:
-        token = self._peek()
+        token = self.tokens[self.at]
         if token in ("(", "{", "["):
             return self._group()
-        self._take()
+        self.at += 1
         if token == "\\frac":
             above = self._braced()
             return above / self._braced()
+        if token[:1] != "\\" and token != "|" and token not in _NAMED:
+            return self._number_or_letter(token)
         if token == "\\sqrt":
             return self._root()
         if token == "\\pi":
@@ -297,7 +308,7 @@ class _Reader:
 
     def _letter(self, name: str) -> Decimal:
         """A positive number between 1/2 and 3/2 that the name and the point determine."""
-        return _scatter(f"{name.replace('{', '').replace('}', '')}@{self.point}")
+        return _letter_value(name.replace("{", "").replace("}", ""), self.point)
 
     def _root(self) -> Decimal:
         degree = Decimal(2)
@@ -357,6 +368,11 @@ class _Reader:
             scale = math.log(float(base)) if base is not None else 1.0
             return _raise(Decimal(str(_COMPUTED[name](float(argument)) / scale)), power)
         return _raise(self._opaque(name, argument, *([] if base is None else [base])), power)
+
+
+@lru_cache(maxsize=1024)
+def _letter_value(name: str, point: int) -> Decimal:
+    return _scatter(f"{name}@{point}")
 
 
 def _scatter(key: str) -> Decimal:

@@ -21,16 +21,22 @@ _SOLUTION = 200  # characters from which a gold is taken for a solution rather t
 
 
 def prepare(text: str) -> tuple[str, Quantity | None]:
-    """(tidied, the number it is or None); short ones are remembered: golds recur once a rollout."""
-    return _remembered(text) if len(text) <= _SHORT else _prepare(text)
+    """(tidied, the number it is or None)."""
+    tidied = tidied_text(text)
+    return tidied, number_of(tidied)
 
 
-def _prepare(text: str) -> tuple[str, Quantity | None]:
-    tidied = tidy(text)
-    return tidied, read_quantity(tidied)
+def tidied_text(text: str) -> str:
+    """`tidy`; short texts are remembered: a reference answer recurs once per rollout."""
+    return _tidy(text) if len(text) <= _SHORT else tidy(text)
 
 
-_remembered = lru_cache(maxsize=8192)(_prepare)
+def number_of(tidied: str) -> Quantity | None:
+    """`read_quantity`; short texts are remembered."""
+    return _read_quantity(tidied) if len(tidied) <= _SHORT else read_quantity(tidied)
+
+
+_tidy, _read_quantity = lru_cache(maxsize=8192)(tidy), lru_cache(maxsize=8192)(read_quantity)
 
 
 def gold_text(gold: str) -> str:
@@ -51,10 +57,10 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
     """(right, path) where text or numbers decide, None where the engine has to."""
     if len(answer) > LIMIT:
         return None
-    gold_tidy, gold_number = prepare(gold)
-    tidied, number = prepare(answer)
+    gold_tidy, tidied = tidied_text(gold), tidied_text(answer)
     if policy.units != "required" and same_text(gold_tidy, tidied, policy.case):
         return True, "exact"
+    gold_number, number = number_of(gold_tidy), number_of(tidied)
     number, gold_number = number or read_beside(tidied, gold_number), gold_number or read_beside(gold_tidy, number)
     if gold_number is not None and number is not None:
         return same_quantity(gold_number, number, policy), "number"

@@ -18,7 +18,9 @@ _NAMED = re.compile(r"(?:[A-Za-z]\w{0,8}\s*=\s*)?(?=\\(?:boxed|fbox|framebox)(?!
 _NEW_STATEMENT = re.compile(r"\b(?:thus|but|so|hence|then|therefore|not)\b")
 _NESTED = 8
 _GAP_LIMIT = 60
+_BEFORE = 120  # characters before a box that hold the command of a neighbour without braces
 _MERGE_LIMIT = 24
+_PLAIN_LIMIT = 60  # characters of a content without LaTeX, which needs no count of braces
 _CONTENT_LIMIT = 1_000_000
 
 
@@ -63,9 +65,18 @@ def box_span(text: str) -> tuple[str, int, int] | None:
             if content not in found:
                 found.append(content)
         start_of_next = start
+        if _stands_alone(text, start, last_end):
+            break  # saves the search through the whole text before it
     if not found or start_of_next is None:
         return None
     return ",".join(reversed(found)), start_of_next, last_end
+
+
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    """Whether no earlier box can hold the box at `start`, or be joined to it: no brace closes close to it."""
+    if text.find("}", end) >= 0 or text.find("}", max(0, start - _GAP_LIMIT - 1), start) >= 0:
+        return False
+    return text.find("box", max(0, start - _BEFORE), start) < 0
 
 
 def all_boxes(text: str) -> str:
@@ -84,6 +95,8 @@ def all_boxes(text: str) -> str:
 
 def _unboxed(content: str) -> str:
     r"""`3 + \boxed{5}`, the content of a box, is `3 + {5}`; `\boxed{5}` and `x = \boxed{5}` are 5."""
+    if "box" not in content:
+        return content
     for _ in range(_NESTED):
         named = _NAMED.match(content)
         inner = _content(content, named.end(), len(content)) if named else None
@@ -94,19 +107,20 @@ def _unboxed(content: str) -> str:
 
 
 def has_box(text: str) -> bool:
-    return any(command in text for command in BOXES)
+    return "box" in text and any(command in text for command in BOXES)
 
 
 def _starts(text: str) -> Iterator[int]:
-    """Where the box commands stand, last first. Each `rfind` resumes where that command was last seen."""
-    at = {command: text.rfind(command) for command in BOXES}
-    while True:
-        command = max(at, key=at.__getitem__)
-        start = at[command]
-        if start < 0:
-            return
-        yield start
-        at[command] = text.rfind(command, 0, start)
+    """The positions of the box commands, last first. All of them contain "box", so one search finds them."""
+    at = text.rfind("box")
+    while at >= 0:
+        if text.startswith("\\boxed", at - 1):
+            yield at - 1
+        elif text.startswith("\\fbox", at - 2):
+            yield at - 2
+        elif text.startswith("\\framebox", at - 6):
+            yield at - 6
+        at = text.rfind("box", 0, at)
 
 
 def _content(text: str, start: int, limit: int) -> tuple[str, int] | None:
@@ -114,14 +128,20 @@ def _content(text: str, start: int, limit: int) -> tuple[str, int] | None:
 
     A box that is still open where the next, unclosed one begins can never close: so no text is read twice.
     """
-    index = start + 1
-    while index < len(text) and text[index].isalpha():
-        index += 1
-    while index < len(text) and text[index].isspace():
-        index += 1
+    if text.startswith("\\boxed{", start):
+        index = start + 6
+    else:
+        index = start + 1
+        while index < len(text) and text[index].isalpha():
+            index += 1
+        while index < len(text) and text[index].isspace():
+            index += 1
     if text[index : index + 1] != "{":
         token = _TOKEN.match(text, index)
         return (token.group(), token.end()) if token else None
+    close = text.find("}", index, min(limit, index + _PLAIN_LIMIT))
+    if close > 0 and (plain := text[index + 1 : close].strip()).isalnum():
+        return plain, close + 1
     depth = 0
     for match in _BRACES.finditer(text, index, min(limit, index + _CONTENT_LIMIT)):
         brace = match.group()

@@ -96,12 +96,13 @@ def _explicit(text: str) -> str | None:
     line_answer = _ANSWER_LINE.search(text, max(0, len(text) - 400))
     if line_answer:
         return sentence_answer(line_answer.group(1))
-    heading = _HEADING.search(text, max(0, len(text) - 600))
-    if heading:
-        return sentence_answer(heading.group("rest"))
-    elements = list(_JSON.finditer(text, max(0, len(text) - 400)))
-    if elements:
-        return elements[-1].group("text") or elements[-1].group("number")
+    if "answer" in text[-600:].lower():
+        heading = _HEADING.search(text, max(0, len(text) - 600))
+        if heading:
+            return sentence_answer(heading.group("rest"))
+        elements = list(_JSON.finditer(text, max(0, len(text) - 400)))
+        if elements:
+            return elements[-1].group("text") or elements[-1].group("number")
     phrase = _after_phrase(text)
     if phrase is not None:
         return phrase
@@ -125,13 +126,16 @@ def _overruled(text: str, end: int) -> str | None:
 
 def _after_phrase(text: str) -> str | None:
     """What follows the last answer phrase that asserts something: "the answer is not 70" asserts nothing."""
-    lowered = text.lower() if len(text.lower()) == len(text) else text
-    end = len(lowered)
+    lowered = text.lower()
+    if len(lowered) != len(text):
+        lowered = text
+    last = {word: lowered.rfind(word) for word in _ANSWER_WORDS}
     for _ in range(_ATTEMPTS):
-        at = max(lowered.rfind(word, 0, end) for word in _ANSWER_WORDS)
+        word = max(last, key=last.__getitem__)
+        at = last[word]
         if at < 0:
             return None
-        end = at
+        last[word] = lowered.rfind(word, 0, at)
         begin = max(0, at - 20)
         for match in _PHRASE.finditer(text, begin, min(len(text), at + 160)):
             if match.start() <= at < match.end():

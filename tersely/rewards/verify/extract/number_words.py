@@ -31,14 +31,17 @@ _COUNTED_PARTS = frozenset(("quarter", "quarters", "fourth"))  # coins, quarters
 _SCALE = re.compile(rf"\s*(?:\\text\s*\{{\s*)?({'|'.join(SCALES)})s?(?![A-Za-z])\s*(?P<close>\}})?")
 _NO_UNIT = frozenset(("or", "and", "of", "to", "more", "less", "than", "times", "percent", "half", "halves", "point"))
 _SIGNS = ("minus", "negative")
+_FIRST = frozenset((*_SIGNS, *SMALL, "half", "a", "an"))
+_WORD = re.compile(r"[a-z]+|[^a-z\s-]")
 _LONGEST = 80
 
 
 def value_of(text: str) -> tuple[Fraction, str] | None:
     """(number, the one word behind it or "") of a text that is a number in words; None otherwise."""
-    if len(text) > _LONGEST:
+    first = _WORD.search(text)
+    if len(text) > _LONGEST or first is None or first.group() not in _FIRST:
         return None
-    words = re.findall(r"[a-z]+|[^a-z\s-]", text)
+    words = _WORD.findall(text)
     if words[:1] and words[0] in _SIGNS:
         found = _value(words[1:])
         return (-found[0], found[1]) if found else None

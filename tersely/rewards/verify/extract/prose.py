@@ -35,6 +35,7 @@ _REASON = re.compile(
 _SIGNED = re.compile(r"\b(?:minus|negative)$", re.IGNORECASE)
 _TORN = re.compile(r"[ \t]*\n.*\n[ \t]*", re.DOTALL)
 _STARRED = re.compile(r"(?<=[\^_])\*\s*$")
+_INDEXED = re.compile(r"_\{?\w+\}?\s*[A-Z]")
 _DOLLARS = re.compile(r"\$\s?\d[\d,]*(?:\.\d+)?")
 _EMPTY_SET = re.compile(r"\\\{\s*\\\}|\\left\\\{\s*\\right\\\}")
 _ASIDE = re.compile(r"(?<=[\w})%$])\s+\([^()]*[A-Za-z]{3,}[^()]*\)?$")
@@ -147,13 +148,17 @@ def last_formula(text: str) -> str | None:
 
 def clean_find(found: str) -> str:
     """Without the marks around it: math delimiters, markdown, a final full stop."""
+    found = found.strip()
+    if found.isascii() and found.isalnum():
+        return found
     found = cut_off(found.replace("\x00", "").strip())
-    if _EMPTY_SET.fullmatch(found):
+    if found.startswith("\\") and _EMPTY_SET.fullmatch(found):
         return "\\emptyset"
-    if _DOLLARS.fullmatch(found):
+    if found.startswith("$") and _DOLLARS.fullmatch(found):
         return f"\\{found}"  # a dollar sign that opens no formula is one
-    found = _STARRED.sub("{*}", found)
-    index = "_" if re.match(r"_\{?\w+\}?\s*[A-Z]", found) else ""
+    if found.endswith("*"):
+        found = _STARRED.sub("{*}", found)
+    index = "_" if _INDEXED.match(found) else ""
     if len(found) > _CLEAN_LIMIT:
         return found
     previous = None

@@ -23,6 +23,7 @@ MASTER_KEYS = (
     "Respuesta",
 )
 _WRAPPERS = re.compile(r"\\(?:boxed|fbox|textbf|text|mathrm|mathbf)(?![A-Za-z])")
+_DIGIT = re.compile("[0-9]")
 _ANSWER_SIGNS = frozenset("∞∅")
 
 
@@ -45,6 +46,8 @@ def judge_guard(
     """
     if answer is None or not answer.strip():
         return "empty"
+    if not require_boxed and not extra_keys and _DIGIT.search(answer):
+        return None  # no known key holds a digit
     folded = fold(answer)
     if not folded:
         return "no_alphanumeric"
