@@ -26,6 +26,7 @@ _BIG = re.compile(r"\d{5,}|10\s*\^\s*\{?\s*\d")
 _LONG = re.compile(rf"\d{{{DIGITS},}}")
 _TERM = re.compile(r"[-+*/,&;=<>]|\\(?:cdot|times|frac|le|ge|cup)(?![A-Za-z])")
 _SYMBOL = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
+_FIRST_OPERAND = re.compile(r"[-+]?(?:\d+|\\[A-Za-z]+|.)", re.DOTALL)
 _OPEN, _CLOSE = frozenset("({["), frozenset(")}]")
 
 
@@ -33,19 +34,20 @@ def bomb(text: str) -> str | None:
     """Why the text must not be evaluated, None where it may."""
     if len(text) > LENGTH:
         return "length"
-    if _LONG.search(text):
-        return "digits"
-    if _depth(text) > DEPTH:
-        return "depth"
-    if len(_TERM.findall(text)) > TERMS or len(_SYMBOL.findall(text)) > SYMBOLS:
-        return "terms"
+    if len(text) > DEPTH:  # what is shorter can neither be so deep, nor hold so many digits or terms
+        if _LONG.search(text):
+            return "digits"
+        if _depth(text) > DEPTH:
+            return "depth"
+        if len(_TERM.findall(text)) > TERMS or len(_SYMBOL.findall(text)) > SYMBOLS:
+            return "terms"
     if _BOUNDED.search(text) and (_BIG.search(text) or _BOUNDED.sub("", text, 1) != _BOUNDED.sub("", text)):
         return "sum"
     if _huge_power(text):
         return "power"
-    if any(_huge_factorial(text, match) for match in _FACTORIAL.finditer(text)):
+    if "!" in text and any(_huge_factorial(text, match) for match in _FACTORIAL.finditer(text)):
         return "factorial"
-    if _BINOMIAL.search(text) and _BIG.search(text):
+    if _BIG.search(text) and _BINOMIAL.search(text):
         return "binomial"
     return None
 
@@ -97,7 +99,7 @@ def _expands(text: str, at: int, exponent: str) -> bool:
 def _operand(text: str, start: int) -> tuple[str, int]:
     """The exponent that begins at `start`, and where it ends."""
     if text[start : start + 1] not in ("{", "("):
-        match = re.compile(r"[-+]?(?:\d+|\\[A-Za-z]+|.)", re.DOTALL).match(text, start)
+        match = _FIRST_OPERAND.match(text, start)
         return (match.group(), match.end()) if match else ("", start)
     depth = 0
     for index in range(start, len(text)):

@@ -32,6 +32,8 @@ def tree_of(text: str) -> Tree | None:
     """The tree of a tidied formula; None where it cannot be parsed."""
     if not text or len(text) > _LENGTH:
         return None
+    if text.isascii() and text.isdigit():
+        return ("num", Fraction(int(text)))
     try:
         return _Parser(_tokens(text)).read()
     except (_Unreadable, RecursionError, ZeroDivisionError):
@@ -149,14 +151,21 @@ def _power(base: Tree, exponent: Tree) -> Tree:
 
 
 def _tokens(text: str) -> list[str]:
+    """The tokens, and an empty one that marks the end."""
     tokens, at = [], 0
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
+    for match in _TOKEN.finditer(text):
+        if match.start() != at:
             raise _Unreadable
-        tokens.append(match.group().strip())
+        tokens.append(match[match.lastindex or 0])
         at = match.end()
-    return tokens
+    if at != len(text):
+        raise _Unreadable
+    return [*tokens, ""]
+
+
+@lru_cache(maxsize=1024)
+def _number(token: str) -> Tree:
+    return ("num", Fraction(token.replace(",", "")))
 
 
 class _Parser:
@@ -167,7 +176,7 @@ class _Parser:
 
     def read(self) -> Tree:
         tree = self._relation()
-        if self.at != len(self.tokens):
+        if self.at != len(self.tokens) - 1:
             raise _Unreadable
         return tree
 
@@ -180,16 +189,19 @@ class _Parser:
         return parts[0] if len(parts) == 1 else (sign, *parts)
 
     def _peek(self) -> str:
-        return self.tokens[self.at] if self.at < len(self.tokens) else ""
+        return self.tokens[self.at]
 
     def _take(self) -> str:
-        self.at += 1
-        if self.at > len(self.tokens):
+        token = self.tokens[self.at]
+        if not token:
             raise _Unreadable
-        return self.tokens[self.at - 1]
+        self.at += 1
+        return token
 
     def _sum(self) -> Tree:
         terms = [self._product()]
+        if self._peek() not in ("+", "-"):
+            return terms[0]
         while self._peek() in ("+", "-"):
             terms.append(_multiply([_MINUS, self._product()]) if self._take() == "-" else self._product())
         return _add(terms)
@@ -207,7 +219,7 @@ class _Parser:
             elif token and token not in ("+", "-", ")", "]", "}", ":", "=", "^", "**", "_"):
                 factors.append(self._signed())
             else:
-                return _multiply(factors)
+                return factors[0] if len(factors) == 1 and factors[0][0] not in "*^" else _multiply(factors)
 
     def _signed(self) -> Tree:
         if self._peek() in ("+", "-"):
@@ -238,7 +250,7 @@ class _Parser:
                 raise _Unreadable
             return inner
         if token[0].isdigit() or token[0] == ".":
-            return ("num", Fraction(token.replace(",", "")))
+            return _number(token)
         if token == "\\frac":
             above = self._argument()
             return _multiply([above, _power(self._argument(), _MINUS)])

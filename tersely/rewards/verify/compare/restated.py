@@ -24,7 +24,7 @@ from tersely.rewards.verify.compare.formula_tree import (
     operators,
     tree_of,
 )
-from tersely.rewards.verify.compare.numbers import read_quantity
+from tersely.rewards.verify.compare.numbers import Quantity, read_quantity
 from tersely.rewards.verify.compare.numeric import probe
 from tersely.rewards.verify.extract.split import split_top, strip_label
 from tersely.rewards.verify.normalize.latex import LIMIT, squeeze, tidy
@@ -72,11 +72,13 @@ def restated(gold: str, answer: str, prompt: str) -> bool:
     if wanted is None:
         return False
     known = operators(wanted)
-    if operators(tree) - known and any(contains(tree, part) for part in formulas if operators(part) - known):
+    more = bool(operators(tree) - known)
+    if more and any(contains(tree, part) for part in formulas if operators(part) - known):
         return True  # the formula is in it, and something around it
-    if not operators(tree) - known and not _other_form(tree, wanted, prompt):
+    if not more and not _other_form(tree, wanted, prompt):
         return False
-    return any(_same_value(gold, formula) for formula in formulas.values())
+    number = read_quantity(gold)
+    return any(_same_value(gold, number, formula) for formula in formulas.values())
 
 
 def _bare(text: str) -> str:
@@ -97,10 +99,10 @@ def _other_form(tree: Tree, wanted: Tree, prompt: str) -> bool:
     return bool(_FORM.search(prompt)) and not lowest_terms(tree) and lowest_terms(wanted)
 
 
-def _same_value(gold: str, formula: str) -> bool:
-    left, right = read_quantity(gold), read_quantity(formula)
-    if left is not None and right is not None:
-        return left.value == right.value
+def _same_value(gold: str, number: Quantity | None, formula: str) -> bool:
+    other = None if number is None else read_quantity(formula)
+    if number is not None and other is not None:
+        return number.value == other.value
     return probe(gold, formula) is True
 
 

@@ -54,6 +54,7 @@ _CUT_OFF = re.compile(r"-?\d+\s*\\ldots\s*")
 _BESIDE = re.compile(
     r"(?:^|[-+=(,<>*/])\s*\d(?:[\d.]|,\d{3})*\s+(?!\d{3}(?!\d))\d"
 )  # "1,000 2": to math-verify a tuple
+_CAPITALS = re.compile(r"[A-Z]{2,}")
 _NAME = re.compile(r"(?<![A-Za-z])[A-Z][a-z]{2,}(?![A-Za-z])")
 _OPPOSITES = (("even", "odd"), ("yes", "no"), ("true", "false"), ("positive", "negative"), ("increasing", "decreasing"))
 _SENTENCE_WORDS = 4
@@ -79,9 +80,10 @@ def gold_spellings(gold: str, answer_is_number: bool) -> list[str]:
 def refused(gold: str, answer: str, policy: Policy) -> str | None:
     """Why the answer cannot be right, whatever math-verify says."""
     sides = ((gold, answer), (answer, gold))
-    if not policy.unevaluated and not _WORK.search(gold) and _WORK.search(last_member(answer) or answer):
+    worked = not policy.unevaluated and _WORK.search(answer) and not _WORK.search(gold)
+    if worked and _WORK.search(last_member(answer) or answer):
         return "unevaluated"
-    if gold != answer and re.fullmatch(r"[A-Z]{2,}", gold) and re.fullmatch(r"[A-Z]{2,}", answer):
+    if gold != answer and _CAPITALS.fullmatch(gold) and _CAPITALS.fullmatch(answer):
         return "word"  # BCA is an order, not a product
     if _anagram(gold, answer):
         return "word"
@@ -147,6 +149,8 @@ def _words_alone(text: str) -> bool:
 
 def _tails_differ(gold: str, answer: str) -> bool:
     """Known units that differ, or, behind anything but a plain number, words that differ."""
+    if "\\text" not in gold or "\\text" not in answer:
+        return False
     left, right = _TEXT_TAIL.match(gold), _TEXT_TAIL.match(answer)
     if not left or not right or not left.group("head").strip() or not right.group("head").strip():
         return False
@@ -164,6 +168,8 @@ _BASED = re.compile(r"(-?[\dA-F]+)_\{?(\d{1,2})\}?")
 
 
 def _bases_differ(gold: str, answer: str, policy: Policy) -> bool:
+    if "_" not in gold and "_" not in answer:
+        return False
     left, right = [_BASED.fullmatch(text.replace(" ", "")) for text in (gold, answer)]
     if left and right:
         return left.groups() != right.groups()

@@ -43,6 +43,7 @@ _EXCEPT = re.compile(
 _ABSOLUTE = re.compile(r"\|\s*(?P<name>[A-Za-z])\s*\|\s*(?P<sign><|>|\\le|\\ge)(?![A-Za-z])\s*(?P<bound>[^<>|=]+)")
 _NAMED_POINT = re.compile(r"(?:(?P<name>[A-Z])|(?:\\text\s*\{\s*)?(?:the )?point\s*\}?)\s*(?P<at>\([^()]+,[^()]+\))")
 _POINT = re.compile(r"\(\s*[A-Za-z](?:\s*,\s*[A-Za-z]){1,3}\s*\)\s*=\s*(?=\()")
+_CUP = re.compile(r"\\cup(?![A-Za-z])")
 _PM = re.compile(r"\\pm(?![A-Za-z])")
 _SIGNS = 3
 
@@ -72,12 +73,12 @@ def shape_of(text: str, depth: int = 0, label: str = "") -> Shape:
     if punctured:
         point = punctured.group("point") or punctured.group("other") or punctured.group("said")
         return _punctured(point, punctured.group("name") or label)
-    column = _COLUMN.fullmatch(text)
+    column = _COLUMN.fullmatch(text) if "\\begin" in text else None
     if column and "&" not in text:
         rows = [row.strip() for row in column.group(2).split("\\\\") if row.strip()]
         if len(rows) > 1:
             return _many("tuple", rows, depth, label, "()")
-    environment = _ENVIRONMENT.fullmatch(text)
+    environment = _ENVIRONMENT.fullmatch(text) if "\\begin" in text else None
     if environment:
         rows = [row.replace("&", " ").strip(" ,;") for row in re.split(r"\\\\", environment.group(2))]
         return _many("list", [row for row in rows if row], depth, label)
@@ -87,16 +88,16 @@ def shape_of(text: str, depth: int = 0, label: str = "") -> Shape:
     whole = _bracketed(text, depth, label)
     if whole is not None:
         return whole
-    member = _MEMBER.fullmatch(text)
+    member = _MEMBER.fullmatch(text) if "\\in" in text else None
     if member:
         inner = shape_of(member.group("set"), depth + 1)
         if inner.kind in ("interval", "tuple", "set", "union"):
             return Shape(inner.kind, inner.text, inner.parts, inner.brackets, member.group("name"), inner.relation)
-    for find, kind in ((_OR, "or"), (re.compile(r"\\cup(?![A-Za-z])"), "union")):
+    for find, kind in ((_OR, "or"), (_CUP, "union")):
         parts = parts_at(text, find)
         if len(parts) > 1:
             return _union(parts, depth, label, kind)
-    parts = split_top(_AND.sub(",", text))
+    parts = split_top(_AND.sub(",", text) if "and" in text else text)
     if len(parts) > 1:
         return _list(parts, depth, label)
     return _single(text, depth, label)
@@ -104,7 +105,7 @@ def shape_of(text: str, depth: int = 0, label: str = "") -> Shape:
 
 def _turned_round(text: str) -> str:
     """]a,b[ as (a,b), all through a union: brackets turned outwards hide the union from a count of depth."""
-    parts = [_FRENCH.fullmatch(part.strip()) for part in re.split(r"\\cup(?![A-Za-z])", text)]
+    parts = [_FRENCH.fullmatch(part.strip()) for part in _CUP.split(text)]
     if not all(parts):
         return text
     opening, closing = {"]": "(", "[": "["}, {"[": ")", "]": "]"}
@@ -259,7 +260,7 @@ def _single(text: str, depth: int, label: str) -> Shape:
         if brackets == "!=":
             return _punctured(low, label)
         return Shape("interval", text, (Shape("atom", low), Shape("atom", high)), brackets, label)
-    absolute = _ABSOLUTE.fullmatch(text)
+    absolute = _ABSOLUTE.fullmatch(text) if "|" in text else None
     if absolute:
         return _absolute(absolute)
     relation = split_relation(text)

@@ -57,6 +57,8 @@ def _levels(text: str) -> Iterator[tuple[int, str]]:
 
 def split_top(text: str, marks: str = ",;") -> list[str]:
     """The parts between commas and semicolons outside all brackets; thousands ("1,000") stay together."""
+    if not any(mark in text for mark in marks):
+        return [text.strip()]
     cuts = []
     for index, char in _levels(text):
         if char in marks and not _thousands(text, index):
@@ -76,9 +78,12 @@ def _thousands(text: str, index: int) -> bool:
 
 def parts_at(text: str, pattern: re.Pattern[str]) -> list[str]:
     """The parts around a pattern, where it stands outside all brackets."""
+    found = list(pattern.finditer(text))
+    if not found:
+        return [text.strip()]
     outside = {index for index, _ in _levels(text)}
     parts, last = [], 0
-    for match in pattern.finditer(text):
+    for match in found:
         begin = match.start() + len(match.group()) - len(match.group().lstrip(" ,"))
         if begin in outside:
             parts.append(text[last : match.start()].strip())
@@ -87,10 +92,18 @@ def parts_at(text: str, pattern: re.Pattern[str]) -> list[str]:
     return parts
 
 
+def _outermost(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
+    """The matches that begin outside all brackets."""
+    found = list(pattern.finditer(text))
+    if not found:
+        return []
+    outside = {index for index, _ in _levels(text)}
+    return [match for match in found if match.start() in outside]
+
+
 def split_relation(text: str) -> tuple[str, str, str, str] | None:
     """(variable, low, high, brackets) of `a < x <= b`, `x > a`, `a >= x`; brackets "!=" with the value as low."""
-    outside = {index for index, _ in _levels(text)}
-    marks = [match for match in _RELATION.finditer(text) if match.start() in outside]
+    marks = _outermost(_RELATION, text)
     if not 1 <= len(marks) <= 2 or _EQUALS.search(_RELATION.sub(" ", text)):
         return None
     bounds = [0, *[edge for mark in marks for edge in mark.span()], len(text)]
@@ -130,13 +143,12 @@ def strip_label(text: str) -> tuple[str, str]:
     Of a chain of equalities the last member counts, of an approximation what it approximates. What stands before the
     first sign must look like a name: "x^2 + y^2 = 4" is an equation and stays whole.
     """
-    colon = _COLON_LABEL.match(text)
+    colon = _COLON_LABEL.match(text) if ":" in text else None
     if colon and not re.match(r"[\d:]", text):
         rest = text[colon.end() :].strip()
         if rest:
             return colon.group().rstrip(" :"), rest
-    outside = {index for index, _ in _levels(text)}
-    marks = [match for match in _EQUALS.finditer(text) if match.start() in outside]
+    marks = _outermost(_EQUALS, text)
     if not marks:
         return "", text
     first = text[: marks[0].start()].strip()

@@ -248,10 +248,14 @@ _TRAILING_WORDS = re.compile(
 
 def without_unit(text: str) -> str:
     r"""The answer without the unit behind it: `2\pi \text{ cm}` and `2\pi cm` are `2\pi`. One letter is a variable."""
-    match = _TRAILING_TEXT.fullmatch(text)
+    if text.isalnum() or len(text) < 3:
+        return text
+    match = _TRAILING_TEXT.fullmatch(text) if "\\text" in text else None
     said = match.group("words") if match else ""
     if match and not re.fullmatch(r"\s*(?:and|or|if|when|for)\b.*|\s*[A-Za-z]?\s*", said) and counts(said, True, True):
         return match.group("head").strip()
+    if len(text.split(None, 1)) < 2:
+        return text
     match = _TRAILING_UNIT.fullmatch(text)
     if match and match.group("words") in KNOWN:
         return match.group("head")
