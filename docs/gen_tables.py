@@ -83,6 +83,7 @@ def random_rollouts(name: str, seed: int) -> Any:
         mode=pick(["short", "think"] if name == "thinkless" else ["think", "no_think"]),
         token_ids=torch.randint(0, 50, (rows, 24), generator=draw),
         entropy=torch.rand((rows, 24), generator=draw),
+        thinking_length=(length * torch.rand(rows, generator=draw)).long(),
         thinking_end=torch.randint(0, 20, (rows,), generator=draw),
         answer_start=torch.randint(20, 24, (rows,), generator=draw),
         step=torch.arange(24).div(4, rounding_mode="floor").expand(rows, 24),
@@ -154,7 +155,7 @@ def _reads(name: str, term: Any) -> list[str]:
         "mode",
         "entropy",
         "token_ids",
-        *("thinking_end", "answer_start", "step", "old_logp", "reflections"),
+        *("thinking_length", "thinking_end", "answer_start", "step", "old_logp", "reflections"),
         *(n for n in term.needs if n.startswith("ref")),
     )
     for field in dict.fromkeys(optional):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ADVANTAGES", "CONTROLLERS", "FILTERS", "PROMPTING", "LOSSES", "SAMPLINGS", "SFT_LOSSES"]
+__all__ = ["ADVANTAGES", "CONTROLLERS", "FILTERS", "PROMPTING", "LOSSES", "SAMPLINGS", "SFT_LOSSES", "TRIMS"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """The objective: builds the slots and scores batches of rollouts.
 
-filter -> reward -> advantage on whole groups (`score`), then loss -> aggregate on micro-batches (the trainer)
+trim (the trainer verifies the cut rows again), then filter -> reward -> advantage on whole groups (`score`), then
+loss -> aggregate on micro-batches (the trainer)
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tersely.core.types import Rollouts, columns_in
 SLOT_DEFAULTS: dict[str, Any] = {
     "prompting": "plain",
     "sampling": "fixed",
+    "trim": "none",
     "reward": "correctness",
     "advantage": "group_zscore",
     "loss": "clip",
@@ -52,6 +54,7 @@ class Scores:
 class Objective:
     prompting: Any
     sampling: Any
+    trim: Any
     reward: RewardSum
     advantage: Any
     loss: Any
@@ -71,6 +74,7 @@ class Objective:
         return cls(
             prompting=build("prompting", filled["prompting"]),
             sampling=build("sampling", filled["sampling"]),
+            trim=build("trim", filled["trim"]),
             reward=build("reward", list(terms) if isinstance(terms, list | tuple) else [terms]),
             advantage=build("advantage", filled["advantage"]),
             loss=build("loss", filled["loss"]),
@@ -86,7 +90,7 @@ class Objective:
 
     @property
     def _components(self) -> dict[str, Component]:
-        names = ("prompting", "sampling", "reward", "advantage", "loss", "filter")
+        names = ("prompting", "sampling", "trim", "reward", "advantage", "loss", "filter")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -122,11 +126,11 @@ class Objective:
         columns = terms.unweighted(rollouts)
         weights = torch.tensor(terms.weights)
         reward = (columns * weights).sum(1)
-        values = columns * weights if self.advantage.per_term else reward
+        values, more = (columns, (weights,)) if self.advantage.per_term else (reward, ())
         if bool(keep.all()):
-            advantage = self.advantage(values, rollouts)
+            advantage = self.advantage(values, rollouts, *more)
         else:
-            advantage = self._advantage_of_kept(values, rollouts, keep)
+            advantage = self._advantage_of_kept(values, more, rollouts, keep)
         return Scores(columns, weights, reward, advantage, keep)
 
     def _show_entropies(self, rollouts: Rollouts, keep: Tensor) -> None:
@@ -137,11 +141,13 @@ class Objective:
                 rows = keep.repeat_interleave(rollouts.group_size).unsqueeze(1)
                 loss_fn.observe_step(entropy, sampled_tokens(rollouts, entropy.shape[1]) & rows)
 
-    def _advantage_of_kept(self, values: Tensor, rollouts: Rollouts, keep: Tensor) -> Tensor:
+    def _advantage_of_kept(
+        self, values: Tensor, weights: tuple[Tensor, ...], rollouts: Rollouts, keep: Tensor
+    ) -> Tensor:
         rows = keep.repeat_interleave(rollouts.group_size)
         if not rows.any():
             return torch.zeros(len(rows))
-        kept = self.advantage(values[rows], take_rows(rollouts, rows))
+        kept = self.advantage(values[rows], take_rows(rollouts, rows), *weights)
         advantage = kept.new_zeros((len(rows), *kept.shape[1:]))
         advantage[rows] = kept
         return advantage

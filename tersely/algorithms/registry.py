@@ -5,6 +5,7 @@ from __future__ import annotations
 from tersely.algorithms.advantages.batch_whitened import BatchWhitened
 from tersely.algorithms.advantages.dcpo_smooth import DCPOSmooth
 from tersely.algorithms.advantages.entropy_shaped import EntropyShaped
+from tersely.algorithms.advantages.gdpo import GDPO
 from tersely.algorithms.advantages.gfpo import GFPO
 from tersely.algorithms.advantages.group_mean import GroupMean
 from tersely.algorithms.advantages.group_zscore import GroupZScore
@@ -14,9 +15,12 @@ from tersely.algorithms.advantages.gtpo import GTPO
 from tersely.algorithms.advantages.hbpo import HBPOAdvantage
 from tersely.algorithms.advantages.identity import Identity
 from tersely.algorithms.advantages.ktae import KTAE
+from tersely.algorithms.advantages.maxrl import MaxRL
+from tersely.algorithms.advantages.opo import OPO
 from tersely.algorithms.advantages.quantile_baseline import QuantileBaseline
 from tersely.algorithms.advantages.reference_baseline import ReferenceBaseline
 from tersely.algorithms.advantages.rloo import RLOO
+from tersely.algorithms.advantages.sas import SAS
 from tersely.algorithms.advantages.token_level_group_average import TokenLevelGroupAverage
 from tersely.algorithms.controllers.accuracy_floor import AccuracyFloor
 from tersely.algorithms.controllers.ares_kl import ARESKL
@@ -26,10 +30,12 @@ from tersely.algorithms.filters.rlpr import RLPRStd
 from tersely.algorithms.filters.verdict import AccuracyRange, AnyRight, KeepAll, MixedGroups
 from tersely.algorithms.losses.archer import Archer
 from tersely.algorithms.losses.bapo import BAPO
+from tersely.algorithms.losses.ce_gppo import CEGPPO
 from tersely.algorithms.losses.cispo import CISPO
 from tersely.algorithms.losses.clip import Clip
 from tersely.algorithms.losses.clip_cov import ClipCov
 from tersely.algorithms.losses.dcpo import DCPO
+from tersely.algorithms.losses.dppo import DPPO
 from tersely.algorithms.losses.gmpo import GMPO
 from tersely.algorithms.losses.gspo import GSPO
 from tersely.algorithms.losses.hapo import HAPO
@@ -51,11 +57,14 @@ from tersely.algorithms.prompting.lapo import LAPOTarget
 from tersely.algorithms.prompting.plain import Plain
 from tersely.algorithms.prompting.rlpr import RLPRFormat
 from tersely.algorithms.prompting.selfbudgeter import SelfBudgeterPrompting
+from tersely.algorithms.prompting.siri import SIRI
 from tersely.algorithms.prompting.thinkprune import ThinkPrune
 from tersely.algorithms.sampling.fixed import FixedSampling
 from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
 from tersely.algorithms.sft_losses.entropy_sft import EntropySFT
 from tersely.algorithms.sft_losses.talr import TALR
+from tersely.algorithms.trims.dot import DOT
+from tersely.algorithms.trims.none import NoTrim
 
 PROMPTING: dict[str, type] = {
     "adaptthink": AdaptThinkPrompting,
@@ -69,6 +78,7 @@ PROMPTING: dict[str, type] = {
     "plain": Plain,
     "rlpr": RLPRFormat,
     "selfbudgeter": SelfBudgeterPrompting,
+    "siri": SIRI,
     "thinkprune": ThinkPrune,
 }
 
@@ -77,10 +87,16 @@ SAMPLINGS: dict[str, type] = {
     "hapo_temperature": HAPOTemperature,
 }
 
+TRIMS: dict[str, type] = {
+    "dot": DOT,
+    "none": NoTrim,
+}
+
 ADVANTAGES: dict[str, type] = {
     "batch_whitened": BatchWhitened,
     "dcpo_smooth": DCPOSmooth,
     "entropy_shaped": EntropyShaped,
+    "gdpo": GDPO,
     "gfpo": GFPO,
     "group_mean": GroupMean,
     "group_zscore": GroupZScore,
@@ -90,19 +106,24 @@ ADVANTAGES: dict[str, type] = {
     "hbpo": HBPOAdvantage,
     "identity": Identity,
     "ktae": KTAE,
+    "maxrl": MaxRL,
+    "opo": OPO,
     "quantile_baseline": QuantileBaseline,
     "reference_baseline": ReferenceBaseline,
     "rloo": RLOO,
+    "sas": SAS,
     "token_level_group_average": TokenLevelGroupAverage,
 }
 
 LOSSES: dict[str, type] = {
     "archer": Archer,
     "bapo": BAPO,
+    "ce_gppo": CEGPPO,
     "cispo": CISPO,
     "clip": Clip,
     "clip_cov": ClipCov,
     "dcpo": DCPO,
+    "dppo": DPPO,
     "gmpo": GMPO,
     "gspo": GSPO,
     "hapo": HAPO,

@@ -22,7 +22,7 @@ from tersely.core.errors import ConfigError, nearest
 from tersely.core.paths import expanded, expanded_values, fault_of
 
 CARD_KEYS = ("title", "paper", "summary", "label", "published")
-SLOT_KEYS = ("prompting", "sampling", "reward", "advantage", "loss", "filter", "aggregate", "controllers")
+SLOT_KEYS = ("prompting", "sampling", "trim", "reward", "advantage", "loss", "filter", "aggregate", "controllers")
 METHOD_KEYS = (*CARD_KEYS, *SLOT_KEYS, "settings", "stages")
 
 

@@ -19,7 +19,7 @@ OPEN, CLOSE = "[{(", "]})"
 PROSE = ("instruction", "system_prompt", "text", "opening", "closing", "space", "think_start")
 """Keys with prompt texts: any word is a valid value, and `none` is not special."""
 DEFAULTS = {
-    **{"prompting": "plain", "sampling": "fixed", "reward": "correctness", "advantage": "group_zscore"},
+    **{"prompting": "plain", "sampling": "fixed", "trim": "none", "reward": "correctness", "advantage": "group_zscore"},
     **{"loss": "clip", "filter": "keep_all", "dataset": "testbed"},
 }
 """Default component of each slot, as in `algorithms/objective.py`, so that an override can set one of its parameters."""

@@ -63,7 +63,7 @@ SECTIONS: dict[str, Callable[[Any], Any]] = {
 }
 """Keys with a section of their own, and the functions that parse them."""
 
-ONE, SEVERAL = ("prompting", "sampling", "advantage", "loss", "filter"), ("reward", "controllers")
+ONE, SEVERAL = ("prompting", "sampling", "trim", "advantage", "loss", "filter"), ("reward", "controllers")
 """Slots with one component, and slots with a list of components."""
 
 
@@ -123,6 +123,8 @@ class Recipe:
     """Sets instruction, budget, mode and prefill of each rollout; `plain` unless stated."""
     sampling: ComponentSpec | None = None
     """Sets the temperature of each token; `fixed` unless stated."""
+    trim: ComponentSpec | None = None
+    """Cuts rows after sampling, which are then verified again; `none` unless stated."""
     reward: tuple[ComponentSpec, ...] | None = None
     """One reward term, or a list of terms whose weighted values are added; `correctness` unless stated."""
     advantage: ComponentSpec | None = None
@@ -147,6 +149,8 @@ class Recipe:
     """Optimizer steps per generation batch."""
     max_resample_rounds: int = 0
     """Maximum rounds of resampling, which replaces filtered groups by new prompts; 0 trains with fewer groups."""
+    mask_truncated: bool = False
+    """Leave rollouts that are stopped by the cap out of the loss; their rewards stay in the baseline of their group."""
     max_rollbacks: int = 2
     """Maximum rollbacks of a stage to its last good checkpoint (`tersely.rl.checkpoints.rollback`) before the run stops."""
     micro_batching: Literal[True, False, "always"] = True

@@ -24,6 +24,7 @@ from tersely.core.protocols import (
     Reward,
     Sampling,
     SFTLoss,
+    Trim,
     complete,
     completed,
     replaces,
@@ -32,6 +33,7 @@ from tersely.core.protocols import (
 SLOTS = {
     "prompting": "PROMPTING",
     "sampling": "SAMPLINGS",
+    "trim": "TRIMS",
     "reward": "REWARDS",
     "advantage": "ADVANTAGES",
     "loss": "LOSSES",
@@ -43,6 +45,7 @@ SLOTS = {
 BASES: dict[str, type] = {
     "prompting": Prompting,
     "sampling": Sampling,
+    "trim": Trim,
     "reward": Reward,
     "advantage": Advantage,
     "loss": Loss,
@@ -129,7 +132,7 @@ def _has_field(cls: type, name: str) -> bool:
 
 def _make(slot: str, name: str, parameters: dict[str, Any]) -> Any:
     cls = component_class(slot, name)
-    if slot == "loss" and "base" in parameters and _has_field(cls, "base"):
+    if slot in ("loss", "advantage") and "base" in parameters and _has_field(cls, "base"):
         base = parameters["base"]
         try:
             parameters["base"] = complete(BASES[slot], base) if callable(base) else build(slot, base)
@@ -179,8 +182,11 @@ def _reward_sum(specs: Sequence[Any]) -> Any:
     for spec in specs:
         stated = ComponentSpec.of("reward", spec)
         name, parameters = stated.name, dict(stated.parameters)
-        own_weight = _has_field(component_class("reward", name), "weight")
-        weight = 1.0 if own_weight else parameters.pop("weight", 1.0)
+        if _has_field(component_class("reward", name), "weight"):
+            weight = _make("reward", name, parameters).weight  # checked and converted by the term
+            parameters["weight"] = 1.0  # the sum applies it, so that a `per_term` advantage gets the plain column
+        else:
+            weight = parameters.pop("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise ConfigError(f"reward {name}: weight: got {weight!r}; expected a number")
         names.append(name)

@@ -30,6 +30,25 @@ def sampled_tokens(rollouts: Rollouts, width: int) -> Tensor:
     return present if rollouts.forced is None else present & ~rollouts.forced[:, :width]
 
 
+def thinking_tokens(rollouts: Rollouts, width: int, component: str) -> Tensor:
+    """(N, T) bool: sampled positions of the thinking. A row that never closes it keeps its last position out."""
+    end = torch.minimum(rollouts.require("thinking_end", component), positions(rollouts) - 1)
+    return sampled_tokens(rollouts, width) & (torch.arange(width, device=end.device) < end.unsqueeze(1))
+
+
+def answer_tokens(rollouts: Rollouts, width: int, component: str) -> Tensor:
+    """(N, T) bool: sampled positions of the answer; none in a row that never closes its thinking."""
+    start = rollouts.require("answer_start", component)
+    return sampled_tokens(rollouts, width) & (torch.arange(width, device=start.device) >= start.unsqueeze(1))
+
+
+def positions(rollouts: Rollouts) -> Tensor:
+    """(N,) int64: number of positions of each row, sampled and forced; with a trained prefill, the prefill too."""
+    if rollouts.forced is not None:
+        return rollouts.length + rollouts.forced.sum(1)
+    return rollouts.length + prefilled(rollouts).squeeze(1)
+
+
 def prefilled(rollouts: Rollouts) -> Tensor:
     """(N, 1) int64: tokens of a trained prefill at the start of a row of `token_ids`; 0 if ids are not known."""
     length = rollouts.length.unsqueeze(1)

@@ -50,7 +50,7 @@ class Stateful:
 
 
 class Component(Stateful):
-    """Hooks of every slot that works on whole groups: prompting, sampling, reward, advantage, loss, filter."""
+    """Hooks of every slot that works on whole groups: prompting, sampling, trim, reward, advantage, loss, filter."""
 
     @hook
     def needs(self) -> tuple[str, ...]:
@@ -74,6 +74,30 @@ class Prompting(Component):
     ) -> list[RolloutPlan]:
         """One plan per rollout, `len(prompt_ids) * group_size` in total, the rollouts of a prompt adjacent."""
         raise NotImplementedError
+
+    @hook
+    def needs_step(self) -> bool:
+        """True: `__call__` also receives `step`, the optimizer steps done in this stage; 0 in an evaluation."""
+        return False
+
+    def plans(
+        self,
+        prompt_ids: Sequence[str],
+        group_size: int,
+        memory: PromptMemory | None = None,
+        seed: int = 0,
+        step: int = 0,
+    ) -> list[RolloutPlan]:
+        """The result of `__call__`, with `step` if it is needed."""
+        more: dict[str, Any] = {"step": step} if self.needs_step else {}
+        return self(prompt_ids, group_size, memory, seed, **more)
+
+    def check_cap(self, max_length: int) -> None:
+        """Raise `ConfigError` if the component does not work with this max_completion_length (tokens)."""
+
+    def measured(self, step: int) -> dict[str, float]:
+        """Metrics of the step, by full name."""
+        return {}
 
     def parse(self, turn: str) -> ParsedCompletion:
         """Mode, announced budget (tokens) and well-formedness of an assistant's whole turn, prefill included. By default,
@@ -114,6 +138,22 @@ class Sampling(Component):
         return logp
 
 
+class Trim(Component):
+    """Shortens rows after they are sampled; they are verified again and scored as if they had ended there."""
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        """(N,) int64 sampled tokens that each row keeps; `rollouts.length` where it is unchanged. A group's values depend
+        only on its rows."""
+        raise NotImplementedError
+
+    def check_group_size(self, group_size: int) -> None:
+        """Raise `ConfigError` if no row of such a group can be cut."""
+
+    def measured(self, rollouts: Rollouts) -> dict[str, float]:
+        """Metrics of the sampled batch, by full name."""
+        return {}
+
+
 class Reward(Component):
     """Computes the reward of each rollout."""
 
@@ -136,17 +176,21 @@ class Reward(Component):
         """`group`: the rewards of a prompt depend only on its rows. `batch`: on the whole generation batch."""
         return "group"
 
+    def measured(self, rollouts: Rollouts) -> dict[str, float]:
+        """Metrics of the batch, by full name, before `update`."""
+        return {}
+
 
 class Advantage(Component):
     """Computes the advantage of each row or token."""
 
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
-        """(N,) rewards, or (N, R) with `per_term`, to (N,) or (N, T) advantages; 0 where the reward is nan."""
+        """(N,) rewards to (N,) or (N, T) advantages; 0 where the reward is nan. With `per_term` also receives `weights`."""
         raise NotImplementedError
 
     @hook
     def per_term(self) -> bool:
-        """True: `__call__` receives (N, R), one weighted column per reward term, instead of their sum."""
+        """True: `__call__` receives (N, R), one unweighted column per reward term, and the (R,) weights, instead of the sum."""
         return False
 
     @hook
@@ -332,8 +376,8 @@ class Terms(Protocol):
     def unweighted(self, rollouts: Rollouts) -> Tensor:
         """(N, R), one column per term."""
 
-    def with_terms(self, terms: Sequence[Reward]) -> Terms:
-        """The same sum with other terms."""
+    def with_terms(self, terms: Sequence[Reward], weights: Sequence[float]) -> Terms:
+        """The same sum with other terms and weights."""
 
 
 class ObjectiveParts(Protocol):

@@ -50,8 +50,8 @@ class RewardSum(Reward):
     def needs(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(need for term in self.terms for need in term.needs))
 
-    def with_terms(self, terms: Sequence[Reward]) -> RewardSum:
-        return replace(self, terms=tuple(terms))
+    def with_terms(self, terms: Sequence[Reward], weights: Sequence[float]) -> RewardSum:
+        return replace(self, terms=tuple(terms), weights=tuple(weights))
 
     def unweighted(self, rollouts: Rollouts) -> Tensor:
         """(N, R), one column per term."""
@@ -65,6 +65,9 @@ class RewardSum(Reward):
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         return self.columns(rollouts).sum(1)
+
+    def measured(self, rollouts: Rollouts) -> dict[str, float]:
+        return {name: value for term in self.terms for name, value in term.measured(rollouts).items()}
 
     def update(self, rollouts: Rollouts) -> None:
         for term in self.terms:

@@ -1,6 +1,6 @@
 """GR3: divides the reward of a correct answer by its relative length.
 
-Paper: arXiv 2603.10535, from secondary sources: verify before calling alpha the paper's. Its calibration step is not here.
+Paper: arXiv 2603.10535, from released code (prime-rl's port). Its calibration step is not here.
     r = c / (1 + alpha L / mean L)
 Symbols: c verdict; L sampled tokens; the mean is over all decided rows of the group; alpha (no unit).
 Against GRPO: a smooth factor on correct answers only, relative to the group's mean length.

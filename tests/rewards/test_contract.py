@@ -75,6 +75,11 @@ def batches(draw, name: str, decided_only: bool = False) -> Rollouts:
         mode=each(MODES.get(name, ("think", "no_think"))),
         token_ids=(torch.arange(rows * 12) * 7 % 11).view(rows, 12),
         entropy=(torch.arange(rows * 12) * 0.37 % 2).view(rows, 12),
+        thinking_length=torch.tensor(each([0, 9, 900, CAP])),
+        thinking_end=torch.tensor(each([0, 3, 12])),
+        answer_start=torch.tensor(each([4, 9, 12])),
+        step=torch.arange(12).div(3, rounding_mode="floor").repeat(rows, 1),
+        reflections=torch.tensor(each([0, 30, 50, 90])),
         reference_score=torch.tensor(each([0.0, 0.2, 0.7, 1.0])),
         reference_base=torch.tensor(each([0.0, 0.3, 1.0])),
         reference_logp=torch.tensor(each([0.0, -1.0, -40.0, -math.inf])),
@@ -204,6 +209,11 @@ def test_finite_in_every_degenerate_group(spec):
             mode=list((MODES.get(spec["name"], ("think", "no_think")) * size)[:size]),
             token_ids=torch.ones(size, 12, dtype=torch.int64),
             entropy=torch.ones(size, 12),
+            thinking_length=torch.tensor(tokens),
+            thinking_end=torch.full((size,), 12),
+            answer_start=torch.full((size,), 12),
+            step=torch.zeros(size, 12, dtype=torch.int64),
+            reflections=torch.zeros(size, dtype=torch.int64),
             reference_score=torch.full((size,), 0.5),
             reference_base=torch.zeros(size),
             reference_logp=torch.full((size,), -math.inf),
@@ -300,6 +310,6 @@ def test_a_term_documents_itself(name):
 
 def test_declared_violations_are_those_of_the_papers():
     declared = {name for name, cls in REWARDS.items() if cls.violates_outcome_order}
-    published = {"l1_exact", "shorterbetter", "adlp", "leash", "o1_pruner", "cosine", "hbpo", "alp"}
+    published = {"l1_exact", "shorterbetter", "adlp", "leash", "o1_pruner", "cosine", "hbpo", "alp", "pear", "etr"}
     without_verdict = {"rlpr", "verifree"}
     assert declared - {"ares_entropy"} == published | without_verdict

@@ -6,6 +6,7 @@ import json
 import math
 
 import pytest
+import torch
 
 from tersely.core.build import build
 from tersely.core.errors import ConfigError
@@ -38,34 +39,47 @@ def test_leash_follows_the_mean_length_within_its_bounds(make_rollouts):
 
 
 def acoer(**parameters):
-    return build("reward", {"name": "acoer", "adjust_every": 2, "min_target": 10, **parameters})
+    return build("reward", {"name": "acoer", "counts": "all", "warmup": 0, "window": 2, **parameters})
 
 
-def test_acoer_moves_its_budget_and_its_weight(make_rollouts):
+def test_acoer_moves_as_printed(make_rollouts):
     term = acoer()
-    term.update(make_rollouts([100, 300, 900, 5], [1, 1, 0, math.nan]))
-    assert term.ema == 200 and term.window == [pytest.approx(2 / 3)]
-    term.update(make_rollouts([400, 1], [1, 0]))
-    assert term.ema == pytest.approx(0.9 * 200 + 0.1 * 400) and term.window == [] and term.current == 0.2
-    first = term.previous
-    assert first == pytest.approx((2 / 3 + 1 / 2) / 2)
-    for verdict, factor in ((1, 1.02), (0, 0.95)):
-        before = term.current
-        for _ in range(2):
-            term.update(make_rollouts([100, 100], [verdict] * 2))
-        assert term.current == pytest.approx(before * factor)
-    budget = 0.85 * term.ema
-    got = term(make_rollouts([round(budget)], [1])).item()
-    assert got == pytest.approx(1, abs=2e-3)
+    term.update(make_rollouts([1000, 2000, 3000, 4000], [1, 1, 0, 1]))
+    assert (term.current, term.target) == (0.02, 4096)
+    term.update(make_rollouts([500] * 4, [1, 0, 0, 0]))
+    assert (term.current, term.target) == pytest.approx((0.0204, 1922.2222), abs=1e-4)
+    term.update(make_rollouts([500] * 4, [0] * 4))
+    assert (term.current, term.target) == pytest.approx((0.01938, 1922.2222), abs=1e-4)
 
 
-def test_acoer_waits_with_an_empty_window_and_pays_at_most_its_weight(make_rollouts):
+def test_acoer_moves_at_every_batch_after_its_warmup_and_keeps_its_bounds(make_rollouts):
+    term, data = acoer(warmup=3, alpha_max=0.021, accuracy_drop=0.01), make_rollouts([10, 20], [1, 1])
+    for _ in range(3):
+        term.update(data)
+    assert (term.current, term.target) == (0.02, 4096)
+    for _ in range(5):
+        term.update(data)
+    assert (term.current, term.target) == (0.021, 512)
+    for _ in range(15):
+        term.update(make_rollouts([10], [0]))
+    assert term.current == 0.01
+
+
+def test_acoer_counts_a_batch_without_verdicts_and_changes_nothing(make_rollouts):
     term = acoer()
     for _ in range(4):
         term.update(make_rollouts([5], [math.nan]))
-    assert (term.updates, term.previous, term.current, term.ema) == (4, None, 0.2, None)
-    got = term(make_rollouts([0, 4096, 9999], [1] * 3))
-    assert got.tolist() == pytest.approx([1.2, 1.0, 0.8])
+    assert (term.updates, term.accuracy, term.tokens, term.history, term.current) == (4, None, None, [], 0.02)
+    term.update(make_rollouts([5], [0]))
+    assert (term.accuracy, term.tokens) == (0, None)
+
+
+def test_acoer_pays_up_to_its_weight_and_never_less_than_one(make_rollouts):
+    data = make_rollouts([0, 4096, 9999], [1] * 3)
+    for curvature in (0, 5):
+        assert acoer(curvature=curvature, alpha=0.2)(data).tolist() == pytest.approx([1.2, 1.0, 1.0])
+    thinking = make_rollouts([9999], [1], thinking_length=torch.tensor([0]))
+    assert build("reward", "acoer")(thinking).item() == pytest.approx(1.02)
 
 
 def test_acoer_levels_of_wrong_rows(make_rollouts):
@@ -101,10 +115,10 @@ def test_history_cannot_be_written_without_a_memory(make_rollouts):
 @pytest.mark.parametrize("name", ["adlp", "leash", "acoer"])
 def test_state_is_saved_and_restored(name, make_rollouts):
     one, other = build("reward", name), build("reward", name)
-    one.update(make_rollouts([9000, 100], [1, 1]))
+    one.update(make_rollouts([9000, 100], [1, 1], thinking_length=torch.tensor([8000, 90])))
     assert one.state_dict() != other.state_dict()
     other.load_state_dict(json.loads(json.dumps(one.state_dict())))
-    data = make_rollouts([5000, 50], [1, 0])
+    data = make_rollouts([5000, 50], [1, 0], thinking_length=torch.tensor([4000, 40]))
     for term in (one, other):
         term.update(data)
     assert one.state_dict() == other.state_dict() and one(data).tolist() == other(data).tolist()
@@ -115,8 +129,10 @@ def test_state_is_saved_and_restored(name, make_rollouts):
     [
         {"name": "adlp", "target_accuracy": 2},
         {"name": "leash", "target_length": 0},
-        {"name": "acoer", "curvature": 0},
-        {"name": "acoer", "adjust_every": 0},
+        {"name": "acoer", "curvature": -1},
+        {"name": "acoer", "window": 0},
+        {"name": "acoer", "alpha": 0.6},
+        {"name": "acoer", "initial_target": 0},
         {"name": "hapo_history", "weight": -1},
     ],
 )

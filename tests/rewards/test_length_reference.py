@@ -187,8 +187,11 @@ def leash(g, r):
     return min(max(r["c"] - 0.7 * max(0, r["L"] / 1500 - 1), -1), 1)
 
 
-def grpo_lead(g, r):
-    return math.exp(-0.05 * (r["L"] - st.mean(g.C)) / (sd(g.C, False) + 1e-6)) if r["c"] else -1.0
+def grpo_lead(g, r, gate=4000):
+    if not r["c"]:
+        return -1.0
+    acts = len(g.lengths) < 3 or st.mean(sorted(g.lengths)[:3]) > gate
+    return math.exp(-0.05 * (r["L"] - st.mean(g.C)) / (sd(g.C, True) + 1e-6)) if acts else 1.0
 
 
 def concise_rl(g, r):
@@ -214,8 +217,7 @@ def grpo_lambda(g, r):
 def acoer(g, r):
     if not r["c"]:
         return 0.0
-    x = 1 + 5 * (1 - r["L"] / g.cap)
-    return 1 + 0.2 * (max(math.log(x) / math.log(6), -1.0) if x > 0 else -1.0)
+    return 1 + 0.02 * math.log(1 + 5 * (1 - min(r["L"] / 4096, 1))) / math.log(6)
 
 
 def hapo_history(g, r):
@@ -241,9 +243,10 @@ CASES = [
     ({"alpha": 0.4, "truncated_is_wrong": False}, lambda g, r: arora_zanette(g, r, 0.4, False)), ({}, o1_pruner),
     ({"form": "released"}, lambda g, r: o1_pruner(g, r, "released")), ({}, dast), ({}, truncation), ({}, da_dler),
     ({}, cosine), ({}, shorterbetter), ({}, laser), ({"initial_target": 2000}, laser_de), ({}, adaptthink),
-    ({}, thinkless), ({}, adlp), ({"penalty": 0.7, "target_length": 1500}, leash), ({}, grpo_lead), ({}, concise_rl),
+    ({}, thinkless), ({}, adlp), ({"penalty": 0.7, "target_length": 1500}, leash), ({}, grpo_lead),
+    ({"gate": 900}, lambda g, r: grpo_lead(g, r, 900)), ({}, concise_rl),
     ({}, budgetthinker), ({"form": "released"}, lambda g, r: budgetthinker(g, r, "released")), ({}, gr3),
-    ({}, grpo_lambda), ({}, acoer), ({}, kimi), ({}, hapo_history),
+    ({}, grpo_lambda), ({"counts": "all"}, acoer), ({}, kimi), ({}, hapo_history),
 ]  # fmt: skip
 
 

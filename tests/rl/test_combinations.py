@@ -41,8 +41,8 @@ def test_a_reward_goes_with_every_advantage_and_policy(reward):
     whole = torch.zeros(ROWS)
     for name in sorted(ADVANTAGES):
         advantage = build("advantage", name)
-        values = value.unsqueeze(1) if getattr(advantage, "per_term", False) else value
-        given = advantage(values, rollouts)
+        arguments = (value.unsqueeze(1), rollouts, torch.ones(1)) if advantage.per_term else (value, rollouts)
+        given = advantage(*arguments)
         assert given.shape[0] == ROWS and given.isfinite().all(), name
         assert not given[value.isnan()].any(), f"{name}: a row without a verdict has credit"
         whole = whole + (given if given.dim() == 1 else given.mean(1))

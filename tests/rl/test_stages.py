@@ -131,7 +131,7 @@ def test_a_stage_is_done_when_its_final_is_whole_and_the_last_is_published(tmp_p
 def test_state_goes_on_where_the_component_is_the_same():
     specs = {"reward": {"name": "acoer", "alpha": 0.3}, "controllers": ["entropy_clip"]}
     left = Objective.from_specs(specs)
-    left.reward.terms[0].load_state_dict({**left.reward.terms[0].state_dict(), "ema": 40.0})
+    left.reward.terms[0].load_state_dict({**left.reward.terms[0].state_dict(), "tokens": 40.0})
     left.controllers[0].update(0.0)
     same, other = (
         Objective.from_specs(specs),

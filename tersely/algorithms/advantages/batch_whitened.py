@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tersely.algorithms.advantages.common import EQUAL, centred, flat
+from tersely.algorithms.advantages.common import centred, flat, whitened
 from tersely.core.errors import require_choice, require_range
 from tersely.core.group_stats import lengths
 from tersely.core.protocols import Advantage
@@ -40,9 +40,4 @@ class BatchWhitened(Advantage):
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
         gap, known = centred(rewards, rollouts.group_size)
         weight = torch.where(known, lengths(rollouts) if self.weighting == "token" else 1.0, 0.0)
-        total = weight.sum()
-        if known.sum() < 2 or total <= 1 or gap.amax() - gap.amin() <= EQUAL:
-            return torch.zeros_like(rewards, dtype=torch.float32)
-        gap = gap - (weight * gap).sum() / total
-        std = ((weight * gap.square()).sum() / (total - 1)).sqrt()
-        return flat(torch.where(known, gap / (std + self.epsilon), 0.0))
+        return flat(whitened(gap, known, weight, self.epsilon))

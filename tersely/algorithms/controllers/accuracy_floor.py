@@ -29,7 +29,7 @@ from tersely.core.errors import ConfigError, nearest, require_range
 from tersely.core.protocols import Controller, ObjectiveParts, Reward, Terms
 from tersely.core.types import Rollouts
 
-OTHER_TERMS = ("correctness", "format", "ares_entropy", "rlpr", "verifree")
+OTHER_TERMS = ("correctness", "format", "ares_entropy", "repetition", "rlpr", "verifree")
 """Terms that do not depend on length."""
 
 
@@ -57,6 +57,8 @@ class AccuracyFloor(Controller):
     good_tokens: float = field(init=False, default=0.0)
     good: bool = field(init=False, default=True)
     alarm: str | None = field(init=False, default=None)
+    scales_weights: bool = field(init=False, default=False)
+    """True: the advantage is `per_term` and standardises columns, so w goes to the weights of the terms."""
 
     def __post_init__(self) -> None:
         require_range("accuracy_floor.delta", self.delta, at_least=0, below=1)
@@ -77,6 +79,15 @@ class AccuracyFloor(Controller):
                 raise ConfigError(f"accuracy_floor.terms: unknown reward term {name!r}; {nearest(name, names)}")
         if not any(map(self._weighs, names)):
             raise ConfigError(f"accuracy_floor: needs a length term; the reward is {', '.join(names)}. Add one")
+        self.scales_weights = objective.advantage.per_term
+        pairs = zip(names, objective.reward.terms, strict=True)
+        whole = [name for name, term in pairs if self._weighs(name) and term.includes_outcome]
+        if self.scales_weights and whole:
+            name = name_of("advantage", objective.advantage)
+            raise ConfigError(
+                f"accuracy_floor cannot weigh reward {whole[0]} under advantage {name}, because the term includes the outcome. "
+                "Use correctness and an additive length term"
+            )
         if objective.advantage.knows_best_reward:
             name = name_of("advantage", objective.advantage)
             raise ConfigError(
@@ -124,8 +135,13 @@ class AccuracyFloor(Controller):
         """The reward sum with weight w on every length term."""
         if self.value == 1:
             return reward
-        pairs = zip(reward.names, reward.terms, strict=True)
-        return reward.with_terms([Weighed(term, self.value) if self._weighs(name) else term for name, term in pairs])
+        weighed = [self._weighs(name) for name in reward.names]
+        if self.scales_weights:
+            factors = [self.value if one else 1.0 for one in weighed]
+            weights = [factor * weight for factor, weight in zip(factors, reward.weights, strict=True)]
+            return reward.with_terms(reward.terms, weights)
+        pairs = zip(weighed, reward.terms, strict=True)
+        return reward.with_terms([Weighed(term, self.value) if one else term for one, term in pairs], reward.weights)
 
     def _weighs(self, name: str) -> bool:
         return name in self.terms if self.terms is not None else name not in OTHER_TERMS

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from tersely.algorithms.losses.clip import Clip
 from tersely.algorithms.losses.common import LIMIT, masked, masked_mean, only_valid
+from tersely.algorithms.losses.dppo import DPPO
 from tersely.algorithms.losses.wrapper import Wrapper
-from tersely.core.errors import require_choice, require_range
-from tersely.core.protocols import Loss
+from tersely.core.errors import ConfigError, require_choice, require_range
+from tersely.core.protocols import Loss, loss_chain
 from tersely.core.types import TokenBatch
 
 MODES = ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask")
@@ -42,6 +43,11 @@ class SamplerCorrection(Wrapper):
         require_choice("sampler_correction.mode", self.mode, MODES)
         require_range("sampler_correction.cap", self.cap, above=0)
         require_range("sampler_correction.floor", self.floor, at_least=0, at_most=self.cap)
+        if any(isinstance(part, DPPO) and part.needs_sampler_logp for part in loss_chain(self.base)):
+            raise ConfigError(
+                "sampler_correction.base: got dppo with anchor sampler, which already divides by the engine's probabilities. "
+                "Remove sampler_correction, or use anchor: old"
+            )
 
     @property
     def weighs_whole_rows(self) -> bool:

@@ -75,7 +75,7 @@ def group_reference(name, r, rows, record):
         return [x - record.get("reference_accuracy", mean) for x in r]
     if name == "grpo_lead":
         p = st.mean([c for c, _, _ in rows])
-        return [a * lead_weight(p if a > 0 else 1 - p) for a in zscore(r)]
+        return [a * lead_weight(p if a > 0 else 1 - p) for a in zscore(r, 1e-6)]
     if name == "hbpo":
         same = [
             [j for j, q in enumerate(rows) if q[2] == b or (math.isnan(q[2]) and math.isnan(b))] for _, _, b in rows

@@ -69,6 +69,16 @@ def test_weighed_terms_keep_the_outcome():
     torch.testing.assert_close(columns, parts.unweighted(batch)[:3] * torch.tensor([1.0, 0.25]))
 
 
+def test_weights_are_scaled_for_an_advantage_that_gets_the_terms_apart():
+    specs = {"reward": ["correctness", {"name": "kimi", "weight": 0.5}, "repetition"], "advantage": "gdpo"}
+    objective = Objective.from_specs({**specs, "controllers": [{"name": "accuracy_floor", "base": 0.5}]})
+    objective.controllers[0].value = 0.25
+    in_force = objective.reward_in_force()
+    assert in_force.weights == (1.0, 0.125, 1.0) and in_force.terms == objective.reward.terms
+    with pytest.raises(ConfigError, match="accuracy_floor cannot weigh reward alp under advantage gdpo"):
+        Objective.from_specs({**specs, "reward": "alp", "controllers": ["accuracy_floor"]})
+
+
 def test_the_alarm_wants_accuracy_and_tokens_to_fall():
     controller = floor(base=0.8, delta=0, collapse=0.1)
     controller.update(0.8, 100)

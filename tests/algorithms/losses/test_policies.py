@@ -96,7 +96,7 @@ def test_padding_is_never_read(spec, make_batch):
 
 
 # What these treat as a constant depends on logp, so a finite difference of the whole value says something else.
-DETACHED = {"hapo", "cispo", "gspo", "clip_cov", "bapo", "tea_rl", "kl_cov"}
+DETACHED = {"hapo", "cispo", "gspo", "clip_cov", "bapo", "tea_rl", "kl_cov", "dppo", "ce_gppo"}
 
 
 def names(spec):

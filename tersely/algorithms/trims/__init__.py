@@ -1,0 +1,1 @@
+"""Trims: how many sampled tokens of each row are kept."""
