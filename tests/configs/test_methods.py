@@ -20,11 +20,12 @@ OF_THE_CARDS = [
     *("l1_exact", "l1_max", "kimi", "arora_zanette", "thinkprune", "gfpo", "laser", "laser_d", "laser_de"),
     *("adaptthink", "thinkless", "grpo_lead", "hapo_history", "dast", "o1_pruner", "gr3", "shorterbetter", "adlp"),
     *("leash", "acoer", "cosine", "concise_rl", "grpo_lambda", "budgetthinker", "elastic", "dr_grpo"),
+    *("dot", "gdpo", "pear", "etr", "arlcp", "short_rl", "siri"),
 ]
 OF_THE_TOKEN_CARDS = [
     *("dapo", "hapo", "hapo_as_released", "sapo", "cispo", "gspo", "gspo_token", "gmpo", "high_entropy_20", "clip_cov"),
     *("kl_cov", "archer", "dcpo", "bapo", "ktae", "ares", "entropy_shaped", "gtpo", "grpo_s", "qae", "tea_rl"),
-    *("entropy_target", "luspo", "vespo"),
+    *("entropy_target", "luspo", "vespo", "maxrl", "opo", "sas", "sas_as_released", "dppo", "dppo_kl", "ce_gppo"),
 ]
 STAGE_KEYS = {*SLOT_KEYS, "settings", "name", "steps", "share"}
 COLD_START_KEYS = {"kind", *(f.name for f in dataclasses.fields(ColdStart))}
@@ -53,7 +54,7 @@ def test_a_preset_builds_in_every_stage(name):
     assert ("loss" in method) != ("loss_type" in method.get("settings", {})), "one of ours, or TRL's own loss"
     assert isinstance(method["paper"], str), "quote the number: YAML reads 2506.10 as 2506.1"
     for filled in stages(method):
-        for slot in ("prompting", "sampling", "reward", "advantage", "loss", "filter"):
+        for slot in ("prompting", "sampling", "trim", "reward", "advantage", "loss", "filter"):
             if slot in filled:
                 built = build(slot, filled[slot])
                 if slot == "advantage":

@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 
 from tersely.algorithms.advantages.common import centred, flat
+from tersely.core.build import name_of
 from tersely.core.errors import ConfigError, require_range
 from tersely.core.group_stats import grouped, mean_of
 from tersely.core.protocols import Advantage, ObjectiveParts
+from tersely.core.reward_sum import RewardSum
 from tersely.core.types import Rollouts
 
 LEVELS = ("wrong", "wrong_reward")
@@ -42,10 +44,12 @@ class MaxRL(Advantage):
 
     def check_objective(self, objective: ObjectiveParts) -> None:
         """Raise if an outcome term pays incorrect rows less than 0."""
-        for name, term in zip(objective.reward.names, objective.reward.terms, strict=True):
+        terms = objective.reward.terms if isinstance(objective.reward, RewardSum) else (objective.reward,)
+        for term in terms:
             levels = {key: value for key, value in vars(term).items() if key in LEVELS}
             for key, level in levels.items():
                 if term.includes_outcome and level < 0:
                     raise ConfigError(
-                        f"advantage maxrl divides by the mean reward: reward {name}: {key}: got {level}; expected at least 0"
+                        f"advantage maxrl divides by the mean reward: reward {name_of('reward', term)}: {key}: got {level}; "
+                        "expected at least 0"
                     )
