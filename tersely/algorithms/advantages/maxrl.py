@@ -14,6 +14,7 @@ Pitfalls: up to K - 1. A reward that can be negative makes the mean small or cha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,8 @@ class MaxRL(Advantage):
 
     def check_objective(self, objective: ObjectiveParts) -> None:
         """Raise if an outcome term pays incorrect rows less than 0."""
-        terms = objective.reward.terms if isinstance(objective.reward, RewardSum) else (objective.reward,)
+        reward: Any = objective.reward
+        terms = reward.terms if isinstance(reward, RewardSum) else (reward,)
         for term in terms:
             levels = {key: value for key, value in vars(term).items() if key in LEVELS}
             for key, level in levels.items():
