@@ -16,8 +16,9 @@ from torch import Tensor
 from tersely.core.aggregate import AGGREGATES
 from tersely.core.build import build
 from tersely.core.errors import ConfigError, nearest, require_choice
+from tersely.core.objective_parts import Terms
 from tersely.core.present_tokens import sampled_tokens
-from tersely.core.protocols import Component, Loss, Terms, loss_chain
+from tersely.core.protocols import Component, Loss, loss_chain
 from tersely.core.reward_sum import RewardSum
 from tersely.core.types import Rollouts, columns_in
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tersely.core.parse_completion import ParsedCompletion, parse_completion
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tersely.core.memory import PromptMemory
+    from tersely.core.objective_parts import ObjectiveParts, Terms
     from tersely.core.types import RolloutPlan, Rollouts, TokenBatch
 
     hook = property
@@ -359,35 +360,6 @@ class SFTLoss:
     def kept_count(self, tokens: int) -> int:
         """The divisor (tokens), from the number of tokens of the step."""
         return tokens
-
-
-class Terms(Protocol):
-    """A weighted sum of reward terms; implemented in `core/reward_sum.py`."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-
-    @property
-    def terms(self) -> tuple[Reward, ...]: ...
-
-    @property
-    def weights(self) -> tuple[float, ...]: ...
-
-    def unweighted(self, rollouts: Rollouts) -> Tensor:
-        """(N, R), one column per term."""
-
-    def with_terms(self, terms: Sequence[Reward], weights: Sequence[float]) -> Terms:
-        """The same sum with other terms and weights."""
-
-
-class ObjectiveParts(Protocol):
-    """The slots that `check_objective` receives."""
-
-    @property
-    def reward(self) -> Terms: ...
-
-    @property
-    def advantage(self) -> Advantage: ...
 
 
 def loss_chain(loss: Loss) -> Iterator[Loss]:

@@ -25,7 +25,8 @@ from torch import Tensor
 from tersely.algorithms.advantages.common import centred, flat, spread
 from tersely.core.errors import ConfigError, require_choice, require_range
 from tersely.core.group_stats import budgets, cap, grouped, sum_over_equal
-from tersely.core.protocols import Advantage, ObjectiveParts
+from tersely.core.objective_parts import ObjectiveParts
+from tersely.core.protocols import Advantage
 from tersely.core.reward_sum import RewardSum
 from tersely.core.types import Rollouts
 from tersely.rewards.hbpo import HBPO, budget_value

@@ -23,7 +23,8 @@ from tersely.algorithms.advantages.common import centred, flat
 from tersely.core.build import name_of
 from tersely.core.errors import ConfigError, require_range
 from tersely.core.group_stats import grouped, mean_of
-from tersely.core.protocols import Advantage, ObjectiveParts
+from tersely.core.objective_parts import ObjectiveParts
+from tersely.core.protocols import Advantage
 from tersely.core.reward_sum import RewardSum
 from tersely.core.types import Rollouts
 

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from tersely.algorithms.advantages.group_zscore import GroupZScore
 from tersely.core.errors import ConfigError, require_choice, require_range
+from tersely.core.objective_parts import ObjectiveParts
 from tersely.core.present_tokens import sampled_tokens, thinking_tokens
-from tersely.core.protocols import Advantage, ObjectiveParts
+from tersely.core.protocols import Advantage
 from tersely.core.types import Rollouts
 
 

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from tersely.core.build import name_of
 from tersely.core.errors import ConfigError, nearest, require_range
-from tersely.core.protocols import Controller, ObjectiveParts, Reward, Terms
+from tersely.core.objective_parts import ObjectiveParts, Terms
+from tersely.core.protocols import Controller, Reward
 from tersely.core.types import Rollouts
 
 OTHER_TERMS = ("correctness", "format", "ares_entropy", "repetition", "rlpr", "verifree")
