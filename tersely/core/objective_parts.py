@@ -1,14 +1,16 @@
-"""What components may read of the objective: the weighted sum of reward terms, and the slots."""
+"""What components may read of the objective: the weighted sum of reward terms, and the slots.
+
+The components are `Any`, because their base classes import this file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tersely.core.protocols import Advantage, Reward
     from tersely.core.types import Rollouts
 
 
@@ -19,7 +21,7 @@ class Terms(Protocol):
     def names(self) -> tuple[str, ...]: ...
 
     @property
-    def terms(self) -> tuple[Reward, ...]: ...
+    def terms(self) -> tuple[Any, ...]: ...
 
     @property
     def weights(self) -> tuple[float, ...]: ...
@@ -27,7 +29,7 @@ class Terms(Protocol):
     def unweighted(self, rollouts: Rollouts) -> Tensor:
         """(N, R), one column per term."""
 
-    def with_terms(self, terms: Sequence[Reward], weights: Sequence[float]) -> Terms:
+    def with_terms(self, terms: Sequence[Any], weights: Sequence[float]) -> Terms:
         """The same sum with other terms and weights."""
 
 
@@ -38,4 +40,4 @@ class ObjectiveParts(Protocol):
     def reward(self) -> Terms: ...
 
     @property
-    def advantage(self) -> Advantage: ...
+    def advantage(self) -> Any: ...

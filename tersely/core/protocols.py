@@ -81,17 +81,9 @@ class Prompting(Component):
         """True: `__call__` also receives `step`, the optimizer steps done in this stage; 0 in an evaluation."""
         return False
 
-    def plans(
-        self,
-        prompt_ids: Sequence[str],
-        group_size: int,
-        memory: PromptMemory | None = None,
-        seed: int = 0,
-        step: int = 0,
-    ) -> list[RolloutPlan]:
+    def plans(self, *arguments: Any, step: int = 0) -> list[RolloutPlan]:
         """The result of `__call__`, with `step` if it is needed."""
-        more: dict[str, Any] = {"step": step} if self.needs_step else {}
-        return self(prompt_ids, group_size, memory, seed, **more)
+        return self(*arguments, step=step) if self.needs_step else self(*arguments)  # type: ignore[call-arg]
 
     def check_cap(self, max_length: int) -> None:
         """Raise `ConfigError` if the component does not work with this max_completion_length (tokens)."""
