@@ -17,7 +17,7 @@ settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30
 settings.register_profile("all", derandomize=True, deadline=None, max_examples=100)  # make test-all
 settings.load_profile("ci")
 
-pytest_plugins = ["support.tiny", "support.runs", "support.rollouts", "support.warm"]
+pytest_plugins = ["support.tiny", "support.runs", "support.rollouts", "support.served", "support.warm"]
 
 ENGINES = ("vllm", "deepspeed", "browser", "slurm")
 """Marks of tests that may skip on a user's machine, and must run where TERSELY_CI=1."""

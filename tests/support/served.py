@@ -1,10 +1,84 @@
-"""What tests of served rollouts share: a tied model, requests for it, and how far answers are from the trainer's log-probs."""
+"""What tests of served rollouts share: two vLLM servers with a tied model, requests, and the gap to the trainer's log-probs.
+
+Starting a server takes half a minute of a core, so all tests of a run share one pair.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
 import torch
 
+from support import gloo_weights
+from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
 from tersely.engines.base import GenerationRequest
+
+KEY = "servers-test-key"
+CONTEXT = 4096
+"""Tokens: a judge's question is long where each byte is a token."""
+
+
+class ServerPair:
+    """Two servers that take weights over gloo as well as by folder, and adapt temperatures. A server that ended is started
+    again on its port by `revive`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._plugin = gloo_weights.installed(folder)
+        self._starts = 0
+        with ThreadPoolExecutor(2) as pool:
+            self.servers = list(pool.map(self._start, (0, 1)))
+
+    @property
+    def addresses(self) -> list[str]:
+        return [server.address for server in self.servers]
+
+    def revive(self) -> None:
+        for index, server in enumerate(self.servers):
+            if server.ended:
+                server.close()
+                self.servers[index] = self._start(2 + self._starts, port=server.port)
+                self._starts += 1
+
+    def close(self) -> None:
+        for server in self.servers:
+            server.close()
+        assert all(server.ended for server in self.servers)
+
+    def _start(self, number: int, port: int | None = None):
+        from tersely.engines.server.launch import VLLMServer
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TERSELY_SERVER_KEY", KEY)
+            patch.setenv("PYTHONPATH", self._plugin)
+            return VLLMServer(
+                str(self.folder),
+                self.folder / f"server_{number}.log",
+                port=port,
+                max_model_len=CONTEXT,
+                deadline_s=500,
+                sampling=HAPOTemperature(),
+                options=("--weight-transfer-config", '{"backend": "gloo"}'),
+            )
+
+
+@pytest.fixture(scope="session")
+def server_pair_of_the_run(tiny_model, tmp_path_factory) -> Iterator[ServerPair]:
+    pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
+    pair = ServerPair(tied_model(tiny_model, tmp_path_factory.mktemp("served")))
+    yield pair
+    pair.close()
+
+
+@pytest.fixture
+def server_pair(server_pair_of_the_run, monkeypatch) -> ServerPair:
+    """Both servers run, and this process has their key."""
+    server_pair_of_the_run.revive()
+    monkeypatch.setenv("TERSELY_SERVER_KEY", KEY)
+    return server_pair_of_the_run
 
 
 def tied_model(tiny_model, folder):
@@ -16,7 +90,7 @@ def tied_model(tiny_model, folder):
 
     from tersely.engines.models import load_tokenizer
 
-    config = AutoConfig.from_pretrained(tiny_model, tie_word_embeddings=True)
+    config = AutoConfig.from_pretrained(tiny_model, tie_word_embeddings=True, max_position_embeddings=CONTEXT)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
     load_tokenizer(str(tiny_model)).save_pretrained(folder)  # AutoTokenizer would add a token of the family's
     recommended = {"do_sample": True, "top_k": 1, "repetition_penalty": 1.3, "min_p": 0.5, "temperature": 0.2}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -20,41 +19,24 @@ largest_gap, requests = served.largest_gap, served.requests
 pytestmark = pytest.mark.vllm
 
 
-@pytest.fixture(scope="module")
-def folder(tiny_model, tmp_path_factory):
-    return served.tied_model(tiny_model, tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(scope="module")
-def servers(folder):
-    """With a key, as all of them have that the launchers start."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("TERSELY_SERVER_KEY", "servers-test-key")
-    pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
-    from tersely.engines.server.launch import VLLMServer
-
-    logs = [folder / "server_0.log", folder / "server_1.log"]
-    with ThreadPoolExecutor(2) as pool:
-        options = {"max_model_len": 256, "deadline_s": 500, "sampling": HAPOTemperature()}
-        starts = [pool.submit(VLLMServer, str(folder), log, **options) for log in logs]
-    try:
-        yield [start.result() for start in starts]
-    finally:
-        up = [start.result() for start in starts if start.exception() is None]
-        for server in up:
-            server.close()
-        assert all(server.ended for server in up)
-        patch.undo()
+@pytest.fixture
+def servers(server_pair):
+    return server_pair.servers
 
 
 @pytest.fixture
-def engine(servers, folder, tmp_path):
+def folder(server_pair):
+    return server_pair.folder
+
+
+@pytest.fixture
+def engine(server_pair, tmp_path):
     from tersely.engines.models import load_tokenizer
     from tersely.engines.server.engine import ServerEngine
 
     made = ServerEngine(
-        ",".join(server.address for server in servers),
-        load_tokenizer(str(folder)),
+        ",".join(server_pair.addresses),
+        load_tokenizer(str(server_pair.folder)),
         weights_dir=tmp_path,
         concurrency=4,
         silent_s=60.0,
@@ -160,7 +142,7 @@ def test_nothing_is_open_to_whoever_has_no_key(engine, monkeypatch):
 
 def test_what_a_server_refuses_is_said(engine, model):
     with pytest.raises(ServerRefused, match="answered 400.*context length"):
-        engine.generate([GenerationRequest((5,) * 300, 1, 7)])
+        engine.generate([GenerationRequest((5,) * (served.CONTEXT + 44), 1, 7)])
 
 
 def test_a_server_that_is_stopped_is_not_waited_for(engine, model, servers, monkeypatch):
@@ -176,23 +158,17 @@ def test_a_server_that_is_stopped_is_not_waited_for(engine, model, servers, monk
     assert not engine.down, "it is asked again at the next synchronisation"
 
 
-def test_a_server_that_dies_leaves_its_share_to_the_others(engine, model, servers, monkeypatch):
-    expected = [g.token_ids for g in engine.generate(requests())]
-    one, asked = engine._one, []
-
-    def dying(address, *rest):
-        asked.append(address)
-        if asked.count(engine.addresses[1]) == 1 and address == engine.addresses[1]:
-            os.killpg(servers[1].process.pid, signal.SIGKILL)
-        return one(address, *rest)
-
-    monkeypatch.setattr(engine, "_one", dying)
-    assert [g.token_ids for g in engine.generate(requests())] == expected
-    assert list(engine.facts()["down"]) == [engine.addresses[1]]
-    with pytest.warns(UserWarning, match=f"continuing without the server at {engine.addresses[1]}"):
-        engine.sync_weights(model, 1)
-    servers[0].close()
-    with pytest.raises(ServerDown, match="no server is left, 12 completions are missing"):
-        engine.generate(requests())
-    with pytest.raises(ServerDown, match="no server took the weights of step 2"), pytest.warns(UserWarning):
-        engine.sync_weights(model, 2)
+def test_without_a_server_that_answers_the_run_ends(engine, model, servers, monkeypatch):
+    monkeypatch.setattr(engine, "probe_s", 3.0)
+    monkeypatch.setattr(engine.weights, "sync_s", 3.0)
+    for server in servers:
+        os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ServerDown, match="12 completions"):
+            engine.generate(requests())
+        assert sorted(engine.facts()["down"]) == sorted(engine.addresses)
+        with pytest.raises(ServerDown, match="step 2"), pytest.warns(UserWarning):
+            engine.sync_weights(model, 2)
+    finally:
+        for server in servers:
+            os.kill(server.process.pid, signal.SIGCONT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -17,37 +16,9 @@ from tersely.engines.server.weight_sync import Offer
 pytestmark = pytest.mark.vllm
 
 
-@pytest.fixture(scope="module")
-def folder(tiny_model, tmp_path_factory):
-    return served.tied_model(tiny_model, tmp_path_factory.mktemp("served_over_gloo"))
-
-
-@pytest.fixture(scope="module")
-def start(folder):
-    """Starts a server, on a port of its own or a given one."""
-    pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
-    from tersely.engines.server.launch import VLLMServer
-
-    patch = pytest.MonkeyPatch()
-    patch.setenv("PYTHONPATH", gloo_weights.installed(folder))
-    started = []
-
-    def one(index, port=None):
-        options = ("--weight-transfer-config", '{"backend": "gloo"}')
-        log = folder / f"server_{index}.log"
-        started.append(VLLMServer(str(folder), log, port=port, max_model_len=256, deadline_s=500, options=options))
-        return started[-1]
-
-    yield one
-    for server in started:
-        server.close()
-    patch.undo()
-
-
-@pytest.fixture(scope="module")
-def servers(start):
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(start, range(2)))
+@pytest.fixture
+def folder(server_pair):
+    return server_pair.folder
 
 
 @pytest.fixture
@@ -58,12 +29,13 @@ def gloo(monkeypatch):
 
 
 @pytest.fixture
-def engine(servers, gloo, folder, tmp_path):
+def engine(server_pair, gloo, folder, tmp_path):
     from tersely.engines.models import load_tokenizer
     from tersely.engines.server.engine import ServerEngine
 
-    addresses = [server.address for server in servers]
-    made = ServerEngine(addresses, load_tokenizer(str(folder)), weights_dir=tmp_path, concurrency=4, sync_s=60.0)
+    made = ServerEngine(
+        server_pair.addresses, load_tokenizer(str(folder)), weights_dir=tmp_path, concurrency=4, sync_s=60.0
+    )
     yield made
     made.close()
     assert not list(tmp_path.glob("*-*"))
@@ -119,7 +91,7 @@ def test_a_server_without_it_has_the_folder(engine, model, monkeypatch):
 
 
 def test_a_trainer_that_was_killed_in_the_middle_leaves_nothing_in_the_way(engine, model):
-    call(engine.addresses[0], "/start_weight_update", {}, timeout_s=30)
+    call(engine.addresses[0], "/start_weight_update", {}, timeout_s=30, key=engine._key)
     engine.sync_weights(moved(model), 1)
     assert set(engine.facts()["weights"].values()) == {"gloo"}
     assert gap_of(engine, model) < 1e-4
@@ -157,14 +129,28 @@ def test_a_broadcast_that_fails_is_told_and_the_next_one_is_whole(engine, model,
     assert gap_of(engine, model) < 1e-4
 
 
-def test_a_server_that_was_started_anew_is_in_the_group_again(engine, model, servers, start):
+def test_a_server_that_dies_leaves_its_share_to_the_other_and_joins_the_group_when_it_starts_again(
+    engine, model, server_pair, monkeypatch
+):
     engine.sync_weights(model, 0)
-    os.killpg(servers[1].process.pid, signal.SIGKILL)
-    with pytest.warns(UserWarning, match=f"continuing without the server at {engine.addresses[1]}"):
+    expected = [g.token_ids for g in engine.generate(served.requests())]
+    staying, dying = engine.addresses
+    one, asked = engine._one, []
+
+    def killed_once(address, *rest):
+        asked.append(address)
+        if address == dying and asked.count(dying) == 1:
+            os.killpg(server_pair.servers[1].process.pid, signal.SIGKILL)
+        return one(address, *rest)
+
+    monkeypatch.setattr(engine, "_one", killed_once)
+    assert [g.token_ids for g in engine.generate(served.requests())] == expected
+    assert list(engine.facts()["down"]) == [dying]
+    with pytest.warns(UserWarning, match=f"continuing without the server at {dying}"):
         engine.sync_weights(moved(model), 1)
-    assert engine.facts()["weights"] == {engine.addresses[0]: "gloo"}
+    assert engine.facts()["weights"] == {staying: "gloo"}
     assert gap_of(engine, model) < 1e-4
-    servers[1] = start(2, port=servers[1].port)
+    server_pair.revive()
     engine.sync_weights(moved(model), 2)
     assert engine.facts()["weights"] == dict.fromkeys(engine.addresses, "gloo")
     assert gap_of(engine, model) < 1e-4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.served import KEY
 
 from tersely.rewards.verify.judge.client import Judge
 from tersely.rewards.verify.judge.input_filter import MASTER_KEYS
@@ -13,26 +14,22 @@ GOLDS = ("x^2+1", "\\frac{2}{3}", "\\text{blue}")
 QUESTION = "What is it?"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The embedded model. It was not made to judge, so most of what it says is no verdict."""
-    pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
-    from tersely.engines.server.launch import VLLMServer
-    from tersely.testbed import model_path
-
-    with VLLMServer(str(model_path()), tmp_path_factory.mktemp("judge") / "server.log", deadline_s=300) as server:
-        yield server
+@pytest.fixture
+def server(server_pair):
+    """A model that was not made to judge, so most of what it says is no verdict."""
+    return server_pair.servers[0]
 
 
 def judge(server, **options) -> Judge:
-    options = {"timeout": 120, "deadline": 240, "price_in": 1.0, "price_out": 2.0, **options}
+    limits = {"timeout": 120, "deadline": 240, "price_in": 1.0, "price_out": 2.0}
+    options = {**limits, "key_variable": "TERSELY_SERVER_KEY", **options}
     return Judge(url=f"{server.address}/v1", model=server_model(server), **options)
 
 
 def server_model(server) -> str:
     from tersely.core.http import call
 
-    return call(server.address, "/v1/models", timeout_s=30)["data"][0]["id"]
+    return call(server.address, "/v1/models", timeout_s=30, key=KEY)["data"][0]["id"]
 
 
 def test_no_master_key_reaches_it(server, verifier):
