@@ -89,6 +89,9 @@ def random_rollouts(name: str, seed: int) -> Any:
         step=torch.arange(24).div(4, rounding_mode="floor").expand(rows, 24),
         old_logp=-torch.rand((rows, 24), generator=draw),
         reflections=torch.randint(0, 120, (rows,), generator=draw),
+        exit=torch.arange(rows) % GROUP,
+        trace=torch.zeros(rows, dtype=torch.int64),
+        prefix=torch.arange(rows) % GROUP,
         reference_score=torch.rand(rows, generator=draw),
         reference_base=torch.rand(rows, generator=draw),
         reference_logp=-3 * torch.rand(rows, generator=draw),
@@ -155,7 +158,7 @@ def _reads(name: str, term: Any) -> list[str]:
         "mode",
         "entropy",
         "token_ids",
-        *("thinking_length", "thinking_end", "answer_start", "step", "old_logp", "reflections"),
+        *("thinking_length", "thinking_end", "answer_start", "step", "old_logp", "reflections", "exit"),
         *(n for n in term.needs if n.startswith("ref")),
     )
     for field in dict.fromkeys(optional):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tersely.algorithms.advantages.batch_whitened import BatchWhitened
+from tersely.algorithms.advantages.brpo import BRPO
 from tersely.algorithms.advantages.dcpo_smooth import DCPOSmooth
 from tersely.algorithms.advantages.entropy_shaped import EntropyShaped
 from tersely.algorithms.advantages.gdpo import GDPO
@@ -49,6 +50,7 @@ from tersely.algorithms.losses.window_kl import WindowKL
 from tersely.algorithms.prompting.adaptthink import AdaptThinkPrompting
 from tersely.algorithms.prompting.arm import ARMPrompting
 from tersely.algorithms.prompting.autothink import AutoThinkPrompting
+from tersely.algorithms.prompting.brpo import BRPOPrompting
 from tersely.algorithms.prompting.budgetthinker import BudgetThinkerPrompting
 from tersely.algorithms.prompting.elastic import Elastic
 from tersely.algorithms.prompting.hbpo import HBPOPrompting
@@ -56,6 +58,7 @@ from tersely.algorithms.prompting.l1 import L1
 from tersely.algorithms.prompting.lapo import LAPOTarget
 from tersely.algorithms.prompting.plain import Plain
 from tersely.algorithms.prompting.rlpr import RLPRFormat
+from tersely.algorithms.prompting.s_grpo import SGRPOPrompting
 from tersely.algorithms.prompting.selfbudgeter import SelfBudgeterPrompting
 from tersely.algorithms.prompting.siri import SIRI
 from tersely.algorithms.prompting.thinkprune import ThinkPrune
@@ -70,6 +73,7 @@ PROMPTING: dict[str, type] = {
     "adaptthink": AdaptThinkPrompting,
     "arm": ARMPrompting,
     "autothink": AutoThinkPrompting,
+    "brpo": BRPOPrompting,
     "budgetthinker": BudgetThinkerPrompting,
     "elastic": Elastic,
     "hbpo": HBPOPrompting,
@@ -77,6 +81,7 @@ PROMPTING: dict[str, type] = {
     "lapo_target": LAPOTarget,
     "plain": Plain,
     "rlpr": RLPRFormat,
+    "s_grpo": SGRPOPrompting,
     "selfbudgeter": SelfBudgeterPrompting,
     "siri": SIRI,
     "thinkprune": ThinkPrune,
@@ -94,6 +99,7 @@ TRIMS: dict[str, type] = {
 
 ADVANTAGES: dict[str, type] = {
     "batch_whitened": BatchWhitened,
+    "brpo": BRPO,
     "dcpo_smooth": DCPOSmooth,
     "entropy_shaped": EntropyShaped,
     "gdpo": GDPO,

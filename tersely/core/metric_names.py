@@ -72,6 +72,10 @@ FORCED = _all(
         ("rollout/forced_right", "share of rollouts", "correct, of those with a verdict; nan without one"),
     ],
 )
+EXITS = _all(
+    "prompting s_grpo, brpo",
+    [("engine/tokens", "tokens", "sampled for this batch: each shared trace once, plus the answers")],
+)
 REWARDS = _all(
     "always",
     [
@@ -289,6 +293,7 @@ METRICS: dict[str, Metric] = {
         *(
             ROLLOUTS,
             FORCED,
+            EXITS,
             REWARDS,
             UPDATE,
             MICRO_BATCHING,

@@ -16,9 +16,12 @@ def sample_seed(run_seed: int, step: int, prompt_id: str, sample_index: int, sal
 
 def continued_seed(seed: int, start: int) -> int:
     """Seed for the rest of a sample after its first `start` tokens; the sample's own seed if that is 0."""
-    if not start:
-        return seed
-    return int.from_bytes(hashlib.blake2b(f"{seed}|{start}".encode(), digest_size=8).digest(), "little") >> 1
+    return salted_seed(seed, str(start)) if start else seed
+
+
+def salted_seed(seed: int, salt: str) -> int:
+    """Another 63-bit seed of the same sample, for a use that `salt` names."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}|{salt}".encode(), digest_size=8).digest(), "little") >> 1
 
 
 def stable_id(*parts: str) -> str:

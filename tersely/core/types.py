@@ -209,6 +209,34 @@ class TokenBatch:
 
 
 @dataclass(frozen=True)
+class Exit:
+    """How a rollout answers early on a trace that it shares with other rollouts of its group."""
+
+    trace: int = 0
+    """Number of the trace in the group."""
+    order: int = 0
+    """Order of the exit on its trace, 0 is the earliest."""
+    answer: int = 0
+    """Number of the answer at this exit."""
+    position: int | None = None
+    """Thinking tokens of the trace that the row keeps. None: one of `exits` random positions."""
+    exits: int = 1
+    """Number of random exits of the trace."""
+    whole: bool = False
+    """The row is the trace itself."""
+    text: str = "\n</think>\n\n"
+    """Text with `</think>` that is written after the kept tokens."""
+    closed_text: str | None = None
+    """With `trace_tokens`: text after a trace that ended its thinking before the position."""
+    answer_tokens: int = 1024
+    """Cap of the answer, tokens; the row's cap also holds."""
+    trace_tokens: int | None = None
+    """The trace stops at the end of its thinking, and at this many tokens. None: it is an ordinary rollout."""
+    trains_prefix: bool = True
+    """Train on the tokens that the row shares with its trace."""
+
+
+@dataclass(frozen=True)
 class RolloutPlan:
     """The plan of one rollout: instruction, prefill, budget and mode."""
 
@@ -232,3 +260,5 @@ class RolloutPlan:
     """(sampled thinking tokens, text), ascending: text that is written there while the row still thinks."""
     train_forced: bool = False
     """Train on the written texts too."""
+    exit: Exit | None = None
+    """The row answers early on a shared trace. None: it is a rollout of its own."""

@@ -34,6 +34,7 @@ from tersely.rewards.o1_pruner import O1Pruner
 from tersely.rewards.pear import PEAR
 from tersely.rewards.repetition import Repetition
 from tersely.rewards.rlpr import RLPR
+from tersely.rewards.s_grpo import SGRPO
 from tersely.rewards.selfbudgeter import SelfBudgeter
 from tersely.rewards.short_rl import ShortRL
 from tersely.rewards.shorterbetter import ShorterBetter
@@ -78,6 +79,7 @@ REWARDS: dict[str, type] = {
     "pear": PEAR,
     "repetition": Repetition,
     "rlpr": RLPR,
+    "s_grpo": SGRPO,
     "selfbudgeter": SelfBudgeter,
     "short_rl": ShortRL,
     "shorterbetter": ShorterBetter,

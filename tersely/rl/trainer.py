@@ -199,7 +199,7 @@ class TerselyTrainer(RolloutTrainer):
         found = rollouts.tensors(pad, self.pad_to_multiple_of, logprobs=self.engine.capabilities.sampler_logprobs)
         mine = torch.tensor(rollouts.sizes({*self.eos_token_ids, pad}), device=device)
         prompt, completion, forced, ended = self.accelerator.gather(mine).unbind(1)
-        if forced.any():
+        if forced.any() or self.maker.makes_exits:
             found |= rollouts.forced_masks(self.pad_to_multiple_of)
         self.count_tokens(int((prompt + completion).sum()))
         for name, value in length_metrics(completion - forced, ended.bool()).items():

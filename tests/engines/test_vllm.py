@@ -128,6 +128,43 @@ def test_logprobs_are_at_the_sampling_temperature(engine, model):
 
 
 @vllm
+def test_a_row_in_phases_goes_on_from_what_was_written(engine, model):
+    """Greedy tokens are those of transformers; sampled ones have the model's log-probs, and a seed of their own per piece."""
+    from tersely.engines.phases import Row, draw, run_scripts
+
+    def rows_of(generate):
+        rows = [Row(request.prompt_ids) for request in requests()]
+
+        def script(row, request):
+            yield from draw(row, request.seed, 5)
+            row.write([9, 8, 7])
+            yield from draw(row, request.seed, 6)
+
+        run_scripts([script(row, request) for row, request in zip(rows, requests(), strict=True)], generate)
+        return [row.generation() for row in rows]
+
+    greedy = [rows_of(lambda asked, on=on: on.generate(asked, temperature=0)) for on in (engine, ours(engine, model))]
+    assert [g.token_ids for g in greedy[0]] == [g.token_ids for g in greedy[1]]
+    seeds = []
+    sampled = rows_of(lambda asked: seeds.append([request.piece_seed for request in asked]) or engine.generate(asked))
+    assert not set(seeds[0]) & set(seeds[1])
+    for generation, request in zip(sampled, requests(), strict=True):
+        ids = torch.tensor([[*request.prompt_ids, *generation.token_ids]])
+        with torch.no_grad():
+            logps = model(ids).logits.log_softmax(-1)[0, len(request.prompt_ids) - 1 : -1]
+        reported = torch.tensor(generation.logprobs)
+        assert reported.isnan().tolist() == list(generation.forced) and any(generation.forced)
+        expected = logps.gather(1, torch.tensor(generation.token_ids).unsqueeze(1)).squeeze(1)
+        torch.testing.assert_close(reported[~reported.isnan()], expected[~reported.isnan()], atol=1e-4, rtol=0)
+
+
+def ours(engine, model):
+    from tersely.engines.transformers import TransformersEngine
+
+    return TransformersEngine(model, engine.tokenizer)
+
+
+@vllm
 def test_caps_and_ends_are_with_unique_names(engine, model):
     """Ends are made likely, so that some rows end, some are cut, and each is cut at its own cap."""
     ending = [GenerationRequest((5, 6, 7), 50 + i, 1 + i) for i in range(24)]

@@ -80,6 +80,7 @@ def batches(draw, name: str, decided_only: bool = False) -> Rollouts:
         answer_start=torch.tensor(each([4, 9, 12])),
         step=torch.arange(12).div(3, rounding_mode="floor").repeat(rows, 1),
         reflections=torch.tensor(each([0, 30, 50, 90])),
+        exit=torch.tensor([i % size for i in range(rows)]),
         reference_score=torch.tensor(each([0.0, 0.2, 0.7, 1.0])),
         reference_base=torch.tensor(each([0.0, 0.3, 1.0])),
         reference_logp=torch.tensor(each([0.0, -1.0, -40.0, -math.inf])),

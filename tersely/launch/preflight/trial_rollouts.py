@@ -59,6 +59,7 @@ def try_rollouts(
     from tersely.core.memory import PromptMemory
     from tersely.rewards.verify.build import make_verifier
     from tersely.rewards.verify.verdicts import verdicts_of
+    from tersely.rl.rollouts.exits import generate_exits
     from tersely.rl.rollouts.phased import generate_rows, with_budget
     from tersely.rl.rollouts.record import group_metrics, rollouts_from_records
     from tersely.rl.rollouts.rollout import RolloutRound, Template
@@ -78,7 +79,8 @@ def try_rollouts(
     engine.generate([first], temperature=args.temperature)  # the first call compiles kernels and is not timed
     began = time.perf_counter()
     how = {"temperature": args.temperature, "top_p": args.top_p, "top_k": args.top_k or 0}
-    batch.finish(generate_rows(batch, requests, lambda asked: engine.generate(asked, **how)))
+    decode = generate_exits if plans[0].exit is not None else generate_rows
+    batch.finish(decode(batch, requests, lambda asked: engine.generate(asked, **how)))
     seconds = time.perf_counter() - began
     verifier = make_verifier(run.verifier)
     try:

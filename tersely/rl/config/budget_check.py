@@ -38,6 +38,11 @@ def check_budgets(run: Recipe, objective: Any, cap: int) -> list[Finding]:
             "rest. Lower it, or raise max_completion_length"
         )
     for plan, room in zip(planned(run, objective), caps, strict=True):
+        if plan.exit is not None and plan.exit.position is not None and plan.exit.position >= room:
+            raise ConfigError(
+                f"prompting: got an exit at {plan.exit.position} tokens; expected below the cap of {room}, because the answer "
+                "needs the rest. Lower it, or raise max_completion_length"
+            )
         if plan.thinking_budget is None:
             continue
         if MARKER not in (plan.forced_end or ""):
@@ -53,7 +58,7 @@ def check_marker(run: Recipe, objective: Any, tokenizer: Any) -> None:
     if has_marker(tokenizer):
         return
     for plan in planned(run, objective):
-        if plan.thinking_budget is not None or plan.reminders:
+        if plan.thinking_budget is not None or plan.reminders or plan.exit is not None:
             raise ConfigError(
                 f"{KEY}: {run.model_name_or_path} has no {MARKER}, in neither its vocabulary nor its chat template. Remove "
                 "the budget, or use a model that marks the end of its thinking"

@@ -17,6 +17,7 @@ from tersely.configs.thinking_budget import ThinkingBudget
 from tersely.core.memory import PromptMemory
 from tersely.core.types import RolloutPlan, Rollouts
 from tersely.engines.base import Engine, Generation, GenerationRequest
+from tersely.rl.rollouts.exits import generate_exits
 from tersely.rl.rollouts.grading import Grader
 from tersely.rl.rollouts.phased import generate_rows, with_budget
 from tersely.rl.rollouts.record import RolloutRecord, rollouts_from_records
@@ -96,6 +97,11 @@ class RolloutMaker:
         plans = self.objective.prompting(list(prompt_ids), self.shape.group_size, self.memory, self.shape.seed)
         return [with_budget(plan, self.budget, moment.progress) for plan in plans]
 
+    @property
+    def makes_exits(self) -> bool:
+        """True if the rows of a group answer on shared traces."""
+        return any(plan.exit is not None for plan in self.plans(["probe"], Moment(0, 0.0)))
+
     def begin(self, rows: list[dict[str, Any]], moment: Moment = Moment(0, 0.0)) -> RolloutRound:
         """This rank's rows with their plans; prompting plans whole groups of the whole batch. Collective."""
         group, first = self.shape.group_size, self.shape.rank * len(rows)
@@ -127,7 +133,8 @@ class RolloutMaker:
         def generate(asked: list[GenerationRequest]) -> list[Generation]:
             return self.engine.generate(asked or idle, **how)[: len(asked)]
 
-        return generate_rows(batch, requests, generate, lambda left: any(gather_object([left])))
+        decode = generate_exits if self.makes_exits else generate_rows
+        return decode(batch, requests, generate, lambda left: any(gather_object([left])))
 
     def parse(self, turn: str) -> Any:
         """Parse a whole assistant's turn by the prompting's contract, or by the default one."""

@@ -50,14 +50,13 @@ def writes_of(plan: RolloutPlan, batch: RolloutRound) -> list[Write]:
     last = plan.thinking_budget
     found = [Write(at, batch.encode(text)) for at, text in plan.reminders if last is None or at < last]
     if last is not None:
-        found.append(Write(last, forced_end(plan, batch), ends=True))
+        found.append(Write(last, end_ids(plan.forced_end or "", batch), ends=True))
     return found
 
 
-def forced_end(plan: RolloutPlan, batch: RolloutRound) -> tuple[int, ...]:
-    """Ids of the text that ends the thinking. They contain the marker's, also if the tokenizer would merge it with more."""
-    text, marker = plan.forced_end or "", batch.template.end_of_thinking
-    ids = batch.encode(text)
+def end_ids(text: str, batch: RolloutRound) -> tuple[int, ...]:
+    """Ids of a text that ends the thinking. They contain the marker's, also if the tokenizer would merge it with more."""
+    ids, marker = batch.encode(text), batch.template.end_of_thinking
     if closed_at(ids, marker) is not None:
         return ids
     before, _, after = text.partition(MARKER)
@@ -101,4 +100,5 @@ def generate_rows(
 def written_tokens(plan: RolloutPlan, encode: Callable[[str], Any]) -> int:
     """Largest number of tokens that are written into a row of this plan."""
     texts = [text for _, text in plan.reminders] + ([plan.forced_end] if plan.forced_end else [])
+    texts += [plan.exit.text] if plan.exit is not None else []
     return sum(len(encode(text)) for text in texts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,11 +43,16 @@ class RolloutRecord:
     """Number of tokens that the program wrote; they are not in `length`."""
     forced_end: bool | None = None
     """The end of thinking was written; None without a thinking budget."""
+    exit: int | None = None
+    """Order of the exit on its trace; None for a rollout of its own, as `trace` and `prefix`."""
+    trace: int | None = None
+    prefix: int | None = None
+    """Tokens that the row shares with its trace."""
     columns: str = ""
     """JSON of the data set's columns that a component needs."""
 
 
-OPTIONAL = ("columns", "forced_tokens", "forced_end")
+OPTIONAL = ("columns", "forced_tokens", "forced_end", "exit", "trace", "prefix")
 """Fields that the completions table has only if a row of the batch has a value."""
 
 
@@ -64,6 +69,7 @@ def rollout_record(
     ended: bool = False,
     forced_tokens: int = 0,
     forced_end: bool | None = None,
+    prefix: int = 0,
 ) -> RolloutRecord:
     """Create the record of one row. The plan's budget and mode have priority over those of the completion.
 
@@ -90,6 +96,7 @@ def rollout_record(
         repetitive=repetitive(text, tokens, ended=not truncated),
         forced_tokens=forced_tokens,
         forced_end=forced_end,
+        **({} if plan.exit is None else {"exit": plan.exit.order, "trace": plan.exit.trace, "prefix": prefix}),
         columns=row.get("columns", ""),
     )
 
@@ -133,8 +140,14 @@ def rollouts_from_records(
         entropy=entropy,
         completion_text=[record.text for record in records],
         columns=columns_of(records),
+        **{name: torch.tensor([getattr(record, name) for record in records]) for name in exit_fields(records)},
         memory=memory,
     )
+
+
+def exit_fields(records: Sequence[RolloutRecord]) -> tuple[str, ...]:
+    """Fields that rollouts have only if their rows answer on shared traces."""
+    return ("exit", "trace", "prefix") if records and all(record.exit is not None for record in records) else ()
 
 
 def columns_of(records: Sequence[RolloutRecord]) -> dict[str, list[Any]] | None:
@@ -146,22 +159,54 @@ def columns_of(records: Sequence[RolloutRecord]) -> dict[str, list[Any]] | None:
 
 
 def group_metrics(rollouts: Rollouts, records: Sequence[RolloutRecord], keep: Tensor) -> dict[str, float]:
-    """Metrics of a step's rollouts, from raw verdicts and true lengths. Keys: groups/ efficiency/ verify/."""
+    """Metrics of a step's rollouts, from raw verdicts and true lengths. Keys: groups/ efficiency/ verify/ rollout/ engine/.
+
+    Of rollouts that answer on shared traces, efficiency/ and verify/ are of those at the latest exits.
+    """
     right = (rollouts.correct == 1).view(-1, rollouts.group_size)
     wrong = (rollouts.correct == 0).view(-1, rollouts.group_size)
-    length = rollouts.length.double()
     mixed = right.any(1) & wrong.any(1)
-    decided = rollouts.decided
-    total = len(records)
+    metrics = {
+        "groups/mixed": mixed.double().mean().item(),
+        "groups/all_right": (right.any(1) & ~wrong.any(1)).double().mean().item(),
+        "groups/all_wrong": (wrong.any(1) & ~right.any(1)).double().mean().item(),
+        "groups/kept": keep.double().mean().item(),
+    }
+    if rollouts.exit is None:
+        return behaviour_metrics(rollouts, records) | metrics
+    metrics["engine/tokens"] = float(tokens_drawn(rollouts))
+    latest = latest_exits(rollouts)
+    chosen = [record for record, last in zip(records, latest.tolist(), strict=True) if last]
+    return behaviour_metrics(replace(rollouts, group_size=1).at(latest.nonzero().flatten().tolist()), chosen) | metrics
+
+
+def latest_exits(rollouts: Rollouts) -> Tensor:
+    """(N,) bool: the row leaves its trace at the trace's latest exit."""
+    exits = rollouts.grouped(rollouts.require("exit", "latest_exits"))
+    traces = rollouts.grouped(rollouts.require("trace", "latest_exits"))
+    same = traces.unsqueeze(2) == traces.unsqueeze(1)
+    return (exits == torch.where(same, exits.unsqueeze(1), -1).amax(2)).flatten()
+
+
+def tokens_drawn(rollouts: Rollouts) -> int:
+    """Tokens that were sampled for rows with exits: each trace once, plus the answers."""
+    shared = torch.minimum(rollouts.require("prefix", "tokens_drawn"), rollouts.length)
+    group = torch.arange(len(shared)) // rollouts.group_size
+    keys = torch.stack([group, rollouts.require("trace", "tokens_drawn")], dim=1)
+    _, trace = keys.unique(dim=0, return_inverse=True)
+    longest = torch.zeros(int(trace.max()) + 1, dtype=shared.dtype).scatter_reduce(0, trace, shared, "amax")
+    return int(longest.sum() + (rollouts.length - shared).sum())
+
+
+def behaviour_metrics(rollouts: Rollouts, records: Sequence[RolloutRecord]) -> dict[str, float]:
+    """The metrics of a step's rollouts that do not depend on their groups."""
+    right, decided = rollouts.correct == 1, rollouts.decided
+    length, total = rollouts.length.double(), len(records)
     metrics = {
         "verify/accuracy": _mean(rollouts.correct[decided].double()),
         "verify/undecided": 1.0 - decided.double().mean().item(),
         "verify/not_ended": sum(record.status == "not_ended" for record in records) / total,
         "verify/no_answer": sum(record.status == "no_answer" for record in records) / total,
-        "groups/mixed": mixed.double().mean().item(),
-        "groups/all_right": (right.any(1) & ~wrong.any(1)).double().mean().item(),
-        "groups/all_wrong": (wrong.any(1) & ~right.any(1)).double().mean().item(),
-        "groups/kept": keep.double().mean().item(),
         "efficiency/tokens_mean": length.mean().item(),
         "efficiency/tokens_p95": length.quantile(0.95).item(),
         "efficiency/cap_share": length.mean().item() / max(rollouts.max_length, 1),

@@ -18,7 +18,7 @@ import torch
 from tersely.core.seeds import sample_seed
 from tersely.engines.base import Generation
 from tersely.rl.rollouts.maker import Moment, Resampling, RolloutMaker
-from tersely.rl.rollouts.rollout import RolloutRound
+from tersely.rl.rollouts.rollout import RolloutRound, sample_of
 from tersely.rl.rollouts.sampling_state import SamplingState
 
 
@@ -101,7 +101,9 @@ def _generations(
 ) -> list[Generation]:
     """One generation per row. Collective."""
     requests = [
-        dataclasses.replace(request, seed=sample_seed(maker.shape.seed, moment.step, row["prompt_id"], sample))
-        for request, row, sample in zip(maker.requests(part, moment), part.rows, samples, strict=True)
+        dataclasses.replace(
+            request, seed=sample_seed(maker.shape.seed, moment.step, row["prompt_id"], sample_of(plan, sample))
+        )
+        for request, row, plan, sample in zip(maker.requests(part, moment), part.rows, part.plans, samples, strict=True)
     ]
     return maker.generate(part, requests, sampling_state)

@@ -23,9 +23,9 @@ from tersely.rl.rollouts.sampling_state import SamplingState
 
 
 def can_stream(maker: RolloutMaker, rows: int) -> bool:
-    """True if the engine supports streaming and this rank has whole groups."""
+    """True if the engine supports streaming, this rank has whole groups, and the rows do not wait for a shared trace."""
     whole = rows % maker.shape.group_size == 0 and maker.objective.filter.scope == "group"
-    return whole and maker.engine.capabilities.streaming
+    return whole and maker.engine.capabilities.streaming and not maker.makes_exits
 
 
 def resample_streaming(

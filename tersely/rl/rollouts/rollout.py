@@ -83,7 +83,7 @@ class RolloutRound:
         return [
             GenerationRequest(
                 prompt_ids=tuple(ids) + tuple(self._trained_prefill(plan)),
-                seed=sample_seed(seed, step, row["prompt_id"], (first_row + i) % group_size),
+                seed=sample_seed(seed, step, row["prompt_id"], sample_of(plan, (first_row + i) % group_size)),
                 max_new_tokens=min(plan.max_new_tokens or cap, cap),
             )
             for i, (ids, row, plan) in enumerate(zip(self.prompt_ids, self.rows, self.plans, strict=True))
@@ -125,10 +125,11 @@ class RolloutRound:
     def forced_masks(self, multiple_of: int | None) -> dict[str, Tensor]:
         """(n, T) bool: `forced`, tokens that were not sampled, also of a trained prefill; `trainable`, those to train on."""
         forced, trainable = [], []
-        for plan, written in zip(self.plans, self.written, strict=True):
+        for plan, generation, written in zip(self.plans, self.generations, self.written, strict=True):
             prefill = len(self._trained_prefill(plan))
+            untrained = generation.prefix if plan.exit is not None and not plan.exit.trains_prefix else 0
             forced.append([at < prefill or one for at, one in enumerate(written)])
-            trainable.append([plan.train_forced or not one for one in written])
+            trainable.append([at >= untrained and (plan.train_forced or not one) for at, one in enumerate(written)])
         rows = {"forced": forced, "trainable": trainable}
         return {name: padded(values, 0, "right", multiple_of).bool() for name, values in rows.items()}
 
@@ -174,6 +175,7 @@ class RolloutRound:
                 ended=ended,
                 forced_tokens=sum(generation.forced),
                 forced_end=self.forced_end(plan, generation),
+                prefix=generation.prefix,
             )
             for row, plan, generation, text, verdict in zip(
                 self.rows, self.plans, self.generations, self.texts, verdicts, strict=True
@@ -215,3 +217,8 @@ class RolloutRound:
 
     def _trained_prefill(self, plan: RolloutPlan) -> list[int]:
         return self._prefill(plan) if plan.train_prefill else []
+
+
+def sample_of(plan: RolloutPlan, index: int) -> int:
+    """Index of the sample whose seed a row has: that of its trace, if it answers on one, else its own in the group."""
+    return index if plan.exit is None else plan.exit.trace
