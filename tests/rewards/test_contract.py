@@ -215,6 +215,7 @@ def test_finite_in_every_degenerate_group(spec):
             answer_start=torch.full((size,), 12),
             step=torch.zeros(size, 12, dtype=torch.int64),
             reflections=torch.zeros(size, dtype=torch.int64),
+            exit=torch.arange(size),
             reference_score=torch.full((size,), 0.5),
             reference_base=torch.zeros(size),
             reference_logp=torch.full((size,), -math.inf),
