@@ -160,15 +160,12 @@ def test_a_server_that_is_stopped_is_not_waited_for(engine, model, servers, monk
 
 def test_without_a_server_that_answers_the_run_ends(engine, model, servers, monkeypatch):
     monkeypatch.setattr(engine, "probe_s", 3.0)
-    monkeypatch.setattr(engine.weights, "sync_s", 3.0)
     for server in servers:
         os.kill(server.process.pid, signal.SIGSTOP)
     try:
         with pytest.raises(ServerDown, match="12 completions"):
             engine.generate(requests())
         assert sorted(engine.facts()["down"]) == sorted(engine.addresses)
-        with pytest.raises(ServerDown, match="step 2"), pytest.warns(UserWarning):
-            engine.sync_weights(model, 2)
     finally:
         for server in servers:
             os.kill(server.process.pid, signal.SIGCONT)
