@@ -22,6 +22,7 @@ from tersely.core.build import BASES
 from tersely.core.metric_names import METRICS
 from tersely.core.paths import path_option
 from tersely.core.protocols import Reward, replaces
+from tersely.core.verifier import AnswerVerifier
 
 TERM_HEADER = ("term", "kind", "permutation", "prompts apart", "right >= wrong", "finite", "reads", "learns")
 BATCHES, GROUP, PROMPTS, CAP = 60, 4, 3, 4096
@@ -295,9 +296,10 @@ def hooks_table() -> str:
         protocols.Stateful: "every slot but `sft_loss`",
         protocols.Component: "every slot but `controller` and `sft_loss`",
     }
+    verifier = {AnswerVerifier: "a verifier of your own"}
     return "\n".join(
         f"**{cls.__name__}** ({slot})\n\n" + _table([("hook", "default", "meaning"), ("---",) * 3, *_hooks(cls)])
-        for cls, slot in {**shared, **slots}.items()
+        for cls, slot in {**shared, **slots, **verifier}.items()
     )
 
 

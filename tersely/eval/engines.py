@@ -11,6 +11,7 @@ from typing import Any
 from tersely.core.errors import ConfigError, nearest
 from tersely.core.logging import get_logger
 from tersely.core.paths import beside, expanded
+from tersely.core.verifier import AnswerVerifier
 from tersely.data.benchmarks import Benchmark
 from tersely.engines.base import Engine, EngineSettings
 from tersely.engines.chat import Prompting
@@ -157,7 +158,7 @@ def require_place(model: str) -> None:
         )
 
 
-def make_verifier(workers: int | None = None) -> Any:
+def make_verifier(workers: int | None = None) -> AnswerVerifier:
     """The project's verifier with default options."""
     from tersely.rewards import Verifier
 
@@ -267,5 +268,5 @@ def evaluate(
         return evaluator.run(benchmark, out, run=name, samples=samples, **settings)
     finally:
         evaluator.engine.close()
-        if verifier is None and hasattr(evaluator.verifier, "close"):
+        if verifier is None:
             evaluator.verifier.close()

@@ -15,7 +15,9 @@ from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.logging import get_logger
+from tersely.core.protocols import complete
 from tersely.core.seeds import sample_seed, stable_id
+from tersely.core.verifier import AnswerVerifier
 from tersely.data.benchmarks import Benchmark, Sampling, find_benchmark, load_benchmark
 from tersely.engines.base import Engine
 from tersely.engines.chat import Prompting
@@ -62,7 +64,7 @@ class Evaluator:
     model: str
     tokenizer: Any
     engine: Engine
-    verifier: Any
+    verifier: AnswerVerifier
     batch: int
     context: int | None = None
     """The model's longest sequence, tokens; it limits the cap of a sample after a long prompt."""
@@ -70,6 +72,9 @@ class Evaluator:
     """System prompt, instruction and template variables that the model was trained with, if any."""
     maker_sampling: Mapping[str, Any] = field(default_factory=dict)
     """Sampling settings of the model's generation config, for `--sampling model`."""
+
+    def __post_init__(self) -> None:
+        self.verifier = complete(AnswerVerifier, self.verifier)
 
     def run(
         self,

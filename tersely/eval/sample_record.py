@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tersely.core.verifier import AnswerVerdict
 from tersely.eval.decoding.base import Decoded, Prompt
 from tersely.eval.first_answer import first_correct_position
 from tersely.eval.records import SCORES
@@ -13,7 +14,13 @@ FINISH = {"eos": "stop"}
 
 
 def sample_record(
-    row: Mapping[str, Any], prompt: Prompt, seed: int, decoded: Decoded, text: str, verdict: Any, lengths: TokenLengths
+    row: Mapping[str, Any],
+    prompt: Prompt,
+    seed: int,
+    decoded: Decoded,
+    text: str,
+    verdict: AnswerVerdict,
+    lengths: TokenLengths,
 ) -> dict[str, Any]:
     """Record of a sample, without run, benchmark, strategy and timing.
 

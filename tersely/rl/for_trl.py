@@ -23,8 +23,10 @@ from tersely.core.build import Spec, build
 from tersely.core.errors import ConfigError, nearest
 from tersely.core.memory import PromptMemory
 from tersely.core.parse_completion import parse_completion
+from tersely.core.protocols import complete
 from tersely.core.seeds import stable_id
 from tersely.core.types import COLUMN, Rollouts, columns_in
+from tersely.core.verifier import AnswerVerifier
 from tersely.rewards.verify.verdicts import verdicts_of
 from tersely.rl.for_trl_scaling import calling_trainer, require_scale
 from tersely.rl.rollouts.record import RolloutRecord, counted, rollouts_from_records, thinking_length
@@ -98,7 +100,7 @@ class TRLReward:
             )
         self.group_size = group_size
         self.memory = PromptMemory()
-        self._verifier = verifier
+        self._verifier: AnswerVerifier | None = None if verifier is None else complete(AnswerVerifier, verifier)
         self._warned = self._checked_scale = False
 
     def __call__(
@@ -168,7 +170,7 @@ class TRLReward:
         return facts
 
     @cached_property
-    def verifier(self) -> Any:
+    def verifier(self) -> AnswerVerifier:
         if self._verifier is None:
             from tersely.rewards import Verifier
 
@@ -177,9 +179,8 @@ class TRLReward:
 
     def close(self) -> None:
         """End the verifier's processes."""
-        close = getattr(self._verifier, "close", None)
-        if close is not None:
-            close()
+        if self._verifier is not None:
+            self._verifier.close()
 
     @cached_property
     def _template_tail(self) -> str:

@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 evaluate_one(evaluator, benchmark, chosen, budgets, options)
     finally:
         evaluator.engine.close()
-        getattr(evaluator.verifier, "close", lambda: None)()
+        evaluator.verifier.close()
     print(f"records: {options.out / 'records.jsonl'}; next: tersely report {options.out}")
     return 0
 

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     from tersely.eval.engines import transformers_evaluator
 
-    evaluator = transformers_evaluator(options.model, verifier=object())
+    evaluator = transformers_evaluator(options.model)
     traces = list(read_traces(evaluator, options.run, options.benchmark))
     if not traces:
         raise ConfigError(

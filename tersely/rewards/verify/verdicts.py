@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tersely.core.heartbeat import beat
+from tersely.core.verifier import AnswerVerdict, AnswerVerifier
 
 
-def verdicts_of(verifier: Any, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> list[Any]:
+def verdicts_of(verifier: AnswerVerifier, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> list[AnswerVerdict]:
     """One verdict a row, from its `answer`; a verifier that takes prompts, as a judge does, reads its `problem` too."""
     golds, prompts = [row["answer"] for row in rows], [row["problem"] for row in rows]
     takes = inspect.signature(verifier.verify).parameters

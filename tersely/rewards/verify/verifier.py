@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tersely.configs.verifier import Policy, VerifierSpec
+from tersely.core.verifier import AnswerVerifier
 from tersely.rewards.verify.cache import Cache
 from tersely.rewards.verify.compare.cost_limits import bomb
 from tersely.rewards.verify.compare.quick import decide_fast, gold_text, tidied_text
@@ -24,7 +25,7 @@ _TRANSIENT = ("crash", "budget", "no_worker")  # not remembered: another try may
 _ALIVE: weakref.WeakSet[Verifier] = weakref.WeakSet()
 
 
-class Verifier:
+class Verifier(AnswerVerifier):
     """Right or wrong, within a bounded time and memory, whatever the model wrote.
 
     workers: processes for what needs math-verify; default: the usable cores shared among the local ranks, at most 8
@@ -38,9 +39,6 @@ class Verifier:
     Usable from any thread (calls take turns) and after a fork (the child starts its own workers). No signals, no
     alarms, no threads of its own. Close it, or use it as a context manager; processes die with their owner anyway.
     """
-
-    ended: bool = False
-    """For the trainer: an answer counts only if its completion ended by itself. `make_verifier` sets it."""
 
     def __init__(
         self,

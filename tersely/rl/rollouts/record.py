@@ -15,6 +15,7 @@ from tersely.algorithms.objective import Scores
 from tersely.core.build import numbered
 from tersely.core.memory import PromptMemory
 from tersely.core.types import RolloutPlan, Rollouts
+from tersely.core.verifier import AnswerVerdict
 from tersely.engines.phases import closed_at
 from tersely.rl.rollouts.repetition import repetitive
 
@@ -60,7 +61,7 @@ def rollout_record(
     row: dict,
     plan: RolloutPlan,
     parsed: Any,
-    verdict: Any,
+    verdict: AnswerVerdict,
     *,
     text: str,
     tokens: Sequence[int],
@@ -101,7 +102,7 @@ def rollout_record(
     )
 
 
-def counted(verdict: Any, truncated: bool, ended: bool) -> tuple[float, str]:
+def counted(verdict: AnswerVerdict, truncated: bool, ended: bool) -> tuple[float, str]:
     """(correct, status). With `ended`, a correct answer in a truncated completion is incorrect, with status `not_ended`."""
     if ended and truncated and verdict.correct == 1:
         return 0.0, "not_ended"

@@ -20,6 +20,7 @@ from tersely.core.files import write_json
 from tersely.core.heartbeat import now
 from tersely.core.logging import get_logger
 from tersely.core.seeds import sample_seed
+from tersely.core.verifier import AnswerVerifier
 from tersely.engines.base import Engine, GenerationRequest
 from tersely.rewards.verify.verdicts import verdicts_of
 from tersely.rl.check import SFTStage
@@ -142,7 +143,7 @@ class Sampler:
 
     engine: Engine
     tokenizer: Any
-    verifier: Any
+    verifier: AnswerVerifier
     seed: int
     cap: int
     template: dict[str, Any] = field(default_factory=dict)

@@ -79,6 +79,28 @@ class Watching:
         return verdicts
 
 
+class Plain:
+    """A user's verifier: nothing but `verify`."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def verify(self, golds, responses):
+        self.asked += len(golds)
+        return [Verdict("correct", gold) for gold in golds]
+
+
+def test_a_verifier_with_verify_alone_has_the_other_hooks():
+    verifier = Plain()
+    grader = Grader(verifier)
+    grader.start([{"answer": "4", "problem": "2+2"}], ["4"])
+    verdicts, _, _ = grader.result()
+    assert [verdict.correct for verdict in verdicts] == [1.0] and verifier.asked == 1
+    assert grader.ended is False and grader.metrics() == {}
+    grader.close()
+    assert type(verifier).__name__ == "Plain" and isinstance(verifier, Plain)
+
+
 def test_a_step_verifies_while_it_computes_the_old_log_probs(make_trainer, monkeypatch):
     watching = Watching()
     trainer = make_trainer(verifier=watching, updates_per_batch=2)

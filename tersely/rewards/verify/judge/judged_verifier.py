@@ -15,20 +15,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from tersely.core.verifier import AnswerVerifier
 from tersely.rewards.verify.judge.client import Judge
 from tersely.rewards.verify.judge.input_filter import judge_guard
 from tersely.rewards.verify.verdict import Verdict
 from tersely.rewards.verify.verifier import Verifier
 
 
-class JudgedVerifier:
+class JudgedVerifier(AnswerVerifier):
     """A verifier with a judge behind it; `verify` as `Verifier.verify`, with the prompts as the judge's questions.
 
     require_boxed, extra_keys: see `judge_guard`
     """
-
-    ended: bool = False
-    """As `Verifier.ended`."""
 
     def __init__(
         self, verifier: Verifier, judge: Judge, *, require_boxed: bool = False, extra_keys: Iterable[str] = ()
