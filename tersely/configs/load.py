@@ -70,16 +70,16 @@ def resolved_values(
 
 
 def with_overrides(
-    own: Mapping[str, Any], overrides: Mapping[str, Any], tell: Callable[[str], None] | None = None
+    base: Mapping[str, Any], overrides: Mapping[str, Any], tell: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
     """Apply overrides to a recipe that is already read or resolved."""
-    own, overrides = dict(own), dict(overrides)
+    base, overrides = dict(base), dict(overrides)
     dotted = {key: overrides.pop(key) for key in list(overrides) if "." in str(key)}
-    if "method" in overrides and overrides["method"] != own.get("method"):
+    if "method" in overrides and overrides["method"] != base.get("method"):
         if overrides["method"] is not None:
             load_method(str(overrides["method"]))
-        own = _without_method(own, overrides, tell or (lambda text: None))
-    recipe = {**own, **overrides}
+        base = _without_method(base, overrides, tell or (lambda text: None))
+    recipe = {**base, **overrides}
     if recipe.get("method") is not None:
         found = load_method(str(recipe["method"]))
         preset = {key: found[key] for key in (*SLOT_KEYS, "stages") if key in found}
@@ -89,16 +89,16 @@ def with_overrides(
     return expanded_values(_started(recipe))
 
 
-def _without_method(own: dict[str, Any], overrides: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+def _without_method(base: dict[str, Any], overrides: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     """The recipe without slots, stages, and the settings that come from its method."""
-    before = own.get("method")
+    before = base.get("method")
     try:
         settings = load_method(str(before)).get("settings") or {} if before is not None else {}
     except ConfigError:
         settings = {}  # the preset no longer exists
     gone = {
         key: value
-        for key, value in own.items()
+        for key, value in base.items()
         if key in (*SLOT_KEYS, "stages") or (key in settings and settings[key] == value)
     }
     if replaced := [f"{key} {_short(value)}" for key, value in gone.items() if key not in overrides]:
@@ -106,7 +106,7 @@ def _without_method(own: dict[str, Any], overrides: Mapping[str, Any], tell: Cal
         tell(
             f"method {'none' if overrides['method'] is None else overrides['method']} replaces {', '.join(replaced)}{of}"
         )
-    return {key: value for key, value in own.items() if key not in gone}
+    return {key: value for key, value in base.items() if key not in gone}
 
 
 def _short(value: Any) -> str:

@@ -93,8 +93,11 @@ class Stage:
 
     def changes(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         """Values of this stage that differ from the recipe."""
-        own = {**self.recipe.to_dict(), **({"cold_start": dict(self.cold_start)} if self.cold_start else {})}
-        return {key: value for key, value in own.items() if recipe.get(key) != value}
+        values_of_stage = {
+            **self.recipe.to_dict(),
+            **({"cold_start": dict(self.cold_start)} if self.cold_start else {}),
+        }
+        return {key: value for key, value in values_of_stage.items() if recipe.get(key) != value}
 
     def after(self, previous: Stage | None) -> Stage:
         """The same stage, starting from the weights of `previous`."""

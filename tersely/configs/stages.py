@@ -146,13 +146,13 @@ def _overrides(spec: Mapping[str, Any], name: str, kind: str) -> dict[str, Any]:
     settings = {} if spec.get("settings") is None else spec["settings"]
     if not isinstance(settings, Mapping):
         raise StageError(name, f"settings is {settings!r}; it must be a mapping")
-    own = {key: value for key, value in spec.items() if key not in OWN_KEYS}
-    for key in (*settings, *own):
+    stated = {key: value for key, value in spec.items() if key not in OWN_KEYS}
+    for key in (*settings, *stated):
         if key in NOT_PER_STAGE:
             raise StageError(name, f"{key} belongs to the whole run; state it once, outside the stages")
     if kind == "sft":
-        return {"cold_start": {**own, "settings": dict(settings)}}
-    return {**settings, **own}
+        return {"cold_start": {**stated, "settings": dict(settings)}}
+    return {**settings, **stated}
 
 
 def _relative(values: dict[str, Any], base: Mapping[str, Any], stage: str) -> dict[str, Any]:

@@ -39,15 +39,15 @@ def _slot(slot: str, spec: Any, method: Mapping[str, Any], preset: Callable[[str
     name = _name(spec)
     if name is None:
         return spec
-    own = {} if isinstance(spec, str) else dict(spec)
-    if slot == "loss" and own.get("base") is not None:
-        own["base"] = _slot(slot, own["base"], method, preset)
+    stated = {} if isinstance(spec, str) else dict(spec)
+    if slot == "loss" and stated.get("base") is not None:
+        stated["base"] = _slot(slot, stated["base"], method, preset)
     source = _of_name(slot, name, method)
     if source is None:
         source = _of_name(slot, name, preset(name))
     if source is None or set(source) <= {"name"}:
-        return spec if isinstance(spec, str) else own
-    return {**source, **own}
+        return spec if isinstance(spec, str) else stated
+    return {**source, **stated}
 
 
 def _of_name(slot: str, name: str, method: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -23,9 +23,9 @@ LOOKED_AT = 100
 """Rows of a local source that a dry run searches for a column."""
 
 
-def values_of(names: Sequence[str], row: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def values_of(names: Sequence[str], row: Mapping[str, Any], standard: Mapping[str, Any]) -> dict[str, Any]:
     """Name -> value for one row, without missing columns. `own`: the values for the names in OWN."""
-    found = {name: own[name] if name in OWN else lookup(row, name) for name in names}
+    found = {name: standard[name] if name in OWN else lookup(row, name) for name in names}
     return {
         name: value for name, value in found.items() if value is not MISSING and (name not in OWN or value is not None)
     }
@@ -68,8 +68,8 @@ def first_values(sources: Iterable[SourceSpec], names: Sequence[str], seed: int)
                 raise
             except ValueError:
                 continue
-            own = {"problem": problem, "answer": answer, "level": level, "source": source.label}
-            for name, value in values_of(names, row, own).items():
+            standard = {"problem": problem, "answer": answer, "level": level, "source": source.label}
+            for name, value in values_of(names, row, standard).items():
                 found[name] = value if found.get(name) is None else found[name]
         require_columns(names, found, there, source)
         values = {**found, **values}

@@ -199,10 +199,10 @@ def read_saved_folder(path: Path, split: str, where: str) -> Iterator[Mapping[st
         yield from table.to_pylist()
 
 
-def require_whole(path: Path, split: str, where: str, own: str = "train") -> None:
-    """Raise `DataError` for a split other than `train`, its `own` name, or a part of the path's name."""
+def require_whole(path: Path, split: str, where: str, split_name: str = "train") -> None:
+    """Raise `DataError` for a split other than `train`, its `split_name`, or a part of the path's name."""
     name = split.partition("[")[0]
-    if name not in ("train", own) and name not in re.split(r"[\W_]+", path.name):
+    if name not in ("train", split_name) and name not in re.split(r"[\W_]+", path.name):
         raise DataError(
             f"{where}: split: got {split!r}; {path.name} has no splits: all its rows are 'train'. Remove split, or use a "
             "slice such as train[:50%]"

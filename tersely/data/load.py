@@ -129,8 +129,8 @@ def _load_source(
         identity = prompt_id(problem, answer, source.identity)
         text = ""
         if columns:
-            own = {"problem": problem, "answer": answer, "level": level, "source": source.label}
-            values = values_of(columns, row, own)
+            standard = {"problem": problem, "answer": answer, "level": level, "source": source.label}
+            values = values_of(columns, row, standard)
             text, found, there = coded(columns, values), found | set(values), there | {str(key) for key in row}
         kept.append(Loaded(problem, answer, level, identity, source, index, text))
     if kept:

@@ -146,7 +146,7 @@ class TransformersEngine(Engine):
         active = torch.ones_like(rows, dtype=torch.bool)
         cache, places = DynamicCache(config=model.config), (mask.cumsum(1) - 1).clamp(min=0)
         rules, wanted = None, any(request.logprobs for request in requests)
-        drawn: list[tuple[Tensor, ...]] = []
+        sampled: list[tuple[Tensor, ...]] = []
         for position in range(int(caps.max())):
             output = model(
                 input_ids=ids,
@@ -160,7 +160,7 @@ class TransformersEngine(Engine):
             if position == 0:
                 rules = RowRules.of(requests, logits.shape[1], device)
             token = sampling(logits if rules is None else rules.allowed(logits), seeds, starts + position).argmax(1)
-            drawn.append((rows, token, active, *([_logp(logits, token)] if wanted else [])))
+            sampled.append((rows, token, active, *([_logp(logits, token)] if wanted else [])))
             active = active & ~torch.isin(token, stops) & (caps > position + 1)
             if rules is not None:
                 active = active & ~rules.stopped(token)
@@ -178,7 +178,7 @@ class TransformersEngine(Engine):
                 )
                 if rules is not None:
                     rules.keep(kept)
-        return _collect(drawn, requests, set(stops.tolist()))
+        return _collect(sampled, requests, set(stops.tolist()))
 
     def reading_model(self) -> Any:
         return self.model
@@ -213,12 +213,12 @@ def _logp(logits: Tensor, token: Tensor) -> Tensor:
 
 
 def _collect(
-    drawn: list[tuple[Tensor, ...]], requests: Sequence[GenerationRequest], stops: set[int]
+    sampled: list[tuple[Tensor, ...]], requests: Sequence[GenerationRequest], stops: set[int]
 ) -> list[Generation]:
     """Assign tokens (and log-probs) to their requests: (row, token, still active[, log-prob]), one per position."""
     tokens: list[list[int]] = [[] for _ in requests]
     logps: list[list[float]] = [[] for _ in requests]
-    for rows, token, active, *logp in drawn:
+    for rows, token, active, *logp in sampled:
         owners = rows[active].tolist()
         for row, value in zip(owners, token[active].tolist(), strict=True):
             tokens[row].append(value)

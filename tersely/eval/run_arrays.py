@@ -177,7 +177,7 @@ def load_runs(run: str | Path) -> list[RunRecords]:
         path.parent.parent if path.parent.name == "eval" and not (path.parent / "run.json").exists() else path.parent
     )
     card = _card(path.parent) or _card(folder)
-    own = default_name(path.parent)
+    folder_name = default_name(path.parent)
     reader = RecordReader(path)
     found: dict[tuple[str, str | None], dict[str, _Builder]] = {}
     given: dict[str | None, dict[str, Any]] = {}
@@ -186,7 +186,7 @@ def load_runs(run: str | Path) -> list[RunRecords]:
         if strategy not in given:
             given[strategy] = record["strategy"] if isinstance(record.get("strategy"), dict) else {}
         name = str(record.get("run") or card.get("name") or folder.name)
-        name = own if name == path.parent.name else name
+        name = folder_name if name == path.parent.name else name
         found.setdefault((name, strategy), {}).setdefault(str(record["benchmark"]), _Builder()).add(offset, record)
     if not found:
         raise ConfigError(f"{path} has no complete record; the evaluation may have stopped before its first sample")

@@ -110,9 +110,9 @@ def _environment() -> dict[str, Any]:
 
     from tersely.core.environment import environment
 
-    facts = environment()
-    command = facts.pop("command", None)
-    return {"command": shlex.join(command) if isinstance(command, list) else command, "environment": facts}
+    machine = environment()
+    command = machine.pop("command", None)
+    return {"command": shlex.join(command) if isinstance(command, list) else command, "environment": machine}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

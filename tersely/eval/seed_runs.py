@@ -173,10 +173,10 @@ def _side_by_side(parts: list[BenchmarkRecords]) -> BenchmarkRecords:
         where = {problem: i for i, problem in enumerate(ids)}
         rows = np.array([where[problem] for problem in part.problem_ids], dtype=np.int64)
         for key in ARRAYS:
-            own = getattr(part, key)
+            part_values = getattr(part, key)
             empty = None if key == "answers" else -1 if key == "offset" else np.nan
-            whole = np.full((len(ids), own.shape[1]), empty, dtype=own.dtype)
-            whole[rows] = own
+            whole = np.full((len(ids), part_values.shape[1]), empty, dtype=part_values.dtype)
+            whole[rows] = part_values
             columns[key].append(whole)
     finishes: dict[str, list[float]] = {}
     for part in parts:

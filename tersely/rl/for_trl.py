@@ -106,25 +106,25 @@ class TRLReward:
     def __call__(
         self, prompts: list, completions: list, completion_ids: list, trainer_state: Any = None, **columns: Any
     ) -> list[float | None]:
-        facts = self._facts(prompts, completions, completion_ids, columns)
-        self._check_stops(completion_ids, facts)
-        everyone, first = gathered(facts)
+        records = self._facts(prompts, completions, completion_ids, columns)
+        self._check_stops(completion_ids, records)
+        everyone, first = gathered(records)
         if not self._checked_scale and (trainer := calling_trainer()) is not None:
             require_scale(self.reward, str(trainer.scale_rewards))
             self._checked_scale = True
         budgeted = [name for name in self.reward.names if name in BUDGETED]
-        if budgeted and all(math.isnan(fact.budget) for fact in everyone):
+        if budgeted and all(math.isnan(record.budget) for record in everyone):
             raise ConfigError(
                 f"reward {budgeted[0]} compares lengths with a budget, but no row has one. Add a column `budget` to the "
                 "dataset, or use with_prompting(dataset, prompting)"
             )
-        size = self.group_size or group_size_of([fact.prompt_id for fact in everyone])
+        size = self.group_size or group_size_of([record.prompt_id for record in everyone])
         steps = max(getattr(trainer_state, "max_steps", 0) or 0, 1)
         progress = min(getattr(trainer_state, "global_step", 0) / steps, 1.0)
         rollouts = rollouts_from_records(everyone, size, self.cap or 0, progress, self.memory)
         if self.cap is None:
             rollouts = WithoutCap(**vars(rollouts))
-        values = self.reward(rollouts)[first : first + len(facts)].tolist()
+        values = self.reward(rollouts)[first : first + len(records)].tolist()
         self.reward.update(rollouts)
         self._log(columns.get("log_metric"), rollouts, everyone)
         return [None if math.isnan(value) else value for value in values]
@@ -143,13 +143,13 @@ class TRLReward:
         budgets, modes = columns.get("budget") or [None] * len(ids), columns.get("mode") or [None] * len(ids)
         rows = [{"answer": gold, "problem": problem_of(prompt)} for gold, prompt in zip(golds, prompts, strict=True)]
         verdicts = verdicts_of(self.verifier, rows, texts)
-        facts = []
+        records = []
         for i, (text, tokens, verdict) in enumerate(zip(texts, completion_ids, verdicts, strict=True)):
             parsed = self.parse(self._tail(prompts[i]) + text)
             budget = budgets[i] if budgets[i] is not None else parsed.budget
             truncated = bool(self.stop_ids) and (not len(tokens) or int(tokens[-1]) not in self.stop_ids)
             correct, status = counted(verdict, truncated, self.ended)
-            facts.append(
+            records.append(
                 RolloutRecord(
                     prompt_id=str(ids[i]),
                     correct=correct,
@@ -167,7 +167,7 @@ class TRLReward:
                     else "",
                 )
             )
-        return facts
+        return records
 
     @cached_property
     def verifier(self) -> AnswerVerifier:
@@ -198,9 +198,9 @@ class TRLReward:
         """The start of the assistant's turn in the prompt."""
         return prompt[-TAIL:] if isinstance(prompt, str) else self._template_tail
 
-    def _check_stops(self, completion_ids: list, facts: list[RolloutRecord]) -> None:
+    def _check_stops(self, completion_ids: list, records: list[RolloutRecord]) -> None:
         """Warn once about completions that end before the cap with a token that is not a stop id."""
-        early = [ids for ids, fact in zip(completion_ids, facts, strict=True) if fact.truncated and len(ids)]
+        early = [ids for ids, record in zip(completion_ids, records, strict=True) if record.truncated and len(ids)]
         unknown = sorted({int(ids[-1]) for ids in early if len(ids) < (self.cap or 0)})
         if unknown and not self._warned:
             self._warned = True
@@ -210,9 +210,9 @@ class TRLReward:
                 stacklevel=3,
             )
 
-    def _log(self, log_metric: Any, rollouts: Rollouts, facts: Sequence[RolloutRecord]) -> None:
+    def _log(self, log_metric: Any, rollouts: Rollouts, records: Sequence[RolloutRecord]) -> None:
         if log_metric is not None:
-            log_metric("verify/not_ended", sum(fact.status == "not_ended" for fact in facts) / len(facts))
+            log_metric("verify/not_ended", sum(record.status == "not_ended" for record in records) / len(records))
             decided = rollouts.decided
             log_metric("verify/undecided", 1.0 - decided.double().mean().item())
             if decided.any():
@@ -260,15 +260,15 @@ def with_prompting(dataset: Any, prompting: Spec, *, answer_column: str = "answe
     return dataset.map(planned)
 
 
-def gathered(facts: list[RolloutRecord]) -> tuple[list[RolloutRecord], int]:
+def gathered(records: list[RolloutRecord]) -> tuple[list[RolloutRecord], int]:
     """(rows of all ranks in global order, start of this rank's rows). The process group's timeout applies."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
-        return facts, 0
+        return records, 0
     parts: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(parts, [replace(fact, text="", problem="", gold="") for fact in facts])
+    distributed.all_gather_object(parts, [replace(record, text="", problem="", gold="") for record in records])
     rank = distributed.get_rank()
-    return [fact for part in parts for fact in part], sum(len(part) for part in parts[:rank])
+    return [record for part in parts for record in part], sum(len(part) for part in parts[:rank])
 
 
 def group_size_of(prompt_ids: Sequence[str]) -> int:

@@ -64,7 +64,7 @@ def wanted_scale(name: str, term: Any) -> str | None:
     from tersely.core.build import build
 
     scales: set[str | None] = set()
-    own: str | None = None
+    expected: str | None = None
     for method in list_methods():
         preset = load_method(method)
         scale = SCALE_OF.get(_part(preset.get("advantage")).get("name", ""))
@@ -74,9 +74,9 @@ def wanted_scale(name: str, term: Any) -> str | None:
                 continue
             if build("reward", {key: value for key, value in spec.items() if key != "weight"}) == term:
                 scales.add(scale)
-            own = scale if method == name else own
-    found = scales or {own}
-    if found == {own} == {"group"}:  # in units of the outcome, so it also works without the division
+            expected = scale if method == name else expected
+    found = scales or {expected}
+    if found == {expected} == {"group"}:  # in units of the outcome, so it also works without the division
         return None
     return found.pop() if len(found) == 1 else None
 

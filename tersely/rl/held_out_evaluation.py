@@ -95,9 +95,9 @@ class HeldOutEvaluation(RollBackListener):
         from accelerate.utils import broadcast_object_list
 
         lines = read_evaluations(self.metrics, step) if self.metrics is not None else []
-        told: list[Any] = [lines]
-        broadcast_object_list(told)
-        for line in told[0]:
+        sent: list[Any] = [lines]
+        broadcast_object_list(sent)
+        for line in sent[0]:
             if line.get("event") == "roll_back":
                 self._forget(line["to_step"])
             else:
@@ -178,12 +178,12 @@ class HeldOutEvaluation(RollBackListener):
         generations = self.model.generate(requests, self._temperature(), step)
         texts = self.tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
         verdicts = verdicts_of(self.grader.verifier, [self.rows[q] for q, _ in mine], texts)
-        facts = [
+        graded = [
             (q, j, verdict.correct, len(generation.token_ids), generation.finish == "length")
             for (q, j), generation, verdict in zip(mine, generations, verdicts, strict=True)
         ]
         ended = self.grader.ended
-        return held_out_metrics(gather_object(facts), len(self.rows), self.spec.samples, self.budget, ended)
+        return held_out_metrics(gather_object(graded), len(self.rows), self.spec.samples, self.budget, ended)
 
     def _request(self, q: int, j: int, seed: int) -> GenerationRequest:
         row = self.rows[q]
@@ -202,7 +202,7 @@ class HeldOutEvaluation(RollBackListener):
 
 
 def held_out_metrics(
-    facts: Sequence[tuple[int, int, float, int, bool]], problems: int, samples: int, budget: int, ended: bool = False
+    graded: Sequence[tuple[int, int, float, int, bool]], problems: int, samples: int, budget: int, ended: bool = False
 ) -> dict[str, float]:
     """(problem, sample, correct, tokens, truncated) of all ranks -> `eval/` metrics, as defined in the reports.
 
@@ -213,8 +213,8 @@ def held_out_metrics(
     from tersely.eval import metrics, stats
 
     correct, tokens, cut = (np.full((problems, samples), np.nan) for _ in range(3))
-    for q, j, right, length, truncated in facts:
-        correct[q, j], tokens[q, j], cut[q, j] = right, length, truncated
+    for q, j, is_correct, length, truncated in graded:
+        correct[q, j], tokens[q, j], cut[q, j] = is_correct, length, truncated
     summary, correct_ended = metrics.token_summary(tokens, cut), metrics.where_ended(correct, cut)
     within = correct_ended if ended else correct
     return {

@@ -89,13 +89,13 @@ class Watch:
         return f"{who} is alive"
 
     def _write(self) -> None:
-        facts = {"pid": os.getpid(), "host": socket.gethostname(), "phase": self.phase, "alive": time.time()}
-        facts["beats"] = self.beats
+        status = {"pid": os.getpid(), "host": socket.gethostname(), "phase": self.phase, "alive": time.time()}
+        status["beats"] = self.beats
         if not self.folder.parent.exists() and time.monotonic() - self._began < NEW_FOLDER_S:
             return
         with suppress(OSError):  # a full disk is detected elsewhere
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / f"rank-{self.rank}.json", facts)
+            write_json(self.folder / f"rank-{self.rank}.json", status)
 
     def _watch(self) -> None:
         while not self._ended.wait(self.interval):

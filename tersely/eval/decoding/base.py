@@ -165,12 +165,12 @@ class Session:
         groups: dict[float, list[int]] = {}
         for i, cap in enumerate(caps):
             if cap > 0:
-                own = (
+                temperature = (
                     self.sampling.temperature
                     if temperatures is None or not self.sampling.temperature
                     else temperatures[i]
                 )
-                groups.setdefault(0.0 if greedy else own, []).append(i)
+                groups.setdefault(0.0 if greedy else temperature, []).append(i)
         for temperature, members in groups.items():
             requests = [
                 GenerationRequest(

@@ -67,22 +67,22 @@ class CautiousNextToken(Strategy):
         branch = [b for n in count for b in range(n)]
         stepper.select(torch.tensor(owner, device=stepper.device))
         noise_seeds = torch.stack([seeds[b][going[place]] for place, b in zip(owner, branch, strict=True)])
-        drawn: list[list[int]] = [[] for _ in owner]
+        sampled: list[list[int]] = [[] for _ in owner]
         logp = [0.0] * len(owner)
         live = list(range(len(owner)))
         while live:
             scores = processed(stepper.logits, session.sampling)
             at = torch.tensor([len(rows[going[place]].ids) for place in owner], device=stepper.device)
-            token = choose(scores, noise_seeds, at + max(map(len, drawn)), session.sampling.temperature)
+            token = choose(scores, noise_seeds, at + max(map(len, sampled)), session.sampling.temperature)
             gained = torch.log_softmax(scores, 1).gather(1, token.unsqueeze(1)).squeeze(1).tolist()
             stepper.step(token, live=torch.tensor([b in set(live) for b in range(len(owner))], device=stepper.device))
             for b in live:
-                drawn[b].append(int(token[b]))
+                sampled[b].append(int(token[b]))
                 logp[b] += gained[b]
             live = [
-                b for b in live if not self._ended(session, stepper, rows[going[owner[b]]], drawn[b], count[owner[b]])
+                b for b in live if not self._ended(session, stepper, rows[going[owner[b]]], sampled[b], count[owner[b]])
             ]
-        return self._keep_best(stepper, rows, going, owner, drawn, logp)
+        return self._keep_best(stepper, rows, going, owner, sampled, logp)
 
     def _ended(self, session: Session, stepper: Stepper, row: Row, ids: list[int], branches: int) -> bool:
         if branches == 1 or ids[-1] in stepper.stops or len(ids) >= min(self.branch_tokens, row.left):
@@ -95,21 +95,21 @@ class CautiousNextToken(Strategy):
         rows: list[Row],
         going: list[int],
         owner: list[int],
-        drawn: list[list[int]],
+        sampled: list[list[int]],
         logp: list[float],
     ) -> list[int]:
         best: dict[int, int] = {}
         for b, place in enumerate(owner):
-            perplexity = -logp[b] / len(drawn[b])
-            if place not in best or perplexity < -logp[best[place]] / len(drawn[best[place]]):
+            perplexity = -logp[b] / len(sampled[b])
+            if place not in best or perplexity < -logp[best[place]] / len(sampled[best[place]]):
                 best[place] = b
         chosen, left = [], []
         for place, b in best.items():
             row = rows[going[place]]
-            others = sum(len(drawn[o]) for o, p in enumerate(owner) if p == place and o != b)
-            row.add(drawn[b], "cautious")
+            others = sum(len(sampled[o]) for o, p in enumerate(owner) if p == place and o != b)
+            row.add(sampled[b], "cautious")
             row.pay(others, "branches")
-            if drawn[b][-1] in stepper.stops:
+            if sampled[b][-1] in stepper.stops:
                 row.finish = "eos"
             elif row.left < 1:
                 row.finish = "length"

@@ -50,7 +50,7 @@ class MixtureOfInputs(Strategy):
         draw = GumbelSampling(sampling.temperature, sampling.top_p, sampling.top_k)
         going = [i for i, row in enumerate(rows) if row.left > 0]
         stepper = Stepper(engine, [rows[i].prompt_ids for i in going]) if going else None
-        drawn: list[list[int]] = [[] for _ in rows]
+        sampled: list[list[int]] = [[] for _ in rows]
         seeds = row_seeds(session, [rows[i] for i in going], stepper.device) if stepper else None
         position = 0
         while going and stepper is not None and seeds is not None:
@@ -58,11 +58,11 @@ class MixtureOfInputs(Strategy):
             position += 1
             inputs = self.mixed(stepper.logits / (sampling.temperature or 1.0), token, stepper.embedding)
             for i, value in zip(going, token.tolist(), strict=True):
-                drawn[i].append(value)
+                sampled[i].append(value)
             kept = [
                 place
                 for place, i in enumerate(going)
-                if drawn[i][-1] not in stepper.stops and len(drawn[i]) < rows[i].left
+                if sampled[i][-1] not in stepper.stops and len(sampled[i]) < rows[i].left
             ]
             going = [going[place] for place in kept]
             if going:
@@ -70,18 +70,18 @@ class MixtureOfInputs(Strategy):
                 stepper.select(index)
                 seeds = seeds[index]
                 stepper.step(embeds=inputs[index])
-        finish_rows(session, rows, drawn, "mixed")
+        finish_rows(session, rows, sampled, "mixed")
         return [session.decoded(row) for row in rows]
 
     def mixed(self, scores: Tensor, token: Tensor, embedding: Tensor) -> Tensor:
         """(R, H) next inputs from (R, V) scores and the sampled (R,) tokens."""
         p, ids = top_renormalised(torch.softmax(scores, dim=1), self.top_n)
         cloud = (p.unsqueeze(2).to(embedding.dtype) * embedding[ids]).sum(1)
-        own = embedding[token]
+        embedded = embedding[token]
         if self.beta == PLAIN_MIXTURE:
             return cloud
         h = (entropy(p) / math.log(p.shape[1]) if p.shape[1] > 1 else torch.zeros(len(p), device=p.device)).unsqueeze(1)
         h = h.to(embedding.dtype)
         if self.form == "paper":
-            return (h * cloud + (self.beta + 1 - h) * own) / (self.beta + 1)
-        return h * (cloud + self.beta * own) / (1 + self.beta) + (1 - h) * own
+            return (h * cloud + (self.beta + 1 - h) * embedded) / (self.beta + 1)
+        return h * (cloud + self.beta * embedded) / (1 + self.beta) + (1 - h) * embedded

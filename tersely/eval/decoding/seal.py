@@ -61,7 +61,7 @@ class Seal(Strategy):
             return
         stepper = Stepper(session.engine, [rows[i].prompt_ids for i in going])
         seeds = row_seeds(session, [rows[i] for i in going], stepper.device)
-        drawn: list[list[int]] = [[] for _ in rows]
+        sampled: list[list[int]] = [[] for _ in rows]
         texts = [""] * len(rows)
         position = 0
         while going:
@@ -69,9 +69,9 @@ class Seal(Strategy):
             position += 1
             kept = []
             for place, (i, value) in enumerate(zip(going, token.tolist(), strict=True)):
-                drawn[i].append(value)
+                sampled[i].append(value)
                 texts[i] = (texts[i] + session.tokenizer.decode([value]))[-8:]
-                if value not in stepper.stops and len(drawn[i]) < rows[i].left:
+                if value not in stepper.stops and len(sampled[i]) < rows[i].left:
                     kept.append(place)
             going = [going[place] for place in kept]
             if not going:
@@ -81,7 +81,7 @@ class Seal(Strategy):
             stepper.select(index)
             hook.rows = torch.tensor([texts[i].endswith(border) for i in going], device=stepper.device)
             stepper.step(token)
-        finish_rows(session, rows, drawn, "steered")
+        finish_rows(session, rows, sampled, "steered")
 
 
 class _Hook:
@@ -114,9 +114,9 @@ def load_vector(path: str, model: Any) -> tuple[Tensor, int, str]:
     if not Path(path).is_file():
         raise ConfigError(f"seal.vector: got {path!r}; no such file. Create one with `tersely fit seal`")
     with safe_open(path, framework="pt") as file:
-        vector, facts = file.get_tensor("vector"), file.metadata() or {}
+        vector, metadata = file.get_tensor("vector"), file.metadata() or {}
     if vector.shape != (model.config.hidden_size,):
         raise ConfigError(
             f"seal.vector: got {path} with shape {tuple(vector.shape)}; expected {model.config.hidden_size} units"
         )
-    return vector.to(next(model.parameters()).device), int(facts.get("layer", 20)), facts.get("border", BORDER)
+    return vector.to(next(model.parameters()).device), int(metadata.get("layer", 20)), metadata.get("border", BORDER)

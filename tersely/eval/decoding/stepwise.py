@@ -20,10 +20,10 @@ def row_seeds(session: Session, rows: Sequence[Row], device: Any, branch: int = 
     return torch.tensor(seeds, dtype=torch.int64, device=device)
 
 
-def finish_rows(session: Session, rows: Sequence[Row], drawn: Sequence[Sequence[int]], what: str) -> None:
+def finish_rows(session: Session, rows: Sequence[Row], sampled: Sequence[Sequence[int]], what: str) -> None:
     """Append the sampled tokens to the rows and set `finish` on rows that end."""
     stops = set(stop_ids(session.engine.model, session.tokenizer))
-    for row, ids in zip(rows, drawn, strict=True):
+    for row, ids in zip(rows, sampled, strict=True):
         row.add(ids, what)
         row.finish = row.finish or ("eos" if ids and ids[-1] in stops else "length")
 

@@ -78,7 +78,7 @@ def export_lighteval(run: str | Path, out_dir: str | Path, stamp: str = "2000-01
 
 def _lighteval_row(benchmark: str, samples: list[dict[str, Any]]) -> dict[str, Any]:
     first, n = samples[0], len(samples)
-    own = json.dumps(_own(samples))
+    exported = json.dumps(_own(samples))
     doc = {
         "query": str(first["problem"]),
         "choices": [str(first["gold"])],
@@ -86,7 +86,7 @@ def _lighteval_row(benchmark: str, samples: list[dict[str, Any]]) -> dict[str, A
         "id": str(first["problem_id"]),
         "task_name": f"{benchmark}|0",
         "num_samples": n,
-        "specific": {OWN: own},
+        "specific": {OWN: exported},
     }
     response = {
         "text": [_encodable(sample["text"]) for sample in samples],

@@ -46,7 +46,7 @@ class Problem:
     lengths: list[int] | None = None  # tokens of each text, if stored
     cap: int | None = None  # tokens
     chosen: str | None = None  # the text that was scored
-    own: list[dict[str, Any]] | None = None  # our fields, in a file that Tersely exported
+    exported: list[dict[str, Any]] | None = None  # our fields, in a file that Tersely exported
     golds: tuple[str, ...] = ()  # alternative correct answers
 
 
@@ -144,7 +144,7 @@ def _lm_eval(path: Path, wanted: str | None, used: dict[str, str]) -> Iterator[P
             scores=row,
             cap=_cap(row),
             chosen=filtered[0] if len(filtered) == 1 and isinstance(filtered[0], str) else None,
-            own=row.get(OWN),
+            exported=row.get(OWN),
         )
 
 
@@ -194,11 +194,11 @@ def _fault(row: dict[str, Any]) -> str | None:
     cap = _cap(row)
     if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
         return f"max_gen_toks: got {cap!r}; expected a whole number of tokens of at least 1"
-    own = row.get(OWN)
-    if own is not None and not (
-        isinstance(own, list) and all(isinstance(one, dict) and "benchmark" in one for one in own)
+    exported = row.get(OWN)
+    if exported is not None and not (
+        isinstance(exported, list) and all(isinstance(one, dict) and "benchmark" in one for one in exported)
     ):
-        return f"{OWN}: got {str(own)[:60]!r}; expected the fields that an export wrote. Remove the key"
+        return f"{OWN}: got {str(exported)[:60]!r}; expected the fields that an export wrote. Remove the key"
     return None
 
 
@@ -260,7 +260,7 @@ def _lighteval(path: Path) -> Iterator[Problem]:
         places = doc["gold_index"] if isinstance(doc["gold_index"], list) else [doc["gold_index"]]
         golds = _golds([doc["choices"][place] for place in places])
         ids = response.get("output_tokens") or []
-        own = (doc.get("specific") or {}).get(OWN)
+        exported = (doc.get("specific") or {}).get(OWN)
         yield Problem(
             path,
             task=str(doc.get("task_name") or path.stem.removeprefix("details_")),
@@ -272,7 +272,7 @@ def _lighteval(path: Path) -> Iterator[Problem]:
             scores=row["metric"],
             lengths=[len(tokens) for tokens in ids] if len(ids) == len(response["text"]) else None,
             cap=doc.get("generation_size"),
-            own=json.loads(own) if own else None,
+            exported=json.loads(exported) if exported else None,
         )
 
 
@@ -280,8 +280,8 @@ def _records(
     p: Problem, run: str, count: Count | None, metric: str | None, grade: Grade | None
 ) -> Iterator[dict[str, Any]]:
     common = {"run": run, "problem_id": p.problem_id, "level": None, "problem": p.problem, "gold": p.gold}
-    if p.own is not None:
-        for fields, text in zip(p.own, p.texts, strict=True):
+    if p.exported is not None:
+        for fields, text in zip(p.exported, p.texts, strict=True):
             yield {**common, **fields, "text": text}
         return
     verdicts = [_any_of(grade, p.golds or (p.gold,), text) for text in p.texts] if grade else _verdicts(p, metric)

@@ -113,8 +113,8 @@ def ratio_change(a: np.ndarray, b: np.ndarray, draws: int = 10_000) -> stats.Int
         return stats.Interval(NAN, NAN, NAN, 0.95, draws)
     chunks = problem_draws(np.random.default_rng(0), len(a), draws)
     sums = np.concatenate([np.stack([a[index].sum(axis=1), b[index].sum(axis=1)]) for index in chunks], axis=1)
-    drawn = np.where(sums[1] > 0, sums[0] / np.where(sums[1] > 0, sums[1], 1.0) - 1.0, NAN)
-    return interval(float(a.sum() / b.sum() - 1.0), drawn, 0.95, draws)
+    ratios = np.where(sums[1] > 0, sums[0] / np.where(sums[1] > 0, sums[1], 1.0) - 1.0, NAN)
+    return interval(float(a.sum() / b.sum() - 1.0), ratios, 0.95, draws)
 
 
 def per_problem(x: np.ndarray) -> np.ndarray:

@@ -126,9 +126,11 @@ def settings_notes(c: dict[str, Any]) -> list[str]:
 
 def problems_text(comparison: dict[str, Any]) -> str:
     """`500 problems`, or the number of common problems out of each run's."""
-    shared, own, base = (comparison[key] for key in ("problems", "problems_run", "problems_base"))
+    shared, in_run, base = (comparison[key] for key in ("problems", "problems_run", "problems_base"))
     return (
-        f"{shared} problems" if shared == own == base else f"{shared} common problems, of {own} and the base's {base}"
+        f"{shared} problems"
+        if shared == in_run == base
+        else f"{shared} common problems, of {in_run} and the base's {base}"
     )
 
 

@@ -23,11 +23,11 @@ END = "</think>"
 def worst_samples(run: RunRecords, base: RunRecords | None, limit: int = 12_000) -> list[dict[str, Any]]:
     """Up to twenty sample pairs of a run, worst first; `limit` characters of each text are shown."""
     ranked = []
-    for name, own in run.benchmarks.items():
+    for name, benchmark in run.benchmarks.items():
         if base is None or base is run:
-            ranked += [(score, name, own.problem_ids[q], column) for score, q, column in _rank(own, None)]
+            ranked += [(score, name, benchmark.problem_ids[q], column) for score, q, column in _rank(benchmark, None)]
         elif name in base.benchmarks:
-            a, b = pair(own, base.benchmarks[name])
+            a, b = pair(benchmark, base.benchmarks[name])
             ranked += [(score, name, a.problem_ids[q], column) for score, q, column in _rank(a, b)]
     ranked.sort(key=lambda item: (item[0], item[1], item[2]), reverse=True)
     return [_pair_of_texts(run, base, name, problem, column, limit) for _, name, problem, column in ranked[:HOW_MANY]]
@@ -53,10 +53,10 @@ def _rank(a: BenchmarkRecords, b: BenchmarkRecords | None) -> list[tuple[tuple[f
 def _pair_of_texts(
     run: RunRecords, base: RunRecords | None, name: str, problem: str, column: int, limit: int
 ) -> dict[str, Any]:
-    own = run.benchmarks[name]
-    row = own.problem_ids.index(problem)
+    benchmark = run.benchmarks[name]
+    row = benchmark.problem_ids.index(problem)
     record = run.record(name, row, column)
-    sides = [_side(run.name, record, own.correct[row], limit)]
+    sides = [_side(run.name, record, benchmark.correct[row], limit)]
     if base is not None and base is not run:
         other = base.benchmarks[name]
         there = other.problem_ids.index(problem)
@@ -67,7 +67,7 @@ def _pair_of_texts(
         "run": run.name,
         "benchmark": name,
         "problem_id": problem,
-        "level": own.levels[row],
+        "level": benchmark.levels[row],
         "problem": _cut(_visible(record.get("problem")), 2000),
         "gold": _cut(_visible(record.get("gold")), 200),
         "verdict": sides[-1]["verdict"],

@@ -76,29 +76,29 @@ def learning_curve(key: str, title: str, names: tuple[str, ...], runs: Curves) -
     """One quantity over optimiser steps; None if no run logged it."""
     unit = find(names[0]).unit
     found = [(i, name, *series(lines, names)) for i, name, lines in runs]
-    drawn = [(i, name, x, y) for i, name, x, y in found if len(x)]
-    if not drawn:
+    curves = [(i, name, x, y) for i, name, x, y in found if len(x)]
+    if not curves:
         return None
 
     def draw(ax: Any) -> None:
-        for i, _, x, y in drawn:
+        for i, _, x, y in curves:
             window = max(1, len(y) // 20)
             smooth = np.convolve(
                 np.pad(y, (window // 2, window - 1 - window // 2), mode="edge"), np.ones(window) / window, "valid"
             )
             ax.plot(x, y, color=color(i), linewidth=0.8, alpha=0.35)
             ax.plot(x, smooth, color=color(i), linestyle=dash(i))
-        if all(np.ptp(y) == 0 for _, _, _, y in drawn):  # a constant needs no automatic range
-            ax.set_ylim(min(0.0, *(y[0] for _, _, _, y in drawn)), max(1.0, *(2 * y[0] for _, _, _, y in drawn)))
+        if all(np.ptp(y) == 0 for _, _, _, y in curves):  # a constant needs no automatic range
+            ax.set_ylim(min(0.0, *(y[0] for _, _, _, y in curves)), max(1.0, *(2 * y[0] for _, _, _, y in curves)))
         ax.set_xlabel("step")
         ax.set_ylabel(unit)
 
     rows = [
         [name, f"{x[j]:g}", f"{y[j]:.4g}"]
-        for _, name, x, y in drawn
+        for _, name, x, y in curves
         for j in np.unique(np.linspace(0, len(x) - 1, min(12, len(x))).astype(int))
     ]
-    said = "; ".join(f"{short(name)}: from {y[0]:.3g} to {y[-1]:.3g} in {x[-1]:g} steps" for _, name, x, y in drawn)
+    said = "; ".join(f"{short(name)}: from {y[0]:.3g} to {y[-1]:.3g} in {x[-1]:g} steps" for _, name, x, y in curves)
     return Figure(
         key,
         title,

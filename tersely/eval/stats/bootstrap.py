@@ -31,13 +31,13 @@ class Interval:
     draws: int
 
 
-def interval(estimate: float, drawn: np.ndarray, level: float, draws: int) -> Interval:
+def interval(estimate: float, resampled: np.ndarray, level: float, draws: int) -> Interval:
     """Percentile interval of the resampled values that are not nan (linear interpolation)."""
-    drawn = drawn[~np.isnan(drawn)]
-    if not drawn.size:
+    resampled = resampled[~np.isnan(resampled)]
+    if not resampled.size:
         return Interval(float(estimate), NAN, NAN, level, draws)
     tail = (1 - level) / 2
-    low, high = np.quantile(drawn, tail), -np.quantile(-drawn, tail)  # mirrored, so that negation is exact
+    low, high = np.quantile(resampled, tail), -np.quantile(-resampled, tail)  # mirrored, so that negation is exact
     return Interval(float(estimate), float(low), float(high), level, draws)
 
 
@@ -71,9 +71,9 @@ class Samples:
         """(B, P) problem indices -> (B, P) means of as many samples as each problem has, with replacement."""
         n = self.n[problems][..., None]
         slot = (rng.random((*problems.shape, self.x.shape[1])) * n).astype(np.int64)
-        drawn = self.x[problems[..., None], slot]
+        resampled = self.x[problems[..., None], slot]
         used = np.arange(self.x.shape[1]) < n
-        return np.where(used, drawn, 0.0).sum(axis=-1) / n[..., 0]
+        return np.where(used, resampled, 0.0).sum(axis=-1) / n[..., 0]
 
 
 def _problems(rng: np.random.Generator, count: int, draws: int, cells: int, resample: str) -> Iterator[np.ndarray]:
@@ -86,8 +86,8 @@ def _mean_draws(x: np.ndarray, draws: int, seed: int) -> tuple[float, np.ndarray
     """Mean of (Q,) and its cluster bootstrap; computed relative to x[0], so that equal values stay exactly equal."""
     rng = np.random.default_rng(seed)
     gap = x - x[0]
-    drawn = [gap[index].mean(axis=1) for index in problem_draws(rng, len(x), draws)]
-    return float(x[0] + gap.mean()), x[0] + np.concatenate(drawn)
+    resampled = [gap[index].mean(axis=1) for index in problem_draws(rng, len(x), draws)]
+    return float(x[0] + gap.mean()), x[0] + np.concatenate(resampled)
 
 
 def bootstrap_mean(
@@ -103,18 +103,18 @@ def bootstrap_mean(
     x = x[~np.isnan(x).all(axis=1)]
     if not x.size:
         return Interval(NAN, NAN, NAN, level, draws)
-    estimate, drawn = _mean_draws(row_means(x, ~np.isnan(x)), draws, seed)
+    estimate, resampled = _mean_draws(row_means(x, ~np.isnan(x)), draws, seed)
     if resample != "problems":
         rng = np.random.default_rng(seed)
         stream = rng.spawn(1)[0]
         samples = Samples(x)
-        drawn = np.concatenate(
+        resampled = np.concatenate(
             [
                 samples.redraw(stream, index).mean(axis=1)
                 for index in _problems(rng, len(x), draws, x.shape[1], resample)
             ]
         )
-    return interval(estimate, drawn, level, draws)
+    return interval(estimate, resampled, level, draws)
 
 
 def bootstrap_statistic(
@@ -133,10 +133,10 @@ def bootstrap_statistic(
     if not len(data[0]):
         return Interval(NAN, NAN, NAN, level, draws)
     rng = np.random.default_rng(seed)
-    drawn = [
+    resampled = [
         float(statistic(*(a[row] for a in data))) for index in problem_draws(rng, len(data[0]), draws) for row in index
     ]
-    return interval(float(statistic(*data)), np.array(drawn, dtype=np.float64), level, draws)
+    return interval(float(statistic(*data)), np.array(resampled, dtype=np.float64), level, draws)
 
 
 def paired(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -187,10 +187,10 @@ def paired_bootstrap(
     x, y, effect = x[known], y[known], effect[known]
     if not effect.size:
         return Interval(NAN, NAN, NAN, level, draws)
-    estimate, drawn = _mean_draws(effect, draws, seed)
+    estimate, resampled = _mean_draws(effect, draws, seed)
     if resample != "problems":
-        drawn = _redrawn_effect(x, y, statistic, resample, draws, seed)
-    return interval(estimate, drawn, level, draws)
+        resampled = _redrawn_effect(x, y, statistic, resample, draws, seed)
+    return interval(estimate, resampled, level, draws)
 
 
 def _redrawn_effect(x: np.ndarray, y: np.ndarray, statistic: str, resample: str, draws: int, seed: int) -> np.ndarray:
@@ -200,12 +200,12 @@ def _redrawn_effect(x: np.ndarray, y: np.ndarray, statistic: str, resample: str,
     if (x.shape, x.tobytes()) > (y.shape, y.tobytes()):
         first, second = second, first
     a, b = Samples(x), Samples(y)
-    drawn = []
+    resampled = []
     for index in _problems(rng, len(x), draws, x.shape[1] + y.shape[1], resample):
         effect = _effect(a.redraw(first, index), b.redraw(second, index), statistic)
         known = ~np.isnan(effect)
-        drawn.append(row_means(effect, known))
-    return np.concatenate(drawn)
+        resampled.append(row_means(effect, known))
+    return np.concatenate(resampled)
 
 
 def dominance_probability(

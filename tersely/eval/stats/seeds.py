@@ -36,11 +36,11 @@ def seeds_bootstrap(
     tables = [_filled(x[:, known]) for x in runs]
     rng = np.random.default_rng(seed)
     problems = int(known.sum())
-    drawn = rng.multinomial(problems, np.full(problems, 1 / problems), size=draws) / problems
+    problem_weights = rng.multinomial(problems, np.full(problems, 1 / problems), size=draws) / problems
     means = []
     for x in tables:
         weights = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=draws) / len(x)
-        means.append(np.einsum("dq,dq->d", weights @ x, drawn))
+        means.append(np.einsum("dq,dq->d", weights @ x, problem_weights))
     estimate = statistic(*(np.array([x.mean()]) for x in tables))[0]
     return interval(float(estimate), statistic(*means), level, draws)
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding, as_json, failed, show
 from tersely.core.paths import place_option
 from tersely.launch.cli.parser import Parser, check_keys, note, number, whole
@@ -17,7 +16,7 @@ from tersely.launch.preflight.run import PROMPTS, examine
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns 1 if a check fails (0 with --force)."""
+    """Run the command; returns 1 if a check fails (0 with --force). Raises `ConfigError` for an invalid recipe."""
     parser = Parser(
         prog="tersely preflight",
         description="Check a recipe and sample a few rollouts. Any recipe key is also an option.",
@@ -49,18 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.rl.config.sections import export_env
 
     overrides = overrides_from(rest)
-    try:
-        check_keys(overrides, parser)
-        recipe = load_recipe(options.recipe, overrides, note)
-    except ConfigError as error:
-        return result([Finding("fail", "recipe", str(error))], [], options)
-    try:
-        if needs_servers(recipe):
-            return with_a_server(options.recipe, rest, sys.argv[2:] if argv is None else argv)
-        export_env(recipe)
-        findings, lines = examine(recipe, options)
-    except ConfigError as error:
-        findings, lines = [Finding("fail", "recipe", str(error))], []
+    check_keys(overrides, parser)
+    recipe = load_recipe(options.recipe, overrides, note)
+    if needs_servers(recipe):
+        return with_a_server(options.recipe, rest, sys.argv[2:] if argv is None else argv)
+    export_env(recipe)
+    findings, lines = examine(recipe, options)
     return result(findings, lines, options)
 
 
@@ -70,8 +63,8 @@ def result(findings: list[Finding], lines: list[str], options: argparse.Namespac
     if options.json:
         print(as_json(findings, plan=lines))
     else:
-        verdict = f"{len(bad)} checks failed" if bad else "all checks passed"
-        show(findings, "\n".join([*lines, verdict]))
+        summary = f"{len(bad)} check{'s' if len(bad) > 1 else ''} failed" if bad else "all checks passed"
+        show(findings, "\n".join([*lines, summary]))
     return 1 if bad and not options.force else 0
 
 

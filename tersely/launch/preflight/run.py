@@ -29,18 +29,15 @@ FEW = 4
 
 
 def examine(recipe: Recipe, options: Any) -> tuple[list[Finding], list[str]]:
-    """(findings, lines of the plan). An invalid recipe is a finding, and ends the checks."""
+    """(findings, lines of the plan). Raises `ConfigError` for an invalid recipe."""
     from tersely.launch.preflight.static import cheap
     from tersely.rl.config import checked
 
-    found: list[Finding] = []
+    recipe = checked(recipe)
+    there = time_estimate.target(options, recipe, options.processes)
+    stages = [check_stage(stage, there.gpus) for stage in recipe.stages]
+    found = [finding for finding in cheap(recipe, there.gpus) if not (there.elsewhere and finding.subject == "gpu")]
     try:
-        recipe = checked(recipe)
-        there = time_estimate.target(options, recipe, options.processes)
-        stages = [check_stage(stage, there.gpus) for stage in recipe.stages]
-        found += [
-            finding for finding in cheap(recipe, there.gpus) if not (there.elsewhere and finding.subject == "gpu")
-        ]
         table = " ".join(" ".join(line.split()[:2]) for line in stages[0].table.splitlines()[:6])
         found.append(Finding("ok", "recipe", f"{len(stages)} stage(s); {table}"))
         found += [finding for stage in stages for finding in stage.findings]
@@ -156,8 +153,8 @@ def _with_rollouts(
                 found.append(replace(finding, text=f"{where}: {finding.text}"))
     finally:
         engine.close()
-    for fact in trial.facts[: options.show]:
-        print(f"--- {fact.status}, {fact.length} tokens\n{fact.problem}\n> {fact.text}\n", file=sys.stderr)
+    for record in trial.records[: options.show]:
+        print(f"--- {record.status}, {record.length} tokens\n{record.problem}\n> {record.text}\n", file=sys.stderr)
     rows = len(dataset)
     if there.elsewhere:
         work = time_estimate.Workload.of(run, args, there, trial.mean_tokens, trial.prompt_tokens, trial.kept)

@@ -30,7 +30,7 @@ WIDE = 0.25
 class Trial:
     """Results of the trial rollouts."""
 
-    facts: list[Any]
+    records: list[Any]
     metrics: dict[str, float]
     constant: dict[str, float]
     """Reward terms with the same value for all decided rollouts."""
@@ -87,17 +87,17 @@ def try_rollouts(
         verdicts = verdicts_of(verifier, rows, batch.texts)
     finally:
         verifier.close()
-    facts = batch.records(verdicts, objective.prompting.parse, verifier.ended)
+    records = batch.records(verdicts, objective.prompting.parse, verifier.ended)
     completions = [torch.tensor(list(g.token_ids)) for g in batch.generations]
     token_ids = torch.nn.utils.rnn.pad_sequence(completions, batch_first=True, padding_value=-1)
-    rollouts = rollouts_from_records(facts, size, cap, 0.0, memory, token_ids)
-    metrics = group_metrics(rollouts, facts, torch.ones(len(plans) // size, dtype=torch.bool))
+    rollouts = rollouts_from_records(records, size, cap, 0.0, memory, token_ids)
+    metrics = group_metrics(rollouts, records, torch.ones(len(plans) // size, dtype=torch.bool))
     metrics["truncated"] = rollouts.truncated.double().mean().item()
     constant, unknown, flat = _terms(objective.reward, rollouts)
     tokens = rollouts.length.sum().item()
     groups = rollouts.correct.view(-1, size).nanmean(1)
     return Trial(
-        facts,
+        records,
         metrics,
         constant,
         unknown,

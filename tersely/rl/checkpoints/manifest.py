@@ -56,14 +56,14 @@ def fault(path: Path) -> str | None:
         files = json.loads(manifest.read_text())["files"]
     except (ValueError, KeyError) as error:
         return f"its manifest cannot be read ({error})"
-    for name, facts in files.items():
+    for name, entry in files.items():
         file = path / name
         if not file.is_file():
             return f"{name} is missing"
-        if file.stat().st_size != facts["bytes"]:
-            return f"{name} has {file.stat().st_size} bytes; expected {facts['bytes']}"
-        algorithm = next((name for name in DIGESTS if name in facts), None)
-        if algorithm is None or file_hash(file, algorithm) != facts[algorithm]:
+        if file.stat().st_size != entry["bytes"]:
+            return f"{name} has {file.stat().st_size} bytes; expected {entry['bytes']}"
+        algorithm = next((name for name in DIGESTS if name in entry), None)
+        if algorithm is None or file_hash(file, algorithm) != entry[algorithm]:
             return f"{name} has changed since it was written"
     return None
 
@@ -89,10 +89,10 @@ def mark_behind(path: Path, why: str) -> None:
             (other / MARK).write_text(why + "\n")
 
 
-def make_room(run_dir: str | Path, limit: int | None, resumed: int, own: Collection[int]) -> None:
+def make_room(run_dir: str | Path, limit: int | None, resumed: int, saved: Collection[int]) -> None:
     """Before a save: moves incomplete checkpoints aside and keeps the newest `limit` - 1 complete ones.
 
-    A run that resumed from step `resumed` and has since saved at the steps `own` skipped every other newer folder. A skipped
+    A run that resumed from step `resumed` and has since saved at the steps `saved` skipped every other newer folder. A skipped
     folder that was once complete is renamed to aside-checkpoint-<step>, so that you can look at it. Folders that were never
     complete, or that a rollback skipped, are deleted. Deleting by age alone, as Trainer does, could delete the last complete
     checkpoint before the next one is complete.
@@ -100,7 +100,7 @@ def make_room(run_dir: str | Path, limit: int | None, resumed: int, own: Collect
     kept = 0
     for step, path in _numbered(run_dir):
         sealed, marked = (path / MANIFEST).is_file(), (path / MARK).is_file()
-        if sealed and not marked and step > resumed and step not in own:
+        if sealed and not marked and step > resumed and step not in saved:
             aside = path.with_name(f"aside-{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)

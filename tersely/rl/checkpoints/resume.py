@@ -156,8 +156,8 @@ def _evaluation(spec: EvaluationSpec | None) -> Any:
 
 def _dataset(specs: Sequence[SourceSpec]) -> list[Any]:
     sources = [dataclasses.asdict(source) for source in specs]  # a shipped entry is resolved
-    told = dict.fromkeys(("name", "about", "pitfalls"))
-    return [_plain({**source, **told, "path": _place(str(source["path"]))}) for source in sources]
+    unused = dict.fromkeys(("name", "about", "pitfalls"))
+    return [_plain({**source, **unused, "path": _place(str(source["path"]))}) for source in sources]
 
 
 def _place(name: str) -> str:

@@ -169,11 +169,11 @@ class Sampler:
                 seed = sample_seed(self.seed, 0, row["prompt_id"], j, salt="cold start")
                 requests.append(GenerationRequest(tuple(ids), seed, self.cap))
                 owners.append(place)
-        drawn = self.engine.generate(requests, temperature=temperature)
-        texts = self.tokenizer.batch_decode([g.token_ids for g in drawn], skip_special_tokens=True)
+        generations = self.engine.generate(requests, temperature=temperature)
+        texts = self.tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
         verdicts = verdicts_of(self.verifier, [rows[place] for place in owners], texts)
         found: list[list[Attempt]] = [[] for _ in rows]
-        for place, generation, text, verdict in zip(owners, drawn, texts, verdicts, strict=True):
+        for place, generation, text, verdict in zip(owners, generations, texts, verdicts, strict=True):
             if verdict.correct == 1 and generation.finish == "eos":
                 found[place].append(Attempt(tail + text, text, len(generation.token_ids)))
         return found

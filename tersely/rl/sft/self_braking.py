@@ -59,8 +59,8 @@ class SBT(Rewrite):
             return Example("whole", [Span(attempt.text)])
         sentence = formulas.BRAKE_EXACT if self.form == "exact" else formulas.BRAKE_DYNAMIC
         parts = [Span(masked, 0.0)] if masked else []
-        told = [Span(f"\n\n{sentence}", exempt=True)]
-        middle = parts + told if self.order == "kept_masked_brake" else told + parts
+        masked_spans = [Span(f"\n\n{sentence}", exempt=True)]
+        middle = parts + masked_spans if self.order == "kept_masked_brake" else masked_spans + parts
         end = [Span("\n</think>\n\n", exempt=True), Span(rest.lstrip("\n"))]
         return Example("cut", [Span(self.separator.join(steps[:kept])), *middle, *end])
 

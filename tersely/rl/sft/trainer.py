@@ -61,8 +61,8 @@ class ColdStartTrainer(ExampleTrainer):
             for inputs in map(self.prepared, batches):
                 outputs = self._outputs(self.model_wrapped, inputs)
                 parts.append((-outputs.log_probs, outputs.label_mask, inputs["exempt"][:, 1:]))
-        own = [mean for nll, valid, _ in parts for mean in mean_row_losses(nll, valid).tolist()]
-        means = torch.tensor(gather_object(own), device=self.args.device)
+        local_means = [mean for nll, valid, _ in parts for mean in mean_row_losses(nll, valid).tolist()]
+        means = torch.tensor(gather_object(local_means), device=self.args.device)
         weight = sum(
             sft_loss(nll, None, valid, exempt=exempt, row_means=means)[0].sum() for nll, valid, exempt in parts
         )
@@ -182,8 +182,8 @@ def sft_config(stage: Any, spec: ColdStart, trl_values: Mapping[str, Any]) -> SF
         "max_length": None,
     }
     names = {field.name for field in fields(SFTConfig)}
-    own: dict[str, Any] = {key: trl_values[key] for key in CHECKPOINTING if key in trl_values}
-    stated = by_installed_names(own or {"gradient_checkpointing": True}, names)
+    local_means: dict[str, Any] = {key: trl_values[key] for key in CHECKPOINTING if key in trl_values}
+    stated = by_installed_names(local_means or {"gradient_checkpointing": True}, names)
     return SFTConfig(**{**stated, **by_installed_names(values, names)})
 
 

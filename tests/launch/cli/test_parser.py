@@ -51,9 +51,9 @@ def test_a_word_that_is_neither_key_nor_option_is_refused(line, nearest, capsys)
     assert f"did you mean '{nearest}'" in printed.err and not printed.out
 
 
-def test_preflight_says_so_as_a_finding(capsys):
-    assert main(["preflight", "testbed/alp", "--rolluots", "3"]) == 1
-    assert "did you mean '--rollouts'" in capsys.readouterr().out
+def test_preflight_refuses_an_unknown_option_as_train_does(capsys):
+    assert main(["preflight", "testbed/alp", "--rolluots", "3"]) == 2
+    assert "'--rollouts'" in capsys.readouterr().err
 
 
 def test_the_list_of_keys_is_that_of_the_recipe_and_of_trl():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from tersely.launch.cli import preflight
+from tersely.launch.cli.main import main
 
 
 def found(capsys, *arguments: str) -> tuple[int, dict]:
@@ -78,15 +80,26 @@ def test_a_cap_beyond_the_context_is_refused_before_any_rollout(capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--micro_batch", "7"], "micro_batch: got 7"),
-        (["--dataset", "{path: gone.jsonl}"], "no such file: "),
-        (["--learning_rat", "1"], "did you mean 'learning_rate'"),
-        (["--processes", "3"], "do not divide over 3 ranks"),
+        (["--micro_batch", "7"], "micro_batch.*7"),
+        (["--learning_rat", "1"], "'learning_rate'"),
+        (["--processes", "3"], "3 ranks"),
+        (["--reward", "alpp"], "'alp'"),
     ],
 )
-def test_what_cannot_be_meant_is_a_finding(capsys, options, words):
-    status, read = found(capsys, "--rollouts", "0", *options)
-    assert status == 1 and any(words in line for line in lines(read, "fail"))
+def test_an_invalid_recipe_is_an_error_as_in_train(capsys, options, words):
+    assert main(["preflight", "testbed/alp", "--rollouts", "0", *options]) == 2
+    assert re.search(words, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("command", ["preflight", "train"])
+def test_an_unknown_recipe_is_an_error_of_the_command(capsys, command):
+    assert main([command, "testbed/alpp"]) == 2
+    assert "'testbed/alp'" in capsys.readouterr().err
+
+
+def test_a_file_that_is_missing_is_a_finding(capsys):
+    status, read = found(capsys, "--rollouts", "0", "--dataset", "{path: gone.jsonl}")
+    assert status == 1 and any("gone.jsonl" in line for line in lines(read, "fail"))
 
 
 @pytest.mark.parametrize("options", [["--rollouts", "-1"], ["--sharding", "zero9"], ["--processes", "0"]])

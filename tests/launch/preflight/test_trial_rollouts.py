@@ -44,7 +44,7 @@ def trial(**changes) -> Trial:
     values = {"constant": {}, "unknown": [], "flat": False, "mean_tokens": 50.0, "tokens_per_s": 1000.0, "rollouts": 64}
     values |= {"kept": 1.0, "pass_rates": ()}
     values.update({key: changes.pop(key) for key in list(changes) if key in values})
-    return Trial(facts=[], metrics={**metrics, **changes.pop("metrics", {})}, **values)
+    return Trial(records=[], metrics={**metrics, **changes.pop("metrics", {})}, **values)
 
 
 def level_of(subject: str, given: Trial) -> str:
@@ -172,6 +172,6 @@ def test_rollouts_are_those_of_the_runs_own_first_requests(parts):
         for _ in range(2)
     )
     assert first.rollouts == 12, "whole groups"
-    assert [f.text for f in first.facts] == [f.text for f in second.facts]
-    assert first.mean_tokens == pytest.approx(sum(f.length for f in first.facts) / 12)
+    assert [f.text for f in first.records] == [f.text for f in second.records]
+    assert first.mean_tokens == pytest.approx(sum(f.length for f in first.records) / 12)
     assert 0 < first.metrics["verify/accuracy"] <= 1 and torch.isfinite(torch.tensor(first.tokens_per_s))

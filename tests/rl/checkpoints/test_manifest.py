@@ -53,13 +53,13 @@ def names(run):
 @pytest.mark.parametrize(("limit", "left"), [(2, ["checkpoint-10"]), (3, ["checkpoint-10", "checkpoint-4"])])
 def test_room_is_made_by_seal_and_one_stays_while_the_next_is_written(run, limit, left):
     (run / "checkpoint-11").mkdir()  # killed while it was being saved
-    checkpoint.make_room(run, limit, resumed=10, own=())
+    checkpoint.make_room(run, limit, resumed=10, saved=())
     assert names(run) == left
 
 
 def test_no_limit_keeps_all_that_are_sealed(run):
     (run / "checkpoint-3").mkdir()
-    checkpoint.make_room(run, None, resumed=10, own=())
+    checkpoint.make_room(run, None, resumed=10, saved=())
     assert names(run) == ["checkpoint-10", "checkpoint-2", "checkpoint-4"]
 
 
@@ -67,7 +67,7 @@ def test_what_a_resume_passed_over_never_counts_as_the_one_that_stays(run):
     for step in (4, 10):
         (checkpoint.folder(run, step) / "model.safetensors").write_bytes(b"damaged")
     path, _ = checkpoint.latest_whole(run)
-    checkpoint.make_room(run, 2, resumed=2, own=())
+    checkpoint.make_room(run, 2, resumed=2, saved=())
     assert names(run) == ["aside-checkpoint-10", "aside-checkpoint-4", "checkpoint-2"]
     assert checkpoint.latest_whole(run) == (path, [])
 
@@ -75,9 +75,9 @@ def test_what_a_resume_passed_over_never_counts_as_the_one_that_stays(run):
 def test_what_a_run_went_back_behind_goes_and_its_own_later_ones_stay(run):
     checkpoint.mark_behind(checkpoint.folder(run, 2), "the run went back")
     assert checkpoint.fault(checkpoint.folder(run, 4)) == "the run went back"
-    checkpoint.make_room(run, 9, resumed=2, own=())
+    checkpoint.make_room(run, 9, resumed=2, saved=())
     assert names(run) == ["checkpoint-2"]
     (run / "checkpoint-12").mkdir()
     checkpoint.complete(run, 12, {})
-    checkpoint.make_room(run, 9, resumed=2, own=(12,))
+    checkpoint.make_room(run, 9, resumed=2, saved=(12,))
     assert names(run) == ["checkpoint-12", "checkpoint-2"]
