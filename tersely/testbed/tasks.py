@@ -19,7 +19,7 @@ from tersely.core.errors import require_choice
 from tersely.core.seeds import stable_id
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    pass
 
 LEVELS = (1, 2, 3, 4, 6, 8)
 SPLITS = ("train", "validation", "test")
@@ -92,16 +92,6 @@ def stream(split: str, seed: int, levels: Sequence[int] | None = None) -> Iterat
     while True:
         yield problem_at(split, seed, index, levels[index % len(levels)])
         index += 1
-
-
-def testbed_dataset(
-    split: str = "train", count: int = 2000, seed: int = 0, levels: Sequence[int] | None = None
-) -> Dataset:
-    """The problems as a `datasets.Dataset` with columns problem, answer, level (string), id."""
-    from datasets import Dataset
-
-    rows = problems(split, count, seed, levels)
-    return Dataset.from_list([{**row, "level": str(row["level"])} for row in rows])
 
 
 def _draw_term(rng: random.Random, total: int) -> int:

@@ -23,7 +23,6 @@ DEFAULT = (
     "oh", "maybe", "verify", "other", "again", "now", "ah", "any",
 )
 # fmt: on
-MINIMAL = ("wait", "hmm", "alternatively")
 
 
 @dataclass(frozen=True)
