@@ -18,10 +18,10 @@ from tersely.core.errors import ConfigError
         (
             {"prompting": {"name": "hbpo", "budgets": [16, 32, 64]}},
             8,
-            "prompting hbpo: group_size: got 8; expected a multiple",
+            "prompting hbpo: group_size.*8.*multiple",
         ),
-        ({"prompting": "adaptthink"}, 5, "prompting adaptthink: group_size: got 5; expected an even number"),
-        ({"reward": ["correctness", "soft_overlong"]}, 8, "soft_overlong.cache: got 4096 tokens; expected at most"),
+        ({"prompting": "adaptthink"}, 5, "prompting adaptthink: group_size.*5.*even number"),
+        ({"reward": ["correctness", "soft_overlong"]}, 8, "soft_overlong.cache.*4096 tokens.*at most"),
     ],
 )
 def test_what_does_not_fit_is_refused(specs, group_size, message):
@@ -57,7 +57,7 @@ def test_a_reward_of_budgets_needs_prompting_that_states_one(prompting, reward, 
     if states_one:
         require_budgets(objective, 8)
         return
-    with pytest.raises(ConfigError, match="compares lengths with a budget"):
+    with pytest.raises(ConfigError, match="budget"):
         require_budgets(objective, 8)
 
 

@@ -26,7 +26,7 @@ def test_the_five_of_the_first_hour_are_there():
 
 
 def test_unknown_names_give_the_nearest():
-    with pytest.raises(ConfigError, match="did you mean 'dler'"):
+    with pytest.raises(ConfigError, match="'dler'"):
         load_method("deler")
     with pytest.raises(ConfigError, match="recipe 'nowhere/nothing'"):
         resolved_values("nowhere/nothing")
@@ -35,7 +35,7 @@ def test_unknown_names_give_the_nearest():
 
 
 def test_unknown_key_of_a_method_gives_the_nearest(tmp_path):
-    with pytest.raises(ConfigError, match="key 'advantages'; did you mean 'advantage'"):
+    with pytest.raises(ConfigError, match="key 'advantages'.*'advantage'"):
         load_method(recipe(tmp_path, "advantages: group_mean"))
 
 

@@ -18,7 +18,7 @@ def test_half_a_group_is_refused_with_the_cause(rollouts_of):
 def test_a_field_with_other_rows_is_named(rollouts_of, field):
     with pytest.raises(ValueError, match=f"rollouts.{field}: got 3 rows; expected 2"):
         rollouts_of(correct=[1.0, 0.0], **{field: torch.zeros(3)})
-    with pytest.raises(ValueError, match="rollouts.mode: got 1 entries"):
+    with pytest.raises(ValueError, match="rollouts.mode.*1 entries"):
         rollouts_of(correct=[1.0, 0.0], mode=["think"])
 
 

@@ -89,7 +89,7 @@ def test_easy_mathematics_leaves_the_hard_levels_out(local):
 
 def test_a_published_count_is_an_error_when_it_is_not_met(local):
     spec = {**local("aime24", [SCHEMAS["aime24"][0]]), "expect_rows": [30], "exact_rows": True}
-    with pytest.raises(ConfigError, match="got 1 rows; expected 30"):
+    with pytest.raises(ConfigError, match="got 1 rows.*30"):
         load_benchmark(spec)
     assert find_benchmark("aime24").source.exact_rows
 
@@ -110,8 +110,8 @@ def test_limit_does_not_follow_a_seed_and_a_local_file_needs_no_entry(local):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("math50", "did you mean 'math500'"),
-        ({"name": "math50"}, "`path`; did you mean 'math500'"),
+        ("math50", "'math500'"),
+        ({"name": "math50"}, "`path`.*'math500'"),
         ({"name": "gsm8k", "sampels": 3}, "did you mean"),
         ({"name": "gsm8k", "samples": 0}, "eval.samples.* 0"),
         ({"name": "gsm8k", "top_p": 0}, "eval.top_p.* 0"),

@@ -82,14 +82,14 @@ def test_chats_with_every_kind_of_turn(tmp_path):
         path = tmp_path / f"{number}.jsonl"
         path.write_text(json.dumps({"chat": value}))
         spec = {"path": str(path), "columns": {"problem": "chat", "answer": "chat"}}
-        with pytest.raises(DataError, match="first_user_turn}; this drops the system turn: set it as system_p"):
+        with pytest.raises(DataError, match="first_user_turn}.*system_p"):
             load_problems(spec, seed=0)
         transform = {"problem": "first_user_turn", "answer": "last_assistant_turn"}
         row = load_problems({**spec, "transform": transform}, seed=0)[0]
         assert (row["problem"], row["answer"]) == ("What is 1 + 1?", "2")
     parts.append({"type": "image_url", "image_url": "x"})
     path.write_text(json.dumps({"chat": chat}))
-    with pytest.raises(DataError, match="a part of type 'image_url'; expected only text"):
+    with pytest.raises(DataError, match="'image_url'"):
         load_problems({**spec, "transform": transform}, seed=0)
 
 
@@ -105,11 +105,11 @@ def test_saved_folders_and_slices(tmp_path):
         half = load_problems({"path": path, "split": "train[:50%]"}, seed=0)
         assert list(half["answer"]) == ["0", "1", "2", "3"]
         assert list(load_problems({"path": path, "split": "train[-2:]"}, seed=0)["answer"]) == ["6", "7"]
-    with pytest.raises(DataError, match="split: got 'test'; expected one of train"):
+    with pytest.raises(DataError, match="split.*'test'.*train"):
         load_problems({"path": str(tmp_path / "two"), "split": "test"}, seed=0)
     for name in ("one", "a.jsonl"):
         for split in ("test", "tset", "validation[:5]", ""):
-            with pytest.raises(DataError, match="has no splits: all its rows are 'train'"):
+            with pytest.raises(DataError, match="'train'"):
                 load_problems({"path": str(tmp_path / name), "split": split}, seed=0)
     (tmp_path / "my-test.jsonl").write_text(LINES)
     assert len(load_problems({"path": str(tmp_path / "my-test.jsonl"), "split": "test"}, seed=0)) == 8
@@ -122,21 +122,21 @@ def test_saved_folders_and_slices(tmp_path):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"problem": "What?", "answer": float("nan")}, r"line 301\).*answer: got .*; expected an answer"),
-        ({"problem": "What?", "answer": float("inf")}, "missing or infinite number"),
-        ({"problem": "What?", "answer": "NaN"}, "missing or infinite number"),
-        ({"problem": "What?", "answer": " null "}, "missing or infinite number"),
+        ({"problem": "What?", "answer": float("nan")}, r"line 301\).*answer.*answer"),
+        ({"problem": "What?", "answer": float("inf")}, "infinite number"),
+        ({"problem": "What?", "answer": "NaN"}, "infinite number"),
+        ({"problem": "What?", "answer": " null "}, "infinite number"),
         *(
             ({"problem": "What?", "answer": gold}, "placeholder")
             for gold in ("?", "-", "...", "#N/A", "\\text{nan}", "#DIV/0!")
         ),
-        ({"problem": "What?", "answer": None}, "answer: got .*; expected an answer"),
+        ({"problem": "What?", "answer": None}, "answer.*answer"),
         (
             {"problem": "What?", "answer": ["1", "2"]},
             r"is a list of 2 \(\['1', '2'\]\); write transform: {answer: list_f",
         ),
         ({"problem": "What \ud83d?", "answer": "1"}, r"line 301\).*lone surrogate"),
-        ({"problem": " ", "answer": "1"}, r"line 301\): the problem is empty"),
+        ({"problem": " ", "answer": "1"}, r"line 301\): problem"),
         (
             {"problem": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "answer": "1"},
             r"'problem' for problem is a chat \(system, user\); write transform: {problem: first_user_turn}",
@@ -168,10 +168,10 @@ def test_infinity_as_mathematics_stays_an_answer(tmp_path):
     ("name", "content", "words"),
     [
         ("a.csv", "problem,answer,answer\np,1,2\n", "duplicate column 'answer'"),
-        ("a.csv", "problem,answer\np,1\nq,2,3\n", "line 3: got 3 fields; expected 2"),
+        ("a.csv", "problem,answer\np,1\nq,2,3\n", "line 3.*3 fields.*2"),
         ("a.txt", "x", "a.txt; expected"),
         ("a.json", "", "is empty"),
-        ("a.json", '["p"]', "item 0: got str"),
+        ("a.json", '["p"]', "item 0.*str"),
         ("a.jsonl", '{"problem": "p", "answer": "1"}\n[1]\n', "line 2"),
         ("a.jsonl", b'{"problem": "p", "answer": "1"}\n\xff\xfa', "cannot be read as UTF-8, about line 2"),
     ],
@@ -275,7 +275,7 @@ def test_a_number_too_long_to_read_names_its_line(tmp_path):
 @pytest.mark.parametrize(("name", "text"), [("a.jsonl", LINES), ("a.csv", CSV), ("a.json", json.dumps(ROWS))])
 def test_another_encoding_is_named(tmp_path, name, text, encoding):
     (tmp_path / name).write_bytes(text.replace("½", "x").encode(encoding))
-    with pytest.raises(DataError, match="got NUL characters; expected UTF-8|cannot be read as UTF-8"):
+    with pytest.raises(DataError, match="got NUL characters.*UTF-8|cannot be read as UTF-8"):
         load_problems({"path": str(tmp_path / name)}, seed=0)
 
 

@@ -100,4 +100,4 @@ def test_a_wrong_parameter_of_the_users_reward_is_named(tmp_path, warm_python):
         timeout=120,
         cwd=tmp_path,
     )
-    assert done.returncode != 0 and "did you mean 'strength'" in done.stdout + done.stderr
+    assert done.returncode != 0 and "'strength'" in done.stdout + done.stderr

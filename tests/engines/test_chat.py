@@ -69,7 +69,7 @@ def test_eval_prompts_as_trained_unless_told_otherwise(tiny_model, tmp_path, cap
     assert plain["instruction"] is None and not plain["chat_template_kwargs"]
     assert len({own["hash"], other["hash"], plain["hash"]}) == 3
     main([str(model), *common, "--out", str(tmp_path / "x"), "--chat-template-kwargs", "{enable_thinkng: true}"])
-    assert "does not read 'enable_thinkng'; did you mean 'enable_thinking'?" in capsys.readouterr().out
+    assert "'enable_thinking'" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="--chat-template-kwargs: got"):
         settings("y", "--chat-template-kwargs", "false")
     with pytest.raises(ConfigError, match="--prompting: got"):
@@ -122,5 +122,5 @@ def test_template_variables_are_read_from_the_template():
 
 def test_a_prompting_file_that_is_not_one_is_an_error(tmp_path):
     (tmp_path / FILE).write_text("[1]")
-    with pytest.raises(ConfigError, match="expected an object with system_prompt"):
+    with pytest.raises(ConfigError, match="system_prompt"):
         read_prompting(tmp_path)

@@ -25,12 +25,9 @@ def test_a_mark_of_the_weights(folder, tmp_path):
 @pytest.mark.parametrize(
     ("engine", "message"),
     [
-        ("vlm", "did you mean 'vllm'"),
-        *(
-            (name, "or a server's address such as http://host:8000")
-            for name in ("server", "http://", "https:///v1", "http:")
-        ),
-        ("http://127.0.0.1:9", "the server is up"),
+        ("vlm", "'vllm'"),
+        *((name, "http://host:8000") for name in ("server", "http://", "https:///v1", "http:")),
+        ("http://127.0.0.1:9", "127.0.0.1:9"),
     ],
 )
 def test_an_engine_that_cannot_be_had(folder, engine, message, monkeypatch):

@@ -125,7 +125,7 @@ def test_other_settings_in_the_same_folder_are_refused(folder, sums, tmp_path, c
     key = next(iter(change))
     with pytest.raises(ConfigError, match=rf"with other settings \({key}: .* now\)\. Choose another --out"):
         run(folder, sums, tmp_path, **change)
-    with pytest.raises(ConfigError, match="has the run"):
+    with pytest.raises(ConfigError, match="run"):
         run(folder, sums, tmp_path, name="another")
 
 

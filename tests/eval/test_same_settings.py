@@ -105,7 +105,7 @@ def test_problems_that_changed_are_found_where_fewer_were_taken(tmp_path, write_
     assert compare(base, short)[0]["different_settings"] == []
     lines = (short / "records.jsonl").read_text().replace('"problem":"3 + 4"', '"problem":"3 + 4 = ?"')
     (short / "records.jsonl").write_text(lines)
-    with pytest.raises(ConfigError, match="4 of 4 common problems have a different text"):
+    with pytest.raises(ConfigError, match="4 of 4"):
         compare(base, short)
 
 

@@ -85,7 +85,7 @@ def test_one_seed_that_differs_from_the_others_decides_nothing(tmp_path, write_r
 def test_seeds_sampled_with_other_settings_are_refused(tmp_path, write_run):
     one = trained(tmp_path, write_run, "alp", 1, 0.5)
     two = trained(tmp_path, write_run, "alp", 2, 0.5, temperature=1.0)
-    with pytest.raises(ConfigError, match="cannot be seeds of one run: temperature"):
+    with pytest.raises(ConfigError, match="seeds.*temperature"):
         load_all([f"{one},{two}"])
     assert len(load_all([one, two])) == 2
 
@@ -98,7 +98,7 @@ def test_a_run_that_stands_twice_is_not_two_seeds(tmp_path, write_run, base, cop
     if copy:
         again = tmp_path / "copy"
         shutil.copytree(one, again)
-    with pytest.raises(ConfigError, match="hold the same samples; expected one run per seed"):
+    with pytest.raises(ConfigError, match="same samples"):
         load_all([f"mine={one},{two},{again}"])
-    with pytest.raises(ConfigError, match="hold the same samples"):
+    with pytest.raises(ConfigError, match="same samples"):
         compare(base, f"{one},{again}")

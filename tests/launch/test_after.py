@@ -22,12 +22,12 @@ def test_options_of_an_evaluation_pass(words):
 @pytest.mark.parametrize(
     ("words", "benchmarks", "message"),
     [
-        ("--limit '2", "testbed", "--eval-options: got .*; expected options of tersely eval .No closing quotation"),
-        ("--out x", "testbed", "--eval-options: --out is set by the launcher"),
-        ("--name x", "testbed", "--eval-options: --name is set by the launcher"),
-        ("--benchmarks gsm8k", "testbed", "--eval-options: --benchmarks is set by the launcher"),
-        ("--list", "testbed", "--eval-options: --list is set by the launcher"),
-        ("--limit 2", "", "--eval-options: got '--limit 2' without --eval"),
+        ("--limit '2", "testbed", "--eval-options.*No closing quotation"),
+        ("--out x", "testbed", "--eval-options: --out"),
+        ("--name x", "testbed", "--eval-options: --name"),
+        ("--benchmarks gsm8k", "testbed", "--eval-options: --benchmarks"),
+        ("--list", "testbed", "--eval-options: --list"),
+        ("--limit 2", "", "--eval-options.*'--limit 2'"),
         ("", "testbedd", "testbedd"),
     ],
 )

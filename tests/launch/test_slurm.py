@@ -75,7 +75,7 @@ def test_every_value_is_data(tmp_path):
 
 def test_line_breaks_are_refused():
     for function in (quoted, lambda value: sbatch_word("job-name", value)):
-        with pytest.raises(ConfigError, match="expected text without"):
+        with pytest.raises(ConfigError, match="--wrap"):
             function("a\n#SBATCH --wrap=x")
 
 
@@ -107,14 +107,14 @@ def test_array_tasks_have_their_own_recipe_and_folder():
     ("options", "message"),
     [
         ("--gpus-per-node 1 --time soon", "--time.* 'soon'"),
-        ("--gpus-per-node 1 --mem 5X", "--mem: got .5X.; expected megabytes"),
+        ("--gpus-per-node 1 --mem 5X", "--mem.*.5X..*megabytes"),
         ("--gpus-per-node 1 --sweep beta", "--sweep.* 'beta'"),
         ("--gpus-per-node 1 --env 1X=3", "--env.* '1X=3'"),
-        ("--gpus-per-node 1 --env HF_TOKEN=hf_mine", "--env HF_TOKEN would be written.*Export it"),
-        ("--gpus-per-node 1 --accelerate zero4", "did you mean 'zero3'|did you mean 'zero2'"),
-        ("--gpus-per-node 7", "do not divide over 7 ranks"),
+        ("--gpus-per-node 1 --env HF_TOKEN=hf_mine", "--env HF_TOKEN.*Export it"),
+        ("--gpus-per-node 1 --accelerate zero4", "'zero3'|.*'zero2'"),
+        ("--gpus-per-node 7", "7 ranks"),
         ("--gpus-per-node 4 --sbatch=--gres=gpu:a100:8", "--sbatch --gres=.*got 8 .*4"),
-        ("--gpus-per-node 1 --sbatch=--export=ALL,HF_TOKEN=hf_mine", "HF_TOKEN would be written"),
+        ("--gpus-per-node 1 --sbatch=--export=ALL,HF_TOKEN=hf_mine", "HF_TOKEN"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(options, message):
@@ -126,16 +126,16 @@ def test_rollout_nodes_serve_a_recipe_that_asks_for_it():
     made = scripts(CASES["rollout_nodes"])["train.sbatch"]
     assert "#SBATCH --nodes=4" in made and "--num_machines 2 --num_processes 8" in made
     assert '--servers "$TERSELY_SERVERS"' in made and "--ntasks=8 --ntasks-per-node=4" in made
-    with pytest.raises(ConfigError, match="servers: got none; .*--rollout-nodes 1"):
+    with pytest.raises(ConfigError, match="servers.*none; .*--rollout-nodes 1"):
         scripts("--gpus-per-node 1", engine="vllm_server")
     for changes in ({"engine": "transformers"}, {"servers": ["http://here:8000"]}):
-        with pytest.raises(ConfigError, match="--rollout-nodes: got 1; expected 0"):
+        with pytest.raises(ConfigError, match="--rollout-nodes.*1.*0"):
             scripts("--gpus-per-node 1 --rollout-nodes 1", **changes)
 
 
 @pytest.mark.parametrize("recipe", [{"env": {"WANDB_API_KEY": "s3cret", "X": "1"}}, {"hub_token": "s3cret"}])
 def test_a_recipe_with_secrets_is_not_written(recipe):
-    with pytest.raises(ConfigError, match="(env.WANDB_API_KEY|hub_token) would be written") as error:
+    with pytest.raises(ConfigError, match="(env.WANDB_API_KEY|hub_token)") as error:
         scripts("--gpus-per-node 1", **recipe)
     assert "s3cret" not in str(error.value) and "env.X" not in str(error.value)
 
@@ -143,13 +143,13 @@ def test_a_recipe_with_secrets_is_not_written(recipe):
 def test_no_file_holds_a_secret_of_the_environment(monkeypatch, tmp_path):
     """Whatever option or file it came by."""
     monkeypatch.setenv("TERSELY_SERVER_KEY", "s3cret-s3cret")
-    with pytest.raises(ConfigError, match="TERSELY_SERVER_KEY: its value would be written into train.sbatch"):
+    with pytest.raises(ConfigError, match="TERSELY_SERVER_KEY.*train.sbatch"):
         scripts("--gpus-per-node 1 --job-name s3cret-s3cret")
-    with pytest.raises(ConfigError, match="TERSELY_SERVER_KEY: its value would be written into recipe-0.yaml"):
+    with pytest.raises(ConfigError, match="TERSELY_SERVER_KEY.*recipe-0.yaml"):
         scripts("--gpus-per-node 1", system_prompt="You are s3cret-s3cret.")
     own = tmp_path / "own.yaml"
     own.write_text("distributed_type: MULTI_GPU\naws_secret_access_key: abcdefgh\n")
-    with pytest.raises(ConfigError, match="aws_secret_access_key would be written"):
+    with pytest.raises(ConfigError, match="aws_secret_access_key"):
         scripts(f"--gpus-per-node 1 --accelerate {own}")
 
 

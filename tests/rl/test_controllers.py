@@ -45,7 +45,7 @@ def test_a_resumed_controller_stands_where_it_stood(make_trainer, tmp_path):
 
 
 def test_a_statistic_that_nobody_records_stops_the_run(make_trainer):
-    with pytest.raises(ConfigError, match="controller ares_kl: the step metric 'kl/outside_windows' is not recorded"):
+    with pytest.raises(ConfigError, match="ares_kl.*'kl/outside_windows'"):
         make_trainer(controllers=["ares_kl"]).train()
 
 

@@ -27,7 +27,7 @@ from typing import ClassVar
 @dataclass(frozen=True)
 class Brief:
     includes_outcome: ClassVar[bool] = True
-    violates_outcome_order: ClassVar[str] = "a correct answer pays 0.01 per token, without bound"
+    violates_outcome_order: ClassVar[str] = "0.01 per token"
 
     def __call__(self, rollouts):
         return rollouts.correct - 0.01 * rollouts.length
@@ -60,7 +60,7 @@ def test_the_snippet_of_the_page_trains(tiny, tmp_path):
 def test_trls_default_is_refused_under_alp_also_through_a_function_of_ones_own(tiny, tmp_path):
     default = SNIPPET.replace(', scale_rewards="none"', "")
     assert default != SNIPPET
-    with pytest.raises(ConfigError, match="reward alp needs GRPOConfig.scale_rewards='none'.*the trainer has 'group'"):
+    with pytest.raises(ConfigError, match="alp.*scale_rewards='none'.*'group'"):
         snippet_run(tiny, tmp_path, default)
     wrapped = default.replace("reward_funcs=reward", "reward_funcs=lambda **given: reward(**given)")
     wrapped = wrapped.replace("trainer = ", "reward_funcs = None\ntrainer = ")
@@ -105,7 +105,7 @@ class Brief:
         return rollouts.correct - 0.01 * rollouts.length
 
 
-@pytest.mark.parametrize("reason", ["", "a correct answer pays 0.01 per token, without bound"])
+@pytest.mark.parametrize("reason", ["", "0.01 per token"])
 def test_a_reward_of_ones_own_that_declares_its_size_is_not_divided_by_the_spread(reason):
     reward = RewardSum(("mine:Brief",), (Brief(reason),), (1.0,))
     for scale in ("none", "batch"):

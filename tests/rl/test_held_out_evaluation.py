@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -102,7 +103,7 @@ def test_a_floor_stops_the_run_and_says_so(train, capsys, tmp_path):
     trainer, lines, _ = train("floor", {"every": 1, "floor": 1.0, "patience": 3})
     assert trainer.state.global_step == 2 and [line["step"] for line in evaluations(lines)] == [0, 1, 2]
     said = capsys.readouterr()
-    assert "stopped at step 2: accuracy at 12 tokens on the held-out problems has been below" in said.out
+    assert "stopped at step 2" in said.out
     assert "eval 1/6  acc 0." in said.out
     assert train("met", {"every": 2, "floor": 0.0})[0].state.global_step == 6
 
@@ -147,7 +148,7 @@ def test_what_earlier_attempts_measured(tmp_path):
     [
         ({"every": 0, "dataset": "testbed"}, "evaluation.every.* 0.*at least 1"),
         ({"every": 5}, "evaluation: missing dataset"),
-        ({"every": 5, "dataset": "testbed", "flour": 1}, "parameter 'flour'; did you mean 'floor'"),
+        ({"every": 5, "dataset": "testbed", "flour": 1}, "parameter 'flour'.*'floor'"),
         ({"every": 5, "dataset": "testbed", "floor": 3}, "evaluation.floor.* 3"),
         (
             {"every": 5, "dataset": "testbed", "budget": 99, "max_new_tokens": 9},
@@ -175,16 +176,16 @@ def test_a_recipe_makes_the_callback(make_trainer, tmp_path, capsys):
 
     callback = made(trainer.train_dataset["prompt_id"])
     assert len(callback.rows) == 2 and (callback.budget, callback.cap) == (5, 12)
-    assert "training problems" not in capsys.readouterr().out
+    assert "evaluation.dataset" not in capsys.readouterr().out
     made([callback.rows[0]["prompt_id"]])
-    assert "1 of 2 problems of evaluation.dataset are also training problems" in capsys.readouterr().out
+    assert re.search("1 of 2 .*evaluation.dataset", capsys.readouterr().out)
     trainer.run_config = dataclasses.replace(trainer.run_config, evaluation=None)
     assert made() is None
 
 
 def test_no_problems(make_trainer):
     trainer = make_trainer()
-    with pytest.raises(ConfigError, match="evaluation.dataset.*no problem"):
+    with pytest.raises(ConfigError, match="evaluation.dataset"):
         HeldOutEvaluation(EvaluationSpec(1, ()), trainer.trained_model(), [], None, trainer.guards)
 
 

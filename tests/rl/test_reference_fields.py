@@ -135,7 +135,7 @@ def test_columns_stay_with_their_rows():
     taken = group.at([3, 2])
     assert taken.completion_text == ["z", "y"] and taken.column("steps") == [None, None]
     assert taken.prompt_id == ["b", "b"] and taken.length.tolist() == [3, 2]
-    with pytest.raises(ValueError, match="column 'steps': got 1 entries; expected 2"):
+    with pytest.raises(ValueError, match="column 'steps'.*1 entries.*2"):
         group.at([0, 1]).__class__(**{**vars(group.at([0, 1])), "columns": {"steps": [1]}})
 
 
@@ -148,9 +148,9 @@ def test_a_column_that_nobody_asked_for_is_refused_before_the_run():
 @pytest.mark.parametrize(
     ("needs", "message"),
     [
-        (("completion_texts",), "needs: got 'completion_texts'; did you mean 'completion_text'"),
-        (("columns:",), "needs: got 'columns:'; did you mean 'columns:<name>'"),
-        (("columns",), "needs: got 'columns'; did you mean 'columns:<name>'"),
+        (("completion_texts",), "needs.*'completion_texts'.*'completion_text'"),
+        (("columns:",), "needs.*'columns:'.*'columns:<name>'"),
+        (("columns",), "needs.*'columns'.*'columns:<name>'"),
         ("completion_text", "needs.* 'completion_text'.*a tuple of names"),
         ((3,), "needs.* a tuple of names"),
     ],

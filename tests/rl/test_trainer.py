@@ -116,7 +116,7 @@ def test_undecided_verdicts_past_the_limit_stop_the_run(make_trainer):
             return [type("V", (), {"status": "undecided", "correct": float("nan"), "answer": None})() for _ in texts]
 
     trainer = make_trainer(verifier=Undecided(), max_steps=2, save_strategy="steps", save_steps=1)
-    with pytest.raises(RunStopped, match="step 1: guard undecided: 100% of the verdicts are undecided, more than 20%"):
+    with pytest.raises(RunStopped, match="step 1: guard undecided.*100%.*20%"):
         trainer.train()
     assert trainer.state.log_history[0]["verify/undecided"] == 1.0, "the step is logged"
     assert not list(Path(trainer.args.output_dir).glob("checkpoint-*")), "and not saved"

@@ -64,7 +64,7 @@ def test_a_second_fetch_does_nothing(tmp_path, monkeypatch):
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="exists and is another folder"):
+    with pytest.raises(ConfigError, match="another folder"):
         smollm2.fetch(tmp_path)
 
 

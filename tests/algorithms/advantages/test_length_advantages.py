@@ -190,7 +190,7 @@ def test_hbpo_reward_and_advantage_must_speak_of_the_same_beta_and_cap():
     class Filled:
         reward = build("reward", [{"name": "hbpo", "beta": 3.0}])
 
-    with pytest.raises(ConfigError, match=r"hbpo\.beta: got 4.0; expected 3.0"):
+    with pytest.raises(ConfigError, match=r"hbpo\.beta.*4.0.*3.0"):
         build("advantage", "hbpo").check_objective(Filled)
     build("advantage", {"name": "hbpo", "beta": 3.0}).check_objective(Filled)
 

@@ -51,7 +51,7 @@ def test_hbpo_hands_out_budgets_in_blocks():
     plans = build("prompting", "hbpo")(["a", "b"], 8, None, 0)
     assert [p.budget for p in plans] == [512, 512, 1024, 1024, 2048, 2048, 2560, 2560] * 2
     assert plans[0].prefill == "<think> I will answer the question with 512 tokens" and not plans[0].train_prefill
-    with pytest.raises(ValueError, match="multiple of its 4 budgets"):
+    with pytest.raises(ValueError, match="group_size|budgets"):
         one("hbpo", 6)
     two = one({"name": "hbpo", "budgets": [8, 16], "text": "within {budget}", "train_prefill": True}, 2)
     assert [(p.prefill, p.train_prefill) for p in two] == [("within 8", True), ("within 16", True)]

@@ -122,7 +122,7 @@ def test_no_server_left_and_a_refusal_end_it():
     def gone(address, one):
         raise ServerDown(f"{address}: gone")
 
-    with stream(gone) as made, pytest.raises(ServerDown, match="no server is left, 3 completions .* http://b: gone"):
+    with stream(gone) as made, pytest.raises(ServerDown, match="3 completions .*http://b: gone"):
         for i in range(3):
             made.add(i, request(i))
         collected(made, 3)

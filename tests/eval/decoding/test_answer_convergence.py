@@ -52,7 +52,7 @@ def test_confidence(scripted, greedy):
 def test_confidence_needs_log_probs(scripted, greedy):
     engine, prompts = scripted(TRACE, {"\\boxed{": "7}"})
     engine.capabilities = Capabilities()
-    with pytest.raises(ConfigError, match="Use --engine transformers or vllm"):
+    with pytest.raises(ConfigError, match="--engine"):
         AnswerConvergence(chunk=8, confidence=0.5)(engine, prompts, greedy, 0)
 
 

@@ -159,7 +159,7 @@ def test_a_model_without_the_marker_is_refused(name, files, tiny_engine):
     bare.chat_template = "{{ messages[0].content }}"
     bare.encode = lambda text, **_: list(text.encode())
     chosen = spec.choose(name, {**LOUD[name], **files.get(name, {})})
-    with pytest.raises(ConfigError, match=r"ends its thinking by </think>"):
+    with pytest.raises(ConfigError, match=r"</think>"):
         spec.check(chosen, bare, tiny_engine)
     spec.check(chosen, tiny_engine.tokenizer, tiny_engine)
 
@@ -169,7 +169,7 @@ def test_inside_strategies_refuse_an_engine_that_hides_the_model(files, tiny_eng
 
     hidden = object.__new__(VLLMEngine)
     for name in ("seal", "cntp", "soft_thinking", "moi"):
-        with pytest.raises(ConfigError, match="works on the engine transformers, not on vllm"):
+        with pytest.raises(ConfigError, match="transformers.*vllm"):
             spec.check(spec.choose(name, {**LOUD[name], **files.get(name, {})}), tiny_engine.tokenizer, hidden)
 
 

@@ -69,10 +69,10 @@ def test_records_with_nothing_but_what_is_needed(tmp_path, export, back):
 def test_what_cannot_be_exported_is_said(tmp_path, record):
     with RecordWriter(tmp_path / "s" / "records.jsonl") as writer:
         writer.write(record(strategy={"name": "concise"}))
-    with pytest.raises(ValueError, match="no vanilla samples to export; its strategies: concise"):
+    with pytest.raises(ValueError, match="vanilla.*concise"):
         export_lm_eval(tmp_path / "s", tmp_path / "out")
     with RecordWriter(tmp_path / "t" / "records.jsonl") as writer:
         writer.write(record("one"))
         writer.write(record("two"))
-    with pytest.raises(ValueError, match="has the runs one, two"):
+    with pytest.raises(ValueError, match="one, two"):
         export_lighteval(tmp_path / "t", tmp_path / "out")

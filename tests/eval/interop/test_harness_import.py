@@ -39,9 +39,9 @@ def test_lm_eval(tmp_path):
 def test_lm_eval_names_what_is_missing(tmp_path):
     with pytest.raises(ValueError, match="count_tokens"):
         import_lm_eval([LM_EVAL], tmp_path, "x")
-    with pytest.raises(ValueError, match=r"filter: got 'last'; expected one of all, first"):
+    with pytest.raises(ValueError, match=r"filter.*'last'.*all, first"):
         import_lm_eval([LM_EVAL], tmp_path, "x", words, filter="last")
-    with pytest.raises(ValueError, match="metric: got acc_norm; expected one of .*exact_match"):
+    with pytest.raises(ValueError, match="metric.*acc_norm.*exact_match"):
         import_lm_eval([LM_EVAL], tmp_path, "x", words, metric="acc_norm")
     assert not (tmp_path / "records.jsonl").exists()
     import_lm_eval([LM_EVAL], tmp_path, "x", words, filter="all", metric="exact_match")
@@ -121,7 +121,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
     "content, words",
     [
         (b"doc_id,target\n1,2\n", r"samples_x\.jsonl:1: invalid JSON"),
-        (b"[1]\n", r"samples_x\.jsonl:1: got .*lm-evaluation-harness"),
+        (b"[1]\n", r"samples_x\.jsonl:1.*lm-evaluation-harness"),
         (b'{"doc": {}, "doc_id": 0}\n', "resps, target missing"),
         (b'{"doc": {}, "doc_id": 0, "target": "1", "resps": "a"}\n', r"resps \(a list\)"),
         (b'{"doc": {}, "doc_id": 0, "target": "1", "resps": [[["-1.5", "False"]]], "acc": 1.0}\n', "log-likelihoods"),
@@ -134,7 +134,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
                 *(("tersely", own) for own in ("x", [{}], {"a": 1})),
             ]
         ),
-        *((sample(resps=resps), ":1: resps: got .* Remove the row") for resps in ([], [[]], [["a \ud83d"]])),
+        *((sample(resps=resps), ":1: resps") for resps in ([], [[]], [["a \ud83d"]])),
         *(
             (
                 sample(arguments={"gen_args_0": {"arg_0": "p", "arg_1": {"max_gen_toks": cap}}}),
@@ -163,7 +163,7 @@ def test_files_that_are_not_lightevals(tmp_path):
     with pytest.raises(ValueError, match="not a parquet file"):
         import_lighteval([LM_EVAL], tmp_path / "run", "x", words)
     parquet.write_table(pyarrow.table({"example": ["a"], "predictions": ["b"]}), tmp_path / "old.parquet")
-    with pytest.raises(ValueError, match="got the columns example, predictions"):
+    with pytest.raises(ValueError, match="example, predictions"):
         import_lighteval([tmp_path / "old.parquet"], tmp_path / "run", "x", words)
 
 
@@ -172,7 +172,7 @@ def test_a_problem_that_is_there_twice_is_kept_twice(tmp_path):
     (tmp_path / "samples_x.jsonl").write_text(f"{line}\n{line}\n")
     _, b = only(import_lm_eval([tmp_path / "samples_x.jsonl"], tmp_path / "run", "m", words))
     assert len(b.problem_ids) == 2
-    with pytest.raises(ValueError, match="got 2 records; expected one"):
+    with pytest.raises(ValueError, match="got 2 records.*one"):
         import_lm_eval([LM_EVAL, LM_EVAL], tmp_path / "other", "m", words)
 
 

@@ -58,7 +58,7 @@ def test_exact_tests_equal_the_binomial(x, y):
 
 
 def test_mcnemar_takes_one_sample():
-    with pytest.raises(ValueError, match="^a: got shape"):
+    with pytest.raises(ValueError, match="^a.*shape"):
         mcnemar_exact([[1, 0]], [[1, 0]])
     with pytest.raises(ValueError, match="b"):
         mcnemar_exact([1, 0], [1])

@@ -17,7 +17,7 @@ def test_list(capsys):
     [
         ([], "missing model, --benchmarks, --out"),
         (["testbed", "--out", "x"], "missing --benchmarks"),
-        (["no/model", "--out", "x", "--benchmarks", "math50"], "did you mean 'math500'"),
+        (["no/model", "--out", "x", "--benchmarks", "math50"], "'math500'"),
     ],
 )
 def test_what_is_missing_is_named_before_anything_is_loaded(arguments, message):
@@ -43,13 +43,13 @@ def test_summary_line():
         (["--benchmarks", "nowhere.jsonl"], "no such file: nowhere.jsonl"),
         (["--budgets", "0,5"], "--budgets.* '0,5'"),
         (["--benchmarks", ","], "--benchmarks.*','"),
-        (["--chat-template-kwargs", "{tokenize: true}"], "tokenize is already set for every prompt"),
+        (["--chat-template-kwargs", "{tokenize: true}"], "tokenize"),
         (["--strategy", "seal:vector=none.safetensors"], "seal.vector.*none.safetensors.*`tersely fit seal`"),
         (
             ["--strategy", "diff_adapt:probe=none.safetensors,budget=8"],
             "diff_adapt.probe.*none.safetensors.*`tersely fit diff_adapt`",
         ),
-        (["--strategy", "prompting:of=hbpo", "--samples", "2"], "multiple of its 4 budgets.*--samples, 2 here"),
+        (["--strategy", "prompting:of=hbpo", "--samples", "2"], "4 budgets.*--samples"),
         ([], "model: .*no-model.*`testbed`"),
     ],
 )
@@ -64,7 +64,7 @@ def test_a_strategy_that_the_engine_cannot_do_is_refused_before_the_first_draws(
     made = engines.make_evaluator("testbed")
     made.engine.name = "vllm"
     monkeypatch.setattr(engines, "make_evaluator", lambda *a, **k: made)
-    with pytest.raises(ConfigError, match="strategy cntp works on the engine transformers, not on vllm"):
+    with pytest.raises(ConfigError, match="strategy cntp.*transformers.*vllm"):
         main(f"testbed --benchmarks testbed --out {tmp_path} --strategy vanilla --strategy cntp".split())
     assert not list(tmp_path.iterdir()), "vanilla, which stands first, has drawn nothing"
 
@@ -72,10 +72,10 @@ def test_a_strategy_that_the_engine_cannot_do_is_refused_before_the_first_draws(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--seed", "1"], r"records of testbed with other settings \(seed: 0 there, 1 now\)"),
+        (["--seed", "1"], r"testbed.*seed: 0.*1"),
         (["--temperature", "0.5"], "temperature: 1.0 there, 0.5 now"),
         (["--engine", "vllm"], "engine: 'transformers' there, 'vllm' now"),
-        (["--name", "another"], "has the run 'first'; expected 'another'"),
+        (["--name", "another"], "'first'.*'another'"),
     ],
 )
 def test_other_settings_of_the_last_benchmark_cost_no_model_and_no_sample(tmp_path, monkeypatch, more, words):
@@ -135,7 +135,7 @@ def test_strategies_and_the_frontier():
         "concise",
     ]
     assert "16384" in labels("--frontier", "--max-new-tokens", "32768")[1]
-    with pytest.raises(ConfigError, match="did you mean 'no_thinking'"):
+    with pytest.raises(ConfigError, match="'no_thinking'"):
         labels("--strategy", "no_thinkng")
 
 

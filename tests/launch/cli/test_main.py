@@ -78,9 +78,9 @@ def test_the_module_is_the_command():
 
 def test_unknown_command_names_the_nearest(capsys):
     assert cli.main(["tarin"]) == 2
-    assert "did you mean 'train'?" in capsys.readouterr().err
+    assert "'train'" in capsys.readouterr().err
     assert cli.main(["testbed", "mesure"]) == 2
-    assert "did you mean 'measure'?" in capsys.readouterr().err
+    assert "'measure'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

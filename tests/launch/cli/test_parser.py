@@ -14,16 +14,16 @@ from tersely.launch.cli.parser import recipe_keys
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("eval testbed --sampels 3", "unrecognized arguments: --sampels; did you mean --samples?"),
+        ("eval testbed --sampels 3", "--samples"),
         ("eval testbed other --benchmarks testbed", "unexpected argument 'other'"),
-        ("report a --bsae b", "did you mean --base?"),
+        ("report a --bsae b", "--base"),
         ("compare a", "the following arguments are required: B"),
-        ("interop import lm-evl x", "did you mean 'lm-eval'?"),
-        ("interop export lm-eval x --otu y --out z", "did you mean --out?"),
-        ("verify x.jsonl --contarct boxed", "did you mean --contract?"),
-        ("testbed measure --mdel x", "did you mean --model?"),
-        ("quickstart --seeed 1", "did you mean --seed?"),
-        ("fit sael m r --out v", "did you mean 'seal'?"),
+        ("interop import lm-evl x", "'lm-eval'"),
+        ("interop export lm-eval x --otu y --out z", "--out"),
+        ("verify x.jsonl --contarct boxed", "--contract"),
+        ("testbed measure --mdel x", "--model"),
+        ("quickstart --seeed 1", "--seed"),
+        ("fit sael m r --out v", "'seal'"),
     ],
 )
 def test_a_misspelt_option_is_one_line_with_the_nearest(line, words, capsys):
@@ -69,8 +69,8 @@ def test_the_list_of_keys_is_that_of_the_recipe_and_of_trl():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--eval", "math50"], "did you mean 'math500'"),
-        (["--seeds", "1,a"], "--seeds: got '1,a'; expected whole numbers"),
+        (["--eval", "math50"], "'math500'"),
+        (["--seeds", "1,a"], "--seeds.*'1,a'.*whole numbers"),
     ],
 )
 def test_a_job_that_would_fail_hours_later_is_not_written(options, words):
@@ -85,7 +85,7 @@ def test_options_of_the_evaluation_behind_a_job_are_read_now(capsys):
     assert main([*line, "--eval-options", "--samples 3"]) == 0
     with pytest.raises(SystemExit):
         main([*line, "--eval-options", "--sampels 3"])
-    assert "did you mean --samples?" in capsys.readouterr().err
+    assert "--samples" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_a_server_that_does_not_come_up_stops_the_start(stand_in, monkeypatch):
     monkeypatch.setenv("TERSELY_SERVER_KEY", "set")
     touched = stand_in / "touched"
     command = [sys.executable, "-c", f"open({str(touched)!r}, 'w')"]
-    with pytest.raises(ServerDown, match="(?s)the server's process has ended; .*the port is bad luck"):
+    with pytest.raises(ServerDown, match="(?s)process.*the port is bad luck"):
         with_servers.main(["testbed/alp", "--logs", str(stand_in), "--", *command])
     assert not touched.exists()
 
@@ -178,7 +178,7 @@ def test_launch_local_gives_servers_their_gpus(capsys, monkeypatch):
     assert own[own.index("--training-devices") + 1] == "2,3"
     assert [own[i + 1] for i, word in enumerate(own) if word == "--server-devices"] == ["5", "7"]
     assert found[found.index("--num_processes") + 1] == "2"
-    with pytest.raises(ConfigError, match="--rollout-servers: got 4; expected at most 3"):
+    with pytest.raises(ConfigError, match="--rollout-servers.*4.*3"):
         launch_local.main([*asked, "--rollout-servers", "4"])
     assert launch_local.main([*asked, "--servers", "[http://there:8000]"]) == 0
     assert "with_servers" not in capsys.readouterr().out, "servers that the recipe names are somebody else's"

@@ -45,7 +45,7 @@ def test_what_is_supported_is_what_the_package_asks_for():
         ("1.16.0", "ok", "as tested"),
         ("1.16.0+cpu", "ok", "as tested"),
         ("1.16.3", "note", "tested with 1.16.0"),
-        ("1.17.0", "fail", "outside the supported range >=1.16,<1.17"),
+        ("1.17.0", "fail", ">=1.16,<1.17"),
         (None, "fail", "not installed"),
     ],
 )

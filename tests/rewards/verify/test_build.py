@@ -45,7 +45,7 @@ def test_the_section_and_the_verifier_have_the_same_keys_and_defaults():
         ({"contarct": "boxed"}, "verifier.*'contarct'.*'contract'"),
         ({"timeout": -1}, "verifier.timeout"),
         ({"judge": {"url": "http://a/v1"}}, "verifier.judge.*model"),
-        ({"judge": {**JUDGE, "retires": 2}}, "did you mean 'retries'"),
+        ({"judge": {**JUDGE, "retires": 2}}, "'retries'"),
         ({"judge": {**JUDGE, "format": "compas"}}, "judge.format"),
     ],
 )

@@ -27,23 +27,23 @@ def test_the_batch_is_stated_once_and_derived(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"learning_rat": 1e-6}, "recipe key 'learning_rat'; did you mean 'learning_rate'"),
-        ({"grup_size": 4}, "did you mean 'group_size'"),
+        ({"learning_rat": 1e-6}, "recipe key 'learning_rat'.*'learning_rate'"),
+        ({"grup_size": 4}, "'group_size'"),
         ({"zzzz": 1}, "lists the keys"),
         ({"learning_rate": "fast"}, "learning_rate.* 'fast'.*a number"),
         ({"max_completion_length": 12.5}, "max_completion_length.* 12.5.*a whole number"),
         ({"max_completion_length": float("inf")}, "max_completion_length.*a whole number"),
         ({"gradient_checkpointing": 1}, "gradient_checkpointing.* 1.*true or false"),
         ({"prompts_per_step": "four"}, "recipe: prompts_per_step.* 'four'"),
-        ({"engine": "vlm"}, "engine: got 'vlm'; did you mean 'vllm'"),
-        ({"engine": "vllm_server"}, "servers: got none; expected addresses with engine: vllm_server"),
-        ({"servers": ["http://127.0.0.1:8000"]}, "servers: got .*8000.*; expected none with engine: transformers"),
+        ({"engine": "vlm"}, "engine.*'vlm'.*'vllm'"),
+        ({"engine": "vllm_server"}, "servers.*none.*addresses with engine: vllm_server"),
+        ({"servers": ["http://127.0.0.1:8000"]}, "servers.*8000.*none with engine: transformers"),
         ({"micro_batch": 5}, "micro_batch"),
         ({"group_size": 1}, "group_size"),
         ({"save_total_limit": 1}, "save_total_limit.* 1.*at least 2"),
         ({"updates_per_batch": 2, "save_steps": 3}, "save_steps.* 3.*a multiple of"),
         ({"reward": {"name": "alp", "beta": -1}}, "beta.* -1"),
-        ({"aggregate": "tokn"}, "aggregate.* 'tokn'.* did you mean 'token'"),
+        ({"aggregate": "tokn"}, "aggregate.* 'tokn'.*'token'"),
     ],
 )
 def test_what_cannot_run_is_an_error_that_names_the_mend(changes, message):
@@ -60,7 +60,7 @@ def test_a_field_of_trl_that_is_derived_says_where_to_state_it(key):
 def test_trls_own_losses_pass_by_their_flag_and_exclude_a_policy():
     assert config_of(loss_type="luspo").importance_sampling_level == "sequence"
     assert config_of(loss_type="vespo").loss_type == "vespo"
-    with pytest.raises(ConfigError, match="Remove loss and aggregate"):
+    with pytest.raises(ConfigError, match="loss_type.*loss and aggregate"):
         config_of(loss_type="vespo", loss="clip")
     with pytest.raises(ConfigError, match="loss_type .* instead"):
         config_of(loss_type="dapo")

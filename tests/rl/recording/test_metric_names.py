@@ -112,6 +112,6 @@ def test_a_controller_reads_listed_metrics(name):
 
 
 def test_a_name_that_is_not_listed_is_an_error_with_the_nearest():
-    with pytest.raises(ConfigError, match="did you mean 'efficiency/tokens_mean'"):
+    with pytest.raises(ConfigError, match="'efficiency/tokens_mean'"):
         find("efficiency/token_mean")
     assert find("rewards/my:Term/mean").name == "rewards/<term>/mean"

@@ -143,7 +143,7 @@ def test_resuming_in_a_folder_that_is_not_there_names_the_nearest(tmp_path):
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot write to"):
+    with pytest.raises(ValueError, match="run_dir"):
         prepare(recipe(tmp_path / "file" / "run", CONFIG), resume=False)
 
 
@@ -203,16 +203,16 @@ def test_another_number_of_ranks_is_reported_where_each_has_the_whole_optimizer(
             SHARDED,
             {"ranks": 4, "sharding": "deepspeed"},
             "",
-            "ranks: got 4; .*saved on 2, .* sharded over them by deepspeed",
+            "ranks.*4.*2.*deepspeed",
         ),
         (
             PLAIN,
             {"ranks": 1, "sharding": ""},
             "batch_size of stage warm",
-            "batch_size of stage warm counts for each of them",
+            "batch_size of stage warm",
         ),
-        (SHARDED, PLAIN, "", "got plain data parallelism; .* under deepspeed.* Resume on 2 ranks with deepspeed"),
-        (PLAIN, {"ranks": 2, "sharding": "fsdp"}, "", "launcher: got fsdp"),
+        (SHARDED, PLAIN, "", "plain data parallelism.*deepspeed.*2 ranks"),
+        (PLAIN, {"ranks": 2, "sharding": "fsdp"}, "", "launcher.*fsdp"),
     ],
 )
 def test_another_launch_that_would_lose_or_change_something_is_refused(then, now, per_rank, message):

@@ -44,7 +44,7 @@ def test_an_error_of_the_verifier_arrives_where_the_verdicts_are_asked_for():
             raise RuntimeError("the verifier is gone")
 
     grader = Grader(Broken())
-    with pytest.raises(RuntimeError, match="no verification was started"):
+    with pytest.raises(RuntimeError, match="verification"):
         grader.result()
     grader.start(rows("1"), ["a"])
     with pytest.raises(RuntimeError, match="the verifier is gone"):
