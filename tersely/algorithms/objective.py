@@ -18,7 +18,17 @@ from tersely.core.build import build
 from tersely.core.errors import ConfigError, nearest, require_choice
 from tersely.core.objective_parts import Terms
 from tersely.core.present_tokens import sampled_tokens
-from tersely.core.protocols import Component, Loss, loss_chain
+from tersely.core.protocols import (
+    Advantage,
+    Component,
+    Controller,
+    Filter,
+    Loss,
+    Prompting,
+    Sampling,
+    Trim,
+    loss_chain,
+)
 from tersely.core.reward_sum import RewardSum
 from tersely.core.types import Rollouts, columns_in
 
@@ -53,15 +63,15 @@ class Scores:
 
 @dataclass(frozen=True)
 class Objective:
-    prompting: Any
-    sampling: Any
-    trim: Any
+    prompting: Prompting
+    sampling: Sampling
+    trim: Trim
     reward: RewardSum
-    advantage: Any
-    loss: Any
-    filter: Any
+    advantage: Advantage
+    loss: Loss
+    filter: Filter
     aggregate: str
-    controllers: tuple[Any, ...] = ()
+    controllers: tuple[Controller, ...] = ()
 
     @classmethod
     def from_specs(cls, specs: Mapping[str, Any]) -> Objective:

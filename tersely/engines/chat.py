@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.core.errors import ConfigError, check_fields
 from tersely.core.files import write_json
@@ -18,17 +18,22 @@ from tersely.core.findings import Finding
 from tersely.core.paths import expanded
 from tersely.core.strict_json import strict_json
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 FILE = "prompting.json"
 Chat = Sequence[Mapping[str, str]]
 
 
-def prompt_ids(tokenizer: Any, chat: Chat, chat_template_kwargs: Mapping[str, Any] | None = None) -> list[int]:
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, chat: Chat, chat_template_kwargs: Mapping[str, Any] | None = None
+) -> list[int]:
     """Token ids of one chat, up to the start of the assistant's turn."""
     return all_prompt_ids(tokenizer, [chat], chat_template_kwargs)[0]
 
 
 def all_prompt_ids(
-    tokenizer: Any, chats: Sequence[Chat], chat_template_kwargs: Mapping[str, Any] | None = None
+    tokenizer: PreTrainedTokenizerBase, chats: Sequence[Chat], chat_template_kwargs: Mapping[str, Any] | None = None
 ) -> list[list[int]]:
     """The same for many chats, tokenised together."""
     if not chats:
@@ -42,7 +47,9 @@ def all_prompt_ids(
     return [list(ids) for ids in found]
 
 
-def prompt_text(tokenizer: Any, chat: Chat, chat_template_kwargs: Mapping[str, Any] | None = None) -> str:
+def prompt_text(
+    tokenizer: PreTrainedTokenizerBase, chat: Chat, chat_template_kwargs: Mapping[str, Any] | None = None
+) -> str:
     """The text that `prompt_ids` tokenises."""
     return tokenizer.apply_chat_template(
         list(chat), add_generation_prompt=True, tokenize=False, **dict(chat_template_kwargs or {})
@@ -83,7 +90,7 @@ class Prompting:
         """The prompting without the method's instruction and prefill, for a decoding strategy that has its own."""
         return replace(self, prompting_instruction=None, prefill=None)
 
-    def ids(self, tokenizer: Any, chat: Chat) -> list[int]:
+    def ids(self, tokenizer: PreTrainedTokenizerBase, chat: Chat) -> list[int]:
         """Token ids of a chat with system prompt and instruction, plus the method's instruction and prefill."""
         ids = prompt_ids(tokenizer, with_instruction(chat, self.prompting_instruction), self.chat_template_kwargs)
         if self.prefill:
@@ -91,7 +98,7 @@ class Prompting:
             ids += tokenizer.encode(opening, add_special_tokens=False)
         return ids
 
-    def text(self, tokenizer: Any, chat: Chat) -> str:
+    def text(self, tokenizer: PreTrainedTokenizerBase, chat: Chat) -> str:
         """The whole prompt as text."""
         text = prompt_text(tokenizer, with_instruction(chat, self.prompting_instruction), self.chat_template_kwargs)
         return text + opened_by(self.prefill, text)
@@ -129,7 +136,7 @@ def _names() -> str:
     return ", ".join(f.name for f in fields(Prompting))
 
 
-def unread_variables(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None) -> list[str]:
+def unread_variables(tokenizer: PreTrainedTokenizerBase, chat_template_kwargs: Mapping[str, Any] | None) -> list[str]:
     """Names in `chat_template_kwargs` that the chat template never reads, so they have no effect."""
     known = template_variables(str(getattr(tokenizer, "chat_template", None) or ""))
     return [name for name in chat_template_kwargs or {} if name not in known]
@@ -148,7 +155,9 @@ def template_variables(template: str) -> set[str]:
         return set(re.findall(r"[A-Za-z_]\w*", template))
 
 
-def variable_warnings(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None) -> list[Finding]:
+def variable_warnings(
+    tokenizer: PreTrainedTokenizerBase, chat_template_kwargs: Mapping[str, Any] | None
+) -> list[Finding]:
     """Warning about variables without effect, with the nearest valid one."""
     from tersely.core.errors import nearest
 
@@ -162,5 +171,5 @@ def variable_warnings(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | 
     return [Finding("warn", "chat_template_kwargs", text, hint)]
 
 
-def _special_tokens(tokenizer: Any) -> set[str]:
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     return set(getattr(tokenizer, "special_tokens_map", {}))

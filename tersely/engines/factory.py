@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tersely.configs.recipe import Recipe
 from tersely.engines.base import Engine, EngineSettings
 from tersely.engines.model_folder import model_location
 from tersely.engines.models import arithmetic
 from tersely.engines.registry import ENGINES, capabilities_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from trl import GRPOConfig
 
 
 def create_engine(name: str, settings: EngineSettings) -> Engine:
@@ -18,7 +23,9 @@ def create_engine(name: str, settings: EngineSettings) -> Engine:
     return engine
 
 
-def make_engine(run: Any, args: Any, tokenizer: Any, sampling: Any = None) -> Engine | None:
+def make_engine(
+    run: Recipe, args: GRPOConfig, tokenizer: PreTrainedTokenizerBase, sampling: Any = None
+) -> Engine | None:
     """Engine of a training run; None if it generates with the trained model: the trainer or `own_engine` creates that one."""
     if capabilities_of(run.engine).trained_model:
         return None
@@ -38,7 +45,9 @@ def make_engine(run: Any, args: Any, tokenizer: Any, sampling: Any = None) -> En
     return create_engine(run.engine, settings)
 
 
-def own_engine(run: Any, args: Any, tokenizer: Any, model: Any, rows_at_once: int | None = None) -> Engine:
+def own_engine(
+    run: Recipe, args: GRPOConfig, tokenizer: PreTrainedTokenizerBase, model: Any, rows_at_once: int | None = None
+) -> Engine:
     """Engine that generates with the trained model outside a trainer, on its device and with its precision."""
     model = model.to(args.device)
 

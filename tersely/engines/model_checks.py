@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.core.errors import ConfigError, one_line
 from tersely.engines.chat import prompt_text
 from tersely.engines.model_folder import embedding_rows, model_location
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def model_config(name: str, trust_remote_code: bool = False) -> Any:
@@ -21,7 +24,7 @@ def model_config(name: str, trust_remote_code: bool = False) -> Any:
         raise ConfigError(f"model_name_or_path {name!r}: its config cannot be read ({one_line(error)})") from error
 
 
-def check_vocabulary(name: str, tokenizer: Any, config: Any) -> None:
+def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
     """Raise `ConfigError` if the tokenizer has ids without an embedding in the model."""
     sizes = [getattr(config.get_text_config(), "vocab_size", None), embedding_rows(Path(model_location(name)))]
     size = min((size for size in sizes if size is not None), default=None)
@@ -32,7 +35,7 @@ def check_vocabulary(name: str, tokenizer: Any, config: Any) -> None:
         )
 
 
-def _renders(tokenizer: Any, message: Mapping[str, str]) -> bool:
+def _renders(tokenizer: PreTrainedTokenizerBase, message: Mapping[str, str]) -> bool:
     """True if the chat template works without variables."""
     try:
         return bool(prompt_text(tokenizer, [message]))
@@ -40,7 +43,9 @@ def _renders(tokenizer: Any, message: Mapping[str, str]) -> bool:
         return False
 
 
-def check_template(tokenizer: Any, kwargs: Mapping[str, Any] | None = None, system_prompt: str | None = None) -> None:
+def check_template(
+    tokenizer: PreTrainedTokenizerBase, kwargs: Mapping[str, Any] | None = None, system_prompt: str | None = None
+) -> None:
     """Raise `ConfigError` for a chat template that fails, or that ignores the system prompt."""
     user = {"role": "user", "content": "1 + 1"}
     try:

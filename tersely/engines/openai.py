@@ -10,12 +10,15 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.http import ServerDown, call
 from tersely.engines.base import Engine, EngineSettings, Generation, GenerationRequest
 from tersely.engines.sampling import NEUTRAL
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class OpenAIEngine(Engine):
@@ -26,7 +29,7 @@ class OpenAIEngine(Engine):
     def __init__(
         self,
         address: str,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         *,
         model: str | None = None,
         concurrency: int = 64,

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.data.benchmarks import Benchmark, load_benchmark
 from tersely.engines.chat import Prompting
 from tersely.eval.trained_prompt import asked
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 STRATEGY_TOKENS = 1024
 """Tokens that a decoding strategy may add to prompts and answers: instructions, forced answers, probes."""
 
 
 def needed_context(
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     benchmarks: Sequence[Benchmark],
     strategies: Mapping[str, Sequence[Any]],
     max_new_tokens: int | None = None,

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.core.errors import ConfigError, nearest
 from tersely.core.logging import get_logger
@@ -20,6 +20,9 @@ from tersely.engines.model_folder import model_location
 from tersely.engines.registry import ADDRESSED, DEFAULT, capabilities_of, evaluation_engines
 from tersely.eval.evaluator import Evaluator
 from tersely.eval.trained_prompt import saved_prompting
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 logger = get_logger(__name__)
 
@@ -246,7 +249,7 @@ def identity(model: str) -> str:
 
 def evaluate(
     model: Any,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     benchmark: str | Mapping[str, Any] | Benchmark,
     samples: int | None = None,
     *,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.logging import get_logger
@@ -30,6 +30,9 @@ from tersely.eval.run_card import Settings, check_and_store
 from tersely.eval.sample_record import TokenLengths, sample_record
 from tersely.eval.trained_prompt import asked, for_strategy
 from tersely.rewards.verify.verdicts import verdicts_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 logger = get_logger(__name__)
 
@@ -62,7 +65,7 @@ class Evaluator:
     """Evaluates one model: engine, tokenizer and verifier. `batch`: samples per batch."""
 
     model: str
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     engine: Engine
     verifier: AnswerVerifier
     batch: int

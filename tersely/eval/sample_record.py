@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.core.verifier import AnswerVerdict
 from tersely.eval.decoding.base import Decoded, Prompt
 from tersely.eval.first_answer import first_correct_position
 from tersely.eval.records import SCORES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FINISH = {"eos": "stop"}
 
@@ -72,7 +75,7 @@ def second_opinion(record: Mapping[str, Any]) -> str | None:
 class TokenLengths:
     """Number of characters that each token adds to a text, cached by id."""
 
-    def __init__(self, tokenizer: Any):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
         self.known: dict[int, int] = {}
 

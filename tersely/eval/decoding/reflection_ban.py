@@ -10,12 +10,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.core.errors import require_choice
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine
 from tersely.eval.decoding.base import Decoded, Prompt, Session, Strategy, start
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # fmt: off
 DEFAULT = (
@@ -47,7 +50,7 @@ class ReflectionBan(Strategy):
         session.answer(rows)
         return [session.decoded(row) for row in rows]
 
-    def banned(self, tokenizer: Any) -> dict[int, str]:
+    def banned(self, tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
         """Banned id -> its text, for the report."""
         return _banned(self, tokenizer)
 
@@ -61,18 +64,18 @@ class ReflectionBan(Strategy):
             return {keyword for keyword in self.keywords if keyword.lower() == word != ""}
         return {keyword for keyword in self.keywords if keyword and keyword.lower() in word}
 
-    def not_banned(self, tokenizer: Any) -> list[str]:
+    def not_banned(self, tokenizer: PreTrainedTokenizerBase) -> list[str]:
         """Keywords that are not a single token."""
         caught = set().union(*map(self._caught, self.banned(tokenizer).values()))
         return [keyword for keyword in self.keywords if keyword not in caught]
 
-    def facts(self, tokenizer: Any) -> dict[str, Any]:
+    def facts(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         """For the run card."""
         return {"banned": self.banned(tokenizer), "not_banned": self.not_banned(tokenizer)}
 
 
 @lru_cache(maxsize=8)
-def _banned(strategy: ReflectionBan, tokenizer: Any) -> dict[int, str]:
+def _banned(strategy: ReflectionBan, tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     """Cached per tokenizer: a vocabulary of 150,000 takes a second."""
     marks = ("<think>", "</think>")
     kept = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.core.errors import ConfigError, check_fields, nearest
 from tersely.core.paths import expanded
@@ -12,6 +12,9 @@ from tersely.engines.base import Engine
 from tersely.engines.phases import END, has_marker
 from tersely.engines.registry import evaluation_engines
 from tersely.eval.decoding.base import Strategy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FILES = ("vector", "probe")
 """Parameters that are paths to fitted files."""
@@ -72,7 +75,7 @@ def choose(name: str, given: Mapping[str, Any]) -> Chosen:
     return Chosen(name, dict(given), kind(**check_fields(kind, given, f"strategy {name}")))
 
 
-def check(chosen: Chosen, tokenizer: Any, engine: Engine) -> None:
+def check(chosen: Chosen, tokenizer: PreTrainedTokenizerBase, engine: Engine) -> None:
     """Raise if the strategy does not support the engine or the model."""
     if engine.capabilities.lacks(chosen.strategy.needs):
         able = " or ".join(evaluation_engines(chosen.strategy.needs))

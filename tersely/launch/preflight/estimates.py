@@ -5,16 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tersely.configs.recipe import Recipe
 from tersely.engines.chat import prompt_ids
 from tersely.launch.preflight.outline import batches_of, hours_of, steps_line, time_line
 from tersely.launch.preflight.time_estimate import amount, duration, expected_draws, pass_before_update
 from tersely.launch.preflight.trial_rollouts import Trial
 from tersely.rl.update.batch_size import BatchLayout
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from trl import GRPOConfig
 
-def update_seconds(model: Any, trial: Trial, run: Any, args: Any, tokenizer: Any, dataset: Any) -> float:
+
+def update_seconds(
+    model: Any, trial: Trial, run: Recipe, args: GRPOConfig, tokenizer: PreTrainedTokenizerBase, dataset: Any
+) -> float:
     """Measured seconds of one forward and backward pass of a micro-batch with the trial's rollout lengths.
 
     Uses the same fused head, precision and checkpointing as the training (logits in tiles).
@@ -50,8 +57,8 @@ def update_seconds(model: Any, trial: Trial, run: Any, args: Any, tokenizer: Any
 def measured_lines(
     trial: Trial,
     update_s: float,
-    run: Any,
-    args: Any,
+    run: Recipe,
+    args: GRPOConfig,
     ranks: int,
     rows: int,
     price: float | None,
@@ -82,8 +89,8 @@ def estimated_lines(
     trial: Trial,
     shape: Any,
     work: Any,
-    run: Any,
-    args: Any,
+    run: Recipe,
+    args: GRPOConfig,
     there: Any,
     rows: int,
     price: float | None,
@@ -103,7 +110,7 @@ def estimated_lines(
     return lines
 
 
-def tokens_line(trial: Trial, run: Any, args: Any, draws: float) -> str:
+def tokens_line(trial: Trial, run: Recipe, args: GRPOConfig, draws: float) -> str:
     tokens = batches_of(run, args) * run.prompts_per_step * run.group_size * draws * trial.mean_tokens
     return f"tokens: about {amount(tokens)} sampled, at {trial.mean_tokens:.0f} per answer{_resampled(draws)}"
 

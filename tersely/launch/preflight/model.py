@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.findings import Finding
 from tersely.engines.activation_checkpointing import setting
 from tersely.engines.registry import capabilities_of
@@ -13,6 +14,10 @@ from tersely.launch.preflight.cold_estimate import ColdEstimate
 from tersely.launch.preflight.memory_estimate import SHARDING, Load, Shape, checkpoint_bytes, estimate
 from tersely.launch.preflight.time_estimate import VLLM_FIXED, Target, cache_per_token
 from tersely.rl.update.batch_size import BatchLayout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from trl import GRPOConfig
 
 GIB = 1 << 30
 ROOM = 0.92
@@ -48,7 +53,7 @@ def sharding() -> str:
     return "fsdp2" if os.environ.get("ACCELERATE_USE_FSDP") == "true" else "none"
 
 
-def tokenizer_findings(tokenizer: Any, template: Any) -> Iterator[Finding]:
+def tokenizer_findings(tokenizer: PreTrainedTokenizerBase, template: Any) -> Iterator[Finding]:
     """Check chat template, pad token and EOS token."""
     tail = template.tail.strip()
     if template.opens_thinking:
@@ -64,7 +69,7 @@ def tokenizer_findings(tokenizer: Any, template: Any) -> Iterator[Finding]:
         yield Finding("ok", "tokens", f"pad {pad!r}, EOS {end!r}")
 
 
-def length_findings(longest: int, args: Any, config: Any) -> Iterator[Finding]:
+def length_findings(longest: int, args: GRPOConfig, config: Any) -> Iterator[Finding]:
     """Check that the longest prompt (tokens) plus the cap fits the context of the model and of vLLM."""
     cap = args.max_completion_length
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
@@ -78,7 +83,7 @@ def length_findings(longest: int, args: Any, config: Any) -> Iterator[Finding]:
 
 
 def memory_findings(
-    shape: Shape, run: Any, args: Any, tokens: int, how: str, there: Target, cold: ColdEstimate | None = None
+    shape: Shape, run: Recipe, args: GRPOConfig, tokens: int, how: str, there: Target, cold: ColdEstimate | None = None
 ) -> Iterator[Finding]:
     """Compare the memory estimate with the GPU, if there is one. `tokens`: longest prompt plus cap.
 
@@ -124,7 +129,7 @@ def memory_findings(
         yield _cache(shape, run, args, vllm, tokens)
 
 
-def _cache(shape: Shape, run: Any, args: Any, vllm: int, tokens: int) -> Finding:
+def _cache(shape: Shape, run: Recipe, args: GRPOConfig, vllm: int, tokens: int) -> Finding:
     """Check vLLM's KV cache: its share minus weights and buffers, in full-length sequences. vLLM needs at least one."""
     room = vllm - 2 * shape.parameters - VLLM_FIXED
     longest = args.vllm_max_model_length or tokens
@@ -137,7 +142,7 @@ def _cache(shape: Shape, run: Any, args: Any, vllm: int, tokens: int) -> Finding
     return Finding("ok", "vllm", f"{text}, max_num_seqs {run.max_num_seqs}")
 
 
-def disk_finding(shape: Shape, args: Any, half: bool, how: str, free: int | None) -> Finding:
+def disk_finding(shape: Shape, args: GRPOConfig, half: bool, how: str, free: int | None) -> Finding:
     """Check disk space for the kept checkpoints, one being written, and the final weights. `free` None: another machine."""
     kept = (args.save_total_limit or max(1, int(args.max_steps // max(1, args.save_steps)))) + 1
     needed = kept * checkpoint_bytes(shape, half, how) + shape.parameters * 4

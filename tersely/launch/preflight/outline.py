@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
@@ -14,6 +14,9 @@ from tersely.launch.preflight import time_estimate
 from tersely.launch.preflight.memory_estimate import checkpoint_bytes
 from tersely.launch.preflight.time_estimate import GIB, Gpu, Target, Workload, amount, duration, known_rows, seconds
 from tersely.rl.check import RLStage, SFTStage, check_stage
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
 
 PROMPT_TOKENS = 200
 """Assumed prompt tokens if no prompt was read."""
@@ -123,7 +126,7 @@ def leveled(finding: Finding, where: str = "") -> str:
     return ("" if finding.level in ("ok", "note") else f"{finding.level}: ") + where + finding.line
 
 
-def read_shape(run: Any, args: Any) -> Any:
+def read_shape(run: Recipe, args: GRPOConfig) -> Any:
     """The model's shape from its config file, without reading weights."""
     from tersely.engines.model_checks import model_config
     from tersely.launch.preflight.model import shape_of
@@ -131,12 +134,12 @@ def read_shape(run: Any, args: Any) -> Any:
     return shape_of(model_config(run.model_name_or_path, args.trust_remote_code))
 
 
-def batches_of(run: Any, args: Any) -> int:
+def batches_of(run: Recipe, args: GRPOConfig) -> int:
     """Number of generation batches."""
     return math.ceil(args.max_steps / (run.updates_per_batch * args.num_iterations))
 
 
-def steps_line(run: Any, args: Any, ranks: int, rows: int | None, read: bool = True) -> str:
+def steps_line(run: Recipe, args: GRPOConfig, ranks: int, rows: int | None, read: bool = True) -> str:
     """Line about steps and epochs. `rows`: problems of the data set; if not `read`, an upper bound (with duplicates)."""
     batches, prompts = batches_of(run, args), run.prompts_per_step
     least, most = ("", "") if read else ("at least ", "at most ")
@@ -149,7 +152,7 @@ def steps_line(run: Any, args: Any, ranks: int, rows: int | None, read: bool = T
     )
 
 
-def hours_of(run: Any, args: Any, shape: Any, work: Workload, there: Target) -> dict[str, float]:
+def hours_of(run: Recipe, args: GRPOConfig, shape: Any, work: Workload, there: Target) -> dict[str, float]:
     """GPU name -> hours of the stage."""
     batches = batches_of(run, args)
     return {gpu.name: batches * batch_seconds(seconds(shape, work, gpu)) / 3600 for gpu in there.kinds}
@@ -164,7 +167,7 @@ def time_line(hours: Mapping[str, float], there: Target, basis: str) -> str:
     return f"time: about {each} (arithmetic at {basis}, within a factor of two; saving and evaluating not counted)"
 
 
-def waits_without_progress(run: Any, shape: Any, half: bool, how: str, backward_s: float) -> dict[str, float]:
+def waits_without_progress(run: Recipe, shape: Any, half: bool, how: str, backward_s: float) -> dict[str, float]:
     """Phases without progress -> seconds.
 
     Each forward pass (of the update or of a log-prob pass) counts as progress and is shorter than the backward pass. Each

@@ -11,7 +11,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
@@ -19,6 +19,10 @@ from tersely.core.findings import Finding, failed
 from tersely.launch.preflight import time_estimate
 from tersely.launch.preflight.cold_estimate import ColdEstimate, cold_estimate
 from tersely.rl.check import RLStage, SFTStage, check_stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from trl import GRPOConfig
 
 PROMPTS = 32
 """Groups of trial rollouts; fewer give a poor estimate of the pass rate."""
@@ -120,7 +124,7 @@ def _with_rollouts(
     stages: list[RLStage],
     warm: list[ColdEstimate],
     options: Any,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     dataset: Any,
     found: list[Finding],
     there: time_estimate.Target,
@@ -183,6 +187,6 @@ def before_cold_start(one: Finding) -> Finding:
     return replace(one, level="note", text=text, fix="")
 
 
-def _loaded(load_model: Any, run: Any, args: Any) -> Any:
+def _loaded(load_model: Any, run: Recipe, args: GRPOConfig) -> Any:
     model, _ = load_model(run.model_name_or_path, args)
     return model.to(args.device)

@@ -65,7 +65,7 @@ def unread_steps(recipe: Recipe) -> Iterator[Finding]:
         yield Finding("warn", "stages", text, "use a share of max_steps in the stages, or remove max_steps")
 
 
-def packages(run: Any) -> Iterator[Finding]:
+def packages(run: Recipe) -> Iterator[Finding]:
     """Check that package versions are supported and that the recipe's engine is installed."""
     from tersely.launch.preflight.doctor import installed, judged, tested
 
@@ -157,7 +157,7 @@ def engine(run: Recipe, where: str) -> Iterator[Finding]:
         yield Finding("ok", where, f"{run.engine}, cap {cap or 'by default'}")
 
 
-def servers(run: Any, cap: int | None) -> Iterator[Finding]:
+def servers(run: Recipe, cap: int | None) -> Iterator[Finding]:
     """Check that the recipe's servers answer, accept the key, support weight sync, and have room for the answers."""
     from tersely.core.http import ServerDown, ServerRefused, call
     from tersely.engines.server.auth import VARIABLE

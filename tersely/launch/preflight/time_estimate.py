@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.configs.dataset import SourceSpec, file_kind
 from tersely.configs.recipe import Recipe
@@ -27,6 +27,9 @@ from tersely.engines.registry import ENGINES, capabilities_of
 from tersely.launch.cli.parser import number, whole
 from tersely.launch.preflight.memory_estimate import Shape
 from tersely.rl.update.batch_size import BatchLayout
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
 
 GIB = 1 << 30
 FLOPS_SHARE, DECODE_FLOPS_SHARE, BANDWIDTH_SHARE = 0.25, 0.4, 0.5
@@ -149,7 +152,9 @@ class Workload:
     micro_batch: int = 1
 
     @classmethod
-    def of(cls, run: Any, args: Any, there: Target, mean: float, prompt: float, kept: float = 1.0) -> Workload:
+    def of(
+        cls, run: Recipe, args: GRPOConfig, there: Target, mean: float, prompt: float, kept: float = 1.0
+    ) -> Workload:
         """Work of a run on the machine `there`. `kept`: share of groups that the filter keeps."""
         batch = BatchLayout.of(run, there.gpus)
         engine_rows, vllm, able = batch.rows_per_rank, 0, capabilities_of(run.engine)
@@ -176,7 +181,7 @@ class Workload:
         )
 
 
-def pass_before_update(run: Any, args: Any) -> bool:
+def pass_before_update(run: Recipe, args: GRPOConfig) -> bool:
     """True if `rl/update/old_logprobs.py` does a forward pass over all rows.
 
     It does with several optimizer steps per batch, or if a component needs entropies or old log-probs.

@@ -7,12 +7,19 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersely.configs.guards import RepetitionSpec, UndecidedSpec
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding
 from tersely.engines.base import Engine
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from trl import GRPOConfig
+
+    from tersely.algorithms.objective import Objective
 
 TRUNCATED = (0.1, 0.5)
 """Share of truncated rollouts: above the first value the length signal is weak, above the second nothing is learned."""
@@ -53,7 +60,13 @@ class Trial:
 
 
 def try_rollouts(
-    run: Any, objective: Any, args: Any, tokenizer: Any, dataset: Any, engine: Engine, number: int
+    run: Recipe,
+    objective: Objective,
+    args: GRPOConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    dataset: Any,
+    engine: Engine,
+    number: int,
 ) -> Trial:
     """Sample at least `number` rollouts in whole groups, on the prompts of step 1."""
     from tersely.core.memory import PromptMemory
@@ -113,7 +126,7 @@ def try_rollouts(
     )
 
 
-def first_prompts(run: Any, args: Any, rows: int, groups: int) -> list[int]:
+def first_prompts(run: Recipe, args: GRPOConfig, rows: int, groups: int) -> list[int]:
     """Row numbers of the run's first prompts, in order, without repeats."""
     from tersely.rl.rollouts.prompt_sampler import PromptStream
 
@@ -129,7 +142,7 @@ def first_prompts(run: Any, args: Any, rows: int, groups: int) -> list[int]:
     return list(taken)[:groups]
 
 
-def _kept(objective: Any, rollouts: Any) -> float:
+def _kept(objective: Objective, rollouts: Any) -> float:
     """Share of groups that the filter keeps; 1 if the filter needs a trainer."""
     try:
         return objective.filter(rollouts).double().mean().item()
@@ -228,7 +241,7 @@ def size_findings(sizes: dict[str, float], divides: bool = False) -> Iterator[Fi
         yield Finding("warn" if sizes[largest] > 1 else "ok", "reward size", text)
 
 
-def judge(trial: Trial, run: Any, cap: int) -> Iterator[Finding]:
+def judge(trial: Trial, run: Recipe, cap: int) -> Iterator[Finding]:
     """Findings of the trial."""
     m = trial.metrics
     yield _truncation(m["truncated"], trial.mean_tokens, cap)

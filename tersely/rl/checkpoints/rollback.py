@@ -19,16 +19,22 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.logging import get_logger
 from tersely.rl.checkpoints import manifest
 from tersely.rl.guards import RunStopped
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
+
+    from tersely.algorithms.objective import Objective
 
 logger = get_logger(__name__)
 
@@ -36,7 +42,7 @@ logger = get_logger(__name__)
 class RollBackListener(TrainerCallback):
     """A callback that is notified of a rollback."""
 
-    def on_roll_back(self, args: Any, state: Any, control: Any, to_step: int) -> None:
+    def on_roll_back(self, args: GRPOConfig, state: Any, control: Any, to_step: int) -> None:
         """Called after weights and state of the checkpoint of `to_step` were loaded."""
 
 
@@ -112,7 +118,7 @@ class RollBack:
         return reason, str(path)
 
 
-def require_rollback(who: str, run: Any, args: Any) -> None:
+def require_rollback(who: str, run: Recipe, args: GRPOConfig) -> None:
     """Raise `ConfigError` if `who` can request a rollback that this run does not support. Needs no model."""
     why = None
     if args.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true":
@@ -125,7 +131,7 @@ def require_rollback(who: str, run: Any, args: Any) -> None:
         raise ConfigError(f"{who} may roll back to the last good checkpoint: {why}")
 
 
-def require_for_controllers(run: Any, objective: Any, args: Any) -> None:
+def require_for_controllers(run: Recipe, objective: Objective, args: GRPOConfig) -> None:
     """The same check for every controller that can raise an alarm."""
     from tersely.rl.controllers import controller_names
 

@@ -8,17 +8,21 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError, nearest
 from tersely.engines.activation_checkpointing import setting
 from tersely.rl.config.sections import check_loading, check_template_kwargs
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
 
 STEPS = 10
 """Number of schedule steps that are checked."""
 
 
-def check_build(run: Any, args: Any) -> None:
+def check_build(run: Recipe, args: GRPOConfig) -> None:
     """Raise `ConfigError` for a setting that would fail after the model is loaded. `args`: the run's GRPOConfig."""
     if args.fp16 and args.device.type == "cpu":
         raise ConfigError("fp16: got true; expected false without a GPU. Remove it")
@@ -46,7 +50,7 @@ def _as_config_error(what: str) -> Iterator[None]:
         raise ConfigError(f"{what}: {text}") from error
 
 
-def _optimizer(args: Any) -> Any:
+def _optimizer(args: GRPOConfig) -> Any:
     """Build the optimizer on a dummy parameter."""
     import torch
     from transformers import Trainer
@@ -67,7 +71,7 @@ def _optimizer(args: Any) -> Any:
         return make(model.parameters(), **{"weight_decay": args.weight_decay, **values})
 
 
-def _schedule(args: Any, optimizer: Any) -> None:
+def _schedule(args: GRPOConfig, optimizer: Any) -> None:
     """Check the learning rates of a short run."""
     from transformers.optimization import get_scheduler
 
@@ -92,7 +96,7 @@ def _schedule(args: Any, optimizer: Any) -> None:
                     )
 
 
-def _reporters(args: Any) -> None:
+def _reporters(args: GRPOConfig) -> None:
     """Build each logger's callback, which checks for its package."""
     from transformers.integrations import integration_utils
 
@@ -106,7 +110,7 @@ def _reporters(args: Any) -> None:
             known[name]()
 
 
-def _model_arguments(args: Any) -> None:
+def _model_arguments(args: GRPOConfig) -> None:
     """Check arguments of `from_pretrained` and of gradient checkpointing, as far as possible without the model."""
     import torch
 

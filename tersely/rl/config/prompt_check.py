@@ -54,7 +54,7 @@ def check_prompts(
     refuse_long([length + written for length in lengths], dataset, args, config)
 
 
-def prompt_lengths(tokenizer: Any, dataset: Any, prompting: Prompting) -> list[int]:
+def prompt_lengths(tokenizer: PreTrainedTokenizerBase, dataset: Any, prompting: Prompting) -> list[int]:
     """Tokens of every prompt of a data set, including the template and the fixed parts of the prompting."""
     extra = len(tokenizer.encode(prompting.prefill, add_special_tokens=False)) if prompting.prefill else 0
     lengths: list[int] = []
@@ -66,14 +66,14 @@ def prompt_lengths(tokenizer: Any, dataset: Any, prompting: Prompting) -> list[i
     return lengths
 
 
-def rooms(args: Any, config: Any) -> dict[str, int]:
+def rooms(args: GRPOConfig, config: Any) -> dict[str, int]:
     """Limits of prompt plus answer, tokens."""
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     found = {"the model's context": context, "vllm_max_model_length": getattr(args, "vllm_max_model_length", None)}
     return {name: room for name, room in found.items() if room is not None}
 
 
-def refuse_long(lengths: list[int], dataset: Any, args: Any, config: Any) -> None:
+def refuse_long(lengths: list[int], dataset: Any, args: GRPOConfig, config: Any) -> None:
     """Raise `ConfigError` if a prompt plus the cap exceeds the context of the model or of vLLM."""
     cap = args.max_completion_length
     for name, room in rooms(args, config).items():

@@ -16,7 +16,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather_object
@@ -28,6 +28,9 @@ from tersely.rewards.rlpr import mean_probability, repeats
 from tersely.rl.rollouts.maker import Moment, RolloutMaker
 from tersely.rl.rollouts.rollout import RolloutRound
 from tersely.rl.update.padding import padded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FIELDS = ("reference_score", "reference_base", "reference_logp", "reference_tokens", "repeated")
 _BASE = "reference_base"
@@ -58,7 +61,9 @@ def boxed_head(text: str) -> str | None:
     return None if at < 0 else text[: at + len("<answer")]
 
 
-def piece(tokenizer: Any, before: str, reference: str, after: str, head: Sequence[int] = ()) -> Piece:
+def piece(
+    tokenizer: PreTrainedTokenizerBase, before: str, reference: str, after: str, head: Sequence[int] = ()
+) -> Piece:
     """`head` ids, then the tokens of the text, with a mask where they overlap the reference."""
     coded = tokenizer(before + reference + after, add_special_tokens=False, return_offsets_mapping=True)
     begin, end = len(before), len(before) + len(reference)

@@ -30,6 +30,8 @@ from tersely.rl.sft.rewrites import build_rewrite
 from tersely.rl.sft.spec import ColdStart
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from tersely.rl.sft.trainer import ColdStartTrainer
 
 logger = get_logger(__name__)
@@ -142,7 +144,7 @@ class Sampler:
     """Collects correct and complete attempts for a list of prompts."""
 
     engine: Engine
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     verifier: AnswerVerifier
     seed: int
     cap: int

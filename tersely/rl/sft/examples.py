@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tersely.engines.chat import prompt_ids
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Count = Callable[[str], int]
 
@@ -43,13 +46,16 @@ class Rewrite:
         raise NotImplementedError
 
 
-def turn_ids(tokenizer: Any, prompt: list[dict[str, str]], template: dict[str, Any]) -> list[int]:
+def turn_ids(tokenizer: PreTrainedTokenizerBase, prompt: list[dict[str, str]], template: dict[str, Any]) -> list[int]:
     """The chat up to the start of the assistant's turn; `template`: chat_template_kwargs."""
     return prompt_ids(tokenizer, prompt, template)
 
 
 def tokens_and_weights(
-    tokenizer: Any, prompt: list[dict[str, str]], spans: list, template: dict[str, Any] | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: list[dict[str, str]],
+    spans: list,
+    template: dict[str, Any] | None = None,
 ) -> tuple[list[int], list[float], list[bool]]:
     """(ids of prompt, spans and end, each tokenised separately; one weight per id, 0 on the prompt; mask of exempt ids)."""
     ids = turn_ids(tokenizer, prompt, template or {})
