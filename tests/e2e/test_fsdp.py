@@ -156,5 +156,5 @@ def test_a_table_of_contents_that_holds_code_is_refused(start, tmp_path):
     table.write_bytes(pickle.dumps(Hostile(tmp_path / "ran")))
     checkpoint.seal(folder, 2, checkpoint.component_state(folder))
     said = start("hostile", state="SHARDED_STATE_DICT", resume=True, fails=True)
-    assert "which no table of contents needs" in said and "mkdir" in said
+    assert "table of contents" in said and "mkdir" in said
     assert not (tmp_path / "ran").exists()

@@ -33,7 +33,7 @@ def test_a_collapse_stops_the_run(launcher):
     done = launcher.run("stopped", **RUINOUS, guards={"length_collapse": {**COLLAPSE, "action": "stop"}})
     assert done.returncode == 3, (done.stdout + done.stderr)[-3000:]
     (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "guard length_collapse: tokens per completion are" in said and "Lower the weight of the length term" in said
+    assert "guard length_collapse: " in said and "length term" in said
     *_, last, event = rows(launcher, "stopped")
     if "event" not in event:
         last, event = event, last
@@ -68,10 +68,7 @@ def test_accuracy_that_is_lost_is_found_on_rollouts_and_on_held_out_problems(lau
     events = {row["guard"]: row for row in found if row.get("event") == "guard"}
     measured = {row["step"]: row["eval/accuracy_ended"] for row in found if "eval/accuracy" in row}
     stopped = events["held_out_loss"]["step"]
-    assert (
-        stopped == max(measured) < 16
-        and f"step {stopped}: guard held_out_loss: accuracy on the held-out set" in done.stderr
-    )
+    assert stopped == max(measured) < 16 and f"step {stopped}: guard held_out_loss: " in done.stderr
     below = [step for step, accuracy in measured.items() if accuracy < measured[0] - 0.1]
     assert below[-2:] == sorted(measured)[-2:], (
         "the first two in a row that lost more than the threshold against the base"

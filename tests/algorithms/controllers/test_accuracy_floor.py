@@ -76,7 +76,7 @@ def test_weights_are_scaled_for_an_advantage_that_gets_the_terms_apart():
     objective.controllers[0].value = 0.25
     in_force = objective.reward_in_force()
     assert in_force.weights == (1.0, 0.125, 1.0) and in_force.terms == objective.reward.terms
-    with pytest.raises(ConfigError, match="accuracy_floor cannot weigh reward alp under advantage gdpo"):
+    with pytest.raises(ConfigError, match="accuracy_floor.*alp.*gdpo"):
         Objective.from_specs({**specs, "reward": "alp", "controllers": ["accuracy_floor"]})
 
 

@@ -151,7 +151,7 @@ def test_a_server_that_is_stopped_is_not_waited_for(engine, model, servers, monk
     os.kill(servers[1].process.pid, signal.SIGSTOP)
     try:
         assert [g.token_ids for g in engine.generate(requests())] == expected
-        assert "no answer within 3 s (its process may be stopped" in engine.down[engine.addresses[1]]
+        assert "no answer within 3 s" in engine.down[engine.addresses[1]]
     finally:
         os.kill(servers[1].process.pid, signal.SIGCONT)
     engine.sync_weights(model, 1)

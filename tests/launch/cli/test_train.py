@@ -52,17 +52,15 @@ def test_one_update_per_batch_warns_unless_the_recipe_states_it(tmp_path, capsys
     recipe = tmp_path / "r.yaml"
     recipe.write_text("method: grpo\nmodel_name_or_path: testbed\ndataset: testbed\nmax_steps: 2\n")
     assert train.main([str(recipe), "--dry-run"]) == 0
-    assert "every ratio is 1" in capsys.readouterr().out
+    assert "warn: updates_per_batch" in capsys.readouterr().out
     assert train.main([str(recipe), "--dry-run", "--updates_per_batch", "1"]) == 0
-    assert "every ratio is 1" not in capsys.readouterr().out
+    assert "warn: updates_per_batch" not in capsys.readouterr().out
 
 
 def test_a_plan_for_another_machine(capsys):
     assert train.main(["testbed/alp", "--dry-run", "--gpus", "8", "--gpu-memory", "80", "--mean-tokens", "100"]) == 0
     printed = capsys.readouterr().out
-    assert (
-        "on 8 ranks; at least 0.23 epochs of at most 4096 problems" in printed and "at 100 tokens per answer" in printed
-    )
+    assert "on 8 ranks" in printed and "at 100 tokens per answer" in printed
     assert "the GPU has 80" in printed and "8 x A100" in printed and "8 x H100" in printed
     with pytest.raises(ConfigError, match="--gpus: needs --gpu-memory"):
         train.main(["testbed/alp", "--dry-run", "--gpus", "8"])

@@ -62,7 +62,7 @@ def test_nothing_to_verify(tmp_path, capsys):
 def test_the_file_that_is_verified_is_not_overwritten(file, option, monkeypatch):
     before = file.read_bytes()
     monkeypatch.chdir(file.parent)
-    with pytest.raises(ConfigError, match=f"{option}: got .*, the file that is verified"):
+    with pytest.raises(ConfigError, match=f"{option}the file that is verified"):
         main([str(file), option, f"./{file.name}"])
     assert file.read_bytes() == before
 

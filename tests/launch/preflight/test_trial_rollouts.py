@@ -110,7 +110,7 @@ def test_the_plan_counts_the_rollouts_of_refused_groups():
     lines, hours = measured_lines(trial(kept=0.5), 0.5, again, args, 2, 160, None)
     # half of the groups drawn again, a quarter twice: 1 + 1/2 + 1/4 rollouts for each one of the batch
     assert hours == pytest.approx(10 * (1.6 * 1.75 + 8 * 4 / 3 * 0.5) / 3600)
-    assert "1.75 rollouts sampled per rollout" in lines[1]
+    assert "1.75 rollouts" in lines[1]
 
 
 def test_the_pass_rate_has_an_interval_over_prompts():

@@ -95,5 +95,5 @@ def test_checkpointing_by_either_name_is_one_setting():
         (name,) = by_installed_names({"gradient_checkpointing": False}, installed)
         assert name == max(installed, key=lambda one: one == "activation_checkpointing")
         assert by_installed_names({"activation_checkpointing": False}, installed) == {name: False}
-        with pytest.raises(ConfigError, match="the same setting"):
+        with pytest.raises(ConfigError, match="same setting"):
             by_installed_names({"gradient_checkpointing": False, "activation_checkpointing": True}, installed)
