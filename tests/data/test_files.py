@@ -136,7 +136,7 @@ def test_saved_folders_and_slices(tmp_path):
             r"is a list of 2 \(\['1', '2'\]\); write transform: {answer: list_f",
         ),
         ({"problem": "What \ud83d?", "answer": "1"}, r"line 301\).*lone surrogate"),
-        ({"problem": " ", "answer": "1"}, r"line 301\): problem"),
+        ({"problem": " ", "answer": "1"}, r"line 301\).*problem"),
         (
             {"problem": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "answer": "1"},
             r"'problem' for problem is a chat \(system, user\); write transform: {problem: first_user_turn}",
