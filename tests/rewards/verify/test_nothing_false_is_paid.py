@@ -12,6 +12,8 @@ KINDS = {
         ("5", "5+10^{-60}"),
         (r"3^{150}\sqrt{2}", r"3^{150}\sqrt{2}+1"),
     ],
+    "huge values that differ by little": [(r"(n+37)! + 42", r"43 + (37+n)!"), (r"(m+40)! + m", r"(m+40)! + 2m")],
+    "linear equations": [("3x+4y=7", "4y+3x=8"), (r"2a - \frac{b}{3} = 1", r"2a + \frac{b}{3} = 1")],
     "words behind a value": [
         ("12", r"12 \text{ and a half}"),
         ("9", r"9 \text{ is incorrect}"),

@@ -163,6 +163,8 @@ _WARM = (
     (r"\arctan(\frac{x}{2})", r"2^{n+1}-\ln(x)"),
     (r"f(n)=n^2", r"x \ne 0"),
     (r"-1 < a \le \frac{1}{2}", r"\log_{10} x"),
+    (r"\begin{bmatrix}x & 1 \\ 2 & y\end{bmatrix}", r"\max(x, 3) + 1"),
+    (r"(n+1)! + 2", r"3x + 4y = 5"),
 )
 
 

@@ -6,6 +6,7 @@ import random
 import re
 from fractions import Fraction
 from functools import lru_cache
+from math import log10
 from typing import Any
 
 from tersely.rewards.verify.normalize.units import without_unit
@@ -14,6 +15,7 @@ _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?")
 _PROBES = 2
 _FAR = 1e-4
+_APART = 1e-3  # numbers closer than this may be equal to math-verify, which rounds to six decimals
 
 
 def math_verify_says(gold: str, answer: str) -> bool:
@@ -28,8 +30,10 @@ def math_verify_says(gold: str, answer: str) -> bool:
     golds, answers = parsed(gold), parsed(answer)
     if not golds or not answers:
         return False
-    differ = (_one_infinite, _far_apart, _unequal_numbers, _far_equations, _other_statements)
-    if any(look(golds[0], answers[0]) for look in differ):
+    gap = _exact_gap(golds[0], answers[0])
+    if gap is not None:
+        return bool(gap == 0)
+    if golds[0] != answers[0] and any(check(golds[0], answers[0]) for check in _DIFFER):
         return _same_complex(golds[0], answers[0])
     return bool(verify(list(golds), list(answers), timeout_seconds=None)) or _same_complex(golds[0], answers[0])
 
@@ -84,6 +88,27 @@ def _extraction() -> Any:
 
     config = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all")
     return LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False, normalization_config=config)
+
+
+def _exact_gap(gold: Any, answer: Any) -> Any:
+    """The exact number that two expressions differ by, where sympy finds it without `simplify`; None elsewhere.
+
+    math-verify leaves the order of terms as written, so `n! + 1` and `1 + n!` are not the same to `==`.
+    """
+    from sympy import Expr
+
+    if not (isinstance(gold, Expr) and isinstance(answer, Expr)) or _unusual(gold) or _unusual(answer):
+        return None
+    try:
+        gap = _rebuilt(gold) - _rebuilt(answer)
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return None
+    return gap if gap.is_Rational else None
+
+
+def _rebuilt(expression: Any) -> Any:
+    """The expression with its terms and factors in sympy's order."""
+    return expression.func(*map(_rebuilt, expression.args)) if expression.args else expression
 
 
 def _one_infinite(gold: Any, answer: Any) -> bool:
@@ -163,6 +188,43 @@ def _far_equations(gold: Any, answer: Any) -> bool:
     return max(abs(factor - factors[0]) for factor in factors) > _FAR * abs(factors[0])
 
 
+def _other_lines(gold: Any, answer: Any) -> bool:
+    """Two linear equations with exact coefficients in the same letters, neither a multiple of the other.
+
+    math-verify comes to the same verdict, but solves both equations for every letter first.
+    """
+    from sympy import Eq, Float, Poly, PolynomialError
+
+    if not all(isinstance(side, Eq) and not side.has(Float) for side in (gold, answer)):
+        return False
+    letters = sorted(gold.free_symbols, key=str)
+    if not letters or answer.free_symbols != gold.free_symbols:
+        return False
+    try:
+        lines = [Poly(equation.lhs - equation.rhs, *letters) for equation in (gold, answer)]
+        if any(line.total_degree() != 1 or line.free_symbols_in_domain for line in lines):
+            return False
+        left, right = ([line.coeff_monomial(term) for term in (*letters, 1)] for line in lines)
+        if not all(number.is_Rational for number in (*left, *right)):
+            return False
+        first = next(index for index, number in enumerate(left) if number)
+        return any(a * right[first] != b * left[first] for a, b in zip(left, right, strict=True))
+    except (TypeError, ValueError, AttributeError, ArithmeticError, PolynomialError):
+        return False
+
+
+def _far_matrices(gold: Any, answer: Any) -> bool:
+    """Two matrices of one shape that have entries with values far from each other."""
+    from sympy import MatrixBase
+
+    if not (isinstance(gold, MatrixBase) and isinstance(answer, MatrixBase)) or gold.shape != answer.shape:
+        return False
+    pairs = [(a, b) for a, b in zip(gold, answer, strict=True) if a != b]
+    return any(
+        _far_apart(a, b) and (a.free_symbols or b.free_symbols or abs(complex(a - b)) > _APART) for a, b in pairs
+    )
+
+
 def _other_statements(gold: Any, answer: Any) -> bool:
     """Two equations without letters, of other numbers: to math-verify "2 + 2 = 4" is "5 = 7". Or with derivatives, which
     are 0 to it: dy/dx = x is dy/dx = 2x.
@@ -179,6 +241,17 @@ def _other_statements(gold: Any, answer: Any) -> bool:
         return gold != answer
     close = [abs(a - b) <= 1e-9 * max(1.0, abs(a)) for a, b in zip(pairs[0], pairs[1], strict=True)]
     return not all(close)
+
+
+_DIFFER = (
+    _one_infinite,
+    _far_apart,
+    _unequal_numbers,
+    _far_equations,
+    _other_lines,
+    _far_matrices,
+    _other_statements,
+)
 
 
 def _unusual(expression: Any) -> bool:
@@ -239,6 +312,7 @@ def equals_as_equation(gold: str, answer: str) -> bool:
 
 _POINTS = (0.137, 0.291, 0.463, 0.618, 0.853, 1.213, 1.734, 2.619, 4.127, -0.173, -0.482, -0.771, -1.371, -2.913)
 _AGREE = 5
+_LARGE, _MOST_DIGITS = 1e6, 330
 
 
 def same_inside_domain(gold: str, answer: str) -> bool:
@@ -262,17 +336,24 @@ def same_inside_domain(gold: str, answer: str) -> bool:
         values = [_real(side, point) for side in (golds[0], answers[0])]
         if values[0] is None or values[1] is None:
             continue
-        if abs(values[0] - values[1]) > 1e-20 * max(1, abs(values[0])):
+        size = abs(values[0])
+        if size > _LARGE:  # enough digits to tell (n+37)! + 42 from (n+37)! + 43
+            digits = 30 + int(log10(float(size)))
+            values = [_real(side, point, digits) for side in (golds[0], answers[0])] if digits < _MOST_DIGITS else []
+            if not values or None in values:
+                continue
+            size = 1
+        if abs(values[0] - values[1]) > 1e-20 * max(1, size):
             return False
         agree += 1
     return agree >= _AGREE
 
 
-def _real(expression: Any, point: dict[str, Any]) -> Any:
+def _real(expression: Any, point: dict[str, Any], digits: int = 30) -> Any:
     from sympy import Rational
 
     try:
-        value = expression.evalf(30, subs={symbol: Rational(str(number)) for symbol, number in point.items()})
+        value = expression.evalf(digits, subs={symbol: Rational(str(number)) for symbol, number in point.items()})
         return value if value.is_Float and value._prec > 1 else None
     except (TypeError, ValueError, AttributeError, ArithmeticError):
         return None
