@@ -217,25 +217,49 @@ def rate(function: Callable[[], object], count: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-def throughput(items: int) -> dict:
-    """Verifications a second, ours with two workers and TRL's, on the same rows. Both have met other rows before."""
+def real(data: Path, items: int) -> dict[str, tuple[list[str], list[str]]]:
+    """Answers that models wrote: the last 600 characters of short ones, and whole reasoning with a box at its end."""
+    rows = [row for row in read(data / "responses.jsonl") if "\\boxed" in row["response"]]
+    rows = random.Random(6).sample(rows, min(items, len(rows)))
+    long = read(data / "long_responses.jsonl")[: items // 4]
+    return {
+        "answers of models, last 600 characters": ([r["gold"] for r in rows], [r["response"][-600:] for r in rows]),
+        "reasoning of models, whole": ([str(r["answer"]) for r in long], [r["response"] for r in long]),
+    }
+
+
+def throughput(items: int, data: Path) -> dict:
+    """Verifications per second, ours with one and two workers and TRL's, on the same rows. All have seen other rows."""
     sets = {
         "600 characters": realistic(items, 600, 1),
         "32,000 characters": realistic(items, 32_000, 2),
         "distinct and symbolic": symbolic(items, 3),
         "distinct, for math-verify only": engine_only(items, 4),
     }
-    results = {}
-    with Verifier(workers=2, contract="boxed") as verifier:
+    if data.is_dir():
+        sets |= real(data, items)
+    results: dict = {}
+    with Verifier(workers=2, contract="boxed") as verifier, Verifier(workers=1, contract="boxed") as single:
         for warm in (realistic(64, 600, 11), symbolic(64, 12), engine_only(32, 13)):
-            verifier.verify(*warm)
+            for ours in (verifier, single):
+                ours.verify(*warm)
             trl_scores(*warm)
         for name, (golds, texts) in sets.items():
             scores: dict[str, list] = {}
-            ours = rate(lambda g=golds, t=texts, s=scores: s.update(ours=verifier.verify(g, t)), items)
-            theirs = rate(lambda g=golds, t=texts, s=scores: s.update(trl=trl_scores(g, t)), items)
+            count = len(golds)
+            one = rate(lambda g=golds, t=texts: single.verify(g, t), count)
+            two = rate(lambda g=golds, t=texts, s=scores: s.update(ours=verifier.verify(g, t)), count)
+            theirs = rate(lambda g=golds, t=texts, s=scores: s.update(trl=trl_scores(g, t)), count)
             differ = sum(a.correct != b for a, b in zip(scores["ours"], scores["trl"], strict=True))
-            results[name] = {"ours": ours, "trl": theirs, "times": ours / theirs, "items": items, "differ": differ}
+            results[name] = {
+                "ours": two,
+                "ours, one worker": one,
+                "trl": theirs,
+                "times": two / theirs,
+                "times, one worker": one / theirs,
+                "items": count,
+                "differ": differ,
+            }
         results["stats"] = {key: value for key, value in verifier.stats().items() if key.startswith(("path", "cache"))}
     return results
 
@@ -253,7 +277,7 @@ def main() -> int:
     parts = {
         "accuracy": lambda: accuracy(options.data),
         "round2": lambda: round2(options.data),
-        "throughput": lambda: throughput(options.items),
+        "throughput": lambda: throughput(options.items, options.data),
         "hostile": lambda: hostile(options.items * 5),
         "leak": lambda: leak(options.leak_items),
     }
