@@ -59,6 +59,8 @@ class Scores:
     """(N,) or (N, T), 0 for rows that are not trained on."""
     keep: Tensor
     """(P,) bool: the groups to train on."""
+    masked: Tensor | None = None
+    """(N,) bool: rows that are left out of the loss only."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,12 @@ class Objective:
             reward = controller.apply_reward(reward)
         return reward
 
-    def score(self, rollouts: Rollouts) -> Scores:
-        """Filter, reward and advantage of whole groups. The advantage gets only the groups that the filter keeps."""
+    def score(self, rollouts: Rollouts, masked: Tensor | None = None) -> Scores:
+        """Filter, reward and advantage of whole groups. The advantage gets only the groups that the filter keeps.
+
+        masked: (N,) bool, rows that do not train."""
         keep = self.filter(rollouts)
-        self._show_entropies(rollouts, keep)
+        self._show_entropies(rollouts, keep, masked)
         terms = self.reward_in_force()
         columns = terms.unweighted(rollouts)
         weights = torch.tensor(terms.weights)
@@ -142,14 +146,15 @@ class Objective:
             advantage = self.advantage(values, rollouts, *more)
         else:
             advantage = self._advantage_of_kept(values, more, rollouts, keep)
-        return Scores(columns, weights, reward, advantage, keep)
+        return Scores(columns, weights, reward, advantage, keep, masked)
 
-    def _show_entropies(self, rollouts: Rollouts, keep: Tensor) -> None:
+    def _show_entropies(self, rollouts: Rollouts, keep: Tensor, masked: Tensor | None) -> None:
         """Pass statistics of the whole step to a loss that needs them: over the trained tokens of all ranks."""
         for loss_fn in loss_chain(self.loss):
             if loss_fn.needs_step_entropy:
                 entropy = rollouts.require("entropy", type(loss_fn).__name__)
-                rows = keep.repeat_interleave(rollouts.group_size).unsqueeze(1)
+                rows = keep.repeat_interleave(rollouts.group_size)
+                rows = (rows if masked is None else rows & ~masked).unsqueeze(1)
                 loss_fn.observe_step(entropy, sampled_tokens(rollouts, entropy.shape[1]) & rows)
 
     def _advantage_of_kept(

@@ -31,7 +31,7 @@ def trial_score(objective: Objective, group_size: int, max_length: int, row: Map
     objective = copy.deepcopy(objective)
     trial_prompting(objective, group_size)
     try:
-        plans = objective.prompting(["one", "two"], group_size, PromptMemory(), 0)
+        plans = objective.prompting.plans(["one", "two"], group_size, PromptMemory(), 0)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     known = row or {}
@@ -67,7 +67,7 @@ class _Watched(Rollouts):
 
 def require_budgets(objective: Objective, group_size: int) -> None:
     """Raise `ConfigError` for a shipped reward that needs a budget if the prompting sets none."""
-    plans = objective.prompting(["one"], group_size, PromptMemory(), 0)
+    plans = objective.prompting.plans(["one"], group_size, PromptMemory(), 0)
     if replaces(objective.prompting, "parse") or any(plan.budget is not None for plan in plans):
         return  # with `parse`, the completion may state it
     for name, term in zip(objective.reward.names, objective.reward.terms, strict=True):

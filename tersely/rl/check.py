@@ -79,6 +79,7 @@ def _cold_start(stage: Stage) -> SFTStage:
 
 def _training(stage: Stage, ranks: int | None) -> RLStage:
     from tersely.algorithms.checks import ignored_warmup, warnings_of
+    from tersely.algorithms.pair_checks import check_pairs
     from tersely.algorithms.trial import require_budgets, trial_score
     from tersely.data.columns import first_values
     from tersely.engines.registry import capabilities_of
@@ -111,6 +112,7 @@ def _training(stage: Stage, ranks: int | None) -> RLStage:
         top_p=float(run.trl.get("top_p", 1.0)),
         group_size=run.group_size,
     )
+    found += check_pairs(run, objective, args.max_completion_length)
     found = [*found, *unreached, *ignored_warmup(run.trl), *notices(run, objective.loss)]
     table = "\n".join(f"{name:>18} {value:>8}  {origin}" for name, value, origin in batch.table())
     return RLStage(stage, table, tuple(found), objective, args)

@@ -30,6 +30,6 @@ def settled_prompting(component: Any, group_size: int) -> tuple[str | None, str 
         return None, None
     asked = set()
     for seed in (0, 1):
-        for one in component([f"probe-{n}" for n in range(8)], group_size, None, seed):
+        for one in component.plans([f"probe-{n}" for n in range(8)], group_size, None, seed):
             asked.add((one.instruction, None if one.train_prefill else one.prefill))
     return asked.pop() if len(asked) == 1 else (None, None)

@@ -6,7 +6,7 @@ micro-batch of a generation batch makes the batch, in `make_batch`:
     sample         plan the prompts, generate, start to verify; replace filtered groups (`rollouts/maker.py`, `resample.py`)
     tensors        token ids and masks
     policy_pass    log-probs of the sampling policy and of the reference, if needed (`update/old_logprobs.py`)
-    verify         wait for the verdicts; gather the rollout records of all ranks (`rollouts/record.py`)
+    verify         wait for the verdicts; gather the records of all ranks (`rollouts/record.py`); cut rows (`rollouts/trim.py`)
     score          filter, reward and advantage of whole groups (`algorithms/objective.py`)
     record_batch   reward metrics and the completions table
 
@@ -46,13 +46,14 @@ from tersely.rl.rollouts.engine_weights import EngineWeights
 from tersely.rl.rollouts.grading import Grader
 from tersely.rl.rollouts.maker import BatchShape, Moment, Resampling, RolloutMaker, Sampled
 from tersely.rl.rollouts.prompt_rows import PromptRows
-from tersely.rl.rollouts.record import RolloutRecord, completion_rows, group_metrics, row_advantages
+from tersely.rl.rollouts.record import completion_rows, group_metrics, row_advantages
 from tersely.rl.rollouts.reference_score import ReferenceScorer
 from tersely.rl.rollouts.resample import resample
 from tersely.rl.rollouts.resample_streaming import can_stream, resample_streaming
 from tersely.rl.rollouts.rollout import SAMPLED, RolloutRound, Template
 from tersely.rl.rollouts.sampling_state import SamplingState
 from tersely.rl.rollouts.token_fields import FILL, OF_POLICY_PASS, TokenFields
+from tersely.rl.rollouts.trim import Trimmed, step_measurements, trimmed
 from tersely.rl.trained_prompting import trained_prompting
 from tersely.rl.trl.overrides import RolloutTrainer
 from tersely.rl.trl.window import check_window
@@ -60,7 +61,7 @@ from tersely.rl.update.batch_size import updates_of_a_batch
 from tersely.rl.update.loss import ObjectiveLoss
 from tersely.rl.update.micro_batches import MicroBatches, Update, take
 from tersely.rl.update.old_logprobs import Observation, PassByLength, entropy_is_read
-from tersely.rl.update.padding import trimmed
+from tersely.rl.update.padding import without_padding
 from tersely.rl.update.train_batch import with_scores
 
 check_window()
@@ -107,10 +108,8 @@ class TerselyTrainer(RolloutTrainer):
         self.prompts = PromptRows.of(args, self.train_dataset, accelerator.process_index, accelerator.num_processes)
         tokenizer, kwargs, dataset = self.processing_class, self.chat_template_kwargs, self.train_dataset
         chat = (tokenizer, Template.of(tokenizer, kwargs), kwargs)
-        shape = BatchShape.of(args, accelerator.process_index, accelerator.num_processes)
-        self.maker = RolloutMaker(
-            objective, self.memory, self.engine, self.grader, *chat, dataset, shape, run.thinking_budget
-        )
+        shape, budget = BatchShape.of(args, accelerator.process_index, accelerator.num_processes), run.thinking_budget
+        self.maker = RolloutMaker(objective, self.memory, self.engine, self.grader, *chat, dataset, shape, budget)
         window = getattr(self.model.config, "max_position_embeddings", None)
         self.references = ReferenceScorer(self.maker, self._model_log_probs, window, self.record)
         self.token_fields = TokenFields(tokenizer)
@@ -162,17 +161,18 @@ class TerselyTrainer(RolloutTrainer):
             batch = self.tensors(sampled.rollouts)
             old = self.policy_pass(batch)
             fields = self.fields(sampled.rollouts, batch, old, moment)
-            records = self.verify(sampled.rollouts)
-            scores = self.score(sampled, records, fields, moment)
-            batch = self.with_scores(batch, records, scores)
-            self.observation = self.observe(batch, sampled.sampling_state, old)
-            self.record_batch(sampled.rollouts, records, scores)
-            return batch
+            trim = self.verify(sampled.rollouts, moment)
+            scores = self.score(sampled, trim, fields, moment)
+            trained = self.with_scores(batch, trim, scores)
+            everything = {**trained, "completion_mask": batch["completion_mask"]}  # also what is cut
+            self.observation = self.observe(everything, sampled.sampling_state, old)
+            self.record_batch(sampled.rollouts, trim, scores)
+            return trained
 
     @property
     def moment(self) -> Moment:
         step = self.state.global_step
-        return Moment(self.first_step + step, step / max(self.state.max_steps, 1))
+        return Moment(self.first_step + step, step / max(self.state.max_steps, 1), step)
 
     def sample(self, rows: list[dict[str, Any]], moment: Moment) -> Sampled:
         """Plan the prompts and generate. With `max_resample_rounds`, new prompts replace filtered groups."""
@@ -230,32 +230,34 @@ class TerselyTrainer(RolloutTrainer):
         found = {name: self._gather_columns(values, FILL.get(name, 0)) for name, values in local.items()}
         return found | self.references.fields(rollouts, moment)
 
-    def verify(self, rollouts: RolloutRound) -> list[RolloutRecord]:
-        """The records of all rollouts of the batch, on every rank, in global order."""
+    def verify(self, rollouts: RolloutRound, moment: Moment) -> Trimmed:
+        """The records of all rollouts of the batch, on every rank, as sampled and as cut by the trim slot."""
         verdicts, seconds, waited = self.grader.result()
         self.record.all({"time/verify": seconds, "time/verify_wait": waited, **self.grader.metrics()})
-        return self.maker.gathered_records(rollouts, verdicts)
+        return trimmed(self.maker, rollouts, self.maker.gathered_records(rollouts, verdicts), moment)
 
-    def score(
-        self, sampled: Sampled, records: list[RolloutRecord], fields: dict[str, Tensor], moment: Moment
-    ) -> Scores:
+    def score(self, sampled: Sampled, trim: Trimmed, fields: dict[str, Tensor], moment: Moment) -> Scores:
         """Filter, reward and advantage of whole groups; then stateful components are updated, also with replaced groups."""
-        filtered, group = sampled.resampling.filtered, self.maker.shape.group_size
+        filtered, records = sampled.resampling.filtered, trim.sampled
         rollouts = self.maker.rollouts(records, moment, fields)
         everything = self.maker.rollouts(records + filtered, moment) if filtered else rollouts
-        self.record.all({**sampled.sampling_state.metrics(rollouts), **self.engine.metrics()})
+        scored = rollouts if trim.cut is None else self.maker.rollouts(trim.records, moment, trim.fields(fields))
+        masked = scored.truncated if self.run_config.mask_truncated else None
+        found = step_measurements(self.objective, rollouts, scored, trim, masked, moment)
+        self.record.all({**sampled.sampling_state.metrics(rollouts), **self.engine.metrics(), **found})
         with self.record.timed("time/score"):
-            scores = self.objective.score(rollouts)
+            scores = self.objective.score(scored, masked)
             self.objective.update(rollouts, everything)
-        keep = torch.cat([scores.keep, torch.zeros(len(filtered) // group, dtype=torch.bool)])
+        keep = torch.cat([scores.keep, torch.zeros(len(filtered) // rollouts.group_size, dtype=torch.bool)])
         self.record.all({**group_metrics(everything, records + filtered, keep), **sampled.resampling.metrics()})
         self.guards.scored(scores)
         return scores
 
-    def with_scores(self, batch: dict[str, Tensor], records: list[RolloutRecord], scores: Scores) -> dict[str, Tensor]:
-        """Add advantages, training mask and counts to this rank's rows. Collective."""
-        correct, shape = torch.tensor([record.correct for record in records], dtype=torch.float32), self.maker.shape
-        found = with_scores(batch, scores, correct, group_size=shape.group_size, rank=shape.rank)
+    def with_scores(self, batch: dict[str, Tensor], trim: Trimmed, scores: Scores) -> dict[str, Tensor]:
+        """Cut trimmed rows; add advantages, training mask and counts to this rank's rows. Collective."""
+        group, rank = self.maker.shape.group_size, self.maker.shape.rank
+        batch = trim.tensors(batch, rank, self.processing_class.pad_token_id)
+        found = with_scores(batch, scores, trim.correct, group_size=group, rank=rank)
         return {**found, "num_items_in_batch": self.accelerator.gather(found["train_mask"].sum()).sum()}
 
     def observe(
@@ -287,7 +289,7 @@ class TerselyTrainer(RolloutTrainer):
     def loss(self, model: Any, micro_batch: dict[str, Any]) -> Tensor:
         """The loss of one micro-batch. The mismatch is checked before the last backward pass, which under DeepSpeed moves the
         weights."""
-        micro_batch = trimmed(micro_batch)
+        micro_batch = without_padding(micro_batch)
         if self.loss_type in TRL_LOSS_TYPES:
             loss, logps, entropies = self.trl_loss(model, micro_batch)
         else:
@@ -351,16 +353,16 @@ class TerselyTrainer(RolloutTrainer):
 
     # ---- record ----
 
-    def record_batch(self, rollouts: RolloutRound, records: list[RolloutRecord], scores: Scores) -> None:
+    def record_batch(self, rollouts: RolloutRound, trim: Trimmed, scores: Scores) -> None:
         """The rewards, and the rows of the completions table. Collective."""
         names, group = self.objective.reward.names, self.maker.shape.group_size
-        for name, value in reward_metrics(scores.columns, self.reward_weights.cpu(), names, group).items():
+        for name, value in reward_metrics(scores.columns, scores.weights, names, group).items():
             self.log_mean(name, value)
         if self.accelerator.is_main_process:
-            self.logged_rows = completion_rows(records, scores, names, group)
+            self.logged_rows = trim.logged(completion_rows(trim.records, scores, names, group))
         if self.log_completions:
             prompts, completions = zip(*gather_object(rollouts.chats()), strict=True)
-            table = {"prompt": prompts, "completion": completions, "advantages": row_advantages(records, scores)}
+            table = {"prompt": prompts, "completion": completions, "advantages": row_advantages(trim.records, scores)}
             self.log_table(table, dict(zip(self.reward_func_names, scores.columns.T.tolist(), strict=True)))
 
     def _guarded(self, name: str, value: float) -> None:
@@ -393,6 +395,6 @@ class TerselyTrainer(RolloutTrainer):
 
     def _gather_columns(self, rows: Tensor, fill: float) -> Tensor:
         """(N, T) of all ranks from (n, T'), or (N,) from (n,), on the CPU."""
-        whole = rows.long() if rows.dtype == torch.bool else rows
-        whole = self.accelerator.gather(self.accelerator.pad_across_processes(whole, dim=1, pad_index=fill))
-        return whole.cpu().to(rows.dtype)
+        plain = rows.long() if rows.dtype == torch.bool else rows
+        found = self.accelerator.gather(self.accelerator.pad_across_processes(plain, dim=1, pad_index=fill))
+        return found.cpu().to(rows.dtype)

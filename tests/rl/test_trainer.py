@@ -93,7 +93,7 @@ def test_training_changes_the_model_and_logs_what_happened(make_trainer):
         assert name in logged
     assert "rewards/soft_overlong/mean" in logged and json.dumps(logged)
     row = trainer.logged_rows[0]
-    assert row["weighted/soft_overlong"] == pytest.approx(row["reward/soft_overlong"])
+    assert row["weighted/soft_overlong"] == pytest.approx(0.5 * row["reward/soft_overlong"])
     assert row["reward"] == pytest.approx(row["weighted/correctness"] + row["weighted/soft_overlong"])
 
 

@@ -33,7 +33,7 @@ class MethodPrompting(Strategy):
     def require_samples(self, samples: int) -> None:
         """Raise `ConfigError` if the number of samples does not fit the component, for example its number of budgets."""
         try:
-            build("prompting", self.of)(["-"], samples, None, 0)
+            build("prompting", self.of).plans(["-"], samples, None, 0)
         except ValueError as error:
             raise ConfigError(
                 f"strategy prompting: {error}. In an evaluation the group size is --samples, {samples} here"
@@ -41,7 +41,9 @@ class MethodPrompting(Strategy):
 
     def __call__(self, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Decoded]:
         session, prompting = Session(engine, sampling, seed), build("prompting", self.of)
-        plans = [prompting([p.prompt_id], max(sampling.samples, p.sample + 1), None, seed)[p.sample] for p in prompts]
+        plans = [
+            prompting.plans([p.prompt_id], max(sampling.samples, p.sample + 1), None, seed)[p.sample] for p in prompts
+        ]
         rows = [planned_row(session, prompt, one) for prompt, one in zip(prompts, plans, strict=True)]
         caps = [min(one.max_new_tokens or row.left, row.left) for row, one in zip(rows, plans, strict=True)]
         session.advance(rows, caps, "sample")

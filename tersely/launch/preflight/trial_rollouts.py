@@ -81,7 +81,7 @@ def try_rollouts(
 
     size, memory = run.group_size, PromptMemory()
     rows = [dataset[i] for i in first_prompts(run, args, len(dataset), math.ceil(number / size)) for _ in range(size)]
-    plans = objective.prompting([row["prompt_id"] for row in rows[::size]], size, memory, args.seed)
+    plans = objective.prompting.plans([row["prompt_id"] for row in rows[::size]], size, memory, args.seed)
     plans = [with_budget(plan, run.thinking_budget, 0.0) for plan in plans]
     template = Template.of(tokenizer, args.chat_template_kwargs)
     batch = RolloutRound(rows, plans, tokenizer, template, dict(args.chat_template_kwargs or {}))

@@ -53,6 +53,8 @@ class Moment:
     """Optimizer steps so far, of all stages."""
     progress: float
     """Share of this stage's steps."""
+    stage_step: int = 0
+    """Optimizer steps so far, of this stage."""
 
 
 @dataclass
@@ -94,7 +96,8 @@ class RolloutMaker:
 
     def plans(self, prompt_ids: Sequence[str], moment: Moment) -> list[RolloutPlan]:
         """The plans of whole groups, one group per prompt id, with the run's thinking budget."""
-        plans = self.objective.prompting(list(prompt_ids), self.shape.group_size, self.memory, self.shape.seed)
+        arguments = (list(prompt_ids), self.shape.group_size, self.memory, self.shape.seed)
+        plans = self.objective.prompting.plans(*arguments, step=moment.stage_step)
         return [with_budget(plan, self.budget, moment.progress) for plan in plans]
 
     @property

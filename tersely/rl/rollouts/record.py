@@ -234,7 +234,8 @@ def _mean(values: Tensor) -> float:
 
 def completion_rows(records: list[RolloutRecord], scores: Scores, names: Sequence[str], group_size: int) -> list[dict]:
     """Rows of the completions table, one per rollout: record, each term before and after its weight, advantage."""
-    kept = scores.keep.repeat_interleave(group_size).tolist()
+    kept = scores.keep.repeat_interleave(group_size)
+    trained = (kept if scores.masked is None else kept & ~scores.masked).tolist()
     advantage = row_advantages(records, scores)
     columns, weighted, names = scores.columns, scores.columns * scores.weights, numbered(names)
     unused = {name for name in OPTIONAL if not any(getattr(record, name) not in (None, "", 0) for record in records)}
@@ -245,7 +246,7 @@ def completion_rows(records: list[RolloutRecord], scores: Scores, names: Sequenc
             **{f"reward/{name}": columns[i, j].item() for j, name in enumerate(names)},
             **{f"weighted/{name}": weighted[i, j].item() for j, name in enumerate(names)},
             "advantage": advantage[i],
-            "trained": kept[i],
+            "trained": trained[i],
         }
         for i, record in enumerate(records)
     ]

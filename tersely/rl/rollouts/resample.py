@@ -20,6 +20,7 @@ from tersely.engines.base import Generation
 from tersely.rl.rollouts.maker import Moment, Resampling, RolloutMaker
 from tersely.rl.rollouts.rollout import RolloutRound, sample_of
 from tersely.rl.rollouts.sampling_state import SamplingState
+from tersely.rl.rollouts.trim import trimmed
 
 
 def resample(
@@ -32,7 +33,9 @@ def resample(
     for number in range(1, rounds + 1):
         records = maker.gathered_records(batch, verdicts)
         fresh = fresh or FreshPrompts(maker, moment, {record.prompt_id for record in records}, len(records) // group)
-        filtered = (~maker.objective.filter(maker.rollouts(records, moment))).nonzero().flatten().tolist()
+        scored = trimmed(maker, batch, records, moment)
+        rollouts = maker.rollouts(scored.records, moment, scored.fields({}))
+        filtered = (~maker.objective.filter(rollouts)).nonzero().flatten().tolist()
         rows = {g: row for g in filtered if (row := fresh.at(number, g)) is not None}
         if not rows:
             break

@@ -17,9 +17,11 @@ from tersely.engines.base import Generation, GenerationRequest
 from tersely.engines.phases import Row, Script, send
 from tersely.rl.rollouts.maker import Moment, Resampling, RolloutMaker
 from tersely.rl.rollouts.phased import script
+from tersely.rl.rollouts.record import RolloutRecord
 from tersely.rl.rollouts.resample import FreshPrompts
 from tersely.rl.rollouts.rollout import RolloutRound
 from tersely.rl.rollouts.sampling_state import SamplingState
+from tersely.rl.rollouts.trim import cut_rows, kept_tokens, trims
 
 
 def can_stream(maker: RolloutMaker, rows: int) -> bool:
@@ -45,6 +47,10 @@ class _Group:
     scripts: dict[int, Script] = field(default_factory=dict)
     """The scripts of the rows that are not complete."""
     verdicts: list[Any] = field(default_factory=list)
+    records: list[RolloutRecord] = field(default_factory=list)
+    """As sampled."""
+    cut: tuple[RolloutRound, list[int]] | None = None
+    """The rows that are verified again, and their numbers."""
 
 
 class _Streaming:
@@ -79,7 +85,10 @@ class _Streaming:
                         judging[future] = g
                         future.add_done_callback(lambda _: stream.wake())
                 for future in [future for future in judging if future.done()]:
-                    self._judged(judging.pop(future), future, stream)
+                    g = judging.pop(future)
+                    if (again := self._judged(g, future, stream)) is not None:
+                        judging[again] = g
+                        again.add_done_callback(lambda _: stream.wake())
         maker.engine.used(stream)
         return self._settle()
 
@@ -103,21 +112,31 @@ class _Streaming:
         group.part.finish([row.generation() for row in group.rows])
         return self.maker.grader.submit(group.part.rows, group.part.texts)
 
-    def _judged(self, g: int, future: Future, stream: Any) -> None:
-        """Keep the group, or replace it by the next prompt for its position."""
+    def _judged(self, g: int, future: Future, stream: Any) -> Future | None:
+        """Keep the group, or replace it by the next prompt for its position. Future of the verdicts of rows that are cut."""
         maker, group = self.maker, self.groups[g]
-        group.verdicts, seconds = future.result()
+        verdicts, seconds = future.result()
         self.seconds += seconds
-        records = maker.records(group.part, group.verdicts)
+        if group.cut is None:
+            group.verdicts = verdicts
+            group.records = records = maker.records(group.part, verdicts)
+            if trims(maker) and group.round < self.rounds:
+                group.cut = cut_rows(group.part, kept_tokens(maker, maker.rollouts(records, self.moment)))
+                if group.cut[1]:
+                    return maker.grader.submit(group.cut[0].rows, group.cut[0].texts)
+        else:
+            new = dict(zip(group.cut[1], maker.records(group.cut[0], verdicts), strict=True))
+            records = [new.get(i, record) for i, record in enumerate(group.records)]
         kept = group.round >= self.rounds or bool(maker.objective.filter(maker.rollouts(records, self.moment)))
         row = None if kept else self.fresh.at(group.round + 1, self.first + g)
         if row is None:
-            return
-        self.filtered.append((group.round, self.first + g, records))
+            return None
+        self.filtered.append((group.round, self.first + g, group.records))
         part = self.batch.part([row] * self.size, maker.plans([row["prompt_id"]], self.moment))
         part.tokenize()
         self.groups[g] = _Group(part, group.round + 1)
         self._begin(g, maker.requests(part, self.moment), stream)
+        return None
 
     def _settle(self) -> Resampling:
         """Store all groups in the batch; returns the filtered ones of all ranks."""

@@ -28,7 +28,7 @@ def fit_columns(values: Tensor, columns: int) -> Tensor:
     return torch.nn.functional.pad(values, (0, columns - values.shape[1]))
 
 
-def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
+def without_padding(inputs: dict[str, Any]) -> dict[str, Any]:
     """The micro-batch without columns that are padding in every row; they are masked anyway."""
     length = int(inputs["completion_mask"].sum(1).max().clamp(min=1))
     total = inputs["completion_mask"].shape[1]
