@@ -16,9 +16,6 @@ from tersely.core.protocols import Reward
 from tersely.engines.base import Generation
 from tersely.rl.rollouts.trim import beginning
 
-FULL = 12
-CUTS = {"name": "dot", "success_threshold": 0, "std_multiplier": 0.5, "margin": 1}
-
 
 class ByLength:
     """Calls a text correct unless it is a cut one: the verifier sees what each row keeps."""

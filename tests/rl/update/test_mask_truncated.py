@@ -45,13 +45,13 @@ def test_loss_and_gradient_equal_trl(make_trainer, aggregate, monkeypatch):
     assert gradient.abs().max() > 0
 
 
-def cap_some(generate):
-    """Every second generation ends by itself."""
+def cap_some(generate, every=2):
+    """Of `every` generations one is stopped by the cap."""
     import dataclasses
 
     def called(requests, **how):
         found = generate(requests, **how)
-        return [dataclasses.replace(g, finish="eos" if i % 2 else "length") for i, g in enumerate(found)]
+        return [dataclasses.replace(g, finish="eos" if i % every else "length") for i, g in enumerate(found)]
 
     return called
 
@@ -73,10 +73,10 @@ def test_masked_rows_stay_in_the_baseline_and_the_row_count(make_trainer, monkey
     assert trainer._metrics["train"]["rollout/masked"][-1] == 0.5
 
 
-def test_a_batch_of_truncated_rows_trains_nothing(make_trainer):
-    trainer = make_trainer(mask_truncated=True, max_completion_length=2, max_steps=1)
+def test_a_batch_of_truncated_rows_trains_nothing(make_trainer, monkeypatch):
+    trainer = make_trainer(mask_truncated=True, max_steps=1)
+    monkeypatch.setattr(trainer.engine, "generate", cap_some(trainer.engine.generate, every=1))
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
     trainer.train()
-    logged = trainer.state.log_history[0]
-    if logged["efficiency/truncated"] == 1:
-        assert all(torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
+    assert trainer.state.log_history[0]["efficiency/truncated"] == 1
+    assert all(torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
