@@ -34,7 +34,8 @@ def trial_prompting(objective: Objective, group_size: int) -> None:
         return
     rows, where = 2 * group_size, f"prompting {type(prompting).__name__}"
     with _of_user(f"{where} fails for 2 prompts in groups of {group_size}"):
-        plans = copy.deepcopy(prompting).plans(["one", "two"], group_size, PromptMemory(), 0)
+        more = {"step": 0} if prompting.needs_step else {}
+        plans = copy.deepcopy(prompting)(["one", "two"], group_size, PromptMemory(), 0, **more)
         if not isinstance(plans, list | tuple) or not all(isinstance(plan, RolloutPlan) for plan in plans):
             raise ConfigError(f"{where} returned {_kind(plans)}; it must return a list of RolloutPlan")
         if len(plans) != rows:
