@@ -89,3 +89,28 @@ def test_a_group_that_straddles_ranks(one_rank):
     np.testing.assert_allclose(expected.advantage, found.advantage, atol=1e-6)
     assert expected.advantage.abs().max() > 0
     np.testing.assert_allclose(one_rank.losses("straddle_one"), one_rank.losses("straddle_two"), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"thinking_budget": {"tokens": 12, "answer_tokens": 16}, "advantage": "grpo_s"},
+        {
+            "prompting": {"name": "s_grpo", "exits": 3, "answer_tokens": 12, "text": "\n</think>\n\n"},
+            **{"reward": "s_grpo", "advantage": "group_mean", "aggregate": "sequence"},
+        },
+    ],
+    ids=["thinking_budget", "s_grpo"],
+)
+def test_rows_in_phases_and_a_group_that_straddles_ranks(one_rank, changes, request):
+    """Ranks make as many calls as the busiest one, and a trace that two ranks need is the same on both."""
+    name, base = request.node.callspec.id, {"prompts_per_step": 3, "micro_batch": 6, "max_steps": 2, **changes}
+    for ranks in (1, 2):
+        done = one_rank.run(f"{name}_{ranks}", processes=ranks, **base)
+        assert done.returncode == 0 and one_rank.ranks(f"{name}_{ranks}") == ranks, done.stderr[-3000:]
+    expected, found = one_rank.completions(f"{name}_1"), one_rank.completions(f"{name}_2")
+    assert expected.text.tolist() == found.text.tolist() and expected.forced_tokens.sum() > 0
+    assert expected.forced_tokens.tolist() == found.forced_tokens.tolist()
+    np.testing.assert_allclose(expected.advantage, found.advantage, atol=1e-5)
+    assert expected.advantage.abs().max() > 0
+    np.testing.assert_allclose(one_rank.losses(f"{name}_1"), one_rank.losses(f"{name}_2"), atol=1e-5)
