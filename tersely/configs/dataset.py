@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.scorer import ScorerSpec
 from tersely.core.errors import ConfigError, check_fields, nearest, require_choice, require_range
 from tersely.core.paths import expanded
 
@@ -74,6 +75,9 @@ class SourceSpec:
     """Replaces the run's seed for this source, so that a test set does not change with the run's seed."""
     instruction: str | None = None
     """Instruction after each problem; the recipe's `instruction` replaces it."""
+    scorer: str | dict[str, Any] | None = None
+    """What grades the answers: `verifier` (compares with `answer`), `reasoning_gym`, `package.module:function`, or a mapping
+    of name, threshold and columns, see `tersely.configs.scorer`. The default is `reasoning_gym` for its tasks."""
     bad_golds: str = "error"
     """A reference answer that cannot be parsed is an error, or (`drop`) its row is dropped and counted."""
     max_bad_golds: float = 0.02
@@ -95,6 +99,7 @@ class SourceSpec:
         require_range(f"{where}: limit", self.limit, at_least=1)
         require_range(f"{where}: max_bad_golds", self.max_bad_golds, at_least=0, at_most=1)
         require_choice(f"{where}: bad_golds", self.bad_golds, ("error", "drop"))
+        ScorerSpec.of(self.scorer, where)
         for group in ("columns", "transform"):
             for key in getattr(self, group):
                 require_choice(f"{where}: {group}", key, ("problem", "answer", "level"))
@@ -103,6 +108,11 @@ class SourceSpec:
     def label(self) -> str:
         """Name of the source in the `source` column and in messages."""
         return self.name or self.path or "?"
+
+    @property
+    def scoring(self) -> ScorerSpec | None:
+        """The scorer of this source; None if the verifier compares its answers."""
+        return ScorerSpec.of_source(self.scorer, self.path, f"dataset {self.label}")
 
     @property
     def identity(self) -> str:

@@ -38,10 +38,12 @@ class AnswerVerifier:
         responses: Sequence[str],
         prompts: Sequence[str] | None = None,
         progress: Callable[[int], None] | None = None,
+        scorers: Sequence[str | None] | None = None,
     ) -> list[Any]:
-        """One `AnswerVerdict` per response, in order. `prompts` and `progress` may be left out of the signature.
+        """One `AnswerVerdict` per response, in order. The signature may leave out all but the first two.
 
         progress: called with the number of responses just decided.
+        scorers: for rows whose data set has a scorer, what `payload_of` makes of them; None for other rows.
         """
         raise NotImplementedError
 

@@ -14,13 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from tersely.configs.dataset import OWN, SourceSpec
+from tersely.configs.scorer import ScorerSpec
 from tersely.core.errors import nearest
 from tersely.data.load_report import DataError
-from tersely.data.rows import MISSING, Reader, lookup
+from tersely.data.rows import MISSING, Reader, column, lookup
 from tersely.data.sources import read_rows
 
 LOOKED_AT = 100
 """Rows of a local source that a dry run searches for a column."""
+
+
+def standard_values(source: SourceSpec, problem: str, answer: str, level: str | None) -> dict[str, Any]:
+    """The values of the columns in OWN."""
+    return {"problem": problem, "answer": answer, "level": level, "source": source.label}
+
+
+def scorer_row(scoring: ScorerSpec, row: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a scorer gets of a row: its columns and the values in OWN. Raises `DataError` for a missing column."""
+    if scoring.columns is None:
+        return {**row, **own}
+    where = f"dataset {own['source']}: scorer"
+    return {**{name: column(row, name, "the scorer", where) for name in scoring.columns}, **own}
 
 
 def values_of(names: Sequence[str], row: Mapping[str, Any], standard: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,8 +82,7 @@ def first_values(sources: Iterable[SourceSpec], names: Sequence[str], seed: int)
                 raise
             except ValueError:
                 continue
-            standard = {"problem": problem, "answer": answer, "level": level, "source": source.label}
-            for name, value in values_of(names, row, standard).items():
+            for name, value in values_of(names, row, standard_values(source, problem, answer, level)).items():
                 found[name] = value if found.get(name) is None else found[name]
         require_columns(names, found, there, source)
         values = {**found, **values}

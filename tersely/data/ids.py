@@ -30,9 +30,9 @@ def prompt_id(problem: str, answer: str, source: str) -> str:
 
 
 def data_fingerprint(data: Any) -> str:
-    """Fingerprint of a loaded data set: its ids, and the columns that a component reads."""
-    columns = data["columns"] if "columns" in data.column_names else [""] * len(data)
-    return fingerprint(identity + read for identity, read in zip(data["prompt_id"], columns, strict=True))
+    """Fingerprint of a loaded data set: its ids, the columns that a component reads, and what its scorers get."""
+    parts = [data[name] for name in ("prompt_id", "columns", "scorer") if name in data.column_names]
+    return fingerprint("".join(part or "" for part in row) for row in zip(*parts, strict=True))
 
 
 def fingerprint(ids: Iterable[str]) -> str:

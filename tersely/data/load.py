@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tersely.configs.dataset import INSTRUCTION, SourceSpec, parse_sources
+from tersely.configs.scorer import ScorerSpec
+from tersely.core.errors import ConfigError
 from tersely.core.logging import get_logger, is_main_process
-from tersely.data.columns import coded, require_columns, values_of
+from tersely.data.columns import coded, require_columns, scorer_row, standard_values, values_of
 from tersely.data.filters import DROPS, check_conditions, check_drops, matches
 from tersely.data.ids import fingerprint, normalise, prompt_id
 from tersely.data.load_report import DataCard, DataError, SourceCard
@@ -16,8 +18,12 @@ from tersely.data.mixing import draw, interleave
 from tersely.data.reference_answers import gold_fault, text_only
 from tersely.data.rows import Reader, column
 from tersely.data.sources import read_rows
+from tersely.rewards.verify.scorers.grade import load_scorer, payload_of, try_scorer
 
 logger = get_logger(__name__)
+
+TRIED = 16
+"""Reference answers of a source that its scorer grades before the run."""
 
 if TYPE_CHECKING:
     import datasets
@@ -35,6 +41,8 @@ class Loaded:
     row: int
     columns: str = ""
     """JSON of the columns that a component needs."""
+    scorer: str = ""
+    """What the source's scorer gets, see `payload_of`."""
 
 
 def load_problems(
@@ -82,7 +90,7 @@ def load_problems_with_card(
     problems = _mix(kept, sources, seed)
     for card, source in zip(cards, sources, strict=True):
         card.used = sum(problem.source is source for problem in problems)
-    mark = fingerprint(problem.prompt_id + problem.columns for problem in problems)
+    mark = fingerprint(problem.prompt_id + problem.columns + problem.scorer for problem in problems)
     whole = DataCard(cards, len(problems), mark, instruction, system_prompt)
     return _as_dataset(problems, instruction, system_prompt), whole
 
@@ -92,7 +100,11 @@ def _load_source(
 ) -> list[Loaded]:
     seed = run_seed if source.seed is None else source.seed
     reader = Reader(source)
-    kept = []
+    scoring = source.scoring
+    if scoring is not None:
+        load_scorer(scoring.name)
+        card.scorer = {"name": scoring.name, "threshold": scoring.threshold}
+    kept: list[Loaded] = []
     found: set[str] = set()
     there: set[str] = set()
     for index, row in enumerate(read_rows(source, seed, columns)):
@@ -121,7 +133,14 @@ def _load_source(
             card.drop("duplicates", f"{where}: {problem[:80]!r}")
             _note_conflict(card, seen[text], answer, where)
             continue
-        fault = fault or gold_fault(answer)
+        payload = ""
+        if scoring is None:
+            fault = fault or gold_fault(answer)
+        elif not fault:
+            given = scorer_row(scoring, row, {**standard_values(source, problem, answer, level)})
+            payload = payload_of(scoring, given)
+            if len(kept) < TRIED and answer:
+                fault = _tried(scoring, given, answer, where)
         if fault:
             _bad_row(source, card, where, problem, answer if read else None, fault)
             continue
@@ -129,14 +148,13 @@ def _load_source(
         identity = prompt_id(problem, answer, source.identity)
         text = ""
         if columns:
-            standard = {"problem": problem, "answer": answer, "level": level, "source": source.label}
-            values = values_of(columns, row, standard)
+            values = values_of(columns, row, standard_values(source, problem, answer, level))
             text, found, there = coded(columns, values), found | set(values), there | {str(key) for key in row}
-        kept.append(Loaded(problem, answer, level, identity, source, index, text))
+        kept.append(Loaded(problem, answer, level, identity, source, index, text, payload))
     if kept:
         require_columns(columns, found, there, source)
     card.kept = len(kept)
-    hard = [item for item in kept if text_only(item.answer)]
+    hard = [item for item in kept if not item.scorer and text_only(item.answer)]
     if hard:
         card.notes.append(
             f"{len(hard)} reference answers are compared only as text, for example {hard[0].answer[:60]!r}"
@@ -151,6 +169,14 @@ def _load_source(
         card.dropped["over the limit"] += card.kept - len(kept)
         card.kept = len(kept)
     return kept
+
+
+def _tried(scoring: ScorerSpec, given: dict[str, Any], answer: str, where: str) -> str | None:
+    """Why the scorer refuses the reference answer; raises `DataError` for a scorer that fails on it."""
+    try:
+        return try_scorer(scoring, given, answer)
+    except ConfigError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def _wanted(source: SourceSpec, row: Any, where: str) -> bool:
@@ -234,8 +260,11 @@ def _as_dataset(problems: Sequence[Loaded], instruction: str | None, system_prom
         }
     )
     carried = any(item.columns for item in problems)
+    scored = any(item.scorer for item in problems)
     if carried:
         features["columns"] = text
+    if scored:
+        features["scorer"] = text
     rows = [
         {
             "prompt": chat(
@@ -247,6 +276,7 @@ def _as_dataset(problems: Sequence[Loaded], instruction: str | None, system_prom
             "source": item.source.label,
             "level": item.level,
             **({"columns": item.columns} if carried else {}),
+            **({"scorer": item.scorer or None} if scored else {}),
         }
         for item in problems
     ]

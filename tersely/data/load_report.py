@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from tersely.core.errors import ConfigError
 
@@ -25,6 +26,8 @@ class SourceCard:
     examples: dict[str, str] = field(default_factory=dict)
     """Reason -> first row that was dropped for it."""
     notes: list[str] = field(default_factory=list)
+    scorer: dict[str, Any] | None = None
+    """Name and threshold of the scorer that grades the answers; None for the verifier's comparison."""
 
     def drop(self, reason: str, example: str) -> None:
         self.dropped[reason] += 1
@@ -33,7 +36,9 @@ class SourceCard:
     def line(self) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items()))
         used = "" if self.used == self.kept else f", {self.used} used in the mix"
-        return f"{self.source}: {self.read} read, {self.kept} kept{used}" + (f"; dropped: {reasons}" if reasons else "")
+        line = f"{self.source}: {self.read} read, {self.kept} kept{used}" + (f"; dropped: {reasons}" if reasons else "")
+        scorer = self.scorer
+        return line if scorer is None else f"{line}; graded by {scorer['name']}, correct from {scorer['threshold']:g}"
 
 
 @dataclass

@@ -83,13 +83,18 @@ def _hub(source: SourceSpec, columns: Sequence[str] = ()) -> Iterator[Mapping[st
 def _columns_read(source: SourceSpec, there: list[str], columns: Sequence[str] = ()) -> list[str]:
     """The top-level columns to read, so that unused columns (such as traces of 16k tokens per row) are not decoded.
 
-    All columns if a named drop reads the whole row, or if one is missing, so that the error can list the existing ones.
+    All columns if a named drop or a scorer reads the whole row, or if one is missing, so that the error can list the
+    existing ones.
     """
     mapped = {"problem": "problem", "answer": "answer", **source.columns}.values()
     paths = [piece for path in mapped for piece in (path if isinstance(path, list) else [path])]
     paths = [str(path) for path in [*paths, *source.filter, *source.choices, *set(columns).difference(OWN)]]
+    scoring = source.scoring
+    if scoring is not None:
+        paths += scoring.columns or []
     wanted = {path if path in there else path.split(".", 1)[0] for path in paths}
-    if source.drop or not wanted <= set(there):
+    whole = source.drop or (scoring is not None and scoring.columns is None)
+    if whole or not wanted <= set(there):
         return there
     return [name for name in there if name in wanted or name == "level"]
 
@@ -184,4 +189,7 @@ def _reasoning_gym(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]
             "problem": item["question"],
             "answer": item["answer"],
             "level": difficulty if isinstance(difficulty, int | float | str) else None,
+            "metadata": item.get("metadata") or {},
+            "task": task,
+            "parameters": source.parameters,
         }

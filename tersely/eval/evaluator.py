@@ -127,6 +127,7 @@ class Evaluator:
                 prefill=prompting.prefill,
                 context=context,
                 strategy=variant.settings,
+                scorer=card.sources[0].scorer,
                 budgets=None if budgets is None else list(budgets),
                 **asdict(how),
             )

@@ -48,12 +48,16 @@ class Settings:
     """Prefill of the assistant's turn from the trained prompting."""
     context: int | None = None
     """Longest sequence in tokens, if it leaves less than the cap after some prompt; None otherwise."""
+    scorer: dict[str, Any] | None = None
+    """Name and threshold of the benchmark's scorer; None for the verifier's comparison."""
     budgets: list[int] | None = None
     """Token grid for accuracy at a budget; does not affect samples."""
 
     def hash(self) -> str:
         """16 hex digits over all settings that determine the samples: equal hashes mean equal sampling."""
         values = {key: value for key, value in asdict(self).items() if key not in (*FREE, "engine")}
+        if self.scorer is None:  # as in the cards of benchmarks before there were scorers
+            del values["scorer"]
         return stable_id(json.dumps(values, sort_keys=True, ensure_ascii=False, default=str))
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import torch
 
+from tersely.configs.scorer import ScorerSpec
 from tersely.core.build import Spec, build
 from tersely.core.errors import ConfigError, nearest
 from tersely.core.memory import PromptMemory
@@ -27,6 +28,7 @@ from tersely.core.protocols import complete
 from tersely.core.seeds import stable_id
 from tersely.core.types import COLUMN, Rollouts, columns_in
 from tersely.core.verifier import AnswerVerifier
+from tersely.rewards.verify.scorers.grade import load_scorer, payload_of
 from tersely.rewards.verify.verdicts import verdicts_of
 from tersely.rl.for_trl_scaling import calling_trainer, require_scale
 from tersely.rl.rollouts.record import RolloutRecord, counted, rollouts_from_records, thinking_length
@@ -60,6 +62,8 @@ class TRLReward:
         the model's generation config.
     group_size: rollouts per prompt; by default inferred from consecutive equal prompts.
     verifier: an object with `verify(golds, texts)`; by default the project's verifier.
+    scorer: grades the answers in place of the comparison with `answer_column`, as `scorer:` of a data set does; it gets the
+        dataset's columns. A column `scorer` of `load_problems` is used without it.
 
     The dataset's columns `budget`, `mode` and `prompt_id` are used if they exist. An undecided row has no reward
     (None), and TRL gives it no advantage; with other reward functions TRL counts it as 0 in their sum. A stateful term is
@@ -78,6 +82,7 @@ class TRLReward:
         stop_ids: Sequence[int] | None = None,
         group_size: int | None = None,
         verifier: Any = None,
+        scorer: str | Mapping[str, Any] | None = None,
     ):
         terms = list(spec) if isinstance(spec, list | tuple) else [spec]
         self.reward = build("reward", terms)
@@ -101,6 +106,9 @@ class TRLReward:
         self.group_size = group_size
         self.memory = PromptMemory()
         self._verifier: AnswerVerifier | None = None if verifier is None else complete(AnswerVerifier, verifier)
+        self.scorer = ScorerSpec.of(scorer, "for_trl")
+        if self.scorer is not None:
+            load_scorer(self.scorer.name)
         self._warned = self._checked_scale = False
 
     def __call__(
@@ -141,7 +149,10 @@ class TRLReward:
         texts = [text_of(completion) for completion in completions]
         ids = columns.get("prompt_id") or [stable_id(json.dumps(p), g) for p, g in zip(prompts, golds, strict=True)]
         budgets, modes = columns.get("budget") or [None] * len(ids), columns.get("mode") or [None] * len(ids)
-        rows = [{"answer": gold, "problem": problem_of(prompt)} for gold, prompt in zip(golds, prompts, strict=True)]
+        rows = [
+            {"answer": gold, "problem": problem_of(prompt), "scorer": payload}
+            for gold, prompt, payload in zip(golds, prompts, self._payloads(columns, len(golds)), strict=True)
+        ]
         verdicts = verdicts_of(self.verifier, rows, texts)
         records = []
         for i, (text, tokens, verdict) in enumerate(zip(texts, completion_ids, verdicts, strict=True)):
@@ -168,6 +179,22 @@ class TRLReward:
                 )
             )
         return records
+
+    def _payloads(self, columns: dict, count: int) -> list[str | None]:
+        """What the scorer gets of each row; None for a row that the verifier compares."""
+        if self.scorer is None:
+            return columns.get("scorer") or [None] * count
+        given = {name: values for name, values in columns.items() if isinstance(values, list) and len(values) == count}
+        names = list(given) if self.scorer.columns is None else self.scorer.columns
+        for name in names:
+            if name not in given:
+                raise ConfigError(
+                    f"for_trl: scorer {self.scorer.name} needs the column {name!r}; {nearest(name, given)}"
+                )
+        return [
+            payload_of(self.scorer, {name: given[name][i] for name in {*names, self.answer_column}})
+            for i in range(count)
+        ]
 
     @cached_property
     def verifier(self) -> AnswerVerifier:

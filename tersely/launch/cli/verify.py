@@ -15,10 +15,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.scorer import ScorerSpec
 from tersely.core.errors import ConfigError
 from tersely.core.paths import path_option
 from tersely.core.strict_json import strict_json
 from tersely.launch.cli.parser import Parser, number, whole
+from tersely.rewards.verify.scorers.grade import payload_of
 
 _SHOWN = 20
 
@@ -26,6 +28,7 @@ _SHOWN = 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     from tersely.rewards.verify.audit import Audit
+    from tersely.rewards.verify.scorers.grade import try_scorer
     from tersely.rewards.verify.verifier import Verifier
 
     options = _parser().parse_args(argv)
@@ -35,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(
                 f"--{option.replace('_', '-')}: got {path}, the file that is verified. Write to another file"
             )
-    rows, bad = read_rows(options.file, options.gold, options.response)
+    scorer = _scorer(options)
+    rows, bad = read_rows(options.file, options.gold, options.response, scorer)
     for line, reason in bad[:_SHOWN]:
         print(f"{options.file}:{line}: {reason}; skipped", file=sys.stderr)
     if len(bad) > _SHOWN:
@@ -44,12 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {options.file} has no row that can be verified", file=sys.stderr)
         return 2
     golds, responses = [row["gold"] for row in rows], [row["response"] for row in rows]
+    payloads = None if scorer is None else [row["scorer"] for row in rows]
+    if scorer is not None and (fault := try_scorer(scorer, rows[0]["row"], golds[0])) and golds[0]:
+        print(f"warning: {options.file}:{rows[0]['line']}: {options.gold}: {fault}", file=sys.stderr)
     with Verifier(
         workers=options.workers, timeout=options.timeout, memory_mb=options.memory_mb, contract=options.contract
     ) as verifier:
         began = time.perf_counter()
         with _progress(len(rows), options.quiet) as advance:
-            verdicts = verifier.verify(golds, responses, progress=advance)
+            verdicts = verifier.verify(golds, responses, progress=advance, scorers=payloads)
         seconds = time.perf_counter() - began
         stats = verifier.stats()
     if options.out is not None:
@@ -81,6 +88,16 @@ def _parser() -> Parser:
         default="answer",
         help="what counts as an answer (default: %(default)s)",
     )
+    parser.add_argument(
+        "--scorer",
+        metavar="NAME",
+        help="grade with this scorer, which gets the other fields of the row: reasoning_gym, or package.module:function",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=number(above=0, at_most=10**9),
+        help="with --scorer: an answer is correct if its score is at least this (default: 1)",
+    )
     parser.add_argument("--out", type=path_option, help="write the verdicts to this file, one JSON object per line")
     parser.add_argument(
         "--audit",
@@ -110,14 +127,38 @@ def _parser() -> Parser:
     return parser
 
 
-def read_rows(path: Path, gold: str, response: str) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
-    """Read (rows with line, gold and response; unreadable lines with number and reason). Skips blank lines."""
+def _scorer(options: Any) -> ScorerSpec | None:
+    """The scorer of the options, imported; raises `ConfigError` if it is unknown or cannot be imported."""
+    from tersely.rewards.verify.scorers.grade import load_scorer
+
+    if options.scorer is None:
+        if options.threshold is not None:
+            raise ConfigError(f"--threshold: got {options.threshold:g} without --scorer. Add --scorer")
+        return None
+    scorer = ScorerSpec.of({"name": options.scorer, "threshold": options.threshold or 1.0}, "--scorer")
+    if scorer is not None:
+        load_scorer(scorer.name)
+    return scorer
+
+
+def read_rows(
+    path: Path, gold: str, response: str, scorer: ScorerSpec | None = None
+) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
+    """Read (rows with line, gold and response; unreadable lines with number and reason). Skips blank lines.
+
+    With a scorer, rows also have what it gets, and the reference answer may be null or missing.
+    """
     rows: list[dict[str, Any]] = []
     bad: list[tuple[int, str]] = []
     for place, record in _records(path):
-        fault = str(record) if isinstance(record, ValueError) else _fault(record, gold, response)
+        fault = str(record) if isinstance(record, ValueError) else _fault(record, gold, response, scorer is not None)
         if fault:
             bad.append((place, fault))
+        elif scorer is not None:
+            given = {**{name: value for name, value in record.items() if name != response}, "answer": record.get(gold)}
+            answer = "" if given["answer"] is None else str(given["answer"])
+            payload = payload_of(scorer, given)
+            rows.append({"line": place, "gold": answer, "response": record[response], "row": given, "scorer": payload})
         else:
             rows.append({"line": place, "gold": str(record[gold]), "response": record[response]})
     return rows, bad
@@ -154,13 +195,13 @@ def _json(line: str) -> Any:
         return ValueError(f"invalid JSON ({error.args[0] if error.args else error})")
 
 
-def _fault(record: Any, gold: str, response: str) -> str | None:
+def _fault(record: Any, gold: str, response: str, scored: bool = False) -> str | None:
     if not isinstance(record, dict):
         return "expected a JSON object"
-    for name in (gold, response):
+    for name in (response,) if scored else (gold, response):
         if name not in record:
             return f"no field {name!r}; the fields are {', '.join(map(repr, list(record)[:6])) or 'none'}"
-    if (
+    if not scored and (
         isinstance(record[gold], bool)
         or not isinstance(record[gold], str | int | float)
         or not str(record[gold]).strip()

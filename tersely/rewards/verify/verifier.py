@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
@@ -17,6 +18,8 @@ from tersely.rewards.verify.compare.cost_limits import bomb
 from tersely.rewards.verify.compare.quick import decide_fast, gold_text, tidied_text
 from tersely.rewards.verify.compare.restated import restated
 from tersely.rewards.verify.extract.find import find_answer
+from tersely.rewards.verify.extract.whole import find_whole_answer
+from tersely.rewards.verify.scorers.grade import name_in
 from tersely.rewards.verify.verdict import Verdict
 from tersely.rewards.verify.workers.pool import Pool
 
@@ -54,14 +57,15 @@ class Verifier(AnswerVerifier):
         VerifierSpec(workers, timeout, memory_mb, cache, contract, self.policy, recycle)  # checks the ranges
         self.contract, self.timeout = contract, float(timeout)
         self.workers = default_workers() if workers is None else workers
-        self._make_pool = lambda: Pool(
+        self._make_pool = lambda scorer: Pool(
             workers=self.workers,
             timeout=self.timeout,
             memory=int(memory_mb) * _MEGABYTE,
             recycle=recycle,
             policy=self.policy.as_dict(),
+            scorer=scorer,
         )
-        self._pool: Pool | None = None
+        self._pools: dict[str | None, Pool] = {}
         self._cache = Cache(cache)
         self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()
@@ -78,9 +82,13 @@ class Verifier(AnswerVerifier):
     def start(self) -> None:
         """Start the worker processes' imports now, without waiting, so that they overlap with what comes next."""
         with self._lock:
-            if self._pool is None:
-                self._pool = self._make_pool()
-            self._pool.start()
+            self._pool(None).start()
+
+    def _pool(self, scorer: str | None) -> Pool:
+        """The pool of the comparison with math-verify (None), or of a scorer."""
+        if scorer not in self._pools:
+            self._pools[scorer] = self._make_pool(scorer)
+        return self._pools[scorer]
 
     def verify(
         self,
@@ -88,21 +96,25 @@ class Verifier(AnswerVerifier):
         responses: Sequence[str],
         prompts: Sequence[str] | None = None,
         progress: Callable[[int], None] | None = None,
+        scorers: Sequence[str | None] | None = None,
     ) -> list[Verdict]:
         """One verdict a response, order kept. No string makes it raise.
 
         `prompts` given, an answer that only repeats a formula of its prompt is wrong unless it is the gold, letter for
         letter. `progress` is called with the number of items just decided.
+        `scorers`: text of `payload_of` for each row that a scorer grades, None for the others.
         """
         if len(golds) != len(responses):
             raise ValueError(f"{len(golds)} golds and {len(responses)} responses; they must be as many")
         if prompts is not None and len(prompts) != len(responses):
             raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses; they must be as many")
+        if scorers is not None and len(scorers) != len(responses):
+            raise ValueError(f"{len(scorers)} scorers and {len(responses)} responses; they must be as many")
         if self._closed:
             raise RuntimeError("the verifier is closed")
         with self._lock:
             began = time.perf_counter()
-            verdicts = self._verify([str(gold) for gold in golds], responses, prompts, progress)
+            verdicts = self._verify([str(gold) for gold in golds], responses, prompts, progress, scorers)
             self._seconds += time.perf_counter() - began
             for verdict in verdicts:
                 self._counts["items"] += 1
@@ -116,21 +128,28 @@ class Verifier(AnswerVerifier):
         responses: Sequence[str],
         prompts: Sequence[str] | None,
         progress: Callable[[int], None] | None,
+        scorers: Sequence[str | None] | None,
     ) -> list[Verdict]:
         verdicts: list[Verdict | None] = [None] * len(golds)
-        open_items: dict[tuple[str, str], list[int]] = {}
+        open_items: dict[str | None, dict[tuple[str, str], list[int]]] = {}
         for index, (gold, response) in enumerate(zip(golds, responses, strict=True)):
             began = time.perf_counter()
-            gold, answer, decided = self._look(gold, response, None if prompts is None else prompts[index])
+            payload = None if scorers is None else scorers[index]
+            if payload is not None:
+                gold = payload
+                answer, decided = self._look_for_scorer(payload, response)
+            else:
+                gold, answer, decided = self._look(gold, response, None if prompts is None else prompts[index])
             if decided is None:
                 assert answer is not None  # without an answer it would be decided
-                open_items.setdefault((gold, answer), []).append(index)
+                scorer = None if payload is None else name_in(payload)
+                open_items.setdefault(scorer, {}).setdefault((gold, answer), []).append(index)
                 continue
             verdicts[index] = Verdict(decided[0], answer, decided[1], time.perf_counter() - began)
             if progress is not None:
                 progress(1)
-        if open_items:
-            self._send(open_items, verdicts, progress)
+        for scorer, items in open_items.items():
+            self._send(scorer, items, verdicts, progress)
         return verdicts  # type: ignore[return-value]
 
     def _look(self, gold: str, response: str, prompt: str | None) -> tuple[str, str | None, tuple[str, str] | None]:
@@ -142,6 +161,18 @@ class Verifier(AnswerVerifier):
             return gold, answer, self._decide_here(gold, answer, prompt)
         except Exception as error:
             return gold, answer, ("undecided", f"error:{type(error).__name__}")
+
+    def _look_for_scorer(self, payload: str, response: str) -> tuple[str | None, tuple[str, str] | None]:
+        """(answer, what was decided here) of a row with a scorer, which alone decides about an answer."""
+        try:
+            answer = find_whole_answer(response, self.contract) if response else None
+        except Exception as error:
+            return None, ("undecided", f"error:{type(error).__name__}")
+        if answer is None:
+            return None, ("no_answer", "extract")
+        known = self._cache.get(_digest(payload), answer)
+        self._counts["cache/hits"] += known is not None
+        return answer, known
 
     def _decide_here(self, gold: str, answer: str | None, prompt: str | None) -> tuple[str, str] | None:
         """(status, path) of what this process can decide, None for the workers."""
@@ -164,17 +195,19 @@ class Verifier(AnswerVerifier):
         return None
 
     def _send(
-        self, open_items: dict[tuple[str, str], list[int]], verdicts: list[Any], progress: Callable[[int], None] | None
+        self,
+        scorer: str | None,
+        open_items: dict[tuple[str, str], list[int]],
+        verdicts: list[Any],
+        progress: Callable[[int], None] | None,
     ) -> None:
         keys = list(open_items)
         self._counts["cache/hits"] += sum(len(indices) - 1 for indices in open_items.values())
         self._counts["cache/misses"] += len(keys)
         done = None if progress is None else lambda at: progress(len(open_items[keys[at]]))
-        if self._pool is None:
-            self._pool = self._make_pool()
-        for key, (status, path, seconds) in zip(keys, self._pool.run(keys, done), strict=True):
+        for key, (status, path, seconds) in zip(keys, self._pool(scorer).run(keys, done), strict=True):
             if path not in _TRANSIENT:
-                self._cache.put(key[0], key[1], (status, path))
+                self._cache.put(key[0] if scorer is None else _digest(key[0]), key[1], (status, path))
             for index in open_items[key]:
                 verdicts[index] = Verdict(status, key[1], path, seconds)
 
@@ -187,28 +220,33 @@ class Verifier(AnswerVerifier):
                 **self._counts,
                 "cache/hit_rate": hits / (hits + misses) if hits + misses else 0.0,
                 "cache/entries": len(self._cache),
-                "restarts": self._pool.restarts if self._pool else 0,
+                "restarts": sum(pool.restarts for pool in self._pools.values()),
                 "seconds": self._seconds,
             }
 
     def pids(self) -> list[int]:
         """The worker processes alive now."""
         with self._lock:
-            return self._pool.pids() if self._pool else []
+            return [pid for pool in self._pools.values() for pid in pool.pids()]
 
     def close(self) -> None:
         """End the worker processes. The verifier cannot be used afterwards."""
         with self._lock:
             self._closed = True
-            if self._pool is not None:
-                self._pool.close()
-                self._pool = None
+            for pool in self._pools.values():
+                pool.close()
+            self._pools.clear()
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
-        if self._pool is not None:
-            self._pool.abandon()
-            self._pool = None
+        for pool in self._pools.values():
+            pool.abandon()
+        self._pools.clear()
+
+
+def _digest(payload: str) -> str:
+    """Key of a scorer's payload in the cache, which keeps no long texts; no reference answer begins with NUL."""
+    return "\0" + hashlib.sha256(payload.encode()).hexdigest()
 
 
 def default_workers() -> int:

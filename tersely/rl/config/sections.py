@@ -85,6 +85,7 @@ def _check_sources(sources: Sequence[SourceSpec], where: str, seed: int) -> None
     from tersely.data.filters import check_conditions, check_drops
     from tersely.data.rows import Reader
     from tersely.data.sources import read_rows
+    from tersely.rewards.verify.scorers.grade import load_scorer
 
     try:
         for source in sources:
@@ -92,6 +93,8 @@ def _check_sources(sources: Sequence[SourceSpec], where: str, seed: int) -> None
             check_conditions(source.filter, label)
             check_drops(source.drop, label)
             Reader(source)
+            if source.scoring is not None:
+                load_scorer(source.scoring.name)
             if source.procedural:
                 next(iter(read_rows(replace(source, limit=1), seed)), None)
     except ConfigError as error:

@@ -62,7 +62,7 @@ def test_nothing_to_verify(tmp_path, capsys):
 def test_the_file_that_is_verified_is_not_overwritten(file, option, monkeypatch):
     before = file.read_bytes()
     monkeypatch.chdir(file.parent)
-    with pytest.raises(ConfigError, match=f"{option}the file that is verified"):
+    with pytest.raises(ConfigError, match=f"{option}.*the file that is verified"):
         main([str(file), option, f"./{file.name}"])
     assert file.read_bytes() == before
 
@@ -72,3 +72,29 @@ def test_another_encoding_is_named(file, encoding):
     file.write_bytes(file.read_text().encode(encoding))
     with pytest.raises(ConfigError, match="NUL characters.*UTF-8"):
         main([str(file)])
+
+
+def test_a_scorer_grades_the_rows(tmp_path, capsys):
+    path = tmp_path / "divisors.jsonl"
+    rows = [
+        {"number": 91, "answer": gold, "response": f"\\boxed{{{n}}}"} for gold, n in (("8", 7), (None, 13), (None, 91))
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    assert main([str(path), "--json", "--scorer", "tests.support.scorers:factor"]) == 0
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert (summary["correct"], summary["incorrect"], summary["paths"]) == (2, 1, {"scorer": 3})
+    assert "refuses" in captured.err  # the first row's reference answer
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (["--scorer", "reasoning_gm"], "reasoning_gym"),
+        (["--scorer", "a.b:c"], "a.b:c"),
+        (["--threshold", "1"], "--scorer"),
+    ],
+)
+def test_an_unknown_scorer_is_an_error(file, options, field):
+    with pytest.raises(ConfigError, match=field):
+        main([str(file), *options])

@@ -57,14 +57,10 @@ _PHRASE_REACH = 4000
 
 def find_answer(text: str, contract: str = "answer") -> str | None:
     """The answer that a response gives under the contract, None where it gives none. Never raises on any string."""
-    cut = text.rfind(_END_OF_THINKING)
-    if cut >= 0:
-        text = text[cut + len(_END_OF_THINKING) :]
-    if text.find(_THINKING, 0, _OPENING) >= 0:
-        element = text.rfind("<answer>")
-        if element < text.rfind(_THINKING) or contract == "boxed":
-            return None  # cut off while it was thinking
-        text = text[element:]  # never closed, and yet an answer
+    read = after_thinking(text, contract)
+    if read is None:
+        return None
+    text = read
     box = box_span(text)
     found = None if box is None else box[0]
     if contract != "boxed" and box is None:
@@ -81,6 +77,19 @@ def find_answer(text: str, contract: str = "answer") -> str | None:
     if has_box(found):
         return None  # a box that never closes
     return None if judge_guard(found) else found
+
+
+def after_thinking(text: str, contract: str) -> str | None:
+    """The part of a response that may hold an answer; None if it was cut off while it was thinking."""
+    cut = text.rfind(_END_OF_THINKING)
+    if cut >= 0:
+        text = text[cut + len(_END_OF_THINKING) :]
+    if text.find(_THINKING, 0, _OPENING) >= 0:
+        element = text.rfind("<answer>")
+        if element < text.rfind(_THINKING) or contract == "boxed":
+            return None
+        text = text[element:]  # never closed, and yet an answer
+    return text
 
 
 def _explicit(text: str) -> str | None:

@@ -51,12 +51,13 @@ class JudgedVerifier(AnswerVerifier):
         responses: Sequence[str],
         prompts: Sequence[str] | None = None,
         progress: Callable[[int], None] | None = None,
+        scorers: Sequence[str | None] | None = None,
     ) -> list[Verdict]:
-        """One verdict a response, order kept."""
-        verdicts = self.verifier.verify(golds, responses, prompts, progress)
+        """One verdict a response, order kept. The judge is not asked about a row with a scorer."""
+        verdicts = self.verifier.verify(golds, responses, prompts, progress, scorers)
         asked = []
         for index, verdict in enumerate(verdicts):
-            if verdict.status == "correct":
+            if verdict.status == "correct" or (scorers is not None and scorers[index] is not None):
                 continue
             self._counts["judge/rule_no"] += 1
             if judge_guard(verdict.answer, self.require_boxed, responses[index], self.extra_keys) is not None:

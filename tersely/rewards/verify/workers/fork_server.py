@@ -86,14 +86,16 @@ class Worker:
 
 
 class ForkServer:
-    """A fresh interpreter with math-verify loaded, which forks workers on demand."""
+    """A fresh interpreter with math-verify or a scorer loaded, which forks workers on demand."""
 
-    def __init__(self, *, memory: int, policy: dict[str, Any]):
+    def __init__(self, *, memory: int, policy: dict[str, Any], scorer: str | None = None):
         ours, theirs = socket.socketpair()
         self.control = ours
         self._buffer = Buffer()
         root = str(Path(__file__).resolve().parents[4])
-        options = {"fd": theirs.fileno(), "memory": memory, "policy": policy, "parent": os.getpid()}
+        options = {"fd": theirs.fileno(), "memory": memory, "policy": policy, "scorer": scorer, "parent": os.getpid()}
+        # A scorer is imported from where this process finds it.
+        options["path"] = [] if scorer is None else [os.path.abspath(place) for place in sys.path]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", _BOOT, json.dumps(options), root],

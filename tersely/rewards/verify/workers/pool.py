@@ -29,9 +29,18 @@ _CRASHES = 2
 class Pool:
     """`workers` processes, started when there is work for them."""
 
-    def __init__(self, *, workers: int, timeout: float, memory: int, recycle: int, policy: dict[str, Any]):
+    def __init__(
+        self,
+        *,
+        workers: int,
+        timeout: float,
+        memory: int,
+        recycle: int,
+        policy: dict[str, Any],
+        scorer: str | None = None,
+    ):
         self.workers, self.timeout, self.recycle = workers, timeout, recycle
-        self._start = lambda: ForkServer(memory=memory, policy=policy)
+        self._start = lambda: ForkServer(memory=memory, policy=policy, scorer=scorer)
         self._fork_server: ForkServer | None = None
         self._idle: list[Worker] = []
         self.busy: set[Worker] = set()

@@ -20,26 +20,26 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from tersely.rewards.verify.workers.wire import Buffer, pack, receive
 
 if TYPE_CHECKING:
     from tersely.rewards.verify.compare.math_verify import Engine
+    from tersely.rewards.verify.scorers.engine import ScorerEngine
 
 _WATCH_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
 def nursery(arguments: str) -> None:
-    """Serve forks over the socket named in `arguments` (JSON: fd, memory, recycle, policy, parent)."""
+    """Serve forks over the socket named in `arguments` (JSON: fd, memory, recycle, policy, scorer, path, parent)."""
     options = json.loads(arguments)
     os.setsid()
     control = socket.socket(fileno=options["fd"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        from tersely.rewards.verify.compare.math_verify import Engine, warm_up
-
-        engine = Engine(options["policy"])
-        warm_up(engine)
+        engine = _engine(options)
     except BaseException as error:
         control.sendall(pack({"error": f"{type(error).__name__}: {error}"}))
         os._exit(1)
@@ -69,10 +69,27 @@ def nursery(arguments: str) -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-def _work(connection: socket.socket, engine: Engine, options: dict[str, Any]) -> None:
+def _engine(options: dict[str, Any]) -> Engine | ScorerEngine:
+    """What the workers compare with: math-verify, or the scorer that `options` names."""
+    if options["scorer"] is None:
+        from tersely.rewards.verify.compare.math_verify import Engine, warm_up
+
+        engine = Engine(options["policy"])
+        warm_up(engine)
+        return engine
+    from tersely.rewards.verify.scorers.engine import ScorerEngine
+
+    sys.path += [place for place in options["path"] if place not in sys.path]
+    scorer = ScorerEngine(options["scorer"])
+    # A scorer's libraries may map more than the limit of a worker: the limit is for what an answer adds.
+    options["mapped"] = psutil.Process().memory_info().vms
+    return scorer
+
+
+def _work(connection: socket.socket, engine: Engine | ScorerEngine, options: dict[str, Any]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _die_with_parent()
-    _limit_memory(options["memory"])
+    _limit_memory(options["memory"] + options.get("mapped", 0))
     buffer = Buffer()
     high_water = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + options["memory"] * 0.4
     while True:
@@ -93,7 +110,7 @@ def _work(connection: socket.socket, engine: Engine, options: dict[str, Any]) ->
             os._exit(3)
 
 
-def _answer(engine: Engine, gold: str, answer: str) -> dict[str, Any]:
+def _answer(engine: Engine | ScorerEngine, gold: str, answer: str) -> dict[str, Any]:
     began = time.perf_counter()
     try:
         status, path = engine.compare(gold, answer)

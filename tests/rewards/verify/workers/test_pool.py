@@ -113,7 +113,7 @@ def test_no_process_outlives_an_owner_killed_by_sigkill():
         f"v.verify([{NEEDS_WORKER[0]!r}], [{NEEDS_WORKER[1]!r}])\n"
         f"threading.Thread(target=v.verify, args=(['7', '8'], [{SLOW!r}, {SLOW!r} + ' ']), daemon=True).start()\n"
         "time.sleep(1.5)\n"
-        "print(*v._pool.pids(), flush=True)\n"
+        "print(*v.pids(), flush=True)\n"
         "time.sleep(300)\n"
     )
     owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
