@@ -9,7 +9,7 @@ _LONG = 4096
 
 
 class Cache:
-    """Bounded, least recently used out first. Not locked: the verifier's lock is held around it."""
+    """A bounded LRU cache. It has no lock: callers hold the verifier's lock."""
 
     def __init__(self, size: int):
         self.size = size

@@ -10,16 +10,16 @@ STATUSES = ("correct", "incorrect", "no_answer", "undecided")
 
 @dataclass(frozen=True)
 class Verdict:
-    """One decided, or honestly undecided, answer."""
+    """The verdict on one answer."""
 
     status: str
-    """right | wrong | no_answer | undecided. Undecided (timeout, memory, crash, refused) is never counted as wrong."""
+    """correct | incorrect | no_answer | undecided. Undecided (timeout, memory, crash, refused) never counts as incorrect."""
     answer: str | None = None
-    """What was found in the response, None where nothing was."""
+    """The answer found in the response; None if there is none."""
     path: str = ""
-    """What decided: exact, number, probe, engine, a repair's name, guard, timeout, memory, crash, budget, ..."""
+    """The step that decided: exact, number, probe, engine, the name of a rule, guard, timeout, memory, crash, budget, ..."""
     seconds: float = 0.0
-    """Wall time of this decision alone."""
+    """Wall time of this decision, seconds."""
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -27,7 +27,7 @@ class Verdict:
 
     @property
     def correct(self) -> float:
-        """1.0 right; 0.0 wrong or no answer; nan undecided."""
+        """1.0 correct; 0.0 incorrect or no answer; nan undecided."""
         if self.status == "undecided":
             return math.nan
         return 1.0 if self.status == "correct" else 0.0

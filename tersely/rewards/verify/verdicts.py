@@ -12,7 +12,7 @@ from tersely.core.verifier import AnswerVerdict, AnswerVerifier
 
 
 def verdicts_of(verifier: AnswerVerifier, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> list[AnswerVerdict]:
-    """One verdict a row, from its `answer`; a verifier that takes prompts, as a judge does, reads its `problem` too.
+    """One verdict per row, against its `answer`. A verifier that takes prompts, such as a judge, also gets its `problem`.
 
     A row with a payload in `scorer` is graded by that scorer. Raises `ConfigError` for a verifier that takes no scorers.
     """

@@ -29,18 +29,18 @@ _ALIVE: weakref.WeakSet[Verifier] = weakref.WeakSet()
 
 
 class Verifier(AnswerVerifier):
-    """Right or wrong, within a bounded time and memory, whatever the model wrote.
+    """Compares responses with reference answers, within a bounded time and memory for any text.
 
-    workers: processes for what needs math-verify; default: the usable cores shared among the local ranks, at most 8
-    timeout: seconds an item may take at most; it is killed from outside
+    workers: processes that run math-verify; default: the usable cores shared among the local ranks, at most 8
+    timeout: maximum seconds per item; the worker is killed from outside
     memory_mb: address space of one worker, MiB
-    cache: verdicts remembered by (gold, answer)
+    cache: number of verdicts kept, by (gold, answer)
     contract: boxed | answer | lenient, see `extract`
     policy: `Policy`, or a mapping of its fields
     recycle: items after which a worker is replaced
 
-    Usable from any thread (calls take turns) and after a fork (the child starts its own workers). No signals, no
-    alarms, no threads of its own. Close it, or use it as a context manager; processes die with their owner anyway.
+    Usable from any thread (calls are serialised) and after a fork (the child starts its own workers). It uses no signals,
+    alarms or threads. Close it, or use it as a context manager. Its processes also end when their owner ends.
     """
 
     def __init__(
@@ -98,18 +98,18 @@ class Verifier(AnswerVerifier):
         progress: Callable[[int], None] | None = None,
         scorers: Sequence[str | None] | None = None,
     ) -> list[Verdict]:
-        """One verdict a response, order kept. No string makes it raise.
+        """One verdict per response, in order. It does not raise for any string.
 
-        `prompts` given, an answer that only repeats a formula of its prompt is wrong unless it is the gold, letter for
-        letter. `progress` is called with the number of items just decided.
+        With `prompts`, an answer that only repeats a formula of its prompt is incorrect unless it is written as the gold
+        is. `progress` is called with the number of items just decided.
         `scorers`: text of `payload_of` for each row that a scorer grades, None for the others.
         """
         if len(golds) != len(responses):
-            raise ValueError(f"{len(golds)} golds and {len(responses)} responses; they must be as many")
+            raise ValueError(f"{len(golds)} golds and {len(responses)} responses; lengths must match")
         if prompts is not None and len(prompts) != len(responses):
-            raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses; they must be as many")
+            raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses; lengths must match")
         if scorers is not None and len(scorers) != len(responses):
-            raise ValueError(f"{len(scorers)} scorers and {len(responses)} responses; they must be as many")
+            raise ValueError(f"{len(scorers)} scorers and {len(responses)} responses; lengths must match")
         if self._closed:
             raise RuntimeError("the verifier is closed")
         with self._lock:
@@ -153,7 +153,7 @@ class Verifier(AnswerVerifier):
         return verdicts  # type: ignore[return-value]
 
     def _look(self, gold: str, response: str, prompt: str | None) -> tuple[str, str | None, tuple[str, str] | None]:
-        """(gold, answer, what was decided here). Whatever a text does to this code, the others get their verdicts."""
+        """(gold, answer, decision in this process). An exception makes one item undecided; the other items go on."""
         answer = None
         try:
             gold = gold_text(gold)
@@ -175,7 +175,7 @@ class Verifier(AnswerVerifier):
         return answer, known
 
     def _decide_here(self, gold: str, answer: str | None, prompt: str | None) -> tuple[str, str] | None:
-        """(status, path) of what this process can decide, None for the workers."""
+        """(status, path), None if a worker has to decide."""
         if answer is None:
             return "no_answer", "extract"
         if not gold:
@@ -225,7 +225,7 @@ class Verifier(AnswerVerifier):
             }
 
     def pids(self) -> list[int]:
-        """The worker processes alive now."""
+        """PIDs of the fork server and the workers that are alive."""
         with self._lock:
             return [pid for pool in self._pools.values() for pid in pool.pids()]
 

@@ -40,7 +40,7 @@ _tidy, _read_quantity = lru_cache(maxsize=8192)(tidy), lru_cache(maxsize=8192)(r
 
 
 def gold_text(gold: str) -> str:
-    """The answer that a gold states: its last box where it has one, what a whole solution says its answer is."""
+    """The answer in a gold: the content of its boxes, or the final answer of a whole solution."""
     gold = unescaped(gold)
     if has_box(gold):
         found = last_box(gold) if len(gold) > _SOLUTION else all_boxes(gold)
@@ -54,7 +54,7 @@ def gold_text(gold: str) -> str:
 
 
 def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
-    """(right, path) where text or numbers decide, None where the engine has to."""
+    """(correct, path) if text, numbers or values at points decide; None if the engine has to."""
     if len(answer) > LIMIT:
         return None
     gold_tidy, tidied = tidied_text(gold), tidied_text(answer)
@@ -85,7 +85,7 @@ _CONSTANT = re.compile(r"\+\s*(?:([A-Za-z])|\\text\s*\{\s*(?:const(?:ant)?\.?|C)
 
 
 def with_constant(gold: str, answer: str) -> str:
-    """The constant of integration called as the gold calls it: C."""
+    """The answer with its constant of integration renamed to the C of the gold."""
     left, right = _CONSTANT.search(gold[-_SHORT:]), _CONSTANT.search(answer[-_SHORT:])
     if not left or not right or left.group(1) != "C" or right.group(1) not in (None, "c", "K", "k"):
         return answer

@@ -122,7 +122,7 @@ def _explicit(text: str) -> str | None:
 
 
 def _overruled(text: str, end: int) -> str | None:
-    """The answer stated behind the last box: after it was taken back, or in the closing formula of few-shot prompts
+    """The answer stated after the last box: where the text retracts the box, or in the closing sentence of few-shot prompts
     ("The final answer is $7$. I hope it is correct.").
     """
     at = text.rfind("The final answer is ", max(end, len(text) - 500))
@@ -134,7 +134,7 @@ def _overruled(text: str, end: int) -> str | None:
 
 
 def _after_phrase(text: str) -> str | None:
-    """What follows the last answer phrase that asserts something: "the answer is not 70" asserts nothing."""
+    """The answer after the last answer phrase that states one: "the answer is not 70" states none."""
     lowered = text.lower()
     if len(lowered) != len(text):
         lowered = text

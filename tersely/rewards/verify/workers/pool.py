@@ -60,7 +60,7 @@ class Pool:
                 self.drop(worker)
 
     def take(self) -> Worker:
-        """An idle worker, or a new one. It is busy until it is given back or dropped."""
+        """An idle worker, or a new one. It stays busy until `give` or `drop`."""
         worker = self._idle.pop() if self._idle else self._new()
         self.busy.add(worker)
         return worker
@@ -80,13 +80,13 @@ class Pool:
         raise AssertionError
 
     def drop(self, worker: Worker) -> None:
-        """Kill it. Another one takes its place when there is work."""
+        """Kill the worker. A new one starts when there is work."""
         self.busy.discard(worker)
         worker.kill()
         self.restarts += 1
 
     def give(self, worker: Worker, last: bool) -> None:
-        """Back from its item; a worker that has served its time is let go."""
+        """Return a worker after its item. A worker that has reached `recycle` items ends."""
         self.busy.discard(worker)
         if last or worker.served >= self.recycle:
             worker.forget()
@@ -94,7 +94,7 @@ class Pool:
             self._idle.append(worker)
 
     def pids(self) -> list[int]:
-        """The processes alive now, nursery first."""
+        """PIDs of the processes that are alive, fork server first."""
         own = [self._fork_server.process.pid] if self._fork_server else []
         return own + [worker.pid for worker in [*self._idle, *self.busy]]
 
