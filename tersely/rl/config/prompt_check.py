@@ -14,6 +14,7 @@ from tersely.data.load_report import DataCard, DataError
 from tersely.engines.chat import Prompting, all_prompt_ids, variable_warnings, with_instruction
 from tersely.engines.model_checks import check_template, check_vocabulary, model_config
 from tersely.rl.config.budget_check import check_marker, largest_written
+from tersely.rl.rollouts.token_fields import step_ends
 from tersely.rl.trained_prompting import trained_prompting
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def check_prompts(
     if tell is not None:
         for finding in variable_warnings(tokenizer, prompting.chat_template_kwargs):
             tell(finding)
+        if "step" in objective.needs and not bool(step_ends(tokenizer).any()):
+            text = "no token of the vocabulary has a blank line, so every completion is one step"
+            tell(Finding("warn", "tokenizer", text, "use another method"))
     lengths = prompt_lengths(tokenizer, dataset, prompting)
     card.longest_prompt, card.prompt = max(lengths), prompting.text(tokenizer, dataset[0]["prompt"])
     config = model_config(run.model_name_or_path, args.trust_remote_code)
