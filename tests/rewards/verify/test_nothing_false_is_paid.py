@@ -28,7 +28,7 @@ KINDS = {
     ],
     "one reading of a percentage": [("0.2", r"0.2\%"), (r"\frac{1}{4}", r"\frac{1}{4}\%"), ("1", r"1 \text{ percent}")],
     "letters that are no constants": [("A, C", "A,B"), ("AB=CD", "AB=BD"), ("C", "K")],
-    "false chains": [("8", "2+2=5=8"), ("9", "7 = 9")],
+    "false chains": [("8", "2+2=5=8"), ("9", "7 = 9"), ("7", "3 \\cdot 2 = 7"), ("6", "\\frac{10}{2} = 6")],
     "a box inside a box": [("4", r"1 + \boxed{4}"), ("4", r"\text{not } \boxed{4}")],
 }
 TEXTS = [
@@ -42,12 +42,21 @@ TEXTS = [
     ("12", "Perhaps \\boxed{12}. Wait, that is a mistake: the final answer is 13."),
     ("12", "If n is odd \\boxed{11}, otherwise \\boxed{12}"),
     ("12", "<think>I guess \\boxed{12}, let me check"),
+    ("12", "No one believes that the answer is 12."),
+    ("12", "I cannot in good faith say the answer is 12."),
+    ("12", "답은 12가 아닙니다."),
+    ("12", "答えは12ではありません。"),
+    ("12", "La respuesta es la mitad de 12."),
+    ("12", "Das Ergebnis ist größer als 12."),
+    ("12", "答案是小于12的数"),
 ]
 COPIES = [
     ("97", "31 \\cdot 3 + 4", "Compute $31 \\cdot 3 + 4$."),
     ("97", "(4) + 3 \\times 31", "Compute $31 \\cdot 3 + 4$."),
     ("97", "1 \\cdot (31 \\cdot 3 + 4) + 0", "Compute $31 \\cdot 3 + 4$."),
     ("97", "32 \\cdot 3 + 1", "Compute $31 \\cdot 3 + 4$."),
+    ("7", "49^{\\frac{1}{2}}", "Evaluate $\\sqrt{49}$."),
+    ("5040", "7 \\cdot 6!", "Compute $7!$."),
     ("\\frac{2}{5}", "14/35", "Simplify $\\frac{14}{35}$."),
     ("\\frac{2}{5}", "4/10", "Simplify $\\frac{14}{35}$."),
     ("3:5", "9:15", "Simplify the ratio 9:15."),
@@ -63,6 +72,8 @@ COPIES = [
 ]
 DONE = [  # the work is done, however it is written
     ("97", "97", "Compute $31 \\cdot 3 + 4$."),
+    ("7", "\\sqrt{49} = 7", "Evaluate $\\sqrt{49}$."),
+    ("3.33", "\\frac{10}{3} = 3.33", "What is $10$ divided by $3$, to two decimals?"),
     ("\\frac{2}{5}", "2/5", "Simplify $\\frac{14}{35}$."),
     ("\\frac{2}{5}", "0.4", "Simplify $\\frac{14}{35}$."),
     ("3:5", "\\frac{3}{5}", "Simplify the ratio 9:15."),

@@ -7,6 +7,10 @@ import pytest
 from tersely.rewards import Verifier
 
 TEXTS = [
+    ("42", "故选：42"),
+    ("B", "La respuesta correcta es la opción B."),
+    ("2.5", "\\boxed{２．５}"),
+    ("12", "It is not hard to see that the answer is 12."),
     ("36", "我们算一下。\n【答案】36<eoa>"),
     ("36", "所以答案是36。"),
     ("36", "La respuesta final es 36."),

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from functools import lru_cache
-from math import gcd
+from math import factorial, fsum, gcd, prod
 from typing import Any
 
 Tree = tuple[Any, ...]
 _LENGTH = 400
+LARGEST_EXACT, _LARGEST_FACTORIAL = 2**53, 18
+"""Above it a float64 does not tell neighbouring integers apart."""
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)|(?P<command>\\[A-Za-z]+|\\%)|(?P<letter>[A-Za-z])"
     r"|(?P<sign>\*\*|[-+*/^(){}\[\]_:!%=]))"
@@ -92,6 +94,26 @@ def contains(tree: Tree, part: Tree) -> bool:
     if tree[0] == part[0] and tree[0] in "+*" and set(part[1:]) <= set(tree[1:]):
         return True
     return any(contains(inner, part) for inner in tree[1:] if isinstance(inner, tuple))
+
+
+def constant(tree: Tree) -> float | None:
+    """The value of a formula of numbers, sums, products, powers and factorials; None for any other, and for a huge one."""
+    kind, *parts = tree
+    if kind == "num":
+        return float(parts[0]) if abs(parts[0]) < LARGEST_EXACT else None
+    if kind not in ("+", "*", "^", "!"):
+        return None
+    values = [constant(part) for part in parts]
+    if any(value is None for value in values):
+        return None
+    known = [value for value in values if value is not None]
+    try:
+        if kind == "!":
+            return float(factorial(int(known[0]))) if known[0] in range(_LARGEST_FACTORIAL + 1) else None
+        value = fsum(known) if kind == "+" else prod(known) if kind == "*" else known[0] ** known[1]
+    except (OverflowError, ZeroDivisionError):
+        return None
+    return value if isinstance(value, float) and abs(value) < LARGEST_EXACT else None
 
 
 def is_sum(tree: Tree) -> bool:

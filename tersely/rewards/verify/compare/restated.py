@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from math import isclose, isfinite
 
 from tersely.rewards.verify.compare.formula_tree import (
+    LARGEST_EXACT,
     Tree,
+    constant,
     contains,
     has_bracketed_sum,
     is_number,
@@ -69,8 +72,8 @@ def restated(gold: str, answer: str, prompt: str) -> bool:
     formulas = _formulas(prompt)
     if tree in formulas:
         return True
-    if wanted is None:
-        return False
+    if wanted is None or (tree[0] == "=" and tree[-1] == wanted):
+        return False  # the second: a chain that ends in the value
     known = operators(wanted)
     more = bool(operators(tree) - known)
     if more and any(contains(tree, part) for part in formulas if operators(part) - known):
@@ -100,10 +103,16 @@ def _other_form(tree: Tree, wanted: Tree, prompt: str) -> bool:
 
 
 def _same_value(gold: str, number: Quantity | None, formula: str) -> bool:
-    other = None if number is None else read_quantity(formula)
-    if number is not None and other is not None:
+    if number is None:
+        return probe(gold, formula) is True
+    other = read_quantity(formula)
+    if other is not None:
         return number.value == other.value
-    return probe(gold, formula) is True
+    tree = tree_of(formula)
+    value = None if tree is None else constant(tree)
+    if value is None or not isfinite(value):
+        return probe(gold, formula) is True
+    return abs(number.value) < LARGEST_EXACT and isclose(number.value, value, rel_tol=1e-12)
 
 
 @lru_cache(maxsize=1024)

@@ -122,7 +122,7 @@ def _false_chain(answer: str, policy: Policy) -> bool:
         if one is not None and other is not None:
             if not same_quantity(one, other, policy) and not same_quantity(other, one, policy):
                 return True
-        elif not re.search(r"(?<![\\A-Za-z])[A-Za-z]", left + right) and probe(left, right) is False:
+        elif not re.search(r"(?<![\\A-Za-z])[A-Za-z]", left + right) and probe(f"({left})", f"({right})") is False:
             return True
     return False
 

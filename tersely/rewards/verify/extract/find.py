@@ -39,6 +39,11 @@ _SUPPOSED = re.compile(
     r"\b(?:if|suppose|unless|whether|wrong|incorrect|false|not|mistaken|invalid|possible|an?)\s+(?:the\s+)?$",
     re.IGNORECASE,
 )
+_NOT_SAID = re.compile(
+    r"\b(?:nobody|no[ -]one|none|never|not|n't|cannot)\s+(?:\w+\s+){0,3}?(?:say|said|think|thought|believe[sd]?|claim(?:s|ed)?"
+    r"|conclude[sd]?|mean[st]?|agree[sd]?)\s+(?:that\s+)?(?:the\s+)?$",
+    re.IGNORECASE,
+)
 _JSON = re.compile(
     r"[\"'](?:final_)?answer[\"']\s*:\s*(?:\"(?P<text>[^\"\n]{1,200})\"|(?P<number>[-+]?\d[\d.,/]*))\s*[,}\n]",
     re.IGNORECASE,
@@ -150,6 +155,8 @@ def _after_phrase(text: str) -> str | None:
             if match.start() <= at < match.end():
                 rest = text[match.end() : match.end() + _PHRASE_REACH]
                 if _NEGATION.match(rest) or _SUPPOSED.search(text, max(0, match.start() - 12), match.start()):
+                    break
+                if _NOT_SAID.search(text, max(0, match.start() - 60), match.start()):
                     break
                 found = sentence_answer(rest)
                 if found:

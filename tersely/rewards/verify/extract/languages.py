@@ -21,6 +21,7 @@ _JOINED = (
     r"【\s*(?:答案|正解|解答|答)\s*】",
     r"(?:最终|最終|正确|正確)?(?:答案|选项|選項)\s*(?:应该|應該|应)?(?:是|为|為|选|選|就是|[:：=])",
     r"(?:^|[\n。，,])\s*答\s*[:：]",
+    r"(?:^|[\n。，,；;])\s*故(?:选|選)\s*[:：]?",
     r"(?:答え|解答|正解)\s*(?:は|[:：=])",
     r"(?:정답|답|결과)\s*(?:은|는|[:：=])",
 )
@@ -32,10 +33,21 @@ _DENIED = re.compile(
     r"\s*(?:不|非|no\b|not\b|non\b|nicht\b|não\b|pas\b|не\b|niet\b|inte\b|nie\b|ليس|ليست|नहीं|でなく|ではない|아니)",
     re.IGNORECASE,
 )
+_DENIED_AFTER = re.compile(r"[^.。,，、\n]{1,40}?(?:では(?:ない|なく|ありません)|じゃない|아니|아닙니다|नहीं|değil)")
+_CHANGED = re.compile(
+    r"\s*(?:(?:el|la|o|a|le|das|die) )?(?:doble|dobro|double|triple|mitad|metade|moitié|doppelte|hälfte|kleiner als|größer als"
+    r"|menor que|mayor que|maior que|inférieure? à|supérieure? à|меньше|больше|小于|大于|少于|多于|超过)",
+    re.IGNORECASE,
+)
+"""Words before a value that make another one of it."""
+_OPTION = re.compile(
+    r"\s*(?:(?:la|a|l'|die|das|de|het)\s*)?(?:opci[oó]n|opção|opzione|option|вариант|选项|選項|選択肢)\s*(?=[(（*]*[A-Za-z]\b)",
+    re.IGNORECASE,
+)
 _STATED = re.compile(
     r"[^。，,\n]{0,20}?(?:是|为|為|等于|等於|共有|は)\s*(?P<value>[-−]?[\d$\\(\[{√根][^。，,\n]{0,80})$"
 )
-_NEGATED = re.compile(r"[不非没]")
+_NEGATED = re.compile(r"[不非没]|ではな|じゃな|ありません|아니|아닙")
 _REACH = 4000
 _LETTERS = 12
 
@@ -50,7 +62,10 @@ def after_foreign_phrase(text: str) -> str | None:
     if found is None:
         return None
     rest = text[found.end() :]
-    return None if _DENIED.match(rest) else rest
+    if _DENIED.match(rest) or _DENIED_AFTER.match(rest) or _CHANGED.match(rest):
+        return None
+    option = _OPTION.match(rest)
+    return rest[option.end() :] if option else rest
 
 
 _LATIN = re.compile(r"(?i)resp[ou]|risposta|result|solu|reponse|antwo|ergebnis|svar|odpowied|cevap|jawaban")

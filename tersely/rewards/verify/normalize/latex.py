@@ -19,7 +19,7 @@ _UNICODE = str.maketrans(
         "¢": r"\text{ cents}", "¹": "^1",
         "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ", "φ": r"\varphi ",
         "∀": r"\forall ", "∃": r"\exists ", "、": ", ", "｛": r"\{", "｝": r"\}", "［": "[", "］": "]", "。": ".", "＊": "*",
-        "／": "/",        "＾": "^", "和": r"\text{ and }", "或": r"\text{ or }", "℃": r"^\circ C",
+        "／": "/", "．": ".", "＾": "^", "和": r"\text{ and }", "或": r"\text{ or }", "℃": r"^\circ C",
         **{chr(0xFF10 + digit): str(digit) for digit in range(10)},
         **{chr(0xFEE0 + ord(letter)): letter for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"},
         "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u3000": " ", "\u200b": "", "\ufeff": "", "\x00": "",
