@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.served import KEY
 
@@ -58,8 +60,7 @@ def test_it_is_asked_what_the_rule_denies_and_its_words_are_read_or_counted(serv
 
 
 def test_a_model_that_the_server_has_not_is_no_verdict(server, verifier):
-    asked = judge(server, retries=2, backoff=0.01)
-    asked.model = "another"
+    asked = replace(judge(server, retries=2, backoff=0.01), model="another")
     judged = JudgedVerifier(verifier, asked)
     assert [verdict.status for verdict in judged.verify(["x+1"], ["\\boxed{x+2}"])] == ["incorrect"]
     assert asked.stats()["judge/http_404"] == 1 and asked.stats()["judge/failed"] == 1
