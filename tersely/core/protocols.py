@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tersely.core.errors import ConfigError
 from tersely.core.parse_completion import ParsedCompletion, parse_completion
 
 if TYPE_CHECKING:
@@ -368,13 +369,22 @@ _COMPLETED: dict[tuple[type, type], type] = {}
 
 
 def complete(base: type[C], component: Any) -> C:
-    """The component with default hooks from its slot's `base`. A function becomes an object."""
+    """The component with default hooks from its slot's `base`. A function becomes an object.
+
+    Raises `ConfigError` for an object whose class takes no base class, such as a SimpleNamespace or one with __slots__.
+    """
     if isinstance(component, base):
         return component
     if isinstance(component, FunctionType):
         names = {"__module__": component.__module__, "__call__": staticmethod(component)}
         return completed(base, type(component.__name__, (), names))()
-    object.__setattr__(component, "__class__", completed(base, type(component)))
+    try:
+        object.__setattr__(component, "__class__", completed(base, type(component)))
+    except TypeError as error:
+        raise ConfigError(
+            f"{type(component).__name__}: an object of this class cannot be used as {base.__name__} ({error}). Write a class "
+            f"without __slots__, or inherit from {base.__module__}.{base.__name__}"
+        ) from error
     return component
 
 

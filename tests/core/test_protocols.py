@@ -14,6 +14,7 @@ from tersely.algorithms.objective import Objective
 from tersely.core.build import BASES, SLOTS, build, name_of, registry
 from tersely.core.errors import ConfigError
 from tersely.core.protocols import Loss, Reward, Sampling, complete, hook, loss_chain, replaces
+from tersely.core.verifier import AnswerVerifier
 
 
 @dataclass
@@ -147,3 +148,9 @@ def test_only_what_was_learnt_is_saved():
     learnt.controllers[0].update(0.1)
     fresh.load_state_dict(learnt.state_dict())
     assert fresh.state_dict() == learnt.state_dict() and fresh.controllers[0].value == learnt.controllers[0].value
+
+
+@pytest.mark.parametrize("verifier", [object(), types.SimpleNamespace(verify=print)])
+def test_an_object_that_takes_no_base_class_is_a_clear_error(verifier):
+    with pytest.raises(ConfigError, match=f"{type(verifier).__name__}.*AnswerVerifier"):
+        complete(AnswerVerifier, verifier)

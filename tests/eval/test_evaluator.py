@@ -123,7 +123,7 @@ def test_more_samples_and_more_problems_extend_a_run(folder, sums, tmp_path):
 def test_other_settings_in_the_same_folder_are_refused(folder, sums, tmp_path, change):
     run(folder, sums, tmp_path)
     key = next(iter(change))
-    with pytest.raises(ConfigError, match=rf"settings{key}: .* now\)\. Choose another --out"):
+    with pytest.raises(ConfigError, match=rf"--out: .*{key}: "):
         run(folder, sums, tmp_path, **change)
     with pytest.raises(ConfigError, match="run"):
         run(folder, sums, tmp_path, name="another")

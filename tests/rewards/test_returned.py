@@ -19,6 +19,13 @@ from tersely.rewards.alp import ALP
 from tersely.rl.for_trl import for_trl
 
 
+class Pays:
+    """A verifier of one's own with nothing but `verify`."""
+
+    def verify(self, golds, responses):
+        return [SimpleNamespace(correct=1.0, status="", answer="1")] * len(responses)
+
+
 async def later(rollouts):
     return rollouts.correct
 
@@ -72,7 +79,7 @@ def test_a_term_that_drowns_the_outcome_is_refused_and_a_small_one_shown():
 
 @pytest.mark.parametrize("name", ["l1_exact", "l1_max", "budgetthinker"])
 def test_a_budget_reward_for_trl_without_budgets_is_refused(name):
-    verifier = SimpleNamespace(verify=lambda golds, texts: [SimpleNamespace(correct=1.0, status="", answer="1")] * 4)
+    verifier = Pays()
     reward = for_trl(name, verifier=verifier, max_completion_length=32, group_size=4, ended=False)
     rows = (["p"] * 4, ["1"] * 4, [[1, 2, 3]] * 4)
     with pytest.raises(ConfigError, match=f"reward {name} .*column `budget`.*with_prompting"):
@@ -91,7 +98,7 @@ class Reads:
 
 
 def test_texts_and_columns_reach_a_reward_under_trl():
-    verifier = SimpleNamespace(verify=lambda golds, texts: [SimpleNamespace(correct=1.0, status="", answer="1")] * 2)
+    verifier = Pays()
     reward = for_trl(f"{__name__}:Reads", verifier=verifier, max_completion_length=32, group_size=2, ended=False)
     rows = (["p"] * 2, ["a b", "c"], [[1, 2, 3]] * 2)
     assert reward(*rows, answer=["1"] * 2, steps=[4, 8]) == [0.5, 0.875]

@@ -12,6 +12,10 @@ from tersely.launch.cli.eval import main as evaluate
 from tersely.launch.cli.fit import main
 
 
+class Unused:
+    """A verifier for evaluators that verify nothing."""
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("traces")
@@ -41,7 +45,7 @@ def test_seal_from_traces(run, tmp_path, capsys):
     assert "execution" in capsys.readouterr().out
     with safe_open(path, framework="pt") as file:
         assert file.metadata()["border"] == "\n" and file.get_tensor("vector").isfinite().all()
-    evaluator = transformers_evaluator("testbed", verifier=object())
+    evaluator = transformers_evaluator("testbed", verifier=Unused())
     prompts = [
         Prompt(f"p{n}", 0, evaluator.render([{"role": "user", "content": f"What is {n} + 7 - 3?"}]), 96)
         for n in range(20, 36)
@@ -77,7 +81,7 @@ def test_a_correct_answer_of_a_truncated_trace_does_not_count(run, tmp_path):
     right["truncated"] = True
     (tmp_path / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in lines))
     (tmp_path / "run.json").write_text((run / "run.json").read_text())
-    evaluator = transformers_evaluator("testbed", verifier=object())
+    evaluator = transformers_evaluator("testbed", verifier=Unused())
     before, after = (sum(t.correct for t in read_traces(evaluator, place, None)) for place in (run, tmp_path))
     assert after == before - 1
 
