@@ -57,7 +57,9 @@ def test_the_scores_are_the_probabilities_of_a_plain_forward_pass(make_trainer):
     trainer.state.max_steps, trainer.current_gradient_accumulation_steps = 2, 1
     seen = {}
     score = trainer.objective.score
-    object.__setattr__(trainer.objective, "score", lambda rollouts: seen.update(r=rollouts) or score(rollouts))
+    object.__setattr__(
+        trainer.objective, "score", lambda rollouts, *rest: seen.update(r=rollouts) or score(rollouts, *rest)
+    )
     made = watched(trainer)
     trainer.make_batch(trainer.prompts.at(0))
     batch, tokenizer = made.sampled.rollouts, trainer.processing_class

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from tersely.configs.recipe import Recipe
 from tersely.core.build import build
 from tersely.core.errors import ConfigError
+from tersely.rl.check import check_stage
 from tersely.rl.checkpoints.resume import Start
 from tersely.rl.checkpoints.stopping import SavedAndStopped
 from tersely.rl.sft.cold_start import Sampler, train_cold_start
@@ -214,7 +215,7 @@ def warm(tiny_model, tmp_path):
     stage.folder.mkdir(parents=True)
     (stage.folder / "examples.json").write_text(json.dumps(examples))
     (stage.folder / "memory.json").write_text("{}")
-    return stage
+    return check_stage(stage)
 
 
 def test_a_cold_start_says_what_it_does(warm, tmp_path, monkeypatch):
@@ -223,7 +224,7 @@ def test_a_cold_start_says_what_it_does(warm, tmp_path, monkeypatch):
     monkeypatch.setattr("tersely.rl.recording.callbacks.now", phases.append)
     train_cold_start(warm, None, tmp_path, Start(resume=True))
     assert [phase for phase in phases if phase.startswith("step")] == ["step 1", "step 2"]
-    assert finished(warm)
+    assert finished(warm.stage)
 
 
 def test_a_cold_start_that_is_asked_to_stop_saves_and_stops(warm, tmp_path, monkeypatch):
@@ -232,7 +233,7 @@ def test_a_cold_start_that_is_asked_to_stop_saves_and_stops(warm, tmp_path, monk
         train_cold_start(warm, None, tmp_path, Start(resume=True))
     monkeypatch.undo()
     trainer = train_cold_start(warm, None, tmp_path, Start(resume=True))
-    assert trainer.state.global_step == 2 and finished(warm)
+    assert trainer.state.global_step == 2 and finished(warm.stage)
 
 
 @pytest.mark.parametrize("sft_loss", ["talr", {"name": "talr", "normalize": True}, None])
