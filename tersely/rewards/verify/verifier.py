@@ -225,9 +225,8 @@ class Verifier(AnswerVerifier):
             }
 
     def pids(self) -> list[int]:
-        """PIDs of the fork server and the workers that are alive."""
-        with self._lock:
-            return [pid for pool in self._pools.values() for pid in pool.pids()]
+        """PIDs of the fork server and the workers that are alive. Does not wait for a verification in another thread."""
+        return [pid for pool in list(self._pools.values()) for pid in pool.pids()]
 
     def close(self) -> None:
         """End the worker processes. The verifier cannot be used afterwards."""
