@@ -369,10 +369,7 @@ _COMPLETED: dict[tuple[type, type], type] = {}
 
 
 def complete(base: type[C], component: Any) -> C:
-    """The component with default hooks from its slot's `base`. A function becomes an object.
-
-    Raises `ConfigError` for an object whose class takes no base class, such as a SimpleNamespace or one with __slots__.
-    """
+    """The component with default hooks of `base`; a function as an object. `ConfigError` if its class takes no base class."""
     if isinstance(component, base):
         return component
     if isinstance(component, FunctionType):
@@ -381,10 +378,8 @@ def complete(base: type[C], component: Any) -> C:
     try:
         object.__setattr__(component, "__class__", completed(base, type(component)))
     except TypeError as error:
-        raise ConfigError(
-            f"{type(component).__name__}: an object of this class cannot be used as {base.__name__} ({error}). Write a class "
-            f"without __slots__, or inherit from {base.__module__}.{base.__name__}"
-        ) from error
+        kind, wanted = type(component).__name__, f"{base.__module__}.{base.__name__}"
+        raise ConfigError(f"{kind}: cannot be used as {wanted} ({error}). Inherit from {wanted}") from error
     return component
 
 
