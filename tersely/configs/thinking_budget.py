@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tersely.core.errors import ConfigError, check_fields, require_range
+from tersely.core.parse_completion import END_OF_THINKING
 
 KEY = "thinking_budget"
-MARKER = "</think>"
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class ThinkingBudget:
     def __post_init__(self) -> None:
         for name in ("tokens", "answer_tokens", "final_tokens"):
             require_range(f"{KEY}.{name}", getattr(self, name), at_least=1)
-        if MARKER not in self.text:
-            raise ConfigError(f"{KEY}.text: got {self.text!r}; expected a text with {MARKER}. Add it")
+        if END_OF_THINKING not in self.text:
+            raise ConfigError(f"{KEY}.text: got {self.text!r}; expected a text with {END_OF_THINKING}. Add it")
 
     @classmethod
     def of(cls, section: ThinkingBudget | Mapping[str, Any] | None) -> ThinkingBudget | None:

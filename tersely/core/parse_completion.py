@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+END_OF_THINKING = "</think>"
+
 _OPENED_BY_TEMPLATE = re.compile(r"\A\s*(?:<[|｜][^|｜<>]{1,40}[|｜]>\s*\w{0,20}\s*)?")
 """Header that a chat template writes before the assistant's text, such as `<|im_start|>assistant`."""
 

@@ -19,9 +19,9 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Self
 
+from tersely.core.parse_completion import END_OF_THINKING
 from tersely.engines.base import Generation, GenerationRequest
 
-END = "</think>"
 Script = Generator[GenerationRequest, Generation, None]
 """Yields a row's next request and receives its generation."""
 
@@ -144,4 +144,4 @@ def stop_at(end: Sequence[int]) -> tuple[int, ...]:
 def has_marker(tokenizer: Any) -> bool:
     """True if the model ends its thinking with `</think>`: a token of the vocabulary, or text of the chat template."""
     template = str(getattr(tokenizer, "chat_template", None) or "")
-    return "think>" in template or len(tokenizer.encode(END, add_special_tokens=False)) == 1
+    return "think>" in template or len(tokenizer.encode(END_OF_THINKING, add_special_tokens=False)) == 1

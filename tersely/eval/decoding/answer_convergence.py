@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tersely.core.errors import ConfigError, require_range
+from tersely.core.parse_completion import END_OF_THINKING
 from tersely.data.benchmarks import Sampling
 from tersely.engines.base import Engine, Generation
-from tersely.engines.phases import END
 from tersely.engines.registry import evaluation_engines
 from tersely.eval.decoding.base import ANSWER_CAP, Decoded, Prompt, Row, Session, Strategy, start
 
@@ -53,7 +53,7 @@ class AnswerConvergence(Strategy):
             for i, generation in zip(probed, self._probe(session, [rows[i] for i in probed]), strict=True):
                 if self._converged(session, i, generation, seen):
                     stopped.add(i)
-                    rows[i].add(session.encode(f"{END}\n\n"), "stop", injected=True)
+                    rows[i].add(session.encode(f"{END_OF_THINKING}\n\n"), "stop", injected=True)
             thinking = [i for i in thinking if i not in stopped]
         session.answer([rows[i] for i in stopped], ANSWER_CAP)
         session.answer(rows)

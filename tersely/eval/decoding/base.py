@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tersely.core.errors import ConfigError
+from tersely.core.parse_completion import END_OF_THINKING
 from tersely.core.seeds import sample_seed
 from tersely.data.benchmarks import Sampling
 from tersely.engines import phases
 from tersely.engines.base import Engine, Generation, GenerationRequest
 from tersely.engines.chat import with_instruction
-from tersely.engines.phases import END, closed_at, stop_at
+from tersely.engines.phases import closed_at, stop_at
 
 ANSWER_CAP = 4096
 """Cap of a free answer after an injected end of thinking, tokens."""
@@ -129,7 +130,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.tokenizer = self.engine.tokenizer
-        self.end = tuple(self.encode(END))
+        self.end = tuple(self.encode(END_OF_THINKING))
 
     def encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False) if text else []

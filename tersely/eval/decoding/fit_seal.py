@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import ConfigError
+from tersely.core.parse_completion import END_OF_THINKING
 from tersely.engines.base import Engine
-from tersely.engines.phases import END
 from tersely.eval.decoding.seal import layers_of
 from tersely.eval.decoding.traces import Trace
 
@@ -38,7 +38,7 @@ def kind_of(thought: str) -> str:
 
 def thoughts(text: str, border: str) -> list[tuple[int, str]]:
     """(character just after the preceding border, thought) for the thoughts of the thinking part except the first."""
-    thinking = text.partition(END)[0]
+    thinking = text.partition(END_OF_THINKING)[0]
     found, start = [], thinking.find(border)
     while start >= 0:
         opened = start + len(border)

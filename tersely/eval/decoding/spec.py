@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tersely.core.errors import ConfigError, check_fields, nearest
+from tersely.core.parse_completion import END_OF_THINKING
 from tersely.core.paths import expanded
 from tersely.engines.base import Engine
-from tersely.engines.phases import END, has_marker
+from tersely.engines.phases import has_marker
 from tersely.engines.registry import evaluation_engines
 from tersely.eval.decoding.base import Strategy
 
@@ -82,8 +83,8 @@ def check(chosen: Chosen, tokenizer: PreTrainedTokenizerBase, engine: Engine) ->
         raise ConfigError(f"strategy {chosen.name} works on the engine {able}, not on {engine.name}")
     if chosen.strategy.needs_marker and not has_marker(tokenizer):
         raise ConfigError(
-            f"strategy {chosen.name} needs a model that ends its thinking by {END}; neither this model's vocabulary nor its "
-            "chat template has it"
+            f"strategy {chosen.name} needs a model that ends its thinking by {END_OF_THINKING}; neither this model's "
+            "vocabulary nor its chat template has it"
         )
 
 

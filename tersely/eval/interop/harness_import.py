@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tersely.core.parse_completion import END_OF_THINKING
 from tersely.core.strict_json import strict_json
 from tersely.eval.records import SCORES, RecordWriter
 
@@ -27,7 +28,6 @@ Grade = Callable[[str, str], str]  # (gold, text) -> correct | incorrect | no_an
 OWN = "tersely"  # key of our additional fields in an export
 METRICS = ("exact_match", "math_verify", "extractive_match", "acc", "accuracy", "em")
 MEAN = "avg@"
-END = "</think>"
 LM_EVAL = ("doc", "doc_id", "resps", "target")
 LIGHTEVAL = ("doc", "metric", "model_response")
 
@@ -322,8 +322,8 @@ def _tokens(p: Problem, index: int, count: Count | None) -> int:
 
 
 def _thinking(text: str, tokens: int, count: Count | None) -> int | None:
-    if END in text:
-        return count(text[: text.index(END) + len(END)]) if count else None
+    if END_OF_THINKING in text:
+        return count(text[: text.index(END_OF_THINKING) + len(END_OF_THINKING)]) if count else None
     return tokens if text.lstrip().startswith("<think>") else None
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from tersely.core.parse_completion import END_OF_THINKING
 from tersely.eval.first_answer import first_correct_position
 from tersely.eval.report.compare import per_problem
 from tersely.eval.run_arrays import BenchmarkRecords, RunRecords, pair
 
 HOW_MANY = 20
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-END = "</think>"
 
 
 def worst_samples(run: RunRecords, base: RunRecords | None, limit: int = 12_000) -> list[dict[str, Any]]:
@@ -101,9 +101,9 @@ def split_text(
     The answer part is marked only if it has the first correct answer: stating a result once after thinking is not waste.
     """
     text = str(record.get("text") or "")
-    end = text.find(END)
+    end = text.find(END_OF_THINKING)
     if end >= 0:
-        cut = end + len(END)
+        cut = end + len(END_OF_THINKING)
     else:  # never ended; a model without thinking looks the same, unless it writes <think> or was truncated
         unended = record.get("truncated") and record.get("thinking_tokens") == record.get("tokens")
         cut = len(text) if unended or text.lstrip().startswith("<think>") else 0

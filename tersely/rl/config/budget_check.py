@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tersely.configs.recipe import Recipe
-from tersely.configs.thinking_budget import KEY, MARKER
+from tersely.configs.thinking_budget import KEY
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding
 from tersely.core.memory import PromptMemory
+from tersely.core.parse_completion import END_OF_THINKING
 from tersely.core.types import RolloutPlan
 from tersely.engines.phases import has_marker
 from tersely.rl.rollouts.phased import with_budget, written_tokens
@@ -30,14 +31,14 @@ def check_budgets(run: Recipe, objective: Any, cap: int) -> list[Finding]:
 
     Returns a warning for a budget of the prompting that no rollout reaches.
     """
-    budget = run.thinking_budget
-    caps = [min(plan.max_new_tokens or cap, cap) for plan in planned(run, objective)]
+    budget, plans = run.thinking_budget, planned(run, objective)
+    caps = [min(plan.max_new_tokens or cap, cap) for plan in plans]
     if budget is not None and budget.largest >= min(caps):
         raise ConfigError(
             f"{KEY}.tokens: got {budget.largest}; expected below the cap of {min(caps)} tokens, because the answer needs the "
             "rest. Lower it, or raise max_completion_length"
         )
-    for plan, room in zip(planned(run, objective), caps, strict=True):
+    for plan, room in zip(plans, caps, strict=True):
         if plan.exit is not None and plan.exit.position is not None and plan.exit.position >= room:
             raise ConfigError(
                 f"prompting: got an exit at {plan.exit.position} tokens; expected below the cap of {room}, because the answer "
@@ -45,8 +46,8 @@ def check_budgets(run: Recipe, objective: Any, cap: int) -> list[Finding]:
             )
         if plan.thinking_budget is None:
             continue
-        if MARKER not in (plan.forced_end or ""):
-            raise ConfigError(f"prompting: forced_end: got {plan.forced_end!r}; expected a text with {MARKER}")
+        if END_OF_THINKING not in (plan.forced_end or ""):
+            raise ConfigError(f"prompting: forced_end: got {plan.forced_end!r}; expected a text with {END_OF_THINKING}")
         if plan.thinking_budget >= room:
             text = f"its thinking budget of {plan.thinking_budget} tokens has no effect under the cap of {room}"
             return [Finding("warn", "prompting", text, "raise max_completion_length, or lower the budget")]
@@ -60,8 +61,8 @@ def check_marker(run: Recipe, objective: Any, tokenizer: Any) -> None:
     for plan in planned(run, objective):
         if plan.thinking_budget is not None or plan.reminders or plan.exit is not None:
             raise ConfigError(
-                f"{KEY}: {run.model_name_or_path} has no {MARKER}, in neither its vocabulary nor its chat template. Remove "
-                "the budget, or use a model that marks the end of its thinking"
+                f"{KEY}: {run.model_name_or_path} has no {END_OF_THINKING}, in neither its vocabulary nor its chat "
+                "template. Remove the budget, or use a model that marks the end of its thinking"
             )
 
 

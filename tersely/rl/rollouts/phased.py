@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tersely.configs.thinking_budget import MARKER, ThinkingBudget
+from tersely.configs.thinking_budget import ThinkingBudget
+from tersely.core.parse_completion import END_OF_THINKING
 from tersely.core.types import RolloutPlan
 from tersely.engines.base import Generation, GenerationRequest
 from tersely.engines.phases import Row, Script, closed_at, draw, run_scripts, stop_at
@@ -59,7 +60,7 @@ def end_ids(text: str, batch: RolloutRound) -> tuple[int, ...]:
     ids, marker = batch.encode(text), batch.template.end_of_thinking
     if closed_at(ids, marker) is not None:
         return ids
-    before, _, after = text.partition(MARKER)
+    before, _, after = text.partition(END_OF_THINKING)
     return (*batch.encode(before), *marker, *batch.encode(after))
 
 

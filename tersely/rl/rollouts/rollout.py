@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tersely.configs.thinking_budget import MARKER
+from tersely.core.parse_completion import END_OF_THINKING
 from tersely.core.seeds import sample_seed
 from tersely.core.types import RolloutPlan
 from tersely.engines.base import Generation, GenerationRequest
@@ -198,7 +198,7 @@ class RolloutRound:
 
     def closed_before(self, plan: RolloutPlan) -> bool:
         """True if the template or the plan's prefill has closed the thinking."""
-        return MARKER in self.template.tail + (plan.prefill or "")
+        return END_OF_THINKING in self.template.tail + (plan.prefill or "")
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Ids of a text on its own."""

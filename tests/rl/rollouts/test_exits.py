@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import pytest
 from support.tiny import watched
-from transformers import AutoModelForCausalLM
 
 from tersely.core.build import build
 from tersely.core.errors import ConfigError
 from tersely.core.types import Exit, RolloutPlan
 from tersely.engines.base import Generation
-from tersely.engines.models import load_tokenizer
-from tersely.engines.transformers import TransformersEngine
 from tersely.rl.rollouts.exits import generate_exits
 from tersely.rl.rollouts.phased import generate_rows
 from tersely.rl.rollouts.rollout import RolloutRound, Template
 
 CAP = 40
 TEXT = "\n</think>\n"
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_model):
-    return load_tokenizer(str(tiny_model))
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_model, tokenizer):
-    return TransformersEngine(AutoModelForCausalLM.from_pretrained(tiny_model, dtype="float32"), tokenizer)
 
 
 def decoded(tokenizer, plans, generate, groups=1, decode=generate_exits):

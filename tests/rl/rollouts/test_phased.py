@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from support.tiny import watched
-from transformers import AutoModelForCausalLM
 
 from tersely.configs.recipe import Recipe
 from tersely.configs.thinking_budget import ThinkingBudget
@@ -20,26 +19,14 @@ from tersely.core.present_tokens import present_tokens, sampled_tokens
 from tersely.core.protocols import Prompting
 from tersely.core.types import RolloutPlan
 from tersely.engines.base import Engine, Generation
-from tersely.engines.models import load_tokenizer
 from tersely.engines.registry import Capabilities
 from tersely.engines.server.scheduler import Stream
-from tersely.engines.transformers import TransformersEngine
 from tersely.rl.rollouts.phased import generate_rows, with_budget
 from tersely.rl.rollouts.rollout import RolloutRound, Template
 from tersely.rl.rollouts.token_fields import thinking_bounds
 
 CAP = 40
 FORCED = "\n</think>\n"
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_model):
-    return load_tokenizer(str(tiny_model))
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_model, tokenizer):
-    return TransformersEngine(AutoModelForCausalLM.from_pretrained(tiny_model, dtype="float32"), tokenizer)
 
 
 @pytest.fixture

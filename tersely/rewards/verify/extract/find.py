@@ -154,9 +154,9 @@ def _after_phrase(text: str) -> str | None:
         for match in _PHRASE.finditer(text, begin, min(len(text), at + 160)):
             if match.start() <= at < match.end():
                 rest = text[match.end() : match.end() + _PHRASE_REACH]
-                if _NEGATION.match(rest) or _SUPPOSED.search(text, max(0, match.start() - 12), match.start()):
-                    break
-                if _NOT_SAID.search(text, max(0, match.start() - 60), match.start()):
+                start = match.start()
+                supposed = _SUPPOSED.search(text, max(0, start - 12), start)
+                if _NEGATION.match(rest) or supposed or _NOT_SAID.search(text, max(0, start - 60), start):
                     break
                 found = sentence_answer(rest)
                 if found:
