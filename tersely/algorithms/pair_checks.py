@@ -6,6 +6,7 @@ import copy
 
 from tersely.algorithms.advantages.maxrl import MaxRL
 from tersely.algorithms.checks import MIXED, made_up_group
+from tersely.algorithms.filters.verdict import KeepAll
 from tersely.algorithms.objective import Objective
 from tersely.algorithms.prompting.siri import SIRI
 from tersely.algorithms.trims.none import NoTrim
@@ -24,7 +25,13 @@ def check_pairs(run: Recipe, objective: Objective, max_length: int) -> list[Find
     """Warnings. Raises `ConfigError` for a trim that can cut nothing, or a cap above `max_length` (tokens)."""
     objective.trim.check_group_size(run.group_size)
     objective.prompting.check_cap(max_length)
-    return [*_trim(run, objective), *_moving_cap(objective), *_masked(run, objective), *_rewards(objective, max_length)]
+    return [
+        *_trim(run, objective),
+        *_replacing(run, objective),
+        *_moving_cap(objective),
+        *_masked(run, objective),
+        *_rewards(objective, max_length),
+    ]
 
 
 def _trim(run: Recipe, objective: Objective) -> list[Finding]:
@@ -33,11 +40,20 @@ def _trim(run: Recipe, objective: Objective) -> list[Finding]:
     homogeneous = made_up_group((1.0,) * run.group_size)
     if bool(objective.filter(homogeneous).any()):
         text = "groups that are all correct after the cut are kept, and without a length term they train nothing"
-        return [Finding("warn", "trim", text, "use filter mixed_groups and max_resample_rounds of at least 1")]
-    if run.max_resample_rounds == 0:
+        return [Finding("warn", "trim", text, "use filter mixed_groups with max_oversampling or max_resample_rounds")]
+    if run.max_resample_rounds == 0 and run.max_oversampling == 1:
         text = "groups without a broken row are filtered and not replaced, so few groups may train"
-        return [Finding("warn", "trim", text, "set max_resample_rounds to at least 1")]
+        return [Finding("warn", "trim", text, "set max_oversampling above 1, or max_resample_rounds to at least 1")]
     return []
+
+
+def _replacing(run: Recipe, objective: Objective) -> list[Finding]:
+    """Settings that replace filtered groups, with a filter that drops none."""
+    if not isinstance(objective.filter, KeepAll):
+        return []
+    text = "filter keep_all drops no group, so none is replaced"
+    found = {"max_oversampling": run.max_oversampling > 1, "max_resample_rounds": run.max_resample_rounds > 0}
+    return [Finding("warn", key, text, f"use another filter, or remove {key}") for key, on in found.items() if on]
 
 
 def _moving_cap(objective: Objective) -> list[Finding]:

@@ -152,6 +152,8 @@ class Recipe:
     """Optimizer steps per generation batch."""
     max_resample_rounds: int = 0
     """Maximum rounds of resampling, which replaces filtered groups by new prompts; 0 trains with fewer groups."""
+    max_oversampling: float = 1.0
+    """Largest number of groups generated per group of the batch; predicted from the share that the filter kept. 1: no more."""
     mask_truncated: bool = False
     """Leave rollouts that are stopped by the cap out of the loss; their rewards stay in the baseline of their group."""
     max_rollbacks: int = 2
@@ -231,6 +233,7 @@ class Recipe:
                 f"loss_type {self.trl['loss_type']} uses TRL's own loss and aggregate. Remove loss and aggregate"
             )
         require_range("max_resample_rounds", self.max_resample_rounds, at_least=0)
+        require_range("max_oversampling", self.max_oversampling, at_least=1, at_most=100)
         require_range("max_num_seqs", self.max_num_seqs, at_least=1)
         require_range("deadline_seconds", self.deadline_seconds, above=0, at_most=10**8)
         for key in ("prompts_per_step", "group_size", "micro_batch", "updates_per_batch"):

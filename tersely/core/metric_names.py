@@ -142,6 +142,7 @@ WHERE_NEEDED = [
         "where a pass is made",
     ),
     Metric("time/resample", "seconds", "of resampling", "max_resample_rounds"),
+    Metric("groups/oversampled", "groups", "generated beyond the batch", "max_oversampling"),
     Metric("time/sync_weights", "seconds", "of copying the weights into the engine", "engine vllm, vllm_server"),
     Metric("rollout/masked", "share of rollouts", "stopped by the cap and left out of the loss", "mask_truncated"),
     Metric("trim/groups", "share of groups", "that the trim may cut", "trim dot"),

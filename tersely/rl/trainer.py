@@ -3,7 +3,7 @@
 transformers' loop calls `training_step` for each micro-batch, and steps the optimizer after the last one of a step. The first
 micro-batch of a generation batch makes the batch, in `make_batch`:
 
-    sample         plan the prompts, generate, start to verify; replace filtered groups (`rollouts/maker.py`, `resample.py`)
+    sample         plan the prompts, generate, start to verify; replace filtered groups (`rollouts/maker.py`, `sample.py`)
     tensors        token ids and masks
     policy_pass    log-probs of the sampling policy and of the reference, if needed (`update/old_logprobs.py`)
     verify         wait for the verdicts; gather the records of all ranks (`rollouts/record.py`); cut rows (`rollouts/trim.py`)
@@ -44,13 +44,13 @@ from tersely.rl.recording.recorder import Recorder
 from tersely.rl.recording.run_files import MetricsFile
 from tersely.rl.rollouts.engine_weights import EngineWeights
 from tersely.rl.rollouts.grading import Grader
-from tersely.rl.rollouts.maker import BatchShape, Moment, Resampling, RolloutMaker, Sampled
+from tersely.rl.rollouts.maker import BatchShape, Moment, RolloutMaker, Sampled
+from tersely.rl.rollouts.oversample import Oversampling
 from tersely.rl.rollouts.prompt_rows import PromptRows
 from tersely.rl.rollouts.record import completion_rows, group_metrics, row_advantages
 from tersely.rl.rollouts.reference_score import ReferenceScorer
-from tersely.rl.rollouts.resample import resample
-from tersely.rl.rollouts.resample_streaming import can_stream, resample_streaming
 from tersely.rl.rollouts.rollout import SAMPLED, RolloutRound, Template
+from tersely.rl.rollouts.sample import sample
 from tersely.rl.rollouts.sampling_state import SamplingState
 from tersely.rl.rollouts.token_fields import FILL, OF_POLICY_PASS, TokenFields
 from tersely.rl.rollouts.trim import Trimmed, step_measurements, trimmed
@@ -100,7 +100,9 @@ class TerselyTrainer(RolloutTrainer):
         self.controls = ControllerFeed(lambda: self.objective.controllers, self.record, self.rollback.ask)
         self.guards = GuardFeed(run.guards, args.max_completion_length, self.rollback.ask, main=main, metrics=metrics)
         self.record.listeners += [self.controls.observe, self._guarded, self.log_mean]
-        self.run_state = RunState(self.memory, objective, self.rollback, self.guards, self.train_dataset)
+        self.oversampling = Oversampling(run.max_oversampling)
+        state = (self.memory, objective, self.rollback, self.guards, self.oversampling)
+        self.run_state = RunState(*state, dataset=self.train_dataset)
         self.add_callback(self.controls)
         self.add_callback(self.guards)
         self.engine = engine if engine is not None else self.own_engine()
@@ -175,23 +177,14 @@ class TerselyTrainer(RolloutTrainer):
         return Moment(self.first_step + step, step / max(self.state.max_steps, 1), step)
 
     def sample(self, rows: list[dict[str, Any]], moment: Moment) -> Sampled:
-        """Plan the prompts and generate. With `max_resample_rounds`, new prompts replace filtered groups."""
+        """Plan the prompts and generate. New prompts may replace filtered groups."""
         maker, rounds, step = self.maker, self.run_config.max_resample_rounds, self.state.global_step
         batch, sampling_state = maker.begin(rows, moment), SamplingState(self.objective.sampling)
         if self.weights.due(step):
             with self.record.timed("time/sync_weights"):
                 self.weights.sync(step)
-        if rounds and can_stream(maker, len(rows)):
-            with self.record.timed("time/generate"):
-                return Sampled(batch, sampling_state, resample_streaming(maker, batch, moment, sampling_state, rounds))
-        with self.record.timed("time/generate"):
-            requests = maker.requests(batch, moment, first_row=maker.shape.rank * len(rows))
-            batch.finish(maker.generate(batch, requests, sampling_state))
-        self.grader.start(batch.rows, batch.texts)
-        if not rounds:
-            return Sampled(batch, sampling_state, Resampling())
-        with self.record.timed("time/resample"):
-            return Sampled(batch, sampling_state, resample(maker, batch, moment, sampling_state, rounds))
+        done = sample(maker, batch, moment, sampling_state, rounds, self.oversampling, self.record)
+        return Sampled(batch, sampling_state, done)
 
     def tensors(self, rollouts: RolloutRound) -> dict[str, Tensor]:
         """Token ids and masks of this rank's rows. Records the lengths of all rows. Collective."""
@@ -237,10 +230,10 @@ class TerselyTrainer(RolloutTrainer):
         return trimmed(self.maker, rollouts, self.maker.gathered_records(rollouts, verdicts), moment)
 
     def score(self, sampled: Sampled, trim: Trimmed, fields: dict[str, Tensor], moment: Moment) -> Scores:
-        """Filter, reward and advantage of whole groups; then stateful components are updated, also with replaced groups."""
-        filtered, records = sampled.resampling.filtered, trim.sampled
+        """Filter, reward and advantage of whole groups; then components are updated, also with groups not in the batch."""
+        more, records = sampled.resampling.records, trim.sampled
         rollouts = self.maker.rollouts(records, moment, fields)
-        everything = self.maker.rollouts(records + filtered, moment) if filtered else rollouts
+        everything = self.maker.rollouts(records + more, moment) if more else rollouts
         scored = rollouts if trim.cut is None else self.maker.rollouts(trim.records, moment, trim.fields(fields))
         masked = scored.truncated if self.run_config.mask_truncated else None
         found = step_measurements(self.objective, rollouts, scored, trim, masked, moment)
@@ -248,8 +241,8 @@ class TerselyTrainer(RolloutTrainer):
         with self.record.timed("time/score"):
             scores = self.objective.score(scored, masked)
             self.objective.update(rollouts, everything)
-        keep = torch.cat([scores.keep, torch.zeros(len(filtered) // rollouts.group_size, dtype=torch.bool)])
-        self.record.all({**group_metrics(everything, records + filtered, keep), **sampled.resampling.metrics()})
+        keep = torch.cat([scores.keep, sampled.resampling.kept(rollouts.group_size)])
+        self.record.all({**group_metrics(everything, records + more, keep), **sampled.resampling.metrics()})
         self.guards.scored(scores)
         return scores
 

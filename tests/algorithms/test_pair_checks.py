@@ -14,7 +14,7 @@ SIRI = {"prompting": "siri"}
 
 
 def found(slots, max_length=16384, **run):
-    values = {"group_size": 16, "max_resample_rounds": 2, **run}
+    values = {"group_size": 16, "max_resample_rounds": 2 if "trim" in slots else 0, **run}
     return [
         one.subject
         for one in check_pairs(
@@ -27,8 +27,12 @@ def found(slots, max_length=16384, **run):
     ("slots", "run", "keys"),
     [
         (DOT, {}, []),
-        ({"trim": "dot"}, {}, ["trim"]),
+        ({"trim": "dot"}, {}, ["trim", "max_resample_rounds"]),
         (DOT, {"max_resample_rounds": 0}, ["trim"]),
+        (DOT, {"max_resample_rounds": 0, "max_oversampling": 5}, []),
+        ({}, {}, []),
+        ({}, {"max_oversampling": 2, "max_resample_rounds": 1}, ["max_oversampling", "max_resample_rounds"]),
+        ({"filter": "any_right"}, {"max_oversampling": 2}, []),
         (SIRI, {}, []),
         ({**SIRI, "reward": ["correctness", "soft_overlong"]}, {}, ["prompting siri"]),
         ({**SIRI, "reward": {"name": "alp", "normalizer": "max_length"}}, {}, ["prompting siri"]),
@@ -46,7 +50,9 @@ def test_warnings(slots, run, keys):
 
 
 def test_what_cannot_work_is_refused():
-    with pytest.raises(ConfigError, match="dot.std_multiplier"):
-        found(DOT, group_size=10)
+    for group_size in (2, 8, 10):
+        with pytest.raises(ConfigError, match="dot.std_multiplier"):
+            found(DOT, group_size=group_size)
+    assert found(DOT, group_size=11) == []
     with pytest.raises(ConfigError, match="siri.longest"):
         found(SIRI, max_length=8192)

@@ -91,8 +91,11 @@ class Launcher:
         return next(int(line.split()[1]) for line in table if line.split()[:1] == ["ranks"])
 
     def losses(self, name: str) -> list[float]:
+        return self.logged(name, "loss")
+
+    def logged(self, name: str, metric: str) -> list[float]:
         lines = (self.folder / name / "metrics.jsonl").read_text().splitlines()
-        return [row["loss"] for row in map(json.loads, lines) if "loss" in row]
+        return [row[metric] for row in map(json.loads, lines) if metric in row]
 
     def completions(self, name: str) -> pd.DataFrame:
         files = sorted((self.folder / name / "completions").glob("*.parquet"))

@@ -1,4 +1,4 @@
-"""Rows that DOT cuts are the same on one rank and on two, also in resampled groups."""
+"""Rows that DOT cuts are the same on one rank and on two, also in oversampled and in resampled groups."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ CHANGES = {
     "reward": "pear",
     "filter": "mixed_groups",
     "max_resample_rounds": 1,
+    "max_oversampling": 3,
     "max_completion_length": 96,
     "prompts_per_step": 3,
     "group_size": 4,
@@ -32,4 +33,7 @@ def test_one_rank_and_two_agree(launcher):
     for column in ("prompt_id", "text", "length", "correct", "correct_sampled"):
         assert one[column].tolist() == two[column].tolist(), column
     np.testing.assert_allclose(one.reward, two.reward, atol=1e-4)
+    for name in ("groups/oversampled", "groups/resampled", "groups/kept"):
+        assert launcher.logged("one", name) == launcher.logged("two", name), name
+    assert max(launcher.logged("one", "groups/oversampled")) > 0 and max(launcher.logged("one", "groups/resampled")) > 0
     np.testing.assert_allclose(launcher.losses("one"), launcher.losses("two"), atol=2e-4)

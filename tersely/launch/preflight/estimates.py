@@ -69,7 +69,7 @@ def measured_lines(
     more_s: seconds of the cold starts.
     """
     plan = BatchLayout.of(run, ranks)
-    draws = expected_draws(trial.kept, run.max_resample_rounds)
+    draws = expected_draws(trial.kept, run)
     generate = plan.rows_per_rank * draws * trial.mean_tokens / trial.tokens_per_s
     # one more forward pass is about a third of an update
     passes = args.num_iterations + (1 / 3 if pass_before_update(run, args) else 0)

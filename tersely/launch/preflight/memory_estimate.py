@@ -55,7 +55,7 @@ class Load:
     micro_rows: int
     """B."""
     rows: int
-    """R, rows of a rank in a generation batch."""
+    """R, rows of a rank in a generation batch, with those of oversampling."""
     tokens: int
     """T, prompt and cap."""
     half: bool = True

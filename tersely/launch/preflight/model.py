@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,7 @@ def memory_findings(
     plan = BatchLayout.of(run, there.gpus)
     load = Load(
         micro_rows=cold.micro_rows if cold else plan.micro_batch,
-        rows=plan.rows_per_rank,
+        rows=math.ceil(plan.rows_per_rank * run.max_oversampling),
         tokens=tokens,
         half=there.half,
         checkpointing=cold.checkpointing if cold else bool(setting(args, "gradient_checkpointing")),

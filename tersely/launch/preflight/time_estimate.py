@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tersely.algorithms.oversampling import oversampling_factor
 from tersely.configs.dataset import SourceSpec, file_kind
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
@@ -170,7 +171,7 @@ class Workload:
             cap=args.max_completion_length,
             prompt=prompt,
             group_size=run.group_size,
-            draws=expected_draws(kept, run.max_resample_rounds),
+            draws=expected_draws(kept, run),
             max_num_seqs=run.max_num_seqs,
             step_s=ENGINES[run.engine].step_s,
             vllm_bytes=vllm,
@@ -246,9 +247,11 @@ def forward_flops(shape: Shape, length: float) -> float:
     return 2 * shape.parameters + 2 * shape.layers * shape.heads * shape.head_size * length
 
 
-def expected_draws(kept: float, rounds: int) -> float:
-    """Rollouts per row of the batch if filtered groups are resampled, at most `rounds` times."""
-    return sum((1 - kept) ** n for n in range(rounds + 1))
+def expected_draws(kept: float, run: Recipe) -> float:
+    """Rollouts per row of the batch with oversampling and rounds; `kept`: share of groups that the filter keeps."""
+    first = oversampling_factor([kept], run.max_oversampling)
+    missing = max(0.0, 1 - first * kept)  # share of the batch that is filtered after the first call
+    return first + sum(missing * (1 - kept) ** n for n in range(run.max_resample_rounds))
 
 
 def known_rows(sources: Sequence[SourceSpec]) -> int | None:

@@ -1,4 +1,4 @@
-"""The state of a run without the weights: prompt memory, components, guards, number of rollbacks."""
+"""The state of a run without the weights: prompt memory, components, guards, oversampling, number of rollbacks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tersely.core.memory import PromptMemory
 from tersely.data.ids import data_fingerprint
 from tersely.rl.checkpoints.rollback import RollBack
 from tersely.rl.guards.callback import GuardFeed
+from tersely.rl.rollouts.oversample import Oversampling
 
 
 @dataclass
@@ -22,6 +23,7 @@ class RunState:
     objective: Objective
     rollback: RollBack
     guards: GuardFeed
+    oversampling: Oversampling
     dataset: Any
 
     def state_dict(self) -> dict[str, Any]:
@@ -30,6 +32,7 @@ class RunState:
             "objective": self.objective.state_dict(),
             "rollbacks": self.rollback.count,
             "guards": self.guards.state_dict(),
+            "oversampling": self.oversampling.state_dict(),
             "data": self.data_facts,
         }
 
@@ -43,6 +46,7 @@ class RunState:
         self.memory.load_state_dict(state["memory"])
         self.objective.load_state_dict(state["objective"])
         self.guards.load_state_dict(state.get("guards") or {})
+        self.oversampling.load_state_dict(state.get("oversampling") or {})
         self.rollback.count = max(self.rollback.count, state.get("rollbacks", 0))
 
     def carry_over(self, state: Mapping[str, Any]) -> None:

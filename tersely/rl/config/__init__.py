@@ -78,11 +78,12 @@ def objective_of(recipe: Recipe) -> Objective:
     objective = Objective.from_specs(specs)
     check_sampling(capabilities_of(recipe.engine), SamplingState(objective.sampling).temperature)
     needs = objective.filter.needs
-    if recipe.max_resample_rounds and needs:
-        raise ConfigError(
-            f"max_resample_rounds: got {recipe.max_resample_rounds}; expected 0, because filter "
-            f"{type(objective.filter).__name__} needs {', '.join(needs)}, which is known only for a complete batch"
-        )
+    for key, off in (("max_resample_rounds", 0), ("max_oversampling", 1)):
+        if needs and (value := getattr(recipe, key)) > off:
+            raise ConfigError(
+                f"{key}: got {value}; expected {off}, because filter {type(objective.filter).__name__} needs "
+                f"{', '.join(needs)}, which is known only for a complete batch"
+            )
     return objective
 
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from accelerate.utils import gather_object
+from torch import Tensor
 
 from tersely.algorithms.objective import Objective
 from tersely.configs.thinking_budget import ThinkingBudget
@@ -62,12 +64,26 @@ class Resampling:
     """Statistics of one generation batch."""
 
     filtered: list[RolloutRecord] = field(default_factory=list)
-    """Number of rows of replaced groups, over all ranks."""
+    """Rows of the groups that were filtered and replaced, over all ranks."""
     groups: int = 0
     rounds: int = 0
+    surplus: list[RolloutRecord] = field(default_factory=list)
+    """Rows of the groups beyond the batch that passed the filter and were not needed."""
+    beyond: int | None = None
+    """Groups generated beyond the batch; None without oversampling."""
+
+    @property
+    def records(self) -> list[RolloutRecord]:
+        """Rows of all verified groups that are not in the batch."""
+        return self.filtered + self.surplus
+
+    def kept(self, group_size: int) -> Tensor:
+        """bool, one per group of `records`: it passed the filter."""
+        return torch.arange(len(self.records) // group_size) >= len(self.filtered) // group_size
 
     def metrics(self) -> dict[str, float]:
-        return {"groups/resampled": float(self.groups), "groups/resample_rounds": float(self.rounds)}
+        found = {"groups/resampled": float(self.groups), "groups/resample_rounds": float(self.rounds)}
+        return found | ({} if self.beyond is None else {"groups/oversampled": float(self.beyond)})
 
 
 @dataclass(frozen=True)

@@ -24,15 +24,24 @@ from tersely.rl.rollouts.trim import trimmed
 
 
 def resample(
-    maker: RolloutMaker, batch: RolloutRound, moment: Moment, sampling_state: SamplingState, rounds: int
+    maker: RolloutMaker,
+    batch: RolloutRound,
+    moment: Moment,
+    sampling_state: SamplingState,
+    rounds: int,
+    done: Resampling | None = None,
 ) -> Resampling:
-    """Replace filtered groups in `batch`, in place; its verdicts go back to the grader. Collective."""
-    done = Resampling()
+    """Replace filtered groups in `batch`, in place; its verdicts go back to the grader. Collective.
+
+    done: what `oversample` has replaced; it is continued.
+    """
+    done = done or Resampling()
     verdicts, seconds, _ = maker.grader.result()
     group, fresh = maker.shape.group_size, None
     for number in range(1, rounds + 1):
         records = maker.gathered_records(batch, verdicts)
-        fresh = fresh or FreshPrompts(maker, moment, {record.prompt_id for record in records}, len(records) // group)
+        seen = {record.prompt_id for record in records + done.records}
+        fresh = fresh or FreshPrompts(maker, moment, seen, len(records) // group)
         scored = trimmed(maker, batch, records, moment)
         rollouts = maker.rollouts(scored.records, moment, scored.fields({}))
         filtered = (~maker.objective.filter(rollouts)).nonzero().flatten().tolist()
@@ -94,8 +103,7 @@ def _replace(
     maker.grader.start(part.rows, part.texts)
     verdicts, seconds, _ = maker.grader.result()
     for i, place in enumerate(mine):
-        for name in ("rows", "plans", "prompt_ids", "generations", "texts"):
-            getattr(batch, name)[place] = getattr(part, name)[i]
+        batch.put(place, part.row(i))
     return dict(zip(mine, verdicts, strict=True)), seconds
 
 

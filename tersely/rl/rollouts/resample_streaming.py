@@ -19,7 +19,7 @@ from tersely.rl.rollouts.maker import Moment, Resampling, RolloutMaker
 from tersely.rl.rollouts.phased import script
 from tersely.rl.rollouts.record import RolloutRecord
 from tersely.rl.rollouts.resample import FreshPrompts
-from tersely.rl.rollouts.rollout import RolloutRound
+from tersely.rl.rollouts.rollout import PER_ROW, RolloutRound
 from tersely.rl.rollouts.sampling_state import SamplingState
 from tersely.rl.rollouts.trim import cut_rows, kept_tokens, trims
 
@@ -141,7 +141,7 @@ class _Streaming:
     def _settle(self) -> Resampling:
         """Store all groups in the batch; returns the filtered ones of all ranks."""
         parts = [group.part for group in self.groups]
-        for name in ("rows", "plans", "prompt_ids", "generations", "texts"):
+        for name in PER_ROW:
             setattr(self.batch, name, [value for part in parts for value in getattr(part, name)])
         self.maker.grader.settle([verdict for group in self.groups for verdict in group.verdicts], self.seconds)
         filtered = sorted(gather_object(self.filtered), key=lambda one: one[:2])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from tersely.rl.update.padding import padded
 
 SAMPLED = "sampling_per_token_logps"
 """Batch key of the engine's log-probs."""
+PER_ROW = ("rows", "plans", "prompt_ids", "generations", "texts")
+"""Fields of `RolloutRound` with one value per row."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,15 @@ class RolloutRound:
     def part(self, rows: Sequence[dict[str, Any]], plans: Sequence[RolloutPlan]) -> RolloutRound:
         """A batch of other rows for the same model."""
         return RolloutRound(list(rows), list(plans), self.tokenizer, self.template, self.chat_template_kwargs)
+
+    def row(self, place: int) -> dict[str, Any]:
+        """All that belongs to one row."""
+        return {name: getattr(self, name)[place] for name in PER_ROW}
+
+    def put(self, place: int, values: Mapping[str, Any]) -> None:
+        """Replace a row by the `row` of another batch."""
+        for name in PER_ROW:
+            getattr(self, name)[place] = values[name]
 
     def requests(self, *, seed: int, step: int, first_row: int, group_size: int, cap: int) -> list[GenerationRequest]:
         """One request per row. `first_row`: index in the global batch, so that sample indices are global."""

@@ -38,6 +38,14 @@ class Trimmed:
     acts: bool = True
     """False: the objective has no trim."""
 
+    @classmethod
+    def of_all(cls, parts: Sequence[Trimmed]) -> Trimmed:
+        """One batch of all parts, in order."""
+        joined = {
+            name: [one for part in parts for one in getattr(part, name)] for name in ("sampled", "records", "positions")
+        }
+        return cls(**joined, acts=any(part.acts for part in parts))
+
     @property
     def cut(self) -> Tensor | None:
         """(N,) bool; None if no row was cut."""
@@ -119,7 +127,8 @@ def trimmed(maker: RolloutMaker, batch: RolloutRound, records: list[RolloutRecor
     keep = kept_tokens(maker, maker.rollouts(records, moment)) if trims(maker) else []
     if all(one == record.length for one, record in zip(keep, records, strict=False)):
         return Trimmed(records, records, [None] * len(records), trims(maker))
-    first, count = maker.shape.rank * len(batch.rows), len(batch.rows)
+    counts = gather_object([len(batch.rows)])
+    first, count = sum(counts[: maker.shape.rank]), len(batch.rows)
     part, places = cut_rows(batch, keep[first : first + count])
     verdicts = maker.grader.submit(part.rows, part.texts).result()[0] if places else []
     mine: list[tuple[RolloutRecord, int | None]] = [(record, None) for record in records[first : first + count]]

@@ -28,6 +28,7 @@ RUN = SimpleNamespace(
     micro_batch=4,
     updates_per_batch=2,
     max_resample_rounds=0,
+    max_oversampling=1.0,
 )
 
 
@@ -111,6 +112,14 @@ def test_the_plan_counts_the_rollouts_of_refused_groups():
     # half of the groups drawn again, a quarter twice: 1 + 1/2 + 1/4 rollouts for each one of the batch
     assert hours == pytest.approx(10 * (1.6 * 1.75 + 8 * 4 / 3 * 0.5) / 3600)
     assert "1.75 rollouts" in lines[1]
+
+
+def test_the_plan_counts_the_rollouts_beyond_the_batch():
+    args = SimpleNamespace(max_steps=20, num_iterations=1)
+    for kept, rounds, draws in ((0.5, 0, 2.0), (0.1, 0, 3.0), (0.1, 1, 3.7), (1.0, 0, 1.2)):
+        run = SimpleNamespace(**{**vars(RUN), "max_oversampling": 3.0, "max_resample_rounds": rounds})
+        _, hours = measured_lines(trial(kept=kept), 0.5, run, args, 2, 160, None)
+        assert hours == pytest.approx(10 * (1.6 * draws + 8 * 4 / 3 * 0.5) / 3600)
 
 
 def test_the_pass_rate_has_an_interval_over_prompts():
