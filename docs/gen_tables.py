@@ -376,10 +376,12 @@ def sections_table() -> str:
     from tersely.configs.dataset import SourceSpec
     from tersely.configs.evaluation import EvaluationSpec
     from tersely.configs.guards import Guards
+    from tersely.configs.peft import PeftSpec
     from tersely.configs.schema import section_keys
     from tersely.configs.verifier import VerifierSpec
 
-    sections = {"dataset": SourceSpec, "verifier": VerifierSpec, "evaluation": EvaluationSpec, "guards": Guards}
+    sections: dict[str, type] = {"dataset": SourceSpec, "verifier": VerifierSpec, "evaluation": EvaluationSpec}
+    sections |= {"guards": Guards, "peft": PeftSpec}
     return _keys(row for name, cls in sections.items() for row in section_keys(cls, name))
 
 

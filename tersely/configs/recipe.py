@@ -20,6 +20,7 @@ from tersely.configs.dataset import SourceSpec, parse_sources
 from tersely.configs.evaluation import EvaluationSpec
 from tersely.configs.guards import Guards
 from tersely.configs.overrides import DEFAULTS, recipe_keys
+from tersely.configs.peft import PeftSpec, require_our_spelling
 from tersely.configs.stages import StageError, resolved_stages
 from tersely.configs.thinking_budget import ThinkingBudget
 from tersely.configs.verifier import VerifierSpec
@@ -59,6 +60,7 @@ SECTIONS: dict[str, Callable[[Any], Any]] = {
     "verifier": VerifierSpec.of,
     "guards": Guards.of,
     "thinking_budget": ThinkingBudget.of,
+    "peft": PeftSpec.of,
     "evaluation": EvaluationSpec.of,
 }
 """Keys with a section of their own, and the functions that parse them."""
@@ -172,6 +174,8 @@ class Recipe:
     """The system message of every prompt."""
     thinking_budget: ThinkingBudget | None = None
     """Thinking tokens after which the end of thinking is written for a rollout, and its answer; null for none."""
+    peft: PeftSpec | None = None
+    """Adapter that is trained instead of all weights; null trains all weights."""
     verifier: VerifierSpec = field(default_factory=VerifierSpec)
     """Parameters of the verifier and its judge."""
     guards: Guards = field(default_factory=Guards)
@@ -206,6 +210,7 @@ class Recipe:
             if key in DERIVED and not (key == "loss_type" and value in TRL_LOSS_TYPES):
                 raise ConfigError(f"{key} is computed from other keys. Set {DERIVED[key]} instead")
             if key not in known:
+                require_our_spelling(str(key))
                 raise ConfigError(f"unknown recipe key {key!r}; {_nearest_key(str(key), known - DERIVED.keys())}")
             if key in KEYS:
                 ours[key] = value

@@ -26,7 +26,7 @@ KINDS = ("rl", "sft")
 OWN_KEYS = ("name", "kind", "steps", "share", "settings")
 SLACK = 0.005
 """Thirds are written 0.33."""
-NOT_PER_STAGE = ("run_dir", "model_name_or_path", "stages", "max_steps", "method", "env")
+NOT_PER_STAGE = ("run_dir", "model_name_or_path", "stages", "max_steps", "method", "env", "peft")
 
 
 class StageError(ConfigError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tersely.core.errors import ConfigError, one_line
 from tersely.engines.chat import prompt_text
-from tersely.engines.model_folder import embedding_rows, model_location
+from tersely.engines.model_folder import base_location, embedding_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,14 +19,14 @@ def model_config(name: str, trust_remote_code: bool = False) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(model_location(name), trust_remote_code=trust_remote_code)
+        return AutoConfig.from_pretrained(base_location(name), trust_remote_code=trust_remote_code)
     except Exception as error:  # a damaged config can raise any exception of its config class
         raise ConfigError(f"model_name_or_path {name!r}: its config cannot be read ({one_line(error)})") from error
 
 
 def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
     """Raise `ConfigError` if the tokenizer has ids without an embedding in the model."""
-    sizes = [getattr(config.get_text_config(), "vocab_size", None), embedding_rows(Path(model_location(name)))]
+    sizes = [getattr(config.get_text_config(), "vocab_size", None), embedding_rows(Path(base_location(name)))]
     size = min((size for size in sizes if size is not None), default=None)
     if size is not None and size < len(tokenizer):
         raise ConfigError(

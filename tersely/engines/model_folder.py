@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
+from tersely.core.errors import ConfigError
 from tersely.core.paths import expanded
 
 POINTER = b"version https://git-lfs"
 
 
-ADAPTER = (
-    "is a LoRA adapter without its base model. Merge it into the base (peft: merge_and_unload), save it, and use that "
-    "folder"
-)
+CONFIG = "adapter_config.json"
+"""File that marks the folder of an adapter, and names its base model."""
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 """Names of the input embeddings in transformers' model families."""
 
@@ -30,10 +29,8 @@ def model_location(name: str) -> str:
 
 
 def folder_fault(folder: Path) -> str | None:
-    """One line about the first fault: an adapter, git-lfs pointers, truncated or missing weights."""
-    if (folder / "adapter_config.json").is_file():
-        return ADAPTER
-    if not (folder / "config.json").is_file():
+    """One line about the first fault: git-lfs pointers, truncated or missing weights."""
+    if not any((folder / name).is_file() for name in ("config.json", CONFIG)):
         return None
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         if _starts(path, POINTER):
@@ -42,29 +39,80 @@ def folder_fault(folder: Path) -> str | None:
     for path in weights:
         if missing := cut_bytes(path) if path.suffix == ".safetensors" else cut_archive(path):
             return f"{path.name} is incomplete: {missing}. Copy or download it again"
+    if (folder / CONFIG).is_file():
+        lost = not any(path.name.startswith("adapter_model.") for path in folder.iterdir())
+        return f"has an {CONFIG} but no weights (adapter_model.safetensors)" if lost else None
     return _missing_shard(folder) or (None if weights else "has a config.json but no weights (model.safetensors)")
 
 
-def adapter_fault(location: str) -> str | None:
-    """Error text for an adapter's folder or hub id; None for any other model, and if the hub is not reachable."""
+def is_adapter(location: str) -> bool:
+    """True for the folder or hub id of an adapter; False for any other model, and if the hub is not reachable."""
     folder = Path(location)
     if folder.is_dir():
-        return ADAPTER if (folder / "adapter_config.json").is_file() else None
+        return (folder / CONFIG).is_file()
     if location.startswith((".", "/")) or location.count("/") > 1:
-        return None
+        return False
     import huggingface_hub
 
     def cached(name: str) -> bool:
         return isinstance(huggingface_hub.try_to_load_from_cache(location, name), str)
 
     try:
-        if cached("adapter_config.json"):
-            return ADAPTER
+        if cached(CONFIG):
+            return True
         if cached("config.json") or huggingface_hub.is_offline_mode():
-            return None
-        return ADAPTER if huggingface_hub.file_exists(location, "adapter_config.json") else None
+            return False
+        return huggingface_hub.file_exists(location, CONFIG)
     except Exception:  # no such repository, no access, no network: what loads the model reports it
+        return False
+
+
+def adapter_config(location: str) -> dict[str, Any] | None:
+    """The config of an adapter, downloaded if needed; None for any other model."""
+    if not is_adapter(location):
         return None
+    path = Path(location) / CONFIG
+    if not path.is_file():
+        import huggingface_hub
+
+        path = Path(huggingface_hub.hf_hub_download(location, CONFIG))
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(stored["base_model_name_or_path"], str):
+            return stored
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ConfigError(f"{location}: {CONFIG} names no base model. Add base_model_name_or_path: a folder or a hub id")
+
+
+def base_name(name: str) -> str:
+    """The base model that an adapter names; any other model unchanged."""
+    stored = adapter_config(model_location(name))
+    return name if stored is None else str(stored["base_model_name_or_path"])
+
+
+def base_location(name: str) -> str:
+    """Location of the base model of an adapter, or of any other model."""
+    return model_location(base_name(name))
+
+
+def tokenizer_location(name: str) -> str:
+    """Location of a model's tokenizer: an adapter without one has its base model's."""
+    location = model_location(name)
+    if not is_adapter(location):
+        return location
+    names = ("tokenizer_config.json", "tokenizer.json")
+    if Path(location).is_dir():
+        return location if any((Path(location) / file).is_file() for file in names) else base_location(name)
+    import huggingface_hub
+
+    def there(file: str) -> bool:
+        cached = huggingface_hub.try_to_load_from_cache(location, file)
+        if isinstance(cached, str) or huggingface_hub.is_offline_mode():
+            return isinstance(cached, str)
+        return huggingface_hub.file_exists(location, file)
+
+    return location if any(there(file) for file in names) else base_location(name)
 
 
 def embedding_rows(folder: Path) -> int | None:

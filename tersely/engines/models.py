@@ -7,23 +7,28 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tersely.configs.peft import PeftSpec
 from tersely.core.errors import ConfigError, one_line
 from tersely.core.findings import Finding
 from tersely.core.redact import export_hub_token
+from tersely.engines.adapter import merged, with_adapter
 from tersely.engines.model_checks import check_vocabulary
-from tersely.engines.model_folder import adapter_fault, folder_fault, model_location
+from tersely.engines.model_folder import (
+    adapter_config,
+    base_location,
+    base_name,
+    folder_fault,
+    is_adapter,
+    model_location,
+    tokenizer_location,
+)
 
 FIRST_RANK_LOADS = "FSDP_CPU_RAM_EFFICIENT_LOADING"
 """Environment variable by which accelerate tells transformers to load on rank 0 only."""
-
-
-def require_no_adapter(name: str) -> None:
-    """Raise `ConfigError` for an adapter: transformers would load its base and train nothing of the adapter."""
-    if name != "testbed" and (fault := adapter_fault(model_location(name))):
-        raise ConfigError(f"model_name_or_path {name!r}: {fault}")
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False, needs_pad: bool = True) -> Any:
@@ -31,7 +36,7 @@ def load_tokenizer(name: str, trust_remote_code: bool = False, needs_pad: bool =
 
     Without `needs_pad` (evaluation and counting), the EOS token replaces a missing pad token.
     """
-    location = model_location(name)
+    location = tokenizer_location(name)
     try:
         tokenizer = _tokenizer_class(location).from_pretrained(
             location, padding_side="left", trust_remote_code=trust_remote_code
@@ -76,17 +81,20 @@ LOADING_ERRORS = (OSError, ValueError, TypeError, ImportError, RuntimeError, Key
 """Exceptions of transformers for invalid model files: missing file, wrong shape, unknown architecture."""
 
 
-def load_model(name: str, args: Any) -> tuple[Any, Any]:
-    """(model, tokenizer) for training with `args`, a GRPOConfig."""
+def load_model(name: str, args: Any, peft: PeftSpec | None = None) -> tuple[Any, Any]:
+    """(model, tokenizer) for training with `args`, a GRPOConfig. `peft`: an adapter is trained.
+
+    An adapter is loaded on its base model, as a PeftModel, to be trained further.
+    """
     from transformers import AutoModelForCausalLM
 
     export_hub_token(args)
-    require_no_adapter(name)
     tokenizer = load_tokenizer(name, args.trust_remote_code)
     kwargs = dict(args.model_init_kwargs or {})
     args.model_init_kwargs = kwargs
-    kwargs.setdefault("dtype", weights_dtype(args))
-    if str(kwargs["dtype"]).removeprefix("torch.") in ("bfloat16", "float16") and not keeps_float32(args):
+    kwargs.setdefault("dtype", weights_dtype(args, frozen=peft is not None))
+    rounds = str(kwargs["dtype"]).removeprefix("torch.") in ("bfloat16", "float16")
+    if rounds and peft is None and not keeps_float32(args):
         warnings.warn(
             f"model_init_kwargs: dtype: got {kwargs['dtype']} without float32 master weights: small updates are rounded "
             "away, so the model hardly learns. Leave dtype out and set bf16: true, which computes in bfloat16 with float32 "
@@ -96,7 +104,9 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
     accumulate_in_float32(args)
     if getattr(args, "beta", 0.0):
         os.environ[FIRST_RANK_LOADS] = "false"  # TRL loads the reference model and shards each rank's copy
-    location = model_location(name)
+    location = base_location(name)
+    if (adapter := adapter_config(model_location(name))) is not None and adapter.get("revision"):
+        kwargs.setdefault("revision", adapter["revision"])
     if "attn_implementation" not in kwargs and (chosen := attention(location, kwargs["dtype"])) is not None:
         kwargs["attn_implementation"] = chosen
     try:
@@ -105,32 +115,37 @@ def load_model(name: str, args: Any) -> tuple[Any, Any]:
         raise ConfigError(f"model_name_or_path {name!r}: cannot be loaded ({one_line(error)})") from error
     args.model_init_kwargs = None
     check_vocabulary(name, tokenizer, model.config)
+    if adapter is not None:
+        model = with_adapter(model, model_location(name), trainable=True)
     return model, tokenizer
 
 
-def load_frozen(location: str, dtype: str | None = None) -> Any:
-    """Load a model for inference, in bfloat16 on a GPU, else in float32 on the CPU."""
+def load_frozen(location: str, dtype: str | None = None, device: str | None = None) -> Any:
+    """Load a model for inference, in bfloat16 on a GPU, else in float32 on the CPU. An adapter is merged into its base."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or ("bfloat16" if device == "cuda" else "float32")
     try:
-        model = AutoModelForCausalLM.from_pretrained(location, dtype=getattr(torch, dtype))
+        model = AutoModelForCausalLM.from_pretrained(base_location(location), dtype=getattr(torch, dtype))
     except LOADING_ERRORS as error:
         raise ConfigError(f"model {location!r} cannot be loaded: {one_line(error)}") from error
+    if is_adapter(location):
+        model = merged(with_adapter(model, location))
     return model.to(device).eval()
 
 
-def weights_dtype(args: Any) -> str:
+def weights_dtype(args: Any, frozen: bool = False) -> str:
     """dtype of the weights: float32, because AdamW's updates at 1e-6 are too small for bfloat16 weights.
 
     `bf16` still computes in bfloat16, by autocast. DeepSpeed keeps float32 master weights, so there the weights are bfloat16 if
-    the arithmetic is.
+    the arithmetic is; so are `frozen` ones, below an adapter, which is float32.
     """
     import torch
 
-    return "bfloat16" if args.bf16 and torch.cuda.is_available() and args.deepspeed_plugin is not None else "float32"
+    rounded = args.bf16 and torch.cuda.is_available() and (frozen or args.deepspeed_plugin is not None)
+    return "bfloat16" if rounded else "float32"
 
 
 def accumulate_in_float32(args: Any) -> None:
@@ -177,18 +192,22 @@ def keeps_float32(args: Any) -> bool:
 
 
 def load_whole_model(name: str, args: Any) -> tuple[Any, Any]:
-    """Load a full copy on this rank, for sampling outside a trainer: neither sharded nor loaded on rank 0 only."""
+    """Load a full copy on this rank, for sampling outside a trainer: neither sharded nor loaded on rank 0 only.
+
+    An adapter is merged into its base.
+    """
     from transformers.integrations import deepspeed
 
     plugin = args.deepspeed_plugin
     with every_rank_loads():
-        if plugin is None:
-            return load_model(name, args)
-        deepspeed.unset_hf_deepspeed_config()
+        if plugin is not None:
+            deepspeed.unset_hf_deepspeed_config()
         try:
-            return load_model(name, args)
+            model, tokenizer = load_model(name, args)
+            return merged(model), tokenizer
         finally:
-            deepspeed.set_hf_deepspeed_config(getattr(args, "hf_deepspeed_config", None) or plugin.dschf)
+            if plugin is not None:
+                deepspeed.set_hf_deepspeed_config(getattr(args, "hf_deepspeed_config", None) or plugin.dschf)
 
 
 @contextmanager
@@ -208,13 +227,15 @@ def every_rank_loads() -> Iterator[None]:
 
 
 def model_place(name: str) -> Finding:
-    """Check that the model exists: a folder with a config, or a hub id that is available."""
+    """Check that the model exists: a folder with a config, or a hub id that is available. Of an adapter, also its base."""
     if name == "testbed":
         return Finding("ok", "model", "testbed, the embedded model")
     folder = Path(model_location(name))
     if folder.is_dir():
         if text := folder_fault(folder):
             return Finding("fail", "model", f"{name}: {text}")
+        if is_adapter(str(folder)):
+            return _on_base(name)
         if (folder / "config.json").is_file():
             return Finding("ok", "model", f"{name}, a folder")
         return Finding("fail", "model", f"the folder {name} has no config.json", "use the folder with the weights")
@@ -229,11 +250,20 @@ def model_place(name: str) -> Finding:
     except HFValidationError:
         text = f"got {name!r}; expected `testbed`, a folder, or a hub id such as Qwen/Qwen3-0.6B"
         return Finding("fail", "model", text, "a hub id has letters, digits, - _ . and at most one /")
-    if fault := adapter_fault(name):
-        return Finding("fail", "model", f"{name} {fault}")
+    if is_adapter(name):
+        return _on_base(name)
     if isinstance(try_to_load_from_cache(name, "config.json"), str):
         return Finding("ok", "model", f"{name}, in the hub cache")
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         fix = "unset it for the first run, or copy the model to a folder"
         return Finding("fail", "hub", f"{name} is not in the hub cache, and HF_HUB_OFFLINE is set", fix)
     return Finding("note", "model", f"{name} will be downloaded")
+
+
+def _on_base(name: str) -> Finding:
+    """The finding about an adapter's base model."""
+    try:
+        found = model_place(base_name(name))
+    except ConfigError as error:
+        return Finding("fail", "model", str(error))
+    return replace(found, text=f"{name}, an adapter of {found.text}")

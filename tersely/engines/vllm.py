@@ -15,6 +15,8 @@ from typing import Any
 from tersely.core.errors import ConfigError
 from tersely.core.heartbeat import beat
 from tersely.engines.base import Engine, EngineSettings, Generation, GenerationRequest
+from tersely.engines.model_folder import base_location, is_adapter
+from tersely.engines.models import load_frozen
 from tersely.engines.sampling import fixed_and_extra, processors_for
 from tersely.engines.vllm_import import in_process, require_vllm
 from tersely.engines.vllm_weights import load_weights
@@ -48,7 +50,7 @@ class VLLMEngine(Engine):
     ):
         require_vllm()
         self.processors = processors_for(sampling)
-        self.tokenizer = tokenizer
+        self.tokenizer, self.location = tokenizer, model
         with in_process() as platform:
             from vllm import LLM
 
@@ -83,8 +85,8 @@ class VLLMEngine(Engine):
 
     @classmethod
     def create(cls, settings: EngineSettings) -> VLLMEngine:
-        return cls(
-            settings.model,
+        made = cls(
+            base_location(settings.model),
             settings.tokenizer,
             max_model_len=settings.max_model_len,
             max_num_seqs=settings.max_num_seqs,
@@ -93,6 +95,10 @@ class VLLMEngine(Engine):
             seed=settings.seed,
             sampling=settings.sampling,
         )
+        made.location = settings.model
+        if is_adapter(settings.model):
+            made.sync_weights(load_frozen(settings.model, "float32", "cpu"), 0)
+        return made
 
     @property
     def batch(self) -> int:
@@ -189,7 +195,7 @@ class VLLMEngine(Engine):
 
     def reading_model(self) -> Any:
         """The initial model loaded with transformers, because vLLM gives no hidden states."""
-        return _in_float32(str(self.config.model))
+        return _in_float32(self.location)
 
     def close(self) -> None:
         from accelerate.utils.memory import clear_device_cache
@@ -221,10 +227,7 @@ def _generation(output: Any, stop_ids: Sequence[int] = ()) -> Generation:
 
 @lru_cache(maxsize=1)
 def _in_float32(location: str) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(location, dtype=torch.float32).eval()
+    return load_frozen(location, "float32", "cpu")
 
 
 def _beat_with(engine: Any) -> None:

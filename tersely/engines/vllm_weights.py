@@ -1,4 +1,4 @@
-"""Loads the trainer's weights into a vLLM engine in the same process.
+"""Loads the trainer's weights into a vLLM engine in the same process. Adapters are merged, one layer at a time.
 
 On GPUs they are loaded as in TRL. On a CPU, vLLM packs its linear layers after loading and drops the originals, so the
 weights are reloaded through the model runner, which unpacks and packs again. That reload skips a tied output head (it has
@@ -37,11 +37,12 @@ def repack_tied_head(model: Any) -> bool:
 def named_parameters(model: Any) -> Iterator[tuple[str, Any]]:
     """Iterate over full parameters with vLLM's names, gathered one at a time, with TRL's code for DeepSpeed, FSDP and PEFT.
 
-    Gathering is a collective, and adapters are merged during the iteration: iterate to the end, on every rank.
+    Of a model with an adapter, the merged weights. Gathering is a collective: iterate to the end, on every rank.
     """
     from accelerate import Accelerator
     from trl.distributed import DistributedBackend
 
+    from tersely.engines.adapter import merged_parameters
     from tersely.engines.vllm_import import hidden_from_trl
 
     with hidden_from_trl():
@@ -51,4 +52,7 @@ def named_parameters(model: Any) -> Iterator[tuple[str, Any]]:
     walk = object.__new__(VLLMGeneration)  # only for its iteration, without a second engine
     walk.accelerator, walk._dist = accelerator, DistributedBackend(accelerator)
     walk.model = accelerator.unwrap_model(model)
-    return walk._iter_named_params()
+    if not hasattr(walk.model, "peft_config"):
+        return walk._iter_named_params()
+    found = merged_parameters(walk.model, walk._dist.gather_params)
+    return ((walk._fix_param_name_to_vllm(name), value) for name, value in found)

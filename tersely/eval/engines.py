@@ -16,7 +16,7 @@ from tersely.data.benchmarks import Benchmark
 from tersely.engines.base import Engine, EngineSettings
 from tersely.engines.chat import Prompting
 from tersely.engines.factory import create_engine
-from tersely.engines.model_folder import model_location
+from tersely.engines.model_folder import CONFIG, base_location, model_location
 from tersely.engines.registry import ADDRESSED, DEFAULT, capabilities_of, evaluation_engines
 from tersely.eval.evaluator import Evaluator
 from tersely.eval.trained_prompt import saved_prompting
@@ -70,7 +70,7 @@ def make_evaluator(
     tokens = checked_tokenizer(model, tokenizer, prompting.chat_template_kwargs, system, weights=not served)
     verifier = make_verifier(workers)
     verifier.start()  # its imports overlap with loading the model
-    length = max_model_len if served else shortest(max_model_len, _context(location))
+    length = max_model_len if served else shortest(max_model_len, _context(base_location(model)))
     settings = EngineSettings(
         tokens,
         location,
@@ -89,7 +89,7 @@ def make_evaluator(
         batch=batch or made.batch,
         context=shortest(length, made.context),
         prompting=prompting,
-        maker_sampling=_maker_sampling(made, tokenizer or location if served else location),
+        maker_sampling=_maker_sampling(made, tokenizer or location if served else base_location(model)),
     )
 
 
@@ -132,10 +132,15 @@ def trained_model(model: str) -> str:
     """`runs/x/final` for the run directory `runs/x` (with a printed line); any other model unchanged."""
     folder = Path(expanded(model, "model"))
     final = folder / "final"
-    if (folder / "config.json").is_file() or not (final / "config.json").is_file():
+    if _has_model(folder) or not _has_model(final):
         return model
     logger.info("%s is a training run; evaluating its final model, %s", model, final)
     return str(final)
+
+
+def _has_model(folder: Path) -> bool:
+    """True for a folder with a whole model or an adapter."""
+    return any((folder / name).is_file() for name in ("config.json", CONFIG))
 
 
 def faster_engine(engine: str) -> str | None:

@@ -71,8 +71,10 @@ def check_stage(stage: Stage, ranks: int | None = None) -> RLStage | SFTStage:
 
 
 def _cold_start(stage: Stage) -> SFTStage:
+    from tersely.rl.config.adapter_check import check_adapter
     from tersely.rl.sft.spec import ColdStart
 
+    check_adapter(stage.recipe)
     cold_start = ColdStart.of(stage)
     return SFTStage(stage, cold_start.table(), (), cold_start)
 
@@ -85,6 +87,7 @@ def _training(stage: Stage, ranks: int | None) -> RLStage:
     from tersely.engines.registry import capabilities_of
     from tersely.rl.checkpoints.rollback import require_for_controllers
     from tersely.rl.config import grpo_config, objective_of, ratio_is_one, world_size
+    from tersely.rl.config.adapter_check import check_adapter, dropout_note
     from tersely.rl.config.budget_check import check_budgets
     from tersely.rl.config.build_check import check_build
     from tersely.rl.config.sections import check_data
@@ -97,6 +100,7 @@ def _training(stage: Stage, ranks: int | None) -> RLStage:
     args = grpo_config(run, objective, world_size())
     check_data(run, args.seed)
     row = first_values(run.dataset, objective.columns, args.seed)
+    check_adapter(run)
     check_build(run, args)
     require_for_guards(run, args)
     require_for_controllers(run, objective, args)
@@ -113,7 +117,7 @@ def _training(stage: Stage, ranks: int | None) -> RLStage:
         group_size=run.group_size,
     )
     found += check_pairs(run, objective, args.max_completion_length)
-    found = [*found, *unreached, *ignored_warmup(run.trl), *notices(run, objective.loss)]
+    found = [*found, *unreached, *ignored_warmup(run.trl), *notices(run, objective.loss), *dropout_note(run)]
     table = "\n".join(f"{name:>18} {value:>8}  {origin}" for name, value, origin in batch.table())
     return RLStage(stage, table, tuple(found), objective, args)
 

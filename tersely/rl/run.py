@@ -175,7 +175,7 @@ def load_parts(check: RLStage, previous: Stage | None, run_dir: Path) -> StagePa
     if main:
         (run_dir / "data.json").write_text(card.to_json() + "\n")
     now("loading the model")
-    model, tokenizer = load_model(run.model_name_or_path, args)
+    model, tokenizer = load_model(run.model_name_or_path, args, run.peft)
     planned_steps(args, len(dataset), run)
     if main:
         visits = args.max_steps / updates_of_a_batch(args) * run.prompts_per_step / len(dataset)
@@ -219,6 +219,7 @@ def metrics_file(stage: Stage, run_dir: Path, point: ResumePoint) -> MetricsFile
 
 
 def make_trainer(stage: Stage, parts: StageParts, metrics: MetricsFile | None) -> TerselyTrainer:
+    from tersely.engines.adapter import new_adapter
     from tersely.rewards.verify.build import make_verifier
     from tersely.rl.trainer import TerselyTrainer
 
@@ -235,6 +236,7 @@ def make_trainer(stage: Stage, parts: StageParts, metrics: MetricsFile | None) -
         args=parts.args,
         train_dataset=parts.dataset,
         processing_class=parts.tokenizer,
+        peft_config=new_adapter(parts.run.peft, parts.model),
     )
 
 

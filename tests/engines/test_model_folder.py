@@ -3,8 +3,8 @@ import shutil
 
 import pytest
 
-from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
+from tersely.engines.model_folder import is_adapter
 from tersely.engines.models import model_place
 from tersely.eval.engines import require_place
 
@@ -37,10 +37,41 @@ def test_damaged_folders_are_refused_before_loading(tiny_model, tmp_path, name, 
     assert model_place(place).level == "fail"
 
 
-def test_an_adapter_folder_is_named_and_a_whole_model_passes(tiny_model, tmp_path):
-    (tmp_path / "adapter_config.json").write_text("{}")
-    assert "LoRA adapter" in model_place(str(tmp_path)).text
+def adapter_of(base, folder):
+    """An adapter's folder without tensors."""
+    config = {"peft_type": "LORA", "base_model_name_or_path": str(base), "r": 4, "lora_alpha": 8}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "adapter_model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    return str(folder)
+
+
+def test_an_adapter_is_as_good_as_its_base_model(tiny_model, tmp_path):
     assert model_place(str(tiny_model)).level == "ok"
+    found = model_place(adapter_of(tiny_model, tmp_path))
+    assert found.level == "ok" and str(tiny_model) in found.text
+    gone = model_place(adapter_of(tmp_path / "gone", tmp_path))
+    assert gone.level == "fail" and str(tmp_path / "gone") in gone.text
+
+
+def test_an_adapter_without_weights_or_base_is_named(tiny_model, tmp_path):
+    place = adapter_of(tiny_model, tmp_path)
+    (tmp_path / "adapter_model.safetensors").unlink()
+    with pytest.raises(ConfigError, match="adapter_model.safetensors"):
+        require_place(place)
+    adapter_of(tiny_model, tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="base_model_name_or_path"):
+        require_place(place)
+
+
+def test_an_adapter_without_a_tokenizer_has_that_of_its_base(tiny_model, tmp_path):
+    from tersely.engines.model_checks import check_vocabulary, model_config
+    from tersely.engines.models import load_tokenizer
+
+    place = adapter_of(tiny_model, tmp_path)
+    tokenizer = load_tokenizer(place)
+    assert tokenizer.get_vocab() == load_tokenizer(str(tiny_model)).get_vocab()
+    check_vocabulary(place, tokenizer, model_config(place))
 
 
 def write(name, content):
@@ -187,49 +218,23 @@ def hub(monkeypatch, tmp_path):
     return hub
 
 
-def test_an_adapter_on_the_hub_is_recognised_by_every_command(hub, tmp_path):
-    from tersely.engines.models import require_no_adapter
-    from tersely.launch.cli.train import preflight
+def test_an_adapter_on_the_hub_is_as_good_as_its_base_model(hub, tiny_model, tmp_path, monkeypatch):
+    import huggingface_hub
 
-    assert "LoRA adapter" in model_place("org/adapter").text
+    adapter_of(tiny_model, tmp_path)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, name: str(tmp_path / name))
+    found = model_place("org/adapter")
+    assert found.level == "ok" and str(tiny_model) in found.text
     for name in ("org/whole", "org/nowhere"):
-        assert model_place(name).level == "note"
-        require_no_adapter(name)
-    with pytest.raises(ConfigError, match="org/adapter is a LoRA adapter"):
-        require_place("org/adapter")
-    recipe = {"model_name_or_path": "org/adapter", "run_dir": str(tmp_path)}
-    for skip in (False, True):
-        with pytest.raises(ConfigError, match="LoRA adapter"):
-            preflight(Recipe.of(recipe), skip)
+        assert model_place(name).level == "note" and not is_adapter(name)
 
 
 def test_a_cached_model_needs_no_question_to_the_hub(hub, monkeypatch):
     import huggingface_hub
 
-    from tersely.engines.model_folder import adapter_fault
-
     cached = {"org/whole": "config.json", "org/adapter": "adapter_config.json"}
     monkeypatch.setattr(
         huggingface_hub, "try_to_load_from_cache", lambda repo, name: "/x" if cached.get(repo) == name else None
     )
-    assert adapter_fault("org/whole") is None and "LoRA" in adapter_fault("org/adapter")
+    assert not is_adapter("org/whole") and is_adapter("org/adapter")
     assert not hasattr(hub, "asked")
-
-
-def test_an_adapter_folder_is_refused_without_preflight_and_in_a_dry_run(tiny_model, tmp_path):
-    from types import SimpleNamespace
-
-    from tersely.engines.models import load_model
-    from tersely.launch.cli.train import preflight
-    from tersely.rl.config.prompt_check import example_prompt
-
-    folder = shutil.copytree(tiny_model, tmp_path / "model")  # a whole model's config beside it changes nothing
-    (folder / "adapter_config.json").write_text("{}")
-    recipe = {"model_name_or_path": str(folder), "run_dir": str(tmp_path)}
-    for call in (
-        lambda: preflight(Recipe.of(recipe), skip=True),
-        lambda: load_model(str(folder), SimpleNamespace(hub_token=None, trust_remote_code=False)),
-        lambda: example_prompt(SimpleNamespace(**recipe), None, None),
-    ):
-        with pytest.raises(ConfigError, match="LoRA adapter"):
-            call()

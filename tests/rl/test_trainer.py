@@ -157,10 +157,10 @@ def test_entropies_of_the_old_policy_arrive_once(make_trainer):
 
 def test_an_adapter_s_reference_pass_is_not_taken_for_the_old_policy(make_trainer):
     """TRL takes the reference from the same model with its adapters off."""
-    peft = pytest.importorskip("peft")
-    lora = peft.LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "down_proj"])
+    pytest.importorskip("peft")
+    lora = {"rank": 4, "alpha": 64, "targets": ["q_proj", "down_proj"]}
     loss_fn = {"name": "kl_penalty", "beta": 0.1}
-    trainer = make_trainer(peft_config=lora, loss=loss_fn, advantage="entropy_shaped", learning_rate=5e-2)
+    trainer = make_trainer(peft=lora, loss=loss_fn, advantage="entropy_shaped", learning_rate=5e-2)
     seen = watched(trainer)
     trainer.train()
     last, old = seen.batch, seen.loss[0]

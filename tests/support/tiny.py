@@ -78,11 +78,12 @@ def make_trainer(tiny_model, tmp_path):
     """`make_trainer(**recipe) -> TerselyTrainer` over 32 made-up prompts, with the verdicts of `HashVerifier`."""
     from datasets import Dataset
 
+    from tersely.engines.adapter import new_adapter
     from tersely.engines.models import load_model
     from tersely.rl.config import checked, grpo_config, objective_of
     from tersely.rl.trainer import TerselyTrainer
 
-    def make(verifier=None, engine=None, peft_config=None, metrics=None, **recipe) -> TerselyTrainer:
+    def make(verifier=None, engine=None, metrics=None, **recipe) -> TerselyTrainer:
         values = {
             "model_name_or_path": str(tiny_model),
             "prompts_per_step": 4,
@@ -100,7 +101,7 @@ def make_trainer(tiny_model, tmp_path):
         run = checked(Recipe.of(values))
         objective = objective_of(run)
         args = grpo_config(run, objective, 1)
-        model, tokenizer = load_model(run.model_name_or_path, args)
+        model, tokenizer = load_model(run.model_name_or_path, args, run.peft)
         rows = [
             {
                 "prompt": [{"role": "user", "content": f"{i}+{i}="}],
@@ -117,7 +118,7 @@ def make_trainer(tiny_model, tmp_path):
             verifier=verifier or HashVerifier(),
             engine=engine,
             metrics=metrics,
-            peft_config=peft_config,
+            peft_config=new_adapter(run.peft, model),
             model=model,
             args=args,
             train_dataset=Dataset.from_list(rows),

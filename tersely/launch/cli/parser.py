@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from tersely.configs.overrides import recipe_keys
+from tersely.configs.peft import require_our_spelling
 from tersely.core.errors import ConfigError, renamed, require_range
 from tersely.core.logging import is_main_process
 
@@ -77,6 +78,7 @@ def check_keys(recipe: Mapping[str, Any] | Iterable[str], parser: argparse.Argum
     for key in recipe:
         if str(key).partition(".")[0] in known:
             continue
+        require_our_spelling(str(key).partition(".")[0])
         if new := renamed(str(key).partition(".")[0], known):
             raise ConfigError(f"unknown recipe key {key!r}; {new}")
         close = difflib.get_close_matches(str(key), [*options, *sorted(known)], n=3)

@@ -76,14 +76,14 @@ def memory_share(stated: Mapping[str, Any], overrides: Mapping[str, Any]) -> flo
 
 def command_of(recipe: Recipe, host: str, port: int, share: float = SHARE) -> list[str]:
     """The command of vLLM's API server, with the model and lengths of a recipe."""
-    from tersely.engines.model_folder import model_location
+    from tersely.engines.model_folder import base_location
     from tersely.engines.server.launch import server_command
 
     trusted = recipe.trl.get("trust_remote_code") or (recipe.trl.get("model_init_kwargs") or {}).get(
         "trust_remote_code"
     )
     return server_command(
-        model_location(recipe.model_name_or_path),
+        base_location(recipe.model_name_or_path),  # of an adapter; training sends the weights
         host=host,
         port=port,
         max_model_len=recipe.trl.get("vllm_max_model_length"),

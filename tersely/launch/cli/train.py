@@ -78,15 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def preflight(recipe: Recipe, skip: bool = False) -> None:
     """Run the checks that need no model, on every rank; rank 0 prints warnings.
 
-    When skipped, an adapter is still an error, and remote code still a warning.
+    When skipped, remote code is still a warning.
     """
-    from tersely.engines.models import require_no_adapter
     from tersely.launch.preflight.static import check_run, remote_code
 
     tell = log_finding if is_main_process() else lambda finding: None
     if not skip and recipe.preflight:
         check_run(recipe, tell)
         return
-    require_no_adapter(recipe.model_name_or_path)
     for finding in remote_code(recipe.trl):
         tell(finding)

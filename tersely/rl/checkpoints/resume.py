@@ -41,7 +41,7 @@ REFUSED = frozenset(
     """
     model_name_or_path model_revision dataset seed group_size prompts_per_step updates_per_batch
     num_iterations instruction system_prompt chat_template_kwargs prompting sampling reward advantage loss filter
-    aggregate controllers stages beta loss_type optim shuffle_dataset
+    aggregate controllers peft stages beta loss_type optim shuffle_dataset
     """.split()  # noqa: SIM905
 )
 IGNORED = frozenset({"run_dir", "method"})
@@ -127,6 +127,7 @@ def canonical(recipe: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: _plain(value) for key, value in values.items() if key not in IGNORED}
     found |= {f"verifier.{key}": _plain(value) for key, value in dataclasses.asdict(run.verifier).items()}
     found["guards"] = _plain(dataclasses.asdict(run.guards))
+    found["peft"] = _plain(dataclasses.asdict(run.peft)) if run.peft else None
     found["evaluation"] = _evaluation(run.evaluation)
     found["dataset"] = _dataset(run.dataset)
     found["model_name_or_path"] = _place(str(run.model_name_or_path))

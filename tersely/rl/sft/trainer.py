@@ -126,11 +126,12 @@ def sft_trainer(
     """(trainer on the stored examples, checkpoint to resume from)."""
     from datasets import Dataset
 
+    from tersely.engines.adapter import new_adapter
     from tersely.engines.models import load_model
 
     run = stage.recipe
     args = sft_config(stage, spec, run.trl)
-    model, tokenizer = load_model(run.model_name_or_path, args)
+    model, tokenizer = load_model(run.model_name_or_path, args, run.peft)
     template = run.trl.get("chat_template_kwargs")
     rows = [tokens_and_weights(tokenizer, example["prompt"], example["spans"], template) for example in examples]
     last, passed_over = from_main(lambda: manifest.latest_whole(stage.folder)) if start.resume else (None, [])
@@ -143,6 +144,7 @@ def sft_trainer(
         train_dataset=Dataset.from_list([dict(zip(COLUMNS, row, strict=True)) for row in rows]),
         processing_class=tokenizer,
         data_collator=lambda rows: collate(rows, tokenizer.pad_token_id),
+        peft_config=new_adapter(run.peft, model),
     )
     trainer.prompting = replace(trained_prompting(run, args), chat_template_kwargs=dict(template or {}))
     for callback in (ProgressCallback, PrinterCallback):

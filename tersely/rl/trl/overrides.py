@@ -19,6 +19,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 
 from tersely.core.files import replace
 from tersely.engines import activation_checkpointing
+from tersely.engines.adapter import adapter_only
 from tersely.engines.chat import Prompting
 from tersely.engines.vllm_import import hidden_from_trl
 from tersely.rl.checkpoints import manifest
@@ -73,6 +74,7 @@ class CompleteCheckpoints(_Base):
 
     def _save(self, output_dir=None, state_dict=None):
         super()._save(output_dir, state_dict)
+        adapter_only(Path(output_dir or self.args.output_dir))
         # a pickle of all arguments, including tokens, which nothing reads again
         (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
         if self.prompting is not None:

@@ -1,0 +1,46 @@
+"""Checks the `peft:` section of a recipe against its model and the launch, before weights are loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from tersely.configs.peft import KEY
+from tersely.configs.recipe import Recipe
+from tersely.core.errors import ConfigError
+from tersely.core.findings import Finding
+from tersely.engines.adapter import check_layers, check_same, require_peft
+from tersely.engines.model_checks import model_config
+from tersely.engines.model_folder import is_adapter, model_location
+from tersely.engines.models import model_place
+
+
+def check_adapter(run: Recipe) -> None:
+    """Raise `ConfigError` for an adapter that cannot be trained. Reads at most the model's config."""
+    location = model_location(run.model_name_or_path)
+    if run.peft is None:
+        if is_adapter(location):
+            raise ConfigError(
+                f"model_name_or_path: got {run.model_name_or_path}, an adapter; expected a whole model without {KEY}. Set "
+                f"{KEY} to train it further, or merge it first (`tersely merge`)"
+            )
+        return
+    require_peft(KEY)
+    given: Any = run.trl.get("model_init_kwargs") or {}
+    if "quantization_config" in given:
+        raise ConfigError(f"model_init_kwargs.quantization_config: got a value; expected none with {KEY}. Remove it")
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" or run.trl.get("fsdp"):
+        raise ConfigError(f"{KEY} does not work under FSDP. Use DeepSpeed (zero2), or plain data parallelism")
+    if is_adapter(location):
+        check_same(location, run.peft)
+    if model_place(run.model_name_or_path).level == "ok":
+        trust = bool(run.trl.get("trust_remote_code"))
+        check_layers(model_config(run.model_name_or_path, trust), run.peft)
+
+
+def dropout_note(run: Recipe) -> Iterator[Finding]:
+    """Warn about dropout in an RL stage."""
+    if run.peft is not None and run.peft.dropout:
+        text = f"got {run.peft.dropout}: old and current policy get different log-probs for the same weights"
+        yield Finding("warn", f"{KEY}.dropout", text, "set it to 0 for RL")
