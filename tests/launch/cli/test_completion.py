@@ -28,7 +28,7 @@ def completed(*words: str) -> list[str]:
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_bash_completes_commands_and_second_words():
     assert completed("tersely", "") == list(COMMANDS)
-    assert completed("tersely", "me") == ["methods"]
+    assert completed("tersely", "met") == ["methods"]
     assert completed("tersely", "testbed", "") == list(TESTBED)
     assert completed("tersely", "methods", "dr") == ["dr_grpo"]
     assert completed("tersely", "recipes", "smol") == ["smollm2-135m/alp_cpu"]
