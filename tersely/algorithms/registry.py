@@ -65,6 +65,7 @@ from tersely.algorithms.prompting.thinkprune import ThinkPrune
 from tersely.algorithms.sampling.fixed import FixedSampling
 from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
 from tersely.algorithms.sft_losses.entropy_sft import EntropySFT
+from tersely.algorithms.sft_losses.shad import SHAD
 from tersely.algorithms.sft_losses.talr import TALR
 from tersely.algorithms.trims.dot import DOT
 from tersely.algorithms.trims.none import NoTrim
@@ -159,5 +160,6 @@ CONTROLLERS: dict[str, type] = {
 
 SFT_LOSSES: dict[str, type] = {
     "entropy_sft": EntropySFT,
+    "shad": SHAD,
     "talr": TALR,
 }

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tersely.configs.cold_start import ColdStart
 from tersely.configs.dataset import SourceSpec, parse_sources
 from tersely.configs.evaluation import EvaluationSpec
 from tersely.configs.guards import Guards
@@ -78,8 +79,8 @@ class Stage:
     kind: str
     """`rl`, or `sft` for a cold start."""
     recipe: Recipe
-    cold_start: Mapping[str, Any]
-    """Settings of a stage of kind `sft`, see `tersely.rl.sft.spec.ColdStart`; empty for `rl`."""
+    cold_start: ColdStart | None
+    """Settings of a stage of kind `sft`; None for `rl`."""
     first_step: int
     """Optimizer steps of the earlier stages."""
     steps: int
@@ -97,7 +98,7 @@ class Stage:
         """Values of this stage that differ from the recipe."""
         values_of_stage = {
             **self.recipe.to_dict(),
-            **({"cold_start": dict(self.cold_start)} if self.cold_start else {}),
+            **({"cold_start": self.cold_start.to_dict()} if self.cold_start else {}),
         }
         return {key: value for key, value in values_of_stage.items() if recipe.get(key) != value}
 
@@ -269,11 +270,12 @@ KEYS = tuple(one.name for one in dataclasses.fields(Recipe) if one.name not in (
 def _stage(found: Any, cls: type[Recipe]) -> Stage:
     try:
         recipe = cls._one(found.values)
+        cold_start = ColdStart.of(found.cold_start) if found.kind == "sft" else None
     except ConfigError as error:
         if found.name is None:
             raise
         raise StageError(found.name, str(error)) from error
-    return Stage(found.name, found.kind, recipe, found.cold_start, found.first_step, found.steps, found.folder)
+    return Stage(found.name, found.kind, recipe, cold_start, found.first_step, found.steps, found.folder)
 
 
 def _nearest_key(key: str, valid: Iterable[str]) -> str:

@@ -45,7 +45,7 @@ class ResolvedStage:
     values: dict[str, Any]
     """The whole recipe of the stage, as YAML has it."""
     cold_start: dict[str, Any]
-    """What a stage of kind `sft` states, see `tersely.rl.sft.spec.ColdStart`."""
+    """What a stage of kind `sft` states, see `tersely.configs.cold_start`."""
     first_step: int
     steps: int
     folder: Path

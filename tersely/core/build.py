@@ -23,12 +23,12 @@ from tersely.core.protocols import (
     Prompting,
     Reward,
     Sampling,
-    SFTLoss,
     Trim,
     complete,
     completed,
     replaces,
 )
+from tersely.core.sft_loss import SFTLoss
 
 SLOTS = {
     "prompting": "PROMPTING",

@@ -326,35 +326,6 @@ class Controller(Stateful):
         """Raise `ConfigError` if the controller does not work with the slots."""
 
 
-class SFTLoss:
-    """Computes the loss of a cold start."""
-
-    def __call__(self, *inputs: Any, **more: Any) -> tuple[Tensor, Tensor]:
-        """Inputs: `nll` and `entropy` (B, T) nats, `mask` (B, T) 0/1. Returns weights (B, T) without a gradient, and the loss
-        of this batch. The trainer divides the weighted sum by the tokens of the whole step."""
-        raise NotImplementedError
-
-    @hook
-    def reads_exempt(self) -> bool:
-        """True: `__call__` receives `exempt`, (B, T) bool: the tokens that an example marks."""
-        return False
-
-    @hook
-    def reads_step(self) -> bool:
-        """True: `__call__` receives `row_means`, the mean losses (nats) of all rows of the optimiser step, for one more
-        forward pass."""
-        return False
-
-    @hook
-    def normalize(self) -> bool:
-        """True: with `reads_step`, the divisor is the step's sum of weights instead of its tokens."""
-        return False
-
-    def kept_count(self, tokens: int) -> int:
-        """The divisor (tokens), from the number of tokens of the step."""
-        return tokens
-
-
 def loss_chain(loss: Loss) -> Iterator[Loss]:
     """The loss and its wrapped losses, from the outside in."""
     part: Loss | None = loss

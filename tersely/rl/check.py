@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # torch and TRL are imported only for the check
     from trl import GRPOConfig
 
     from tersely.algorithms.objective import Objective
-    from tersely.rl.sft.spec import ColdStart
+    from tersely.configs.cold_start import ColdStart
 
 Self = TypeVar("Self", bound="CheckedStage")
 
@@ -72,10 +72,11 @@ def check_stage(stage: Stage, ranks: int | None = None) -> RLStage | SFTStage:
 
 def _cold_start(stage: Stage) -> SFTStage:
     from tersely.rl.config.adapter_check import check_adapter
-    from tersely.rl.sft.spec import ColdStart
+    from tersely.rl.sft.settings import checked
 
     check_adapter(stage.recipe)
-    cold_start = ColdStart.of(stage)
+    assert stage.cold_start is not None  # of a stage of this kind
+    cold_start = checked(stage.cold_start)
     return SFTStage(stage, cold_start.table(), (), cold_start)
 
 

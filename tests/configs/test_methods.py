@@ -9,11 +9,11 @@ import pytest
 import yaml
 from trl import GRPOConfig
 
+from tersely.configs.cold_start import ColdStart
 from tersely.configs.load import SLOT_KEYS, list_methods, load_method
 from tersely.configs.recipe import KEYS, Recipe
 from tersely.core.aggregate import AGGREGATES
 from tersely.core.build import build
-from tersely.rl.sft.spec import ColdStart
 
 OF_THE_CARDS = [
     *("grpo", "truncation", "dler", "da_dler", "alp", "lapo", "hbpo", "selfbudgeter", "autothink", "arm"),

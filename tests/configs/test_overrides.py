@@ -30,12 +30,12 @@ def test_the_text_keys_are_those_of_the_dataclasses():
 
 
 def test_the_text_parts_are_those_of_components_and_sections():
+    from tersely.configs.cold_start import ColdStart
     from tersely.configs.dataset import SourceSpec
     from tersely.configs.evaluation import EvaluationSpec
     from tersely.configs.guards import Guards
     from tersely.configs.verifier import JudgeSection, Policy, VerifierSpec
     from tersely.core.build import SLOTS, registry
-    from tersely.rl.sft.spec import ColdStart
 
     classes = [cls for slot in SLOTS for cls in registry(slot).values() if dataclasses.is_dataclass(cls)]
     kinds: dict[str, set[bool]] = {}

@@ -14,21 +14,34 @@ Pitfalls: class means, not token means, make a small class heavy per token: that
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from tersely.algorithms.losses.common import masked_mean, only_valid
-from tersely.core.errors import require_range
-from tersely.core.protocols import SFTLoss
+from tersely.core.errors import require_choice, require_range
+from tersely.core.sft_loss import SFTLoss
 
 
 @dataclass(frozen=True)
 class SHAD(SFTLoss):
+    reads_reasoning: ClassVar[bool] = True
+    averages_classes: ClassVar[bool] = True
+
     tau: float = 1.0
+    share: float = 0.01
+    """Share of the examples that the copy is tuned on with shuffled answers; at least one batch."""
+    steps: int = 50
+    """Optimizer steps of that copy."""
+    smooth: Literal["none", "word"] = "none"
+    """`word`: a token has the class of most tokens of its word."""
 
     def __post_init__(self) -> None:
         require_range("shad.tau", self.tau, above=0)
+        require_range("shad.share", self.share, above=0, at_most=1)
+        require_range("shad.steps", self.steps, at_least=1)
+        require_choice("shad.smooth", self.smooth, ("none", "word"))
 
     def __call__(self, nll: Tensor, reasoning: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T) nats, bool, 0/1 -> weights (B, T), which sum nll to the loss, and the loss."""

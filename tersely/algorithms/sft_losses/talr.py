@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tersely.algorithms.losses.common import masked_mean, only_valid, row_mean
 from tersely.core.errors import require_range
-from tersely.core.protocols import SFTLoss
+from tersely.core.sft_loss import SFTLoss
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def cold_estimate(check: SFTStage, rows: int | None = None) -> ColdEstimate:
     stage, spec, run = check.stage, check.cold_start, check.run
     args = grpo_config(run, objective_of(run), world_size())
     rows = known_rows(run.dataset) if rows is None else rows
-    prompts = min(spec.prompts, rows or spec.prompts)
+    prompts = min(spec.prompts, rows or spec.prompts) if spec.traces is None else 0
     lengths = (rows or 0) if build_rewrite(spec.rewrite, f"stage {stage.name}").memory_field else 0
     config = sft_config(stage, spec, run.trl)
     return ColdEstimate(

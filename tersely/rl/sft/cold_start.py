@@ -1,10 +1,11 @@
-"""Cold start: supervised training on the model's own correct answers, rewritten into a method's form.
+"""Cold start: supervised training on correct answers, the model's or those of a file, in a method's form.
 
     - {name: warm, kind: sft, steps: 60, rewrite: selfbudgeter, prompts: 256, samples: 4, settings: {learning_rate: 1e-3}}
 
-Samples rollouts with our engines, one seed per sample; verifies them; keeps correct and complete ones; rewrites them
-(`rewrites.py`); stores them in the stage's folder, so that a restart does not sample again; then trains with TRL's
-SFTTrainer. The loss is the mean over tokens of weight times negative log-prob, or that of an `sft_loss` component.
+Samples rollouts with our engines, one seed per sample, or reads traces (`traces.py`); verifies them; keeps correct and
+complete ones; rewrites them (`rewrites.py`); stores them in the stage's folder, so that a restart does not sample again;
+then trains with TRL's SFTTrainer. The loss is the mean over tokens of weight times negative log-prob, or that of an
+`sft_loss` component.
 """
 
 from __future__ import annotations
@@ -14,23 +15,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tersely.configs.recipe import Stage
+from tersely.configs.cold_start import ColdStart
+from tersely.configs.recipe import Recipe, Stage
 from tersely.core.errors import ConfigError
 from tersely.core.files import write_json
 from tersely.core.heartbeat import now
 from tersely.core.logging import get_logger
 from tersely.core.seeds import sample_seed
 from tersely.core.verifier import AnswerVerifier
+from tersely.data import load_problems
 from tersely.engines.base import Engine, GenerationRequest
 from tersely.rewards.verify.verdicts import verdicts_of
 from tersely.rl.check import SFTStage
 from tersely.rl.checkpoints.resume import Start, from_main
 from tersely.rl.sft.examples import Attempt, turn_ids
 from tersely.rl.sft.rewrites import build_rewrite
-from tersely.rl.sft.spec import ColdStart
+from tersely.rl.sft.traces import attempts_of, read_traces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+    from trl import GRPOConfig
 
     from tersely.rl.sft.trainer import ColdStartTrainer
 
@@ -70,14 +74,12 @@ def train_cold_start(check: SFTStage, previous: Stage | None, run_dir: Path, sta
 
 
 def _collect(stage: Stage, spec: ColdStart, previous: Stage | None) -> None:
-    """Sample, verify, rewrite, store. Every rank processes its share of the prompts."""
+    """Sample or read, verify, rewrite, store. Every rank processes its share of the problems."""
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
     from tersely.core.redact import export_hub_token
-    from tersely.data import load_problems
-    from tersely.engines.factory import make_engine, own_engine
-    from tersely.engines.models import load_tokenizer, load_whole_model
+    from tersely.engines.models import load_tokenizer
     from tersely.rewards.verify.build import make_verifier
     from tersely.rl.config import grpo_config, objective_of, world_size
     from tersely.rl.stages import carried_state
@@ -86,38 +88,59 @@ def _collect(stage: Stage, spec: ColdStart, previous: Stage | None) -> None:
     args = grpo_config(run, objective_of(run), world_size())
     export_hub_token(args)
     tokenizer = load_tokenizer(run.model_name_or_path, args.trust_remote_code)
-    rows = load_problems(run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt)
+    ranks = PartialState()
+    rank, count = ranks.process_index, ranks.num_processes
+    template = args.chat_template_kwargs or {}
+    rewrite = build_rewrite(spec.rewrite, f"stage {stage.name}")
+    memory_field = rewrite.memory_field
+    verifier = make_verifier(run.verifier)
+    found: list[tuple[dict[str, Any], list[Attempt]]] = []
+    lengths: list[tuple[str, int]] = []
+    try:
+        if spec.traces is not None:
+            traces = read_traces(spec.traces, args.seed, run.instruction, run.system_prompt)
+            found = attempts_of(traces.of_rank(rank, count), tokenizer, verifier, template)
+        if spec.traces is None or memory_field:
+            rows = load_problems(
+                run.dataset, seed=args.seed, instruction=run.instruction, system_prompt=run.system_prompt
+            )
+            engine = _engine(run, args, tokenizer)
+            sampler = Sampler(engine, tokenizer, verifier, args.seed, args.max_completion_length, template)
+            mine = [row for i, row in enumerate(rows) if i % count == rank]
+            try:
+                if spec.traces is None:
+                    share = [row for i, row in enumerate(mine) if i * count + rank < spec.prompts]
+                    found = list(zip(share, sampler.attempts(share, spec.samples, spec.temperature), strict=True))
+                greedy = sampler.attempts(mine, 1, 0.0) if memory_field else []
+                lengths = [(row["prompt_id"], a[0].length) for row, a in zip(mine, greedy, strict=bool(greedy)) if a]
+            finally:
+                engine.close()
+    finally:
+        verifier.close()
+    tokens = lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+    written = [
+        {"prompt_id": row["prompt_id"], "prompt": row["prompt"], "kind": example.kind, "spans": example.spans}
+        for row, attempts in found
+        if attempts
+        for example in rewrite(attempts, tokens)
+    ]
+    written, lengths = gather_object(written), gather_object(lengths)
+    _store(stage, spec, written, lengths, memory_field, carried_state(previous).get("memory") or {})
+
+
+def _engine(run: Recipe, args: GRPOConfig, tokenizer: PreTrainedTokenizerBase) -> Engine:
+    """The recipe's engine with the weights of this stage."""
+    from tersely.engines.factory import make_engine, own_engine
+    from tersely.engines.models import load_whole_model
+
     engine = make_engine(run, args, tokenizer)
     if engine is None:
         model, _ = load_whole_model(run.model_name_or_path, args)
-        engine = own_engine(run, args, tokenizer, model, rows_at_once=256)
-    elif engine.capabilities.servers:  # servers may have the weights of another stage or run
+        return own_engine(run, args, tokenizer, model, rows_at_once=256)
+    if engine.capabilities.servers:  # servers may have the weights of another stage or run
         model, _ = load_whole_model(run.model_name_or_path, args)
         engine.sync_weights(model, 0)
-    verifier = make_verifier(run.verifier)
-    ranks = PartialState()
-    mine = [row for i, row in enumerate(rows) if i % ranks.num_processes == ranks.process_index]
-    template = args.chat_template_kwargs or {}
-    sampler = Sampler(engine, tokenizer, verifier, args.seed, args.max_completion_length, template)
-    rewrite = build_rewrite(spec.rewrite, f"stage {stage.name}")
-    try:
-        share = [row for i, row in enumerate(mine) if i * ranks.num_processes + ranks.process_index < spec.prompts]
-        found = sampler.attempts(share, spec.samples, spec.temperature)
-        memory_field = rewrite.memory_field
-        greedy = sampler.attempts(mine, 1, 0.0) if memory_field else []
-    finally:
-        engine.close()
-        verifier.close()
-    count = lambda text: len(tokenizer.encode(text, add_special_tokens=False))
-    written = [
-        {"prompt_id": row["prompt_id"], "prompt": row["prompt"], "kind": example.kind, "spans": example.spans}
-        for row, attempts in zip(share, found, strict=True)
-        if attempts
-        for example in rewrite(attempts, count)
-    ]
-    lengths = [(r["prompt_id"], a[0].length) for r, a in zip(mine, greedy, strict=bool(greedy)) if a]
-    written, lengths = gather_object(written), gather_object(lengths)
-    _store(stage, spec, written, lengths, memory_field, carried_state(previous).get("memory") or {})
+    return engine
 
 
 def _store(stage: Stage, spec: ColdStart, written: list, lengths: list, memory_field: str | None, memory: dict) -> None:
@@ -125,9 +148,11 @@ def _store(stage: Stage, spec: ColdStart, written: list, lengths: list, memory_f
 
     ranks = PartialState()
     if len(written) < spec.batch_size * ranks.num_processes:
+        origin = f"{spec.prompts} prompts" if spec.traces is None else f"the traces of {spec.traces.source.label}"
+        more = "Raise prompts or samples" if spec.traces is None else "Add correct traces"
         raise ConfigError(
-            f"stage {stage.name}: got {len(written)} examples from {spec.prompts} prompts; expected at least one batch of "
-            f"{spec.batch_size * ranks.num_processes}. Raise prompts or samples, or lower batch_size"
+            f"stage {stage.name}: got {len(written)} examples from {origin}; expected at least one batch of "
+            f"{spec.batch_size * ranks.num_processes}. {more}, or lower batch_size"
         )
     if not ranks.is_main_process:
         return

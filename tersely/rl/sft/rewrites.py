@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tersely.algorithms.prompting import arm
+from tersely.core.component_spec import ComponentSpec
 from tersely.core.errors import ConfigError, check_fields, nearest, require_choice
 from tersely.core.parse_completion import thinking_part
 from tersely.eval.metrics.text import first_answer_position
@@ -117,11 +118,9 @@ REWRITES: dict[str, type[Rewrite]] = {
 }
 
 
-def build_rewrite(spec: object, where: str) -> Rewrite:
-    """A rewrite from its name, or a mapping with `name` and parameters."""
-    values = dict(spec) if isinstance(spec, dict) else {"name": spec}
-    name = str(values.pop("name", ""))
-    if name not in REWRITES:
-        raise ConfigError(f"{where}: rewrite: got {name!r}; {nearest(name, REWRITES)}")
-    cls = REWRITES[name]
-    return cls(**check_fields(cls, values, where=f"{where}: rewrite {name}"))
+def build_rewrite(spec: ComponentSpec, where: str) -> Rewrite:
+    """The rewrite of a spec. `ConfigError` for an unknown name or parameter, with the nearest one."""
+    if spec.name not in REWRITES:
+        raise ConfigError(f"{where}: rewrite: got {spec.name!r}; {nearest(spec.name, REWRITES)}")
+    cls = REWRITES[spec.name]
+    return cls(**check_fields(cls, spec.parameters, where=f"{where}: rewrite {spec.name}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather_object
@@ -13,11 +13,14 @@ from torch import Tensor
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import SFTConfig
 
+from tersely.algorithms.sft_losses.shad import SHAD
 from tersely.algorithms.sft_losses.talr import mean_row_losses
+from tersely.configs.cold_start import ColdStart
+from tersely.configs.peft import PeftSpec
 from tersely.configs.recipe import Stage
 from tersely.core.build import build
 from tersely.core.logging import get_logger
-from tersely.core.protocols import SFTLoss
+from tersely.core.sft_loss import SFTLoss
 from tersely.engines.activation_checkpointing import by_installed_names
 from tersely.rl.checkpoints import manifest
 from tersely.rl.checkpoints.resume import Start, changed_ranks, from_main, launch_facts
@@ -25,10 +28,13 @@ from tersely.rl.guards.loss import check_loss
 from tersely.rl.recording.callbacks import Phases, RunFiles
 from tersely.rl.recording.run_files import MetricsFile
 from tersely.rl.rollouts.prompt_sampler import PromptStream
+from tersely.rl.sft.discriminator import reasoning_of
 from tersely.rl.sft.examples import tokens_and_weights
-from tersely.rl.sft.spec import ColdStart
 from tersely.rl.trained_prompting import trained_prompting
 from tersely.rl.trl.overrides import ExampleTrainer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 logger = get_logger(__name__)
 
@@ -73,10 +79,24 @@ class ColdStartTrainer(ExampleTrainer):
         named = {name: inputs[name] for name in ("input_ids", "attention_mask", "labels")}
         return model(**named, fused_lm_head=True)
 
+    def token_losses(self, rows: list[dict[str, Any]]) -> list[Tensor]:
+        """Per row the loss (nats) of each id, 0 where no label is; without a gradient."""
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = self._outputs(self.model_wrapped, self.prepared(self.data_collator(rows)))
+        losses = torch.where(outputs.label_mask, -outputs.log_probs, 0.0).float().cpu()
+        return [
+            torch.cat([torch.zeros(1), loss])[: len(row["input_ids"])] for row, loss in zip(rows, losses, strict=True)
+        ]
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = self._outputs(model, inputs)
-        weights, exempt = inputs["weights"][:, 1:], inputs["exempt"][:, 1:]
-        loss = self._loss(outputs, weights, num_items_in_batch, exempt)
+        if self.sft_loss is not None and self.sft_loss.averages_classes:
+            nll, second = -outputs.log_probs, outputs.entropy.detach()
+            second = inputs["reasoning"][:, 1:] if self.sft_loss.reads_reasoning else second
+            loss = self.sft_loss(nll, second, outputs.label_mask)[1] / self.current_gradient_accumulation_steps
+        else:
+            weights, exempt = inputs["weights"][:, 1:], inputs["exempt"][:, 1:]
+            loss = self._loss(outputs, weights, num_items_in_batch, exempt)
         return (loss, outputs) if return_outputs else loss
 
     def _loss(self, outputs: Any, weights: Tensor, items: Any, exempt: Tensor) -> Tensor:
@@ -124,28 +144,21 @@ def sft_trainer(
     stage: Stage, spec: ColdStart, examples: list[dict], run_dir: Path, start: Start
 ) -> tuple[ColdStartTrainer, str | None]:
     """(trainer on the stored examples, checkpoint to resume from)."""
-    from datasets import Dataset
-
-    from tersely.engines.adapter import new_adapter
     from tersely.engines.models import load_model
 
     run = stage.recipe
     args = sft_config(stage, spec, run.trl)
+    sft_loss = None if spec.sft_loss is None else build("sft_loss", spec.sft_loss)
+    reasoning = reasoning_of(stage, spec, examples, sft_loss) if isinstance(sft_loss, SHAD) else None
     model, tokenizer = load_model(run.model_name_or_path, args, run.peft)
     template = run.trl.get("chat_template_kwargs")
-    rows = [tokens_and_weights(tokenizer, example["prompt"], example["spans"], template) for example in examples]
     last, passed_over = from_main(lambda: manifest.latest_whole(stage.folder)) if start.resume else (None, [])
     if last:
         changed_ranks(manifest.component_state(last), launch_facts(args), f"batch_size of stage {stage.name}")
-    trainer = ColdStartTrainer(
-        sft_loss=None if spec.sft_loss is None else build("sft_loss", spec.sft_loss),
-        model=model,
-        args=args,
-        train_dataset=Dataset.from_list([dict(zip(COLUMNS, row, strict=True)) for row in rows]),
-        processing_class=tokenizer,
-        data_collator=lambda rows: collate(rows, tokenizer.pad_token_id),
-        peft_config=new_adapter(run.peft, model),
-    )
+    rows = dataset_of(tokenizer, examples, template)
+    if reasoning is not None:
+        rows = rows.add_column("reasoning", reasoning)
+    trainer = make_trainer(model, args, tokenizer, rows, sft_loss, run.peft)
     trainer.prompting = replace(trained_prompting(run, args), chat_template_kwargs=dict(template or {}))
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
@@ -160,6 +173,36 @@ def sft_trainer(
             metrics.write(step, start.event())
         trainer.add_callback(RunFiles(metrics))
     return trainer, str(last) if last else None
+
+
+def dataset_of(tokenizer: Any, examples: list[dict], template: dict[str, Any] | None) -> Dataset:
+    """The tokenised examples, with the columns of COLUMNS."""
+    from datasets import Dataset
+
+    rows = [tokens_and_weights(tokenizer, example["prompt"], example["spans"], template) for example in examples]
+    return Dataset.from_list([dict(zip(COLUMNS, row, strict=True)) for row in rows])
+
+
+def make_trainer(
+    model: Any,
+    args: SFTConfig,
+    tokenizer: Any,
+    rows: Dataset,
+    sft_loss: SFTLoss | None = None,
+    peft: PeftSpec | None = None,
+) -> ColdStartTrainer:
+    """The trainer on tokenised examples, with a new adapter if the recipe has a `peft` section."""
+    from tersely.engines.adapter import new_adapter
+
+    return ColdStartTrainer(
+        sft_loss=sft_loss,
+        model=model,
+        args=args,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        data_collator=lambda rows: collate(rows, tokenizer.pad_token_id),
+        peft_config=new_adapter(peft, model),
+    )
 
 
 CHECKPOINTING: tuple[str, ...] = ("gradient_checkpointing", "activation_checkpointing")
@@ -200,4 +243,9 @@ def collate(rows: list[dict], pad: int) -> dict[str, Tensor]:
         ids[i, :size], mask[i, :size] = torch.tensor(row["input_ids"]), 1
         weights[i, :size], exempt[i, :size] = torch.tensor(row["weights"]), torch.tensor(row["exempt"])
     labels = ids.masked_fill(weights == 0, -100)
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "weights": weights, "exempt": exempt}
+    batch = {"input_ids": ids, "attention_mask": mask, "labels": labels, "weights": weights, "exempt": exempt}
+    if "reasoning" in rows[0]:
+        batch["reasoning"] = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            batch["reasoning"][i, : len(row["reasoning"])] = torch.tensor(row["reasoning"])
+    return batch

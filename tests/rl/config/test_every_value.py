@@ -11,6 +11,7 @@ import warnings
 import pytest
 from trl import GRPOConfig
 
+from tersely.configs.cold_start import ColdStart
 from tersely.configs.dataset import SourceSpec
 from tersely.configs.evaluation import EvaluationSpec
 from tersely.configs.guards import Guards
@@ -21,7 +22,6 @@ from tersely.core.build import registry
 from tersely.core.errors import ConfigError
 from tersely.launch.preflight.outline import dry_run
 from tersely.rl.config.sections import LOADING
-from tersely.rl.sft.spec import ColdStart
 from tersely.rl.trl.unused_fields import LEFT_OUT, NEVER_READ, OF_TRLS_LOSSES
 
 RECIPE = {"model_name_or_path": "testbed", "prompts_per_step": 4, "group_size": 4, "micro_batch": 4, "max_steps": 50}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +17,7 @@ from tersely.rl.checkpoints.resume import Start
 from tersely.rl.checkpoints.stopping import SavedAndStopped
 from tersely.rl.sft.cold_start import Sampler, train_cold_start
 from tersely.rl.sft.examples import tokens_and_weights
-from tersely.rl.sft.spec import ColdStart
+from tersely.rl.sft.settings import checked
 from tersely.rl.sft.trainer import ColdStartTrainer, collate, sft_trainer
 from tersely.rl.stages import finished
 
@@ -117,6 +116,11 @@ def test_exempt_tokens_keep_their_weight_under_talr():
         ({"rewrite": "sbtx"}, "rewrite.* 'sbtx'"),
         ({"sft_loss": "talrr"}, "talr"),
         ({"settings": {"learning_rat": 1}}, "learning_rat"),
+        ({"traces": 3}, "traces.* 3"),
+        ({"traces": {"path": "a.jsonl", "txt": "b"}}, "'txt'"),
+        ({"traces": "testbed"}, "traces.*testbed"),
+        ({"traces": "a.jsonl", "samples": 2}, "samples.*traces"),
+        ({"sft_loss": {"name": "shad", "smooth": "words"}}, "smooth.*'word'"),
     ],
 )
 def test_what_is_refused(keys, message):
@@ -125,10 +129,9 @@ def test_what_is_refused(keys, message):
         "run_dir": "r",
         "stages": [{"name": "warm", "kind": "sft", "steps": 1, **keys}],
     }
-    (stage,) = Recipe.of(recipe).stages
-    assert stage.folder == Path("r/stages/1-warm")
     with pytest.raises(ConfigError, match=message):
-        ColdStart.of(stage)
+        (stage,) = Recipe.of(recipe).stages
+        check_stage(stage)
 
 
 class Judge:
@@ -212,6 +215,7 @@ def warm(tiny_model, tmp_path):
     }
     (stage,) = Recipe.of(recipe).stages
     examples = [{"prompt_id": f"p{i}", "prompt": PROMPT, "kind": "plain", "spans": [[f"{i}", 1.0]]} for i in range(4)]
+    assert stage.folder == tmp_path / "stages" / "1-warm"
     stage.folder.mkdir(parents=True)
     (stage.folder / "examples.json").write_text(json.dumps(examples))
     (stage.folder / "memory.json").write_text("{}")
@@ -248,7 +252,9 @@ def test_the_cut_of_a_step_does_not_change_it(tiny_model, tmp_path, sft_loss):
         (stage,) = Recipe.of({**recipe, "gradient_checkpointing": False, "stages": stages}).stages
         examples = [{"prompt": PROMPT, "spans": [["a" * (3 * i + 1) + "9+", 1.0]]} for i in range(4)]
         stage.folder.mkdir(parents=True)
-        trainer, _ = sft_trainer(stage, ColdStart.of(stage), examples, tmp_path / str(number), Start(resume=False))
+        trainer, _ = sft_trainer(
+            stage, checked(stage.cold_start), examples, tmp_path / str(number), Start(resume=False)
+        )
         trainer.train()
         weights.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
     before = AutoModelForCausalLM.from_pretrained(tiny_model, dtype="float32")

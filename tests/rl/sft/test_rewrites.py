@@ -6,6 +6,7 @@ import pytest
 
 from tersely.algorithms.prompting.arm import ARMPrompting
 from tersely.algorithms.prompting.selfbudgeter import SelfBudgeterPrompting
+from tersely.core.component_spec import ComponentSpec
 from tersely.core.errors import ConfigError
 from tersely.rl.sft.examples import Attempt
 from tersely.rl.sft.rewrites import build_rewrite, code
@@ -29,14 +30,14 @@ def text_of(example):
 
 
 def test_selfbudgeter_announces_the_length_it_has():
-    examples = build_rewrite("selfbudgeter", "stage s")(attempts(SHORT, LONG), words)
+    examples = build_rewrite(ComponentSpec.of("rewrite", "selfbudgeter"), "stage s")(attempts(SHORT, LONG), words)
     for example, text in zip(examples, (SHORT, LONG), strict=True):
         parsed = SelfBudgeterPrompting.parse(TAIL + text_of(example))
         assert parsed.well_formed and parsed.budget == len(text.split()) + 1 + 4 + 1  # three tags and a number; one tag
 
 
 def test_arm_has_four_formats_of_one_prompt():
-    examples = build_rewrite("arm", "stage s")(attempts(LONG, SHORT), words)
+    examples = build_rewrite(ComponentSpec.of("rewrite", "arm"), "stage s")(attempts(LONG, SHORT), words)
     parsed = [ARMPrompting.parse(TAIL + text_of(example)) for example in examples]
     assert [p.mode for p in parsed] == [e.kind for e in examples] == ["direct", "short_cot", "code", "long_cot"]
     assert all(p.well_formed for p in parsed)
@@ -45,13 +46,17 @@ def test_arm_has_four_formats_of_one_prompt():
 
 
 def test_arms_short_chain_and_code_end_where_the_answer_first_stands():
-    examples = {e.kind: text_of(e) for e in build_rewrite("arm", "stage s")(attempts(LONG), words)}
+    examples = {
+        e.kind: text_of(e) for e in build_rewrite(ComponentSpec.of("rewrite", "arm"), "stage s")(attempts(LONG), words)
+    }
     assert examples["short_cot"].startswith("<COT>\n47 + 8 = 55\n55 - 9 = 46\n</COT>")
     assert "Wait" in examples["long_cot"] and examples["code"].count("x = ") == 2
 
 
 def test_arm_without_a_thought_gives_the_answer_alone():
-    assert [e.kind for e in build_rewrite("arm", "stage s")(attempts(NONE), words)] == ["direct"]
+    assert [e.kind for e in build_rewrite(ComponentSpec.of("rewrite", "arm"), "stage s")(attempts(NONE), words)] == [
+        "direct"
+    ]
 
 
 def test_code_holds_each_equation_once():
@@ -59,8 +64,8 @@ def test_code_holds_each_equation_once():
 
 
 def test_plain_keeps_all_or_the_shortest():
-    assert len(build_rewrite("plain", "s")(attempts(LONG, SHORT), words)) == 2
-    (only,) = build_rewrite({"name": "plain", "keep": "shortest"}, "s")(attempts(LONG, SHORT), words)
+    assert len(build_rewrite(ComponentSpec.of("rewrite", "plain"), "s")(attempts(LONG, SHORT), words)) == 2
+    (only,) = build_rewrite(ComponentSpec("plain", {"keep": "shortest"}), "s")(attempts(LONG, SHORT), words)
     assert text_of(only) == SHORT
 
 
@@ -74,4 +79,4 @@ def test_plain_keeps_all_or_the_shortest():
 )
 def test_what_is_refused(spec, message):
     with pytest.raises(ConfigError, match=message):
-        build_rewrite(spec, "stage warm")
+        build_rewrite(ComponentSpec.of("rewrite", spec), "stage warm")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tersely.core.component_spec import ComponentSpec
 from tersely.core.errors import ConfigError
 from tersely.rl.sft.examples import Attempt
 from tersely.rl.sft.rewrites import build_rewrite
@@ -29,7 +30,7 @@ def words(text):
 
 
 def rewritten(*attempts, **parameters):
-    return build_rewrite({"name": "sbt", **parameters}, "stage s")(attempts, words)
+    return build_rewrite(ComponentSpec("sbt", parameters), "stage s")(attempts, words)
 
 
 def test_exact_keeps_two_solutions_and_masks_the_start_of_the_third():
@@ -80,10 +81,10 @@ def test_thinkless_puts_a_control_token_first():
     from tersely.core.parse_completion import parse_completion
 
     short, long = (attempt(*steps, tail="<assistant>") for steps in (STEPS[:2], STEPS))
-    first, second = build_rewrite("thinkless", "stage s")([long, short], words)
+    first, second = build_rewrite(ComponentSpec.of("rewrite", "thinkless"), "stage s")([long, short], words)
     texts = ["".join(span.text for span in example.spans) for example in (first, second)]
     assert [parse_completion(text).mode for text in texts] == ["short", "think"]
     assert all(parse_completion(text).well_formed for text in texts)
     assert "Another" not in texts[0] and "Another" in texts[1] and first.spans[0].exempt
     with pytest.raises(ConfigError, match="<think>"):
-        build_rewrite("thinkless", "stage s")([attempt(*STEPS)], words)
+        build_rewrite(ComponentSpec.of("rewrite", "thinkless"), "stage s")([attempt(*STEPS)], words)
