@@ -335,6 +335,9 @@ def loss_chain(loss: Loss) -> Iterator[Loss]:
         part = part.base
 
 
+BASE_MODULES = (__name__, f"{__package__}.sft_loss")
+"""Where the base classes with the default hooks are."""
+
 C = TypeVar("C")
 _COMPLETED: dict[tuple[type, type], type] = {}
 
@@ -367,5 +370,5 @@ def completed(base: type, cls: type) -> Any:
 def replaces(component: Any, name: str) -> bool:
     """True if a component or class overrides the hook of this name."""
     kind = component if isinstance(component, type) else type(component)
-    own = [vars(one) for one in kind.__mro__ if one.__module__ != __name__]
+    own = [vars(one) for one in kind.__mro__ if one.__module__ not in BASE_MODULES]
     return any(name in names for names in (*own, {} if kind is component else vars(component)))

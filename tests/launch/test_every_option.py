@@ -22,6 +22,7 @@ NO_PATH = {
         "name",
         "names",
         "benchmarks",
+        "data",
         "runs",
         "eval",
         "eval_options",

@@ -31,6 +31,10 @@ COMMANDS: Table = {
     "serve": ("tersely.launch.cli.serve:main", "run a vLLM server for the rollouts of a recipe"),
     "eval": ("tersely.launch.cli.eval:main", "evaluate a model on benchmarks"),
     "merge": ("tersely.launch.cli.merge:main", "write an adapter and its base model as one plain model"),
+    "rollouts": (
+        "tersely.launch.cli.rollouts:main",
+        "sample a model on a data set and keep the correct answers for a cold start",
+    ),
     "fit": ("tersely.launch.cli.fit:main", "fit the vector of seal or the probe of diff_adapt from an evaluated run"),
     "report": ("tersely.launch.cli.report:main", "write report.html, report.md and report.json for evaluated runs"),
     "compare": ("tersely.launch.cli.compare:main", "compare two runs on the same problems"),
