@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -15,18 +16,19 @@ from support import slurm_cluster
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.slurm]
 
 HOSTILE = "a; rm -rf ~"
+LEAD = 30  # seconds from the signal to the limit: a checkpoint is saved in them
 SLOW = """
 import os, time
 from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SlowAtFirst:
-    \"\"\"All groups; in the first attempt of a job a second later, so that it does not finish within the time limit.\"\"\"
+    \"\"\"All groups; in the first attempt of a job some seconds later, so that it does not finish within the time limit.\"\"\"
 
     def __call__(self, rollouts):
         import torch
 
-        time.sleep(1.0 if os.environ.get("SLURM_RESTART_COUNT", "0") == "0" else 0.0)
+        time.sleep(2.5 if os.environ.get("SLURM_RESTART_COUNT", "0") == "0" else 0.0)
         return torch.ones(len(rollouts.prompt_id) // rollouts.group_size, dtype=torch.bool)
 """
 SMALL = {"prompts_per_step": 2, "group_size": 4, "micro_batch": 4, "save_steps": 100}
@@ -73,7 +75,7 @@ def test_the_time_limit_strikes_on_two_nodes_and_the_run_finishes(cluster, launc
     (launcher.folder / "slow_at_first.py").write_text(SLOW)
     run_dir, (train, evaluation) = launch(
         "limited",
-        *("--nodes", "2", "--gpus-per-node", "0", "--time", "1", "--lead", "20", "--job-name", HOSTILE),
+        *("--nodes", "2", "--gpus-per-node", "0", "--time", "20", "--lead", str(LEAD), "--job-name", HOSTILE),
         *("--accelerate", "zero2", "--cpus-per-task", "1", "--sbatch", "--comment=a comment"),
         *("--eval", "testbed", "--eval-options", "--limit 4"),
         max_steps=40,
@@ -81,7 +83,12 @@ def test_the_time_limit_strikes_on_two_nodes_and_the_run_finishes(cluster, launc
         filter="slow_at_first:SlowAtFirst",
     )
     assert cluster("squeue", "-h", "-j", train, "-o", "%j") == HOSTILE
-    slurm_cluster.wait(lambda: cluster.fact(train, "Restarts") == "1", 150, lambda: said(run_dir))
+    metrics = run_dir / "metrics.jsonl"
+    slurm_cluster.wait(lambda: metrics.exists() and '"loss"' in metrics.read_text(), 300, lambda: said(run_dir))
+    hours, minutes, seconds = map(int, cluster.fact(train, "RunTime").split(":"))
+    limit = math.ceil((hours * 3600 + minutes * 60 + seconds + LEAD + 5) / 60)  # minutes: the unit of a limit
+    cluster("scontrol", "update", f"JobId={train}", f"TimeLimit={limit}")  # near, however long the start took
+    slurm_cluster.wait(lambda: cluster.fact(train, "Restarts") == "1", 240, lambda: said(run_dir))
     cluster("scontrol", "update", f"JobId={train}", "TimeLimit=20")  # one requeue is enough to have seen
     logs = run_dir / "launch" / "logs"
     first = (logs / f"train-{train}-attempt-1.log").read_text()

@@ -52,7 +52,10 @@ def train_cold_start(check: SFTStage, previous: Stage | None, run_dir: Path, sta
     """
     from accelerate import PartialState
 
+    from tersely.algorithms.sft_losses.shad import SHAD
+    from tersely.core.build import build
     from tersely.rl.checkpoints.save_on_signal import SaveOnSignal
+    from tersely.rl.sft.discriminator import reasoning_of
     from tersely.rl.sft.trainer import sft_trainer
     from tersely.rl.stages import carried_state
 
@@ -64,7 +67,9 @@ def train_cold_start(check: SFTStage, previous: Stage | None, run_dir: Path, sta
     examples = json.loads(collected.read_text())
     state = {"memory": json.loads((stage.folder / MEMORY).read_text())}
     state["objective"] = carried_state(previous).get("objective") or {}
-    trainer, last = sft_trainer(stage, spec, examples, run_dir, start)
+    sft_loss = None if spec.sft_loss is None else build("sft_loss", spec.sft_loss)
+    reasoning = reasoning_of(stage, spec, examples, sft_loss) if isinstance(sft_loss, SHAD) else None
+    trainer, last = sft_trainer(stage, spec, examples, run_dir, start, reasoning)
     saver = SaveOnSignal()
     trainer.add_callback(saver)
     trainer.train(resume_from_checkpoint=last)

@@ -23,11 +23,10 @@ from tersely.configs.recipe import Stage
 from tersely.core.heartbeat import now
 from tersely.core.logging import get_logger
 from tersely.rl.checkpoints.resume import from_main
+from tersely.rl.sft.trainer import ColdStartTrainer, dataset_of, make_trainer, sft_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from tersely.rl.sft.trainer import ColdStartTrainer
 
 logger = get_logger(__name__)
 
@@ -57,7 +56,6 @@ def _store(path: Path, labels: list[Tensor]) -> None:
 
 def _label(stage: Stage, spec: ColdStart, examples: list[dict[str, Any]], shad: SHAD) -> list[Tensor]:
     from tersely.engines.models import load_model
-    from tersely.rl.sft.trainer import dataset_of, make_trainer, sft_config
 
     run = stage.recipe
     folder = stage.folder / "discriminator"

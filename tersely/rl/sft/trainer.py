@@ -13,7 +13,6 @@ from torch import Tensor
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import SFTConfig
 
-from tersely.algorithms.sft_losses.shad import SHAD
 from tersely.algorithms.sft_losses.talr import mean_row_losses
 from tersely.configs.cold_start import ColdStart
 from tersely.configs.peft import PeftSpec
@@ -28,7 +27,6 @@ from tersely.rl.guards.loss import check_loss
 from tersely.rl.recording.callbacks import Phases, RunFiles
 from tersely.rl.recording.run_files import MetricsFile
 from tersely.rl.rollouts.prompt_sampler import PromptStream
-from tersely.rl.sft.discriminator import reasoning_of
 from tersely.rl.sft.examples import tokens_and_weights
 from tersely.rl.trained_prompting import trained_prompting
 from tersely.rl.trl.overrides import ExampleTrainer
@@ -141,15 +139,19 @@ class Line(TrainerCallback):
 
 
 def sft_trainer(
-    stage: Stage, spec: ColdStart, examples: list[dict], run_dir: Path, start: Start
+    stage: Stage,
+    spec: ColdStart,
+    examples: list[dict],
+    run_dir: Path,
+    start: Start,
+    reasoning: list[list[bool]] | None = None,
 ) -> tuple[ColdStartTrainer, str | None]:
-    """(trainer on the stored examples, checkpoint to resume from)."""
+    """(trainer on the stored examples, checkpoint to resume from). `reasoning`: for a loss with `reads_reasoning`."""
     from tersely.engines.models import load_model
 
     run = stage.recipe
     args = sft_config(stage, spec, run.trl)
     sft_loss = None if spec.sft_loss is None else build("sft_loss", spec.sft_loss)
-    reasoning = reasoning_of(stage, spec, examples, sft_loss) if isinstance(sft_loss, SHAD) else None
     model, tokenizer = load_model(run.model_name_or_path, args, run.peft)
     template = run.trl.get("chat_template_kwargs")
     last, passed_over = from_main(lambda: manifest.latest_whole(stage.folder)) if start.resume else (None, [])
