@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from support import phased
 
 from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
 from tersely.core import heartbeat
@@ -156,6 +157,17 @@ def test_a_row_in_phases_goes_on_from_what_was_written(engine, model):
         assert reported.isnan().tolist() == list(generation.forced) and any(generation.forced)
         expected = logps.gather(1, torch.tensor(generation.token_ids).unsqueeze(1)).squeeze(1)
         torch.testing.assert_close(reported[~reported.isnan()], expected[~reported.isnan()], atol=1e-4, rtol=0)
+
+
+@vllm
+@pytest.mark.parametrize("kind", phased.PLANS)
+def test_budgets_and_exits_write_and_sample_what_they_do_on_transformers(engine, model, kind):
+    plans = phased.PLANS[kind]
+    found, expected = (
+        phased.decoded(engine.tokenizer, plans, on, temperature=0) for on in (engine, ours(engine, model))
+    )
+    assert [(g.token_ids, g.forced, g.prefix) for g in found] == [(g.token_ids, g.forced, g.prefix) for g in expected]
+    assert any(any(g.forced) for g in found)
 
 
 def ours(engine, model):

@@ -161,7 +161,7 @@ class ReferenceScorer:
         """Mean probability of each row's reference answer directly after its prompt."""
         maker, shape, pieces = self.maker, self.maker.shape, []
         for row in rows:
-            plan = maker.objective.prompting.plans([row["prompt_id"]], 1, maker.memory, shape.seed)[0]
+            plan = maker.objective.prompting.plans([row["prompt_id"]], shape.group_size, maker.memory, shape.seed)[0]
             chat = with_instruction(row["prompt"], plan.instruction)
             prompt = prompt_ids(maker.tokenizer, chat, maker.chat_template_kwargs)
             end = maker.tokenizer.eos_token or ""

@@ -40,7 +40,7 @@ class TokenFields:
         if {"token_ids", *OF_POLICY_PASS} & set(needs):
             found["token_ids"] = ids.masked_fill(padding, -1)
         if "entropy" in needs and old is not None:
-            found["entropy"] = old[1]
+            found["entropy"] = old[1].masked_fill(padding, 0.0)
         if "old_logp" in needs and old is not None:
             found["old_logp"] = old[0].masked_fill(padding, 0.0)
         if "step" in needs:

@@ -7,12 +7,13 @@ import signal
 
 import pytest
 import torch
-from support import served
+from support import phased, served
 
 from tersely.algorithms.sampling.hapo_temperature import HAPOTemperature
 from tersely.core.errors import ConfigError
 from tersely.core.http import ServerDown, ServerRefused, call
 from tersely.engines.base import GenerationRequest, StaleEngineError
+from tersely.rl.rollouts.resample_streaming import can_stream
 
 largest_gap, requests = served.largest_gap, served.requests
 
@@ -120,6 +121,32 @@ def test_training_through_servers_keeps_the_gap_small(engine, folder, make_train
     trainer.train()
     gaps = [row["mismatch/mean"] for row in trainer.state.log_history if "mismatch/mean" in row]
     assert len(gaps) == 3 and max(gaps) < 1e-4
+
+
+@pytest.mark.parametrize("kind", phased.PLANS)
+def test_budgets_and_exits_write_and_sample_what_they_do_on_transformers(engine, model, kind):
+    from tersely.engines.transformers import TransformersEngine
+
+    plans, ours = phased.PLANS[kind], TransformersEngine(model, engine.tokenizer)
+    found, expected = (phased.decoded(engine.tokenizer, plans, on, temperature=0) for on in (engine, ours))
+    assert [(g.token_ids, g.forced, g.prefix) for g in found] == [(g.token_ids, g.forced, g.prefix) for g in expected]
+    assert any(any(g.forced) for g in found)
+
+
+BUDGET = {"thinking_budget": {"tokens": 4, "answer_tokens": 4}}
+EXITS = {"prompting": phased.S_GRPO, "reward": "s_grpo", "advantage": "group_mean"}
+
+
+@pytest.mark.parametrize("recipe", [BUDGET, EXITS], ids=["budget", "exits"])
+def test_a_run_with_forced_tokens_streams_or_takes_rounds(engine, folder, make_trainer, recipe):
+    """A row's next request follows its last answer in the stream; rows on shared traces are resampled in rounds."""
+    resampled = {"filter": "mixed_groups", "max_resample_rounds": 2}
+    trainer = make_trainer(model_name_or_path=str(folder), engine=engine, **recipe, **resampled)
+    assert can_stream(trainer.maker, 16) == (recipe is BUDGET)
+    trainer.train()
+    logged = [row for row in trainer.state.log_history if "mismatch/mean" in row]
+    assert len(logged) == 2 and all(row["mismatch/mean"] < 1e-3 for row in logged)
+    assert any(row["forced_tokens"] for row in trainer.logged_rows)
 
 
 def test_answers_from_other_weights_are_refused(engine, model):

@@ -14,7 +14,7 @@ from tersely.core.types import RolloutPlan, Rollouts
 from tersely.engines.base import Generation
 from tersely.rl.reflections import reflection_count
 from tersely.rl.rollouts.rollout import RolloutRound, Template
-from tersely.rl.rollouts.token_fields import bounds_of, step_ends, steps_of, thinking_bounds
+from tersely.rl.rollouts.token_fields import FILL, TokenFields, bounds_of, step_ends, steps_of, thinking_bounds
 
 SEEN: dict[str, Rollouts] = {}
 
@@ -55,6 +55,20 @@ def test_a_prefill_can_close_the_thinking(trains, bounds):
     plan = RolloutPlan(prefill="x</think>", train_prefill=trains)
     made = RolloutRound([{}], [plan], Tokenizer(), Template("", (9,)), generations=[Generation((5, 2), None, "eos")])
     assert thinking_bounds(made).tolist() == [bounds]
+
+
+def test_every_field_has_its_fill_on_padding(tokenizer):
+    """A pass has some entropy and log-prob on padding too."""
+    batch = {
+        "completion_ids": torch.tensor([[5, 6, 7], [8, 0, 0]]),
+        "completion_mask": torch.tensor([[1, 1, 1], [1, 0, 0]]),
+    }
+    old = torch.full((2, 3), -2.0), torch.full((2, 3), 1.5)
+    found = TokenFields(tokenizer)(FILL, RolloutRound([], [], tokenizer, Template("", ())), batch, old)
+    padding = batch["completion_mask"] == 0
+    assert found.keys() == FILL.keys()
+    for name, fill in FILL.items():
+        assert (found[name][padding] == fill).all() and (found[name][~padding] != fill).all(), name
 
 
 def test_a_token_with_two_newlines_ends_its_step():
