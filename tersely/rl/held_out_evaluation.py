@@ -29,6 +29,9 @@ from tersely.rl.guards.callback import GuardFeed
 from tersely.rl.recording.run_files import MetricsFile
 from tersely.rl.rollouts.engine_weights import EngineWeights
 from tersely.rl.rollouts.maker import RolloutMaker
+from tersely.rl.rollouts.phased import generate_rows
+from tersely.rl.rollouts.rollout import RolloutRound
+from tersely.rl.trained_prompting import settled_plan
 
 logger = get_logger(__name__)
 
@@ -47,9 +50,12 @@ class TrainedModel:
     """Save the weights to a folder. Collective."""
 
     def generate(self, requests: Sequence[GenerationRequest], temperature: float, step: int) -> list[Generation]:
-        """Generate with the weights of the current step. Collective."""
+        """Generate with the weights of the current step, under the run's thinking budget. Collective."""
         self.weights.sync(step)
-        return self.maker.engine.generate(requests, temperature=temperature)
+        maker, count = self.maker, len(requests)
+        plan = settled_plan(maker.objective.prompting, maker.shape.group_size, self.prompting, maker.budget)
+        batch = RolloutRound([{}] * count, [plan] * count, maker.tokenizer, maker.template)
+        return maker.decode(generate_rows, batch, requests, temperature=temperature)
 
 
 class HeldOutEvaluation(RollBackListener):
@@ -179,7 +185,7 @@ class HeldOutEvaluation(RollBackListener):
         texts = self.tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
         verdicts = verdicts_of(self.grader.verifier, [self.rows[q] for q, _ in mine], texts)
         graded = [
-            (q, j, verdict.correct, len(generation.token_ids), generation.finish == "length")
+            (q, j, verdict.correct, len(generation.sampled_ids), generation.finish == "length")
             for (q, j), generation, verdict in zip(mine, generations, verdicts, strict=True)
         ]
         ended = self.grader.ended

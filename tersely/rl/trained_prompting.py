@@ -1,11 +1,18 @@
-"""Determines the prompting that is saved with a trained model."""
+"""Determines the prompting that is saved with a trained model, and the budget of its evaluation during training."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from tersely.configs.recipe import Recipe
+from tersely.configs.thinking_budget import ThinkingBudget
+from tersely.core.types import RolloutPlan
 from tersely.engines.chat import Prompting
+from tersely.rl.rollouts.phased import with_budget
+
+T = TypeVar("T")
 
 
 def trained_prompting(run: Recipe, args: Any, component: Any = None) -> Prompting:
@@ -26,10 +33,39 @@ def settled_prompting(component: Any, group_size: int) -> tuple[str | None, str 
 
     After training with prompt memory, several budgets or a trained prefill, the model needs no instruction or prefill.
     """
+    return _settled(
+        component, group_size, lambda one: (one.instruction, None if one.train_prefill else one.prefill)
+    ) or (
+        None,
+        None,
+    )
+
+
+def settled_plan(component: Any, group_size: int, prompting: Prompting, budget: ThinkingBudget | None) -> RolloutPlan:
+    """The plan of a sample of the trained model: reminders and thinking budget as in training, the recipe's at its last value.
+
+    The component's are left out where its rollouts differ in them.
+    """
+
+    def written(one: RolloutPlan) -> RolloutPlan:
+        return RolloutPlan(
+            thinking_budget=one.thinking_budget,
+            forced_end=one.forced_end,
+            answer_tokens=one.answer_tokens,
+            reminders=one.reminders,
+        )
+
+    plan = _settled(component, group_size, written) or RolloutPlan()
+    return with_budget(replace(plan, prefill=prompting.prefill), budget, 1.0)
+
+
+def _settled(component: Any, group_size: int, read: Callable[[RolloutPlan], T]) -> T | None:
+    """What `read` finds in every plan of some prompts; None if that differs, or depends on the prompt memory."""
     if component.memory_fields:
-        return None, None
-    asked = set()
-    for seed in (0, 1):
-        for one in component.plans([f"probe-{n}" for n in range(8)], group_size, None, seed):
-            asked.add((one.instruction, None if one.train_prefill else one.prefill))
-    return asked.pop() if len(asked) == 1 else (None, None)
+        return None
+    found = {
+        read(one)
+        for seed in (0, 1)
+        for one in component.plans([f"probe-{n}" for n in range(8)], group_size, None, seed)
+    }
+    return found.pop() if len(found) == 1 else None

@@ -62,6 +62,28 @@ def test_training_is_not_disturbed(train):
     assert all(0 <= line["eval/accuracy_at_budget"] <= line["eval/accuracy"] <= 1 for line in evaluations(watched))
 
 
+SHORT = {"tokens": 4, "answer_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "most"),
+    [
+        ({}, 12),
+        ({"thinking_budget": SHORT}, 7),
+        ({"thinking_budget": {**SHORT, "tokens": 2, "final_tokens": 6}}, 9),  # the last value, at every step
+        ({"prompting": {"name": "elastic", "think_tokens": 5, "solution_tokens": 3}, "reward": "correctness"}, 8),
+        ({"prompting": {"name": "elastic", "think_tokens": 5, "solution_tokens": 3}, "thinking_budget": SHORT}, 8),
+        ({"prompting": {"name": "s_grpo", "exits": 3, "answer_tokens": 2}, "reward": "s_grpo"}, 12),  # the trace
+        ({"prompting": {"name": "s_grpo", "exits": 3}, "reward": "s_grpo", "thinking_budget": SHORT}, 7),
+    ],
+)
+def test_samples_have_the_thinking_budget_of_training(train, recipe, most):
+    _, lines, _ = train("run", {"every": 6}, **recipe)
+    assert [line["step"] for line in evaluations(lines)] == [0, 6]
+    for line in evaluations(lines):
+        assert most - 1 < line["eval/tokens_p95"] <= most and line["eval/truncated"] > 0.5
+
+
 def test_the_last_step_is_evaluated_whatever_the_interval(train):
     _, lines, _ = train("odd", {"every": 4, "samples": 2, "keep_best": False})
     assert [line["step"] for line in evaluations(lines)] == [0, 4, 6]

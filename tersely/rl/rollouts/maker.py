@@ -6,7 +6,7 @@ groups; `resample_streaming.py` does so while others are still being generated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,9 @@ from tersely.rl.rollouts.phased import generate_rows, with_budget
 from tersely.rl.rollouts.record import RolloutRecord, rollouts_from_records
 from tersely.rl.rollouts.rollout import RolloutRound, Template
 from tersely.rl.rollouts.sampling_state import SamplingState
+
+Decode = Callable[..., list[Generation]]
+"""`generate_rows` or `generate_exits`."""
 
 
 @dataclass(frozen=True)
@@ -144,15 +147,20 @@ class RolloutMaker:
     def generate(
         self, batch: RolloutRound, requests: Sequence[GenerationRequest], sampling_state: SamplingState
     ) -> list[Generation]:
-        """One generation per row of `batch`, from its request. Collective: a rank without rows, or whose rows need fewer
-        calls, generates one token and discards it."""
+        """One generation per row of `batch`, from its request. Collective."""
+        decode = generate_exits if self.makes_exits else generate_rows
+        return self.decode(decode, batch, requests, **self.sampling(sampling_state))
+
+    def decode(
+        self, decode: Decode, batch: RolloutRound, requests: Sequence[GenerationRequest], **how: Any
+    ) -> list[Generation]:
+        """One generation per row by `decode`; `how`: arguments of the engine's `generate`. Collective: a rank without rows, or
+        whose rows need fewer calls, generates one token and discards it."""
         idle = [GenerationRequest((self.tokenizer.eos_token_id,), 0, 1)]
-        how = self.sampling(sampling_state)
 
         def generate(asked: list[GenerationRequest]) -> list[Generation]:
             return self.engine.generate(asked or idle, **how)[: len(asked)]
 
-        decode = generate_exits if self.makes_exits else generate_rows
         return decode(batch, requests, generate, lambda left: any(gather_object([left])))
 
     def parse(self, turn: str) -> Any:
