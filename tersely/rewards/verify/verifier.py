@@ -15,9 +15,10 @@ from tersely.configs.verifier import Policy, VerifierSpec
 from tersely.core.verifier import AnswerVerifier
 from tersely.rewards.verify.cache import Cache
 from tersely.rewards.verify.compare.cost_limits import bomb
+from tersely.rewards.verify.compare.options import by_option
 from tersely.rewards.verify.compare.quick import decide_fast, gold_text, tidied_text
 from tersely.rewards.verify.compare.restated import restated
-from tersely.rewards.verify.extract.find import find_answer
+from tersely.rewards.verify.extract.find import answer_in_parts, find_answer
 from tersely.rewards.verify.extract.whole import find_whole_answer
 from tersely.rewards.verify.scorers.grade import name_in
 from tersely.rewards.verify.verdict import Verdict
@@ -158,6 +159,8 @@ class Verifier(AnswerVerifier):
         try:
             gold = gold_text(gold)
             answer = find_answer(response, self.contract) if response else None
+            if ")" in gold and tidied_text(gold).startswith("(1) "):
+                answer = answer_in_parts(response, self.contract) or answer
             return gold, answer, self._decide_here(gold, answer, prompt)
         except Exception as error:
             return gold, answer, ("undecided", f"error:{type(error).__name__}")
@@ -180,6 +183,8 @@ class Verifier(AnswerVerifier):
             return "no_answer", "extract"
         if not gold:
             return "undecided", "gold"
+        if prompt and (option := by_option(gold, answer, prompt, self.policy)) is not None:
+            return ("correct" if option else "incorrect"), "choice"
         fast = decide_fast(gold, answer, self.policy)
         open_or_paid = fast is None or (fast[0] and fast[1] != "exact")
         if prompt and open_or_paid and restated(tidied_text(gold), tidied_text(answer), prompt):

@@ -48,6 +48,9 @@ class Structure:
             return self._in_order(_by_name(gold), _by_name(answer))
         if self.policy.list_order == "kept" and "list" in (gold.kind, answer.kind):
             return self._in_order(gold.parts, answer.parts)
+        nouns = _nouns(gold.parts), _nouns(answer.parts)
+        if nouns[0] and nouns[1] and set(nouns[0]) == set(nouns[1]):  # "5 red and 3 blue": each number with its noun
+            return all(self.equal(part, nouns[1][noun]) for noun, part in nouns[0].items())
         return self._labelled(gold.parts, answer.parts) and self._matched(gold.parts, answer.parts)
 
     def kinds_agree(self, gold: Shape, answer: Shape) -> bool:
@@ -65,6 +68,8 @@ class Structure:
         """Whether a yes of math-verify must not stand."""
         gold, answer = _single(gold), _single(answer)
         kinds = {gold.kind, answer.kind}
+        if "atom" in kinds and "parts" in (gold.brackets, answer.brackets):
+            return True
         if kinds == {"tuple", "set"} and not self.policy.interval_as_set:
             return True
         if "interval" in kinds and kinds & {"set", "list"} and not self.policy.interval_as_set:
@@ -112,6 +117,18 @@ class Structure:
             or names[0] == names[1]
             or (bases[0] == bases[1] and any(bare) and len(bases[0]) == 1)
         )
+
+
+_COUNTED = re.compile(r"(?:[A-Za-z][A-Za-z' ]*\s)?-?\d[\d.,/]*\s*(?:\\text\s*\{\s*)?(?P<noun>[A-Za-z]{3,})")
+
+
+def _nouns(parts: tuple[Shape, ...]) -> dict[str, Shape]:
+    """The parts of "7 goats and 4 helicopters" by what they count; empty unless each counts something different."""
+    found = [_COUNTED.match(part.text) for part in parts]
+    nouns = {
+        match.group("noun").lower().removesuffix("s"): part for match, part in zip(found, parts, strict=True) if match
+    }
+    return nouns if len(nouns) == len(parts) else {}
 
 
 def both_collections(gold: Shape, answer: Shape) -> bool:

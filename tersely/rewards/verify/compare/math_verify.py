@@ -10,6 +10,7 @@ from tersely.configs.verifier import Policy
 from tersely.rewards.verify.compare import rules
 from tersely.rewards.verify.compare.collections import Structure, both_collections
 from tersely.rewards.verify.compare.compound_units import compound
+from tersely.rewards.verify.compare.domains import same_domain, split_domain
 from tersely.rewards.verify.compare.quick import decide_fast, prepare
 from tersely.rewards.verify.compare.rewrites import natural_log, renamed, split_condition, without_asides
 from tersely.rewards.verify.compare.shapes import shape_of
@@ -44,9 +45,15 @@ class Engine:
         ):
             return "incorrect", "structure"
         for spelled in rules.gold_spellings(prepare(gold)[0], prepare(answer)[1] is not None):
-            path = self._decide(spelled, prepare(answer)[0]) or self._rewritten(spelled, prepare(answer)[0])
-            if path is not None:
-                return "correct", path
+            for written in rules.answer_spellings(prepare(gold)[0], prepare(answer)[0]):
+                fast = decide_fast(spelled, written, self.policy) if written != answer else None
+                path = (
+                    "choice"
+                    if fast and fast[0]
+                    else self._decide(spelled, written) or self._rewritten(spelled, written)
+                )
+                if path is not None:
+                    return "correct", path
         return "incorrect", "engine"
 
     def _hopeless(self, gold: tuple[Any, ...], answer: tuple[Any, ...]) -> bool:
@@ -59,7 +66,10 @@ class Engine:
 
     def _rewritten(self, gold: str, answer: str) -> str | None:
         """The same, once the answer is written in the terms of the reference."""
-        bare_gold, bare_answer = without_asides(gold), without_asides(answer)
+        bare_gold, gold_domain = split_domain(without_asides(gold))
+        bare_answer, answer_domain = split_domain(without_asides(answer))
+        if not same_domain(gold_domain, answer_domain):
+            return None
         declared = (
             bare_gold != gold or bare_answer != answer or bool(split_condition(gold)[1] or split_condition(answer)[1])
         )

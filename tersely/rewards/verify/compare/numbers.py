@@ -31,7 +31,7 @@ _NUMBER = re.compile(
 )
 _PERCENT = re.compile(r"\s*(?:\\?%|(?:\\text\s*\{)?\s*(?:percent|pct|percentage)(?![A-Za-z])\s*\}?)")
 _BASE = re.compile(r"\s*_\s*(?:\{\s*(?:\\text\s*\{)?\s*(\w{1,12})\s*\}?\s*\}|(\d))\s*$")
-_HEXADECIMAL = re.compile(r"0x([\dA-Fa-f]{1,16})")
+PREFIXED = re.compile(r"0(?:[xX][\dA-Fa-f]{1,64}|[bB][01]{1,64}|[oO][0-7]{1,64})")
 _ALL_TEXT = re.compile(r"^\\text\s*\{([^{}]*)\}$")
 _GLUED = re.compile(r"(-?\d[\d.,]*)([A-Za-z])")
 _ONE = Fraction(1)
@@ -61,8 +61,8 @@ def read_quantity(tidied: str) -> Quantity | None:
         return None
     if tidied.isascii() and tidied.removeprefix("-").isdigit():
         return Quantity(Fraction(int(tidied)), None, 0, False, "", "")
-    if tidied.startswith("0x") and (sixteen := _HEXADECIMAL.fullmatch(tidied)):
-        return Quantity(Fraction(int(sixteen.group(1), 16)), None, 0, False, "", "")
+    if tidied[:1] == "0" and PREFIXED.fullmatch(tidied):
+        return Quantity(Fraction(int(tidied, 0)), None, 0, False, "", "")
     if "." in tidied and (repeating := _REPEATING.fullmatch(tidied)):
         return Quantity(_repeating(repeating), None, 0, False, "", "")
     base = ""

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from tersely.configs.verifier import Policy
 from tersely.rewards.verify.compare.collections import Structure, both_collections
-from tersely.rewards.verify.compare.numbers import Quantity, read_beside, read_quantity, same_quantity
+from tersely.rewards.verify.compare.numbers import PREFIXED, Quantity, read_beside, read_quantity, same_quantity
 from tersely.rewards.verify.compare.numeric import probe, same_equation
 from tersely.rewards.verify.compare.rewrites import renamed
 from tersely.rewards.verify.compare.rules import refused
@@ -60,6 +60,8 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
     gold_tidy, tidied = tidied_text(gold), tidied_text(answer)
     if policy.units != "required" and same_text(gold_tidy, tidied, policy.case):
         return True, "exact"
+    if gold_tidy[:1] == "0" and PREFIXED.fullmatch(gold_tidy):
+        return same_digits(gold_tidy, tidied, policy), "exact"
     gold_number, number = number_of(gold_tidy), number_of(tidied)
     number, gold_number = number or read_beside(tidied, gold_number), gold_number or read_beside(gold_tidy, number)
     if gold_number is not None and number is not None:
@@ -78,6 +80,18 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
     if free and renamed(gold_tidy, tidied, False) is not None:
         return None  # k\pi and n\pi: perhaps one parameter
     return found
+
+
+def same_digits(gold: str, answer: str, policy: Policy) -> bool:
+    """Whether an answer is the integer that a reference writes with a prefix, in its base: 0xFF, FF_{16}, FF for 0xFF."""
+    base = {"x": "16", "b": "2", "o": "8"}[gold[1].lower()]
+    if PREFIXED.fullmatch(answer):
+        return answer[1].lower() == gold[1].lower() and int(answer, 0) == int(gold, 0)
+    digits, mark, index = answer.replace(" ", "").partition("_")
+    said = re.sub(r"\\text|[{}]", "", index)
+    if (mark and said != base) or (not mark and policy.bases == "required"):
+        return False
+    return re.sub(r"\\text|[{}]", "", digits).lstrip("0").lower() == gold[2:].lstrip("0").lower()
 
 
 _HEXADECIMAL = re.compile(r"(?:\\text\s*\{\s*)?([\dA-F]*[A-F][\dA-F]*)\s*\}?_\{?1[1-6]\}?")

@@ -15,6 +15,7 @@ import re
 from functools import lru_cache
 from math import isclose, isfinite
 
+from tersely.rewards.verify.compare.domains import split_domain
 from tersely.rewards.verify.compare.formula_tree import (
     LARGEST_EXACT,
     Tree,
@@ -85,7 +86,8 @@ def restated(gold: str, answer: str, prompt: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    """Without a label or a unit."""
+    """Without a condition, a label or a unit."""
+    text = split_domain(text)[0]
     return without_unit(strip_label(text)[1] if split_top(text) == [text] else text)
 
 

@@ -73,8 +73,14 @@ def gold_spellings(gold: str, answer_is_number: bool) -> list[str]:
     modulo = re.fullmatch(r"(.+?)\s*\\pmod\{\w+\}", gold)
     if modulo and answer_is_number:
         return [gold, modulo.group(1)]  # the modulus may be left out
-    made = _chosen(gold)
+    made = chosen(gold)
     return [gold, made[1]] if made and made[1] else [gold]
+
+
+def answer_spellings(gold: str, answer: str) -> list[str]:
+    """The answer, and the text of an option behind its letter, for a gold without a letter."""
+    made = chosen(answer)
+    return [answer, made[1]] if made and made[1] and chosen(gold) is None else [answer]
 
 
 def refused(gold: str, answer: str, policy: Policy) -> str | None:
@@ -249,13 +255,13 @@ def _arc_value(text: str) -> Fraction | None:
 
 def choice(gold: str, answer: str, policy: Policy) -> bool:
     r"""(C), C), \text{C} and c are the choice C."""
-    left, right = _chosen(gold), _chosen(answer)
+    left, right = chosen(gold), chosen(answer)
     if left is None or right is None or left[0].islower():
         return False
     return left[0] == (right[0] if policy.case else right[0].upper())
 
 
-def _chosen(text: str) -> tuple[str, str] | None:
+def chosen(text: str) -> tuple[str, str] | None:
     """("B", "12") of "(B) 12"; None where no choice, or more than one, is made."""
     alone = _CHOICE.fullmatch(text)
     if alone:

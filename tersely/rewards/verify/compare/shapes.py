@@ -7,11 +7,12 @@ an atom is left to math-verify.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from tersely.rewards.verify.compare.number_sets import named_reals
 from tersely.rewards.verify.compare.numbers import read_quantity
+from tersely.rewards.verify.extract.parts import in_parts
 from tersely.rewards.verify.extract.split import parts_at, split_relation, split_top, strip_label
 
 _DEPTH = 6
@@ -55,11 +56,11 @@ class Shape:
     text: str = ""
     parts: tuple[Shape, ...] = ()
     brackets: str = ""
-    """Of an interval: "[]", "(]", ... ; of a tuple: "()" or "[]"."""
+    """Of an interval: "[]", "(]", ... ; of a tuple: "()", "[]", or "parts" for an answer in parts (a), (b)."""
     label: str = ""
     """What it is said to be: "x", "f(x)", "Paolo"; of an interval also the variable of the inequality."""
     relation: bool = False
-    """The interval was written as an inequality."""
+    """The interval was written as an inequality or with reversed brackets: it cannot be a point."""
 
 
 def shape_of(text: str, depth: int = 0, label: str = "") -> Shape:
@@ -67,6 +68,9 @@ def shape_of(text: str, depth: int = 0, label: str = "") -> Shape:
     text = text.lstrip(" ;,").rstrip(" .;,")
     if depth > _DEPTH or not text:
         return Shape("atom", text, label=label)
+    parts = in_parts(text) if text.startswith("(1) ") else None
+    if parts:
+        return Shape("tuple", text, tuple(shape_of(part, depth + 1) for part in parts), "parts", label)
     if "\\cup" in text and (text[0] == "]" or text[-1] == "["):
         text = _turned_round(text)
     punctured = _EXCEPT.fullmatch(text)
@@ -224,7 +228,7 @@ def _bracketed(text: str, depth: int, label: str) -> Shape | None:
         return _many("tuple", split_top(text[7:-7]), depth, label, "()")
     turned = _TURNED.get((text[0], text[-1]))
     if turned and len(parts := split_top(text[1:-1])) == 2:
-        return _many("interval", parts, depth, label, turned)
+        return replace(_many("interval", parts, depth, label, turned), relation=True)
     if (text[0], text[-1]) not in _BRACKETS or not _closes_at_end(text, 1):
         return None
     parts = split_top(text[1:-1])

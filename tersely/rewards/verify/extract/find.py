@@ -16,6 +16,7 @@ import re
 from tersely.rewards.verify.extract.boxes import box_span, has_box
 from tersely.rewards.verify.extract.languages import after_foreign_phrase
 from tersely.rewards.verify.extract.modifiers import denied_after, denied_before, turns
+from tersely.rewards.verify.extract.parts import in_parts, labelled_lines
 from tersely.rewards.verify.extract.prose import (
     bare_answer,
     bold_answer,
@@ -82,6 +83,21 @@ def find_answer(text: str, contract: str = "answer") -> str | None:
     if has_box(found):
         return None  # a box that never closes
     return None if judge_guard(found) else found
+
+
+def answer_in_parts(text: str, contract: str = "answer") -> str | None:
+    r""" "(1) 3; (2) 5" of a response to a question in parts, which answers (a) and (b) in lines or boxes of their own.
+
+    None where the parts are not labelled, one has no answer, or the last answer is already one for all parts.
+    """
+    read = after_thinking(text, contract)
+    segments = labelled_lines(read[-_PHRASE_REACH:]) if read else []
+    if len(segments) < 2 or segments[-1].count("\\boxed") > 1:
+        return None
+    answers = [find_answer(segment, contract) for segment in segments]
+    if any(answer is None or "," in answer or in_parts(answer) for answer in answers):
+        return None
+    return "; ".join(f"({number}) {answer}" for number, answer in enumerate(answers, start=1))
 
 
 def after_thinking(text: str, contract: str) -> str | None:

@@ -7,6 +7,7 @@ import re
 from tersely.rewards.verify.extract.languages import is_foreign_prose, stated
 from tersely.rewards.verify.extract.modifiers import changed_after, changed_before
 from tersely.rewards.verify.extract.number_words import value_of
+from tersely.rewards.verify.extract.statements import NUMBER, statement_value
 from tersely.rewards.verify.normalize.latex import cut_off
 from tersely.rewards.verify.normalize.units import KNOWN, counts
 
@@ -15,10 +16,6 @@ _SENTENCE_END = re.compile(
 )
 _MATH = re.compile(
     r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|(?<!\\)\$(?P<d>(?:\\.|[^$\\])+?)(?<!\\)\$", re.DOTALL
-)
-_NUMBER = re.compile(
-    r"(?<![\w.\\])(?:[$€£¥₹]\s?)?[-−+]?(?:\\\$)?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+,\d{1,2}(?![\d,])|\d+(?:\.\d+)?(?:\s*/\s*\d+(?!\d|\.\d))?|\.\d+)"
-    r"(?:\s*(?:\\?%|percent\b))?"
 )
 _JOINED = re.compile(r"[\s,;&]*(?:\b(?:and|or)\b)?[\s,;&]*")
 _AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|percentage\b)")
@@ -47,6 +44,12 @@ _OPTION = re.compile(
     r"[(（]?[A-H][)）]?)*)[\s.*]*$"
 )
 _OPTION_LIMIT = 120
+_LABEL_STARTS = frozenset("(ABCDEFGH")
+_CHOSEN = re.compile(r"(?:\([A-H]\)|[A-H][.)])\*{0,2}\s+\S")
+_IN_PARTS = re.compile(r"\((?:a|i|1)\)[^()]{1,60}?[\s,;]\((?:b|ii|2)\)\s*\S")
+_WHERE = re.compile(r",?\s*(?:for|where|when|whenever)(?:\s+(?:all|any|every|each|integers?|real|positive))*\s*")
+_DOMAIN = re.compile(r"\s*[A-Za-z]\s*(?:\\(?:geq?|leq?|neq?|in|geqslant|leqslant)(?![A-Za-z])|[<>≥≤≠∈])")
+_RELATION = re.compile(r"[<>≥≤]|\\(?:geq?|leq?|neq?|in)(?![A-Za-z])")
 _MARKS = " \t\r\n*_`"
 _CLEAN_LIMIT = 10_000
 _FORMULA_REACH = 6400
@@ -73,14 +76,26 @@ def sentence_answer(text: str) -> str | None:
     sentence = _without_reason(_first_sentence(text))
     if not sentence.strip(" \t*_"):
         return None
+    if sentence[0] in _LABEL_STARTS and (_CHOSEN.match(sentence) or _IN_PARTS.match(sentence)):
+        return sentence.strip(" \t*_")
     spans = list(_MATH.finditer(sentence))
     if spans:
-        return _from_formulas(sentence, spans)
+        return _with_domain(sentence, spans) or _from_formulas(sentence, spans)
     parts = _COPULA.split(sentence)
     if len(parts) > 1 and parts[-1].strip(" .*_"):
         sentence = parts[-1]
     sentence = _ASIDE.sub("", sentence.strip(" \t*_"))
     return _only_number(sentence) or stated(sentence) or sentence
+
+
+def _with_domain(sentence: str, spans: list[re.Match[str]]) -> str | None:
+    r"""`2^n \text{ for } n \ge 1` of "$2^n$ for $n \ge 1$": the second formula only says where the first one holds."""
+    if len(spans) < 2 or not _WHERE.fullmatch(sentence[spans[-2].end() : spans[-1].start()]):
+        return None
+    formula, domain = _body(spans[-2]), _body(spans[-1])
+    if not _DOMAIN.match(domain) or _RELATION.search(formula):
+        return None
+    return rf"{formula} \text{{ for }} {domain}"
 
 
 def option_answer(text: str) -> str | None:
@@ -107,7 +122,7 @@ def bare_answer(text: str) -> str | None:
     text = text.strip()
     if not text or len(text) > _BARE_LIMIT or "\n" in text:
         return None
-    if value := stated(text):
+    if value := stated(text) or statement_value(text):
         return value
     if is_foreign_prose(text):
         return None
@@ -122,7 +137,7 @@ def bare_answer(text: str) -> str | None:
         text = text[1:-1]
     labelled = None if spans else _LABELLED.match(text)
     if labelled:
-        number = _NUMBER.match(text, labelled.end())
+        number = NUMBER.match(text, labelled.end())
         return number.group() if number and _PRICED.fullmatch(text, number.end()) else text
     if spans and not re.search(r"\d", outside) and len(spans) == 1:
         return _from_formulas(text, spans)
@@ -179,7 +194,9 @@ def _display(text: str) -> str | None:
     match = _MATH.match(text)
     if match is None or "\n\n" in match.group() or _torn(match):
         return None
-    return _from_formulas(text[: match.end()] + _first_sentence(text[match.end() :]), None)
+    sentence = text[: match.end()] + _first_sentence(text[match.end() :])
+    spans = list(_MATH.finditer(sentence))
+    return _with_domain(sentence, spans) or _from_formulas(sentence, spans)
 
 
 def _first_sentence(text: str) -> str:
@@ -212,9 +229,8 @@ def _body(match: re.Match[str]) -> str:
     return next(group for group in match.groups() if group is not None)
 
 
-def _from_formulas(sentence: str, spans: list[re.Match[str]] | None) -> str:
+def _from_formulas(sentence: str, spans: list[re.Match[str]]) -> str:
     """The last run of formulas that only commas and "and" separate, with the percent sign that follows it."""
-    spans = list(_MATH.finditer(sentence)) if spans is None else spans
     run = [spans[-1]]
     for span in reversed(spans[:-1]):
         if not _JOINED.fullmatch(sentence[span.end() : run[0].start()]):
@@ -224,7 +240,7 @@ def _from_formulas(sentence: str, spans: list[re.Match[str]] | None) -> str:
     after = _AFTER_MATH.match(tail)
     if not after and _COPULA.search(tail):  # "the largest $n$ is 34"
         said = _COPULA.split(tail)[-1].strip(" .*_")
-        number = _only_number(said) or (said if _NUMBER.fullmatch(said) else None)
+        number = _only_number(said) or (said if NUMBER.fullmatch(said) else None)
         if number:
             return number
     if not after and len(run) == 1 and re.fullmatch(r"[-\d.,\s]+", _body(run[0])):
@@ -238,7 +254,7 @@ def _only_number(text: str) -> str | None:
     """The number of a phrase that holds exactly one: "18 apples" is 18. Lists and formulas stay as they are."""
     if "\\" in text or not _WORD.search(text):
         return None
-    numbers = list(_NUMBER.finditer(text))
+    numbers = list(NUMBER.finditer(text))
     if len(numbers) != 1 or re.search(r"\d", text[: numbers[0].start()] + text[numbers[0].end() :]):
         return None
     before = text[: numbers[0].start()].strip()
@@ -258,7 +274,7 @@ def _last_in(window: str, formulas: bool) -> str | None:
     found = list(_MATH.finditer(window)) if formulas else []
     spans, torn = [span for span in found if not _torn(span)], [span for span in found if _torn(span)]
     number = None
-    for match in reversed(list(_NUMBER.finditer(window))):
+    for match in reversed(list(NUMBER.finditer(window))):
         if any(span.start() <= match.start() < span.end() for span in torn):
             continue
         if not _NEGATED.search(window, max(0, match.start() - 24), match.start()):

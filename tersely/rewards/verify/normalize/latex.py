@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 
 from tersely.rewards.verify.extract.modifiers import changed_before
+from tersely.rewards.verify.extract.parts import spelled_in_parts
+from tersely.rewards.verify.extract.statements import statement_value
 
 _UNICODE = str.maketrans(
     {
@@ -20,7 +22,7 @@ _UNICODE = str.maketrans(
         "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ", "φ": r"\varphi ",
         "∀": r"\forall ", "∃": r"\exists ", "、": ", ", "｛": r"\{", "｝": r"\}", "［": "[", "］": "]", "。": ".", "＊": "*",
         "／": "/", "．": ".", "＾": "^", "和": r"\text{ and }", "或": r"\text{ or }", "℃": r"^\circ C",
-        **{chr(0xFF10 + digit): str(digit) for digit in range(10)},
+        **{chr(zero + digit): str(digit) for zero in (0xFF10, 0x660, 0x6F0, 0x966, 0x9E6) for digit in range(10)},
         **{chr(0xFEE0 + ord(letter)): letter for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"},
         "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u3000": " ", "\u200b": "", "\ufeff": "", "\x00": "",
     }
@@ -69,8 +71,8 @@ _SYNONYMS = [
     (r"\text|\mathrm", re.compile(r"\\(?:mathrm|text)\s*\{\s*([ei])\s*\}(?=\s*[\^\d+*/)}-])"), r"\1"),
     (r"\text|\mathrm", re.compile(r"(?<=[\d+*/-])\s*\\(?:mathrm|text)\s*\{\s*([ei])\s*\}"), r"\1"),
     (r"\checkmark|square|\qed", re.compile(r"\\(?:checkmark|blacksquare|square|qedsymbol|qed)(?![A-Za-z])"), ""),
-    (r"\math|\textn|\textr|\textb|\texti|box|\operatorname",
-     re.compile(r"\\(?:mathrm|text(?:normal|rm|bf|it)|mathbf|mathit|mbox|operatorname\*?|mathsf|hbox)(?=\s*\{)"), r"\\text"),
+    (r"\math|\textn|\textr|\textb|\textt|\texts|\texti|box|\operatorname",
+     re.compile(r"\\(?:text(?:normal|rm|bf|it|tt|sf)|math(?:rm|bf|it|tt|sf)|mbox|operatorname\*?|hbox)(?=\s*\{)"), r"\\text"),
     (r"\backslash", re.compile(r"\\backslash(?![A-Za-z])"), r"\\setminus"),
     (r"\log", re.compile(r"\\log\s*_\s*(?:\{\s*e\s*\}|e)(?![A-Za-z])"), r"\\ln"),
     (r",", re.compile(r"\{\s*,\s*\}"), ","),
@@ -126,6 +128,7 @@ _CONTROL = re.compile("[\t\f\b\r\v]")
 _BASE_WORD = re.compile(r"(?<=[\dA-F)])\s*(?:\\text\s*\{)?\s*\(?\s*(?:in )?base[ -]?(\d{1,2}|[a-z]+)\s*\)?\s*\}?$")
 _ROOT = re.compile(r"(?:√|根号|根號)\s*(\d+(?:\.\d+)?|[A-Za-z])")
 _WHOLE_TEXT = re.compile(r"\\text\s*\{(.*)\}", re.DOTALL)
+_PREFIXED = re.compile(r"^\\text\s*\{\s*(0[xXbBoO][\dA-Fa-f]+)\s*\}$")
 _MIXED = re.compile(r"(?<=\d)\s*\\text\s*\{\s*and\s*\}\s*(?=\\frac)")
 _CUT_OFF = re.compile(r"(?<=\d)\s*(?:\.\.\.|…)(?=\s*\$*\s*$)")
 _DOTTED = re.compile(r"\s*-?[1-9]\d{0,2}(?:\.\d{3}){2,}(?:,\d+)?\s*")
@@ -133,6 +136,10 @@ _CHOOSE = re.compile(r"\s*C\s*\(\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)\s*")
 _SPLIT_DECIMAL = re.compile(r"(-?\d+\.) (\d+\.?)")
 _NOUN_SAID = re.compile(r"(?:\\text\s*\{\s*)?(?:[A-Za-z]+[ ,']+){2,14}(?:is|are|equals)\s*:?\s*\}?\s*(?=[-\d\\(\[$])")
 _PROGRAM = re.compile(r"\s*(-?\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})\s*")
+_SENTENCE = re.compile(r"(?:\\text\s*\{\s*)?[A-Za-z]+[ ,][^\d=<>]*\d")
+_PARTS = re.compile(
+    r"(?:(?:\\text\s*\{\s*)?[Pp]art )?(?:\\text\s*\{\s*)?[(（]?\s*(?:\\text\s*\{\s*)?[a1iIⅠ]\s*\}?\s*[)）]"
+)
 _HIGH, _LOW = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "₀₁₂₃₄₅₆₇₈₉"
 _RAISED = re.compile(f"[{_HIGH}]{{2,}}|(?<=[\\w)])[{_HIGH}]|[{_LOW}]+")
 _PLAIN = str.maketrans(_HIGH + _LOW, "0123456789-+0123456789")
@@ -179,6 +186,7 @@ def tidy(answer: str) -> str:
                 text = _TEXT.sub(_joining_word, text)
             if text.startswith("\\text"):
                 text = _opened(_SAID.sub("", text))
+                text = _PREFIXED.sub(r"\1", text)
             text = _MIXED.sub(" ", text)
         if text.startswith("\\approx"):
             text = text.removeprefix("\\approx")
@@ -194,7 +202,10 @@ def tidy(answer: str) -> str:
     said = _NOUN_SAID.match(text) if " " in text else None
     if said and not changed_before(said.group()):
         text = text[said.end() :]
-    return _unwrap(text)
+    text = _unwrap(text)
+    if _SENTENCE.match(text) and (value := statement_value(" ".join(_TEXT.sub(r" \1 ", text).split()))):
+        return value
+    return spelled_in_parts(text) if ")" in text and _PARTS.match(text) else text
 
 
 def _joining_word(match: re.Match[str]) -> str:
