@@ -5,7 +5,7 @@ Missing values are not invented:
   stores token ids; `count_tokens` is needed only if they are missing.
 - Both score a problem, not a sample. With one sample the score is its verdict. With several, a sample's verdict is known
   if the score is a mean over them and 0 or 1 (lighteval's avg@n), if the score is 0 (all incorrect), or if the harness's
-  filter selected that text; otherwise it is undecided, unless `grade` decides it from reference answer and text.
+  filter selected that text; otherwise it is undecided, unless `grade` decides it from reference answer, text and row.
 - Thinking tokens are those up to `</think>`; if a part of the text cannot be counted, they are unknown.
 Files that Tersely exported contain verdicts and counts, and are restored exactly.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from tersely.core.strict_json import strict_json
 from tersely.eval.records import SCORES, RecordWriter
 
 Count = Callable[[str], int]
-Grade = Callable[[str, str], str]  # (gold, text) -> correct | incorrect | no_answer | undecided
+Grade = Callable[[str, str, dict[str, Any]], str]
+"""(gold, text, the problem's row) -> correct | incorrect | no_answer | undecided"""
 OWN = "tersely"  # key of our additional fields in an export
 METRICS = ("exact_match", "math_verify", "extractive_match", "acc", "accuracy", "em")
 MEAN = "avg@"
@@ -48,6 +49,7 @@ class Problem:
     chosen: str | None = None  # the text that was scored
     exported: list[dict[str, Any]] | None = None  # our fields, in a file that Tersely exported
     golds: tuple[str, ...] = ()  # alternative correct answers
+    row: dict[str, Any] = field(default_factory=dict)  # the problem's columns, for a scorer
 
 
 def import_lm_eval(
@@ -145,6 +147,7 @@ def _lm_eval(path: Path, wanted: str | None, used: dict[str, str]) -> Iterator[P
             cap=_cap(row),
             chosen=filtered[0] if len(filtered) == 1 and isinstance(filtered[0], str) else None,
             exported=row.get(OWN),
+            row=doc,
         )
 
 
@@ -273,6 +276,7 @@ def _lighteval(path: Path) -> Iterator[Problem]:
             lengths=[len(tokens) for tokens in ids] if len(ids) == len(response["text"]) else None,
             cap=doc.get("generation_size"),
             exported=json.loads(exported) if exported else None,
+            row=doc.get("specific") or {},
         )
 
 
@@ -284,7 +288,7 @@ def _records(
         for fields, text in zip(p.exported, p.texts, strict=True):
             yield {**common, **fields, "text": text}
         return
-    verdicts = [_any_of(grade, p.golds or (p.gold,), text) for text in p.texts] if grade else _verdicts(p, metric)
+    verdicts = [_any_of(grade, p, text) for text in p.texts] if grade else _verdicts(p, metric)
     for index, (text, verdict) in enumerate(zip(p.texts, verdicts, strict=True)):
         tokens = _tokens(p, index, count)
         cut = p.cap is not None and tokens >= p.cap
@@ -305,9 +309,10 @@ def _records(
         }
 
 
-def _any_of(grade: Grade, golds: tuple[str, ...], text: str) -> str:
+def _any_of(grade: Grade, p: Problem, text: str) -> str:
     """The best verdict over the answers; undecided counts above incorrect, because it may be correct."""
-    found = {grade(gold, text) for gold in golds}
+    row = {"problem": p.problem, **p.row}
+    found = {grade(gold, text, row) for gold in p.golds or (p.gold,)}
     return next(verdict for verdict in ("correct", "undecided", "incorrect", "no_answer") if verdict in found)
 
 

@@ -7,9 +7,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from tersely.configs.scorer import ScorerSpec
 from tersely.core.errors import ConfigError
 from tersely.core.paths import path_option, place_option
 from tersely.launch.cli.parser import Parser
+from tersely.launch.cli.scorer_options import add_scorer_options, scorer_of
 
 HARNESSES = ("lm-eval", "lighteval")
 
@@ -29,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     inward.add_argument("--metric", help="score to use (default: the first known one)")
     inward.add_argument("--filter", help="lm-eval: filter to use (default: the first one in each file)")
-    inward.add_argument("--grade", action="store_true", help="grade samples without a score with the verifier")
+    inward.add_argument("--grade", action="store_true", help="grade all samples with the verifier")
+    add_scorer_options(inward, "with --grade: use this scorer, which gets the columns of the problem")
     outward = commands.add_parser("export", help="records of a run -> per-sample files")
     outward.add_argument("harness", choices=HARNESSES)
     outward.add_argument("run", type=path_option, help="run directory with records.jsonl")
@@ -52,9 +55,14 @@ def take_in(options: argparse.Namespace) -> int:
 
         tokenizer = load_tokenizer(options.tokenizer)
         count = lambda text: len(tokenizer.encode(text, add_special_tokens=False))  # noqa: E731
+    if options.scorer is not None and not options.grade:
+        raise ConfigError(f"--scorer: got {options.scorer!r} without --grade. Add --grade")
+    scorer = scorer_of(options)
     verifier = _verifier() if options.grade else None
-    grade = None if verifier is None else lambda gold, text: verifier.verify([gold], [text])[0].status
-    common: dict[str, Any] = {"metric": options.metric, "grade": grade}
+    common: dict[str, Any] = {
+        "metric": options.metric,
+        "grade": None if verifier is None else grader(verifier, scorer, options.scorer),
+    }
     name = options.name or options.out.resolve().name
     try:
         if options.harness == "lm-eval":
@@ -70,6 +78,30 @@ def take_in(options: argparse.Namespace) -> int:
             print(f"{file}: using filter {used}; choose another one with --filter")
     print(f"records: {path}; next: tersely report {options.out}")
     return 0
+
+
+def grader(verifier: Any, scorer: ScorerSpec | None, name: str | None) -> Any:
+    """The function that grades a sample, see `Grade`. With no name, problems of reasoning-gym are graded by its scorer."""
+    from tersely.rewards.verify.scorers.grade import payload_of
+
+    def grade(gold: str, text: str, row: dict[str, Any]) -> str:
+        spec = default_scorer(row) if name is None else scorer
+        payloads = None if spec is None else [payload_of(spec, {**row, "answer": gold})]
+        return str(verifier.verify([gold], [text], scorers=payloads)[0].status)
+
+    return grade
+
+
+def default_scorer(row: dict[str, Any]) -> ScorerSpec | None:
+    """The scorer of a problem of reasoning-gym, whose metadata name its task; None for another problem."""
+    metadata = row.get("metadata")
+    if isinstance(metadata, str):
+        try:
+            metadata = json.loads(metadata)
+        except ValueError:
+            return None
+    task = metadata.get("source_dataset") if isinstance(metadata, dict) else None
+    return ScorerSpec.of_source(None, f"reasoning_gym:{task}", "interop") if task else None
 
 
 def _verifier() -> Any:

@@ -20,6 +20,7 @@ from tersely.core.errors import ConfigError
 from tersely.core.paths import path_option
 from tersely.core.strict_json import strict_json
 from tersely.launch.cli.parser import Parser, number, whole
+from tersely.launch.cli.scorer_options import add_scorer_options, scorer_of
 from tersely.rewards.verify.scorers.grade import payload_of
 
 _SHOWN = 20
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(
                 f"--{option.replace('_', '-')}: got {path}, the file that is verified. Write to another file"
             )
-    scorer = _scorer(options)
+    scorer = scorer_of(options)
     rows, bad = read_rows(options.file, options.gold, options.response, scorer)
     for line, reason in bad[:_SHOWN]:
         print(f"{options.file}:{line}: {reason}; skipped", file=sys.stderr)
@@ -88,16 +89,7 @@ def _parser() -> Parser:
         default="answer",
         help="what counts as an answer (default: %(default)s)",
     )
-    parser.add_argument(
-        "--scorer",
-        metavar="NAME",
-        help="grade with this scorer, which gets the other fields of the row: reasoning_gym, or package.module:function",
-    )
-    parser.add_argument(
-        "--threshold",
-        type=number(above=0, at_most=10**9),
-        help="with --scorer: an answer is correct if its score is at least this (default: 1)",
-    )
+    add_scorer_options(parser, "grade with this scorer, which gets the other fields of the row")
     parser.add_argument("--out", type=path_option, help="write the verdicts to this file, one JSON object per line")
     parser.add_argument(
         "--audit",
@@ -125,20 +117,6 @@ def _parser() -> Parser:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument("--quiet", action="store_true", help="hide the progress bar")
     return parser
-
-
-def _scorer(options: Any) -> ScorerSpec | None:
-    """The scorer of the options, imported; raises `ConfigError` if it is unknown or cannot be imported."""
-    from tersely.rewards.verify.scorers.grade import load_scorer
-
-    if options.scorer is None:
-        if options.threshold is not None:
-            raise ConfigError(f"--threshold: got {options.threshold:g} without --scorer. Add --scorer")
-        return None
-    scorer = ScorerSpec.of({"name": options.scorer, "threshold": options.threshold or 1.0}, "--scorer")
-    if scorer is not None:
-        load_scorer(scorer.name)
-    return scorer
 
 
 def read_rows(

@@ -84,7 +84,10 @@ def test_a_mean_over_samples_decides_only_when_they_agree(tmp_path):
     np.testing.assert_array_equal(b.truncated, [[0, 1]] * 3)
     _, graded = only(
         import_lighteval(
-            [LIGHTEVAL_N], tmp_path / "b", "tiny", grade=lambda gold, text: "correct" if gold in text else "no_answer"
+            [LIGHTEVAL_N],
+            tmp_path / "b",
+            "tiny",
+            grade=lambda gold, text, row: "correct" if gold in text else "no_answer",
         )
     )
     np.testing.assert_array_equal(graded.correct, [[1, 0]] * 3)
@@ -201,7 +204,7 @@ def test_either_filter_and_which_was_used(tmp_path):
 
 
 def test_list_targets_are_graded_as_any_of_them(tmp_path):
-    grade = lambda gold, text: "correct" if gold == text else "incorrect"  # noqa: E731
+    grade = lambda gold, text, row: "correct" if gold == text else "incorrect"  # noqa: E731
     rows = [row(["7", "seven"], ["seven"]), row(["7", "seven"], ["8"], doc_id=1)]
     path = import_lm_eval([own_rows(tmp_path, rows)], tmp_path / "o", "r", len, grade=grade)
     found = [json.loads(line) for line in path.read_text().splitlines()]

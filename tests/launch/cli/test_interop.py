@@ -1,4 +1,7 @@
+import json
+
 import pytest
+from support import tiny
 
 from tersely.core.errors import ConfigError
 from tersely.eval.run_arrays import load_runs
@@ -31,3 +34,41 @@ def test_errors_are_one_line(runs, tmp_path):
         main(["import", "lm-eval", *files, "--out", str(runs[0])])
     with pytest.raises(FileNotFoundError, match="run `tersely eval` first"):
         main(["export", "lm-eval", str(tmp_path / "nowhere"), "--out", str(tmp_path / "x")])
+
+
+COUNTDOWN = {
+    "question": "Make 10 of 2, 3, 5.",
+    "metadata": {"source_dataset": "countdown", "numbers": [2, 3, 5], "target": 10},
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "verdicts"),
+    [
+        ([], ["correct", "correct", "incorrect"]),  # any expression of the given numbers, and not their bare value
+        (["--scorer", "verifier"], ["correct", "correct", "correct"]),
+    ],
+)
+def test_samples_are_graded_by_the_scorer_of_their_data(tmp_path, options, verdicts):
+    answers = ["2 + 3 + 5", "5 + 3 + 2", "10"]
+    rows = [
+        {
+            "doc_id": index,
+            "doc": COUNTDOWN,
+            "target": "2 + 3 + 5",
+            "resps": [[f"\\boxed{{{answer}}}"]],
+            "filter": "none",
+        }
+        for index, answer in enumerate(answers)
+    ]
+    file = tmp_path / "samples_countdown.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    import_ = ["import", "lm-eval", str(file), "--out", str(tmp_path / "out"), "--grade", *options]
+    assert main([*import_, "--tokenizer", str(tiny.save_tiny_model(tmp_path / "tiny"))]) == 0
+    records = [json.loads(line) for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines()]
+    assert [record["verdict"] for record in records] == verdicts
+
+
+def test_a_scorer_without_grade_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="--grade"):
+        main(["import", "lm-eval", "samples.jsonl", "--out", str(tmp_path), "--scorer", "reasoning_gym"])
