@@ -41,6 +41,16 @@ def new_adapter(spec: PeftSpec | None, model: Any) -> Any:
     )
 
 
+def trained_parts(model: Any, spec: PeftSpec | None) -> Any:
+    """The model with a new adapter, as TRL's trainers make it; unchanged without a section, or if it has an adapter."""
+    config = new_adapter(spec, model)
+    if config is None:
+        return model
+    from peft import get_peft_model
+
+    return get_peft_model(model, config)
+
+
 # ---- layers ----
 
 

@@ -1,6 +1,7 @@
 """Every shipped recipe is meant: keys, slots, data and batch arithmetic, without loading a model."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from tersely.rl.config import checked, grpo_config, objective_of
 from tersely.rl.update.batch_size import BatchLayout
 
 RECIPES = list_recipes()
+LORA = "deepseek-r1-distill-qwen-1.5b/alp_lora_24gb"
 GPU = [name for name in RECIPES if load_recipe(name).engine == "vllm"]
 
 
@@ -27,7 +29,7 @@ def test_the_recipes_are_there():
         for model in ("deepseek-r1-distill-qwen-1.5b", "deepscaler-1.5b-preview")
         for m in ("alp", "grpo")
     }
-    gpu |= {"qwen3-0.6b/alp_24gb", "deepseek-r1-distill-qwen-7b/alp"}
+    gpu |= {"qwen3-0.6b/alp_24gb", "deepseek-r1-distill-qwen-7b/alp", LORA}
     assert {"smollm2-135m/alp_cpu", "testbed/grpo", "testbed/alp", "testbed/dler", *gpu} <= set(RECIPES)
 
 
@@ -79,6 +81,8 @@ def test_a_gpu_recipe_fits_the_hardware_that_its_header_names(name):
     run = checked(recipe)
     args = grpo_config(run, objective_of(run), ranks=there.gpus)
     shape = next(shape for size, shape in SHAPES.items() if size in run.model_name_or_path.lower())
+    shape = replace(shape, adapter=28 * 32 * 41216) if name == LORA else shape  # the sum of in + out of its layers
+    assert bool(shape.adapter) == bool(run.peft)
     how = "zero2" if there.gpus > 1 else "none"
     length = args.vllm_max_model_length
     found = [*memory_findings(shape, run, args, length, how, there)]

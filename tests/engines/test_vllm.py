@@ -298,3 +298,21 @@ def test_a_tied_head_left_as_it_was_stops_the_run(tied_engine, tied_folder, make
         trainer.train()
     gaps = [row["mismatch/mean"] for row in trainer.state.log_history]
     assert gaps[0] < 1e-4 and gaps == sorted(gaps)  # equal at first, then it grows step by step
+
+
+@vllm
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_training_an_adapter_through_the_engine_keeps_the_gap_small(engine, model, make_trainer, method):
+    """The engine gets the merged weights, and the trainer's base stays as it was, to the last bit."""
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'tersely[lora]'")
+    base = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer = make_trainer(engine=engine, max_steps=4, learning_rate=5e-2, peft={"rank": 4, "method": method})
+    trainer.train()
+    gaps = [row["mismatch/mean"] for row in trainer.state.log_history if "mismatch/mean" in row]
+    assert len(gaps) == 4 and max(gaps) < 1e-4
+    assert largest_gap(trainer.model, engine.generate(requests()), requests()) > 5e-3, "it has moved since"
+    engine.sync_weights(trainer.model, 4)
+    assert largest_gap(trainer.model, engine.generate(requests()), requests()) < 1e-4
+    state = trainer.model.get_base_model().state_dict()
+    found = {name.replace(".base_layer.", "."): value for name, value in state.items() if "lora_" not in name}
+    assert found.keys() == base.keys() and all(torch.equal(found[name], base[name]) for name in base)

@@ -45,7 +45,9 @@ SHAPES = {
 }
 RANKS = {"deepseek-r1-distill-qwen-7b/alp": 16, "qwen3-0.6b/alp_24gb": 1}
 """4 for the others, half of their node, so that a step outlasts the limit."""
-GPU = [name for name in list_recipes() if load_recipe(name).engine == "vllm"]
+RECIPES = {name: load_recipe(name) for name in list_recipes()}
+GPU = [name for name, recipe in RECIPES.items() if recipe.engine == "vllm" and recipe.peft is None]
+"""An adapter does not change the order of a step."""
 VERDICTS = [SimpleNamespace(correct=float(right), status="ok", answer="1") for right in (0, 1)]
 
 

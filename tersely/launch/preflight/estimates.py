@@ -32,7 +32,7 @@ def update_seconds(
     from tersely.engines import activation_checkpointing
     from tersely.engines.models import arithmetic
 
-    add_fused_lm_head(model)
+    add_fused_lm_head(model.get_base_model() if hasattr(model, "peft_config") else model)
     if activation_checkpointing.setting(args, "gradient_checkpointing"):
         activation_checkpointing.enable(model, args)
     prompt = prompt_ids(tokenizer, dataset[0]["prompt"], args.chat_template_kwargs)

@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tersely.configs.peft import PeftSpec
 from tersely.configs.recipe import Recipe
 from tersely.core.findings import Finding
 from tersely.engines.activation_checkpointing import setting
+from tersely.engines.adapter import trained_parameters
 from tersely.engines.registry import capabilities_of
 from tersely.launch.preflight.cold_estimate import ColdEstimate
 from tersely.launch.preflight.memory_estimate import SHARDING, Load, Shape, checkpoint_bytes, estimate
@@ -25,8 +27,8 @@ ROOM = 0.92
 """Share of a GPU that the estimate may use; the rest is for fragmentation and buffers."""
 
 
-def shape_of(config: Any) -> Shape:
-    """Shape from a transformers config. Counts parameters on the meta device, without reading weights."""
+def shape_of(config: Any, peft: PeftSpec | None = None) -> Shape:
+    """Shape from a transformers config, with the size of an adapter. Counts parameters on the meta device, without weights."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -43,6 +45,7 @@ def shape_of(config: Any) -> Shape:
         kv_heads=getattr(text, "num_key_value_heads", None) or heads,
         head_size=getattr(text, "head_dim", None) or text.hidden_size // heads,
         vocabulary=text.vocab_size,
+        adapter=trained_parameters(model, peft) if peft else 0,
     )
 
 
@@ -111,7 +114,10 @@ def memory_findings(
     found = estimate(shape, load)
     peak = found.pop("peak")
     parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in found.items() if size > GIB / 200)
-    text = f"about {peak / GIB:.2f} GiB at the peak on each rank ({shape.parameters / 1e6:.1f}M parameters, {how}"
+    size = f"{shape.parameters / 1e6:.1f}M parameters" + (
+        f", adapter {shape.adapter / 1e6:.1f}M" if shape.adapter else ""
+    )
+    text = f"about {peak / GIB:.2f} GiB at the peak on each rank ({size}, {how}"
     text += f"; {parts})" if parts else ")"
     if there.memory is None:
         kind = "bfloat16" if there.half else "float32"
@@ -146,7 +152,7 @@ def _cache(shape: Shape, run: Recipe, args: GRPOConfig, vllm: int, tokens: int) 
 def disk_finding(shape: Shape, args: GRPOConfig, half: bool, how: str, free: int | None) -> Finding:
     """Check disk space for the kept checkpoints, one being written, and the final weights. `free` None: another machine."""
     kept = (args.save_total_limit or max(1, int(args.max_steps // max(1, args.save_steps)))) + 1
-    needed = kept * checkpoint_bytes(shape, half, how) + shape.parameters * 4
+    needed = kept * checkpoint_bytes(shape, half, how) + (shape.adapter or shape.parameters) * 4
     text = f"{kept} checkpoints and the final weights take {needed / GIB:.2f} GiB"
     if free is None:
         return Finding("note", "disk", text)

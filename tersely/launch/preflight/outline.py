@@ -131,7 +131,7 @@ def read_shape(run: Recipe, args: GRPOConfig) -> Any:
     from tersely.engines.model_checks import model_config
     from tersely.launch.preflight.model import shape_of
 
-    return shape_of(model_config(run.model_name_or_path, args.trust_remote_code))
+    return shape_of(model_config(run.model_name_or_path, args.trust_remote_code), run.peft)
 
 
 def batches_of(run: Recipe, args: GRPOConfig) -> int:

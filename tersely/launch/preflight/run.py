@@ -95,7 +95,7 @@ def _with_model(
     found.append(Finding("note", "prompt", repr(prompting.text(tokenizer, first))))
     if options.show_tokens:
         found.append(Finding("note", "prompt", f"as tokens: {prompting.ids(tokenizer, first)}"))
-    shape = about.shape_of(config)
+    shape = about.shape_of(config, run.peft)
     how = options.sharding or (("zero2" if there.gpus > 1 else "none") if there.elsewhere else about.sharding())
     for one in stages:
         check_marker(one.run, one.objective, tokenizer)
@@ -132,6 +132,7 @@ def _with_rollouts(
     how: str,
 ) -> list[str]:
     """Sample rollouts of the first stage, for the plan of all stages, and a few of each other stage, for reward sizes."""
+    from tersely.engines.adapter import trained_parts
     from tersely.engines.factory import make_engine, own_engine
     from tersely.engines.models import load_model
     from tersely.launch.preflight.estimates import estimated_lines, measured_lines, update_seconds
@@ -169,7 +170,7 @@ def _with_rollouts(
         more = {name: sum(hours[name] for hours in colds) for name in (colds[0] if colds else ())}
         lines = estimated_lines(trial, shape, work, run, args, there, rows, options.price_per_hour, more)
         return [*(plan.line() for plan in warm), *lines]
-    model = _loaded(load_model, run, args) if model is None else model
+    model = trained_parts(_loaded(load_model, run, args) if model is None else model, run.peft)
     update_s = update_seconds(model.train(), trial, run, args, tokenizer, dataset)
     to_the_cap = (trial.prompt_tokens + args.max_completion_length) / (trial.prompt_tokens + trial.mean_tokens)
     waits = waits_without_progress(run, shape, there.half, how, update_s * to_the_cap)
@@ -188,5 +189,5 @@ def before_cold_start(one: Finding) -> Finding:
 
 
 def _loaded(load_model: Any, run: Recipe, args: GRPOConfig) -> Any:
-    model, _ = load_model(run.model_name_or_path, args)
+    model, _ = load_model(run.model_name_or_path, args, run.peft)
     return model.to(args.device)

@@ -149,6 +149,18 @@ def test_a_run_with_forced_tokens_streams_or_takes_rounds(engine, folder, make_t
     assert any(row["forced_tokens"] for row in trainer.logged_rows)
 
 
+def test_training_an_adapter_through_servers_keeps_the_gap_small(engine, folder, make_trainer):
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'tersely[lora]'")
+    recipe = {"model_name_or_path": str(folder), "peft": {"rank": 4}}
+    trainer = make_trainer(engine=engine, max_steps=3, learning_rate=5e-2, **recipe)
+    trainer.train()
+    gaps = [row["mismatch/mean"] for row in trainer.state.log_history if "mismatch/mean" in row]
+    assert len(gaps) == 3 and max(gaps) < 1e-4
+    stale = largest_gap(trainer.model, engine.generate(requests()), requests())
+    engine.sync_weights(trainer.model, 3)
+    assert largest_gap(trainer.model, engine.generate(requests()), requests()) < 1e-4 < 5e-3 < stale
+
+
 def test_answers_from_other_weights_are_refused(engine, model):
     """Another run has given one of the servers its own weights."""
     call(engine.addresses[1], "/update_weight_version", {"new_version": "other-7"}, timeout_s=10, key=engine._key)

@@ -89,3 +89,31 @@ def test_activations_are_about_what_autograd_keeps(measured):
     shape, _, layers, (rows, tokens) = measured
     found = estimate(shape, Load(rows, rows, tokens, half=False))
     assert 0.8 < found["activations"] / layers < 1.25, found["activations"] / layers
+
+
+def test_the_states_of_an_adapter_are_what_torch_holds():
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'tersely[lora]'")
+    from transformers import AutoModelForCausalLM
+
+    from tersely.configs.peft import PeftSpec
+    from tersely.engines.adapter import trained_parts
+    from tersely.launch.preflight.model import shape_of
+    from tersely.testbed import model_path
+
+    for spec in (PeftSpec(rank=4), PeftSpec("dora", rank=2, targets=("q_proj", "down_proj"))):
+        model = AutoModelForCausalLM.from_pretrained(model_path(), dtype=torch.float32)
+        shape = shape_of(model.config, spec)
+        model = trained_parts(model, spec)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        held = sum(p.numel() for p in model.parameters()) + sum(3 * p.numel() for p in trained)
+        assert shape.adapter == sum(p.numel() for p in trained)
+        found = estimate(shape, Load(1, 1, 1, half=False, reference=True))
+        assert found["weights"] + found["gradients"] + found["optimiser"] == 4 * held
+        assert checkpoint_bytes(shape, True) == 12 * shape.adapter
+
+
+@pytest.mark.parametrize("sharding", SHARDING)
+def test_an_adapter_needs_less_than_all_weights(sharding):
+    load = Load(2, 16, 512, sharding=sharding, ranks=2)
+    adapter = dataclasses.replace(PAPER, adapter=PAPER.parameters // 100)
+    assert estimate(adapter, load)["peak"] < estimate(PAPER, load)["peak"] / 2
