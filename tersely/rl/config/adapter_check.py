@@ -26,6 +26,8 @@ def check_adapter(run: Recipe) -> None:
                 f"{KEY} to train it further, or merge it first (`tersely merge`)"
             )
         return
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
     require_peft(KEY)
     given: Any = run.trl.get("model_init_kwargs") or {}
     if "quantization_config" in given:
@@ -34,7 +36,8 @@ def check_adapter(run: Recipe) -> None:
         raise ConfigError(f"{KEY} does not work under FSDP. Use DeepSpeed (zero2), or plain data parallelism")
     if is_adapter(location):
         check_same(location, run.peft)
-    if model_place(run.model_name_or_path).level == "ok":
+    # a rank under ZeRO-3 cannot make a model on the meta device; its launcher has checked the layers
+    if model_place(run.model_name_or_path).level == "ok" and not is_deepspeed_zero3_enabled():
         trust = bool(run.trl.get("trust_remote_code"))
         check_layers(model_config(run.model_name_or_path, trust), run.peft)
 
