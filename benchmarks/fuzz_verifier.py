@@ -18,10 +18,10 @@ from pathlib import Path
 
 from tersely.configs.verifier import CONTRACTS, Policy
 from tersely.rewards import Verifier
-from tersely.rewards.verify.compare.cost_limits import bomb
-from tersely.rewards.verify.compare.quick import decide_fast
+from tersely.rewards.verify.compare.cost_limits import exceeded_limit
+from tersely.rewards.verify.compare.quick import quick_match
 from tersely.rewards.verify.extract.find import find_answer
-from tersely.rewards.verify.judge.input_filter import judge_guard
+from tersely.rewards.verify.judge.input_filter import input_filter
 
 PIECES = [
     "\\boxed{",
@@ -175,12 +175,12 @@ def one(gold: str, text: str, policy: Policy) -> str | None:
         for contract in CONTRACTS:
             answer = find_answer(text, contract)
             if answer is not None:
-                judge_guard(answer)
-                bomb(answer)
-                decided = decide_fast(gold, answer, policy)
+                input_filter(answer)
+                exceeded_limit(answer)
+                decided = quick_match(gold, answer, policy)
                 if decided and decided[0] and not any(char.isalnum() for char in answer):
                     return "right without content"
-        itself = decide_fast(text, text, policy)
+        itself = quick_match(text, text, policy)
         if itself is not None and not itself[0] and itself[1] != "probe" and text.strip():
             return f"not itself: {itself}"
     except Exception as error:

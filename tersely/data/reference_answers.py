@@ -49,7 +49,7 @@ def text_only(gold: str) -> bool:
 @lru_cache(maxsize=65536)
 def reading(gold: str) -> str:
     """Kind of a reference answer: `number` (decided without sympy), `expression`, `text`, `unreadable` or `empty`."""
-    from tersely.rewards.verify.compare.cost_limits import bomb
+    from tersely.rewards.verify.compare.cost_limits import exceeded_limit
     from tersely.rewards.verify.compare.quick import gold_text, prepare
 
     text = gold_text(gold)
@@ -58,7 +58,7 @@ def reading(gold: str) -> str:
     tidied, number = prepare(text)
     if number is not None:
         return "number"
-    if bomb(text):
+    if exceeded_limit(text):
         return "text"
     found = _parsed(tidied)
     if not found:

@@ -112,7 +112,7 @@ def boxed_content(text: str) -> str:
 def same_answer(a: str, b: str) -> bool:
     """The verifier's equivalence without math-verify: texts, numbers, shapes."""
     from tersely.configs.verifier import Policy
-    from tersely.rewards.verify.compare.quick import decide_fast
+    from tersely.rewards.verify.compare.quick import quick_match
 
-    decided = decide_fast(a, b, Policy())
+    decided = quick_match(a, b, Policy())
     return a == b if decided is None else decided[0]

@@ -18,7 +18,7 @@ from tersely.core.errors import require_range
 from tersely.rewards.verify.verdict import Verdict
 
 Grader = Callable[[str, str], bool | None]
-"""(gold, answer) -> right, wrong, or None: no opinion."""
+"""(gold, answer) -> True (correct), False (incorrect), or None: no opinion."""
 
 
 def plain_grader(gold: str, answer: str) -> bool | None:

@@ -14,9 +14,9 @@ from typing import Any
 from tersely.configs.verifier import Policy, VerifierSpec
 from tersely.core.verifier import AnswerVerifier
 from tersely.rewards.verify.cache import Cache
-from tersely.rewards.verify.compare.cost_limits import bomb
+from tersely.rewards.verify.compare.cost_limits import exceeded_limit
 from tersely.rewards.verify.compare.options import by_option
-from tersely.rewards.verify.compare.quick import decide_fast, gold_text, tidied_text
+from tersely.rewards.verify.compare.quick import gold_text, quick_match, tidied_text
 from tersely.rewards.verify.compare.restated import restated
 from tersely.rewards.verify.extract.find import answer_in_parts, find_answer
 from tersely.rewards.verify.extract.whole import find_whole_answer
@@ -185,7 +185,7 @@ class Verifier(AnswerVerifier):
             return "undecided", "gold"
         if prompt and (option := by_option(gold, answer, prompt, self.policy)) is not None:
             return ("correct" if option else "incorrect"), "choice"
-        fast = decide_fast(gold, answer, self.policy)
+        fast = quick_match(gold, answer, self.policy)
         open_or_paid = fast is None or (fast[0] and fast[1] != "exact")
         if prompt and open_or_paid and restated(tidied_text(gold), tidied_text(answer), prompt):
             return "incorrect", "restated"
@@ -195,7 +195,7 @@ class Verifier(AnswerVerifier):
         if known is not None:
             self._counts["cache/hits"] += 1
             return known
-        if bomb(answer) or bomb(gold):
+        if exceeded_limit(answer) or exceeded_limit(gold):
             return "undecided", "guard"
         return None
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from support.properties import examples
 
 from tersely.configs.verifier import CONTRACTS, Policy
-from tersely.rewards.verify.compare.cost_limits import bomb
-from tersely.rewards.verify.compare.quick import decide_fast
+from tersely.rewards.verify.compare.cost_limits import exceeded_limit
+from tersely.rewards.verify.compare.quick import quick_match
 from tersely.rewards.verify.extract.find import find_answer
 
 PIECES = [
@@ -95,8 +95,8 @@ def look(gold: str, text: str) -> None:
         answer = find_answer(text, contract)
         if answer is None:
             continue
-        bomb(answer)
-        decided = decide_fast(gold, answer, Policy())
+        exceeded_limit(answer)
+        decided = quick_match(gold, answer, Policy())
         assert decided is None or not decided[0] or any(char.isalnum() or char in "∞∅" for char in answer)
 
 
@@ -110,7 +110,7 @@ def test_any_text_is_survived(gold, text):
 @given(texts)
 @examples(660)
 def test_an_answer_is_never_wrong_against_itself(text):
-    decided = decide_fast(text, text, Policy())
+    decided = quick_match(text, text, Policy())
     assert decided is None or decided[0] or not text.strip()
 
 

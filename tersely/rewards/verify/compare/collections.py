@@ -1,7 +1,7 @@
 """Compares structured answers: lists element by element, intervals by their ends, labels by name.
 
-Adds what math-verify misses (an inequality against an interval, labelled values, lists with plus-minus), and refuses what
-it wrongly accepts (an open interval for a set). Elements are compared as scalars are.
+It accepts what math-verify rejects by mistake (an inequality for an interval, labelled values, lists with plus-minus) and
+rejects what it accepts by mistake (an open interval for a set). Elements are compared as scalars are.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class Structure:
         self.policy, self.same = policy, same
 
     def equal(self, gold: Shape, answer: Shape) -> bool:
-        """Whether the answer is the gold, as far as shape and elements tell. False means: not known to be."""
+        """Whether shape and elements show that the answer is the gold. False: not shown."""
         if not labels_agree(gold.label, answer.label):
             return False
         gold, answer = _single(gold), _single(answer)
         if gold.kind == "atom" and answer.kind == "atom":
             if gold.label and not answer.label and _about_another(gold.label, answer.text):
                 return False
-            said = _with_argument(gold.label, answer.label, answer.text)
-            return bool(gold.text and said) and self.same(gold.text, said)
+            text = _with_argument(gold.label, answer.label, answer.text)
+            return bool(gold.text and text) and self.same(gold.text, text)
         if gold.kind == "interval" or answer.kind == "interval":
             return self._interval(gold, answer)
         if gold.kind == "union" or answer.kind == "union":
@@ -65,7 +65,7 @@ class Structure:
         return True
 
     def refuses(self, gold: Shape, answer: Shape) -> bool:
-        """Whether a yes of math-verify must not stand."""
+        """Whether the answer is incorrect even if math-verify accepts it."""
         gold, answer = _single(gold), _single(answer)
         kinds = {gold.kind, answer.kind}
         if "atom" in kinds and "parts" in (gold.brackets, answer.brackets):
@@ -138,7 +138,7 @@ def both_collections(gold: Shape, answer: Shape) -> bool:
 
 
 def labels_agree(gold: str, answer: str) -> bool:
-    """A name may be missing on one side; two names must be one."""
+    """Whether two labels agree: one is missing, or both name the same thing."""
     left, right = name_of(gold), name_of(answer)
     function = "y" in (left, right) and _ARGUMENT.fullmatch(left if right == "y" else right)
     if (function and function.group(2) == "x") or _same_function(left, right):
@@ -160,7 +160,7 @@ def _by_name(shape: Shape) -> tuple[Shape, ...]:
 
 
 def _about_another(label: str, text: str) -> bool:
-    """ "2x = 4" says what 2x is, not what x is."""
+    """Whether the text is an equation for something else than the label: "2x = 4" for x."""
     first, sign, _ = text.partition("=")
     return bool(sign) and name_of(label) != name_of(first.strip()) and bool(re.search(r"[A-Za-z]", first))
 

@@ -1,8 +1,8 @@
-r"""Cost limits: refuses expressions whose evaluation by sympy would use up the time limit or the memory.
+r"""Cost limits: rejects expressions that sympy cannot evaluate within the time or memory limit.
 
-A static look, linear in the length, at the answer as text. It refuses towers of powers, huge exponents, factorials and
-binomials, long sums and integrals with huge bounds, deep nesting, thousands of terms, endless digits. A refused item is
-undecided, not incorrect: its value was never computed.
+A static check of the text, linear in its length. It rejects towers of powers, huge exponents, factorials and binomials, sums
+with huge bounds, deep nesting, thousands of terms, and very long numbers. A rejected item is undecided, not incorrect,
+because its value was not computed.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _FIRST_OPERAND = re.compile(r"[-+]?(?:\d+|\\[A-Za-z]+|.)", re.DOTALL)
 _OPEN, _CLOSE = frozenset("({["), frozenset(")}]")
 
 
-def bomb(text: str) -> str | None:
-    """Why the text must not be evaluated, None where it may."""
+def exceeded_limit(text: str) -> str | None:
+    """Return the limit that the text exceeds: length, digits, depth, terms, sum, power, factorial or binomial; else None."""
     if len(text) > LENGTH:
         return "length"
-    if len(text) > DEPTH:  # what is shorter can neither be so deep, nor hold so many digits or terms
+    if len(text) > DEPTH:  # a shorter text cannot exceed these limits
         if _LONG.search(text):
             return "digits"
         if _depth(text) > DEPTH:
@@ -64,7 +64,7 @@ def _depth(text: str) -> int:
 
 
 def _huge_power(text: str) -> bool:
-    """Exponents are bounded; exponents of exponents are refused where numbers stand on every storey."""
+    """Whether an exponent is too large, or is itself a power of numbers."""
     for match in _POWER.finditer(text):
         exponent, after = _operand(text, match.end())
         if any(int(digits[:9]) > EXPONENT or len(digits) > 5 for digits in re.findall(r"\d+", exponent)):
@@ -85,7 +85,7 @@ def _huge_power(text: str) -> bool:
 
 
 def _expands(text: str, at: int, exponent: str) -> bool:
-    """A bracketed sum to a high power: simplifying multiplies it out."""
+    """Whether the power is of a bracketed sum and high: `simplify` would multiply it out."""
     if text[:at].rstrip()[-1:] not in (")", "}", "]"):
         return False
     power = re.fullmatch(r"\d+", exponent.strip("{}() "))
@@ -97,7 +97,7 @@ def _expands(text: str, at: int, exponent: str) -> bool:
 
 
 def _operand(text: str, start: int) -> tuple[str, int]:
-    """The exponent that begins at `start`, and where it ends."""
+    """Return the exponent that begins at `start`, and its end."""
     if text[start : start + 1] not in ("{", "("):
         match = _FIRST_OPERAND.match(text, start)
         return (match.group(), match.end()) if match else ("", start)
@@ -122,7 +122,7 @@ def _huge_factorial(text: str, match: re.Match[str]) -> bool:
 
 
 def _bracket_before(text: str, end: int) -> str:
-    """What the bracket that closes at `end` holds."""
+    """Return the content of the bracket that closes at `end`."""
     depth = 0
     for index in range(end, -1, -1):
         if text[index] in _CLOSE:

@@ -1,7 +1,7 @@
-r"""Parses a formula into a tree that forgets spelling: brackets, neutral elements and the order of summands and factors.
+r"""Parses a formula into a tree without redundant brackets, neutral elements, or an order of summands and factors.
 
-`(5) + 17 \times 23 + 0` and `23 \cdot 17 + 5` are one tree, and no arithmetic is done: `396` is another. It compares how
-two formulas are written, not what they are worth; `numeric` and math-verify do that.
+`(5) + 17 \times 23 + 0` and `23 \cdot 17 + 5` give one tree. No arithmetic is done: `396` gives another one. The tree compares
+how formulas are written; `numeric` and math-verify compare their values.
 """
 
 from __future__ import annotations

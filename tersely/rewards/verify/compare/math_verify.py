@@ -1,4 +1,4 @@
-"""Compares with math-verify inside a worker, checks its verdict against `Policy`, and adds what it misses."""
+"""Comparison inside a worker: math-verify, with rules that overrule its false positives and false negatives."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tersely.rewards.verify.compare import rules
 from tersely.rewards.verify.compare.collections import Structure, both_collections
 from tersely.rewards.verify.compare.compound_units import compound
 from tersely.rewards.verify.compare.domains import same_domain, split_domain
-from tersely.rewards.verify.compare.quick import decide_fast, prepare
+from tersely.rewards.verify.compare.quick import prepare, quick_match
 from tersely.rewards.verify.compare.rewrites import natural_log, renamed, split_condition, without_asides
 from tersely.rewards.verify.compare.shapes import shape_of
 from tersely.rewards.verify.compare.symbolic import (
     closed_value,
     equals_as_equation,
-    math_verify_says,
+    math_verify_equal,
     same_inside_domain,
     solves,
 )
@@ -27,7 +27,7 @@ _UNIONS = 8  # sympy needs seconds for more
 
 
 class Engine:
-    """Decides what the fast path could not. Only ever lives in a process that may be killed."""
+    """Decides what `quick_match` leaves open. It runs only in worker processes, which can be killed."""
 
     def __init__(self, policy: Policy | dict[str, Any] | None = None):
         self.policy = Policy.of(policy)
@@ -35,18 +35,18 @@ class Engine:
         logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
     def compare(self, gold: str, answer: str) -> tuple[str, str]:
-        """(status, path)."""
-        fast = decide_fast(gold, answer, self.policy)
+        """Return (status, path)."""
+        fast = quick_match(gold, answer, self.policy)
         if fast is not None:
             return ("correct" if fast[0] else "incorrect"), fast[1]
         self._left = _ATOMS
-        if self._hopeless(prepare(gold), prepare(answer)) and not compound(
+        if self._incomparable(prepare(gold), prepare(answer)) and not compound(
             prepare(gold)[0], prepare(answer)[0], self.policy
         ):
             return "incorrect", "structure"
         for spelled in rules.gold_spellings(prepare(gold)[0], prepare(answer)[1] is not None):
             for written in rules.answer_spellings(prepare(gold)[0], prepare(answer)[0]):
-                fast = decide_fast(spelled, written, self.policy) if written != answer else None
+                fast = quick_match(spelled, written, self.policy) if written != answer else None
                 path = (
                     "choice"
                     if fast and fast[0]
@@ -56,8 +56,8 @@ class Engine:
                     return "correct", path
         return "incorrect", "engine"
 
-    def _hopeless(self, gold: tuple[Any, ...], answer: tuple[Any, ...]) -> bool:
-        """A number against a collection of several things."""
+    def _incomparable(self, gold: tuple[Any, ...], answer: tuple[Any, ...]) -> bool:
+        """Whether one side is a number and the other a collection of several elements."""
         for (_, number), (other, none) in ((gold, answer), (answer, gold)):
             if number is not None and none is None:
                 shape = shape_of(other)
@@ -65,7 +65,7 @@ class Engine:
         return False
 
     def _rewritten(self, gold: str, answer: str) -> str | None:
-        """The same, once the answer is written in the terms of the reference."""
+        """Compare again without conditions and asides, and with the letters of the reference; returns the path or None."""
         bare_gold, gold_domain = split_domain(without_asides(gold))
         bare_answer, answer_domain = split_domain(without_asides(answer))
         if not same_domain(gold_domain, answer_domain):
@@ -81,13 +81,13 @@ class Engine:
         if natural is not None:
             tries.append((gold, natural))
         for one, other in tries:
-            fast = decide_fast(one, other, self.policy)
+            fast = quick_match(one, other, self.policy)
             if (fast is not None and fast[0]) or (fast is None and self._decide(one, other)):
                 return "rewritten"
         return None
 
     def _decide(self, gold: str, answer: str) -> str | None:
-        """What says that the answer is the gold; None where nothing does."""
+        """Return the name of the rule that accepts the answer; None if no rule does."""
         if rules.refused(gold, answer, self.policy) is not None:
             return None
         gold, gold_set = split_condition(gold)
@@ -97,17 +97,17 @@ class Engine:
         gold_shape, answer_shape = shape_of(gold), shape_of(answer)
         structure = Structure(self.policy, self.same)
         if both_collections(gold_shape, answer_shape):
-            # math-verify loses labels, duplicates and brackets of collections: their elements are compared one by one.
-            return "structure" if structure.equal(gold_shape, answer_shape) else self._repair(gold, answer)
+            # math-verify ignores labels, duplicates and brackets of collections, so elements are compared one by one.
+            return "structure" if structure.equal(gold_shape, answer_shape) else self._accepting_rule(gold, answer)
         unions = max(gold.count("\\cup"), answer.count("\\cup"))
-        if unions <= _UNIONS and math_verify_says(gold, answer) and not structure.refuses(gold_shape, answer_shape):
+        if unions <= _UNIONS and math_verify_equal(gold, answer) and not structure.refuses(gold_shape, answer_shape):
             return "engine"
         trivial = (
             gold_shape.kind == answer_shape.kind == "atom" and gold_shape.text == gold and answer_shape.text == answer
         )
         if not trivial and structure.equal(gold_shape, answer_shape):
             return "structure"
-        name = self._repair(gold, answer)
+        name = self._accepting_rule(gold, answer)
         if name is not None:
             return name
         if self._rounded(gold, answer):
@@ -120,23 +120,23 @@ class Engine:
             return "domain"
         return "equation" if equals_as_equation(gold, answer) or solves(gold, answer) else None
 
-    def _repair(self, gold: str, answer: str) -> str | None:
-        return next((name for name, repair in rules.REPAIRS.items() if repair(gold, answer, self.policy)), None)
+    def _accepting_rule(self, gold: str, answer: str) -> str | None:
+        return next((name for name, repair in rules.ACCEPTING_RULES.items() if repair(gold, answer, self.policy)), None)
 
     def same(self, gold: str, answer: str) -> bool:
-        """Two elements of a list, two ends of an interval."""
+        """Whether two elements of a list, or two ends of an interval, are equal."""
         self._left -= 1
         if self._left < 0:
             return False
-        fast = decide_fast(gold, answer, self.policy)
+        fast = quick_match(gold, answer, self.policy)
         if fast is not None:
             return fast[0]
         if rules.refused(gold, answer, self.policy) is not None:
             return False
-        return math_verify_says(gold, answer) or self._rounded(gold, answer)
+        return math_verify_equal(gold, answer) or self._rounded(gold, answer)
 
     def _rounded(self, gold: str, answer: str) -> bool:
-        """A decimal that rounds the other side's closed form correctly."""
+        """Whether one side is a decimal that rounds the closed form of the other correctly."""
         gold_number, answer_number = prepare(gold)[1], prepare(answer)[1]
         if not self.policy.rounded or (gold_number is None) == (answer_number is None):
             return False
@@ -179,6 +179,6 @@ _WARM = (
 
 
 def warm_up(engine: Engine) -> None:
-    """Fill the parser's tables once, before the workers are forked: they are the slow part of the first parses."""
+    """Fill the parser's tables before workers are forked; filling them is the slow part of the first parses."""
     for gold, answer in _WARM:
         engine.compare(gold, answer)

@@ -56,7 +56,7 @@ class Quantity(NamedTuple):
 
 
 def read_quantity(tidied: str) -> Quantity | None:
-    """The number that a tidied answer is, None where it is something else."""
+    """Parse a tidied answer as a number; None if it is something else."""
     if not tidied or len(tidied) > _DIGITS + 200:
         return None
     if tidied.isascii() and tidied.removeprefix("-").isdigit():
@@ -98,8 +98,8 @@ def read_quantity(tidied: str) -> Quantity | None:
     return Quantity(value, decimals, significant, bool(percent), unit, base)
 
 
-def read_beside(text: str, other: Quantity | None) -> Quantity | None:
-    """ "100m", a product by itself, is a length beside a number of metres."""
+def read_glued_unit(text: str, other: Quantity | None) -> Quantity | None:
+    """Read "100m" as a quantity if the other side is in metres; by itself it is a product."""
     glued = _GLUED.fullmatch(text) if other is not None else None
     if other is None or glued is None or KNOWN.get(glued.group(2)) != other.unit:
         return None
@@ -193,7 +193,7 @@ def _bases_agree(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
 
 
 def _rounds(gold: Quantity, answer: Quantity, value: Fraction, scale: Fraction, policy: Policy) -> bool:
-    """Whether one side is the other, correctly rounded at its last digit, and says enough digits."""
+    """Whether one side is the other, correctly rounded at its last digit, with enough digits."""
     if not policy.rounded or not (gold.decimals or answer.decimals):
         return False
     if (

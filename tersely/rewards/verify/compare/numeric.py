@@ -125,7 +125,7 @@ def _apart(gold: str, answer: str) -> bool | None:
 
 @lru_cache(maxsize=4096)
 def _values(text: str, functions: bool = False, digits: int = _DIGITS) -> tuple[tuple[Decimal, ...], bool, int] | None:
-    """(values at the points, whether they are the formula's own, the digits that its numbers and powers may need where
+    """(values at the points, whether the formula has only one reading, the digits that its numbers and powers may need where
     they are many), None where the formula is not understood.
     """
     tail = _UNIT_TAIL.search(text)
@@ -140,7 +140,11 @@ def _values(text: str, functions: bool = False, digits: int = _DIGITS) -> tuple[
     except (_Unknown, DecimalException, RecursionError, ArithmeticError, ValueError):
         return None
     largest = max(reader.largest for reader in readers)
-    return (values, readers[0].own, largest if largest > _LARGE else 0) if all(map(Decimal.is_finite, values)) else None
+    return (
+        (values, readers[0].unambiguous, largest if largest > _LARGE else 0)
+        if all(map(Decimal.is_finite, values))
+        else None
+    )
 
 
 @lru_cache(maxsize=64)
@@ -173,7 +177,7 @@ class _Reader:
         self.tokens, self.variables, self.at = tokens, variables, 0
         self.point, self.functions, self.digits = point, functions, digits
         self.largest = 0
-        self.own = True
+        self.unambiguous = True
         self.bars = False
 
     def read(self) -> Decimal:
@@ -221,7 +225,7 @@ class _Reader:
                 if token == "\\frac" and before[0].isdigit():
                     raise _Unknown  # a mixed number, or a product
                 if token == "(" and before[0].isalpha() and before not in self.variables:
-                    self.own = False  # x(x+1), or a function of x + 1
+                    self.unambiguous = False  # x(x+1), or a function of x + 1
                 value *= self._power()
 
     def _signed(self) -> Decimal:
@@ -288,7 +292,7 @@ class _Reader:
         if token == "\\binom":
             return self._binomial()
         if token in _NAMED and token not in self.variables and self._peek() == "(":
-            self.own = False
+            self.unambiguous = False
             return self._opaque(token, self._group())
         if token in _GREEK:
             return self._letter(token)
@@ -364,7 +368,7 @@ class _Reader:
             if self._peek() not in ("", "+", "-", ")", "}", "\\cdot", "*", "/") and self._peek() not in _FUNCTIONS:
                 raise _Unknown  # sin x y
         if self.functions:
-            self.own = self.own and (name != "\\log" or base is not None)  # to which base?
+            self.unambiguous = self.unambiguous and (name != "\\log" or base is not None)  # to which base?
             scale = math.log(float(base)) if base is not None else 1.0
             return _raise(Decimal(str(_COMPUTED[name](float(argument)) / scale)), power)
         return _raise(self._opaque(name, argument, *([] if base is None else [base])), power)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tersely.configs.verifier import Policy
-from tersely.rewards.verify.compare.quick import decide_fast, tidied_text
+from tersely.rewards.verify.compare.quick import quick_match, tidied_text
 from tersely.rewards.verify.compare.rules import chosen
 from tersely.rewards.verify.extract.parts import options_of
 from tersely.rewards.verify.normalize.latex import squeeze
@@ -67,5 +67,5 @@ def _only(letter: str, answer: str, options: dict[str, str], policy: Policy) -> 
 def _same(gold: str, answer: str, policy: Policy) -> bool:
     if not gold or not answer:
         return False
-    found = decide_fast(tidied_text(gold), tidied_text(answer), policy)
+    found = quick_match(tidied_text(gold), tidied_text(answer), policy)
     return found is not None and found[0]

@@ -1,4 +1,4 @@
-"""Quick match without sympy: equal texts, two plain numbers, or two formulas that a numeric comparison decides."""
+"""Quick match without sympy: equal texts, two plain numbers, or formulas that a numeric comparison decides."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from tersely.configs.verifier import Policy
 from tersely.rewards.verify.compare.collections import Structure, both_collections
-from tersely.rewards.verify.compare.numbers import PREFIXED, Quantity, read_beside, read_quantity, same_quantity
+from tersely.rewards.verify.compare.numbers import PREFIXED, Quantity, read_glued_unit, read_quantity, same_quantity
 from tersely.rewards.verify.compare.numeric import probe, same_equation
 from tersely.rewards.verify.compare.rewrites import renamed
 from tersely.rewards.verify.compare.rules import refused
@@ -53,8 +53,8 @@ def gold_text(gold: str) -> str:
     return gold.strip(" \n")  # a tab may be what is left of a backslash and a t
 
 
-def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
-    """(correct, path) if text, numbers or values at points decide; None if the engine has to."""
+def quick_match(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
+    """Return (correct, path) if text, numbers or values at points decide; None if math-verify has to."""
     if len(answer) > LIMIT:
         return None
     gold_tidy, tidied = tidied_text(gold), tidied_text(answer)
@@ -63,7 +63,10 @@ def decide_fast(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
     if gold_tidy[:1] == "0" and PREFIXED.fullmatch(gold_tidy):
         return same_digits(gold_tidy, tidied, policy), "exact"
     gold_number, number = number_of(gold_tidy), number_of(tidied)
-    number, gold_number = number or read_beside(tidied, gold_number), gold_number or read_beside(gold_tidy, number)
+    number, gold_number = (
+        number or read_glued_unit(tidied, gold_number),
+        gold_number or read_glued_unit(gold_tidy, number),
+    )
     if gold_number is not None and number is not None:
         return same_quantity(gold_number, number, policy), "number"
     digits = _HEXADECIMAL.fullmatch(gold_tidy)
@@ -88,8 +91,8 @@ def same_digits(gold: str, answer: str, policy: Policy) -> bool:
     if PREFIXED.fullmatch(answer):
         return answer[1].lower() == gold[1].lower() and int(answer, 0) == int(gold, 0)
     digits, mark, index = answer.replace(" ", "").partition("_")
-    said = re.sub(r"\\text|[{}]", "", index)
-    if (mark and said != base) or (not mark and policy.bases == "required"):
+    base_given = re.sub(r"\\text|[{}]", "", index)
+    if (mark and base_given != base) or (not mark and policy.bases == "required"):
         return False
     return re.sub(r"\\text|[{}]", "", digits).lstrip("0").lower() == gold[2:].lstrip("0").lower()
 
@@ -109,7 +112,7 @@ def with_constant(gold: str, answer: str) -> str:
 
 
 class _Open(Exception):
-    """An element that only the engine can decide."""
+    """Raised for an element that only math-verify can decide."""
 
 
 def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
@@ -124,7 +127,7 @@ def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None
     def same(left: str, right: str) -> bool:
         if len(left) + len(right) >= len(gold) + len(answer):
             raise _Open  # no element of the two, and the same question again
-        decided = decide_fast(left, right, policy)
+        decided = quick_match(left, right, policy)
         if decided is None:
             raise _Open
         return decided[0]

@@ -1,4 +1,4 @@
-r"""Rewrites an answer in the terms of the reference answer: without what is said about it, with its letters, in its unit.
+r"""Rewrites an answer in the form of the reference answer: without conditions and asides, with its letters, in its unit.
 
 conditions       "f(x) = 1 for all x" is "f(x) = 1"
 asides           "6\sqrt{10} (about 18.9)" is "6\sqrt{10}"
@@ -60,7 +60,7 @@ def split_condition(text: str) -> tuple[str, str]:
 
 
 def without_asides(text: str) -> str:
-    """Without a condition that only says what its letters are, and without the decimal that an exact value is about."""
+    """Remove a condition that only names the type of a letter, and the decimal after an exact value."""
     rounded = _APPROXIMATE.search(text, max(0, len(text) - _TAIL_LIMIT))
     if rounded and text[: rounded.start()].strip():
         text = text[: rounded.start()].strip()

@@ -1,6 +1,6 @@
-r"""Small rules, one per known miss or false match of math-verify, each with its name and its tests.
+r"""Rules for known false negatives and false positives of math-verify.
 
-`REPAIRS` accept what math-verify rejects; `refused` rejects whatever math-verify says.
+`ACCEPTING_RULES` accept answers that math-verify rejects. `refused` rejects answers whatever math-verify returns.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _CONNECTIVE = re.compile(r"(?<![A-Za-z\\])(and|or)(?![A-Za-z])", re.IGNORECASE)
 
 
 def gold_spellings(gold: str, answer_is_number: bool) -> list[str]:
-    """The gold, and what it says in other words: "exact ≈ decimal" is also the decimal, for an answer that is a number."""
+    """Return the gold and its other forms: of "exact ≈ decimal" also the decimal, if the answer is a number."""
     parts = re.split(r"\\approx(?![A-Za-z])", gold)
     if len(parts) == 2 and all(part.strip() for part in parts) and "," not in gold:
         return [part.strip() for part in parts[: 2 if answer_is_number else 1]]
@@ -78,13 +78,13 @@ def gold_spellings(gold: str, answer_is_number: bool) -> list[str]:
 
 
 def answer_spellings(gold: str, answer: str) -> list[str]:
-    """The answer, and the text of an option behind its letter, for a gold without a letter."""
+    """Return the answer, and for a gold without a letter also the text after an option's letter."""
     made = chosen(answer)
     return [answer, made[1]] if made and made[1] and chosen(gold) is None else [answer]
 
 
 def refused(gold: str, answer: str, policy: Policy) -> str | None:
-    """Why the answer cannot be right, whatever math-verify says."""
+    """Return why the answer is incorrect whatever math-verify returns; None if no rule applies."""
     sides = ((gold, answer), (answer, gold))
     worked = not policy.unevaluated and _WORK.search(answer) and not _WORK.search(gold)
     if worked and _WORK.search(last_member(answer) or answer):
@@ -279,19 +279,19 @@ def chosen(text: str) -> tuple[str, str] | None:
 def sentence(gold: str, answer: str, policy: Policy) -> bool:
     """A gold that is a plain sentence, against the one name or the one of two opposites that it states."""
     words = squeeze(gold)
-    said = squeeze(answer).strip(" .")
+    name = squeeze(answer).strip(" .")
     plain = re.fullmatch(r"[A-Za-z ,.'\-]+", words)
-    if not plain or len(words.split()) < _SENTENCE_WORDS or not re.fullmatch(r"[A-Za-z]+", said):
+    if not plain or len(words.split()) < _SENTENCE_WORDS or not re.fullmatch(r"[A-Za-z]+", name):
         return False
     lowered = re.findall(r"[a-z]+", words.lower())
     if {"not", "never", "neither", "nor", "cannot", "isn", "doesn", "or", "if", "unless", "except"} & set(lowered):
         return False
     for pair in _OPPOSITES:
-        if said.lower() in pair:
-            other = pair[1 - pair.index(said.lower())]
-            return said.lower() in lowered and other not in lowered
-    names = [name for name in _NAME.findall(words) if name.lower() not in _COMMON]
-    return names == [said]
+        if name.lower() in pair:
+            other = pair[1 - pair.index(name.lower())]
+            return name.lower() in lowered and other not in lowered
+    names = [found for found in _NAME.findall(words) if found.lower() not in _COMMON]
+    return names == [name]
 
 
 _COMMON = frozenset(
@@ -314,7 +314,7 @@ def choices(gold: str, answer: str, policy: Policy) -> bool:
     return left == right and bool(re.fullmatch(r"[A-H]{2,8}", left)) and list(left) == sorted(set(left))
 
 
-REPAIRS: dict[str, Callable[[str, str, Policy], bool]] = {
+ACCEPTING_RULES: dict[str, Callable[[str, str, Policy], bool]] = {
     "ratio": ratio,
     "arc": arc,
     "choice": choice,

@@ -58,7 +58,7 @@ class Shape:
     brackets: str = ""
     """Of an interval: "[]", "(]", ... ; of a tuple: "()", "[]", or "parts" for an answer in parts (a), (b)."""
     label: str = ""
-    """What it is said to be: "x", "f(x)", "Paolo"; of an interval also the variable of the inequality."""
+    """Name of the value: "x", "f(x)", "Paolo"; of an interval also the variable of the inequality."""
     relation: bool = False
     """The interval was written as an inequality or with reversed brackets: it cannot be a point."""
 

@@ -18,10 +18,10 @@ _FAR = 1e-4
 _APART = 1e-3  # numbers closer than this may be equal to math-verify, which rounds to six decimals
 
 
-def math_verify_says(gold: str, answer: str) -> bool:
-    """math-verify's verdict, in this order: it is not symmetric.
+def math_verify_equal(gold: str, answer: str) -> bool:
+    """Whether math-verify accepts the answer. The order of the arguments matters to it.
 
-    sympy simplifies with random numbers of its own: they begin anew each time, so that what a worker did before is no matter.
+    sympy simplifies with random numbers. Its generator is seeded here, so a verdict does not depend on earlier items.
     """
     from math_verify import verify
     from sympy.core.random import seed
@@ -60,7 +60,7 @@ def _same_complex(gold: Any, answer: Any) -> bool:
 
 @lru_cache(maxsize=512)
 def parsed(text: str) -> tuple[Any, ...]:
-    """math-verify's reading of one boxed answer: the expression and its text; empty where it cannot be read."""
+    """Parse one boxed answer with math-verify: the expression and its text; empty if it cannot be parsed."""
     from math_verify import parse
 
     if "\\circ" in text and _TRIGONOMETRIC.search(text):
@@ -72,7 +72,7 @@ def parsed(text: str) -> tuple[Any, ...]:
 
 
 def _one_letter(part: Any) -> Any:
-    """One symbol a name: the i of "-4 i" comes out as not real, that of "4i" as real, and the two never cancel."""
+    """Use one symbol per name: math-verify parses the i of "-4 i" as not real and that of "4i" as real."""
     from sympy import Expr, Symbol
 
     if not isinstance(part, Expr):
@@ -255,7 +255,7 @@ _DIFFER = (
 
 
 def _unusual(expression: Any) -> bool:
-    """Percentages, undefined functions and operators with work in them: math-verify has its own ways with those."""
+    """Whether an expression has percentages, undefined functions, integrals, sums or limits, which only math-verify handles."""
     from sympy import Integral, Limit, Product, Sum, UnevaluatedExpr
     from sympy.core.function import AppliedUndef
 

@@ -25,7 +25,7 @@ _DATES = [
 
 
 def clock(gold: str, answer: str, policy: Policy) -> bool:
-    """The half of the day may be missing; an hour after twelve says it too."""
+    """Whether two times of day agree; "PM" may be missing, and 14:30 implies it."""
     left, right = _hours(gold), _hours(answer)
     return left is not None and right is not None and bool(left & right)
 

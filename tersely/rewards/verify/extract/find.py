@@ -25,7 +25,7 @@ from tersely.rewards.verify.extract.prose import (
     option_answer,
     sentence_answer,
 )
-from tersely.rewards.verify.judge.input_filter import judge_guard
+from tersely.rewards.verify.judge.input_filter import input_filter
 
 _THINKING, _END_OF_THINKING = "<think>", "</think>"
 _PHRASE = re.compile(
@@ -82,7 +82,7 @@ def find_answer(text: str, contract: str = "answer") -> str | None:
     found = clean_find(found)
     if has_box(found):
         return None  # a box that never closes
-    return None if judge_guard(found) else found
+    return None if input_filter(found) else found
 
 
 def answer_in_parts(text: str, contract: str = "answer") -> str | None:

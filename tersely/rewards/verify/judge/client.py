@@ -1,6 +1,6 @@
-"""Client of a judge with an OpenAI-compatible endpoint: limited in time, concurrency and cost; never raises.
+"""Client of a judge model behind an OpenAI-compatible endpoint, with limits on time, concurrency and cost.
 
-A judge that times out, fails or writes nothing that can be read gives no verdict (None).
+It never raises: a timeout, an error or a reply that cannot be parsed is no verdict (None).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _ANSWER_BYTES = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Judge(JudgeSpec):
-    """Asks `model` at `url`, with the options of `JudgeSpec`; remembers verdicts and counts requests."""
+    """Asks `model` at `url` whether answers are correct; caches verdicts and counts requests. Options: see `JudgeSpec`."""
 
     _known: dict[tuple[str, str, str], bool] = field(default_factory=dict, init=False, repr=False)
     _counts: dict[str, float] = field(default_factory=lambda: defaultdict(float), init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def ask(self, questions: Sequence[Question]) -> list[bool | None]:
-        """A verdict each, order kept; equal questions are asked once."""
+        """Return one verdict per question, in order; equal questions are asked once."""
         keys = [_key(question) for question in questions]
         fresh: dict[tuple[str, str, str], Question] = {}
         for key, question in zip(keys, questions, strict=True):
@@ -91,7 +91,7 @@ class Judge(JudgeSpec):
         return None
 
     def _request(self, body: dict[str, Any], timeout: float) -> tuple[str | None, bool]:
-        """(the judge's text or None, whether another try may help)."""
+        """Send one request; returns (the judge's text or None, whether another try may help)."""
         self._count("judge/requests")
         try:
             found = read(
@@ -120,7 +120,7 @@ class Judge(JudgeSpec):
             self._counts[name] += by
 
     def stats(self) -> dict[str, float]:
-        """Requests, retries, failures, tokens and their price so far."""
+        """Return counters so far: requests, retries, failures, tokens, and their price."""
         with self._lock:
             counts = dict(self._counts)
         spent = counts.get("judge/tokens_in", 0) * self.price_in + counts.get("judge/tokens_out", 0) * self.price_out

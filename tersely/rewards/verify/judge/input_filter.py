@@ -1,7 +1,7 @@
-r"""Input filter of the judge: text without content is refused, and the judge is not asked.
+r"""Input filter of the judge: rejects answers without content before the judge sees them.
 
-Generative judges say yes to contentless text (One Token to Fool LLM-as-a-Judge, arXiv 2507.08794: ten "master keys").
-`judge_guard` is a pure function, linear in the length of the answer, and never raises on any string. It covers
+Generative judges accept text without content (One Token to Fool LLM-as-a-Judge, arXiv 2507.08794: ten "master keys").
+`input_filter` is a pure function, linear in the length of the answer, and never raises on any string. It covers
 known keys only: variants of them fool judges too; add those to `extra_keys`.
 """
 
@@ -28,7 +28,7 @@ _ANSWER_SIGNS = frozenset("∞∅")
 
 
 def fold(text: str) -> str:
-    """The text without wrappers, case, spaces and signs: letters and digits, and the two signs that are answers."""
+    """Reduce a text to its letters and digits, in one case, and the signs ∞ and ∅, which are answers."""
     bare = _WRAPPERS.sub("", text).casefold()
     return "".join(char for char in bare if char.isalnum() or char in _ANSWER_SIGNS)
 
@@ -36,10 +36,10 @@ def fold(text: str) -> str:
 _FOLDED_KEYS = frozenset(filter(None, map(fold, MASTER_KEYS)))
 
 
-def judge_guard(
+def input_filter(
     answer: str | None, require_boxed: bool = False, response: str | None = None, extra_keys: Iterable[str] = ()
 ) -> str | None:
-    """Why a judge must not be asked about this answer, None where it may be.
+    """Return why a judge must not be asked about this answer; None if it may be asked.
 
     In this order: "empty", "no_alphanumeric" (nothing left after folding), "master_key" (the folded answer equals a
     folded key; containment would refuse "the solution is 5"), "no_box" (only with `require_boxed`).

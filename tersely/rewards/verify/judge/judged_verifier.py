@@ -1,12 +1,12 @@
-"""Combines rule, input filter and judge, in an order that limits the harm a judge can do.
+"""Combines the rule-based verifier, the input filter and the judge, so that a judge can only add correct answers.
 
     correct by the rule               correct, the judge is not asked
-    refused by the input filter       the rule's verdict, the judge is not asked
-    the judge answers yes or no       the judge's verdict
-    the judge gives no answer         the rule's verdict, counted
+    rejected by the input filter      the rule's verdict, the judge is not asked
+    the judge replies yes or no       the judge's verdict
+    the judge gives no verdict        the rule's verdict, counted
 
-So a judge can only change "incorrect" or "undecided". Never combine an unfiltered judge with a reward for brevity: the
-shortest text that fools the judge also earns the highest reward.
+Never combine an unfiltered judge with a reward for brevity, because the shortest text that the judge accepts by mistake
+earns the highest reward.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from dataclasses import replace
 
 from tersely.core.verifier import AnswerVerifier
 from tersely.rewards.verify.judge.client import Judge
-from tersely.rewards.verify.judge.input_filter import judge_guard
+from tersely.rewards.verify.judge.input_filter import input_filter
 from tersely.rewards.verify.verdict import Verdict
 from tersely.rewards.verify.verifier import Verifier
 
 
 class JudgedVerifier(AnswerVerifier):
-    """A verifier with a judge behind it; `verify` as `Verifier.verify`, with the prompts as the judge's questions.
+    """A `Verifier` whose "incorrect" and "undecided" a judge may change; the prompts are the judge's questions.
 
-    require_boxed, extra_keys: see `judge_guard`
+    require_boxed, extra_keys: see `input_filter`
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class JudgedVerifier(AnswerVerifier):
         progress: Callable[[int], None] | None = None,
         scorers: Sequence[str | None] | None = None,
     ) -> list[Verdict]:
-        """One verdict a response, order kept. The judge is not asked about a row with a scorer."""
+        """Return one verdict per response, in order. The judge is not asked about a row with a scorer."""
         verdicts = self.verifier.verify(golds, responses, prompts, progress, scorers)
         asked = []
         for index, verdict in enumerate(verdicts):
             if verdict.status == "correct" or (scorers is not None and scorers[index] is not None):
                 continue
             self._counts["judge/rule_no"] += 1
-            if judge_guard(verdict.answer, self.require_boxed, responses[index], self.extra_keys) is not None:
+            if input_filter(verdict.answer, self.require_boxed, responses[index], self.extra_keys) is not None:
                 self._counts["judge/guard_refused"] += 1
             elif verdict.path == "restated":
                 self._counts["judge/restated"] += 1
@@ -85,13 +85,13 @@ class JudgedVerifier(AnswerVerifier):
         return verdicts
 
     def stats(self) -> dict[str, float]:
-        """The verifier's and the judge's counters, and the two shares to watch: rescued of the rule's no, and refused."""
-        no, calls = self._counts["judge/rule_no"], self._counts["judge/calls"]
+        """Return the counters of verifier and judge, with the shares of judged and of filtered answers to watch."""
+        rejected, calls = self._counts["judge/rule_no"], self._counts["judge/calls"]
         return {
             **self.verifier.stats(),
             **self.judge.stats(),
             **self._counts,
-            "judge/rescued_share": self._counts["judge/rescued"] / no if no else 0.0,
+            "judge/rescued_share": self._counts["judge/rescued"] / rejected if rejected else 0.0,
             "judge/refused_per_call": self._counts["judge/guard_refused"] / calls if calls else 0.0,
         }
 

@@ -1,7 +1,7 @@
-"""Prompts and reply parsers of the judges, one entry per family of judges; the hub ids are in docs/verifier.md.
+"""Prompt and reply parser per family of judge models; the hub ids are in docs/verifier.md.
 
-The candidate's text is data, never an instruction: it is enclosed in marks that it cannot predict, control characters are
-removed, and its length is limited. A reply that is not clearly a verdict counts as no verdict.
+The candidate's text is data and not an instruction: it stands between random marks, without control characters, and its length
+is limited. A reply that is not clearly a verdict counts as none.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _SYSTEM = (
 
 @dataclass(frozen=True)
 class JudgeFormat:
-    """How one family of judges is asked and read."""
+    """Instruction and reply parser of one family of judges."""
 
     instruction: str
     read: Callable[[str], bool | None]
-    """The judge's text -> yes, no, or None where it says neither."""
+    """The judge's text -> True, False, or None for no verdict."""
     whole_response: bool
-    """Whether it sees the end of the response, or the extracted answer alone."""
+    """The judge gets the end of the response instead of the extracted answer."""
     max_tokens: int
 
 
 def clean(text: str, limit: int, end: bool = False) -> str:
-    """Without control characters, and at most `limit` characters: its end or its beginning."""
+    """Remove control characters and keep the first, or with `end` the last, `limit` characters."""
     text = _CONTROL.sub(" ", text)
     return text[-limit:] if end else text[:limit]
 
@@ -42,7 +42,7 @@ def clean(text: str, limit: int, end: bool = False) -> str:
 def messages(
     style: JudgeFormat, mark: str, question: str, gold: str, prediction: str, response: str | None
 ) -> list[dict[str, str]]:
-    """The chat messages of one question. `mark` is new for every call."""
+    """Build the chat messages of one question. `mark` is random and new for every call."""
     shown = clean(prediction, PREDICTION_CHARACTERS)
     if style.whole_response and response is not None:
         shown = clean(response, RESPONSE_CHARACTERS, end=True)
@@ -55,7 +55,7 @@ def messages(
 
 
 def read_compass(text: str) -> bool | None:
-    """A right, B wrong, C invalid; the last boxed letter, else a bare letter, else the last after "Final Judgment"."""
+    """Parse A (correct), B (incorrect) or C (invalid): the last boxed letter, a bare letter, or after "Final Judgment"."""
     boxed = re.findall(r"boxed\{\s*([ABC])\s*\}", text)
     letter = boxed[-1] if boxed else None
     if letter is None and re.fullmatch(r"\s*[ABC]\s*\.?\s*", text):
@@ -67,19 +67,19 @@ def read_compass(text: str) -> bool | None:
 
 
 def read_bracketed(text: str) -> bool | None:
-    """[Correct] or [Incorrect]; both, or neither, is no verdict."""
+    """Parse [Correct] or [Incorrect]; both, or neither, is no verdict."""
     found = {word.lower() for word in re.findall(r"\[(Correct|Incorrect)\]", text, re.IGNORECASE)}
     return found == {"correct"} if len(found) == 1 else None
 
 
 def read_decision(text: str) -> bool | None:
-    """The last "Final Decision: Yes" or "No"."""
+    """Parse the last "Final Decision: Yes" or "No"."""
     found = re.findall(r"Final Decision:\s*\**\s*(Yes|No)\b", text, re.IGNORECASE)
     return found[-1].lower() == "yes" if found else None
 
 
 def read_word(text: str) -> bool | None:
-    """One word, yes or no, true or false, and nothing else."""
+    """Parse a reply that is one word: yes, no, true or false."""
     word = re.sub(r"[^a-z]", "", text.strip().lower())
     return {"yes": True, "no": False, "true": True, "false": False}.get(word)
 

@@ -1,4 +1,4 @@
-r"""Normalises LaTeX: one spelling per expression, which the exact match and every later step use."""
+r"""Normalises LaTeX: one spelling per expression, for the exact match and all later steps."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ _RULES = [(tuple(parts.split("|")), pattern, replacement) for parts, pattern, re
 _HTML_POWER = re.compile(r"<sup>\s*([^<>]{1,20}?)\s*</sup>")
 _HTML_INDEX = re.compile(r"<sub>\s*([^<>]{1,20}?)\s*</sub>")
 _ESCAPED = re.compile(r"\\\\(?=[A-Za-z])")
-_SAID = re.compile(
+_ANSWER_LEAD = re.compile(
     r"^\\text\s*\{[^{}]*\b(?:answer|result|value|solution)s?\s(?:[^{}]*\s)?(?:is|are|equals)\s*:?\s*\}\s*"
 )
 _MANGLED = re.compile(
@@ -134,7 +134,9 @@ _CUT_OFF = re.compile(r"(?<=\d)\s*(?:\.\.\.|…)(?=\s*\$*\s*$)")
 _DOTTED = re.compile(r"\s*-?[1-9]\d{0,2}(?:\.\d{3}){2,}(?:,\d+)?\s*")
 _CHOOSE = re.compile(r"\s*C\s*\(\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)\s*")
 _SPLIT_DECIMAL = re.compile(r"(-?\d+\.) (\d+\.?)")
-_NOUN_SAID = re.compile(r"(?:\\text\s*\{\s*)?(?:[A-Za-z]+[ ,']+){2,14}(?:is|are|equals)\s*:?\s*\}?\s*(?=[-\d\\(\[$])")
+_STATEMENT_LEAD = re.compile(
+    r"(?:\\text\s*\{\s*)?(?:[A-Za-z]+[ ,']+){2,14}(?:is|are|equals)\s*:?\s*\}?\s*(?=[-\d\\(\[$])"
+)
 _PROGRAM = re.compile(r"\s*(-?\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})\s*")
 _SENTENCE = re.compile(r"(?:\\text\s*\{\s*)?[A-Za-z]+[ ,][^\d=<>]*\d")
 _PARTS = re.compile(
@@ -160,7 +162,7 @@ def unescaped(gold: str) -> str:
 
 
 def tidy(answer: str) -> str:
-    """One spelling, spaces kept single: the form that is taken apart and shown to math-verify."""
+    """Normalise an answer, with single spaces: the form for parsing and for math-verify."""
     text = answer
     if answer.isascii() and answer.isdigit():
         return answer
@@ -185,7 +187,7 @@ def tidy(answer: str) -> str:
             if "and" in text or "or" in text:
                 text = _TEXT.sub(_joining_word, text)
             if text.startswith("\\text"):
-                text = _opened(_SAID.sub("", text))
+                text = _opened(_ANSWER_LEAD.sub("", text))
                 text = _PREFIXED.sub(r"\1", text)
             text = _MIXED.sub(" ", text)
         if text.startswith("\\approx"):
@@ -199,9 +201,9 @@ def tidy(answer: str) -> str:
     text = " ".join(text.split())
     if ". " in text and _SPLIT_DECIMAL.fullmatch(text):
         text = text.replace(" ", "")
-    said = _NOUN_SAID.match(text) if " " in text else None
-    if said and not changed_before(said.group()):
-        text = text[said.end() :]
+    lead = _STATEMENT_LEAD.match(text) if " " in text else None
+    if lead and not changed_before(lead.group()):
+        text = text[lead.end() :]
     text = _unwrap(text)
     if _SENTENCE.match(text) and (value := statement_value(" ".join(_TEXT.sub(r" \1 ", text).split()))):
         return value
@@ -229,7 +231,7 @@ def _opened(text: str) -> str:
 
 
 def _unwrap(text: str) -> str:
-    """Without math delimiters around everything, or a final full stop."""
+    """Remove math delimiters around the whole text, and a final full stop."""
     while True:
         before = text
         text = text.strip(" ").rstrip(".;,").strip()
@@ -284,7 +286,7 @@ def same_text(gold: str, answer: str, case: bool = False) -> bool:
         return False
     if "\\text" in gold and _lower_text(gold) == _lower_text(answer):
         return True
-    return _wordy(left) and _wordy(right) and _said(left) == _said(right)
+    return _wordy(left) and _wordy(right) and _comparable_words(left) == _comparable_words(right)
 
 
 def _lower_text(tidied: str) -> str:
@@ -300,7 +302,7 @@ def _wordy(text: str) -> bool:
     return bool(_WORDY.fullmatch(text))
 
 
-def _said(text: str) -> str:
+def _comparable_words(text: str) -> str:
     """Without case, a leading article, or the ending of an ordinal: "March 5th" is "march 5"."""
     return re.sub(
         r"(?<=\d)(?:st|nd|rd|th)\b",

@@ -188,7 +188,7 @@ def counts(words: str, marked: bool, spaced: bool) -> bool:
 
 
 def _is_word(text: str) -> bool:
-    """A unit, or letters that can be spoken: "abc" and "xyz" are products."""
+    """Whether letters are a unit or a word; "abc" and "xyz" are products."""
     if _known(text) or text in _POWER_WORDS or _SYMBOL.fullmatch(text):
         return True
     if len(text) < 3 or not re.search("[aeiou].|[^aeiou]y", text.lower()):
@@ -218,7 +218,7 @@ def _canonical(words: list[str], power: str) -> str | None:
 
 
 def currency(sign: str) -> str:
-    """What a sign of money says."""
+    """Return the canonical unit of a currency sign."""
     return _SIGNS.get(sign.strip().removeprefix("\\"), "")
 
 

@@ -1,4 +1,4 @@
-"""Client of the fork server: starts it, asks it for workers, kills and replaces them."""
+"""Client of the fork server: starts it, requests workers from it, and kills workers."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tersely.rewards.verify.workers.wire import Buffer, pack
 
 _START_SECONDS = 120.0
 _FORK_SECONDS = 30.0
-# The current folder is taken off the path: a file named like a module must not be imported by a worker.
+# Without the current folder on the path, because a worker must not import a file that has the name of a module.
 _BOOT = (
     "import sys; root = sys.argv[2]; sys.path[:] = [p for p in sys.path if p] + [root]; "
-    "from tersely.rewards.verify.workers.worker import nursery; nursery(sys.argv[1])"
+    "from tersely.rewards.verify.workers.worker import serve_forks; serve_forks(sys.argv[1])"
 )
 
 
 class WorkerError(RuntimeError):
-    """No worker came up; the message holds the cause. `fatal` where another try cannot help."""
+    """A worker could not be started; the message contains the cause. `fatal`: another try cannot help."""
 
     def __init__(self, message: str, fatal: bool = False):
         super().__init__(message)
@@ -35,7 +35,7 @@ class WorkerError(RuntimeError):
 
 
 class Worker:
-    """One worker process and the stream to it."""
+    """Handle of one worker process: its socket, PID and number of items sent."""
 
     def __init__(self, connection: socket.socket, pid: int):
         self.connection = connection
@@ -55,7 +55,7 @@ class Worker:
         self.served += 1
 
     def cpu(self) -> float | None:
-        """Seconds of processor time used so far, None where it has ended."""
+        """CPU seconds used so far; None if the process has ended."""
         try:
             used = self._process.cpu_times()
         except psutil.Error:
@@ -67,7 +67,7 @@ class Worker:
         return psutil.Process(self.pid)
 
     def kill(self) -> None:
-        """SIGKILL, by a handle that cannot mean another process where the system has such handles."""
+        """Send SIGKILL, through a pidfd where the system has them, so that a reused PID is never hit."""
         try:
             if self._handle is not None:
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
@@ -78,7 +78,7 @@ class Worker:
         self.forget()
 
     def forget(self) -> None:
-        """Close this process's ends; an idle worker leaves when its stream ends."""
+        """Close the socket and the handle; an idle worker exits when its socket closes."""
         self.connection.close()
         if self._handle is not None:
             os.close(self._handle)
@@ -86,7 +86,7 @@ class Worker:
 
 
 class ForkServer:
-    """A fresh interpreter with math-verify or a scorer loaded, which forks workers on demand."""
+    """Fresh interpreter with math-verify or a scorer imported, which forks workers on request."""
 
     def __init__(self, *, memory: int, policy: dict[str, Any], scorer: str | None = None):
         ours, theirs = socket.socketpair()
@@ -94,7 +94,7 @@ class ForkServer:
         self._buffer = Buffer()
         root = str(Path(__file__).resolve().parents[4])
         options = {"fd": theirs.fileno(), "memory": memory, "policy": policy, "scorer": scorer, "parent": os.getpid()}
-        # A scorer is imported from where this process finds it.
+        # The scorer is imported from the same places as in this process.
         options["path"] = [] if scorer is None else [os.path.abspath(place) for place in sys.path]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen(
@@ -109,7 +109,7 @@ class ForkServer:
         self._ready = False
 
     def worker(self) -> Worker:
-        """A new worker; waits for the first import. Raises WorkerError with the cause."""
+        """Fork a worker; the first call waits for the imports. Raises `WorkerError` with the cause."""
         if not self._ready:
             message = self._wait(_START_SECONDS)
             if "error" in message:
@@ -133,22 +133,20 @@ class ForkServer:
                 return message
             left = deadline - time.monotonic()
             if left <= 0:
-                raise WorkerError(f"the verifier's worker process {self.process.pid} said nothing for {seconds:.0f} s")
+                raise WorkerError(f"the verifier's fork server {self.process.pid} did not reply within {seconds:.0f} s")
             self.control.settimeout(left)
             try:
                 data = self.control.recv(65536)
             except TimeoutError:
                 continue
             if not data:
-                raise WorkerError(
-                    f"the verifier's worker process {self.process.pid} ended (status {self.process.poll()})"
-                )
+                raise WorkerError(f"the verifier's fork server {self.process.pid} ended (status {self.process.poll()})")
             self._buffer.feed(data)
 
     def close(self) -> None:
         """End the process and all its workers, and wait for it."""
         self.control.close()
-        if not self._ready:  # still importing: it has no workers, and does not read the socket
+        if not self._ready:  # still importing: it has no workers and does not read the socket
             self.process.kill()
         try:
             self.process.wait(timeout=5)
@@ -159,4 +157,4 @@ class ForkServer:
     def abandon(self) -> None:
         """In a forked child: close this copy of the socket; the processes belong to the parent."""
         self.control.close()
-        self.process.returncode = 0  # never waited for from here
+        self.process.returncode = 0  # the child must not wait for it

@@ -1,12 +1,14 @@
-"""Pool of worker processes: started on demand, replaced when they die, ended with their owner.
+"""Pool of worker processes: starts them on demand, replaces those that end, and enforces a deadline per item.
 
-A batch of items goes through them with a deadline for each, enforced from outside, and nothing is lost.
-Expensive items must not delay the others, so the cheap-looking ones go first; an item that exceeds a short deadline is
-killed and put back; those put back get the whole deadline at the end, within a budget of one deadline (plus half of
-what the clean items took) for the batch. What is still open then is undecided.
+Expensive items must not delay the others:
 
-Deadlines are processor seconds of the worker: on a busy machine a slow answer is not taken for an
-expensive one. In wall time an item lasts at most three times its deadline.
+- Short answers go first, each with a short deadline. A worker that exceeds it is killed, and its item is postponed.
+- Postponed items get the full deadline at the end. All of them together have a budget: one deadline, plus half of the time
+  that the other items took.
+- An item that is still open after that is undecided.
+
+Deadlines are CPU seconds of the worker, so a busy machine does not make an answer expensive. The wall time of an item is at
+most three times its deadline.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _CRASHES = 2
 
 
 class Pool:
-    """`workers` processes, started when there is work for them."""
+    """Up to `workers` processes, started when there are items for them."""
 
     def __init__(
         self,
@@ -47,20 +49,20 @@ class Pool:
         self.restarts = 0
 
     def start(self) -> None:
-        """Start the fork server without waiting for it: it imports sympy for seconds."""
+        """Start the fork server without waiting for its imports, which take seconds."""
         if self._fork_server is None:
             self._fork_server = self._start()
 
     def run(self, tasks: Sequence[tuple[str, str]], done: Callable[[int], None] | None = None) -> list[Outcome]:
-        """(status, path, seconds) of every (gold, answer), in order."""
+        """Return (status, path, seconds) for every (gold, answer), in order."""
         try:
             return Batch(self, tasks, done).run()
-        finally:  # an interrupt may leave some at work
+        finally:  # after an interrupt, some workers are still busy
             for worker in list(self.busy):
                 self.drop(worker)
 
     def take(self) -> Worker:
-        """An idle worker, or a new one. It stays busy until `give` or `drop`."""
+        """Take an idle worker, or start one. It is busy until `give` or `drop`."""
         worker = self._idle.pop() if self._idle else self._new()
         self.busy.add(worker)
         return worker
@@ -80,7 +82,7 @@ class Pool:
         raise AssertionError
 
     def drop(self, worker: Worker) -> None:
-        """Kill the worker. A new one starts when there is work."""
+        """Kill the worker. A new one starts when there are items for it."""
         self.busy.discard(worker)
         worker.kill()
         self.restarts += 1
@@ -95,8 +97,8 @@ class Pool:
 
     def pids(self) -> list[int]:
         """PIDs of the processes that are alive, fork server first."""
-        own = [self._fork_server.process.pid] if self._fork_server else []
-        return own + [worker.pid for worker in [*self._idle, *self.busy]]
+        server = [self._fork_server.process.pid] if self._fork_server else []
+        return server + [worker.pid for worker in [*self._idle, *self.busy]]
 
     def close(self) -> None:
         for worker in [*self._idle, *self.busy]:
@@ -108,7 +110,7 @@ class Pool:
             self._fork_server = None
 
     def abandon(self) -> None:
-        """In a forked child: let go of the parent's processes without touching them."""
+        """In a forked child: close this copy of the sockets; the processes belong to the parent."""
         for worker in [*self._idle, *self.busy]:
             worker.forget()
         self._idle.clear()
@@ -120,18 +122,18 @@ class Pool:
 
 @dataclass
 class _Turn:
-    """One item at one worker."""
+    """An item that a worker is computing."""
 
     index: int
     began: float
     limit: float
     check: float
-    """When to look at the worker's clock next."""
+    """Time of the next check of the worker's CPU time."""
     cpu: float | None
 
 
 class Batch:
-    """One call's items on their way through the pool."""
+    """Distributes the items of one call over the workers and collects their outcomes."""
 
     def __init__(self, pool: Pool, tasks: Sequence[tuple[str, str]], done: Callable[[int], None] | None):
         self.pool, self.tasks, self.done = pool, tasks, done
@@ -155,7 +157,7 @@ class Batch:
         return self.outcomes  # type: ignore[return-value]
 
     def _start_last_round(self) -> None:
-        """Every item had its short turn; those that were killed get the whole deadline, within the budget."""
+        """Give the postponed items the full deadline, within the budget."""
         self.last_round = True
         self.budget = max(self.pool.timeout, self.lost + self.limit) + 0.5 * self.clean
         self.limit = self.pool.timeout
@@ -186,7 +188,7 @@ class Batch:
                 self._crashed(worker)
 
     def _give_up(self, index: int) -> None:
-        """No worker came up: what is open is undecided, and the next call tries again."""
+        """No worker could be started: open items are undecided, and the next call tries again."""
         for open_item in (index, *self.waiting, *self.late):
             self._finish(open_item, ("undecided", "no_worker", 0.0))
         self.waiting.clear()
@@ -208,7 +210,7 @@ class Batch:
                 self._look(worker, turn, now)
 
     def _look(self, worker: Worker, turn: _Turn, now: float) -> None:
-        """Kill the worker where its item has used up its processor time, or wall time beyond reason."""
+        """Kill the worker if its item has used its CPU time, or three times as much wall time."""
         used = _used(worker, turn, now)
         wall = now - turn.began
         if used < turn.limit and wall < _STARVED * turn.limit:
@@ -242,7 +244,7 @@ class Batch:
         else:
             self._finish(turn.index, ("undecided", "timeout", time.monotonic() - turn.began))
         if not self.last_round and self.lost >= self.pool.timeout:
-            # The budget is gone before the last round: what is left has one short turn each.
+            # The budget is used up before the last round: each remaining item gets one short deadline.
             self.limit = min(self.limit, _SHORT_SECONDS / 2)
 
     def _crashed(self, worker: Worker) -> None:
@@ -261,6 +263,6 @@ class Batch:
 
 
 def _used(worker: Worker, turn: _Turn, now: float) -> float:
-    """Processor seconds that the item has cost; wall seconds where the system does not tell."""
+    """CPU seconds that the item has used; wall seconds if the CPU time is unknown."""
     cpu = worker.cpu()
     return now - turn.began if cpu is None or turn.cpu is None else cpu - turn.cpu

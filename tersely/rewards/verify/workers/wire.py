@@ -1,4 +1,4 @@
-"""Message format between the owner and its workers: a length, then JSON. Nothing is unpickled."""
+"""Messages between the owner and its workers: a length, then JSON. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ LIMIT = 1 << 24
 
 
 def pack(message: Any) -> bytes:
-    """Lone surrogates travel as escapes, so that any string arrives as it was."""
+    """Encode a message. Lone surrogates are escaped, so any string arrives unchanged. Raises `ValueError` above `LIMIT`."""
     body = json.dumps(message, separators=(",", ":")).encode("ascii")
     if len(body) > LIMIT:
-        raise ValueError(f"a message of {len(body)} bytes; the limit is {LIMIT}")
+        raise ValueError(f"message: got {len(body)} bytes; expected at most {LIMIT}")
     return _HEAD.pack(len(body)) + body
 
 
 class Buffer:
-    """Bytes as they arrive, and the messages that are complete."""
+    """Collects received bytes and returns complete messages."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -29,12 +29,12 @@ class Buffer:
         self._data += data
 
     def pop(self) -> Any:
-        """The next complete message, None where there is none yet."""
+        """Return the next complete message; None if there is none yet."""
         if len(self._data) < _HEAD.size:
             return None
         (length,) = _HEAD.unpack_from(self._data)
         if length > LIMIT:
-            raise ValueError(f"a message of {length} bytes; the limit is {LIMIT}")
+            raise ValueError(f"message: got {length} bytes; expected at most {LIMIT}")
         end = _HEAD.size + length
         if len(self._data) < end:
             return None
@@ -44,7 +44,7 @@ class Buffer:
 
 
 def receive(connection: socket.socket, buffer: Buffer) -> Any:
-    """The next message, waiting for it; None at the end of the stream."""
+    """Wait for the next message; None at the end of the stream."""
     while True:
         message = buffer.pop()
         if message is not None:

@@ -1,9 +1,9 @@
-"""The fork server process, which has math-verify loaded, and the workers that it forks.
+"""Fork server process and its workers: imports math-verify or a scorer once, then forks a worker per request.
 
-Loading sympy takes more than a second, forking a process that has loaded it a few milliseconds, so a killed worker is
-replaced at once. The fork server (`nursery`) is a fresh interpreter, never a fork of the owner, whose threads and devices
-it must not inherit. It has one thread and owns its workers' process group. When the owner's socket closes or the owner is
-gone, it kills the group and itself, so no process outlives the owner.
+Importing sympy takes more than a second. Forking a process that has imported it takes milliseconds, so a killed worker is
+replaced at once. The fork server is a fresh interpreter and not a fork of the owner, because it must not inherit the owner's
+threads and devices. It has one thread and leads the process group of its workers. When the owner's socket closes or the
+owner has exited, it kills the group and itself, so no process outlives the owner.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _WATCH_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
-def nursery(arguments: str) -> None:
-    """Serve forks over the socket named in `arguments` (JSON: fd, memory, recycle, policy, scorer, path, parent)."""
+def serve_forks(arguments: str) -> None:
+    """Fork workers on request over a socket. `arguments`: JSON of fd, memory, recycle, policy, scorer, path, parent."""
     options = json.loads(arguments)
     os.setsid()
     control = socket.socket(fileno=options["fd"])
@@ -43,7 +43,7 @@ def nursery(arguments: str) -> None:
     except BaseException as error:
         control.sendall(pack({"error": f"{type(error).__name__}: {error}"}))
         os._exit(1)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects ended workers
     control.sendall(pack({"ready": True}))
     try:
         while True:
@@ -58,7 +58,7 @@ def nursery(arguments: str) -> None:
             pid = os.fork()
             if pid == 0:
                 control.close()
-                _work(socket.socket(fileno=descriptors[0]), engine, options)
+                _serve_items(socket.socket(fileno=descriptors[0]), engine, options)
                 os._exit(0)
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -70,7 +70,7 @@ def nursery(arguments: str) -> None:
 
 
 def _engine(options: dict[str, Any]) -> Engine | ScorerEngine:
-    """What the workers compare with: math-verify, or the scorer that `options` names."""
+    """Load the comparison with math-verify, or the scorer in `options`."""
     if options["scorer"] is None:
         from tersely.rewards.verify.compare.math_verify import Engine, warm_up
 
@@ -81,12 +81,12 @@ def _engine(options: dict[str, Any]) -> Engine | ScorerEngine:
 
     sys.path += [place for place in options["path"] if place not in sys.path]
     scorer = ScorerEngine(options["scorer"])
-    # A scorer's libraries may map more than the limit of a worker: the limit is for what an answer adds.
+    # A scorer's libraries may map more than a worker's limit, so the limit counts from here.
     options["mapped"] = psutil.Process().memory_info().vms
     return scorer
 
 
-def _work(connection: socket.socket, engine: Engine | ScorerEngine, options: dict[str, Any]) -> None:
+def _serve_items(connection: socket.socket, engine: Engine | ScorerEngine, options: dict[str, Any]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _die_with_parent()
     _limit_memory(options["memory"] + options.get("mapped", 0))
@@ -100,7 +100,7 @@ def _work(connection: socket.socket, engine: Engine | ScorerEngine, options: dic
             reply = _answer(engine, message["gold"], message["answer"])
             full = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > high_water
             if full and reply["status"] == "incorrect":
-                # An allocation that failed deep inside is swallowed as "not equal", which is not a verdict.
+                # sympy may turn a failed allocation into "not equal", which is not a verdict.
                 reply.update(status="undecided", path="memory")
             reply["last"] = full or reply["path"] == "memory"
             connection.sendall(pack(reply))
@@ -136,4 +136,4 @@ def _limit_memory(limit: int) -> None:
 
 
 if __name__ == "__main__":
-    nursery(sys.argv[1])
+    serve_forks(sys.argv[1])

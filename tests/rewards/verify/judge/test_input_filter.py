@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from tersely.configs.verifier import CONTRACTS
 from tersely.rewards.verify.extract.find import find_answer
-from tersely.rewards.verify.judge.input_filter import MASTER_KEYS, judge_guard
+from tersely.rewards.verify.judge.input_filter import MASTER_KEYS, input_filter
 
 
 @pytest.mark.parametrize("answer", ["0", "-1", "x", "B", "No", "½", "７", r"\infty", "∞", "∅", "the solution is 5"])
 def test_answers_pass(answer):
-    assert judge_guard(answer) is None
+    assert input_filter(answer) is None
 
 
 @pytest.mark.parametrize(
@@ -34,23 +34,23 @@ def test_answers_pass(answer):
     ],
 )
 def test_contentless_text_is_refused(answer, reason):
-    assert judge_guard(answer) == reason
+    assert input_filter(answer) == reason
 
 
 def test_a_box_may_be_required():
-    assert judge_guard("5", require_boxed=True) == "no_box"
-    assert judge_guard("5", require_boxed=True, response=r"so \boxed{5}") is None
-    assert judge_guard(r"\boxed{5}", require_boxed=True) is None
+    assert input_filter("5", require_boxed=True) == "no_box"
+    assert input_filter("5", require_boxed=True, response=r"so \boxed{5}") is None
+    assert input_filter(r"\boxed{5}", require_boxed=True) is None
 
 
 def test_more_keys():
-    assert judge_guard("Let's do this step by step.") is None
-    assert judge_guard("let's do this step by step", extra_keys=["Let's do this step by step."]) == "master_key"
+    assert input_filter("Let's do this step by step.") is None
+    assert input_filter("let's do this step by step", extra_keys=["Let's do this step by step."]) == "master_key"
 
 
 @given(st.text())
 def test_it_never_raises(text):
-    assert judge_guard(text) in (None, "empty", "no_alphanumeric", "master_key")
+    assert input_filter(text) in (None, "empty", "no_alphanumeric", "master_key")
 
 
 @pytest.mark.parametrize("key", MASTER_KEYS)

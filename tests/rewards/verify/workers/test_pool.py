@@ -15,7 +15,7 @@ import pytest
 from tersely.rewards import Verifier
 from tersely.rewards.verify import verifier as module
 from tersely.rewards.verify.compare import math_verify as engine
-from tersely.rewards.verify.workers import fork_server as nursery
+from tersely.rewards.verify.workers import fork_server
 from tersely.rewards.verify.workers.fork_server import WorkerError
 from tersely.rewards.verify.workers.pool import Pool
 
@@ -44,7 +44,7 @@ def wait_until(condition, seconds: float = 20.0) -> bool:
 @pytest.fixture
 def unguarded(monkeypatch):
     """The static guard off, so that bombs reach the workers."""
-    monkeypatch.setattr(module, "bomb", lambda text: None)
+    monkeypatch.setattr(module, "exceeded_limit", lambda text: None)
 
 
 def test_no_process_is_started_for_what_needs_none():
@@ -77,7 +77,7 @@ def test_a_worker_that_dies_is_replaced_and_its_item_tried_again():
         for pid in verifier.pids()[1:]:
             os.kill(pid, signal.SIGKILL)
         assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "correct"
-        os.kill(verifier.pids()[0], signal.SIGKILL)  # the nursery
+        os.kill(verifier.pids()[0], signal.SIGKILL)  # the fork server
         assert wait_until(lambda: len(list(filter(alive, verifier.pids()))) == 0)
         assert verifier.verify([NEEDS_WORKER[0]], [NEEDS_WORKER[1]])[0].status == "correct"
 
@@ -107,7 +107,7 @@ def test_no_process_outlives_an_owner_killed_by_sigkill():
         "import sys, time\n"
         "from tersely.rewards import Verifier\n"
         "from tersely.rewards.verify import verifier as module\n"
-        "module.bomb = lambda text: None\n"
+        "module.exceeded_limit = lambda text: None\n"
         "import threading\n"
         "v = Verifier(workers=2, timeout=300)\n"
         f"v.verify([{NEEDS_WORKER[0]!r}], [{NEEDS_WORKER[1]!r}])\n"
@@ -208,7 +208,7 @@ def test_items_are_undecided_where_no_worker_comes_up(monkeypatch):
     def silent(self):
         raise WorkerError("said nothing")
 
-    monkeypatch.setattr(nursery.ForkServer, "worker", silent)
+    monkeypatch.setattr(fork_server.ForkServer, "worker", silent)
     with Verifier(workers=1) as verifier:
         verdicts = verifier.verify(
             [NEEDS_WORKER[0]] * 2 + ["7"], [NEEDS_WORKER[1], "\\boxed{\\gcd(6, y)}", "\\boxed{7}"]
