@@ -66,7 +66,7 @@ def test_a_cold_start_under_zero3_trains_as_without_deepspeed(plain):
     assert texts[0] == texts[1], "the stage after it starts from the same weights"
 
 
-@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+@pytest.mark.parametrize("stage", [pytest.param("zero2", marks=pytest.mark.exhaustive), "zero3"])
 def test_updates_without_a_trained_row_move_nothing(plain, stage):
     """Every answer is cut after two tokens, so all are wrong; weight decay alone would move the weights."""
     import json

@@ -264,7 +264,7 @@ server.serve_forever()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, marks=pytest.mark.exhaustive), signal.SIGSTOP])
 def test_a_server_that_dies_or_stands_still_is_named(launcher, number):
     """Real servers: tests/engines/server/test_engine.py. This one holds its first answer back until it is hit."""
     server = subprocess.Popen([sys.executable, "-c", STUB], stdout=subprocess.PIPE, text=True)
@@ -289,7 +289,7 @@ def test_a_server_that_dies_or_stands_still_is_named(launcher, number):
         assert "no answer within" in said, said[-3000:]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.exhaustive), 2])
 def test_the_error_is_the_last_line_under_accelerate(launcher, processes):
     accelerate = ("--mixed_precision", "no", "--dynamo_backend", "no", "--num_machines", "1")
     accelerate += ("--multi_gpu",) * (processes > 1)

@@ -99,7 +99,7 @@ def run(folder: Path, ranks: int, python: str) -> list[list[dict]]:
     ]
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.exhaustive), 2])
 def test_values_equal_our_terms_on_whole_groups(tmp_path, ranks, warm_python):
     calls = run(tmp_path, ranks, warm_python)
     assert all(len(steps) == 3 for steps in calls)

@@ -102,7 +102,7 @@ def test_the_final_weights_are_whole(whole):
     assert checkpoint.fault(final) is None
 
 
-@pytest.mark.parametrize("state", ["FULL_STATE_DICT", "SHARDED_STATE_DICT"])
+@pytest.mark.parametrize("state", [pytest.param("FULL_STATE_DICT", marks=pytest.mark.exhaustive), "SHARDED_STATE_DICT"])
 def test_a_resume_is_exact(start, whole, state):
     name = state.split("_")[0].lower()
     start(name, state=state, max_steps=2)

@@ -48,7 +48,7 @@ def test_two_ranks_are_equal_to_one(two_ranks):
     require_equal(two_ranks, "two_ranks")
 
 
-@pytest.mark.parametrize(("before", "ranks"), [("one", 2), ("two_ranks", 1)])
+@pytest.mark.parametrize(("before", "ranks"), [("one", 2), pytest.param("two_ranks", 1, marks=pytest.mark.exhaustive)])
 def test_resumed_on_another_number_of_ranks_is_equal_and_recorded(two_ranks, before, ranks):
     name = f"moved_to_{ranks}"
     folder = two_ranks.folder / name

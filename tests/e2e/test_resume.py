@@ -47,7 +47,7 @@ def kill_after_step(launcher, name: str, step: int) -> None:
     assert not (launcher.folder / name / "final").exists()
 
 
-@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.exhaustive), 3])
 def test_killed_and_resumed_equals_never_killed(undisturbed, step):
     name = f"killed_{step}"
     kill_after_step(undisturbed, name, step)

@@ -72,7 +72,7 @@ def test_one_rank_says_where_it_went_and_ends(one):
     "name",
     [
         "ranks",
-        pytest.param("zero2", marks=pytest.mark.deepspeed),
+        pytest.param("zero2", marks=[pytest.mark.deepspeed, pytest.mark.exhaustive]),
         pytest.param("zero3", marks=pytest.mark.deepspeed),
     ],
 )

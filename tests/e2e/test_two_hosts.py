@@ -96,7 +96,10 @@ class Rank:
 
 @pytest.mark.parametrize(
     "configuration",
-    [pytest.param("zero2", marks=pytest.mark.deepspeed), pytest.param("zero3", marks=pytest.mark.deepspeed)],
+    [
+        pytest.param("zero2", marks=[pytest.mark.deepspeed, pytest.mark.exhaustive]),
+        pytest.param("zero3", marks=pytest.mark.deepspeed),
+    ],
 )
 def test_the_shipped_configurations_join_two_hosts_into_one_run(launcher, hosts, configuration):
     """Each host's launcher started by hand."""

@@ -255,7 +255,7 @@ def test_training_through_the_engine_keeps_the_gap_small(engine, model, make_tra
 
 
 @vllm
-@pytest.mark.parametrize("prompting", ["hbpo", "adaptthink"])
+@pytest.mark.parametrize("prompting", [pytest.param("hbpo", marks=pytest.mark.exhaustive), "adaptthink"])
 def test_plans_that_differ_inside_a_group_reach_the_engine(engine, model, make_trainer, monkeypatch, prompting):
     """Prefills that belong to the prompt (hbpo) and ones that are trained on (adaptthink), each row its own."""
     asked = []
