@@ -14,7 +14,7 @@ from typing import Any
 from tersely.configs.peft import ALL_LINEAR, KEY, PeftSpec
 from tersely.core.errors import ConfigError, nearest, one_line
 from tersely.core.files import write_json
-from tersely.engines.model_folder import CONFIG, adapter_config, model_location
+from tersely.engines.model_folder import CONFIG, adapter_config, base_location, model_location
 
 
 def require_peft(what: str) -> None:
@@ -130,9 +130,13 @@ def with_adapter(model: Any, location: str, trainable: bool = False) -> Any:
     if kind != "LORA":
         raise ConfigError(f"{location}: got an adapter of type {kind}; expected LORA")
     try:
-        return PeftModel.from_pretrained(model, location, is_trainable=trainable)
+        found = PeftModel.from_pretrained(model, location, is_trainable=trainable)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ConfigError(f"adapter {location!r} cannot be loaded: {one_line(error)}") from error
+    found.peft_config["default"].base_model_name_or_path = base_location(
+        location
+    )  # peft reads its config when it saves
+    return found
 
 
 def adapter_only(folder: Path) -> None:

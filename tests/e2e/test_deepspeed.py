@@ -96,3 +96,40 @@ def test_updates_without_a_trained_row_move_nothing(plain, stage):
     assert skipped == [1.0, 1.0]
     before, after = (load_file(path / "model.safetensors") for path in (model_path(), run / "final"))
     assert all((before[name] == value).all() for name, value in after.items())
+
+
+@pytest.mark.parametrize("stage", ["zero2", pytest.param("zero3", marks=pytest.mark.exhaustive)])
+def test_an_adapter_trains_as_without_deepspeed_and_resumes(plain, stage):
+    """The last step again, from the checkpoint, is equal to the last bit."""
+    import shutil
+
+    from safetensors.numpy import load_file
+
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'tersely[lora]'")
+    recipe = {
+        "peft": {"rank": 4},
+        "beta": 0.1,
+        "max_steps": 2,
+        "save_steps": 1,
+        "micro_batch": 4,
+        "learning_rate": 5e-3,
+    }
+    recipe |= {"processes": 2, "timeout": 420, "max_completion_length": 48}
+    if not (plain.folder / "lora").exists():
+        done = plain.run("lora", **recipe)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    config = str(files("tersely.configs") / "accelerate" / f"{stage}.yaml")
+    name, recipe["accelerate"] = f"lora-{stage}", ("--config_file", config, "--mixed_precision", "no")
+    done = plain.run(name, **recipe)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    np.testing.assert_allclose(plain.losses(name), plain.losses("lora"), atol=1e-4)
+    folder = plain.folder / name
+    final = load_file(folder / "final" / "adapter_model.safetensors")
+    for key, value in load_file(plain.folder / "lora" / "final" / "adapter_model.safetensors").items():
+        np.testing.assert_allclose(final[key], value, atol=1e-3, err_msg=key)
+    for later in ("final", "checkpoint-2"):
+        shutil.rmtree(folder / later)
+    done = plain.run(name, resume=True, **recipe)
+    assert done.returncode == 0 and "resuming from checkpoint-1" in done.stdout, (done.stdout + done.stderr)[-4000:]
+    again = load_file(folder / "final" / "adapter_model.safetensors")
+    assert again.keys() == final.keys() and all(np.array_equal(again[key], final[key]) for key in final)
