@@ -15,7 +15,7 @@ from tersely.engines.chat import Prompting
 
 SETTINGS = (
     *("prompts_per_step", "group_size", "updates_per_batch", "max_steps", "learning_rate", "lr_scheduler_type"),
-    *("max_completion_length", "beta", "engine", "seed"),
+    *("max_completion_length", "beta", "peft", "engine", "seed"),
 )
 """Recipe keys that the card shows."""
 
@@ -37,7 +37,8 @@ def card_of(run_dir: str | Path, steps: int, tags: tuple[str, ...] = (), prompti
     recipe = _read(root / "config.yaml") or {}
     data, environment = _read(root / "data.json") or {}, _read(root / "environment.json") or {}
     base, method = str(recipe.get("model_name_or_path", "unknown")), recipe.get("method")
-    front: dict[str, Any] = {"library_name": "transformers", "tags": ["tersely", "grpo", *tags]}
+    library = "peft" if recipe.get("peft") else "transformers"
+    front: dict[str, Any] = {"library_name": library, "tags": ["tersely", "grpo", *tags]}
     if _on_hub(base):
         front["base_model"] = base
     if hub := [path for path in _paths(recipe.get("dataset")) if _on_hub(path)]:

@@ -31,6 +31,14 @@ def test_the_card_names_base_method_data_and_settings(tmp_path):
     assert Prompting(**shown) == prompting
 
 
+def test_the_card_of_an_adapter_names_its_library_and_settings(tmp_path):
+    recipe = {**load_recipe("qwen3-0.6b/alp_24gb").to_dict(), "peft": {"rank": 4}, "run_dir": str(tmp_path)}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(recipe))
+    text = card_of(tmp_path, 200)
+    front = yaml.safe_load(text.split("---")[1])
+    assert (front["library_name"], front["base_model"]) == ("peft", "Qwen/Qwen3-0.6B") and "rank: 4" in text
+
+
 def test_a_card_of_a_run_that_wrote_little_is_still_one(tmp_path):
     assert card_of(tmp_path, 0).startswith("---\n")
 
