@@ -1,4 +1,4 @@
-"""Reads the rows of a source as plain mappings: hub, local file or folder, testbed, reasoning-gym."""
+"""Reads the rows of a source as plain mappings: hub, local file or folder, testbed, families, reasoning-gym."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ def read_rows(source: SourceSpec, seed: int, columns: Sequence[str] = ()) -> Ite
     path = str(source.path)
     if path == "testbed":
         yield from _testbed(source, seed)
+    elif path == "families":
+        yield from _families(source, seed)
     elif path.startswith("reasoning_gym:"):
         yield from _reasoning_gym(source, seed)
     elif file_kind(path) or Path(path).is_file() or saved_folder(Path(path)):
@@ -159,6 +161,26 @@ def _testbed(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
     for item in items:
         row = item if isinstance(item, Mapping) else vars(item)
         yield {"problem": row["problem"], "answer": row["answer"], "level": row.get("level")}
+
+
+def _families(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
+    from tersely.testbed.families.problems import problems
+
+    known = {"levels": list[int], "families": list[str]}
+    for key in source.parameters:
+        if key not in known:
+            raise DataError(f"dataset families: parameters: unknown key {key!r}; {nearest(key, known)}")
+    cells = {
+        key: typed(source.parameters[key], kind, f"dataset families: parameters: {key}")
+        for key, kind in known.items()
+        if source.parameters.get(key) is not None
+    }
+    try:
+        items = problems(source.split, source.limit or DEFAULT_COUNT, seed, **cells)
+    except ValueError as error:
+        raise DataError(f"dataset families: {error}") from error
+    for item in items:
+        yield {name: item[name] for name in ("problem", "answer", "level", "family")}
 
 
 def _reasoning_gym(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:

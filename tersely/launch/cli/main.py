@@ -46,7 +46,7 @@ COMMANDS: Table = {
     "methods": ("tersely.launch.cli.methods:main", "list the shipped methods, or print the card of one"),
     "recipes": ("tersely.launch.cli.listings:recipes", "list the shipped recipes, or print one"),
     "datasets": ("tersely.launch.cli.listings:datasets", "list the shipped data sets, or print one"),
-    "testbed": ("tersely.launch.cli.main:testbed", "embedded model: make | measure | fetch-smollm2"),
+    "testbed": ("tersely.launch.cli.main:testbed", "embedded model: make | measure | traces | fetch-smollm2"),
     "completion": ("tersely.launch.cli.completion:main", "print a shell completion script: bash | zsh | fish"),
 }
 LAUNCH: Table = {
@@ -59,6 +59,7 @@ LAUNCH: Table = {
 TESTBED: Table = {
     "make": ("tersely.launch.cli.testbed_make:main", "train the embedded model's weights from scratch"),
     "measure": ("tersely.launch.cli.testbed_measure:main", "measure the model's accuracy and lengths"),
+    "traces": ("tersely.launch.cli.testbed_traces:main", "write solutions of the families for a cold start"),
     "fetch-smollm2": ("tersely.launch.cli.testbed_smollm2:main", "fetch and convert SmolLM2-135M-Instruct"),
 }
 

@@ -205,7 +205,7 @@ def tidy(answer: str) -> str:
     if lead and not changed_before(lead.group()):
         text = text[lead.end() :]
     text = _unwrap(text)
-    if _SENTENCE.match(text) and (value := statement_value(" ".join(_TEXT.sub(r" \1 ", text).split()))):
+    if " " in text and _SENTENCE.match(text) and (value := statement_value(" ".join(_TEXT.sub(r" \1 ", text).split()))):
         return value
     return spelled_in_parts(text) if ")" in text and _PARTS.match(text) else text
 
