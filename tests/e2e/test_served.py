@@ -76,6 +76,7 @@ def rows(run_dir: Path) -> list[dict]:
     return [row for line in (run_dir / "metrics.jsonl").read_text().splitlines() if "loss" in (row := json.loads(line))]
 
 
+@pytest.mark.timeout(900)  # two servers start twice, minutes on a busy machine
 def test_a_recipe_through_two_servers_killed_and_resumed(launcher):
     run_dir, seen = launcher.folder / "served", []
     first = started(launcher)
@@ -95,7 +96,7 @@ def test_a_recipe_through_two_servers_killed_and_resumed(launcher):
     assert not of_the_run(launcher.folder), "no process outlives a launcher that was killed"
 
     second = started(launcher, "--resume")
-    said, _ = second.communicate(timeout=420)
+    said, _ = second.communicate(timeout=600)
     assert second.returncode == 0, said[-4000:]
     assert "resuming from checkpoint-2" in said
     assert said.index("server 1: up") < said.index("step 3/6"), "no training before the servers are healthy"
