@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tersely.core.errors import require_choice
@@ -61,23 +61,32 @@ def problem_at(split: str, seed: int, index: int, level: int) -> dict[str, objec
             return {"problem": text, "answer": str(total), "level": level, "id": stable_id("testbed", text)}
 
 
-def problems(split: str, count: int, seed: int = 0, levels: Sequence[int] | None = None) -> list[dict[str, object]]:
-    """`count` distinct problems of a split, alternating levels (default: all of LEVELS).
+def distinct(count: int, item_at: Callable[[int, int], dict[str, object]]) -> list[dict[str, object]]:
+    """The first `count` items with distinct ids; fewer if more than PATIENCE items in a row are repeats.
 
-    Raises ValueError if the split has fewer distinct problems of these levels.
+    item_at(index, place): the item of an index, for this place in the list.
     """
-    levels = tuple(levels) if levels is not None else LEVELS
     found: list[dict[str, object]] = []
     seen: set[object] = set()
     repeats = 0
     for index in itertools.count():
         if len(found) == count or repeats > PATIENCE:
             break
-        item = problem_at(split, seed, index, levels[len(found) % len(levels)])
+        item = item_at(index, len(found))
         repeats = repeats + 1 if item["id"] in seen else 0
         if not repeats:
             seen.add(item["id"])
             found.append(item)
+    return found
+
+
+def problems(split: str, count: int, seed: int = 0, levels: Sequence[int] | None = None) -> list[dict[str, object]]:
+    """`count` distinct problems of a split, alternating levels (default: all of LEVELS).
+
+    Raises ValueError if the split has fewer distinct problems of these levels.
+    """
+    levels = tuple(levels) if levels is not None else LEVELS
+    found = distinct(count, lambda index, place: problem_at(split, seed, index, levels[place % len(levels)]))
     if len(found) < count:
         raise ValueError(
             f"testbed: got {len(found)} distinct problems of split {split!r} and levels {levels}; expected {count}"

@@ -111,20 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     prompting = prompting_of(options)
     refuse_other_settings(options, benchmarks, plans, prompting)
     from tersely.eval.decoding.spec import check
-    from tersely.eval.engines import make_evaluator
 
-    evaluator = make_evaluator(
-        options.model,
-        options.engine,
-        batch=options.batch_size,
-        dtype=options.dtype,
-        max_model_len=options.max_model_len or longest_sequence(options, benchmarks, plans, prompting),
-        gpu_memory_utilization=options.gpu_memory_utilization,
-        tokenizer=options.tokenizer,
-        seed=options.seed,
-        prompting=prompting,
-        system_prompt=options.system_prompt,
-    )
+    evaluator = evaluator_of(options, benchmarks, plans, prompting)
     for finding in variable_warnings(evaluator.tokenizer, prompting.chat_template_kwargs):
         print(f"warning: {finding.line}", flush=True)
     try:
@@ -144,6 +132,26 @@ def sampling_overrides(options: argparse.Namespace) -> dict[str, Any]:
     """Sampling settings from the command line."""
     keys = ("samples", "temperature", "top_p", "top_k", "max_new_tokens")
     return {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
+
+
+def evaluator_of(
+    options: argparse.Namespace, benchmarks: Sequence[Any], plans: Mapping[str, list[Any]], prompting: Any
+) -> Any:
+    """The evaluator of the model and the engine that the options choose."""
+    from tersely.eval.engines import make_evaluator
+
+    return make_evaluator(
+        options.model,
+        options.engine,
+        batch=options.batch_size,
+        dtype=options.dtype,
+        max_model_len=options.max_model_len or longest_sequence(options, benchmarks, plans, prompting),
+        gpu_memory_utilization=options.gpu_memory_utilization,
+        tokenizer=options.tokenizer,
+        seed=options.seed,
+        prompting=prompting,
+        system_prompt=options.system_prompt,
+    )
 
 
 def longest_sequence(

@@ -59,15 +59,9 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     from tersely.data.benchmarks import Benchmark, Sampling
-    from tersely.eval.engines import faster_engine, make_evaluator, trained_model
+    from tersely.eval.engines import faster_engine, trained_model
     from tersely.eval.evaluator import summary
-    from tersely.launch.cli.eval import (
-        longest_sequence,
-        refuse_early,
-        refuse_other_settings,
-        strategies_of,
-        summary_line,
-    )
+    from tersely.launch.cli.eval import evaluator_of, refuse_early, refuse_other_settings, strategies_of, summary_line
 
     out: Path = options.out
     if out.suffix != ".jsonl" or out.is_dir():
@@ -85,18 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     refuse_other_settings(options, [data], plans, prompting)
     if hint := faster_engine(options.engine):
         print(hint, flush=True)
-    evaluator = make_evaluator(
-        options.model,
-        options.engine,
-        batch=options.batch_size,
-        dtype=options.dtype,
-        max_model_len=options.max_model_len or longest_sequence(options, [data], plans, prompting),
-        gpu_memory_utilization=options.gpu_memory_utilization,
-        tokenizer=options.tokenizer,
-        seed=options.seed,
-        prompting=prompting,
-        system_prompt=options.system_prompt,
-    )
+    evaluator = evaluator_of(options, [data], plans, prompting)
     try:
         evaluator.run(
             data,

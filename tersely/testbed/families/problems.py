@@ -7,17 +7,15 @@ Every number of a problem, of its solution and of its answer is 0..99.
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Sequence
 
 from tersely.core.errors import require_choice
 from tersely.core.seeds import stable_id
 from tersely.testbed.families import FAMILIES, LEVELS
+from tersely.testbed.tasks import distinct
 
 SPLITS = ("train", "validation", "test")
-PATIENCE = 100
-"""Number of consecutive repeats after which a split counts as exhausted."""
 _SHARES = {"test": range(10), "validation": range(10, 20), "train": range(20, 100)}
 
 Cell = tuple[int, str]
@@ -75,17 +73,7 @@ def problems(
     Raises ValueError if the split has fewer distinct problems of these levels and families.
     """
     order = cells(levels, families)
-    found: list[dict[str, object]] = []
-    seen: set[object] = set()
-    repeats = 0
-    for index in itertools.count():
-        if len(found) == count or repeats > PATIENCE:
-            break
-        item = problem_at(split, seed, index, *order[len(found) % len(order)])
-        repeats = repeats + 1 if item["id"] in seen else 0
-        if not repeats:
-            seen.add(item["id"])
-            found.append(item)
+    found = distinct(count, lambda index, place: problem_at(split, seed, index, *order[place % len(order)]))
     if len(found) < count:
         raise ValueError(f"families: got {len(found)} distinct problems of split {split!r}, {order}; expected {count}")
     return found
