@@ -16,7 +16,7 @@ from tersely.data.ids import fingerprint, normalise, prompt_id
 from tersely.data.load_report import DataCard, DataError, SourceCard
 from tersely.data.mixing import draw, interleave
 from tersely.data.reference_answers import gold_fault, text_only
-from tersely.data.rows import Reader, column
+from tersely.data.rows import MISSING, Reader, column, lookup
 from tersely.data.sources import read_rows
 from tersely.rewards.verify.scorers.grade import load_scorer, payload_of, try_scorer
 
@@ -43,6 +43,8 @@ class Loaded:
     """JSON of the columns that a component needs."""
     scorer: str = ""
     """What the source's scorer gets, see `payload_of`."""
+    family: str | None = None
+    """The row's `family`, a group of problems for reports; None without that column."""
 
 
 def load_problems(
@@ -56,7 +58,7 @@ def load_problems(
 
     spec: a name, a mapping or a list of mappings (`SourceSpec`'s fields). seed: the run's, for subsets and mixes.
     instruction: replaces the sources' instructions; "" for none. system_prompt: a first message, None for none.
-    Columns: prompt (list of {role, content}), problem, answer, prompt_id, source, level (text or null).
+    Columns: prompt (list of {role, content}), problem, answer, prompt_id, source, level (text or null); family if a row has it.
     Raises `ConfigError` for an invalid spec, `DataError` (a `ConfigError`) for data that does not match it.
     """
     data, card = load_problems_with_card(spec, seed=seed, instruction=instruction, system_prompt=system_prompt)
@@ -150,7 +152,9 @@ def _load_source(
         if columns:
             values = values_of(columns, row, standard_values(source, problem, answer, level))
             text, found, there = coded(columns, values), found | set(values), there | {str(key) for key in row}
-        kept.append(Loaded(problem, answer, level, identity, source, index, text, payload))
+        family = lookup(row, "family")
+        named = None if family is MISSING or family is None else str(family)
+        kept.append(Loaded(problem, answer, level, identity, source, index, text, payload, named))
     if kept:
         require_columns(columns, found, there, source)
     card.kept = len(kept)
@@ -261,10 +265,13 @@ def _as_dataset(problems: Sequence[Loaded], instruction: str | None, system_prom
     )
     carried = any(item.columns for item in problems)
     scored = any(item.scorer for item in problems)
+    grouped = any(item.family for item in problems)
     if carried:
         features["columns"] = text
     if scored:
         features["scorer"] = text
+    if grouped:
+        features["family"] = text
     rows = [
         {
             "prompt": chat(
@@ -277,6 +284,7 @@ def _as_dataset(problems: Sequence[Loaded], instruction: str | None, system_prom
             "level": item.level,
             **({"columns": item.columns} if carried else {}),
             **({"scorer": item.scorer or None} if scored else {}),
+            **({"family": item.family} if grouped else {}),
         }
         for item in problems
     ]

@@ -98,7 +98,7 @@ def _columns_read(source: SourceSpec, there: list[str], columns: Sequence[str] =
     whole = source.drop or (scoring is not None and scoring.columns is None)
     if whole or not wanted <= set(there):
         return there
-    return [name for name in there if name in wanted or name == "level"]
+    return [name for name in there if name in wanted or name in ("level", "family")]
 
 
 def _require_one_kind(folder: Path, where: str) -> None:

@@ -5,10 +5,10 @@ Keys of a line:
     EOS and injected ones counted), thinking_tokens (up to and including the end of thinking; all if it never ended),
     truncated, verdict (correct | incorrect | no_answer | undecided), correct (1 | 0 | null = undecided), answer (extracted, or
     null), finish (stop | length | ...), strategy (decoding strategy, or null).
-    Optional: first_correct (tokens up to the first correct answer, or null), wall_s (the sample's share, by tokens, of its
-    batch's seconds), budget (requested tokens), extra_tokens (probes and discarded branches, counted in tokens),
-    injected_tokens, phases ([phase, tokens] in order), second (another grader's correct | incorrect | null); other keys are
-    kept and ignored.
+    Optional: family (group of the problem), first_correct (tokens up to the first correct answer, or null), wall_s (the
+    sample's share, by tokens, of its batch's seconds), budget (requested tokens), extra_tokens (probes and discarded branches,
+    counted in tokens), injected_tokens, phases ([phase, tokens] in order), second (another grader's correct | incorrect |
+    null); other keys are kept and ignored.
 A writer killed in the middle of a line loses only that line: the reader drops and counts it, the next writer removes it.
 Model text is stored unchanged; code that displays it must escape it.
 """

@@ -144,6 +144,15 @@ def pair(a: BenchmarkRecords, b: BenchmarkRecords) -> tuple[BenchmarkRecords, Be
     return a.take(a.rows(shared)), b.take(b.rows(shared))
 
 
+def level_order(level: str) -> tuple[int, float, str]:
+    """Sort key of a level: by its number, then by its text."""
+    digits = "".join(c for c in level if c.isdigit() or c == ".").strip(".")
+    try:
+        return (0, float(digits), level)
+    except ValueError:
+        return (1, 0.0, level)
+
+
 def find_records(run: str | Path) -> Path:
     """Path of a run's records.jsonl, from its directory or the file itself. FileNotFoundError lists the searched paths."""
     path = Path(run)

@@ -48,6 +48,8 @@ def sample_record(
     end = first_correct_position(record, record["correct"])
     record["first_correct"] = None if end is None else lengths.tokens_until(decoded.token_ids, text, end)
     record["second"] = second_opinion(record)
+    if row.get("family") is not None:
+        record["family"] = row["family"]
     if decoded.budget is not None:
         record["budget"] = decoded.budget
     if decoded.extra_tokens:

@@ -33,6 +33,11 @@ def test_columns_prompt_and_instruction(write):
     assert (data[1]["problem"], data[1]["answer"], data[1]["level"]) == ("What is 1 + 1?", "2", "5")
 
 
+def test_a_family_is_a_column_only_where_a_row_has_one(write):
+    mixed = [*rows(1), {"problem": "What is 8 / 4?", "answer": "2", "family": "division"}]
+    assert load_problems({"path": write(mixed)}, seed=0)["family"] == [None, "division"]
+
+
 def test_instruction_and_system_prompt_of_the_run_win(write):
     spec = {"path": write(rows(1)), "instruction": "Be brief."}
     assert load_problems(spec, seed=0)[0]["prompt"][0]["content"] == "What is 0 + 0?\nBe brief."

@@ -15,7 +15,7 @@ def tokenizer():
 def made(tokenizer, text, verdict="correct", answer="57", **more):
     ids = tuple(tokenizer.encode(text, add_special_tokens=False)) + (tokenizer.eos_token_id,)
     decoded = Decoded((1,), ids, (False,) * len(ids), 3, more.pop("extra", 0), "eos", **more)
-    row = {"level": None, "problem": "What is 65 - 8?", "answer": "57"}
+    row = {"level": None, "family": "sums", "problem": "What is 65 - 8?", "answer": "57"}
     shown = tokenizer.decode(ids, skip_special_tokens=True)
     return ids, sample_record(
         row, Prompt("p", 0, (1,), 9), 0, decoded, shown, Verdict(verdict, answer=answer), TokenLengths(tokenizer)
@@ -26,7 +26,7 @@ def test_the_first_right_answer_is_counted_in_tokens(tokenizer):
     text = "65 - 8 = 57\nGot 57.\nCheck it.\n57 + 8 = 65\n</think>\n\\boxed{57}"
     ids, record = made(tokenizer, text)
     prefix = tokenizer.decode(ids[: record["first_correct"]])
-    assert prefix == "65 - 8 = 57" and record["tokens"] == len(ids)
+    assert prefix == "65 - 8 = 57" and record["family"] == "sums" and record["tokens"] == len(ids)
     assert first_correct_position(record, 1.0) == len(prefix)
 
 

@@ -14,40 +14,17 @@ import torch
 from torch import Tensor
 
 from tersely.core.errors import ConfigError
-from tersely.core.parse_completion import END_OF_THINKING
 from tersely.engines.base import Engine
 from tersely.eval.decoding.seal import layers_of
 from tersely.eval.decoding.traces import Trace
+from tersely.eval.metrics.segments import kind_of, segments
 
-TRANSITION = ("alternatively", "think differently", *(
-    f"another {word}" for word in ("way", "approach", "method", "solution", "strategy", "technique")
-))  # fmt: skip
-REFLECTION = (
-    "wait", "verify", "make sure", "hold on", "think again", "'s correct", "'s incorrect", "let me check", "seems right",
-)  # fmt: skip
 DEPTH = 0.7  # layer 20 of the 28 of a 1.5B or 7B Qwen2
-
-
-def kind_of(thought: str) -> str:
-    """Class of a thought: transition, reflection or execution."""
-    text = thought.lower()
-    if any(word in text for word in TRANSITION):
-        return "transition"
-    return "reflection" if any(word in text for word in REFLECTION) else "execution"
 
 
 def thoughts(text: str, border: str) -> list[tuple[int, str]]:
     """(character just after the preceding border, thought) for the thoughts of the thinking part except the first."""
-    thinking = text.partition(END_OF_THINKING)[0]
-    found, start = [], thinking.find(border)
-    while start >= 0:
-        opened = start + len(border)
-        close = thinking.find(border, opened)
-        thought = thinking[opened : close if close >= 0 else len(thinking)]
-        if thought.strip():
-            found.append((opened, thought))
-        start = close
-    return found
+    return [(start, thought) for start, thought in segments(text, border) if start]
 
 
 def fit_seal(

@@ -104,6 +104,13 @@ def length_difficulty_kendall(tokens: Any, reference_rate: Any) -> float:
     return float(kendalltau(t, -r, variant="b").statistic)
 
 
+def rate_bin(reference_rate: Any) -> np.ndarray:
+    """(Q,) index into BINS; -1 for an unknown rate."""
+    r = rates(reference_rate)
+    which = np.where(r == 0, 0, np.where(r == 1, 5, np.ceil(np.nan_to_num(r) * 4).astype(int)))
+    return np.where(np.isnan(r), -1, which)
+
+
 def difficulty_table(correct: Any, tokens: Any, reference_rate: Any, base_tokens: Any = None) -> list[dict[str, Any]]:
     """One row per bin of the reference rate, {0}, (0,.25], (.25,.5], (.5,.75], (.75,1), {1}, in this order.
 
@@ -116,8 +123,7 @@ def difficulty_table(correct: Any, tokens: Any, reference_rate: Any, base_tokens
     b = np.full((len(c), 1), np.nan) if base_tokens is None else counts(base_tokens, "base_tokens")
     same_problems(c, "correct", b, "base_tokens")
     known = ~np.isnan(c) & ~np.isnan(t)
-    use = known.any(axis=1) & ~np.isnan(r)
-    which = np.where(r == 0, 0, np.where(r == 1, 5, np.ceil(np.nan_to_num(r) * 4).astype(int)))
+    use, which = known.any(axis=1), rate_bin(r)
     accuracy, spent, base = row_means(c, known), row_means(t, known), row_means(b, ~np.isnan(b))
     table = []
     for i, name in enumerate(BINS):

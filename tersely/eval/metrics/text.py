@@ -17,19 +17,21 @@ import numpy as np
 
 from tersely.eval.metrics.arrays import NAN
 
+LONGEST = 10_000
+"""Characters of an answer that is searched: a longer one is a text, and its pattern takes seconds to compile."""
 _KEY = r"(?:\\boxed\{|=|\bis\b|\banswer\b)"
 _STATED = _KEY + r"\s*+:?\s*+(?:\$|\*\*|\\\()?\s*+"
 
 
 def first_answer_position(text: str, answer: str) -> int | None:
-    """Character index just past the first statement of `answer` in `text`; None if it is not stated, or empty."""
+    """Character index just past the first statement of `answer` in `text`; None if it is not stated, empty or very long."""
     return search_statement(text, answer, 0)
 
 
 def search_statement(text: str, answer: str, start: int) -> int | None:
     """The same, for statements that begin at character `start` or later."""
     answer = answer.strip()
-    if not answer:
+    if not answer or len(answer) > LONGEST:
         return None
     found = _statement(answer).search(text, start)
     return found.end() if found else None
@@ -60,14 +62,22 @@ def has_loop(text: str, n: int = 10, times: int = 10) -> bool:
     return bool(grams) and max(grams.values()) >= times
 
 
+def marker_count(text: str, markers: Iterable[str]) -> int:
+    """Marker words in a text: whole words, any case, non-overlapping, longest first."""
+    pattern = _any_of(tuple(markers))
+    return sum(1 for _ in pattern.finditer(text.lower())) if pattern else 0
+
+
+@lru_cache(maxsize=64)
+def _any_of(markers: tuple[str, ...]) -> re.Pattern[str] | None:
+    words = sorted({marker.lower() for marker in markers if marker}, key=len, reverse=True)
+    return re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, words)) + r")(?!\w)") if words else None
+
+
 def marker_rate(text: str, token_count: int, markers: Iterable[str]) -> float:
-    """Marker words per 1000 tokens: whole words, any case, non-overlapping, longest first. token_count 0 -> nan."""
+    """`marker_count` per 1000 tokens. token_count 0 -> nan."""
     if token_count < 0:
         raise ValueError(f"token_count: got {token_count}; expected 0 or more")
     if token_count == 0:
         return NAN
-    words = sorted({m for m in ([markers] if isinstance(markers, str) else markers) if m}, key=len, reverse=True)
-    if not words:
-        return 0.0
-    pattern = r"(?<!\w)(?:" + "|".join(re.escape(word) for word in words) + r")(?!\w)"
-    return 1000.0 * sum(1 for _ in re.finditer(pattern, text, re.IGNORECASE)) / token_count
+    return 1000.0 * marker_count(text, [markers] if isinstance(markers, str) else markers) / token_count

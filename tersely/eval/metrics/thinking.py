@@ -50,6 +50,14 @@ def token_level_outcome_efficiency(correct: Any, first_correct: Any, tokens: Any
     return macro(np.where(np.isnan(f), 1.0, divide(f, t)), (c == 1) & ~np.isnan(t))
 
 
+def redundant_tokens(correct: Any, first_correct: Any, tokens: Any) -> np.ndarray:
+    """(Q, n) tokens after the first correct answer of each correct sample; nan for others, and where it is unknown."""
+    c, f, t = verdicts(correct), counts(first_correct, "first_correct"), counts(tokens)
+    same_shape(c, "correct", f, "first_correct")
+    same_shape(c, "correct", t, "tokens")
+    return np.where(c == 1, np.maximum(t - f, 0.0), np.nan)
+
+
 def shortest_correct(pool: Iterable[tuple[Any, Any]]) -> np.ndarray:
     """(Q,) fewest tokens of any correct sample of any model; pool: (correct, tokens) per model, same problems, any n."""
     best = None

@@ -14,19 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from tersely.eval import metrics, stats
+from tersely.eval import metrics
 from tersely.eval.report.budget import adherence, forced_curves, grid_of
 from tersely.eval.report.compare import AES_WEIGHTS, compare_all, counted
 from tersely.eval.report.conclusion import MARGIN
 from tersely.eval.report.difficulty import Difficulty, reference
 from tersely.eval.report.frontier import free_runs, held_against
+from tersely.eval.report.intervals import curve_band, mean_of
 from tersely.eval.report.passes import passes
 from tersely.eval.report.pool import overthinking, shortest_known, volumes
+from tersely.eval.report.redundancy import redundancy
 from tersely.eval.report.text import text_rates
-from tersely.eval.run_arrays import VERDICTS, BenchmarkRecords, RunRecords
+from tersely.eval.run_arrays import VERDICTS, BenchmarkRecords, RunRecords, level_order
 from tersely.eval.same_settings import check_same, unrecorded
 
-DRAWS = 2000
 SHARES = (0.25, 0.5, 0.75)
 """Shares of the easiest problems whose part of all tokens is reported."""
 NAN = float("nan")
@@ -123,6 +124,7 @@ def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]
         "auc_oaa": metrics.auc_oaa(b.correct, b.thinking_tokens),
         **passes(b),
         "first_correct": first_correct(b),
+        "redundancy": redundancy(b, rate),
         "adaptation_ratio": metrics.adaptation_ratio(b.tokens, rate),
         "token_share_easiest_half": metrics.token_share_easiest_half(b.tokens, rate),
         "length_difficulty_spearman": metrics.length_difficulty_spearman(b.tokens, rate),
@@ -143,13 +145,6 @@ def bounds(b: BenchmarkRecords) -> tuple[float, float]:
     return metrics.mean_at_n(counted(b, 0.0)), metrics.mean_at_n(counted(b, 1.0))
 
 
-def mean_of(b: BenchmarkRecords, values: np.ndarray) -> stats.Interval:
-    """Macro mean with its interval over problems; for several seeds, over seeds, then problems."""
-    if b.seed_count < 2:
-        return stats.bootstrap_mean(values)
-    return stats.seeds_bootstrap(lambda x: x, stats.seed_means(values, b.seed_of))
-
-
 def by_level(b: BenchmarkRecords) -> dict[str, dict[str, Any]]:
     levels = np.array(["" if level is None else level for level in b.levels], dtype=object)
     known = sorted({level for level in levels if level}, key=level_order)
@@ -161,14 +156,6 @@ def by_level(b: BenchmarkRecords) -> dict[str, dict[str, Any]]:
         }
         for level in known
     }
-
-
-def level_order(level: str) -> tuple[int, float, str]:
-    digits = "".join(c for c in level if c.isdigit() or c == ".").strip(".")
-    try:
-        return (0, float(digits), level)
-    except ValueError:
-        return (1, 0.0, level)
 
 
 def by_finish(b: BenchmarkRecords) -> dict[str, dict[str, float]]:
@@ -207,19 +194,6 @@ def first_correct(b: BenchmarkRecords) -> dict[str, Any]:
         "samples": len(share),
         "estimated_samples": b.estimated,
     }
-
-
-def curve_band(b: BenchmarkRecords, grid: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """95 % band of accuracy_at_budget; all budgets use the same resampled problems."""
-    known = ~np.isnan(b.correct) & ~np.isnan(b.tokens)
-    n = known.sum(axis=1)
-    use = n > 0
-    if not use.any():
-        return np.full(len(grid), NAN), np.full(len(grid), NAN)
-    per = np.stack([((b.correct == 1) & (b.tokens <= g)).sum(axis=1)[use] / n[use] for g in grid], axis=1)  # (Q, B)
-    weights = np.random.default_rng(0).multinomial(len(per), np.full(len(per), 1 / len(per)), size=DRAWS)
-    low, high = np.quantile(weights @ per / len(per), [0.025, 0.975], axis=0)
-    return low, high
 
 
 def clean(value: Any) -> Any:

@@ -176,6 +176,46 @@ def tokens_by_level(key: str, runs: Runs) -> Figure | None:
     )
 
 
+def redundant_by_difficulty(key: str, runs: Runs) -> Figure | None:
+    """Share of the tokens after the first correct answer, by level or solve rate of the reference; None without either."""
+    groups = "by_level" if any(e["redundancy"]["by_level"] for _, _, e in runs) else "by_difficulty"
+    what = "level" if groups == "by_level" else "solve rate of the reference, easy to hard"
+    cells = {name: e["redundancy"][groups] for _, name, e in runs}
+    places = list(dict.fromkeys(place for found in cells.values() for place in found))
+    if not any(cell["samples"] for found in cells.values() for cell in found.values()):
+        return None
+
+    def draw(ax: Any) -> None:
+        for order, (i, name, _) in enumerate(runs):
+            known = [(j, c) for j, c in ((j, cells[name].get(place)) for j, place in enumerate(places)) if c]
+            x = np.array([j for j, _ in known]) + 0.06 * (order - (len(runs) - 1) / 2)
+            y = 100 * _nan(c["share"] for _, c in known)
+            low, high = (100 * _nan(c["share_ci"][end] for _, c in known) for end in (0, 1))
+            ax.vlines(x, low, high, color=color(i), linewidth=1)
+            ax.plot(x, y, color=color(i), linestyle=dash(i), marker=marker(i), markersize=5)
+        ax.set_xticks(range(len(places)), [short(p, 12) for p in places], rotation=0 if len(places) < 7 else 45)
+        ax.set_ylim(0, 100)
+        ax.set_xlabel(what)
+        ax.set_ylabel("tokens after the answer, %")
+
+    rows = [
+        [name, place, percent(c["share"]), " to ".join(map(percent, c["share_ci"])), number(c["tokens"]), c["samples"]]
+        for _, name, _ in runs
+        for place, c in cells[name].items()
+    ]
+    summary = "; ".join(f"{name}: {percent(e['redundancy']['all']['share'], 0)} in all" for _, name, e in runs)
+    return Figure(
+        key,
+        "Redundant tokens",
+        f"Share of a correct sample's tokens after its first correct answer, by {what}, with 95 % intervals. {summary}.",
+        ["run", what, "after the answer", "95 %", "tokens", "samples"],
+        rows,
+        draw,
+        [(i, name) for i, name, _ in runs],
+        note="after the first correct answer, bars 95 %",
+    )
+
+
 def tokens_by_verdict(key: str, runs: Runs) -> Figure | None:
     """Quartiles of the tokens of correct, incorrect, unanswered and undecided samples; whiskers end at the 95th percentile.
 
@@ -273,6 +313,12 @@ def first_right_answer(key: str, runs: Runs) -> Figure | None:
 
 def benchmark_figures(prefix: str, runs: Runs, free: Sequence[str] = (), shown: Runs | None = None) -> list[Figure]:
     """The figures of one benchmark, without empty ones; keys begin with `prefix`. `shown`: runs of all but the first."""
-    others = (accuracy_at_budget, tokens_by_level, tokens_by_verdict, first_right_answer)
+    others = (
+        accuracy_at_budget,
+        tokens_by_level,
+        tokens_by_verdict,
+        first_right_answer,
+        redundant_by_difficulty,
+    )
     made = (function(f"{prefix}-{i}", shown or runs) for i, function in enumerate(others, start=1))
     return [accuracy_against_tokens(f"{prefix}-0", runs, free), *(figure for figure in made if figure is not None)]

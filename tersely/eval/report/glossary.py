@@ -44,8 +44,17 @@ TERMS: tuple[tuple[str, str], ...] = (
         "area under accuracy at a token budget, over doublings of the budget; 1 is correct at every budget.",
     ),
     (
+        "redundant",
+        "tokens of a correct sample after its first correct answer, as a share of its tokens; samples whose answer is not "
+        "found in the text are left out.",
+    ),
+    (
         "waste",
         "mean tokens of a run's correct samples above the shortest correct answer of any run here to the same problem.",
+    ),
+    (
+        "segments",
+        "stretches of the thinking between empty lines, or lines where it has none; from the samples of `markers`.",
     ),
     ("markers", "words of reflection (wait, however, ...) per 1,000 tokens, from up to 100 samples."),
     ("loops", "share of these samples that repeat ten words ten times or more."),

@@ -38,6 +38,7 @@ def markdown(data: dict[str, Any]) -> str:
             f"## {plain(name)}",
             _benchmark_table(runs),
             *_level_table(runs),
+            *_redundancy_table(runs),
             f"Difficulty: {plain(data['difficulty'][name])}. Easiest half: its share of all tokens.",
         ]
     parts += ["## How it was computed", _method(data)]
@@ -118,6 +119,32 @@ def _level_table(runs: list[tuple[str, dict[str, Any]]]) -> list[str]:
             ]
         )
     return [table(head, rows)]
+
+
+def _redundancy_table(runs: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Share of the tokens after the first correct answer, in all and by level or solve rate; nothing where it is unknown."""
+    if not any(e["redundancy"]["all"]["samples"] for _, e in runs):
+        return []
+    by = "by_level" if any(e["redundancy"]["by_level"] for _, e in runs) else "by_difficulty"
+    places = list(dict.fromkeys(place for _, e in runs for place in e["redundancy"][by]))
+    head = [
+        "after the first correct answer",
+        *(f"{plain(name)}: {what}" for name, _ in runs for what in ("%", "tokens")),
+    ]
+    rows = []
+    for place in ("all", *places):
+        row = [plain(place if place == "all" else f"{by[3:].replace('difficulty', 'solve rate')} {place}")]
+        for _, e in runs:
+            found = e["redundancy"]
+            c = found["all"] if place == "all" else found[by].get(place)
+            row += ["-", "-"] if c is None else [f"{percent(c['share'])} ({_ends(c)})", count(c["tokens"], 1)]
+        rows.append(row)
+    return [table(head, rows)]
+
+
+def _ends(cell: dict[str, Any]) -> str:
+    low, high = cell["share_ci"]
+    return f"{percent(low)} to {percent(high)}"
 
 
 def _method(data: dict[str, Any]) -> str:

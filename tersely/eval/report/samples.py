@@ -13,6 +13,7 @@ import numpy as np
 
 from tersely.core.parse_completion import END_OF_THINKING
 from tersely.eval.first_answer import first_correct_position
+from tersely.eval.metrics import redundant_tokens
 from tersely.eval.report.compare import per_problem
 from tersely.eval.run_arrays import BenchmarkRecords, RunRecords, pair
 
@@ -38,14 +39,16 @@ def _rank(a: BenchmarkRecords, b: BenchmarkRecords | None) -> list[tuple[tuple[f
     rate = per_problem(a.correct)
     before = per_problem(b.correct) if b is not None else np.ones(len(rate))
     loss = np.nan_to_num(before - rate)
-    wasted = np.where(a.correct == 1, a.tokens - np.where(np.isnan(a.first_correct), a.tokens, a.first_correct), -1.0)
+    unknown = np.where(a.correct == 1, 0.0, -1.0)
+    wasted = redundant_tokens(a.correct, a.first_correct, a.tokens)
+    wasted = np.where(np.isnan(wasted), unknown, wasted)
     found = []
     for q in range(len(rate)):
         wrong = np.where(a.correct[q] == 0, np.nan_to_num(a.tokens[q]), -1.0)
         if loss[q] > 0 and wrong.max() >= 0:
             found.append(((float(loss[q]), float(wrong.max())), q, int(wrong.argmax())))
-        elif np.nan_to_num(wasted[q], nan=-1.0).max() > 0:
-            column = int(np.nan_to_num(wasted[q], nan=-1.0).argmax())
+        elif wasted[q].max() > 0:
+            column = int(wasted[q].argmax())
             found.append(((0.0, float(wasted[q, column])), q, column))
     return found
 

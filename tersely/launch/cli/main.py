@@ -37,6 +37,10 @@ COMMANDS: Table = {
     ),
     "fit": ("tersely.launch.cli.fit:main", "fit the vector of seal or the probe of diff_adapt from an evaluated run"),
     "report": ("tersely.launch.cli.report:main", "write report.html, report.md and report.json for evaluated runs"),
+    "analyze": (
+        "tersely.launch.cli.analyze:main",
+        "find redundancy, reflection and loops in a run's traces, and export the correct ones",
+    ),
     "compare": ("tersely.launch.cli.compare:main", "compare two runs on the same problems"),
     "interop": (
         "tersely.launch.cli.interop:main",

@@ -14,6 +14,7 @@ from typing import Any
 from tersely.core.errors import ConfigError, nearest
 from tersely.core.files import replace
 from tersely.core.paths import path_option, place_option
+from tersely.eval.analysis.read import good_trace
 from tersely.eval.records import FILE, RecordReader
 from tersely.launch.cli.model_options import add_engine_options, add_prompt_options, prompting_of
 from tersely.launch.cli.parser import Parser, number, whole
@@ -119,7 +120,7 @@ def _kept(path: Path, data: str, keep: str, counts: Counter[str]) -> Iterator[st
         if record["benchmark"] != data:
             continue
         counts["read"] += 1
-        if keep == "all" or (record["correct"] == 1 and not record["truncated"]):
+        if keep == "all" or good_trace(record):
             counts["kept"] += 1
             problems.add(record["problem_id"])
             yield json.dumps(record) + "\n"

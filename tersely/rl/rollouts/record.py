@@ -51,9 +51,10 @@ class RolloutRecord:
     """Tokens that the row shares with its trace."""
     columns: str = ""
     """JSON of the data set's columns that a component needs."""
+    family: str | None = None
 
 
-OPTIONAL = ("columns", "forced_tokens", "forced_end", "exit", "trace", "prefix")
+OPTIONAL = ("columns", "family", "forced_tokens", "forced_end", "exit", "trace", "prefix")
 """Fields that the completions table has only if a row of the batch has a value."""
 
 
@@ -99,6 +100,7 @@ def rollout_record(
         forced_end=forced_end,
         **({} if plan.exit is None else {"exit": plan.exit.order, "trace": plan.exit.trace, "prefix": prefix}),
         columns=row.get("columns", ""),
+        family=row.get("family"),
     )
 
 

@@ -8,6 +8,7 @@ from tersely.eval.metrics import (
     overthinking_envelope,
     overthinking_score,
     process_efficiency,
+    redundant_tokens,
     shortest_correct,
     token_calibration,
     token_level_outcome_efficiency,
@@ -33,6 +34,13 @@ def test_token_level_form_looks_at_right_samples_only():
         [[1, 0], [1, 1], [0, 0]], [[5, 1], [NAN, 2], [1, 1]], [[10, 10], [10, 8], [9, 9]]
     ) == pytest.approx((0.5 + 0.625) / 2)
     assert np.isnan(token_level_outcome_efficiency([0], [1], [2]))
+
+
+def test_redundant_tokens_of_correct_samples_only():
+    found = redundant_tokens([[1, 1, 0], [1, NAN, 1]], [[4, NAN, 2], [12, 3, 10]], [[10, 10, 10], [10, 9, 10]])
+    np.testing.assert_array_equal(found, [[6, NAN, NAN], [0, NAN, 0]])
+    with pytest.raises(ValueError, match="tokens"):
+        redundant_tokens([1], [1], [1, 2])
 
 
 def test_shortest_correct_over_a_pool_of_models():

@@ -21,20 +21,22 @@ def test_every_figure_has_words_and_data(entries):
         "Tokens by difficulty",
         "Tokens by verdict",
         "First correct answer",
+        "Redundant tokens",
     ]
     for f in figures:
         assert "base" in f.alt and "short" in f.alt and all(len(row) == len(f.head) for row in f.rows) and f.rows
-    assert len({f.key for f in figures}) == 5
+    assert len({f.key for f in figures}) == 6
 
 
 def test_the_data_behind_the_figures(entries):
-    front, budget, level, verdict, first = benchmark_figures("b", entries)
+    front, budget, level, verdict, first, redundant = benchmark_figures("b", entries)
     short = entries[1][2]
     assert front.rows[1][:2] == ["short", f"{short['tokens_mean']:.1f}"] and front.rows[1][-1] == "yes"
     assert budget.rows[-1][2] == f"{100 * short['accuracy']:.1f} %"
     assert [row[1] for row in level.rows[:5]] == ["2", "3", "4", "5", "6"]
     assert {row[1] for row in verdict.rows} == {"correct", "incorrect"}
     assert "Estimated from characters" in first.alt
+    assert [row[1] for row in redundant.rows[:5]] == ["2", "3", "4", "5", "6"] and redundant.rows[0][-1] > 0
 
 
 def test_without_levels_the_reference_orders(entries):
@@ -61,6 +63,7 @@ def test_every_figure_can_be_drawn_also_from_nothing(entries):
             v: dict.fromkeys(("p25", "median", "p75", "p95", "mean")) | {"samples": 0}
             for v in ("correct", "incorrect", "no_answer", "undecided")
         },
+        "redundancy": {"by_level": {}, "by_difficulty": {}},
         "first_correct": {"samples": 0, "histogram": [0] * 10, "estimated_samples": 0},
     }
     for f in benchmark_figures("b", [(0, "none", hollow)]):

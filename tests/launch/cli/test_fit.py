@@ -7,7 +7,8 @@ from safetensors import safe_open
 from tersely.core.errors import ConfigError
 from tersely.data.benchmarks import Sampling
 from tersely.eval.decoding.fit_probe import label, train
-from tersely.eval.decoding.fit_seal import kind_of, thoughts
+from tersely.eval.decoding.fit_seal import thoughts
+from tersely.eval.metrics.segments import kind_of
 from tersely.launch.cli.eval import main as evaluate
 from tersely.launch.cli.fit import main
 
