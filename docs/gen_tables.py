@@ -210,7 +210,7 @@ def advantages_table() -> str:
 
 
 def _loss_row(spec: Any) -> tuple[str, ...]:
-    from tersely.algorithms.checks import averages_credit, equals_clip_at_ratio_one
+    from tersely.algorithms.checks import averages_credit, equals_clip_at_ratio_one, ignores_advantage
     from tersely.core.build import build
 
     loss_fn = build("loss", spec)
@@ -220,14 +220,14 @@ def _loss_row(spec: Any) -> tuple[str, ...]:
         else " ".join([spec["name"], *(f"{k}: {v}" for k, v in spec.items() if k != "name")])
     )
     flags = {
-        "reference model": loss_fn.needs_ref_logp,
+        "reference model": loss_fn.needs_ref_logp or any(one.model is None for one in loss_fn.teachers),
         "entropy with gradient": loss_fn.needs_live_entropy,
         "an engine's log-probs (vLLM)": loss_fn.needs_sampler_logp,
     }
     needs = [text for text, needed in flags.items() if needed]
     return (
         f"`{name}`",
-        "averaged over the row" if averages_credit(loss_fn) else "kept",
+        "not read" if ignores_advantage(loss_fn) else "averaged over the row" if averages_credit(loss_fn) else "kept",
         "plain policy gradient" if equals_clip_at_ratio_one(loss_fn) else "still acts",
         ", ".join(needs) or "-",
     )

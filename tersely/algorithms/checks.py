@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tersely.algorithms.advantages.identity import Identity
+from tersely.algorithms.loss_dependence import made_up_comparison
 from tersely.algorithms.losses.clip import Clip
 from tersely.algorithms.objective import Objective
 from tersely.core.build import name_of
@@ -49,6 +51,7 @@ def warnings_of(
         *_floor(objective),
         *_normalised_twice(objective, group_size),
         *_controllers(objective),
+        *_unread_reward(objective),
     ]
 
 
@@ -123,6 +126,25 @@ def _controllers(objective: Objective) -> list[Finding]:
     return found
 
 
+def _unread_reward(objective: Objective) -> list[Finding]:
+    """Warn about a reward or an advantage that the loss does not read."""
+    stated = [f"reward {'+'.join(objective.reward.names)}"] if objective.reward.names != ("correctness",) else []
+    if not isinstance(objective.advantage, Identity):
+        stated.append(f"advantage {name_of('advantage', objective.advantage)}")
+    if not stated or not ignores_advantage(objective.loss):
+        return []
+    text = (
+        f"{name_of('loss', objective.loss)} reads no advantage, so {' and '.join(stated)} have no effect on the weights"
+    )
+    return [Finding("warn", "loss", text, "use reward correctness and advantage identity, or another loss")]
+
+
+def ignores_advantage(loss_fn: Loss) -> bool:
+    """True if the gradient does not depend on the advantage."""
+    one, other = (_gradients(loss_fn, torch.full((2, 8), value), moved=0.1)[0] for value in (1.0, -2.0))
+    return torch.equal(one, other)
+
+
 def _moved(controller: Controller) -> Controller:
     """Copy with another value."""
     moved = copy.deepcopy(controller)
@@ -158,6 +180,8 @@ def bounds_the_ratio(loss_fn: Loss) -> bool:
     Tests the innermost loss, because a wrapper adds terms.
     """
     inner = list(loss_chain(loss_fn))[-1]
+    if inner.teachers:  # it moves the whole distribution, and has no ratio
+        return False
     for sign in (1.0, -1.0):
         advantage = torch.full((4, 64), sign)
         plain = _gradients(inner, advantage, moved=0.0)[0]
@@ -315,6 +339,8 @@ def is_token_level(advantage: Advantage) -> bool:
 
 def averages_credit(loss_fn: Loss) -> bool:
     """True if the gradient of a row does not depend on the position of its credit."""
+    if ignores_advantage(loss_fn):
+        return False
     spread = torch.ones(1, 4)
     on_one = torch.tensor([[4.0, 0.0, 0.0, 0.0]])
     # small enough to be inside even GSPO's bounds
@@ -336,7 +362,9 @@ def _gradients(loss_fn: Loss, advantage: Tensor, moved: float) -> tuple[Tensor, 
     logp, entropy = (old + moved).requires_grad_(), 2 * torch.rand(advantage.shape, generator=draw)
     live = entropy.clone().requires_grad_()
     mask = torch.ones_like(old)
-    batch = TokenBatch(logp, old, entropy, mask, advantage, ref_logp=old - 0.5, sampler_logp=old, live_entropy=live)
+    compared = made_up_comparison(loss_fn, logp)
+    known = TokenBatch(logp, old, entropy, mask, advantage, old - 0.5, old)
+    batch = dataclasses.replace(known, live_entropy=live, compared=compared)
     loss, _ = loss_fn(batch)
     of_logp, of_entropy = torch.autograd.grad(loss.sum(), (logp, live), allow_unused=True)
     return of_logp, torch.zeros_like(live) if of_entropy is None else of_entropy

@@ -72,11 +72,26 @@ def _loss_and_gradient(loss_fn: Loss, batch: TokenBatch) -> tuple[Tensor, Tensor
             whole = next(_batches())
             part.observe_step(whole.entropy, whole.mask)
     leaf, live = batch.logp.clone().requires_grad_(), batch.entropy.clone().requires_grad_()
-    loss, _ = loss_fn(dataclasses.replace(batch, logp=leaf, live_entropy=live))
+    compared = made_up_comparison(loss_fn, leaf)
+    loss, _ = loss_fn(dataclasses.replace(batch, logp=leaf, live_entropy=live, compared=compared))
     if not loss.requires_grad:
         return loss.detach(), torch.zeros_like(leaf)
     found = torch.autograd.grad(loss.sum(), (leaf, live), allow_unused=True)
     return loss.detach(), sum((g for g in found if g is not None), torch.zeros_like(leaf))
+
+
+def made_up_comparison(loss_fn: Loss, logp: Tensor) -> dict[str, Tensor] | None:
+    """`compared` for synthetic distributions over three tokens, of which `logp` (B, T) changes the policy's. None for a loss
+    without teachers."""
+    part = next((part for part in loss_chain(loss_fn) if part.teachers), None)
+    if part is None:
+        return None
+    first = logp.reshape(-1, 1)
+    others = torch.tensor([-1.0, -2.0], dtype=logp.dtype).expand(len(first), 2)
+    student = torch.cat([first, others], dim=1).log_softmax(1)
+    known = torch.tensor([-1.0, -0.5, -2.0], dtype=logp.dtype).log_softmax(0)
+    teachers = [known.roll(i).expand_as(student) for i in range(len(part.teachers))]
+    return {name: value.view(logp.shape) for name, value in part.compare(student, *teachers).items()}
 
 
 def _rows(batch: TokenBatch, part: slice) -> TokenBatch:

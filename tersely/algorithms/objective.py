@@ -209,6 +209,17 @@ class Objective:
             controller.load_state_dict(saved)
 
 
+def reads_reference(objective: Objective) -> bool:
+    """True if a part of the loss needs `ref_logp`."""
+    return any(part.needs_ref_logp for part in loss_chain(objective.loss))
+
+
+def needs_reference(objective: Objective) -> bool:
+    """True if the loss needs a reference model: for `ref_logp`, or as a teacher."""
+    teachers = [teacher for part in loss_chain(objective.loss) for teacher in part.teachers]
+    return reads_reference(objective) or any(teacher.model is None for teacher in teachers)
+
+
 def take_rows(rollouts: Rollouts, rows: Tensor) -> Rollouts:
     """The rollouts of the whole groups selected by (N,) bool `rows`."""
     return rollouts.at(rows.nonzero().flatten().tolist())

@@ -29,6 +29,7 @@ from tersely.algorithms.controllers.entropy_clip import EntropyClip
 from tersely.algorithms.controllers.entropy_target import EntropyTarget
 from tersely.algorithms.filters.rlpr import RLPRStd
 from tersely.algorithms.filters.verdict import AccuracyRange, AnyRight, KeepAll, MixedGroups
+from tersely.algorithms.losses.aligndistil import AlignDistil
 from tersely.algorithms.losses.archer import Archer
 from tersely.algorithms.losses.bapo import BAPO
 from tersely.algorithms.losses.ce_gppo import CEGPPO
@@ -43,6 +44,7 @@ from tersely.algorithms.losses.hapo import HAPO
 from tersely.algorithms.losses.high_entropy_mask import HighEntropyMask
 from tersely.algorithms.losses.kl_cov import KLCov
 from tersely.algorithms.losses.kl_penalty import KLPenalty
+from tersely.algorithms.losses.opsdc import OPSDC
 from tersely.algorithms.losses.sampler_correction import SamplerCorrection
 from tersely.algorithms.losses.sapo import SAPO
 from tersely.algorithms.losses.tea_rl import TEARL
@@ -123,6 +125,7 @@ ADVANTAGES: dict[str, type] = {
 }
 
 LOSSES: dict[str, type] = {
+    "aligndistil": AlignDistil,
     "archer": Archer,
     "bapo": BAPO,
     "ce_gppo": CEGPPO,
@@ -137,6 +140,7 @@ LOSSES: dict[str, type] = {
     "high_entropy_mask": HighEntropyMask,
     "kl_cov": KLCov,
     "kl_penalty": KLPenalty,
+    "opsdc": OPSDC,
     "sampler_correction": SamplerCorrection,
     "sapo": SAPO,
     "tea_rl": TEARL,

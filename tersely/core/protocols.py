@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tersely.core.memory import PromptMemory
     from tersely.core.objective_parts import ObjectiveParts, Terms
-    from tersely.core.types import RolloutPlan, Rollouts, TokenBatch
+    from tersely.core.types import RolloutPlan, Rollouts, Teacher, TokenBatch
 
     hook = property
 else:
@@ -236,6 +236,17 @@ class Loss(Component):
     def needs_step_entropy(self) -> bool:
         """True: `observe_step` is called with every generation batch. `needs` must have `entropy`."""
         return False
+
+    @hook
+    def teachers(self) -> tuple[Teacher, ...]:
+        """Further distributions over every trained token, which `compare` receives. Empty: the loss reads only the
+        log-probs of the sampled tokens."""
+        return ()
+
+    def compare(self, student: Tensor, *teachers: Tensor) -> dict[str, Tensor]:
+        """(C, V) log-probs (nats) of the whole vocabulary at C tokens, under the current policy with gradient and under each
+        teacher, to values (C,) by name: `batch.compared`. A token's values depend only on its own rows."""
+        raise NotImplementedError
 
     def observe_step(self, entropy: Tensor, mask: Tensor) -> None:
         """(N, T) entropies (nats) of a generation batch over all ranks, and its trained tokens, before its first update."""

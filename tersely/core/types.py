@@ -192,10 +192,13 @@ class TokenBatch:
     transformers."""
     live_entropy: Tensor | None = None
     """(B, T) float nats: entropy with gradient. None unless the loss has `needs_live_entropy = True`."""
+    compared: Mapping[str, Tensor] | None = None
+    """name -> (B, T) float: what the loss's `compare` returned, 0 on padding; with gradient. None unless the loss has
+    `teachers`."""
     progress: float = 0.0
     """float in [0, 1]: optimizer steps done / planned, of this stage."""
 
-    def require(self, field: str, component: str) -> Tensor:
+    def require(self, field: str, component: str) -> Any:
         """The field, or an error that names it and who needs it."""
         value = getattr(self, field)
         if value is None:
@@ -206,6 +209,18 @@ class TokenBatch:
     def valid(self) -> Tensor:
         """(B, T) bool: the trained tokens."""
         return self.mask.to(torch.bool)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Where a loss gets another distribution over each token of a completion: a model, and the prompt that it reads."""
+
+    instruction: str | None = None
+    """Written before the last user message, with a blank line between. None: the prompt of the rollout."""
+    model: str | None = None
+    """Folder or hub id of a model with the vocabulary of the trained one. None: the reference model."""
+    update_steps: int | None = None
+    """Optimizer steps between two copies of the trained weights to the reference model. None: it does not change."""
 
 
 @dataclass(frozen=True)

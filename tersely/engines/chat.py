@@ -64,6 +64,13 @@ def with_instruction(messages: Chat, instruction: str | None) -> list[dict[str, 
     return chat
 
 
+def after_instruction(messages: Chat, instruction: str) -> list[dict[str, str]]:
+    """The chat with `instruction` before the last message, with a blank line between."""
+    chat = [dict(message) for message in messages]
+    chat[-1]["content"] = f"{instruction}\n\n{chat[-1]['content']}"
+    return chat
+
+
 def opened_by(prefill: str | None, tail: str) -> str:
     """The prefill after the template's opening, without a second `<think>`."""
     text = prefill or ""

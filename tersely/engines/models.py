@@ -123,17 +123,24 @@ def load_model(name: str, args: Any, peft: PeftSpec | None = None) -> tuple[Any,
 def load_frozen(location: str, dtype: str | None = None, device: str | None = None) -> Any:
     """Load a model for inference, in bfloat16 on a GPU, else in float32 on the CPU. An adapter is merged into its base."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or ("bfloat16" if device == "cuda" else "float32")
+    return load_weights(location, getattr(torch, dtype)).to(device).eval()
+
+
+def load_weights(location: str, dtype: Any, trust_remote_code: bool = False) -> Any:
+    """Load a model of a folder or hub id. An adapter is merged into its base."""
+    from transformers import AutoModelForCausalLM
+
+    location = model_location(location)
     try:
-        model = AutoModelForCausalLM.from_pretrained(base_location(location), dtype=getattr(torch, dtype))
+        model = AutoModelForCausalLM.from_pretrained(
+            base_location(location), dtype=dtype, trust_remote_code=trust_remote_code
+        )
     except LOADING_ERRORS as error:
         raise ConfigError(f"model {location!r} cannot be loaded: {one_line(error)}") from error
-    if is_adapter(location):
-        model = merged(with_adapter(model, location))
-    return model.to(device).eval()
+    return merged(with_adapter(model, location)) if is_adapter(location) else model
 
 
 def weights_dtype(args: Any, frozen: bool = False) -> str:

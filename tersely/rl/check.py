@@ -92,6 +92,7 @@ def _training(stage: Stage, ranks: int | None) -> RLStage:
     from tersely.rl.config.budget_check import check_budgets
     from tersely.rl.config.build_check import check_build
     from tersely.rl.config.sections import check_data
+    from tersely.rl.config.teacher_check import check_teachers
     from tersely.rl.guards.callback import require_for_guards
     from tersely.rl.update.micro_batches import notices
 
@@ -102,6 +103,7 @@ def _training(stage: Stage, ranks: int | None) -> RLStage:
     check_data(run, args.seed)
     row = first_values(run.dataset, objective.columns, args.seed)
     check_adapter(run)
+    check_teachers(run, objective)
     check_build(run, args)
     require_for_guards(run, args)
     require_for_controllers(run, objective, args)

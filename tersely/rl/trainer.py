@@ -25,7 +25,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from tersely.algorithms.objective import Objective, Scores
+from tersely.algorithms.objective import Objective, Scores, reads_reference
 from tersely.configs.recipe import TRL_LOSS_TYPES, Recipe
 from tersely.core.heartbeat import beat, beat_at_each_pass
 from tersely.core.memory import PromptMemory
@@ -55,7 +55,7 @@ from tersely.rl.rollouts.sampling_state import SamplingState
 from tersely.rl.rollouts.token_fields import FILL, OF_POLICY_PASS, TokenFields
 from tersely.rl.rollouts.trim import Trimmed, step_measurements, trimmed
 from tersely.rl.trained_prompting import trained_prompting
-from tersely.rl.trl.overrides import RolloutTrainer
+from tersely.rl.trl.teacher_models import DistillingTrainer
 from tersely.rl.trl.window import check_window
 from tersely.rl.update.batch_size import updates_of_a_batch
 from tersely.rl.update.loss import ObjectiveLoss
@@ -67,7 +67,7 @@ from tersely.rl.update.train_batch import with_scores
 check_window()
 
 
-class TerselyTrainer(RolloutTrainer):
+class TerselyTrainer(DistillingTrainer):
     """Trains `objective` on `train_dataset` (columns prompt, problem, answer, prompt_id, level).
 
     `first_step`: number of steps of earlier stages. `engine` None generates with the trained model. `verifier` has
@@ -115,7 +115,9 @@ class TerselyTrainer(RolloutTrainer):
         window = getattr(self.model.config, "max_position_embeddings", None)
         self.references = ReferenceScorer(self.maker, self._model_log_probs, window, self.record)
         self.token_fields = TokenFields(tokenizer)
+        self.reads_reference = self.beta != 0.0 and (self.loss_type in TRL_LOSS_TYPES or reads_reference(objective))
         self.pass_by_length = PassByLength(self.token_log_probs, accelerator, args.per_device_train_batch_size)
+        self.teachers = self.add_teachers(objective)
         self.objective_loss = ObjectiveLoss(
             objective,
             self.token_log_probs,
@@ -123,6 +125,7 @@ class TerselyTrainer(RolloutTrainer):
             ranks=accelerator.num_processes,
             micro_batches=args.steps_per_generation,
             cap=self.max_completion_length,
+            teachers=self.teachers,
             router_weight=self.router_aux_loss_coef if self.aux_loss_enabled else None,
         )
         self.micro_batches = MicroBatches.of(run, args, accelerator, objective, aux_loss=self.aux_loss_enabled)
@@ -194,6 +197,8 @@ class TerselyTrainer(RolloutTrainer):
         prompt, completion, forced, ended = self.accelerator.gather(mine).unbind(1)
         if forced.any() or self.maker.makes_exits:
             found |= rollouts.forced_masks(self.pad_to_multiple_of)
+        if self.teachers is not None:
+            found |= self.teachers.prompts(rollouts, self.pad_to_multiple_of)
         self.count_tokens(int((prompt + completion).sum()))
         for name, value in length_metrics(completion - forced, ended.bool()).items():
             self.log_mean(name, value)
@@ -208,7 +213,7 @@ class TerselyTrainer(RolloutTrainer):
             if several or self.objective.needs & OF_POLICY_PASS:
                 with self.record.timed("time/log_prob_pass"):
                     found = self.pass_by_length(self.model, batch)
-            if self.beta != 0.0:
+            if self.reads_reference:
                 with self.reference() as model:
                     batch["ref_per_token_logps"] = self.pass_by_length(model, batch, entropy=False)[0]
         if found is not None and several:

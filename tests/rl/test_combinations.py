@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from gen_tables import random_rollouts
 
 from tersely.algorithms import ADVANTAGES, LOSSES
+from tersely.algorithms.loss_dependence import made_up_comparison
 from tersely.core.aggregate import AGGREGATES, aggregate
 from tersely.core.build import build
 from tersely.core.types import TokenBatch
@@ -47,8 +50,9 @@ def test_a_reward_goes_with_every_advantage_and_policy(reward):
         assert not given[value.isnan()].any(), f"{name}: a row without a verdict has credit"
         whole = whole + (given if given.dim() == 1 else given.mean(1))
     for name in sorted(LOSSES):
-        batch = token_batch(whole)
-        per_token, metrics = build("loss", name)(batch)
+        loss_fn, batch = build("loss", name), token_batch(whole)
+        batch = dataclasses.replace(batch, compared=made_up_comparison(loss_fn, batch.logp))
+        per_token, metrics = loss_fn(batch)
         for how in AGGREGATES:
             loss = aggregate(per_token, batch.mask, how, max_length=TOKENS)
             (gradient,) = torch.autograd.grad(loss, batch.logp, retain_graph=True)

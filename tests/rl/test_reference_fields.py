@@ -15,9 +15,10 @@ from gen_tables import FieldText, field_texts
 
 from tersely.algorithms.objective import Objective
 from tersely.algorithms.trial import trial_score
+from tersely.core.divergence import kl_divergence
 from tersely.core.errors import ConfigError
 from tersely.core.protocols import Reward
-from tersely.core.types import Rollouts, TokenBatch
+from tersely.core.types import Rollouts, Teacher, TokenBatch
 
 SEEN: dict[str, object] = {}
 OF_OTHER_RUNS = ("forced", "cut", "exit", "trace", "prefix")
@@ -56,6 +57,10 @@ class SeesTokens:
 
     needs_live_entropy: ClassVar[bool] = True
     needs_ref_logp: ClassVar[bool] = True
+    teachers: ClassVar[tuple[Teacher, ...]] = (Teacher("Be brief."), Teacher())
+
+    def compare(self, student, *teachers):
+        return {"kl": kl_divergence(student, teachers[0])}
 
     def __call__(self, batch):
         SEEN["token_batch"] = batch

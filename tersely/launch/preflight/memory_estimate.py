@@ -1,6 +1,6 @@
 """Estimates the training memory of one GPU in bytes, term by term, before anything is loaded.
 
-    weights + gradients + optimiser   P w / n_w + P g / n_g + P o / n_o          (+ P w / n_w for a reference model)
+    weights + gradients + optimiser   P w / n_w + P g / n_g + P o / n_o          (+ P w / n_w per frozen model)
     activations                       B T a c L, with gradient checkpointing B T a (c + h L)
     casts                             2 P where autocast computes in bfloat16 over float32 weights
     head                              min(C, B T) min(V_c, V) a + V h 4 + B T h 4
@@ -71,6 +71,8 @@ class Load:
     sharding: str = "none"
     ranks: int = 1
     reference: bool = False
+    teachers: int = 0
+    """Further frozen models of the same size."""
     vllm_bytes: int = 0
     """u, vLLM's share of the device; 0 for engine: transformers."""
     vllm_sleeps: bool = False
@@ -96,7 +98,7 @@ def estimate(shape: Shape, load: Load) -> dict[str, int]:
     casts = 2 * (shape.adapter or shape.parameters) if load.half and load.sharding == "none" else 0
     working = casts + max(activations + head, cache)
     accumulation = gradients if load.half and load.sharding.startswith("zero") else 0
-    weights *= 2 if load.reference and not shape.adapter else 1
+    weights *= 1 + (load.reference and not shape.adapter) + load.teachers
     states = weights + gradients + accumulation + optimiser
     if load.vllm_sleeps:
         peak = max(states + working, states + load.vllm_bytes)

@@ -93,6 +93,9 @@ def memory_findings(
 
     cold: a supervised stage, whose engine is closed before training.
     """
+    from tersely.rl.config import objective_of
+    from tersely.rl.config.teacher_check import teachers_of
+
     vllm = (
         int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0))
         if capabilities_of(run.engine).own_copy
@@ -108,6 +111,7 @@ def memory_findings(
         sharding=how,
         ranks=there.gpus,
         reference=bool(args.beta) and not cold,
+        teachers=0 if cold else len({one.model for one in teachers_of(objective_of(run)) if one.model}),
         vllm_bytes=vllm,
         vllm_sleeps=bool(args.vllm_enable_sleep_mode) or bool(cold),
     )

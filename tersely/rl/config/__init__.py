@@ -12,11 +12,10 @@ from typing import Any
 
 from trl import GRPOConfig
 
-from tersely.algorithms.objective import SLOT_DEFAULTS, Objective
+from tersely.algorithms.objective import SLOT_DEFAULTS, Objective, needs_reference
 from tersely.configs.recipe import TRL_LOSS_TYPES, Recipe, Stage
 from tersely.configs.stages import StageError
 from tersely.core.errors import ConfigError
-from tersely.core.protocols import loss_chain
 from tersely.engines.activation_checkpointing import by_installed_names
 from tersely.engines.registry import capabilities_of, require_training_engine
 from tersely.engines.sampling import check_sampling
@@ -193,11 +192,6 @@ def _check_saving(values: dict[str, Any], updates: int) -> None:
 def base_temperature(objective: Objective) -> float:
     """Temperature of the trainer's log-probs."""
     return objective.sampling.base_temperature
-
-
-def needs_reference(objective: Objective) -> bool:
-    """True if the loss, or a wrapped loss, needs `ref_logp`."""
-    return any(part.needs_ref_logp for part in loss_chain(objective.loss))
 
 
 def ratio_is_one(batch: BatchLayout, num_iterations: int) -> bool:

@@ -14,6 +14,7 @@ from tersely.data.load_report import DataCard, DataError
 from tersely.engines.chat import Prompting, all_prompt_ids, variable_warnings, with_instruction
 from tersely.engines.model_checks import check_template, check_vocabulary, model_config
 from tersely.rl.config.budget_check import check_marker, largest_written
+from tersely.rl.config.teacher_check import longest_instruction
 from tersely.rl.rollouts.token_fields import step_ends
 from tersely.rl.trained_prompting import trained_prompting
 
@@ -54,7 +55,7 @@ def check_prompts(
     config = model_config(run.model_name_or_path, args.trust_remote_code)
     check_vocabulary(run.model_name_or_path, tokenizer, config)
     check_marker(run, objective, tokenizer)
-    written = largest_written(run, objective, tokenizer)
+    written = largest_written(run, objective, tokenizer) + longest_instruction(objective, tokenizer)
     refuse_long([length + written for length in lengths], dataset, args, config)
 
 

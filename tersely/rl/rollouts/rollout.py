@@ -14,7 +14,7 @@ from tersely.core.parse_completion import END_OF_THINKING
 from tersely.core.seeds import sample_seed
 from tersely.core.types import RolloutPlan
 from tersely.engines.base import Generation, GenerationRequest
-from tersely.engines.chat import all_prompt_ids, opened_by, with_instruction
+from tersely.engines.chat import after_instruction, all_prompt_ids, opened_by, with_instruction
 from tersely.engines.phases import closed_at
 from tersely.rl.rollouts.record import RolloutRecord, rollout_record, thinking_length
 from tersely.rl.update.padding import padded
@@ -70,8 +70,15 @@ class RolloutRound:
 
     def tokenize(self) -> None:
         """Prompt tokens plus the prefill, unless it is trained on (then it belongs to the completion)."""
-        prompts = all_prompt_ids(self.tokenizer, self.messages(), self.chat_template_kwargs) if self.rows else []
-        self.prompt_ids = [
+        self.prompt_ids = self._tokenized(self.messages())
+
+    def prompts_after(self, instruction: str) -> list[list[int]]:
+        """As `prompt_ids`, with `instruction` before the last user message."""
+        return self._tokenized([after_instruction(chat, instruction) for chat in self.messages()])
+
+    def _tokenized(self, chats: list[list[dict[str, str]]]) -> list[list[int]]:
+        prompts = all_prompt_ids(self.tokenizer, chats, self.chat_template_kwargs) if self.rows else []
+        return [
             list(ids) + ([] if plan.train_prefill else self._prefill(plan))
             for ids, plan in zip(prompts, self.plans, strict=True)
         ]

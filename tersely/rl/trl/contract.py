@@ -29,7 +29,7 @@ CLASSES = {
     "transformers/trainer.py": "Trainer",
 }
 """The classes that our trainers derive from, by file."""
-TRAINERS = ("GRPOTrainer", "SFTTrainer", "CompleteCheckpoints", "RolloutTrainer", "ExampleTrainer")
+TRAINERS = ("GRPOTrainer", "SFTTrainer", "CompleteCheckpoints", "RolloutTrainer", "DistillingTrainer", "ExampleTrainer")
 """Base classes that identify our trainer classes."""
 HEADER = (
     "# What our trainers override, call or read of TRL and transformers: parameters and a hash of the body (without docstring\n"

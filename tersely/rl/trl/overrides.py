@@ -55,6 +55,12 @@ class CompleteCheckpoints(_Base):
     def load_component_state(self, state: Mapping[str, Any]) -> None:
         """Restore the state from a checkpoint."""
 
+    def save_more(self, folder: Path) -> None:
+        """Write other weights than those of the trained model into a checkpoint. Collective."""
+
+    def load_more(self, folder: Path) -> None:
+        """Read what `save_more` wrote. Collective."""
+
     def _save_checkpoint(self, model, trial):
         step, limit = self.state.global_step, self.args.save_total_limit
         if self.accelerator.is_main_process:
@@ -65,6 +71,7 @@ class CompleteCheckpoints(_Base):
             super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = limit
+        self.save_more(manifest.folder(self.args.output_dir, step))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             state = {**self.component_state(), "launch": launch_facts(self.args)}
@@ -94,6 +101,7 @@ class CompleteCheckpoints(_Base):
             _, asked = self.get_optimizer_cls_and_kwargs(self.args)
             own_hyperparameters(self.optimizer, self.lr_scheduler, self.args, asked)
             self.load_component_state(manifest.component_state(folder))
+            self.load_more(Path(folder))
 
 
 class RolloutTrainer(CompleteCheckpoints, GRPOTrainer):

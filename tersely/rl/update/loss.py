@@ -14,6 +14,7 @@ from tersely.core.aggregate import aggregate
 from tersely.core.types import TokenBatch
 from tersely.rl.recording.metrics import StepMetrics
 from tersely.rl.rollouts.rollout import SAMPLED
+from tersely.rl.update.teachers import Teachers
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class ObjectiveLoss:
     """Number of micro-batches of a generation batch on each rank."""
     cap: int
     """Maximum tokens per completion."""
+    teachers: Teachers | None = None
+    """Of a loss that compares distributions; they replace `log_probs`."""
     router_weight: float | None = None
     """Coefficient of the load-balancing loss of a mixture of experts; None if it is not trained."""
 
@@ -38,8 +41,13 @@ class ObjectiveLoss:
         mask, advantage = rows["train_mask"], rows["advantages"]
         ids, attention = (torch.cat([rows[f"prompt_{k}"], rows[f"completion_{k}"]], dim=1) for k in ("ids", "mask"))
         router = self.router_weight is not None
-        logps, entropies, aux_loss = self.log_probs(model, ids, attention, mask.shape[1], entropy=True, aux_loss=router)
-        assert entropies is not None  # asked for
+        compared, aux_loss = None, None
+        if self.teachers is not None:
+            logps, entropies, compared = self.teachers(model, rows)
+        else:
+            logps, found, aux_loss = self.log_probs(model, ids, attention, mask.shape[1], entropy=True, aux_loss=router)
+            assert found is not None  # asked for
+            entropies = found
         loss_fn = self.objective.loss_in_force()
         batch = TokenBatch(
             logp=logps,
@@ -50,6 +58,7 @@ class ObjectiveLoss:
             ref_logp=rows.get("ref_per_token_logps"),
             sampler_logp=rows.get(SAMPLED),
             live_entropy=entropies if loss_fn.needs_live_entropy else None,
+            compared=compared,
             progress=progress,
         )
         per_token, metrics = loss_fn(batch)

@@ -8,6 +8,7 @@ import torch
 TEXT = "\n</think>\n"
 SAVING = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
 MIXED = {"filter": "mixed_groups", "group_size": 2, "prompts_per_step": 8, "reward": "correctness"}
+OPSDC = {"loss": {"name": "opsdc", "instruction": "Be brief.", "update_steps": 3}, "aggregate": "sequence"}
 KINDS = {
     "fixed": {"thinking_budget": {"tokens": 4, "answer_tokens": 3}},
     "scheduled": {"thinking_budget": {"tokens": 2, "final_tokens": 8, "answer_tokens": 3}},
@@ -24,6 +25,8 @@ KINDS = {
         "advantage": "brpo",
     },
     "cap in cycles": {"prompting": {"name": "siri", "longest": 12, "shortest": 4, "cycle": 4}},
+    "a teacher that follows": {**OPSDC, "save_steps": 4, "max_steps": 6},
+    "an adapter and its teacher": {**OPSDC, "save_steps": 4, "max_steps": 6, "peft": {"rank": 4}},
     "oversampling": {**MIXED, "max_oversampling": 3},
     "oversampling, then rounds": {**MIXED, "max_oversampling": 1.25, "max_resample_rounds": 1},
 }
@@ -47,10 +50,11 @@ def trained(trainer, checkpoint=None):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_run_equals_the_uninterrupted_one(make_trainer, tmp_path, kind):
-    whole, weights = trained(make_trainer(**KINDS[kind], **SAVING))
-    resumed = make_trainer(**KINDS[kind], **SAVING)
-    rest, resumed_weights = trained(resumed, tmp_path / "run" / "checkpoint-2")
-    assert len(whole) == 4 and rest == whole[2:]
+    run = {**SAVING, **KINDS[kind]}
+    whole, weights = trained(make_trainer(**run))
+    resumed = make_trainer(**run)
+    rest, resumed_weights = trained(resumed, tmp_path / "run" / f"checkpoint-{run['save_steps']}")
+    assert len(whole) == run["max_steps"] and rest == whole[run["save_steps"] :]
     assert all(torch.equal(weights[name], resumed_weights[name]) for name in weights)
     if kind == "scheduled":
         assert [max(length for _, _, length, _ in batch) for batch in whole] == [5, 7, 8, 10]

@@ -1,0 +1,61 @@
+"""Teachers that cannot be used are found before any weights are loaded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tersely.algorithms.objective import Objective
+from tersely.configs.recipe import Recipe
+from tersely.core.errors import ConfigError
+from tersely.rl.config.teacher_check import check_teachers
+
+OTHER = {"name": "aligndistil", "instruction": None}
+
+
+def check(model, loss, **recipe):
+    run = Recipe.of({"model_name_or_path": str(model), "loss": loss, "run_dir": "runs/x", **recipe})
+    check_teachers(run, Objective.from_specs({"loss": loss}))
+
+
+def changed(tiny_model, folder, **values):
+    folder.mkdir()
+    config = json.loads((tiny_model / "config.json").read_text())
+    (folder / "model.safetensors").symlink_to(tiny_model / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({**config, **values}))
+    return folder
+
+
+def test_a_model_of_the_same_vocabulary_passes(tiny_model, tmp_path):
+    check(tiny_model, "opsdc")
+    check(tiny_model, {**OTHER, "teacher": str(changed(tiny_model, tmp_path / "other", num_hidden_layers=1))})
+
+
+def test_a_missing_model_and_another_vocabulary(tiny_model, tmp_path):
+    with pytest.raises(ConfigError, match="nowhere"):
+        check(tiny_model, {**OTHER, "teacher": str(tmp_path / "nowhere")})
+    other = changed(tiny_model, tmp_path / "other", vocab_size=300)
+    with pytest.raises(ConfigError, match="300"):
+        check(tiny_model, {**OTHER, "contrast": str(other)})
+
+
+def test_logits_that_are_not_those_of_the_head(tiny_model, tmp_path):
+    model = changed(tiny_model, tmp_path / "capped", final_logit_softcapping=30.0)
+    with pytest.raises(ConfigError, match="final_logit_softcapping"):
+        check(model, "opsdc")
+    check(model, "clip")
+
+
+def test_one_such_loss_and_no_fsdp(tiny_model, monkeypatch):
+    class Both(type(Objective.from_specs({"loss": "opsdc"}).loss)):
+        base = Objective.from_specs({"loss": "aligndistil"}).loss
+
+    objective = Objective.from_specs({"loss": "clip"})
+    object.__setattr__(objective, "loss", Both())
+    run = Recipe.of({"model_name_or_path": str(tiny_model), "run_dir": "runs/x"})
+    with pytest.raises(ConfigError, match="aligndistil"):
+        check_teachers(run, objective)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match="FSDP"):
+        check(tiny_model, "opsdc")
