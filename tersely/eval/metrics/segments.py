@@ -32,6 +32,8 @@ def segments(text: str, border: str | None = None) -> list[tuple[int, str]]:
 def kind_of(segment: str) -> str:
     """Kind of a segment by its words: transition, reflection or execution."""
     text = segment.lower()
-    if any(word in text for word in TRANSITION):
-        return "transition"
-    return "reflection" if any(word in text for word in REFLECTION) else "execution"
+    for kind, words in (("transition", TRANSITION), ("reflection", REFLECTION)):
+        for word in words:  # a plain loop: `any` costs twice as much
+            if word in text:
+                return kind
+    return "execution"

@@ -58,14 +58,17 @@ def has_loop(text: str, n: int = 10, times: int = 10) -> bool:
     if n < 1 or times < 1:
         raise ValueError(f"n: got {n}, times: got {times}; expected 1 or more for both")
     words = text.split()
+    ends = Counter(zip(words, words[n - 1 :], strict=False))  # first and last words: cheaper, and most texts end here
+    if not ends or max(ends.values()) < times:
+        return False
     grams = Counter(zip(*(words[i:] for i in range(n)), strict=False))
-    return bool(grams) and max(grams.values()) >= times
+    return max(grams.values()) >= times
 
 
 def marker_count(text: str, markers: Iterable[str]) -> int:
     """Marker words in a text: whole words, any case, non-overlapping, longest first."""
     pattern = _any_of(tuple(markers))
-    return sum(1 for _ in pattern.finditer(text.lower())) if pattern else 0
+    return len(pattern.findall(text.lower())) if pattern else 0
 
 
 @lru_cache(maxsize=64)

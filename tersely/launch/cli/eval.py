@@ -63,8 +63,8 @@ def parser() -> Parser:
         nargs="?",
         const="",
         metavar="KEY=VALUE,...",
-        help="run vanilla and the training-free baselines: forced answers at several budgets, no thinking, banned "
-        "reflection. VALUE: parameters of forced_answer",
+        help="run vanilla and the training-free baselines that the engine can run: forced answers at several budgets, no "
+        "thinking, banned reflection, early stopping, mixed inputs, branches. VALUE: parameters of forced_answer",
     )
     p.add_argument("--budgets", help="comma-separated token budgets; reports the accuracy of the same rollouts at each")
     add_prompt_options(p)
@@ -242,7 +242,7 @@ def strategies_of(options: argparse.Namespace, benchmark: Any) -> list[Any]:
     texts = list(options.strategy or [])
     if options.frontier is not None:
         cap = options.max_new_tokens or benchmark.sampling.max_new_tokens
-        texts = ["vanilla", *free_strategies(cap, options.frontier), *texts]
+        texts = ["vanilla", *free_strategies(cap, options.engine, options.frontier), *texts]
     return [parse(text) for text in texts or ["vanilla"]]
 
 

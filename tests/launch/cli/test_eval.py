@@ -127,11 +127,16 @@ def test_strategies_and_the_frontier():
     assert labels() == [None]
     assert labels("--strategy", "no_thinking", "--strategy", "vanilla") == ["no_thinking", None]
     forced = "forced_answer(budgets=[0, 16, 32, 64, 128])"
-    assert labels("--frontier") == [None, forced, "no_thinking", "reflection_ban"]
-    assert labels("--frontier", "answer_prefix=boxed", "--strategy", "concise")[1::3] == [
-        forced.replace(")", ", answer_prefix=boxed)"),
-        "concise",
+    text_level = [
+        *("no_thinking", "reflection_ban", "think_less", "thought_terminator(deadline=64)"),
+        "answer_convergence(chunk=32)",
     ]
+    inside = ["moi", "soft_thinking", "cntp"]
+    assert labels("--frontier") == [None, forced, *text_level, *inside]
+    for engine in ("vllm", "http://host:8000"):
+        assert labels("--frontier", "--engine", engine) == [None, forced, *text_level]
+    with_value = labels("--frontier", "answer_prefix=boxed", "--strategy", "concise")
+    assert (with_value[1], with_value[-1]) == (forced.replace(")", ", answer_prefix=boxed)"), "concise")
     assert "16384" in labels("--frontier", "--max-new-tokens", "32768")[1]
     with pytest.raises(ConfigError, match="'no_thinking'"):
         labels("--strategy", "no_thinkng")
@@ -149,7 +154,7 @@ def test_the_frontier_of_the_testbed_reaches_the_report(tmp_path, capsys):
     """The real model, verifier and command: one folder, five forced budgets from one trace, and a dashed front."""
     from tersely.eval.report.write import write_report
 
-    arguments = ["testbed", "--benchmarks", "testbed", "--limit", "12", "--samples", "2", "--budgets", "32,64,256"]
+    arguments = ["testbed", "--benchmarks", "testbed", "--limit", "6", "--samples", "2", "--budgets", "32,64,256"]
     assert main([*arguments, "--frontier", "answer_prefix=boxed", "--out", str(tmp_path / "base")]) == 0
     said = capsys.readouterr().out
     assert "testbed: " in said and "forced_answer(budget=128, answer_prefix=boxed): accuracy" in said
@@ -159,11 +164,11 @@ def test_the_frontier_of_the_testbed_reaches_the_report(tmp_path, capsys):
     assert curve["budgets"] == [0, 16, 32, 64, 128] and curve["tokens_mean"] == sorted(curve["tokens_mean"])
     assert data["runs"][0]["benchmarks"]["testbed"]["budget_curve"]["budgets"] == [32, 64, 256]
     assert (
-        len(data["free"]) == 8 and data["runs"][0]["benchmarks"]["testbed"]["first_correct"]["estimated_samples"] == 0
+        len(data["free"]) == 14 and data["runs"][0]["benchmarks"]["testbed"]["first_correct"]["estimated_samples"] == 0
     )
     page = report.with_name("report.html").read_text()
     assert (
         "Forced answers" in page
-        and "Without training: 7 decoding strategies" in page
+        and "Without training: 13 decoding strategies" in page
         and "had a second opinion" in page
     )
