@@ -11,10 +11,10 @@ from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding
 from tersely.data.load_report import DataCard, DataError
-from tersely.engines.chat import Prompting, all_prompt_ids, variable_warnings, with_instruction
+from tersely.engines.chat import Prompting, after_instruction, all_prompt_ids, variable_warnings, with_instruction
 from tersely.engines.model_checks import check_template, check_vocabulary, model_config
 from tersely.rl.config.budget_check import check_marker, largest_written
-from tersely.rl.config.teacher_check import longest_instruction
+from tersely.rl.config.teacher_check import instructions, longest_instruction
 from tersely.rl.rollouts.token_fields import step_ends
 from tersely.rl.trained_prompting import trained_prompting
 
@@ -115,14 +115,21 @@ def example_prompt(run: Recipe, objective: Objective, args: GRPOConfig, tokens: 
     sentence = own_instruction(source) if run.instruction is None else run.instruction
     messages = chat(first_problem(source, args.seed), sentence, run.system_prompt)
     ids = prompting.ids(tokenizer, messages)
+    longest = len(ids) + longest_instruction(objective, tokenizer)
     for name, room in rooms(args, model_config(run.model_name_or_path, args.trust_remote_code)).items():
-        if len(ids) + args.max_completion_length > room:
+        if longest + args.max_completion_length > room:
             raise ConfigError(
-                f"max_completion_length: got {args.max_completion_length}; with a prompt of {len(ids)} tokens it exceeds "
-                f"{name} of {room}. Use at most {room - len(ids)}"
+                f"max_completion_length: got {args.max_completion_length}; with a prompt of {longest} tokens it exceeds "
+                f"{name} of {room}. Use at most {room - longest}"
             )
     lines = [f"prompt ({len(ids)} tokens, first problem of {source.label}):", prompting.text(tokenizer, messages)]
-    return "\n".join([*lines, f"as tokens: {ids}"] if tokens else lines)
+    if tokens:
+        lines.append(f"as tokens: {ids}")
+    for instruction in instructions(objective):
+        own = after_instruction(messages, instruction)
+        size = len(prompting.ids(tokenizer, own))
+        lines += [f"prompt of the teacher ({size} tokens):", prompting.text(tokenizer, own)]
+    return "\n".join(lines)
 
 
 def check_first_rows(run: Recipe, seed: int) -> None:

@@ -78,7 +78,12 @@ def _require_same_vocabulary(name: str, location: str, config: Any, policy: Any)
         )
 
 
+def instructions(objective: Objective) -> list[str]:
+    """The teachers' instructions."""
+    return [teacher.instruction for teacher in teachers_of(objective) if teacher.instruction]
+
+
 def longest_instruction(objective: Objective, tokenizer: PreTrainedTokenizerBase) -> int:
     """Tokens that the longest instruction of a teacher adds to a prompt."""
-    texts = [f"{teacher.instruction}\n\n" for teacher in teachers_of(objective) if teacher.instruction]
+    texts = [f"{instruction}\n\n" for instruction in instructions(objective)]
     return max((len(tokenizer.encode(text, add_special_tokens=False)) for text in texts), default=0)

@@ -9,6 +9,8 @@ import pytest
 from tersely.algorithms.objective import Objective
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
+from tersely.rl.config import checked, grpo_config, objective_of
+from tersely.rl.config.prompt_check import example_prompt
 from tersely.rl.config.teacher_check import check_teachers
 
 OTHER = {"name": "aligndistil", "instruction": None}
@@ -29,7 +31,7 @@ def changed(tiny_model, folder, **values):
 
 def test_a_model_of_the_same_vocabulary_passes(tiny_model, tmp_path):
     check(tiny_model, "opsdc")
-    check(tiny_model, {**OTHER, "teacher": str(changed(tiny_model, tmp_path / "other", num_hidden_layers=1))})
+    check(tiny_model, {**OTHER, "teacher": str(changed(tiny_model, tmp_path / "other", rope_theta=1e5))})
 
 
 def test_a_missing_model_and_another_vocabulary(tiny_model, tmp_path):
@@ -59,3 +61,15 @@ def test_one_such_loss_and_no_fsdp(tiny_model, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ConfigError, match="FSDP"):
         check(tiny_model, "opsdc")
+
+
+def test_the_dry_run_shows_and_counts_the_prompt_of_the_teacher(tiny_model):
+    loss = {"name": "opsdc", "instruction": "Be brief."}
+    values = {"model_name_or_path": str(tiny_model), "dataset": {"name": "testbed"}, "run_dir": "runs/x", "loss": loss}
+    run = checked(Recipe.of({**values, "max_completion_length": 200}))
+    objective = objective_of(run)
+    args = grpo_config(run, objective, 1)
+    assert "<user>Be brief.\n\nWhat is" in example_prompt(run, objective, args)
+    args.max_completion_length = 256 - len("<user>What is 47 + 8?<assistant>") - len("Be brief.")
+    with pytest.raises(ConfigError, match="max_completion_length"):
+        example_prompt(run, objective, args)
