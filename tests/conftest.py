@@ -12,8 +12,9 @@ from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # it would bind every engine to the same core
 
-settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30)
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=10)
 settings.register_profile("all", derandomize=True, deadline=None, max_examples=100)  # make test-all
 settings.load_profile("ci")
 
@@ -31,6 +32,11 @@ LONGEST = ("slurm", "vllm", "e2e", "slow")
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Under pytest-xdist a file stays on one worker with its fixtures; vLLM's engines and servers share one worker."""
+    astray = [
+        item.nodeid for item in items if item.get_closest_marker("alone") and item.path.parent != ROOT / "tests/e2e"
+    ]
+    if astray:
+        raise pytest.UsageError(f"{astray[0]}: the Makefile looks for tests marked `alone` in tests/e2e")
     if not hasattr(config, "workerinput"):
         return
 
@@ -63,6 +69,14 @@ def signal_mask():
     before = signal.pthread_sigmask(signal.SIG_BLOCK, set())
     yield
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.fixture(autouse=True)
+def verifier_on_demand(request, monkeypatch):
+    """A run does not start the verifier's processes, which cost four seconds; they start when an answer needs them."""
+    module = sys.modules.get("tersely.rewards.verify.verifier")
+    if module is not None and "rewards" not in request.node.path.parts:
+        monkeypatch.setattr(module.Verifier, "start", lambda self: None)
 
 
 @pytest.fixture(autouse=True)

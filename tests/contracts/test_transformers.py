@@ -1,10 +1,12 @@
-"""Our code on the releases of transformers in the window, each with its own sources: see transformers_probe.py.
+"""Our code on the releases of transformers in the window, each with its own sources: see transformers_probe.py. The installed
+one is that of the other tests.
 
 By default the tested version and the oldest one; TERSELY_CONTRACTS=all (`make contracts`) takes all.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -29,16 +31,22 @@ NAMES = ("gradient_checkpointing", "activation_checkpointing")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def probed(version: str) -> dict:
+def probed(version: str, warm_python: str) -> dict:
+    if version == importlib.metadata.version("transformers"):
+        return facts(version, warm_python, [FOLDER, FOLDER.parents[1]])
     try:
         tree = sources.python_files("transformers", version)
         path = [tree, *sources.needed_beside(tree, "tokenizers"), FOLDER.parents[1]]
     except sources.NoSources as error:
         reason = f"the sources of transformers {version} are out of reach: {error}"
         pytest.fail(reason) if os.environ.get("TERSELY_CI") == "1" else pytest.skip(reason)
+    return facts(version, sys.executable, path)
+
+
+def facts(version: str, python: str, path: list[Path]) -> dict:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, str(FOLDER / "transformers_probe.py")],
+        [python, str(FOLDER / "transformers_probe.py")],
         env={**environment, "PYTHONWARNINGS": "ignore"},
         capture_output=True,
         text=True,
@@ -51,13 +59,13 @@ def probed(version: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def tested():
-    return probed(TESTED)
+def tested(warm_python):
+    return probed(TESTED, warm_python)
 
 
 @pytest.fixture(scope="module", params=CHOSEN)
-def found(request, tested):
-    return tested if request.param == TESTED else probed(request.param)
+def found(request, tested, warm_python):
+    return tested if request.param == TESTED else probed(request.param, warm_python)
 
 
 def test_what_we_import_is_there(found):

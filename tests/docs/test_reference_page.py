@@ -11,11 +11,11 @@ import gen_tables as tables
 import pandas as pd
 import pytest
 import yaml
+from support.launcher import Launcher
 
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.rl.check import check_recipe
-from tests.e2e.conftest import Launcher
 from tests.e2e.test_adding_a_method import embedded_model
 
 ROOT = Path(__file__).parents[2]
@@ -67,12 +67,11 @@ def test_the_check_before_a_run_takes_the_examples_and_refuses_a_missing_column(
 @pytest.mark.parametrize(
     ("engine", "ranks"), [("transformers", 2), pytest.param("vllm", 1, marks=pytest.mark.vllm)], ids=["ranks", "vllm"]
 )
-def test_the_examples_train(tmp_path, monkeypatch, warm_python, engine, ranks):
+def test_the_examples_train(tmp_path, monkeypatch, request, engine, ranks):
     """The rewards read texts and columns: those of every rank, and those of another engine."""
-    if engine == "vllm":
-        pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
+    python = request.getfixturevalue("warm_vllm" if engine == "vllm" else "warm_python")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    launcher = Launcher(tmp_path, warm_python)
+    launcher = Launcher(tmp_path, python)
     recipe = {**write_examples(tmp_path), "micro_batch": 16, "max_steps": 1, "engine": engine}
     recipe.pop("run_dir")
     done = launcher.run("run", processes=ranks, **recipe)

@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tersely.rl.checkpoints import manifest as checkpoint
@@ -30,7 +31,7 @@ def started(command, launcher):
     """The process with its output in `seen`, ended with all its kin at the end of the block."""
     process = subprocess.Popen(
         command,
-        env=launcher.environment(),
+        env=launcher.warm_environment(),
         cwd=launcher.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -84,7 +85,8 @@ def test_a_killed_rank_is_named_and_the_launcher_starts_again(launcher):
     command, run_dir = launched(launcher, "killed", "--retries", "1")
     with started(command, launcher) as process:
         wait_for(lambda: whole(run_dir, 2), process)
-        lost = rank_process(run_dir, 1)
+        started_by = psutil.Process(process.pid).children(recursive=True)
+        lost = next(child.pid for child in started_by if child.environ().get("RANK") == "1")
         os.kill(lost, signal.SIGKILL)
         process.wait(240)
     log = (run_dir / "logs" / "attempt-1.log").read_text()
@@ -141,16 +143,17 @@ def test_killed_inside_saving_the_run_goes_on_from_the_checkpoint_before(launche
     run_dir = launcher.folder / "saving"
     with started(launcher.command("saving", **SMALL), launcher) as process:
         wait_for(lambda: whole(run_dir, 1), process)
+        saving = rank_process(run_dir, 0)
 
         def unfinished():
             """Held still to be looked at; let go where the seal was quicker."""
             if not any(not (p / checkpoint.MANIFEST).exists() for p in run_dir.glob("checkpoint-*")):
                 return False
-            process.send_signal(signal.SIGSTOP)
+            os.kill(saving, signal.SIGSTOP)
             time.sleep(0.01)
             if any(not (p / checkpoint.MANIFEST).exists() for p in run_dir.glob("checkpoint-*")):
                 return True
-            process.send_signal(signal.SIGCONT)
+            os.kill(saving, signal.SIGCONT)
             return False
 
         wait_for(unfinished, process)
@@ -293,6 +296,7 @@ def test_a_server_that_dies_or_stands_still_is_named(launcher, number):
 def test_the_error_is_the_last_line_under_accelerate(launcher, processes):
     accelerate = ("--mixed_precision", "no", "--dynamo_backend", "no", "--num_machines", "1")
     accelerate += ("--multi_gpu",) * (processes > 1)
+    launcher.python = sys.executable  # which process is whose parent is what is tested
     command = launcher.command("refused", processes=processes, accelerate=accelerate, **SMALL, group_size=3)
     done = subprocess.run(
         command, env=launcher.environment(), capture_output=True, text=True, timeout=120, cwd=launcher.folder

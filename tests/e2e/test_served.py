@@ -31,9 +31,20 @@ RECIPE = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _vllm():
-    pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
+WARM = """
+import os, sys
+if "tersely.launch.cli.serve" in sys.orig_argv:
+    sys.executable = os.environ["WARM_VLLM"]
+"""
+"""The vLLM that a server's command becomes starts with its modules loaded."""
+
+
+@pytest.fixture(autouse=True)
+def _warm_servers(launcher, warm_vllm, monkeypatch):
+    (launcher.folder / "path").mkdir()
+    (launcher.folder / "path" / "sitecustomize.py").write_text(WARM)
+    monkeypatch.setenv("PYTHONPATH", str(launcher.folder / "path"))
+    monkeypatch.setenv("WARM_VLLM", warm_vllm)
 
 
 def started(launcher, *options: str) -> subprocess.Popen:
@@ -55,7 +66,7 @@ def started(launcher, *options: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**launcher.environment(), "TERSELY_SERVER_KEY": "served-test-key-0123456789"},
+        env={**launcher.warm_environment(), "TERSELY_SERVER_KEY": "served-test-key-0123456789"},
         cwd=launcher.folder,
     )
 

@@ -52,7 +52,7 @@ def launch(cluster, launcher):
         environment = {**cluster.env, **launcher.environment(), "SLURM_CONF": cluster.env["SLURM_CONF"]}
         environment["PYTHONPATH"] = f"{launcher.folder}:{environment['PYTHONPATH']}"
         done = subprocess.run(
-            [sys.executable, "-m", "tersely", "launch", "slurm", f"{name}.yaml", "--venv", sys.prefix, *options],
+            [launcher.python, "-m", "tersely", "launch", "slurm", f"{name}.yaml", "--venv", sys.prefix, *options],
             env=environment,
             capture_output=True,
             text=True,

@@ -69,7 +69,7 @@ class Rank:
     """One host's launcher, in a session of its own; what it says is kept as it comes."""
 
     def __init__(self, launcher, hosts: Hosts, number: int, command: list[str]):
-        environment = {**launcher.environment(), "GLOO_SOCKET_IFNAME": hosts.ports[number]}
+        environment = {**launcher.warm_environment(), "GLOO_SOCKET_IFNAME": hosts.ports[number]}
         self.process = subprocess.Popen(
             ["ip", "netns", "exec", hosts.names[number], *command],
             stdout=subprocess.PIPE,

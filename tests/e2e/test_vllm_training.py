@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
+from support.launcher import Launcher
 
 pytestmark = [pytest.mark.e2e, pytest.mark.vllm]
 
@@ -16,9 +16,9 @@ VLLM = {"engine": "vllm", "max_completion_length": 128, "vllm_max_model_length":
 STEPS = 6
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _vllm():
-    pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
+@pytest.fixture(scope="module")
+def vllm_launcher(tmp_path_factory, warm_vllm) -> Launcher:
+    return Launcher(tmp_path_factory.mktemp("runs"), warm_vllm)
 
 
 def gaps(launcher, name):
@@ -28,10 +28,10 @@ def gaps(launcher, name):
 
 def run(launcher, name, *, start=(), **changes):
     """As `launcher.run`, with `start` between the interpreter and the module."""
-    python, *command = launcher.command(name, python=launcher.python, **VLLM, **changes)
+    python, *command = launcher.command(name, **VLLM, **changes)
     return subprocess.run(
         [python, *start, *command],
-        env={**launcher.environment(), "PYTHON_EXEC": python},
+        env=launcher.warm_environment(),
         capture_output=True,
         text=True,
         timeout=400,
@@ -40,10 +40,10 @@ def run(launcher, name, *, start=(), **changes):
 
 
 @pytest.fixture(scope="module")
-def one_rank(shared_launcher):
-    done = run(shared_launcher, "vllm_one", max_steps=STEPS)
+def one_rank(vllm_launcher):
+    done = run(vllm_launcher, "vllm_one", max_steps=STEPS)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    return shared_launcher
+    return vllm_launcher
 
 
 def test_the_engine_follows_the_trainer(one_rank):
@@ -73,15 +73,15 @@ def test_two_ranks_draw_the_same_samples(one_rank):
     assert max(gaps(one_rank, "vllm_two")) < 1e-3
 
 
-def test_a_cold_start_samples_from_it_and_the_next_stage_from_what_was_learned(shared_launcher):
+def test_a_cold_start_samples_from_it_and_the_next_stage_from_what_was_learned(vllm_launcher):
     """Each stage has an engine of its own, and only the training loads the weights beside it."""
     cold = {"name": "warm", "kind": "sft", "steps": 2, "prompts": 8, "samples": 2, "batch_size": 2}
     stages = [cold, {"name": "learn", "steps": 2}]
-    done = run(shared_launcher, "cold", stages=stages, max_steps=2)
+    done = run(vllm_launcher, "cold", stages=stages, max_steps=2)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-4000:]
     assert "examples of" in said
-    measured = gaps(shared_launcher, "cold")
+    measured = gaps(vllm_launcher, "cold")
     assert len(measured) == 2 and max(measured) < 1e-3
     assert said.count("Loading weights: 100%") == 2, "once to learn from examples, once to learn from rewards"
 
@@ -111,9 +111,11 @@ sys.exit(run_command(main, sys.argv[1:]))
 """
 
 
-def test_a_stale_head_stops_the_run_with_the_cause(launcher):
+def test_a_stale_head_stops_the_run_with_the_cause(vllm_launcher):
     """The packed output head of the CPU engine stays as it was loaded, while the trainer moves the shared matrix."""
+    launcher = vllm_launcher
     tied = tie(launcher.folder / "tied")
+    (launcher.folder / "stale.py").write_text(STALE)
     command = launcher.command(
         "stale",
         **{
@@ -127,7 +129,7 @@ def test_a_stale_head_stops_the_run_with_the_cause(launcher):
     )
     options = command[command.index("--config") :]
     done = subprocess.run(
-        [sys.executable, "-c", STALE, *options],
+        [launcher.python, "stale.py", *options],
         env=launcher.environment(),
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import yaml
@@ -154,7 +155,8 @@ def test_both_launchers_show_the_same_runs(capsys, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_local_sweep_trains_each_run_and_reports_over_all(tmp_path, monkeypatch, capfd):
+def test_a_local_sweep_trains_each_run_and_reports_over_all(tmp_path, monkeypatch, capfd, warm_python):
+    monkeypatch.setattr(sys, "executable", warm_python)
     monkeypatch.chdir(tmp_path)
     tiny = "--max_steps 1 --group_size 2 --prompts_per_step 2 --micro_batch 2 --max_completion_length 8 --save_steps 1"
     words = ["testbed/alp", *tiny.split(), "--run_dir", str(tmp_path / "runs"), "--method", "alp,grpo"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,18 +18,14 @@ spec.loader.exec_module(gpu)
 
 @pytest.mark.slow
 @pytest.mark.e2e
-def test_checks_run_on_a_cpu_and_leave_one_file(tmp_path):
+def test_checks_run_on_a_cpu_and_leave_one_file(tmp_path, monkeypatch, warm_python):
     out = tmp_path / "report.md"
-    command = [sys.executable, str(SCRIPT), "--cpu", "--only", "engine_transformers,train_dapo", "--out", str(out)]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=tmp_path,
-        env={**os.environ, "WANDB_API_KEY": "k" * 20},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    arguments = ["--cpu", "--only", "engine_transformers,train_dapo", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+    monkeypatch.setattr(sys, "executable", warm_python)
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 20)
+    monkeypatch.chdir(tmp_path)
+    assert gpu.main() == 0
     text = out.read_text()
     assert "| engine_transformers | ok |" in text and "| train_dapo | ok |" in text and "k" * 20 not in text
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]

@@ -1,10 +1,12 @@
 """What tests of served rollouts share: two vLLM servers with a tied model, requests, and the gap to the trainer's log-probs.
 
-Starting a server takes half a minute of a core, so all tests of a run share one pair.
+All tests of a run share one pair, and its processes start with vLLM loaded (support/warm.py).
 """
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,22 +27,25 @@ class ServerPair:
     """Two servers that take weights over gloo as well as by folder, and adapt temperatures. A server that ended is started
     again on its port by `revive`."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, python: str = sys.executable):
+        self.folder, self.python = folder, python
         self._plugin = gloo_weights.installed(folder)
-        self._starts = 0
-        with ThreadPoolExecutor(2) as pool:
-            self.servers = list(pool.map(self._start, (0, 1)))
+        self._starts = 2
+        self.servers = self._start({0: None, 1: None})
 
     @property
     def addresses(self) -> list[str]:
         return [server.address for server in self.servers]
 
+    def pid(self, index: int) -> int:
+        """The process that answers, as its log has it."""
+        return int(re.findall(r"Started server process \[(\d+)\]", self.servers[index].log.read_text())[-1])
+
     def revive(self) -> None:
         for index, server in enumerate(self.servers):
             if server.ended:
                 server.close()
-                self.servers[index] = self._start(2 + self._starts, port=server.port)
+                (self.servers[index],) = self._start({self._starts: server.port})
                 self._starts += 1
 
     def close(self) -> None:
@@ -48,27 +53,31 @@ class ServerPair:
             server.close()
         assert all(server.ended for server in self.servers)
 
-    def _start(self, number: int, port: int | None = None):
+    def _start(self, ports: dict[int, int | None]) -> list:
+        """Servers with these numbers, at the same time."""
         from tersely.engines.server.launch import VLLMServer
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TERSELY_SERVER_KEY", KEY)
-            patch.setenv("PYTHONPATH", self._plugin)
+        def start(number: int):
             return VLLMServer(
                 str(self.folder),
                 self.folder / f"server_{number}.log",
-                port=port,
+                port=ports[number],
                 max_model_len=CONTEXT,
                 deadline_s=500,
                 sampling=HAPOTemperature(),
                 options=("--weight-transfer-config", '{"backend": "gloo"}'),
             )
 
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+            patch.setenv("TERSELY_SERVER_KEY", KEY)
+            patch.setenv("PYTHONPATH", self._plugin)
+            patch.setattr(sys, "executable", self.python)
+            return list(pool.map(start, ports))
+
 
 @pytest.fixture(scope="session")
-def server_pair_of_the_run(tiny_model, tmp_path_factory) -> Iterator[ServerPair]:
-    pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
-    pair = ServerPair(tied_model(tiny_model, tmp_path_factory.mktemp("served")))
+def server_pair_of_the_run(tiny_model, tmp_path_factory, warm_vllm) -> Iterator[ServerPair]:
+    pair = ServerPair(tied_model(tiny_model, tmp_path_factory.mktemp("served")), warm_vllm)
     yield pair
     pair.close()
 

@@ -21,11 +21,6 @@ pytestmark = pytest.mark.vllm
 
 
 @pytest.fixture
-def servers(server_pair):
-    return server_pair.servers
-
-
-@pytest.fixture
 def folder(server_pair):
     return server_pair.folder
 
@@ -184,27 +179,29 @@ def test_what_a_server_refuses_is_said(engine, model):
         engine.generate([GenerationRequest((5,) * (served.CONTEXT + 44), 1, 7)])
 
 
-def test_a_server_that_is_stopped_is_not_waited_for(engine, model, servers, monkeypatch):
+def test_a_server_that_is_stopped_is_not_waited_for(engine, model, server_pair, monkeypatch):
     expected = [g.token_ids for g in engine.generate(requests())]
     monkeypatch.setattr(engine, "probe_s", 3.0)
-    os.kill(servers[1].process.pid, signal.SIGSTOP)
+    stopped = server_pair.pid(1)
+    os.kill(stopped, signal.SIGSTOP)
     try:
         assert [g.token_ids for g in engine.generate(requests())] == expected
         assert "no answer within 3 s" in engine.down[engine.addresses[1]]
     finally:
-        os.kill(servers[1].process.pid, signal.SIGCONT)
+        os.kill(stopped, signal.SIGCONT)
     engine.sync_weights(model, 1)
     assert not engine.down, "it is asked again at the next synchronisation"
 
 
-def test_without_a_server_that_answers_the_run_ends(engine, model, servers, monkeypatch):
+def test_without_a_server_that_answers_the_run_ends(engine, model, server_pair, monkeypatch):
     monkeypatch.setattr(engine, "probe_s", 3.0)
-    for server in servers:
-        os.kill(server.process.pid, signal.SIGSTOP)
+    stopped = [server_pair.pid(index) for index in (0, 1)]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
     try:
         with pytest.raises(ServerDown, match="12 completions"):
             engine.generate(requests())
         assert sorted(engine.facts()["down"]) == sorted(engine.addresses)
     finally:
-        for server in servers:
-            os.kill(server.process.pid, signal.SIGCONT)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)

@@ -188,10 +188,9 @@ print(NCCL().usable(torch.device("cuda")), NCCL().usable(torch.device("cpu")))
 
 
 @pytest.mark.vllm
-def test_vllm_has_what_the_transport_calls():
+def test_vllm_has_what_the_transport_calls(warm_vllm):
     """In a process of its own: vLLM changes the one that imports it."""
-    pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
-    done = subprocess.run([sys.executable, "-c", VLLM_HAS], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([warm_vllm, "-c", VLLM_HAS], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["True", "False"]
 

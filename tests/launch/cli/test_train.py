@@ -130,7 +130,6 @@ def test_epochs_become_steps():
 
 
 def test_vllm_that_is_not_installed_says_how_to_install_it(monkeypatch):
-    import sys
 
     from tersely.engines.vllm import VLLMEngine
 
@@ -163,10 +162,9 @@ assert last.model is models[-1]()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["transformers", pytest.param("vllm", marks=pytest.mark.vllm)])
-def test_a_stage_has_the_memory_of_the_one_before(tmp_path, engine):
+def test_a_stage_has_the_memory_of_the_one_before(tmp_path, request, engine):
     """On a GPU two models with their optimisers would lie side by side for the rest of the run."""
-    if engine == "vllm":
-        pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
+    python = request.getfixturevalue("warm_vllm" if engine == "vllm" else "warm_python")
     recipe = {
         "model_name_or_path": "testbed",
         "dataset": {"path": "testbed", "split": "train", "limit": 8},
@@ -187,7 +185,7 @@ def test_a_stage_has_the_memory_of_the_one_before(tmp_path, engine):
         ],
     }
     done = subprocess.run(
-        [sys.executable, "-c", STAGES], input=yaml.safe_dump(recipe), capture_output=True, text=True, timeout=300
+        [python, "-c", STAGES], input=yaml.safe_dump(recipe), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     card = (tmp_path / "run" / "final" / "README.md").read_text()
