@@ -26,8 +26,8 @@ quickstart-compare: $(VENV)/.core  ## the same beside plain GRPO and DLER under 
 # two processes run the tests, each whole files of them
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
-# tests that two processes would slow down past their time limits come last, one at a time
-ALONE := $(BIN)/python -m pytest -m 'alone and not exhaustive'
+# tests that two processes would slow down past their time limits come last, one at a time; all of them are in this folder
+ALONE := $(BIN)/python -m pytest tests/e2e -m 'alone and not exhaustive'
 
 test: $(VENV)/.dev  ## the tests; a test of an engine that is not installed says so and skips
 	$(PYTEST) -m 'not exhaustive and not alone'

@@ -18,7 +18,8 @@ def plain(shared_launcher):
     return shared_launcher
 
 
-@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+# under zero3: the cold start below, and losses with a roll-back in test_rollback.py
+@pytest.mark.parametrize("stage", ["zero2", pytest.param("zero3", marks=pytest.mark.exhaustive)])
 def test_two_processes_train_as_one_without_deepspeed(plain, stage):
     config = str(files("tersely.configs") / "accelerate" / f"{stage}.yaml")
     done = plain.run(

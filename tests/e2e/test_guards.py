@@ -29,6 +29,7 @@ def rows(launcher, name: str) -> list[dict]:
     return [json.loads(line) for line in (launcher.folder / name / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.exhaustive  # the next one finds a collapse, and the one after it is stopped
 def test_a_collapse_stops_the_run(launcher):
     done = launcher.run("stopped", **RUINOUS, guards={"length_collapse": {**COLLAPSE, "action": "stop"}})
     assert done.returncode == 3, (done.stdout + done.stderr)[-3000:]

@@ -78,6 +78,7 @@ def test_four_updates_of_a_batch_are_the_same_on_two_ranks(one_rank):
     np.testing.assert_allclose(losses, one_rank.losses("four_two"), atol=1e-5)
 
 
+@pytest.mark.exhaustive  # test_rollout_fields.py has such groups, and looks at more of them
 def test_a_group_that_straddles_ranks(one_rank):
     """Three prompts of four rollouts on two ranks: six rows a rank, so the second prompt is cut in the middle."""
     whole = one_rank.run("straddle_one", prompts_per_step=3, micro_batch=6, max_steps=2)
@@ -91,6 +92,7 @@ def test_a_group_that_straddles_ranks(one_rank):
     np.testing.assert_allclose(one_rank.losses("straddle_one"), one_rank.losses("straddle_two"), atol=1e-5)
 
 
+@pytest.mark.exhaustive  # test_rollout_fields.py has such rows, and looks at more of them
 @pytest.mark.parametrize(
     "changes",
     [

@@ -19,17 +19,32 @@ CHANGES = {
 }
 
 
-def test_one_rank_two_ranks_and_a_resumed_run_agree(launcher):
-    """Groups of 4 straddle the ranks' 6 rows; the third run stops at step 2 and goes on."""
-    for name, options in (("one", {}), ("two", {"processes": 2}), ("again", {"max_steps": 2})):
-        done = launcher.run(name, **options, **CHANGES)
-        assert done.returncode == 0, done.stderr[-3000:]
-    done = launcher.run("again", resume=True, **CHANGES)
+@pytest.fixture(scope="module")
+def one(shared_launcher):
+    done = shared_launcher.run("one", **CHANGES)
     assert done.returncode == 0, done.stderr[-3000:]
-    one = launcher.completions("one")
-    assert one.trained.mean() > 0.5
-    for name in ("two", "again"):
-        other = launcher.completions(name)
-        assert one.prompt_id.tolist() == other.prompt_id.tolist()
-        assert one.text.tolist() == other.text.tolist()
-        np.testing.assert_allclose(launcher.losses("one"), launcher.losses(name), atol=2e-4)
+    assert shared_launcher.completions("one").trained.mean() > 0.5
+    return shared_launcher
+
+
+def require_equal(launcher, name: str) -> None:
+    one, other = launcher.completions("one"), launcher.completions(name)
+    assert one.prompt_id.tolist() == other.prompt_id.tolist()
+    assert one.text.tolist() == other.text.tolist()
+    np.testing.assert_allclose(launcher.losses("one"), launcher.losses(name), atol=2e-4)
+
+
+def test_a_resumed_run_is_equal(one):
+    """It stops at step 2 and goes on."""
+    for options in ({"max_steps": 2}, {"resume": True}):
+        done = one.run("again", **options, **CHANGES)
+        assert done.returncode == 0, done.stderr[-3000:]
+    require_equal(one, "again")
+
+
+@pytest.mark.exhaustive  # test_trim.py resamples on two ranks, too
+def test_two_ranks_are_equal(one):
+    """Groups of 4 straddle the ranks' 6 rows."""
+    done = one.run("two", processes=2, **CHANGES)
+    assert done.returncode == 0, done.stderr[-3000:]
+    require_equal(one, "two")

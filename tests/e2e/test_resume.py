@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -27,7 +28,7 @@ def kill_after_step(launcher, name: str, step: int) -> None:
     """SIGKILL once `step` was logged: the next one is under way."""
     process = subprocess.Popen(
         launcher.command(name, **LENGTH),
-        env=launcher.environment(),
+        env=launcher.warm_environment(),
         cwd=launcher.folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -47,21 +48,31 @@ def kill_after_step(launcher, name: str, step: int) -> None:
     assert not (launcher.folder / name / "final").exists()
 
 
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.exhaustive), 3])
-def test_killed_and_resumed_equals_never_killed(undisturbed, step):
-    name = f"killed_{step}"
-    kill_after_step(undisturbed, name, step)
+@pytest.fixture(scope="module")
+def killed(undisturbed):
+    """A run that was killed in its sixth step."""
+    kill_after_step(undisturbed, "killed_5", 5)
+    return undisturbed.folder / "killed_5"
+
+
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.exhaustive), 5])
+def test_killed_and_resumed_equals_never_killed(undisturbed, killed, step):
+    name = f"resumed_{step}"
+    if step == 5:
+        shutil.copytree(killed, undisturbed.folder / name)
+    else:
+        kill_after_step(undisturbed, name, step)
     done = undisturbed.run(name, resume=True, **LENGTH)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert ("checkpoint-2" in done.stdout) == (step == 3), done.stdout
+    assert ("checkpoint-4" in done.stdout) == (step == 5), done.stdout
     expected, found = undisturbed.completions("undisturbed"), undisturbed.completions(name)
     assert expected.prompt_id.tolist() == found.prompt_id.tolist()
     assert expected.text.tolist() == found.text.tolist()
     np.testing.assert_allclose(undisturbed.losses("undisturbed"), undisturbed.losses(name), atol=1e-5)
 
 
-def test_a_half_written_checkpoint_is_passed_over(undisturbed):
-    kill_after_step(undisturbed, "half", 5)
+def test_a_half_written_checkpoint_is_passed_over(undisturbed, killed):
+    shutil.copytree(killed, undisturbed.folder / "half")
     newest = undisturbed.folder / "half" / "checkpoint-4"
     weights = newest / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])

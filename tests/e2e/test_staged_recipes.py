@@ -69,14 +69,12 @@ def facts(run_dir: Path) -> tuple[list, pd.DataFrame]:
     )
 
 
-# one stage, a cold start first, a memory that crosses the stages; the others are exhaustive
+# a cold start first, and the stages after it; test_resume.py has one stage, test_stages.py a memory that crosses stages
 @pytest.mark.parametrize(
     "name",
     [
-        "alp",
         "selfbudgeter",
-        "lapo",
-        *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("arm", "autothink", "hbpo")),
+        *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("alp", "lapo", "arm", "autothink", "hbpo")),
     ],
 )
 def test_stopped_in_every_stage_it_ends_as_one_that_never_was(name, tmp_path, monkeypatch):

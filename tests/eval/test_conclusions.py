@@ -17,7 +17,7 @@ def simulation():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("problems", [2, 8, 30])
+@pytest.mark.parametrize("problems", [2, pytest.param(8, marks=pytest.mark.exhaustive), 30])
 def test_false_conclusions_are_rare(simulation, problems):
     found = simulation.share(problems, 4, 0.05, 0.05, draws=200)
     assert found["fewer"] <= 0.05 and found["not_worse"] <= 0.05

@@ -58,7 +58,7 @@ def seconds(rows: int, ranks: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [8, 64])
+@pytest.mark.parametrize("ranks", [8, pytest.param(64, marks=pytest.mark.exhaustive)])
 def test_a_step_of_8192_rows_is_linear_and_loses_no_row(ranks):
     tracemalloc.start()
     micro_batches = step(8192, ranks)

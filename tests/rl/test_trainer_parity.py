@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import product
 
 import pytest
 import torch
@@ -45,9 +46,15 @@ def loss_and_gradient(trainer, compute, inputs):
     return loss.detach(), torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("schedule", [{}, {"micro_batch": 8}, {"updates_per_batch": 2}, {"num_iterations": 2}])
-@pytest.mark.parametrize("loss_fn", LOSSES)
-@pytest.mark.parametrize("aggregate", AGGREGATES)
+def cases():
+    """Every loss with every aggregation, and each of them with some schedule; the other schedules in `make test-all`."""
+    schedules = [{}, {"micro_batch": 8}, {"updates_per_batch": 2}, {"num_iterations": 2}]
+    for (i, loss), (j, aggregate), (k, schedule) in product(*map(enumerate, (LOSSES, AGGREGATES, schedules))):
+        marks = [] if k == (i + j) % len(schedules) else [pytest.mark.exhaustive]
+        yield pytest.param(aggregate, loss, schedule, marks=marks)
+
+
+@pytest.mark.parametrize(("aggregate", "loss_fn", "schedule"), cases())
 def test_loss_and_gradient_equal_trl(make_trainer, aggregate, loss_fn, schedule):
     ours, theirs = LOSSES[loss_fn]
     trainer = make_trainer(loss=ours, aggregate=aggregate, max_steps=4, micro_batching=False, **schedule)

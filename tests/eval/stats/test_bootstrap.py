@@ -132,7 +132,9 @@ def test_pairs_are_checked():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["mean", "paired", "fixed"])
+@pytest.mark.parametrize(
+    "kind", ["paired", *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in ("mean", "fixed"))]
+)
 def test_coverage_is_nominal(kind):
     """95 % intervals hold the truth in 95 +- 2 % of 1000 simulated benchmarks of 120 problems, 4 samples each."""
     rng = np.random.default_rng(8)

@@ -6,9 +6,11 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import random
 import warnings
 
 import pytest
+from hypothesis import settings
 from trl import GRPOConfig
 
 from tersely.configs.cold_start import ColdStart
@@ -54,7 +56,10 @@ def tried(changes: dict, word: str) -> str | None:
 
 
 def walk(cases) -> None:
-    wrong = [fault for changes, word in cases if (fault := tried(changes, word)) is not None]
+    """Under the profile of CI some of the cases, the same ones each time."""
+    draw, share = random.Random(0), settings().max_examples / 50
+    chosen = (case for case in cases if draw.random() < share)
+    wrong = [fault for changes, word in chosen if (fault := tried(changes, word)) is not None]
     assert not wrong, "\n".join(wrong)
 
 
