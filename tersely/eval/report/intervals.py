@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tersely.eval import stats
@@ -11,11 +13,12 @@ DRAWS = 2000
 NAN = float("nan")
 
 
-def mean_of(b: BenchmarkRecords, values: np.ndarray) -> stats.Interval:
-    """Macro mean with its interval over problems; for several seeds, over seeds, then problems."""
+def mean_of(b: BenchmarkRecords, values: np.ndarray, draws: int | None = None) -> stats.Interval:
+    """Macro mean with its interval over problems; for several seeds, over seeds, then problems. draws: None for the default."""
+    how: dict[str, Any] = {} if draws is None else {"draws": draws}
     if b.seed_count < 2:
-        return stats.bootstrap_mean(values)
-    return stats.seeds_bootstrap(lambda x: x, stats.seed_means(values, b.seed_of))
+        return stats.bootstrap_mean(values, **how)
+    return stats.seeds_bootstrap(lambda x: x, stats.seed_means(values, b.seed_of), **how)
 
 
 def curve_band(b: BenchmarkRecords, grid: list[int]) -> tuple[np.ndarray, np.ndarray]:

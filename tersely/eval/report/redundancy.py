@@ -9,7 +9,7 @@ import numpy as np
 from tersely.eval import metrics
 from tersely.eval.metrics.adaptivity import BINS, rate_bin
 from tersely.eval.metrics.arrays import divide
-from tersely.eval.report.intervals import mean_of
+from tersely.eval.report.intervals import DRAWS, mean_of
 from tersely.eval.run_arrays import BenchmarkRecords, level_order
 
 
@@ -31,7 +31,7 @@ def redundancy(b: BenchmarkRecords, rate: np.ndarray) -> dict[str, Any]:
 def _cell(b: BenchmarkRecords, after: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
     """Mean tokens after the first correct answer, and their mean share of the sample's tokens, with intervals."""
     part, after = b.take(np.nonzero(rows)[0]), after[rows]
-    tokens, share = mean_of(part, after), mean_of(part, divide(after, part.tokens))
+    tokens, share = (mean_of(part, values, DRAWS) for values in (after, divide(after, part.tokens)))
     return {
         "tokens": tokens.estimate,
         "tokens_ci": [tokens.low, tokens.high],
