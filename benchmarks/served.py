@@ -39,16 +39,16 @@ NAMES = ("engine/idle_share", "time/engine_idle", "time/draw", "groups/resampled
 
 def run(folder: Path, addresses: list[str], streaming: bool) -> list[dict]:
     from tersely.configs.load import load_recipe
-    from tersely.rl import trainer
+    from tersely.rl.rollouts import sample
     from tersely.rl.run import train
 
-    real = trainer.can_stream
+    real = sample.can_stream
     if not streaming:
-        trainer.can_stream = lambda *_: False
+        sample.can_stream = lambda *_: False
     try:
         train(load_recipe("testbed/alp", {**RECIPE, "servers": addresses, "run_dir": str(folder)}))
     finally:
-        trainer.can_stream = real
+        sample.can_stream = real
     rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [row for row in rows if "engine/idle_share" in row]
 

@@ -49,6 +49,21 @@ def compare_benchmark(run: RunRecords, base: RunRecords, name: str, margin: floa
         "aes": {"score": aes.estimate, "ci": [aes.low, aes.high], **AES_WEIGHTS},
         "free_frontier": [],
         "dominance_probability": stats.dominance_probability(a.correct, a.tokens, b.correct, b.tokens),
+        **exact_tests(a, b),
+    }
+
+
+def exact_tests(a: BenchmarkRecords, b: BenchmarkRecords) -> dict[str, float | None]:
+    """What other evaluations report of two runs. No conclusion is drawn from it, and Holm's correction leaves it out.
+
+    accuracy_change_se: the paired standard error. tokens_sign_p: which run is shorter on more problems, whatever by how much.
+    accuracy_mcnemar_p: only for one sample per problem, else None.
+    """
+    one_each = a.correct.shape[1] == b.correct.shape[1] == 1
+    return {
+        "accuracy_change_se": stats.paired_standard_error(a.correct, b.correct),
+        "tokens_sign_p": stats.sign_test(per_problem(a.tokens) - per_problem(b.tokens)),
+        "accuracy_mcnemar_p": stats.mcnemar_exact(a.correct[:, 0], b.correct[:, 0]) if one_each else None,
     }
 
 

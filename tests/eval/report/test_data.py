@@ -2,10 +2,12 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from tersely.eval import metrics
 from tersely.eval.records import RecordWriter
 from tersely.eval.report.budget import budget_grid
+from tersely.eval.report.compare import compare_all
 from tersely.eval.report.data import clean, report_data
 from tersely.eval.run_arrays import load_runs
 
@@ -49,6 +51,18 @@ def test_comparison_equals_the_paired_metrics(data):
         metrics.accuracy_efficiency_score(np.mean(a.correct), np.mean(a.tokens), np.mean(b.correct), np.mean(b.tokens))
     )
     assert c["problems"] == 40 and c["dominance_probability"] <= 1 and c["accuracy_p"] == c["accuracy_p_holm"]
+    gaps = np.mean(a.correct, axis=1) - np.mean(b.correct, axis=1)
+    assert c["accuracy_change_se"] == pytest.approx(np.std(gaps, ddof=1) / np.sqrt(40))
+    shorter = int((np.mean(a.tokens, axis=1) < np.mean(b.tokens, axis=1)).sum())
+    assert c["tokens_sign_p"] == pytest.approx(binomtest(shorter, 40).pvalue) and c["accuracy_mcnemar_p"] is None
+
+
+def test_mcnemar_for_one_sample_per_problem(write_run, tmp_path):
+    runs = [load_runs(write_run(tmp_path / name, name, samples=1, seed=i))[0] for i, name in enumerate("ab")]
+    a, b = (run.benchmarks["sums"].correct[:, 0] for run in runs)
+    gained, lost = int((a > b).sum()), int((a < b).sum())
+    (c,) = compare_all(runs[:1], runs[1])
+    assert gained and lost and c["accuracy_mcnemar_p"] == pytest.approx(binomtest(gained, gained + lost).pvalue)
 
 
 def test_pairs_only_what_both_have(tmp_path, record, write_run):
