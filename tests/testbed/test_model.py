@@ -94,7 +94,7 @@ def test_survives_neutral_prefills(model, tokenizer):
 
 @pytest.mark.slow
 def test_longer_work_pays_on_hard_problems_and_easy_ones_are_nearly_solved():
-    found = attempts(model_path(), 120, 16)
+    found = attempts(model_path(), 60, 16)
     rate = {}
     for name, levels in (("easy", (1,)), ("hard", (6, 8))):
         rows = [attempt for attempt in found if attempt.level in levels]
