@@ -115,17 +115,19 @@ def _average_gradients(model: Qwen2ForCausalLM, ranks: int) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
+def new_model(
+    tokenizer: PreTrainedTokenizerFast, hidden: int = HIDDEN, layers: int = LAYERS, intermediate: int = INTERMEDIATE
+) -> Qwen2ForCausalLM:
     """A new Qwen2 with an untied head and head size 32, which every engine supports on CPU."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=HIDDEN,
-        intermediate_size=INTERMEDIATE,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HIDDEN // HEAD,
-        num_key_value_heads=HIDDEN // HEAD,
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // HEAD,
+        num_key_value_heads=hidden // HEAD,
         head_dim=HEAD,
         max_position_embeddings=MAX_LENGTH,
         initializer_range=0.06,
@@ -166,7 +168,7 @@ def examples(
         texts = ["".join(piece.text for piece in pieces) for pieces in completions]
         encodings = tokenizer(texts, return_offsets_mapping=True)
         yield [
-            Example(start + ids, [0.0] * len(start) + _weights(pieces, offsets))
+            Example(start + ids, [0.0] * len(start) + token_weights(pieces, offsets))
             for start, ids, offsets, pieces in zip(
                 prompt_ids, encodings.input_ids, encodings.offset_mapping, completions, strict=True
             )
@@ -203,7 +205,7 @@ def batches(
             yield ids, weights
 
 
-def _weights(pieces: list[Piece], offsets: list[tuple[int, int]]) -> list[float]:
+def token_weights(pieces: list[Piece], offsets: list[tuple[int, int]]) -> list[float]:
     """For each token of a completion, the weight of its piece."""
     weights, at, end = [], -1, 0
     for start, _ in offsets:

@@ -11,6 +11,7 @@ verifiers and mode detectors need.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tersely.testbed import neutral, traces
@@ -39,15 +40,17 @@ CHAT_TEMPLATE = """\
 {%- endif -%}"""
 
 
-def words() -> list[str]:
+def words(written: Sequence[str], steps: Sequence[str]) -> list[str]:
     """All pieces of the fixed sentences, in order of first use: the vocabulary beyond bytes and numbers."""
     numbers = [str(number) for number in range(100)]
-    found = [piece for sentence in (*traces.SENTENCES, *neutral.SENTENCES) for piece in re.findall(PIECES, sentence)]
-    return list(dict.fromkeys([*numbers, " + ", " - ", " = ", *found]))
+    found = [piece for sentence in (*written, *neutral.SENTENCES) for piece in re.findall(PIECES, sentence)]
+    return list(dict.fromkeys([*numbers, *steps, *found]))
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Build the tokenizer; deterministic."""
+def build_tokenizer(
+    written: Sequence[str] = traces.SENTENCES, steps: Sequence[str] = (" + ", " - ", " = ")
+) -> PreTrainedTokenizerFast:
+    """Build the tokenizer for the sentences and the steps that a model writes; deterministic."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -55,7 +58,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    longer = [word for word in words() if len(word.encode()) > 1]
+    longer = [word for word in words(written, steps) if len(word.encode()) > 1]
     tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in longer])
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in (PAD, END, *ROLES)])
     tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in THINK])

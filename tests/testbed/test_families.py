@@ -10,9 +10,9 @@ from tersely.testbed.families import FAMILIES, LEVELS, score
 from tersely.testbed.families.problems import problem_at
 from tersely.testbed.families.writing import Habits, draw_habits
 
-CALCULATION = "From left to right, modulo 100: 47 * 13 + 8 * 3"
-SEARCH = "Modulo 100, which two of 12, 47, 33, 8 multiply to 96?"
-TRACKING = "Modulo 100: C = B * 37; A = 12; K = A; B = A + 5. What is C?"
+CALCULATION = "Modulo 100, from 47: A*13,B+8,C*3"
+SEARCH = "Modulo 100, which of A12,B47,C33,D8 solves x*7 = 31?"
+TRACKING = "Modulo 100: C=B*37;A = 12;D=C+2;B=A+5. What is C?"
 
 
 @pytest.mark.parametrize(
@@ -22,20 +22,20 @@ TRACKING = "Modulo 100: C = B * 37; A = 12; K = A; B = A + 5. What is C?"
         ("calculation", CALCULATION, " 57 ", True),
         ("calculation", CALCULATION, "157", False),
         ("calculation", CALCULATION, "57, 58", False),
-        ("calculation", CALCULATION, "47 * 13 + 8 * 3", False),
-        ("calculation", "From left to right, modulo 100: 50 * 2 + 7", "07", True),
+        ("calculation", CALCULATION, "A*13,B+8,C*3", False),
+        ("calculation", "Modulo 100, from 50: A*2,B+7", "07", True),
         ("calculation", CALCULATION, "", False),
-        ("search", SEARCH, "12, 8", True),
-        ("search", SEARCH, "8 and 12", True),
-        ("search", SEARCH, "(12, 8)", True),
-        ("search", SEARCH, "12 * 8", True),
-        ("search", SEARCH, "96", False),
-        ("search", SEARCH, "12, 47", False),
-        ("search", SEARCH, "2, 48", False),
-        ("search", SEARCH, "12, 8, 33", False),
-        ("search", "Modulo 100, which two of 6, 47, 33, 8 multiply to 36?", "6, 6", False),
-        ("search", "Modulo 100, which three of 6, 47, 33, 8 multiply to 84?", "6, 8, 33", True),
-        ("search", "Modulo 100, which three of 6, 47, 33, 8 multiply to 84?", "6, 14", False),
+        ("calculation", CALCULATION, "\u0665\u0667", False),
+        ("search", SEARCH, "33", True),
+        ("search", SEARCH, " 33 ", True),
+        ("search", SEARCH, "C", False),
+        ("search", SEARCH, "C33", False),
+        ("search", SEARCH, "31", False),
+        ("search", SEARCH, "12", False),
+        ("search", SEARCH, "33, 12", False),
+        ("search", "Modulo 100, which of A1,B47 solves x*7+4 = 33?", "47", True),
+        # 86 solves the equation, but is not one of the numbers
+        ("search", "Modulo 100, which of A36,B47 solves x*2 = 72?", "86", False),
         ("tracking", TRACKING, "29", True),
         ("tracking", TRACKING, "17", False),
         ("tracking", TRACKING, "C", False),
@@ -43,11 +43,6 @@ TRACKING = "Modulo 100: C = B * 37; A = 12; K = A; B = A + 5. What is C?"
 )
 def test_scorers(family, problem, answer, correct):
     assert score(answer, {"family": family, "problem": problem}) is correct
-
-
-def test_every_pair_with_the_product_is_correct():
-    problem = "Modulo 100, which two of 4, 9, 12, 3 multiply to 36?"
-    assert all(score(answer, {"family": "search", "problem": problem}) for answer in ("4, 9", "12, 3"))
 
 
 def lengths(family, problem, count=200, **habits):
@@ -72,7 +67,7 @@ def test_traces_end_in_a_correct_answer_and_their_trained_results_are_true(famil
         assert text.count("</think>") == 1 and text.endswith("}")
         assert score(re.search(r"</think>\n\\boxed{(.*)}$", text)[1], item)
         trained = text_of([piece if piece.weight else piece._replace(text="?") for piece in pieces])
-        found = re.findall(r"(\d+) ([+*]) (\d+) = (\d+)", trained)
+        found = re.findall(r"(?=(?<!\d)(\d+)(?: [A-Z](?:=[A-Z])?)?([+*])(\d+) = (\d+))", trained)
         assert found or family != "calculation"
         for left, sign, right, result in found:
             assert int(result) == (int(left) + int(right) if sign == "+" else int(left) * int(right)) % 100
@@ -86,21 +81,41 @@ def test_redundancy_varies_on_one_problem(family):
     assert min(found) < 1.4 * plain and statistics.mean(found) > 1.7 * plain
 
 
-def test_the_place_of_the_pair_decides_the_length_of_a_search():
-    early = "Modulo 100, which two of 12, 8, 47, 33, 9 multiply to 96?"
-    late = "Modulo 100, which two of 47, 33, 12, 8, 9 multiply to 96?"
-    one, other = (lengths("search", problem, again=0.0, short_test=1.0) for problem in (early, late))
-    assert min(other) >= 2 * min(one)
+def test_the_place_of_the_solution_decides_the_length_of_a_search():
+    early = "Modulo 100, which of A12,B33,C47,D8,E9 solves x*7 = 31?"
+    late = "Modulo 100, which of A12,B8,C47,D9,E33 solves x*7 = 31?"
+    one, other = (statistics.mean(lengths("search", problem, again=0.0, short_test=0.0)) for problem in (early, late))
+    assert other > 1.2 * one
 
 
 def test_rejections_by_the_last_digits_are_true():
     rng = random.Random(0)
+    short = 0
     for index in range(50):
         item = problem_at("train", 0, index, 4, "search")
-        target = int(re.search(r"to (\d+)", item["problem"])[1])
+        factor, target = map(int, re.search(r"x\*(\d+) = (\d+)", item["problem"]).groups())
+        numbers = dict(re.findall(r"([A-Z])(\d+)", item["problem"].partition(" solves ")[0]))
         text = text_of(FAMILIES["search"].trace(item["problem"], rng, Habits(short_test=1.0)))
-        for left, right in re.findall(r"(\d+) and (\d+), no", text):
-            assert (int(left) * int(right) - target) % 10
+        for label, digit, wanted, word in re.findall(r"^([A-Z]) (\d), (\d), (no|ok)$", text, re.M):
+            assert int(digit) == int(numbers[label]) * factor % 10 and int(wanted) == target % 10
+            assert (word == "ok") == (digit == wanted)
+            short += 1
+    assert short > 100
+
+
+def test_a_redundant_look_ends_where_the_work_stands():
+    """So a trace without its redundant lines is a whole solution."""
+    rng = random.Random(1)
+    for family in ("calculation", "tracking"):
+        item = problem_at("train", 0, 5, 4, family)
+        text = text_of(FAMILIES[family].trace(item["problem"], rng, Habits(again=0.7)))
+        labels = re.findall(r"^\d+ ([A-Z])", text, re.M)
+        assert list(dict.fromkeys(labels)) == list(dict.fromkeys(sorted(labels, key=labels.index)))
+        last = labels[0]
+        order = list(dict.fromkeys(labels))
+        for label in labels[1:]:
+            assert order.index(label) <= order.index(last) + 1
+            last = label
 
 
 def test_a_mistake_is_not_trained_on_and_is_corrected():

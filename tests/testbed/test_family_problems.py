@@ -55,10 +55,10 @@ def test_splits_share_no_problem_in_any_order():
     [
         (
             "search",
-            "Modulo 100, which two of 12, 47, 8 multiply to 96?",
-            "Modulo 100, which two of 8, 12, 47 multiply to 96?",
+            "Modulo 100, which of A12,B47,C8 solves x*7 = 29?",
+            "Modulo 100, which of A8,B12,C47 solves x*7 = 29?",
         ),
-        ("tracking", "Modulo 100: A = 3; B = A. What is B?", "Modulo 100: B = A; A = 3. What is B?"),
+        ("tracking", "Modulo 100: A = 3;B=A+1. What is B?", "Modulo 100: B=A+1;A = 3. What is B?"),
     ],
 )
 def test_orders_that_do_not_matter_do_not_change_the_split(family, one, other):

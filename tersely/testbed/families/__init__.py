@@ -16,6 +16,8 @@ from tersely.testbed.families import calculation, search, tracking
 FAMILIES: dict[str, ModuleType] = {"calculation": calculation, "search": search, "tracking": tracking}
 LEVELS = (1, 2, 3, 4, 5)
 """The levels that every family has."""
+CAP = 448
+"""Maximum new tokens of a completion, in the training of a base model and in its measurements."""
 
 
 def score(answer: str, row: Mapping[str, Any]) -> bool:

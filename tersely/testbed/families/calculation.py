@@ -1,6 +1,6 @@
-"""Calculation: a chain of steps from left to right, modulo 100. Every step is needed, and each must be written out.
+"""Calculation: a chain of labelled steps, modulo 100. Every step is needed, and each must be written out.
 
-"From left to right, modulo 100: 47 * 13 + 8 * 3" has the answer 57. A level is a number of steps and of hard ones.
+"Modulo 100, from 47: A*13,B+8,C*3" has the answer 57. A level is a number of steps and of hard ones.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import random
 import re
 from itertools import accumulate
 
-from tersely.testbed.families.writing import Habits, Piece, Thought, applied, steps
+from tersely.testbed.families.writing import LABELS, Habits, Piece, Thought, applied, steps
 
-LEVELS = {1: (1, 0), 2: (2, 0), 3: (4, 1), 4: (9, 1), 5: (14, 2)}
+LEVELS = {1: (1, 0), 2: (2, 0), 3: (4, 1), 4: (7, 1), 5: (10, 2)}
 """Level -> (steps, hard steps)."""
 MOST_LINES = 4.0
-ACTS = {"repeat": 4.0, "swap": 3.0, "back": 2.0, "rest": 1.5, "start": 0.5}
+ACTS = {"repeat": 5.0, "back": 3.0, "start": 0.7}
 
 Step = tuple[str, int]
 
@@ -22,14 +22,14 @@ Step = tuple[str, int]
 def draw(rng: random.Random, level: int) -> tuple[str, str]:
     """(problem, answer)."""
     start, chain = rng.randint(2, 99), steps(rng, *LEVELS[level])
-    text = f"From left to right, modulo 100: {start}" + "".join(f" {sign} {number}" for sign, number in chain)
-    return text, str(_totals(start, chain)[-1])
+    listed = ",".join(f"{label}{sign}{number}" for label, (sign, number) in zip(LABELS, chain, strict=False))
+    return f"Modulo 100, from {start}: {listed}", str(_totals(start, chain)[-1])
 
 
 def parse(problem: str) -> tuple[int, list[Step]]:
     """(first number, steps)."""
-    start, *rest = re.findall(r"[+*]|\d+", problem.partition(": ")[2])
-    return int(start), [(sign, int(number)) for sign, number in zip(rest[::2], rest[1::2], strict=True)]
+    head, _, listed = problem.partition(": ")
+    return int(head.split()[-1]), [(sign, int(number)) for sign, number in re.findall(r"[A-Z]([+*])(\d+)", listed)]
 
 
 def key(problem: str) -> str:
@@ -39,7 +39,7 @@ def key(problem: str) -> str:
 
 def score(answer: str, problem: str) -> bool:
     """True if the answer is the chain's value; a leading zero is allowed, because the value has two digits."""
-    return re.fullmatch(r"\d{1,2}", answer.strip()) is not None and int(answer) == _totals(*parse(problem))[-1]
+    return re.fullmatch(r"[0-9]{1,2}", answer.strip()) is not None and int(answer) == _totals(*parse(problem))[-1]
 
 
 def trace(problem: str, rng: random.Random, habits: Habits) -> list[Piece]:
@@ -47,44 +47,27 @@ def trace(problem: str, rng: random.Random, habits: Habits) -> list[Piece]:
     totals = _totals(start, chain)
     thought = Thought(rng, habits)
     bad = rng.randrange(len(chain)) if rng.random() < habits.mistaken else None
-    if rng.random() < habits.restate:
-        _left(thought, start, chain)
     for index in range(len(chain)):
         if index == bad:
-            thought.wrong_equation(totals[index], *chain[index])
-        _line(thought, totals, chain, index)
+            thought.wrong_step(totals[index], _rule(chain, index), totals[index + 1])
+        thought.step(totals[index], _rule(chain, index), totals[index + 1])
         while thought.goes_on():
             thought.mark()
             _redundant(thought, totals, chain, index)
-    if rng.random() < habits.restate:
-        _line(thought, totals, chain, len(chain) - 1)
     return thought.closed(str(totals[-1]))
 
 
 def _redundant(thought: Thought, totals: list[int], chain: list[Step], index: int) -> None:
+    """Another look at steps that are done; it ends with the last of them, so that the next step is always known."""
     act = thought.act(ACTS)
-    if act == "swap":
-        sign, number = chain[index]
-        thought.equation(number, sign, totals[index])
-        thought.write("\n")
-    elif act == "rest" and index + 1 < len(chain):
-        _left(thought, totals[index + 1], chain[index + 1 :])
-    elif act == "start" and 0 < index < 6:
-        thought.write("from the start\n")
-        for again in range(index + 1):
-            _line(thought, totals, chain, again)
-    else:
-        for again in range(max(index - (act == "back"), 0), index + 1):
-            _line(thought, totals, chain, again)
+    first = 0 if act == "start" and index < 6 else max(index - (act == "back"), 0)
+    for again in range(first, index + 1):
+        thought.step(totals[again], _rule(chain, again), totals[again + 1])
 
 
-def _left(thought: Thought, total: int, chain: list[Step]) -> None:
-    thought.write(f"left {total}" + "".join(f" {sign} {number}" for sign, number in chain) + "\n")
-
-
-def _line(thought: Thought, totals: list[int], chain: list[Step], index: int) -> None:
-    thought.equation(totals[index], *chain[index])
-    thought.write("\n")
+def _rule(chain: list[Step], index: int) -> str:
+    sign, number = chain[index]
+    return f"{LABELS[index]}{sign}{number}"
 
 
 def _totals(start: int, chain: list[Step]) -> list[int]:

@@ -1,8 +1,8 @@
-"""Search: which of these numbers have a given product modulo 100? Their place in the list decides the length.
+"""Search: which of these numbers solves an equation modulo 100? Its place in the list decides the length.
 
-"Modulo 100, which two of 12, 47, 33, 8 multiply to 96?" has the answer "12, 8". Most choices can be rejected by their last
-digits alone; a trace does so for some of them, and calculates the product of the others. A level is an amount of numbers, the
-largest of them, and how many are chosen.
+"Modulo 100, which of A12,B47,C33,D8 solves x*7 = 31?" has the answer 33. A test of a number is a line such as
+`B47*7 = 29, 31, no`. Where the equation has one step, most numbers can be rejected by the last digits alone, `B 9, 1, no`,
+which is shorter and easier. A level is an amount of numbers, and the numbers of all and of hard steps of the equation.
 """
 
 from __future__ import annotations
@@ -10,146 +10,147 @@ from __future__ import annotations
 import random
 import re
 from functools import reduce
-from itertools import combinations
 
-from tersely.testbed.families.writing import MODULUS, Habits, Piece, Thought, applied
+from tersely.testbed.families.writing import (
+    CHOICE_WEIGHT,
+    LABELS,
+    MODULUS,
+    RESULT_WEIGHT,
+    Habits,
+    Piece,
+    Thought,
+    applied,
+    steps,
+)
 
-LEVELS = {1: (3, 25, 2), 2: (4, 25, 2), 3: (5, 99, 2), 4: (7, 99, 2), 5: (5, 99, 3)}
-"""Level -> (numbers, the largest, numbers chosen)."""
-MOST_LINES = 2.5
-ACTS = {"repeat": 3.0, "swap": 3.0, "back": 2.0, "start": 0.4, "numbers": 0.6}
-BACKWARD = 0.35
-SECOND_PASS = 0.5
-WORDS = {2: "two", 3: "three"}
+LEVELS = {1: (2, 1, 0), 2: (5, 1, 0), 3: (6, 2, 0), 4: (14, 1, 1), 5: (7, 2, 2)}
+"""Level -> (numbers, steps of the equation, hard ones of them)."""
+MOST_LINES = 3.0
+ACTS = {"repeat": 3.0, "back": 3.0, "start": 1.0}
+BACKWARD = 0.3
+SECOND_PASS = 0.6
 
-Choice = tuple[int, ...]
+Step = tuple[str, int]
 
 
 def draw(rng: random.Random, level: int) -> tuple[str, str]:
-    """(problem, one answer)."""
-    count, largest, size = LEVELS[level]
-    numbers = rng.sample([n for n in range(2, largest + 1) if n % 10], count)
-    chosen = rng.choice(list(combinations(numbers, size)))
-    listed = ", ".join(map(str, numbers))
-    return f"Modulo 100, which {WORDS[size]} of {listed} multiply to {product(chosen)}?", ", ".join(map(str, chosen))
+    """(problem, answer)."""
+    count, size, hard = LEVELS[level]
+    while True:
+        chain = steps(rng, size, hard)
+        numbers = rng.sample(range(2, MODULUS), count)
+        chosen = rng.choice(numbers)
+        target = value(chosen, chain)
+        if sum(value(number, chain) == target for number in numbers) == 1:
+            break
+    listed = ",".join(f"{label}{number}" for label, number in zip(LABELS, numbers, strict=False))
+    wanted = "".join(f"{sign}{number}" for sign, number in chain)
+    return f"Modulo 100, which of {listed} solves x{wanted} = {target}?", str(chosen)
 
 
-def parse(problem: str) -> tuple[list[int], int, int]:
-    """(numbers, target, how many are chosen)."""
-    *numbers, target = map(int, re.findall(r"\d+", problem.partition(" of ")[2]))
-    return numbers, target, next(size for size, word in WORDS.items() if f"which {word} of" in problem)
+def parse(problem: str) -> tuple[list[int], list[Step], int]:
+    """(numbers, steps of the equation, target)."""
+    listed, _, equation = problem.partition(" solves ")
+    numbers = [int(number) for number in re.findall(r"[A-Z](\d+)", listed)]
+    chain = [(sign, int(number)) for sign, number in re.findall(r"([+*])(\d+)", equation)]
+    return numbers, chain, int(equation.rpartition("= ")[2].rstrip("?"))
 
 
-def product(choice: Choice) -> int:
-    return reduce(lambda left, right: applied(left, "*", right), choice)
+def value(number: int, chain: list[Step]) -> int:
+    return reduce(lambda total, step: applied(total, *step), chain, number)
 
 
 def key(problem: str) -> str:
-    """What makes a problem the same as another: its numbers in any order, the target, and how many are chosen."""
-    numbers, target, size = parse(problem)
-    return f"{sorted(numbers)} {target} {size}"
+    """What makes a problem the same as another: its numbers in any order, and the equation."""
+    numbers, chain, target = parse(problem)
+    return f"{sorted(numbers)} {chain} {target}"
 
 
 def score(answer: str, problem: str) -> bool:
-    """True for distinct numbers of the list whose product is the target; "12, 8", "8 and 12" and "12 * 8" are read."""
-    parts = re.split(r" ?, ?| and | ?\* ?| ", answer.strip().strip("()"))
-    numbers, target, size = parse(problem)
-    if len(parts) != size or not all(re.fullmatch(r"[0-9]{1,2}", part) for part in parts):
+    """True for a number of the list that solves the equation."""
+    numbers, chain, target = parse(problem)
+    if not re.fullmatch(r"[0-9]{1,2}", answer.strip()):
         return False
-    choice = tuple(map(int, parts))
-    return len({*choice}) == size and {*choice} <= {*numbers} and product(choice) == target
+    return int(answer) in numbers and value(int(answer), chain) == target
 
 
 def trace(problem: str, rng: random.Random, habits: Habits) -> list[Piece]:
-    numbers, target, size = parse(problem)
-    choices = list(combinations(numbers, size))
+    numbers, chain, target = parse(problem)
+    order = list(range(len(numbers)))
     if rng.random() < BACKWARD:
-        choices.reverse()
+        order.reverse()
     thought = Thought(rng, habits)
-    if rng.random() < habits.restate:
-        _numbers(thought, numbers, target)
-    found = _search(thought, numbers, choices, target, missed=rng.random() < habits.mistaken / 2)
-    if found is None and rng.random() < SECOND_PASS:
-        thought.write("once more\n")
-        found = _search(thought, numbers, choices, target, missed=False)
-    if found is None:
-        found = next(choice for choice in choices if product(choice) == target)
-        thought.write(f"guess {_named(found)}\n")
-    elif rng.random() < habits.restate:
-        _full(thought, found, target)
-    return thought.closed(", ".join(map(str, found)))
-
-
-def _search(thought: Thought, numbers: list[int], choices: list[Choice], target: int, missed: bool) -> Choice | None:
-    """Test the choices in order; returns the first that fits, or None if that one was missed."""
-    for index, choice in enumerate(choices):
-        fits = product(choice) == target
-        if fits and not missed:
-            _full(thought, choice, target)
-            return choice
-        if fits:
-            _missed(thought, choice, target)
+    solution = next(index for index, number in enumerate(numbers) if value(number, chain) == target)
+    search = _Search(thought, numbers, chain, target)
+    if rng.random() < habits.mistaken:
+        search.run(order, missed=solution)
+        if rng.random() < SECOND_PASS:
+            thought.write("once more\n")
+            search.run(order)
         else:
-            _reject(thought, choice, target)
-        while thought.goes_on():
-            thought.mark()
-            _redundant(thought, numbers, choices, target, index)
-    return None
-
-
-def _redundant(thought: Thought, numbers: list[int], choices: list[Choice], target: int, index: int) -> None:
-    """Another look at what is rejected already; never at a choice that fits and was missed."""
-    act = thought.act(ACTS)
-    first = 0 if act == "start" and 0 < index < 5 else max(index - (act == "back"), 0)
-    again = [choice for choice in choices[first : index + 1] if product(choice) != target]
-    if act == "numbers" or not again:
-        _numbers(thought, numbers, target)
-    elif act == "swap":
-        _full(thought, again[-1][::-1], target)
+            thought.write(f"guess {numbers[solution]}\n")
     else:
-        if first < index - 1:
-            thought.write("from the start\n")
-        for choice in again:
-            _reject(thought, choice, target)
+        search.run(order)
+    return thought.closed(str(numbers[solution]))
 
 
-def _reject(thought: Thought, choice: Choice, target: int) -> None:
-    """By the last digits where they decide and the habit is to look at them, else by the product."""
-    seen = (product(choice) - target) % 10 != 0
-    if seen and thought.rng.random() < thought.habits.short_test:
-        thought.write(f"{_named(choice)}, no\n")
-    else:
-        _full(thought, choice, target)
+class _Search:
+    """Tests numbers in an order and writes what it does."""
 
+    def __init__(self, thought: Thought, numbers: list[int], chain: list[Step], target: int):
+        self.thought, self.numbers, self.chain, self.target = thought, numbers, chain, target
 
-def _named(choice: Choice) -> str:
-    return " and ".join(map(str, choice))
+    def run(self, order: list[int], missed: int | None = None) -> None:
+        """Test numbers until one fits; `missed`: the number whose test has an incorrect result."""
+        for place, index in enumerate(order):
+            if index == missed:
+                self._missed(index)
+            else:
+                self._test(index)
+                if value(self.numbers[index], self.chain) == self.target:
+                    return
+            while self.thought.goes_on():
+                self.thought.mark()
+                self._redundant(order[: place + 1], missed)
 
+    def _redundant(self, done: list[int], missed: int | None) -> None:
+        """Another look at numbers that are rejected; never at the one that was missed."""
+        act = self.thought.act(ACTS)
+        first = 0 if act == "start" and len(done) < 6 else max(len(done) - 1 - (act == "back"), 0)
+        for index in done[first:]:
+            if index != missed:
+                self._test(index)
 
-def _full(thought: Thought, choice: Choice, target: int) -> None:
-    _products(thought, choice)
-    thought.write(", yes\n" if product(choice) == target else ", no\n")
+    def _test(self, index: int) -> None:
+        """In full, or by the last digits first, if the habit is to look at them."""
+        thought, number = self.thought, self.numbers[index]
+        result = value(number, self.chain)
+        if len(self.chain) == 1 and thought.rng.random() < thought.habits.short_test:
+            self._label(index)
+            thought.write(" ")
+            thought.result(result % 10)
+            same = (result - self.target) % 10 == 0
+            self._verdict(self.target % 10, "ok" if same else "no")
+            if not same:
+                return
+        self._label(index)
+        thought.chain(number, self.chain)
+        self._verdict(self.target, "yes" if result == self.target else "no")
 
+    def _missed(self, index: int) -> None:
+        """The number that fits, with an incorrect last result."""
+        self._label(index)
+        *first, (sign, number) = self.chain
+        total = self.thought.chain(self.numbers[index], first)
+        wrong = (self.target + self.thought.rng.randint(1, MODULUS - 1)) % MODULUS
+        self.thought.write(f"{sign}{number} = " if first else f"{total}{sign}{number} = ")
+        self.thought.result(wrong, correct=False)
+        self._verdict(self.target, "no")
 
-def _products(thought: Thought, choice: Choice) -> None:
-    """`12 * 47 = 64, 64 * 33 = 12`."""
-    total = choice[0]
-    for index, number in enumerate(choice[1:]):
-        if index:
-            thought.write(", ")
-        thought.equation(total, "*", number)
-        total = applied(total, "*", number)
+    def _verdict(self, target: int, word: str) -> None:
+        self.thought.write(f", {target}, ")
+        self.thought.write(word, RESULT_WEIGHT)
+        self.thought.write("\n")
 
-
-def _missed(thought: Thought, choice: Choice, target: int) -> None:
-    """The choice that fits, with an incorrect product."""
-    if choice[2:]:
-        _products(thought, choice[:-1])
-        thought.write(", ")
-    thought.write(f"{product(choice[:-1])} * {choice[-1]} = ")
-    thought.result((target + thought.rng.randint(1, MODULUS - 1)) % MODULUS, correct=False)
-    thought.write(", no\n")
-
-
-def _numbers(thought: Thought, numbers: list[int], target: int) -> None:
-    thought.write("left " + ", ".join(map(str, numbers)) + f" = {target}\n")
+    def _label(self, index: int) -> None:
+        self.thought.write(LABELS[index], CHOICE_WEIGHT)

@@ -1,28 +1,25 @@
 """Tracking: follow assignments through a shuffled list. The number of hops is known, and none can be skipped.
 
-"Modulo 100: C = B * 37; A = 12; K = A; B = A + 5. What is C?" has the answer 29. A level is a number of hops and of hard
-ones; half as many assignments again lead nowhere.
+"Modulo 100: C=B*37;A = 12;B=A+5;D=C+2. What is C?" has the answer 29. A level is a number of hops and of hard ones; some
+assignments follow the one that is asked for.
 """
 
 from __future__ import annotations
 
 import random
 import re
-import string
 from typing import NamedTuple
 
-from tersely.testbed.families.writing import Habits, Piece, Thought, applied, steps
+from tersely.testbed.families.writing import LABELS, Habits, Piece, Thought, applied, steps
 
-LEVELS = {1: (1, 0), 2: (2, 0), 3: (4, 1), 4: (8, 1), 5: (12, 2)}
+LEVELS = {1: (1, 0), 2: (2, 0), 3: (4, 1), 4: (6, 1), 5: (8, 2)}
 """Level -> (hops, hard ones)."""
-MOST_LINES = 4.5
-ACTS = {"repeat": 3.0, "swap": 2.0, "back": 2.0, "astray": 3.0, "rest": 2.0, "start": 0.8}
-COPIED = 0.3
-"""Share of the easy hops that only copy a value."""
+MOST_LINES = 4.0
+ACTS = {"repeat": 5.0, "back": 3.0, "start": 0.7}
 
 
 class Rule(NamedTuple):
-    """An assignment: a number (`source` empty), a copy (`sign` empty) or a step from another variable."""
+    """An assignment: a number (`source` empty), or a step from another variable."""
 
     source: str
     sign: str
@@ -30,39 +27,28 @@ class Rule(NamedTuple):
 
 
 def draw(rng: random.Random, level: int) -> tuple[str, str]:
-    """(problem, answer)."""
+    """(problem, one answer)."""
     hops, hard = LEVELS[level]
-    names = rng.sample(string.ascii_uppercase, hops + 1 + (hops + 1) // 2)
+    further = 1 + hops // 4
+    names = rng.sample(LABELS, hops + further + 1)
     rules = {names[0]: Rule("", "", rng.randint(2, 99))}
-    for index, (sign, number) in enumerate(steps(rng, hops, hard)):
-        rules[names[index + 1]] = _rule(rng, names[index], sign, number)
-    for name in names[hops + 1 :]:
-        rules[name] = _rule(rng, rng.choice(names[:hops]), *steps(rng, 1, 0)[0])
+    for index, (sign, number) in enumerate(steps(rng, hops, hard) + steps(rng, further, 0)):
+        rules[names[index + 1]] = Rule(names[index], sign, number)
     lines = list(rules.items())
     rng.shuffle(lines)
     goal = names[hops]
-    text = "; ".join(f"{name} = {_text(rule)}" for name, rule in lines)
+    text = ";".join(_text(name, rule) for name, rule in lines)
     return f"Modulo 100: {text}. What is {goal}?", str(_values(rules)[goal])
 
 
-def _rule(rng: random.Random, source: str, sign: str, number: int) -> Rule:
-    easy = sign == "+" or number < 4
-    return Rule(source, "", 0) if easy and rng.random() < COPIED else Rule(source, sign, number)
-
-
-def _text(rule: Rule) -> str:
-    if not rule.source:
-        return str(rule.number)
-    return f"{rule.source} {rule.sign} {rule.number}" if rule.sign else rule.source
+def _text(name: str, rule: Rule) -> str:
+    return f"{name}={rule.source}{rule.sign}{rule.number}" if rule.source else f"{name} = {rule.number}"
 
 
 def parse(problem: str) -> tuple[dict[str, Rule], str]:
     """(name -> rule in the order of the problem, the variable that is asked for)."""
-    rules = {}
-    for name, text in re.findall(r"([A-Z]) = ([^;.]+)", problem):
-        source, sign, number = re.fullmatch(r"([A-Z])?(?: ([+*]) )?(\d+)?", text).groups()  # type: ignore[union-attr]
-        rules[name] = Rule(source or "", sign or "", int(number or 0))
-    return rules, problem[-2]
+    found = re.findall(r"([A-Z])(?: = |=([A-Z])([+*]))(\d+)", problem)
+    return {name: Rule(source, sign, int(number)) for name, source, sign, number in found}, problem[-2]
 
 
 def key(problem: str) -> str:
@@ -74,7 +60,7 @@ def key(problem: str) -> str:
 def score(answer: str, problem: str) -> bool:
     """True if the answer is the variable's value; a leading zero is allowed, because the value has two digits."""
     rules, goal = parse(problem)
-    return re.fullmatch(r"\d{1,2}", answer.strip()) is not None and int(answer) == _values(rules)[goal]
+    return re.fullmatch(r"[0-9]{1,2}", answer.strip()) is not None and int(answer) == _values(rules)[goal]
 
 
 def trace(problem: str, rng: random.Random, habits: Habits) -> list[Piece]:
@@ -83,51 +69,32 @@ def trace(problem: str, rng: random.Random, habits: Habits) -> list[Piece]:
     path = [goal]
     while rules[path[-1]].source:
         path.append(rules[path[-1]].source)
-    thought = Thought(rng, habits)
-    thought.write("".join(path) + "\n")
     path.reverse()
-    if rng.random() < habits.restate:
-        thought.write("".join(path) + "\n")
-    bad = rng.randrange(len(path)) if rng.random() < habits.mistaken else None
-    for index, name in enumerate(path):
-        rule = rules[name]
-        if index == bad and rule.sign:
-            thought.wrong_equation(values[rule.source], rule.sign, rule.number, name)
-        _line(thought, rules, values, name)
+    thought = Thought(rng, habits)
+    bad = rng.randrange(1, len(path)) if rng.random() < habits.mistaken else None
+    thought.write(_text(path[0], rules[path[0]]) + "\n")
+    for index in range(1, len(path)):
+        written = [_written(rules, values, name) for name in path[1 : index + 1]]
+        if index == bad:
+            thought.wrong_step(*written[-1])
+        thought.step(*written[-1])
         while thought.goes_on():
             thought.mark()
-            _redundant(thought, rules, values, path, index)
-    if rng.random() < habits.restate:
-        _line(thought, rules, values, goal)
+            _redundant(thought, written)
     return thought.closed(str(values[goal]))
 
 
-def _redundant(thought: Thought, rules: dict[str, Rule], values: dict[str, int], path: list[str], index: int) -> None:
-    act, rule = thought.act(ACTS), rules[path[index]]
-    astray = [name for name, other in rules.items() if other.source in path[: index + 1] and name not in path]
-    if act == "swap" and rule.sign:
-        thought.equation(rule.number, rule.sign, values[rule.source])
-        thought.write("\n")
-    elif act == "astray" and astray:
-        _line(thought, rules, values, thought.rng.choice(astray))
-    elif act == "rest" and index + 1 < len(path):
-        thought.write("left " + "".join(path[index + 1 :]) + "\n")
-    elif act == "start" and 0 < index < 6:
-        thought.write("from the start\n")
-        for name in path[: index + 1]:
-            _line(thought, rules, values, name)
-    else:
-        for name in path[max(index - (act == "back"), 0) : index + 1]:
-            _line(thought, rules, values, name)
+def _redundant(thought: Thought, done: list[tuple[int, str, int]]) -> None:
+    """Another look at hops that are done; it ends with the last of them, so that the next hop is always known."""
+    act = thought.act(ACTS)
+    first = 0 if act == "start" and len(done) < 7 else max(len(done) - 1 - (act == "back"), 0)
+    for step in done[first:]:
+        thought.step(*step)
 
 
-def _line(thought: Thought, rules: dict[str, Rule], values: dict[str, int], name: str) -> None:
-    rule = rules[name]
-    if rule.sign:
-        thought.equation(values[rule.source], rule.sign, rule.number, name)
-        thought.write("\n")
-    else:
-        thought.write(f"{name} = {values[name]}\n")
+def _written(rules: dict[str, Rule], values: dict[str, int], name: str) -> tuple[int, str, int]:
+    """Number that goes in, rule, and number that comes out."""
+    return values[rules[name].source], _text(name, rules[name]), values[name]
 
 
 def _values(rules: dict[str, Rule]) -> dict[str, int]:
@@ -136,7 +103,7 @@ def _values(rules: dict[str, Rule]) -> dict[str, int]:
     def value(name: str) -> int:
         if name not in values:
             source, sign, number = rules[name]
-            values[name] = number if not source else applied(value(source), sign, number) if sign else value(source)
+            values[name] = applied(value(source), sign, number) if source else number
         return values[name]
 
     for name in rules:

@@ -11,10 +11,24 @@ that a loss can leave it out.
 from __future__ import annotations
 
 import random
+import string
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 MODULUS = 100
+HARD_FACTORS = tuple(n for n in range(12, 99) if n % 2 and n % 5)
+RESULT_WEIGHT, CHOICE_WEIGHT = 3.0, 0.3
+"""Weights in the loss of a computed token, and of a token that no reader could foresee: which line comes next. Other: 1."""
+LABELS = string.ascii_uppercase
+SENTENCES = (
+    "Modulo 100, from : ",
+    "Modulo 100, which of solves = ?",
+    "Modulo 100: = ; What is ?",
+    "once more\nguess \nno, \nyes\n, ok\nwait, check again so hmm, ",
+    "</think>\n\\boxed{}",
+)
+"""All words of the problems and of the traces."""
 MARKERS = ("wait, ", "check ", "again ", "so ", "hmm, ")
 
 
@@ -36,20 +50,21 @@ class Habits:
     mistaken: float = 0.0
     """That the trace contains a mistake and its correction."""
     short_test: float = 1.0
-    """That a candidate is rejected by a short test where that is possible."""
-    restate: float = 0.0
-    """That the thought begins by restating the problem, and ends by repeating its last line."""
+    """That a number is tested by its last digits first where that is possible."""
+
+
+PLAIN = 0.2
+"""Share of the traces without a redundant line: the shortest of a few samples is about as short as a solution can be."""
 
 
 def draw_habits(rng: random.Random, most_lines: float, mistaken: float = 0.0) -> Habits:
-    """Sample the habits of one trace; it has 1 to `most_lines` lines per needed line on average, uniformly."""
-    lines = rng.uniform(1.0, most_lines)
+    """Sample the habits of one trace: 1 line per needed line, or 1.3 to `most_lines` on average, uniformly."""
+    lines = 1.0 if rng.random() < PLAIN else rng.uniform(1.3, most_lines)
     return Habits(
         again=1 - 1 / lines,
         marked=rng.choice((0.0, 0.2, 0.5)),
         mistaken=mistaken,
         short_test=rng.random(),
-        restate=rng.choice((0.0, 0.0, 1.0)),
     )
 
 
@@ -65,23 +80,35 @@ class Thought:
         self.pieces.append(Piece(text, weight))
 
     def result(self, value: int, *, correct: bool = True) -> None:
-        self.pieces.append(Piece(str(value), 1.0 if correct else 0.0))
+        self.pieces.append(Piece(str(value), RESULT_WEIGHT if correct else 0.0))
 
-    def equation(self, left: int, sign: str, right: int, name: str = "") -> None:
-        """`B = 12 + 5 = 17`, without the end of the line."""
-        self.write(f"{name} = " * bool(name) + f"{left} {sign} {right} = ")
-        self.result(applied(left, sign, right))
+    def step(self, left: int, rule: str, result: int) -> None:
+        """`55 B*3 = 65`: the number that goes in, the step as the problem has it, and the number that comes out."""
+        self._left(left, rule)
+        self.result(result)
+        self.write("\n")
 
-    def wrong_equation(self, left: int, sign: str, right: int, name: str = "") -> None:
+    def wrong_step(self, left: int, rule: str, result: int) -> None:
         """The same with an incorrect result, and the start of its correction."""
-        self.write(f"{name} = " * bool(name) + f"{left} {sign} {right} = ")
-        value = applied(left, sign, right)
-        self.result((value + self.rng.choice((-10, -1, 1, 10, self.rng.randint(1, 99)))) % MODULUS, correct=False)
+        self._left(left, rule)
+        self.result((result + self.rng.choice((-10, -1, 1, 10, self.rng.randint(1, 99)))) % MODULUS, correct=False)
         self.write("\nno, ")
+
+    def _left(self, left: int, rule: str) -> None:
+        self.write(str(left), CHOICE_WEIGHT)
+        self.write(f" {rule} = ")
+
+    def chain(self, left: int, steps: Sequence[tuple[str, int]]) -> int:
+        """`12+5 = 17*3 = 51`; returns the last result. Without steps nothing is written."""
+        for index, (sign, right) in enumerate(steps):
+            self.write(f"{sign}{right} = " if index else f"{left}{sign}{right} = ")
+            left = applied(left, sign, right)
+            self.result(left)
+        return left
 
     def mark(self) -> None:
         if self.rng.random() < self.habits.marked:
-            self.write(self.rng.choice(MARKERS))
+            self.write(self.rng.choice(MARKERS), CHOICE_WEIGHT)
 
     def goes_on(self) -> bool:
         """True if another redundant line follows."""
@@ -101,13 +128,13 @@ def applied(left: int, sign: str, right: int) -> int:
 
 
 def easy_step(rng: random.Random) -> tuple[str, int]:
-    """A step that a tiny model can do almost without error: + 1..30, * 2 or * 3."""
-    return ("+", rng.randint(1, 30)) if rng.random() < 0.75 else ("*", rng.choice((2, 3)))
+    """A step that a tiny model can do almost without error: + 1..9, * 2 or * 3."""
+    return ("+", rng.randint(1, 9)) if rng.random() < 0.75 else ("*", rng.choice((2, 3)))
 
 
 def hard_step(rng: random.Random) -> tuple[str, int]:
     """A product with a two-digit factor: one of thousands of facts, of which a tiny model knows a part."""
-    return "*", rng.choice([n for n in range(12, 99) if n % 10])
+    return "*", rng.choice(HARD_FACTORS)
 
 
 def steps(rng: random.Random, count: int, hard: int) -> list[tuple[str, int]]:
@@ -115,3 +142,10 @@ def steps(rng: random.Random, count: int, hard: int) -> list[tuple[str, int]]:
     found = [hard_step(rng) for _ in range(hard)] + [easy_step(rng) for _ in range(count - hard)]
     rng.shuffle(found)
     return found
+
+
+def step_tokens() -> list[str]:
+    """The steps, the sources of assignments and the sign of a result: a token each, so that a step follows its label."""
+    added = [f"+{number}" for number in range(1, 10)]
+    factors = [f"*{number}" for number in (2, 3, *HARD_FACTORS)]
+    return [*added, *factors, *(f"={label}" for label in LABELS), " = "]

@@ -1,0 +1,43 @@
+"""Makes a base model of the families from nothing: a cold start, then plain GRPO without a length term, to its ceiling.
+
+A run that was stopped goes on where it was: the cold start is not repeated, and GRPO resumes from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tersely.core.logging import log_line
+from tersely.testbed.cold_start import TOKENS, cold_start
+from tersely.testbed.families import CAP
+
+STEPS = 150
+"""GRPO steps of 128 completions."""
+
+
+def make_base(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, steps: int = STEPS) -> Path:
+    """Train for about `tokens` tokens and then `steps` steps; returns the folder of the base model, in `out_dir`/grpo."""
+    from tersely.configs.load import load_recipe
+    from tersely.rl.run import train
+
+    start, run = Path(out_dir) / "cold-start", Path(out_dir) / "grpo"
+    if (start / "config.json").exists():
+        log_line(f"cold start: already made, in {start}")
+    else:
+        loss = cold_start(start, seed, tokens)
+        log_line(f"cold start: {start}, last loss {loss:.4f} nats per token")
+    recipe = load_recipe(
+        "testbed/grpo",
+        {
+            "model_name_or_path": str(start),
+            "dataset": {"name": "families", "split": "train", "limit": 4096},
+            "run_dir": str(run),
+            "max_steps": steps,
+            "lr_scheduler_type": "constant_with_warmup",
+            "max_completion_length": CAP,
+            "seed": seed,
+        },
+    )
+    if not (run / "final" / "config.json").exists():
+        train(recipe, resume=run.exists())
+    return run / "final"
