@@ -27,7 +27,7 @@ PRESETS = [
 ]
 OTHERS = [
     *("hapo_as_released", "sapo", "gspo_token", "gmpo", "vespo", "high_entropy_20", "kl_cov"),
-    *("qae", "entropy_shaped", "grpo_s", "tea_rl"),
+    *("qae", "entropy_shaped", "grpo_s", "tea_rl", "opsdc", "aligndistil"),
 ]
 """They differ from one of the first in a formula, which tests/algorithms covers."""
 

@@ -10,7 +10,7 @@ Against GRPO: no reward, advantage or ratio; every rollout trains, right or wron
 Degenerate: equal distributions -> 0 with zero gradient. Masked -> 0.
 Pitfalls: a model that does not follow the instruction has nothing to distil. `update_steps: 1` collapsed in the paper, 10
     compressed most and cost accuracy, 30 and 50 held it. One rollout per prompt in the paper; here at least two.
-    `aggregate: sequence` is the paper's mean over a rollout's tokens.
+    `aggregate: sequence` is the paper's mean over a rollout's tokens. A KL to the reference (`beta`) follows the updates too.
 """
 
 from __future__ import annotations
