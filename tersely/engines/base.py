@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from tersely.core.seeds import continued_seed
 from tersely.engines.registry import Capabilities, capabilities_of
@@ -53,26 +53,6 @@ class Generation:
         if not self.forced:
             return self.token_ids
         return tuple(token for token, forced in zip(self.token_ids, self.forced, strict=True) if not forced)
-
-
-class GenerationStream(Protocol):
-    """A stream of requests; use it as a context manager."""
-
-    def __enter__(self) -> GenerationStream: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    @property
-    def pending(self) -> int:
-        """Number of requests whose answers `ready` has not returned yet."""
-
-    def add(self, key: Hashable, request: GenerationRequest) -> None: ...
-
-    def ready(self) -> list[tuple[Hashable, Generation]]:
-        """(key, generation) of new answers; waits for the first one. Empty after `wake`."""
-
-    def wake(self) -> None:
-        """Make `ready` return; can be called from any thread."""
 
 
 @dataclass(frozen=True)
@@ -145,20 +125,6 @@ class Engine:
         are off. `extra_args`: arguments of the engine's logits processors.
         """
         raise NotImplementedError
-
-    def stream(
-        self,
-        *,
-        temperature: Any = 1.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        extra_args: dict | None = None,
-    ) -> GenerationStream:
-        """With `streaming`: a stream of requests that returns answers when ready; pass it to `used` at its end."""
-        raise NotImplementedError
-
-    def used(self, stream: Any) -> None:
-        """With `streaming`: add the stream's statistics to `metrics`."""
 
     def sync_weights(self, model: Any, version: int) -> None:
         """With `weight_sync`: load the weights of the (possibly wrapped or sharded) trained model.

@@ -21,8 +21,6 @@ class Capabilities:
     """Sends requests to servers; otherwise the engine runs in this process."""
     weight_sync: bool = False
     """`sync_weights` replaces its weights with the trainer's."""
-    streaming: bool = False
-    """`stream` accepts requests while others run."""
     logprobs: bool = False
     """Reports log-probs of the sampled tokens if `GenerationRequest.logprobs` is set."""
     sampler_logprobs: bool = False
@@ -80,9 +78,7 @@ ENGINES: dict[str, EngineEntry] = {
     ),
     "vllm_server": EngineEntry(
         "tersely.engines.server.engine:ServerEngine",
-        Capabilities(
-            servers=True, weight_sync=True, streaming=True, logprobs=True, sampler_logprobs=True, processors=True
-        ),
+        Capabilities(servers=True, weight_sync=True, logprobs=True, sampler_logprobs=True, processors=True),
     ),
     "server": EngineEntry("tersely.engines.openai:OpenAIEngine", Capabilities(servers=True)),
 }

@@ -196,7 +196,7 @@ def test_an_adaptive_sampling_needs_an_engine_that_can_draw_from_it():
 def test_the_class_of_an_entry_has_what_its_capabilities_promise(name):
     kind, able = ENGINES[name].load(), ENGINES[name].capabilities
     assert kind.name == name and issubclass(kind, Engine)
-    hooks = {"weight_sync": "sync_weights", "streaming": "stream", "hidden_states": "reading_model"}
+    hooks = {"weight_sync": "sync_weights", "hidden_states": "reading_model"}
     for capability, hook in hooks.items():
         assert getattr(able, capability) == (getattr(kind, hook) is not getattr(Engine, hook)), capability
     assert kind.generate is not Engine.generate and kind.create.__func__ is not Engine.create.__func__

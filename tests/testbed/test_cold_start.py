@@ -20,7 +20,14 @@ def tokenizer():
     return build_tokenizer(SENTENCES, step_tokens())
 
 
-def test_examples_are_training_problems_in_the_chat_template(tokenizer):
+def test_the_first_examples_are_drills(monkeypatch, tokenizer):
+    monkeypatch.setattr(making, "DRILLED", 30)
+    found = [tokenizer.decode(example.ids) for example in itertools.islice(examples(tokenizer, 0), 60)]
+    assert not any("Modulo" in text for text in found[:30]) and any("Modulo" in text for text in found[30:])
+
+
+def test_examples_are_training_problems_in_the_chat_template(monkeypatch, tokenizer):
+    monkeypatch.setattr(making, "DRILLED", 0)
     families, drills = set(), 0
     for example in itertools.islice(examples(tokenizer, 0), 200):
         text = tokenizer.decode(example.ids)
@@ -34,7 +41,7 @@ def test_examples_are_training_problems_in_the_chat_template(tokenizer):
         assert not any(example.weights[:start])
         assert example.ids[-1] == tokenizer.eos_token_id and example.weights[-1] == 1.0
         assert len(example.ids) == len(example.weights) <= LONGEST
-    assert families == {*FAMILIES} and 20 < drills < 120
+    assert families == {*FAMILIES} and 5 < drills < 80
 
 
 def test_a_step_follows_its_label_as_one_token(tokenizer):
@@ -47,14 +54,15 @@ def test_a_step_follows_its_label_as_one_token(tokenizer):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_drill_repeats_its_list(seed):
-    prompt, pieces = drill(random.Random(seed))
+    prompt, pieces = drill(random.Random(seed), 20)
     entries = re.split("[,;]", prompt)
     written = "".join(piece.text for piece in pieces).removesuffix("</think>\n").split()
     assert written and {*written} <= {*entries}
     assert {piece.weight for piece in pieces if piece.text.isalpha()} == {0.0}
 
 
-def test_a_step_has_all_lengths_and_little_padding(tokenizer):
+def test_a_step_has_all_lengths_and_little_padding(monkeypatch, tokenizer):
+    monkeypatch.setattr(making, "DRILLED", 0)
     found = list(itertools.islice(steps(examples(tokenizer, 0), tokenizer.pad_token_id), 2 * STEPS))
     sizes = [sum(group.ids.numel() for group in groups) for groups in found]
     used = [sum(int((group.ids != tokenizer.pad_token_id).sum()) for group in groups) for groups in found]

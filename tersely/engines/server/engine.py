@@ -101,15 +101,15 @@ class ServerEngine(Engine):
     ) -> list[Generation]:
         """One generation per request, in order, from any server."""
         answers: dict[Any, Generation] = {}
-        with self.stream(temperature=temperature, top_p=top_p, top_k=top_k, extra_args=extra_args) as stream:
+        with self._stream(temperature=temperature, top_p=top_p, top_k=top_k, extra_args=extra_args) as stream:
             for row, request in enumerate(requests):
                 stream.add(row, request)
             while len(answers) < len(requests):
                 answers.update(stream.ready())
-        self.used(stream)
+        self._count(stream)
         return [answers[row] for row in range(len(requests))]
 
-    def used(self, stream: Stream) -> None:
+    def _count(self, stream: Stream) -> None:
         """Add a stream's statistics to `metrics`."""
         self._busy_s += stream.busy_s
         self._began, self._ended = min(self._began, stream.began), stream.ended
@@ -129,7 +129,7 @@ class ServerEngine(Engine):
         shares = {"engine/idle_share": idle / whole, "engine/smallest_share": min(answered.values()) / total}
         return {"time/engine_idle": idle, **shares}
 
-    def stream(
+    def _stream(
         self,
         *,
         temperature: Any = 1.0,
@@ -137,7 +137,7 @@ class ServerEngine(Engine):
         top_k: int = 0,
         extra_args: dict | None = None,
     ) -> Stream:
-        """A stream that takes requests one by one and yields answers when ready; pass it to `used` at its end."""
+        """A stream that takes requests one by one and yields answers when ready."""
         self._require(processors_for(temperature))
         temperature, extra_args = fixed_and_extra(temperature, extra_args)
         self.truncated_sampling = top_p < 1.0 or top_k > 0

@@ -60,7 +60,7 @@ class Stream:
         self.servers = {address: _Server() for address in addresses}
         self.fatal: BaseException | None = None
         self.began = self.ended = time.monotonic()
-        self._probed, self._closed, self._woken = self.began, False, False
+        self._probed, self._closed = self.began, False
         self._change = threading.Condition()
 
     def __enter__(self) -> Stream:
@@ -83,13 +83,13 @@ class Stream:
             self._start()
 
     def ready(self) -> list[tuple[Hashable, Generation]]:
-        """New answers; waits for the first one. Empty if nothing is pending, or after `wake`."""
+        """New answers; waits for the first one. Empty if nothing is pending."""
         while True:
             with self._change:
                 if self.fatal is not None:
                     raise self.fatal
-                if self.answers or self._woken or not self.pending:
-                    found, self._woken = list(self.answers), False
+                if self.answers or not self.pending:
+                    found = list(self.answers)
                     self.answers.clear()
                     if found:
                         beat()
@@ -99,12 +99,6 @@ class Stream:
                     raise ServerDown(f"no server is left, {self.pending} completions are missing: {reasons}")
                 self._change.wait(max(0.01, self._probed + self.probe_s - time.monotonic()))
             self._probe()
-
-    def wake(self) -> None:
-        """Make `ready` return; can be called from any thread."""
-        with self._change:
-            self._woken = True
-            self._change.notify_all()
 
     @property
     def busy_s(self) -> float:

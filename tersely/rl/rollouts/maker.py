@@ -1,7 +1,7 @@
 """Makes the rollouts of this rank: plans prompts, generates with the engine, and starts verification.
 
 It has the parts of a training step that do not depend on the trained model or the update. `resample.py` replaces filtered
-groups; `resample_streaming.py` does so while others are still being generated.
+groups.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ Step s has an order of the prompts that are not in the batch, which depends only
 position g gets prompt (r - 1) * P + g. A new rollout has the seed of its prompt and sample index. So the result does not
 depend on ranks, restarts, or the order in which groups finish. Groups that are still filtered after the last round stay in
 the batch and are not trained on.
-
-An engine with streaming needs no rounds, see `resample_streaming.py`. The resulting batch is the same.
 """
 
 from __future__ import annotations

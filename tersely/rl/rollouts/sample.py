@@ -1,4 +1,4 @@
-"""Generates a batch with the recipe's resampling: none, oversampling, in rounds, or while others are being generated."""
+"""Generates a batch with the recipe's resampling: none, oversampling, or in rounds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from tersely.rl.recording.recorder import Recorder
 from tersely.rl.rollouts.maker import Moment, Resampling, RolloutMaker
 from tersely.rl.rollouts.oversample import Oversampling, oversample
 from tersely.rl.rollouts.resample import resample
-from tersely.rl.rollouts.resample_streaming import can_stream, resample_streaming
 from tersely.rl.rollouts.rollout import RolloutRound
 from tersely.rl.rollouts.sampling_state import SamplingState
 
@@ -22,9 +21,6 @@ def sample(
 ) -> Resampling:
     """Generate `batch` and start to verify it, in place. `rounds`: the recipe's max_resample_rounds. Collective."""
     rows = len(batch.rows)
-    if rounds and not oversampling.on and can_stream(maker, rows):
-        with record.timed("time/generate"):
-            return resample_streaming(maker, batch, moment, sampling_state, rounds)
     with record.timed("time/generate"):
         if oversampling.on:
             done = oversample(maker, batch, moment, sampling_state, oversampling)

@@ -149,14 +149,6 @@ def test_time_without_a_request_is_idle():
     assert made.busy_s == pytest.approx(0.2, abs=0.08) and made.ended - made.began == pytest.approx(0.3, abs=0.08)
 
 
-def test_a_wake_returns_without_an_answer():
-    with stream(lambda address, one: time.sleep(0.3) or answer(one.seed)) as made:
-        made.add(0, request(0))
-        threading.Timer(0.05, made.wake).start()
-        assert made.ready() == [] and made.pending == 1
-        assert made.ready() == [(0, answer(0))]
-
-
 def test_an_answer_that_nobody_has_taken_is_pending():
     with stream(lambda address, one: answer(one.seed)) as made:
         made.add(0, request(0))

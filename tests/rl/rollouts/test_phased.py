@@ -18,9 +18,7 @@ from tersely.core.parse_completion import parse_completion
 from tersely.core.present_tokens import present_tokens, sampled_tokens
 from tersely.core.protocols import Prompting
 from tersely.core.types import RolloutPlan
-from tersely.engines.base import Engine, Generation
-from tersely.engines.registry import Capabilities
-from tersely.engines.server.scheduler import Stream
+from tersely.engines.base import Generation
 from tersely.rl.rollouts.phased import generate_rows, with_budget
 from tersely.rl.rollouts.rollout import RolloutRound, Template
 from tersely.rl.rollouts.token_fields import thinking_bounds
@@ -239,42 +237,6 @@ def test_a_run_logs_how_many_rows_were_forced(make_trainer):
     plain = make_trainer()
     plain.train()
     assert not any("rollout/forced" in row for row in plain.state.log_history)
-
-
-class InRounds(Engine):
-    """Answers by seed and position alone; no answer ends by itself."""
-
-    capabilities = Capabilities()
-
-    def one(self, request):
-        ids = tuple(65 + (request.seed + request.start + i) % 26 for i in range(request.max_new_tokens))
-        return Generation(ids, None, "length")
-
-    def generate(self, requests, **sampling):
-        return [self.one(request) for request in requests]
-
-    def close(self): ...
-
-
-class Streaming(InRounds):
-    capabilities = Capabilities(streaming=True)
-
-    def stream(self, **sampling):
-        return Stream(["http://a", "http://b"], lambda _, request: self.one(request), concurrency=2, down={})
-
-    def used(self, stream): ...
-
-
-def test_a_stream_continues_each_row_as_rounds_do(make_trainer):
-    recipe = {"filter": "mixed_groups", "group_size": 2, "prompts_per_step": 8, "reward": "correctness"}
-    recipe |= {"max_resample_rounds": 2, "thinking_budget": {"tokens": 4, "answer_tokens": 3}}
-    made = [make_trainer(**recipe, engine=kind()) for kind in (InRounds, Streaming)]
-    batches = [one_batch(trainer) for trainer in made]
-    assert made[0].logged_rows == made[1].logged_rows
-    assert {(row["length"], row["forced_end"]) for row in made[0].logged_rows} == {(7, True)}
-    assert torch.equal(batches[0]["train_mask"], batches[1]["train_mask"])
-    resampled = [trainer._metrics["train"]["groups/resampled"] for trainer in made]
-    assert resampled[0] == resampled[1] and resampled[0][-1] > 0
 
 
 @pytest.mark.parametrize(
