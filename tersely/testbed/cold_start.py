@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -109,7 +109,9 @@ def drill(rng: random.Random, longest: int) -> tuple[str, list[Piece]]:
     A solution needs that at every step. A tiny model learns it from short lists within 200 steps; from long lists or from
     solutions it has not after 1,500.
     """
-    kind = rng.choice(("number", "step", "source"))
+    kind = rng.choice(("number", "step", "source", "chain"))
+    if kind == "chain":
+        return _chain_drill(rng, longest)
     entries = []
     for _ in range(rng.randint(2, longest)):
         sign, number = steps_of(rng, 1, rng.randrange(2))[0]
@@ -122,6 +124,14 @@ def drill(rng: random.Random, longest: int) -> tuple[str, list[Piece]]:
     for label, entry in rng.choices(listed, k=rng.randint(4, 2 * longest)):
         pieces += [Piece(label, 0.0), Piece(entry, RESULT_WEIGHT), Piece("\n", 0.0)]
     return rng.choice((",", ";")).join(label + entry for label, entry in listed), [*pieces, Piece("</think>\n", 0.0)]
+
+
+def _chain_drill(rng: random.Random, longest: int) -> tuple[str, list[Piece]]:
+    """(a shuffled chain of assignments, the chain in order): which label has the last one as its source."""
+    names = rng.sample(LABELS, rng.randint(3, longest + 1))
+    chain = [f"{name}={source}" for source, name in pairwise(names)]
+    pieces = [Piece(f"{names[0]}\n", 0.0), *(Piece(f"{entry}\n", RESULT_WEIGHT) for entry in chain)]
+    return ";".join(rng.sample(chain, len(chain))), [*pieces, Piece("</think>\n", 0.0)]
 
 
 def examples(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Example]:

@@ -52,13 +52,20 @@ def test_a_step_follows_its_label_as_one_token(tokenizer):
         assert len(steps_found) == len(re.findall(r"[+*]\d+", item["problem"]))
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_drill_repeats_its_list(seed):
-    prompt, pieces = drill(random.Random(seed), 20)
-    entries = re.split("[,;]", prompt)
-    written = "".join(piece.text for piece in pieces).removesuffix("</think>\n").split()
-    assert written and {*written} <= {*entries}
-    assert {piece.weight for piece in pieces if piece.text.isalpha()} == {0.0}
+def test_a_drill_repeats_entries_of_its_list_or_puts_a_chain_in_order():
+    chains = 0
+    for seed in range(40):
+        prompt, pieces = drill(random.Random(seed), 20)
+        listed = re.split("[,;]", prompt)
+        first, *rest = "".join(piece.text for piece in pieces).removesuffix("</think>\n").split()
+        if re.fullmatch("[A-Z]", first):
+            assert sorted(rest) == sorted(listed)
+            assert [entry[2] for entry in rest] == [first, *(entry[0] for entry in rest[:-1])]
+            chains += 1
+        else:
+            assert {first, *rest} <= {*listed}
+        assert any(piece.weight > 1 for piece in pieces)
+    assert 2 < chains < 25
 
 
 def test_a_step_has_all_lengths_and_little_padding(monkeypatch, tokenizer):

@@ -95,8 +95,7 @@ class Thought:
         self.write("\nno, ")
 
     def _left(self, left: int, rule: str) -> None:
-        self.write(str(left), CHOICE_WEIGHT)
-        self.write(f" {rule} = ")
+        self.write(f"{left} {rule} = ")
 
     def chain(self, left: int, steps: Sequence[tuple[str, int]]) -> int:
         """`12+5 = 17*3 = 51`; returns the last result. Without steps nothing is written."""
