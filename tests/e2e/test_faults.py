@@ -166,7 +166,8 @@ def test_killed_inside_saving_the_run_goes_on_from_the_checkpoint_before(launche
     done = launcher.run("saving", resume=True, **recipe)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"resuming from {last.name}" in done.stdout and passed_over[0] in done.stdout
-    assert logged_steps(run_dir) == [*range(1, 31)]  # the same losses as undisturbed: test_resume.py, benchmarks/soak.py
+    # the same losses as undisturbed: test_resume.py, benchmarks/soak.py
+    assert logged_steps(run_dir) == [*range(1, 31)]
     assert not checkpoint.latest_whole(run_dir)[1]
 
 

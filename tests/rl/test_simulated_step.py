@@ -87,7 +87,7 @@ class Engine(ServerEngine):
         self.addresses, self.concurrency, self.lengths = addresses, concurrency, lengths
         self._busy_s, self._began, self._ended, self._answered = 0.0, np.inf, 0.0, {}
 
-    def stream(self, **_):
+    def _stream(self, **_):
         return vllm_stream.Stream(self.addresses, self.ask, concurrency=self.concurrency, down={})
 
     def ask(self, address, request):
