@@ -143,7 +143,8 @@ def test_a_process_group_that_never_forms_ends_within_the_deadline(launcher):
 
 
 def test_killed_inside_saving_the_run_goes_on_from_the_checkpoint_before(launcher):
-    run_dir, recipe = launcher.folder / "saving", {**SMALL, "max_steps": 30}
+    run_dir = launcher.folder / "saving"
+    recipe = {**SMALL, "max_steps": 30, "save_total_limit": 30}  # a checkpoint that is being deleted looks alike
     with started(launcher.command("saving", **recipe), launcher) as process:
         wait_for(lambda: whole(run_dir, 1), process)
         saving = rank_process(run_dir, 0, process)
