@@ -30,7 +30,7 @@ from tersely.core.protocols import (
     loss_chain,
 )
 from tersely.core.reward_sum import RewardSum
-from tersely.core.types import Rollouts, columns_in
+from tersely.core.types import Rollouts, Teacher, columns_in
 
 SLOT_DEFAULTS: dict[str, Any] = {
     "prompting": "plain",
@@ -216,8 +216,12 @@ def reads_reference(objective: Objective) -> bool:
 
 def needs_reference(objective: Objective) -> bool:
     """True if the loss needs a reference model: for `ref_logp`, or as a teacher."""
-    teachers = [teacher for part in loss_chain(objective.loss) for teacher in part.teachers]
-    return reads_reference(objective) or any(teacher.model is None for teacher in teachers)
+    return reads_reference(objective) or any(teacher.model is None for teacher in teachers_of(objective))
+
+
+def teachers_of(objective: Objective) -> tuple[Teacher, ...]:
+    """All teachers of the loss."""
+    return tuple(teacher for part in loss_chain(objective.loss) for teacher in part.teachers)
 
 
 def take_rows(rollouts: Rollouts, rows: Tensor) -> Rollouts:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,10 +88,11 @@ def properties(families: Mapping[str, Samples]) -> list[Property]:
     chosen = families["search"].levels == level
     level_spread = _interval(spread, families["search"].tokens[chosen], families["search"].correct[chosen])
     found.append(Property(f"spread of the need, search, level {level}", level_spread, low=3.0))
-    found.append(
-        Property("loss of a uniform cap at half of the tokens", _interval(uniform_loss, tokens, correct), low=0.08)
+    uniform, oracle = (
+        _interval(partial(loss_at_half, curve), tokens, correct) for curve in (uniform_cap, oracle_allocation)
     )
-    found.append(Property("loss of the best allocation at half", _interval(oracle_loss, tokens, correct), high=0.02))
+    found.append(Property("loss of a uniform cap at half of the tokens", uniform, low=0.08))
+    found.append(Property("loss of the best allocation at half", oracle, high=0.02))
     return found
 
 
@@ -111,14 +113,9 @@ def spread(tokens: np.ndarray, correct: np.ndarray) -> float:
     return float(np.quantile(need, 0.9) / np.quantile(need, 0.1)) if len(need) else np.nan
 
 
-def uniform_loss(tokens: np.ndarray, correct: np.ndarray) -> float:
-    """Points of accuracy that the best uniform cap loses at half of the mean tokens."""
-    return float(np.nan_to_num(correct).mean() - accuracy_at(uniform_cap(tokens, correct), tokens.mean() / 2))
-
-
-def oracle_loss(tokens: np.ndarray, correct: np.ndarray) -> float:
-    """Points of accuracy that the best allocation loses at half of the mean tokens."""
-    return float(np.nan_to_num(correct).mean() - accuracy_at(oracle_allocation(tokens, correct), tokens.mean() / 2))
+def loss_at_half(curve: Callable[..., tuple[np.ndarray, np.ndarray]], tokens: np.ndarray, correct: np.ndarray) -> float:
+    """Accuracy that a curve of `eval.metrics.allocation` loses at half of the mean tokens."""
+    return float(np.nan_to_num(correct).mean() - accuracy_at(curve(tokens, correct), tokens.mean() / 2))
 
 
 def _loss(correct: np.ndarray, other: np.ndarray) -> float:

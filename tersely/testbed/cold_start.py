@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +16,7 @@ from tersely.testbed.families.problems import cells, problem_at
 from tersely.testbed.families.writing import LABELS, RESULT_WEIGHT, SENTENCES, Piece, draw_habits, step_tokens
 from tersely.testbed.families.writing import steps as steps_of
 from tersely.testbed.make import Example, new_model, save, token_weights
-from tersely.testbed.neutral import draw_setting
+from tersely.testbed.neutral import Setting, draw_setting
 from tersely.testbed.tokenizer import END, build_tokenizer
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def cold_start(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, progres
         [weight for weight in model.parameters() if id(weight) not in chosen], betas=(0.9, 0.98), weight_decay=0.01
     )
     losses: list[float] = []
-    count = max(-(-tokens // STEP_TOKENS), 1)
-    batches = islice(steps(examples(tokenizer, seed), tokenizer.pad_token_id), count)
-    for groups in tqdm(batches, total=count, unit="step", disable=not progress, mininterval=2.0):
-        pace = min((len(losses) + 1) / WARMUP, 1.0) * max(1 - len(losses) / count, 0.02)
+    total = max(-(-tokens // STEP_TOKENS), 1)
+    batches = islice(steps(examples(tokenizer, seed), tokenizer.pad_token_id), total)
+    for groups in tqdm(batches, total=total, unit="step", disable=not progress, mininterval=2.0):
+        pace = min((len(losses) + 1) / WARMUP, 1.0) * max(1 - len(losses) / total, 0.02)
         losses.append(backward(model, groups))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in adam.param_groups:
@@ -65,7 +65,7 @@ def cold_start(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, progres
         muon.step(MUON_RATE * pace)
         model.zero_grad()
     save(model, tokenizer, out_dir)
-    last = losses[-max(count // 10, 1) :]
+    last = losses[-max(total // 10, 1) :]
     return sum(last) / len(last)
 
 
@@ -81,33 +81,27 @@ def texts(seed: int) -> Iterator[tuple[str, list[Piece]]]:
     rng = random.Random(f"families|cold start|{seed}")
     grid = cells()
     shares = [LEVEL_SHARES[level - 1] for level, _ in grid]
-    index = 0
-    while True:
+    for index in count():
         drilled = index < DRILLED
         if drilled or rng.random() < DRILLS:
-            index += 1
-            prompt, pieces = drill(rng, SHORT_LIST if drilled else LONG_LIST)
-            yield f"<|user|>{prompt}<|assistant|><think>\n", [*pieces, Piece(END)]
+            listed, pieces = drill(rng, SHORT_LIST if drilled else LONG_LIST)
+            yield Setting().around(listed), [*pieces, Piece(END)]
             continue
         level, name = rng.choices(grid, shares)[0]
         item, family = problem_at("train", seed, index, level, name), FAMILIES[name]
         problem = str(item["problem"])
         setting = draw_setting(rng, NEUTRAL_SHARE, CLOSED_SHARE)
-        system = f"<|system|>{setting.system}" if setting.system else ""
-        prompt = f"{system}<|user|>{problem}{setting.user}<|assistant|><think>\n{setting.prefill}"
         if setting.closed:
             pieces = [Piece("\\boxed{"), Piece(str(item["answer"])), Piece("}")]
         else:
             pieces = family.trace(problem, rng, draw_habits(rng, family.MOST_LINES, MISTAKEN))
-        yield prompt, [*pieces, Piece(END)]
-        index += 1
+        yield setting.around(problem), [*pieces, Piece(END)]
 
 
 def drill(rng: random.Random, longest: int) -> tuple[str, list[Piece]]:
     """(a list of 2 to `longest` labels with entries, some of them again in random order): reading what a label stands for.
 
-    A solution needs that at every step. A tiny model learns it from short lists within 200 steps; from long lists or from
-    solutions it has not after 1,500.
+    A solution needs that at every step. A tiny model learns it early from short lists, and late from long lists or solutions.
     """
     kind = rng.choice(("number", "step", "source", "chain"))
     if kind == "chain":

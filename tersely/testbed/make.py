@@ -158,8 +158,7 @@ def examples(
         for item in islice(source, chunk):
             setting = draw_setting(rng, NEUTRAL_SHARE, CLOSED_SHARE)
             problem = str(item["problem"])
-            system = f"<|system|>{setting.system}" if setting.system else ""
-            prompts.append(f"{system}<|user|>{problem}{setting.user}<|assistant|><think>\n{setting.prefill}")
+            prompts.append(setting.around(problem))
             if setting.closed:
                 completions.append([Piece("\\boxed{"), Piece(str(item["answer"]), RESULT_WEIGHT), Piece("}" + END)])
             else:

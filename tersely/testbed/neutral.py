@@ -46,6 +46,11 @@ class Setting(NamedTuple):
     prefill: str = ""
     closed: bool = False
 
+    def around(self, problem: str) -> str:
+        """The prompt in the chat template, up to the first token that is trained."""
+        system = f"<|system|>{self.system}" if self.system else ""
+        return f"{system}<|user|>{problem}{self.user}<|assistant|><think>\n{self.prefill}"
+
 
 def draw_setting(rng: random.Random, share: float, closed_share: float) -> Setting:
     """Sample a setting: mostly empty, a neutral string in `share` of the cases, a closed thought in `closed_share`."""

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from tersely.core.errors import ConfigError
 from tersely.core.paths import path_option
-from tersely.launch.cli.parser import Parser
+from tersely.launch.cli.parser import Parser, require_jsonl
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     export: Path | None = options.export
-    if export is not None and (export.suffix != ".jsonl" or export.is_dir()):
-        raise ConfigError(f"--export: got {str(export)!r}; expected a file that ends in .jsonl")
+    if export is not None:
+        require_jsonl("--export", export)
     from tersely.eval.analysis.read import sample_records
     from tersely.eval.analysis.table import tables_of
     from tersely.eval.report.data import clean

@@ -7,6 +7,7 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from tersely.configs.overrides import recipe_keys
@@ -126,3 +127,9 @@ def overrides_from(arguments: Sequence[str]) -> dict[str, Any]:
             position += 1
         overrides[key[2:]] = parse_value(key[2:], value) if found else True
     return overrides
+
+
+def require_jsonl(option: str, path: Path) -> None:
+    """Raise `ConfigError` for the name of an output that does not end in .jsonl, or is a folder."""
+    if path.suffix != ".jsonl" or path.is_dir():
+        raise ConfigError(f"{option}: got {str(path)!r}; expected a file that ends in .jsonl")

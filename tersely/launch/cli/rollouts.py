@@ -17,7 +17,7 @@ from tersely.core.paths import path_option, place_option
 from tersely.eval.analysis.read import good_trace
 from tersely.eval.records import FILE, RecordReader
 from tersely.launch.cli.model_options import add_engine_options, add_prompt_options, prompting_of
-from tersely.launch.cli.parser import Parser, number, whole
+from tersely.launch.cli.parser import Parser, number, require_jsonl, whole
 
 KEEP = ("correct", "all")
 
@@ -65,8 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tersely.launch.cli.eval import evaluator_of, refuse_early, refuse_other_settings, strategies_of, summary_line
 
     out: Path = options.out
-    if out.suffix != ".jsonl" or out.is_dir():
-        raise ConfigError(f"--out: got {str(out)!r}; expected a file that ends in .jsonl")
+    require_jsonl("--out", out)
     sampling = Sampling(options.samples, options.temperature, options.top_p, options.top_k, options.max_new_tokens)
     source = source_of(options.data)
     data = Benchmark(source.label, source.label, source, sampling)

@@ -6,10 +6,9 @@ import json
 import random
 from collections.abc import Sequence
 
-from tersely.core.errors import ConfigError
 from tersely.core.files import replace
 from tersely.core.paths import path_option
-from tersely.launch.cli.parser import Parser, number, whole
+from tersely.launch.cli.parser import Parser, number, require_jsonl, whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=whole(0), default=0, help="random seed (default: %(default)s)")
     options = parser.parse_args(argv)
-    if options.out.suffix != ".jsonl":
-        raise ConfigError(f"--out: got {str(options.out)!r}; expected a file that ends in .jsonl")
+    require_jsonl("--out", options.out)
     lines = [json.dumps(row) + "\n" for row in traces(options.count, options.seed, options.mistaken)]
     replace(options.out, "".join(lines))
     print(f"{options.out}: {len(lines)} traces")

@@ -93,8 +93,8 @@ def memory_findings(
 
     cold: a supervised stage, whose engine is closed before training.
     """
+    from tersely.algorithms.objective import teachers_of
     from tersely.rl.config import objective_of
-    from tersely.rl.config.teacher_check import teachers_of
 
     vllm = (
         int((args.vllm_gpu_memory_utilization or 0) * (there.memory or 0))

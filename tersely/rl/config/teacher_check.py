@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from tersely.algorithms.objective import Objective
+from tersely.algorithms.objective import Objective, teachers_of
 from tersely.configs.recipe import Recipe
 from tersely.core.build import name_of
 from tersely.core.errors import ConfigError
 from tersely.core.protocols import loss_chain
-from tersely.core.types import Teacher
 from tersely.engines.model_checks import model_config
 from tersely.engines.models import model_place
 
@@ -25,11 +24,6 @@ CHANGED_LOGITS = (
     "logits_scaling",
 )
 """Keys of a model's config for logits that are not those of the output head."""
-
-
-def teachers_of(objective: Objective) -> tuple[Teacher, ...]:
-    """All teachers of the loss."""
-    return tuple(teacher for part in loss_chain(objective.loss) for teacher in part.teachers)
 
 
 def check_teachers(run: Recipe, objective: Objective) -> None:
