@@ -51,7 +51,8 @@ def test_skips_of_engines_and_of_a_whole_file(tmp_path, ci, code, closing):
     (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\nmarkers =\n  vllm\n  deepspeed\n  browser\n")
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            # -rN: no summary, whose lines are cut to the terminal's width or not, depending on the machine
+                *(sys.executable, "-m", "pytest", "-q", "-rN", "-p", "no:cacheprovider"),
             "--continue-on-collection-errors",
             str(tmp_path),
         ],
