@@ -52,7 +52,7 @@ def test_skips_of_engines_and_of_a_whole_file(tmp_path, ci, code, closing):
     done = subprocess.run(
         [
             # -rN: no summary, whose lines are cut to the terminal's width or not, depending on the machine
-                *(sys.executable, "-m", "pytest", "-q", "-rN", "-p", "no:cacheprovider"),
+            *(sys.executable, "-m", "pytest", "-q", "-rN", "-p", "no:cacheprovider"),
             "--continue-on-collection-errors",
             str(tmp_path),
         ],

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tersely.core.heartbeat import beat
 from tersely.engines.base import Engine, EngineSettings, Generation, GenerationRequest
+from tersely.engines.growing_cache import growing_cache
 from tersely.engines.models import load_frozen
 from tersely.engines.row_rules import RowRules
 
@@ -134,8 +135,6 @@ class TransformersEngine(Engine):
                 model.train(was_training)
 
     def _batch(self, model, requests, sampling: GumbelSampling) -> list[Generation]:
-        from transformers import DynamicCache
-
         device = next(model.parameters()).device
         ids, mask = (x.to(device) for x in left_padded(requests, pad_id(self.tokenizer)))
         seeds = torch.tensor([request.seed for request in requests], dtype=torch.int64, device=device)
@@ -144,7 +143,7 @@ class TransformersEngine(Engine):
         stops = torch.tensor(stop_ids(model, self.tokenizer), device=device)
         rows = torch.arange(len(requests), device=device)  # request index of each row of the shrinking batch
         active = torch.ones_like(rows, dtype=torch.bool)
-        cache, places = DynamicCache(config=model.config), (mask.cumsum(1) - 1).clamp(min=0)
+        cache, places = growing_cache(model.config), (mask.cumsum(1) - 1).clamp(min=0)
         rules, wanted = None, any(request.logprobs for request in requests)
         sampled: list[tuple[Tensor, ...]] = []
         for position in range(int(caps.max())):

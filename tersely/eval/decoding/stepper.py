@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tersely.engines.base import Engine, GenerationRequest
+from tersely.engines.growing_cache import growing_cache
 from tersely.engines.transformers import left_padded, pad_id, stop_ids
 
 
@@ -19,13 +20,11 @@ class Stepper:
     """`logits` (R, V) are for the next token of every row. The engine needs `model_access`."""
 
     def __init__(self, engine: Engine, prompts: Sequence[Sequence[int]]):
-        from transformers import DynamicCache
-
         self.model = engine.model
         self.device = next(self.model.parameters()).device
         requests = [GenerationRequest(tuple(ids), 0, 1) for ids in prompts]
         ids, self.mask = (x.to(self.device) for x in left_padded(requests, pad_id(engine.tokenizer)))
-        self.cache = DynamicCache(config=self.model.config)
+        self.cache = growing_cache(self.model.config)
         self.places = (self.mask.cumsum(1) - 1).clamp(min=0)
         self.stops = set(stop_ids(self.model, engine.tokenizer))
         self.logits = self._forward(input_ids=ids)
