@@ -1,13 +1,16 @@
 """Base class of verifiers, with all optional hooks and their defaults.
 
-A verifier from outside the package needs only `verify(golds, responses)`; `complete(AnswerVerifier, verifier)` adds the rest.
+The package calls `verify_rows`. A verifier from outside needs only `verify(golds, responses)`;
+`complete(AnswerVerifier, verifier)` adds the rest.
 The project's own is `tersely.rewards.Verifier`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+from tersely.core.errors import ConfigError
 
 
 class AnswerVerdict(Protocol):
@@ -32,20 +35,19 @@ class AnswerVerifier:
     ended: bool = False
     """An answer counts only if its completion ended by itself."""
 
-    def verify(
-        self,
-        golds: Sequence[str],
-        responses: Sequence[str],
-        prompts: Sequence[str] | None = None,
-        progress: Callable[[int], None] | None = None,
-        scorers: Sequence[str | None] | None = None,
-    ) -> list[Any]:
-        """One `AnswerVerdict` per response, in order. The signature may leave out all but the first two.
-
-        progress: called with the number of responses just decided.
-        scorers: for rows whose data set has a scorer, what `payload_of` makes of them; None for other rows.
-        """
+    def verify(self, golds: Sequence[str], responses: Sequence[str]) -> list[Any]:
+        """One `AnswerVerdict` per response, in order."""
         raise NotImplementedError
+
+    def verify_rows(self, rows: Sequence[Mapping[str, Any]], responses: Sequence[str]) -> list[Any]:
+        """One `AnswerVerdict` per row of the data set, in order: `verify` with each row's `answer`. Override it to read the
+        `problem`, or to grade rows that have a `scorer`; by default such a row is a `ConfigError`."""
+        if any(row.get("scorer") for row in rows):
+            raise ConfigError(
+                f"verifier: {type(self).__name__} has no `verify_rows`, but the data has a scorer. Define "
+                "`verify_rows(rows, responses)`, or set `scorer: verifier` in the data set"
+            )
+        return self.verify([row["answer"] for row in rows], responses)
 
     def start(self) -> None:
         """Prepare without waiting, so that it overlaps with what comes next."""

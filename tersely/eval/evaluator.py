@@ -29,7 +29,6 @@ from tersely.eval.run_arrays import strategy_label
 from tersely.eval.run_card import Settings, check_and_store
 from tersely.eval.sample_record import TokenLengths, sample_record
 from tersely.eval.trained_prompt import asked, for_strategy
-from tersely.rewards.verify.verdicts import verdicts_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -190,7 +189,7 @@ class Evaluator:
             ]
             texts = self.tokenizer.batch_decode([d.token_ids for _, d in fresh], skip_special_tokens=True)
             graded = [variant.strategy.graded(text) for text in texts]
-            verdicts = verdicts_of(self.verifier, [task.row for task, _ in fresh], graded)
+            verdicts = self.verifier.verify_rows([task.row for task, _ in fresh], graded)
             for (task, one), text, verdict in zip(fresh, texts, verdicts, strict=True):
                 record = sample_record(task.row, task.prompt, task.seed, one, text, verdict, lengths)
                 writer.write(

@@ -29,7 +29,6 @@ from tersely.core.seeds import stable_id
 from tersely.core.types import COLUMN, Rollouts, columns_in
 from tersely.core.verifier import AnswerVerifier
 from tersely.rewards.verify.scorers.grade import load_scorer, payload_of
-from tersely.rewards.verify.verdicts import verdicts_of
 from tersely.rl.for_trl_scaling import calling_trainer, require_scale
 from tersely.rl.rollouts.record import RolloutRecord, counted, rollouts_from_records, thinking_length
 
@@ -153,7 +152,7 @@ class TRLReward:
             {"answer": gold, "problem": problem_of(prompt), "scorer": payload}
             for gold, prompt, payload in zip(golds, prompts, self._payloads(columns, len(golds)), strict=True)
         ]
-        verdicts = verdicts_of(self.verifier, rows, texts)
+        verdicts = self.verifier.verify_rows(rows, texts)
         records = []
         for i, (text, tokens, verdict) in enumerate(zip(texts, completion_ids, verdicts, strict=True)):
             parsed = self.parse(self._tail(prompts[i]) + text)

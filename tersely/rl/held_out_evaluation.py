@@ -23,7 +23,6 @@ from tersely.core.logging import get_logger
 from tersely.core.seeds import sample_seed
 from tersely.engines.base import Generation, GenerationRequest
 from tersely.engines.chat import Prompting
-from tersely.rewards.verify.verdicts import verdicts_of
 from tersely.rl.checkpoints.rollback import RollBackListener
 from tersely.rl.guards.callback import GuardFeed
 from tersely.rl.recording.run_files import MetricsFile
@@ -183,7 +182,7 @@ class HeldOutEvaluation(RollBackListener):
         requests = [self._request(q, j, seed) for q, j in mine]
         generations = self.model.generate(requests, self._temperature(), step)
         texts = self.tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
-        verdicts = verdicts_of(self.grader.verifier, [self.rows[q] for q, _ in mine], texts)
+        verdicts = self.grader.verifier.verify_rows([self.rows[q] for q, _ in mine], texts)
         graded = [
             (q, j, verdict.correct, len(generation.sampled_ids), generation.finish == "length")
             for (q, j), generation, verdict in zip(mine, generations, verdicts, strict=True)

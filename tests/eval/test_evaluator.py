@@ -62,9 +62,9 @@ def test_the_verifier_sees_each_sample_with_its_problem(folder, sums, tmp_path):
     class Seeing(tiny.HashVerifier):
         seen = []
 
-        def verify(self, golds, texts, prompts):
-            self.seen += zip(golds, texts, prompts, strict=True)
-            return super().verify(golds, texts)
+        def verify_rows(self, rows, texts):
+            self.seen += ((row["answer"], text, row["problem"]) for row, text in zip(rows, texts, strict=True))
+            return self.verify([row["answer"] for row in rows], texts)
 
     settings = {"instruction": "", "max_new_tokens": CAP, "batch": 5}
     engines.evaluate(str(folder), None, sums, 2, out=tmp_path, verifier=Seeing(), **settings)

@@ -162,9 +162,9 @@ def test_our_own_verifier_judges_by_default():
 
 def test_thinking_ends_where_it_is_closed_and_a_judge_reads_the_problem():
     class Judge(Match):
-        def verify(self, golds, texts, prompts=None):
-            seen.append(prompts)
-            return super().verify(golds, texts)
+        def verify_rows(self, rows, texts):
+            seen.append([row["problem"] for row in rows])
+            return self.verify([row["answer"] for row in rows], texts)
 
     seen: list = []
     encode = lambda text, add_special_tokens: {"</think>": [8, 9]}[text]

@@ -71,7 +71,6 @@ def try_rollouts(
     """Sample at least `number` rollouts in whole groups, on the prompts of step 1."""
     from tersely.core.memory import PromptMemory
     from tersely.rewards.verify.build import make_verifier
-    from tersely.rewards.verify.verdicts import verdicts_of
     from tersely.rl.rollouts.exits import generate_exits
     from tersely.rl.rollouts.phased import generate_rows, with_budget
     from tersely.rl.rollouts.record import group_metrics, rollouts_from_records
@@ -97,7 +96,7 @@ def try_rollouts(
     seconds = time.perf_counter() - began
     verifier = make_verifier(run.verifier)
     try:
-        verdicts = verdicts_of(verifier, rows, batch.texts)
+        verdicts = verifier.verify_rows(rows, batch.texts)
     finally:
         verifier.close()
     records = batch.records(verdicts, objective.prompting.parse, verifier.ended)

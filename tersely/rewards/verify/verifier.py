@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tersely.configs.verifier import Policy, VerifierSpec
+from tersely.core.heartbeat import beat
 from tersely.core.verifier import AnswerVerifier
 from tersely.rewards.verify.cache import Cache
 from tersely.rewards.verify.compare.cost_limits import exceeded_limit
@@ -122,6 +123,10 @@ class Verifier(AnswerVerifier):
                 self._counts[f"status/{verdict.status}"] += 1
                 self._counts[f"path/{verdict.path}"] += 1
             return verdicts
+
+    def verify_rows(self, rows: Sequence[Mapping[str, Any]], responses: Sequence[str]) -> list[Verdict]:
+        """`verify` with the answer, problem and scorer of each row. Every decided answer is a heartbeat for the watchdog."""
+        return self.verify(responses=responses, **arguments_of(rows))
 
     def _verify(
         self,
@@ -246,6 +251,17 @@ class Verifier(AnswerVerifier):
         for pool in self._pools.values():
             pool.abandon()
         self._pools.clear()
+
+
+def arguments_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Arguments of `verify` for rows of a data set, all but the responses."""
+    scorers = [row.get("scorer") or None for row in rows]
+    return {
+        "golds": [row["answer"] for row in rows],
+        "prompts": [row["problem"] for row in rows],
+        "progress": lambda decided: beat(),
+        "scorers": scorers if any(scorers) else None,
+    }
 
 
 def _digest(payload: str) -> str:

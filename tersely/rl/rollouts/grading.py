@@ -9,7 +9,6 @@ from typing import Any
 
 from tersely.core.protocols import complete
 from tersely.core.verifier import AnswerVerdict, AnswerVerifier
-from tersely.rewards.verify.verdicts import verdicts_of
 
 
 class Grader:
@@ -34,7 +33,7 @@ class Grader:
 
     def _verify(self, rows: list[dict[str, Any]], texts: list[str]) -> tuple[list[AnswerVerdict], float]:
         began = time.perf_counter()
-        return verdicts_of(self.verifier, rows, texts), time.perf_counter() - began
+        return self.verifier.verify_rows(rows, texts), time.perf_counter() - began
 
     def result(self) -> tuple[list[AnswerVerdict], float, float]:
         """(verdicts, seconds of verification, seconds waited here)."""

@@ -25,7 +25,6 @@ from tersely.core.seeds import sample_seed
 from tersely.core.verifier import AnswerVerifier
 from tersely.data import load_problems
 from tersely.engines.base import Engine, GenerationRequest
-from tersely.rewards.verify.verdicts import verdicts_of
 from tersely.rl.check import SFTStage
 from tersely.rl.checkpoints.resume import Start, from_main
 from tersely.rl.sft.examples import Attempt, turn_ids
@@ -203,7 +202,7 @@ class Sampler:
                 owners.append(place)
         generations = self.engine.generate(requests, temperature=temperature)
         texts = self.tokenizer.batch_decode([g.token_ids for g in generations], skip_special_tokens=True)
-        verdicts = verdicts_of(self.verifier, [rows[place] for place in owners], texts)
+        verdicts = self.verifier.verify_rows([rows[place] for place in owners], texts)
         found: list[list[Attempt]] = [[] for _ in rows]
         for place, generation, text, verdict in zip(owners, generations, texts, verdicts, strict=True):
             if verdict.correct == 1 and generation.finish == "eos":

@@ -17,7 +17,6 @@ from tersely.core.verifier import AnswerVerifier
 from tersely.data.load import load_problems_with_card
 from tersely.data.rows import MISSING, column, lookup
 from tersely.data.sources import read_rows
-from tersely.rewards.verify.verdicts import verdicts_of
 from tersely.rl.rollouts.rollout import Template
 from tersely.rl.sft.examples import Attempt
 
@@ -85,7 +84,7 @@ def attempts_of(
         else:
             kept.append(i)
     asked = [i for i in kept if traces.known[i] is None]
-    verdicts = verdicts_of(verifier, [traces.rows[i] for i in asked], [texts[i] for i in asked]) if asked else []
+    verdicts = verifier.verify_rows([traces.rows[i] for i in asked], [texts[i] for i in asked]) if asked else []
     wrong = {i for i, verdict in zip(asked, verdicts, strict=True) if verdict.correct != 1}
     counts["incorrect by the verifier"] = len(wrong)
     found: dict[str, tuple[dict[str, Any], list[Attempt]]] = {}

@@ -140,8 +140,8 @@ class Judge:
     def __init__(self):
         self.problems = []
 
-    def verify(self, golds, texts, prompts=None):
-        self.problems += prompts or [None] * len(texts)
+    def verify_rows(self, rows, texts):
+        self.problems += [row["problem"] for row in rows]
         return [SimpleNamespace(correct=1.0) for _ in texts]
 
 

@@ -12,14 +12,15 @@ earns the highest reward.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tersely.core.verifier import AnswerVerifier
 from tersely.rewards.verify.judge.client import Judge
 from tersely.rewards.verify.judge.input_filter import input_filter
 from tersely.rewards.verify.verdict import Verdict
-from tersely.rewards.verify.verifier import Verifier
+from tersely.rewards.verify.verifier import Verifier, arguments_of
 
 
 class JudgedVerifier(AnswerVerifier):
@@ -83,6 +84,10 @@ class JudgedVerifier(AnswerVerifier):
             self._counts["judge/rescued"] += answer
             verdicts[index] = replace(verdicts[index], status="correct" if answer else "incorrect", path="judge")
         return verdicts
+
+    def verify_rows(self, rows: Sequence[Mapping[str, Any]], responses: Sequence[str]) -> list[Verdict]:
+        """As `Verifier.verify_rows`."""
+        return self.verify(responses=responses, **arguments_of(rows))
 
     def stats(self) -> dict[str, float]:
         """Return the counters of verifier and judge, with the shares of judged and of filtered answers to watch."""

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from tersely.configs.scorer import ScorerSpec
 from tersely.core.errors import ConfigError
+from tersely.core.protocols import complete
+from tersely.core.verifier import AnswerVerifier
 from tersely.rewards import Verifier
 from tersely.rewards.verify.judge.judged_verifier import JudgedVerifier
 from tersely.rewards.verify.scorers import grade
 from tersely.rewards.verify.scorers.exact_json import decode, encode
 from tersely.rewards.verify.scorers.grade import load_scorer, payload_of, status_of, try_scorer
-from tersely.rewards.verify.verdicts import verdicts_of
 
 OWN = "tests.support.scorers:"
 
@@ -42,7 +43,7 @@ def test_any_solution_counts_beside_rows_that_the_verifier_compares(verifier):
     scored = rows("factor", 5, number=91)
     data = [*scored, {"answer": "1/2", "problem": ""}, {"answer": "3", "problem": "", "scorer": None}]
     texts = [*boxed(["7", "13", "91", "1", "seven"]), "\\boxed{0.5}", "\\boxed{4}"]
-    found = verdicts_of(verifier, data, texts)
+    found = verifier.verify_rows(data, texts)
     assert [v.status for v in found] == [
         "correct",
         "correct",
@@ -54,23 +55,23 @@ def test_any_solution_counts_beside_rows_that_the_verifier_compares(verifier):
     ]
     assert found[0].path == "scorer" and found[5].path != "scorer"
     hits = verifier.stats()["cache/hits"]
-    assert [v.status for v in verdicts_of(verifier, data, texts)] == [v.status for v in found]
+    assert [v.status for v in verifier.verify_rows(data, texts)] == [v.status for v in found]
     assert verifier.stats()["cache/hits"] >= hits + 5
 
 
 def test_the_threshold_decides(verifier):
     texts = ["<answer>red\nblue</answer>"] * 2
     data = rows("share", 1, 0.5, words=["red", "blue", "green"]) + rows("share", 1, 0.7, words=["red", "blue", "green"])
-    assert [v.status for v in verdicts_of(verifier, data, texts)] == ["correct", "incorrect"]
+    assert [v.status for v in verifier.verify_rows(data, texts)] == ["correct", "incorrect"]
 
 
 def test_whatever_a_scorer_does_the_others_get_their_verdicts(verifier):
     answers = ["fine", "hang", "spin", "exit", "memory", "raise", "nan", "none", "text", "else"]
-    found = verdicts_of(verifier, rows("hostile", len(answers)), boxed(answers))
+    found = verifier.verify_rows(rows("hostile", len(answers)), boxed(answers))
     statuses = dict(zip(answers, (v.status for v in found), strict=True))
     assert statuses.pop("fine") == "correct" and statuses.pop("else") == "incorrect"
     assert set(statuses.values()) == {"undecided"}
-    assert verdicts_of(verifier, rows("hostile", 1), boxed(["fine"]))[0].status == "correct"
+    assert verifier.verify_rows(rows("hostile", 1), boxed(["fine"]))[0].status == "correct"
 
 
 def test_extraction_is_that_of_the_verifier(verifier):
@@ -82,7 +83,7 @@ def test_extraction_is_that_of_the_verifier(verifier):
         "<think>7</think>The answer is 7.",
         "\x00\ud800",
     ]
-    found = verdicts_of(verifier, rows("factor", len(texts), number=91), texts)
+    found = verifier.verify_rows(rows("factor", len(texts), number=91), texts)
     assert [v.status for v in found] == ["no_answer"] * 4 + ["correct", "no_answer"]
 
 
@@ -93,7 +94,7 @@ def test_a_judge_is_not_asked_about_a_row_with_a_scorer(verifier):
             return []
 
     judged = JudgedVerifier(verifier, Judge())
-    assert verdicts_of(judged, rows("factor", 1, number=91), boxed(["8"]))[0].status == "incorrect"
+    assert judged.verify_rows(rows("factor", 1, number=91), boxed(["8"]))[0].status == "incorrect"
 
 
 def test_a_verifier_without_scorers_cannot_grade_such_rows():
@@ -101,15 +102,15 @@ def test_a_verifier_without_scorers_cannot_grade_such_rows():
         def verify(self, golds, texts):
             return [None] * len(texts)
 
-    with pytest.raises(ConfigError, match="scorers"):
-        verdicts_of(Plain(), rows("factor", 1, number=91), ["7"])
+    with pytest.raises(ConfigError, match="scorer"):
+        complete(AnswerVerifier, Plain()).verify_rows(rows("factor", 1, number=91), ["7"])
 
 
 def test_calls_from_threads_and_no_process_left():
     with Verifier(workers=1) as made:
         data, texts = rows("factor", 2, number=91), boxed(["7", "8"])
         with ThreadPoolExecutor(3) as threads:
-            found = list(threads.map(lambda _: [v.status for v in verdicts_of(made, data, texts)], range(3)))
+            found = list(threads.map(lambda _: [v.status for v in made.verify_rows(data, texts)], range(3)))
         assert found == [["correct", "incorrect"]] * 3
         pids = made.pids()
         assert len(pids) == 2  # the fork server and its worker
