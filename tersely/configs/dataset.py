@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tersely.configs.scorer import ScorerSpec
-from tersely.core.errors import ConfigError, check_fields, nearest, require_choice, require_range
+from tersely.core.errors import ConfigError, check_fields, nearest, require_choice, require_mapping, require_range
 from tersely.core.paths import expanded
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -176,8 +176,7 @@ def _parse_one(spec: Any, kind: str) -> SourceSpec:
             if _looks_like_path(spec)
             else {"name": spec}
         )
-    if not isinstance(spec, Mapping):
-        raise ConfigError(f"dataset: got {spec!r}; expected a mapping such as {{name: gsm8k}}, or a list of them")
+    require_mapping("dataset", spec, "{name: gsm8k}, or a list of them")
     values = {str(key): value for key, value in spec.items()}
     if isinstance(values.get("name"), str) and (values["name"] in entry_names(kind) or "path" not in values):
         values = merged(read_entry(values["name"], kind), values)

@@ -5,12 +5,11 @@ evaluation: {every: 50, dataset: {name: math500}, samples: 4, budget: 4096, floo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tersely.configs.dataset import SourceSpec, parse_sources
-from tersely.core.errors import ConfigError, check_fields, require_range
+from tersely.core.errors import ConfigError, check_fields, require_mapping, require_range
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,7 @@ class EvaluationSpec:
         """Parse and check the section; None for an empty one."""
         if section is None or section == {} or isinstance(section, EvaluationSpec):
             return section or None
-        if not isinstance(section, Mapping):
-            raise ConfigError(
-                f"evaluation: got {section!r}; expected a mapping, such as {{every: 50, dataset: math500}}"
-            )
+        require_mapping("evaluation", section, "{every: 50, dataset: math500}")
         values = dict(section)
         if "dataset" in values:
             try:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tersely.core.errors import ConfigError, check_fields, nearest, require_choice, require_range
+from tersely.core.errors import ConfigError, check_fields, nearest, require_choice, require_mapping, require_range
 
 ACTIONS = ("warn", "stop", "roll_back")
 WHY_NOT = {
@@ -278,10 +278,7 @@ class Guards:
         """Parse and check the section."""
         if isinstance(section, Guards):
             return section
-        if not isinstance(section, Mapping):
-            raise ConfigError(
-                f"guards: got {section!r}; expected a mapping of guards, such as {{repetition: {{action: stop}}}}"
-            )
+        require_mapping("guards", section, "{repetition: {action: stop}}")
         specs: dict[str, Any] = {one.name: one.default_factory for one in dataclasses.fields(cls)}
         for name, values in section.items():
             if name not in specs:

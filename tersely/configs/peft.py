@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tersely.core.errors import ConfigError, check_fields, require_range
+from tersely.core.errors import ConfigError, check_fields, require_mapping, require_range
 
 KEY = "peft"
 ALL_LINEAR = "all-linear"
@@ -65,8 +65,7 @@ class PeftSpec:
         """The adapter of a recipe's section; None without one."""
         if section is None or isinstance(section, cls):
             return section
-        if not isinstance(section, Mapping):
-            raise ConfigError(f"{KEY}: got {section!r}; expected a mapping, such as {{rank: 16}}, or null")
+        require_mapping(KEY, section, "{rank: 16}, or null")
         for key in section:
             if key in SPELLINGS:
                 raise ConfigError(f"{KEY}: unknown parameter {key!r}; set {SPELLINGS[key]} instead")

@@ -145,7 +145,7 @@ def _check_steps(spec: Mapping[str, Any], name: str, recipe: Mapping[str, Any]) 
 def _overrides(spec: Mapping[str, Any], name: str, kind: str) -> dict[str, Any]:
     settings = {} if spec.get("settings") is None else spec["settings"]
     if not isinstance(settings, Mapping):
-        raise StageError(name, f"settings is {settings!r}; it must be a mapping")
+        raise StageError(name, f"settings: got {settings!r}; expected a mapping")
     stated = {key: value for key, value in spec.items() if key not in OWN_KEYS}
     for key in (*settings, *stated):
         if key in NOT_PER_STAGE:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tersely.core.errors import ConfigError, check_fields, require_range
+from tersely.core.errors import ConfigError, check_fields, require_mapping, require_range
 from tersely.core.parse_completion import END_OF_THINKING
 
 KEY = "thinking_budget"
@@ -40,8 +40,7 @@ class ThinkingBudget:
         """The budget of a recipe's section; None without one."""
         if section is None or isinstance(section, cls):
             return section
-        if not isinstance(section, Mapping):
-            raise ConfigError(f"{KEY}: got {section!r}; expected a mapping, such as {{tokens: 4096}}")
+        require_mapping(KEY, section, "{tokens: 4096}")
         return cls(**check_fields(cls, section, KEY))
 
     @property

@@ -6,10 +6,10 @@ verifier: {contract: answer, timeout: 5, judge: {url: http://host:8000/v1, model
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tersely.core.errors import ConfigError, check_fields, require_choice, require_range
+from tersely.core.errors import check_fields, require_choice, require_mapping, require_range
 
 CONTRACTS = ("boxed", "answer", "lenient")
 JUDGE_FORMATS = ("word", "compass", "xverify", "general", "tinyv")
@@ -57,10 +57,7 @@ class Policy:
             return cls()
         if isinstance(value, Policy):
             return value
-        if not isinstance(value, Mapping):
-            raise ConfigError(
-                f"verifier.policy: got {value!r}; expected a mapping of {', '.join(f.name for f in fields(cls))}"
-            )
+        require_mapping("verifier.policy", value, "{angles: kept}")
         return cls(**check_fields(cls, value, "verifier.policy"))
 
     def as_dict(self) -> dict[str, Any]:
@@ -155,14 +152,10 @@ class VerifierSpec:
         """Parse and check the section."""
         if isinstance(section, VerifierSpec):
             return section
-        if not isinstance(section, Mapping):
-            raise ConfigError(
-                f"verifier: got {section!r}; expected a mapping of {', '.join(f.name for f in fields(cls))}"
-            )
+        require_mapping("verifier", section, "{contract: boxed}")
         values = dict(section)
         values["policy"] = Policy.of(values.get("policy"))
         if (judge := values.get("judge")) is not None:
-            if not isinstance(judge, Mapping):
-                raise ConfigError(f"verifier.judge: got {judge!r}; expected a mapping with url and model")
+            require_mapping("verifier.judge", judge, "{url: http://localhost:8000/v1, model: NAME}")
             values["judge"] = JudgeSection(**check_fields(JudgeSection, judge, "verifier.judge"))
         return cls(**check_fields(cls, values, "verifier"))

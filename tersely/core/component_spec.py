@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tersely.core.errors import ConfigError
+from tersely.core.errors import ConfigError, require_mapping
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,7 @@ class ComponentSpec:
             return value
         if isinstance(value, str):
             return cls(value)
-        if not isinstance(value, Mapping):
-            raise ConfigError(
-                f"{slot} is {value!r}; write a name or a mapping such as {{name: NAME, parameter: value}}"
-            )
+        require_mapping(slot, value, "{name: NAME, parameter: value}, or a name")
         if "name" not in value:
-            raise ConfigError(f"{slot} {dict(value)!r} has no `name`; write a mapping such as {{name: NAME}}")
+            raise ConfigError(f"{slot}: got {dict(value)!r} without `name`; expected a mapping, such as {{name: NAME}}")
         return cls(str(value["name"]), {str(key): inner for key, inner in value.items() if key != "name"})

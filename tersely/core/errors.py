@@ -127,6 +127,12 @@ def require_choice(where: str, value: str, choices: Sequence[str]) -> None:
         raise ConfigError(f"{where}: got {value!r}; {nearest(str(value), choices)}")
 
 
+def require_mapping(where: str, value: Any, example: str) -> None:
+    """Raise unless the value is a mapping. `example`: a valid one, for the message."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: got {value!r}; expected a mapping, such as {example}")
+
+
 def typed(value: Any, hint: Any, where: str) -> Any:
     """The value converted to the type of the hint; raises `ConfigError` for any other type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

@@ -26,14 +26,9 @@ class SFTLoss:
 
     @hook
     def reads_reasoning(self) -> bool:
-        """True: `__call__` receives as its second argument which tokens are reasoning, as the stage has found before it
-        trains, instead of the entropy."""
-        return False
-
-    @hook
-    def averages_classes(self) -> bool:
-        """True: the loss is a mean over classes of tokens of the micro-batch, which the trainer averages over micro-batches
-        and ranks, instead of a sum over tokens."""
+        """True: `__call__` receives, instead of the entropy, which tokens are reasoning, as the stage has found before it
+        trains. Its loss is a mean over the two classes of tokens in the micro-batch, which the trainer averages over
+        micro-batches and ranks, instead of a sum over tokens."""
         return False
 
     @hook

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,8 @@ def read_rows(source: SourceSpec, seed: int, columns: Sequence[str] = ()) -> Ite
     Raises `DataError` if the file, the hub id, the configuration or the split does not exist.
     """
     path = str(source.path)
-    if path == "testbed":
-        yield from _testbed(source, seed)
-    elif path == "families":
-        yield from _families(source, seed)
+    if path in ("testbed", "families"):
+        yield from _generated(source, seed)
     elif path.startswith("reasoning_gym:"):
         yield from _reasoning_gym(source, seed)
     elif file_kind(path) or Path(path).is_file() or saved_folder(Path(path)):
@@ -142,45 +140,30 @@ def _load_hub(source: SourceSpec, config: str | None) -> Any:
         ) from error
 
 
-def _testbed(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
-    from tersely.testbed.tasks import LEVELS, problems
+def _generated(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
+    """Problems of the testbed or of the families."""
+    from tersely.testbed import tasks
+    from tersely.testbed.families import problems as families
 
-    known = {"levels"}
+    where = f"dataset {source.path}"
+    kinds: dict[str, Any] = {"levels": list[int]}
+    problems: Callable[..., list[dict[str, object]]] = tasks.problems
+    if source.path == "families":
+        kinds["families"], problems = list[str], families.problems
     for key in source.parameters:
-        if key not in known:
-            raise DataError(f"dataset testbed: parameters: unknown key {key!r}; {nearest(key, known)}")
-    levels = source.parameters.get("levels")
-    if levels is not None:
-        levels = typed(levels, list[int], "dataset testbed: parameters: levels")
-        if not levels or not set(levels) <= {*LEVELS}:
-            raise DataError(f"dataset testbed: parameters: levels: got {levels}; expected a list of {LEVELS}")
-    try:
-        items = problems(source.split, source.limit or DEFAULT_COUNT, seed, levels)
-    except ValueError as error:
-        raise DataError(f"dataset testbed: split or limit: {error}") from error
-    for item in items:
-        row = item if isinstance(item, Mapping) else vars(item)
-        yield {"problem": row["problem"], "answer": row["answer"], "level": row.get("level")}
-
-
-def _families(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
-    from tersely.testbed.families.problems import problems
-
-    known = {"levels": list[int], "families": list[str]}
-    for key in source.parameters:
-        if key not in known:
-            raise DataError(f"dataset families: parameters: unknown key {key!r}; {nearest(key, known)}")
-    cells = {
-        key: typed(source.parameters[key], kind, f"dataset families: parameters: {key}")
-        for key, kind in known.items()
-        if source.parameters.get(key) is not None
+        if key not in kinds:
+            raise DataError(f"{where}: parameters: unknown key {key!r}; {nearest(key, kinds)}")
+    chosen = {
+        key: typed(value, kinds[key], f"{where}: parameters: {key}")
+        for key, value in source.parameters.items()
+        if value is not None
     }
     try:
-        items = problems(source.split, source.limit or DEFAULT_COUNT, seed, **cells)
+        items = problems(source.split, source.limit or DEFAULT_COUNT, seed, **chosen)
     except ValueError as error:
-        raise DataError(f"dataset families: {error}") from error
+        raise DataError(f"{where}: {error}") from error
     for item in items:
-        yield {name: item[name] for name in ("problem", "answer", "level", "family")}
+        yield {name: value for name, value in item.items() if name != "id"}
 
 
 def _reasoning_gym(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:

@@ -83,9 +83,11 @@ def distinct(count: int, item_at: Callable[[int, int], dict[str, object]]) -> li
 def problems(split: str, count: int, seed: int = 0, levels: Sequence[int] | None = None) -> list[dict[str, object]]:
     """`count` distinct problems of a split, alternating levels (default: all of LEVELS).
 
-    Raises ValueError if the split has fewer distinct problems of these levels.
+    Raises ValueError for an unknown or missing level, or if the split has fewer distinct problems of these levels.
     """
     levels = tuple(levels) if levels is not None else LEVELS
+    if not levels or not {*levels} <= {*LEVELS}:
+        raise ValueError(f"testbed.levels: got {list(levels)}; expected a list of {', '.join(map(str, LEVELS))}")
     found = distinct(count, lambda index, place: problem_at(split, seed, index, levels[place % len(levels)]))
     if len(found) < count:
         raise ValueError(

@@ -27,7 +27,6 @@ from tersely.core.sft_loss import SFTLoss
 @dataclass(frozen=True)
 class SHAD(SFTLoss):
     reads_reasoning: ClassVar[bool] = True
-    averages_classes: ClassVar[bool] = True
 
     tau: float = 1.0
     share: float = 0.01

@@ -51,7 +51,10 @@ def adherence(b: BenchmarkRecords) -> dict[str, Any] | None:
 
 
 def forced_curves(runs: list[RunRecords], entries: list[dict[str, Any]], benchmark: str) -> list[dict[str, Any]]:
-    """One curve per (run, form of the forced answer) with two or more budgets; `of`: the run that was forced."""
+    """One curve per (run, form of the forced answer) with two or more budgets; `of`: the run that was forced.
+
+    s1_control: share of the budgets above 0 that the mean thinking tokens do not exceed.
+    """
     found: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = {}
     for run, entry in zip(runs, entries, strict=True):
         budget = run.given.get("budget")
@@ -63,6 +66,7 @@ def forced_curves(runs: list[RunRecords], entries: list[dict[str, Any]], benchma
     for (name, form), points in found.items():
         points.sort(key=lambda point: point[0])
         positive = [(budget, e["accuracy"]) for budget, e in points if budget > 0]
+        spent = [e["thinking_tokens_mean"] / budget for budget, e in points if budget > 0]
         if len(points) > 1:
             curves.append(
                 {
@@ -75,6 +79,7 @@ def forced_curves(runs: list[RunRecords], entries: list[dict[str, Any]], benchma
                     "s1_scaling": metrics.s1_scaling(
                         [e["tokens_mean"] for _, e in points], [e["accuracy"] for _, e in points]
                     ),
+                    "s1_control": metrics.s1_control(spent, 0.0, 1.0),
                     "auc": metrics.budget_auc(*zip(*positive, strict=True)) if positive else None,
                 }
             )

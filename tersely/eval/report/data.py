@@ -122,6 +122,7 @@ def benchmark_entry(b: BenchmarkRecords, difficulty: Difficulty, grid: list[int]
         "tokens_per_solved": metrics.tokens_per_solved(b.correct, b.tokens),
         "accuracy_per_kilotoken": metrics.accuracy_per_kilotoken(b.correct, b.tokens),
         "auc_oaa": metrics.auc_oaa(b.correct, b.thinking_tokens),
+        "f1_otb": optimal_thinking(b, rate),
         **passes(b),
         "first_correct": first_correct(b),
         "redundancy": redundancy(b, rate),
@@ -194,6 +195,17 @@ def first_correct(b: BenchmarkRecords) -> dict[str, Any]:
         "samples": len(share),
         "estimated_samples": b.estimated,
     }
+
+
+def optimal_thinking(b: BenchmarkRecords, rate: np.ndarray) -> float:
+    """`f1_otb` within one benchmark: AUC-OAA on the problems above the median reference rate, accuracy on the others.
+
+    rate: (Q,) reference solve rate. nan if one side has no problem.
+    """
+    known = rate[~np.isnan(rate)]
+    easy = rate > (np.median(known) if len(known) else NAN)
+    hard = ~np.isnan(rate) & ~easy
+    return metrics.f1_otb(metrics.auc_oaa(b.correct[easy], b.thinking_tokens[easy]), metrics.mean_at_n(b.correct[hard]))
 
 
 def clean(value: Any) -> Any:

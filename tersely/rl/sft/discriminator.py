@@ -17,7 +17,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
-from tersely.algorithms.sft_losses.shad import SHAD, derangement, reasoning_tokens, smooth_words
+from tersely.algorithms.sft_losses.shad import SHAD, boilerplate_share, derangement, reasoning_tokens, smooth_words
 from tersely.configs.cold_start import ColdStart
 from tersely.configs.recipe import Stage
 from tersely.core.heartbeat import now
@@ -73,15 +73,16 @@ def _label(stage: Stage, spec: ColdStart, examples: list[dict[str, Any]], shad: 
     logger.info(f"shad: {len(trainer.train_dataset)} examples with shuffled answers, {shad.steps} steps on a copy")
     trainer.train()
     original, shuffled = measure.losses
-    labels, counts = [], [0, 0]
+    labels, masks = [], []
     for row, before, after in zip(rows, original, shuffled, strict=True):
         found = reasoning_tokens(after, before)
         if shad.smooth == "word":
             found = smooth_words(found, torch.tensor(word_numbers(tokenizer, row["input_ids"])))
         trained = torch.tensor(row["weights"]) > 0
-        counts = [counts[0] + int((trained & ~found).sum()), counts[1] + int(trained.sum())]
         labels.append(found | ~trained)
-    logger.info(f"shad: {100 * counts[0] / max(1, counts[1]):.1f} % of the trained tokens are boilerplate")
+        masks.append(trained)
+    share = boilerplate_share(torch.cat(labels), torch.cat(masks))
+    logger.info(f"shad: {share:.1%} of the trained tokens are boilerplate")
     return labels
 
 

@@ -88,10 +88,9 @@ class ColdStartTrainer(ExampleTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = self._outputs(model, inputs)
-        if self.sft_loss is not None and self.sft_loss.averages_classes:
-            nll, second = -outputs.log_probs, outputs.entropy.detach()
-            second = inputs["reasoning"][:, 1:] if self.sft_loss.reads_reasoning else second
-            loss = self.sft_loss(nll, second, outputs.label_mask)[1] / self.current_gradient_accumulation_steps
+        if self.sft_loss is not None and self.sft_loss.reads_reasoning:
+            class_mean = self.sft_loss(-outputs.log_probs, inputs["reasoning"][:, 1:], outputs.label_mask)[1]
+            loss = class_mean / self.current_gradient_accumulation_steps
         else:
             weights, exempt = inputs["weights"][:, 1:], inputs["exempt"][:, 1:]
             loss = self._loss(outputs, weights, num_items_in_batch, exempt)

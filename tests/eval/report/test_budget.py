@@ -27,6 +27,9 @@ def test_one_forced_curve(forced):
     (curve,) = data["forced"]["sums"]
     assert (curve["of"], curve["form"], curve["budgets"]) == ("base", "answer_prefix=boxed", [0, 16, 32])
     assert curve["auc"] == pytest.approx(metrics.budget_auc([16, 32], curve["accuracy"][1:]))
+    thinking = [run.benchmarks["sums"].thinking_tokens.mean() for run in forced[2:4]]
+    kept = [spent <= budget for spent, budget in zip(thinking, (16, 32), strict=True)]
+    assert curve["s1_control"] == pytest.approx(np.mean(kept))
     assert curve["tokens_mean"] == sorted(curve["tokens_mean"])
     assert forced_curves(forced[:2], data["runs"][:2], "sums") == [], "one budget is no curve"
     assert data["free"] == ["base", *(run.name for run in forced[1:4])]

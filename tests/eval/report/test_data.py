@@ -34,6 +34,9 @@ def test_schema_and_numbers_of_a_run(data):
         "tokens_mean": pytest.approx(b.tokens[level].mean()),
     }
     assert entry["adaptation_ratio"] > 1.5 and data["difficulty"]["sums"].startswith("mean solve rate of base")
+    easy = np.isin(b.levels, ["2", "3"])  # the base solves these two levels best, and the median problem is of level 4
+    area, accuracy = metrics.auc_oaa(b.correct[easy], b.thinking_tokens[easy]), np.mean(b.correct[~easy])
+    assert entry["f1_otb"] == pytest.approx(2 * area * accuracy / (area + accuracy))
     curve = entry["budget_curve"]
     assert all(lo <= a <= hi for lo, a, hi in zip(curve["low"], curve["accuracy"], curve["high"], strict=False))
     assert sum(entry["first_correct"]["histogram"]) == pytest.approx(1)
