@@ -74,9 +74,8 @@ def signal_mask():
 @pytest.fixture(autouse=True)
 def verifier_on_demand(request, monkeypatch):
     """A run does not start the verifier's processes, which cost four seconds; they start when an answer needs them."""
-    module = sys.modules.get("tersely.rewards.verify.verifier")
-    if module is not None and "rewards" not in request.node.path.parts:
-        monkeypatch.setattr(module.Verifier, "start", lambda self: None)
+    if "rewards" not in request.node.path.parts:
+        monkeypatch.setattr("tersely.rewards.verify.verifier.Verifier.start", lambda self: None)
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ import sys
 
 PRELOADED = (
     *("accelerate.commands.launch", "torch.distributed.run", "math_verify"),
-    *("tersely.launch.cli.train", "tersely.rl.trainer"),
+    *("tersely.launch.cli.train", "tersely.rl.trainer", "tersely.rewards.verify.verifier"),
 )
 VLLM = (
     *("vllm.entrypoints.openai.api_server", "vllm.entrypoints.llm", "vllm.v1.engine.core", "vllm.v1.engine.async_llm"),
