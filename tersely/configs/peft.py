@@ -8,7 +8,6 @@ the start. DoRA (arXiv 2402.09353) also trains the length of each row of the sum
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -61,7 +60,7 @@ class PeftSpec:
             raise ConfigError(f"{KEY}.targets: got no names; expected {ALL_LINEAR}, or a list of names")
 
     @classmethod
-    def of(cls, section: PeftSpec | Mapping[str, Any] | None) -> PeftSpec | None:
+    def of(cls, section: Any) -> PeftSpec | None:
         """The adapter of a recipe's section; None without one."""
         if section is None or isinstance(section, cls):
             return section

@@ -6,7 +6,6 @@ thinking gets `text`, which is not trained on, and then samples its answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +35,7 @@ class ThinkingBudget:
             raise ConfigError(f"{KEY}.text: got {self.text!r}; expected a text with {END_OF_THINKING}. Add it")
 
     @classmethod
-    def of(cls, section: ThinkingBudget | Mapping[str, Any] | None) -> ThinkingBudget | None:
+    def of(cls, section: Any) -> ThinkingBudget | None:
         """The budget of a recipe's section; None without one."""
         if section is None or isinstance(section, cls):
             return section
