@@ -1,9 +1,13 @@
-"""The `peft:` section of a recipe: a low-rank adapter is trained, and the model's own weights stay as they are.
+"""The `peft:` section of a recipe: an adapter is trained, and the model's own weights stay as they are.
 
     peft: {rank: 32, alpha: 64}
+    peft: {method: steering}
 
 LoRA (arXiv 2106.09685): a linear layer W becomes W + (alpha / rank) B A, with A (rank, in) random and B (out, rank) zero at
 the start. DoRA (arXiv 2402.09353) also trains the length of each row of the sum.
+
+Steering (arXiv 2505.18706): h becomes h + s after a layer, at every position, with one vector s (hidden size) per layer, zero
+at the start.
 """
 
 from __future__ import annotations
@@ -14,7 +18,11 @@ from typing import Any, Literal
 from tersely.core.errors import ConfigError, check_fields, require_mapping, require_range
 
 KEY = "peft"
+ALL = "all"
 ALL_LINEAR = "all-linear"
+STEERING = "steering"
+LOW_RANK_ONLY, STEERING_ONLY = ("rank", "alpha", "dropout", "targets"), ("layers",)
+"""Keys that one kind of adapter has, and the other has not."""
 
 SPELLINGS = {
     **dict.fromkeys(("r", "lora_r", "lora_rank"), "rank"),
@@ -38,8 +46,9 @@ RECIPE_SPELLINGS = {
 class PeftSpec:
     """Settings of the adapter, for all stages of a run."""
 
-    method: Literal["lora", "dora"] = "lora"
-    """`dora` also trains a magnitude for each output of a layer; its steps are slower."""
+    method: Literal["lora", "dora", "steering"] = "lora"
+    """`dora` also trains a magnitude for each output of a layer; its steps are slower. `steering` trains one vector
+    per layer."""
     rank: int = 16
     """Rank of the update of each layer."""
     alpha: float = 32.0
@@ -49,6 +58,8 @@ class PeftSpec:
     weights, so the ratio is noise; leave it at 0 there."""
     targets: str | tuple[str, ...] = ALL_LINEAR
     """`all-linear`: every linear layer but the output head. Or a list of names, such as [q_proj, v_proj]."""
+    layers: str | tuple[int, ...] = ALL
+    """Of `steering`: `all`, or a list of decoder layers that get a vector, such as [0, 5]; 0 is the first."""
 
     def __post_init__(self) -> None:
         require_range(f"{KEY}.rank", self.rank, at_least=1, at_most=4096)
@@ -58,6 +69,10 @@ class PeftSpec:
             raise ConfigError(f"{KEY}.targets: got {self.targets!r}; expected {ALL_LINEAR}, or a list of names")
         if not self.targets:
             raise ConfigError(f"{KEY}.targets: got no names; expected {ALL_LINEAR}, or a list of names")
+        if self.layers != ALL and (isinstance(self.layers, str) or not self.layers or min(self.layers) < 0):
+            raise ConfigError(f"{KEY}.layers: got {self.layers!r}; expected {ALL}, or a list of layers, the first is 0")
+        if self.layers != ALL:
+            object.__setattr__(self, "layers", tuple(sorted(set(self.layers))))
 
     @classmethod
     def of(cls, section: Any) -> PeftSpec | None:
@@ -68,7 +83,11 @@ class PeftSpec:
         for key in section:
             if key in SPELLINGS:
                 raise ConfigError(f"{KEY}: unknown parameter {key!r}; set {SPELLINGS[key]} instead")
-        return cls(**check_fields(cls, section, KEY))
+        found = cls(**check_fields(cls, section, KEY))
+        for key in LOW_RANK_ONLY if found.method == STEERING else STEERING_ONLY:
+            if key in section:
+                raise ConfigError(f"{KEY}.{key}: got {section[key]!r}; method {found.method} has none. Remove it")
+        return found
 
 
 def require_our_spelling(key: str) -> None:

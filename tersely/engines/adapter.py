@@ -1,4 +1,4 @@
-"""LoRA adapters: makes and loads them, checks their layers, and merges them into the base model.
+"""Adapters (LoRA, steering vectors): makes and loads them, checks their layers, and merges them into the base model.
 
 The folder of an adapter has adapter_config.json, which names the base model, and adapter_model.safetensors.
 """
@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tersely.configs.peft import ALL_LINEAR, KEY, PeftSpec
+from tersely.configs.peft import ALL_LINEAR, KEY, STEERING, PeftSpec
 from tersely.core.errors import ConfigError, nearest, one_line
 from tersely.core.files import write_json
+from tersely.engines import steering
 from tersely.engines.model_folder import CONFIG, adapter_config, base_location, model_location
 
 
@@ -26,11 +27,17 @@ def require_peft(what: str) -> None:
 
 
 def new_adapter(spec: PeftSpec | None, model: Any) -> Any:
-    """peft's LoraConfig of a new adapter for TRL's trainers; None without one, or if the model already has an adapter."""
+    """peft's config of a new adapter for TRL's trainers; None without one, or if the model already has an adapter.
+
+    Steering vectors are peft's BEFT adapter, on layers that have a bias; those without get a zero bias here.
+    """
     if spec is None or hasattr(model, "peft_config"):
         return None
-    from peft import LoraConfig
+    from peft import BeftConfig, LoraConfig
 
+    if spec.method == STEERING:
+        steering.add_biases(targeted(model, spec).values())
+        return BeftConfig(task_type="CAUSAL_LM", target_modules=steering.target_modules(spec.layers))
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=spec.rank,
@@ -69,6 +76,8 @@ def linear_layers(model: Any) -> dict[str, Any]:
 
 def targeted(model: Any, spec: PeftSpec) -> dict[str, Any]:
     """The layers that get an adapter, by name. Raises `ConfigError` for a target that is no linear layer of the model."""
+    if spec.method == STEERING:
+        return steering.steered_layers(model, spec.layers)
     layers = linear_layers(model)
     if spec.targets == ALL_LINEAR:
         return layers
@@ -83,23 +92,23 @@ def targeted(model: Any, spec: PeftSpec) -> dict[str, Any]:
 
 
 def check_layers(config: Any, spec: PeftSpec) -> None:
-    """Check targets and rank against a model's config. Builds the model on the meta device, without weights."""
+    """Check targets, layers and rank against a model's config. Builds the model on the meta device, without weights."""
     import torch
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     largest = max(min(layer.weight.shape) for layer in targeted(model, spec).values())
-    if spec.rank > largest:
+    if spec.method != STEERING and spec.rank > largest:
         raise ConfigError(f"{KEY}.rank: got {spec.rank}; expected at most {largest}, the rank of the largest layer")
 
 
 def trained_parameters(model: Any, spec: PeftSpec) -> int:
     """Number of parameters of a new adapter of the model."""
-    return sum(
-        spec.rank * sum(layer.weight.shape) + (layer.weight.shape[0] if spec.method == "dora" else 0)
-        for layer in targeted(model, spec).values()
-    )
+    layers = targeted(model, spec).values()
+    low_rank = 0 if spec.method == STEERING else spec.rank * sum(sum(layer.weight.shape) for layer in layers)
+    vectors = 0 if spec.method == "lora" else sum(layer.weight.shape[0] for layer in layers)
+    return low_rank + vectors
 
 
 # ---- adapters on disk ----
@@ -108,11 +117,11 @@ def trained_parameters(model: Any, spec: PeftSpec) -> int:
 def check_same(location: str, spec: PeftSpec) -> None:
     """Raise `ConfigError` for a section that differs from the adapter which the run starts from."""
     stored = adapter_config(location) or {}
-    found = {
-        "method": "dora" if stored.get("use_dora") else "lora",
-        "rank": stored.get("r"),
-        "alpha": stored.get("lora_alpha"),
-    }
+    found: dict[str, Any] = {"method": "dora" if stored.get("use_dora") else "lora"}
+    if stored.get("peft_type") == steering.PEFT_TYPE:
+        found = {"method": STEERING, "layers": steering.layers_of(stored)}
+    elif spec.method != STEERING:
+        found |= {"rank": stored.get("r"), "alpha": stored.get("lora_alpha")}
     for key, value in found.items():
         if getattr(spec, key) != value:
             raise ConfigError(
@@ -126,9 +135,11 @@ def with_adapter(model: Any, location: str, trainable: bool = False) -> Any:
     require_peft(f"{location}, an adapter,")
     from peft import PeftModel
 
-    kind = (adapter_config(location) or {}).get("peft_type")
-    if kind != "LORA":
-        raise ConfigError(f"{location}: got an adapter of type {kind}; expected LORA")
+    stored = adapter_config(location) or {}
+    if (kind := stored.get("peft_type")) not in ("LORA", steering.PEFT_TYPE):
+        raise ConfigError(f"{location}: got an adapter of type {kind}; expected LORA or {steering.PEFT_TYPE}")
+    if kind == steering.PEFT_TYPE:
+        steering.add_biases(steering.steered_layers(model, steering.layers_of(stored)).values())
     try:
         found = PeftModel.from_pretrained(model, location, is_trainable=trainable)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
@@ -179,26 +190,27 @@ def merged_parameters(model: Any, gathered: Any) -> Iterator[tuple[str, Any]]:
 
     base = model.get_base_model()
     layers = {name: layer for name, layer in base.named_modules() if isinstance(layer, BaseTunerLayer)}
+    changed = "bias" if steering.is_steered(model) else "weight"
     for name, parameter in base.named_parameters():
         owner, _, leaf = name.partition(".base_layer.")
-        if leaf == "weight" and owner in layers:
+        if leaf == changed and owner in layers:
             with gathered(list(layers[owner].parameters())):
-                yield f"{owner}.weight", _sum(layers[owner])
+                yield f"{owner}.{leaf}", _sum(layers[owner], leaf)
         elif model.prefix not in name:
             with gathered([parameter]):
                 yield name.replace(".base_layer.", "."), parameter.data
 
 
-def _sum(layer: Any) -> Any:
-    """Weight of one layer plus its adapter's, in float32 if the weight has less precision."""
+def _sum(layer: Any, leaf: str) -> Any:
+    """Weight or bias of one layer plus its adapter's, in float32 if it has less precision."""
     import torch
 
-    weight = layer.get_base_layer().weight
-    kept = weight.data
+    parameter = getattr(layer.get_base_layer(), leaf)
+    kept = parameter.data
     try:
-        weight.data = kept.float() if kept.dtype in (torch.bfloat16, torch.float16) else kept
-        layer.merge(safe_merge=True)  # replaces `weight.data` by a new tensor
-        return weight.data
+        parameter.data = kept.float() if kept.dtype in (torch.bfloat16, torch.float16) else kept
+        layer.merge(safe_merge=True)  # replaces `parameter.data` by a new tensor
+        return parameter.data
     finally:
-        weight.data = kept
+        parameter.data = kept
         layer.merged_adapters.clear()

@@ -71,6 +71,8 @@ class EngineSettings:
     seed: int = 0
     sampling: Any = None
     """The run's sampling component, which may be adaptive."""
+    steered: bool = False
+    """The trained model has steering vectors, for an engine with its own weights."""
     max_model_len: int | None = None
     """Maximum length of prompt plus completion; None for the model's."""
     max_num_seqs: int = 256

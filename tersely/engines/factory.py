@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tersely.configs.peft import STEERING
 from tersely.configs.recipe import Recipe
 from tersely.engines.base import Engine, EngineSettings
 from tersely.engines.model_folder import model_location
@@ -34,6 +35,7 @@ def make_engine(
         model_location(run.model_name_or_path),
         seed=args.seed,
         sampling=sampling,
+        steered=run.peft is not None and run.peft.method == STEERING,
         max_model_len=args.vllm_max_model_length,
         max_num_seqs=run.max_num_seqs,
         gpu_memory_utilization=args.vllm_gpu_memory_utilization,

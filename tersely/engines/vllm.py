@@ -14,8 +14,11 @@ from typing import Any
 
 from tersely.core.errors import ConfigError
 from tersely.core.heartbeat import beat
+from tersely.engines import steering
+from tersely.engines.adapter import with_adapter
 from tersely.engines.base import Engine, EngineSettings, Generation, GenerationRequest
-from tersely.engines.model_folder import base_location, is_adapter
+from tersely.engines.model_checks import model_config
+from tersely.engines.model_folder import adapter_config, base_location
 from tersely.engines.models import load_frozen
 from tersely.engines.sampling import fixed_and_extra, processors_for
 from tersely.engines.vllm_import import in_process, require_vllm
@@ -29,7 +32,8 @@ class VLLMEngine(Engine):
     completion (None: the model's). `dtype` "auto": the checkpoint's on a GPU, float32 on a CPU, like the trainer.
     `gpu_memory_utilization`: fraction of the GPU memory; on a CPU the cache has VLLM_CPU_KVCACHE_SPACE GiB (default 1).
     `enable_sleep_mode` frees the GPU between rollouts (weights move to host memory); not on a CPU. `sampling`: the run's
-    sampling; an adaptive temperature needs our logits processor. Raises `ConfigError` if vLLM is not installed.
+    sampling; an adaptive temperature needs our logits processor. `steered`: the model is loaded as a Llama with biases, which
+    `sync_weights` sends. Raises `ConfigError` if vLLM is not installed.
     """
 
     name = "vllm"
@@ -47,8 +51,10 @@ class VLLMEngine(Engine):
         seed: int = 0,
         trust_remote_code: bool = False,
         sampling: Any = None,
+        steered: bool = False,
     ):
         require_vllm()
+        loading = steering.vllm_options(model_config(model, trust_remote_code)) if steered else {}
         self.processors = processors_for(sampling)
         self.tokenizer, self.location = tokenizer, model
         with in_process() as platform:
@@ -73,6 +79,7 @@ class VLLMEngine(Engine):
                 disable_log_stats=True,
                 generation_config="vllm",
                 logits_processors=self.processors or None,
+                **loading,
                 **device,
                 **({"distributed_executor_backend": "external_launcher"} if ranks > 1 else {}),
             )
@@ -85,6 +92,7 @@ class VLLMEngine(Engine):
 
     @classmethod
     def create(cls, settings: EngineSettings) -> VLLMEngine:
+        adapter = adapter_config(settings.model)
         made = cls(
             base_location(settings.model),
             settings.tokenizer,
@@ -94,10 +102,12 @@ class VLLMEngine(Engine):
             enable_sleep_mode=settings.sleep,
             seed=settings.seed,
             sampling=settings.sampling,
+            steered=settings.steered or (adapter is not None and adapter.get("peft_type") == steering.PEFT_TYPE),
         )
         made.location = settings.model
-        if is_adapter(settings.model):
-            made.sync_weights(load_frozen(settings.model, "float32", "cpu"), 0)
+        if adapter is not None:
+            base = load_frozen(base_location(settings.model), "float32", "cpu")
+            made.sync_weights(with_adapter(base, settings.model), 0)
         return made
 
     @property

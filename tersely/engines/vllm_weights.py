@@ -8,6 +8,7 @@ no separate weight), which would keep the head of the first load, so it is repac
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 
@@ -37,11 +38,13 @@ def repack_tied_head(model: Any) -> bool:
 def named_parameters(model: Any) -> Iterator[tuple[str, Any]]:
     """Iterate over full parameters with vLLM's names, gathered one at a time, with TRL's code for DeepSpeed, FSDP and PEFT.
 
-    Of a model with an adapter, the merged weights. Gathering is a collective: iterate to the end, on every rank.
+    Of a model with an adapter, the merged weights, with steering vectors as biases of a Llama. Gathering is a
+    collective: iterate to the end, on every rank.
     """
     from accelerate import Accelerator
     from trl.distributed import DistributedBackend
 
+    from tersely.engines import steering
     from tersely.engines.adapter import merged_parameters
     from tersely.engines.vllm_import import hidden_from_trl
 
@@ -55,4 +58,6 @@ def named_parameters(model: Any) -> Iterator[tuple[str, Any]]:
     if not hasattr(walk.model, "peft_config"):
         return walk._iter_named_params()
     found = merged_parameters(walk.model, walk._dist.gather_params)
+    if steering.is_steered(walk.model):
+        found = chain(found, steering.zero_biases(walk.model.get_base_model()))
     return ((walk._fix_param_name_to_vllm(name), value) for name, value in found)

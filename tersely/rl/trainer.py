@@ -62,6 +62,7 @@ from tersely.rl.update.loss import ObjectiveLoss
 from tersely.rl.update.micro_batches import MicroBatches, Update, take
 from tersely.rl.update.old_logprobs import Observation, PassByLength, entropy_is_read
 from tersely.rl.update.padding import without_padding
+from tersely.rl.update.reference_update import fill_reference_adapter
 from tersely.rl.update.train_batch import with_scores
 
 check_window()
@@ -91,6 +92,7 @@ class TerselyTrainer(DistillingTrainer):
         super().__init__(reward_funcs=reward_columns(objective.reward.names), **trl_arguments)
         for model in filter(None, (self.model, self.ref_model)):
             beat_at_each_pass(model)
+        fill_reference_adapter(self.model)
         args, accelerator, main = self.args, self.accelerator, self.accelerator.is_main_process
         self.run_config, self.objective, self.first_step, self.metrics_file = run, objective, first_step, metrics
         self.memory, self.grader, self.step_metrics = PromptMemory(), Grader(verifier), StepMetrics()

@@ -15,6 +15,7 @@ def recipe(peft, **more):
 def test_a_section_is_parsed_once_and_none_trains_all_weights():
     found = recipe({"rank": 8, "targets": ["q_proj", "v_proj"], "method": "dora"}).peft
     assert found == PeftSpec("dora", 8, 32.0, 0.0, ("q_proj", "v_proj"))
+    assert recipe({"method": "steering", "layers": [2, 0]}).peft == PeftSpec("steering", layers=(0, 2))
     assert recipe(None).peft is None and recipe({}).peft == PeftSpec()
 
 
@@ -28,6 +29,11 @@ def test_a_section_is_parsed_once_and_none_trains_all_weights():
         ({"targets": []}, "peft.targets", "all-linear"),
         ({"method": "doar"}, "peft: method", "'dora'"),
         ({"ranks": 3}, "peft", "'rank'"),
+        ({"method": "steering", "rank": 16}, "peft.rank", "steering"),
+        ({"layers": "all"}, "peft.layers", "lora"),
+        ({"method": "steering", "layers": []}, "peft.layers", "all"),
+        ({"method": "steering", "layers": [-1]}, "peft.layers", "-1"),
+        ({"method": "steering", "layers": "first"}, "peft.layers", "first"),
         (True, "peft", "True"),
     ],
 )

@@ -316,3 +316,31 @@ def test_training_an_adapter_through_the_engine_keeps_the_gap_small(engine, mode
     state = trainer.model.get_base_model().state_dict()
     found = {name.replace(".base_layer.", "."): value for name, value in state.items() if "lora_" not in name}
     assert found.keys() == base.keys() and all(torch.equal(found[name], base[name]) for name in base)
+
+
+@vllm
+def test_steering_vectors_are_sampled_from(tied_folder, make_trainer, tmp_path):
+    """In training, and in an evaluation of the saved adapter. The engine has the Qwen2 model as a Llama with biases."""
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'tersely[lora]'")
+    from tersely.engines.base import EngineSettings
+    from tersely.engines.factory import create_engine
+    from tersely.engines.models import load_tokenizer
+
+    tokenizer = load_tokenizer(str(tied_folder))
+    recipe = {"model_name_or_path": str(tied_folder), "peft": {"method": "steering", "layers": [1]}}
+    settings = EngineSettings(tokenizer, str(tied_folder), max_model_len=256, steered=True)
+    engine = create_engine("vllm", settings)
+    try:
+        trainer = make_trainer(engine=engine, max_steps=4, learning_rate=1e-1, **recipe)
+        trainer.train()
+        gaps = [row["mismatch/mean"] for row in trainer.state.log_history if "mismatch/mean" in row]
+        assert len(gaps) == 4 and max(gaps) < 1e-4
+        assert largest_gap(trainer.model, engine.generate(requests()), requests()) > 5e-3, "it has moved since"
+        trainer.save_final(tmp_path / "final")
+    finally:
+        engine.close()
+    engine = create_engine("vllm", EngineSettings(tokenizer, str(tmp_path / "final"), max_model_len=256))
+    try:
+        assert largest_gap(trainer.model, engine.generate(requests()), requests()) < 1e-4
+    finally:
+        engine.close()

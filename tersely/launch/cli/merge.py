@@ -24,9 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def merge(adapter: str, out: Path) -> None:
-    """Write the merged model to `out`, in the base model's dtype. Raises `ConfigError` for anything but an adapter."""
+    """Write the merged model to `out`, in the base model's dtype; with steering vectors as a Llama.
+
+    Raises `ConfigError` for anything but an adapter, and for vectors of an architecture that cannot have them as biases.
+    """
+    from tersely.engines import steering
     from tersely.engines.model_checks import model_config
-    from tersely.engines.model_folder import is_adapter, model_location
+    from tersely.engines.model_folder import adapter_config, model_location
     from tersely.engines.models import load_frozen, load_tokenizer
     from tersely.eval.engines import require_place, trained_model
     from tersely.eval.trained_prompt import saved_prompting
@@ -34,13 +38,18 @@ def merge(adapter: str, out: Path) -> None:
     adapter = trained_model(adapter)
     require_place(adapter)
     location = model_location(adapter)
-    if not is_adapter(location):
+    stored = adapter_config(location)
+    if stored is None:
         raise ConfigError(f"adapter: got {adapter}, a whole model; expected an adapter (adapter_config.json)")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out: got {out}, which exists; expected a new or empty folder")
     tokenizer = load_tokenizer(adapter, needs_pad=False)
+    steered, config = stored.get("peft_type") == steering.PEFT_TYPE, model_config(adapter)
+    if steered:
+        steering.llama_values(config)
     model = load_frozen(location, "float32", "cpu")  # in float32 the sum is rounded only once
-    model.to(model_config(adapter).dtype or model.dtype).save_pretrained(out)
+    dtype = config.dtype or model.dtype
+    (steering.as_llama(model) if steered else model).to(dtype).save_pretrained(out)
     tokenizer.save_pretrained(out)
     prompting, where = saved_prompting(location)
     if where is not None:

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tersely.configs.peft import STEERING
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError, require_range
 from tersely.core.paths import place_option
@@ -76,12 +77,16 @@ def memory_share(stated: Mapping[str, Any], overrides: Mapping[str, Any]) -> flo
 
 def command_of(recipe: Recipe, host: str, port: int, share: float = SHARE) -> list[str]:
     """The command of vLLM's API server, with the model and lengths of a recipe."""
+    from tersely.engines import steering
+    from tersely.engines.model_checks import model_config
     from tersely.engines.model_folder import base_location
     from tersely.engines.server.launch import server_command
 
     trusted = recipe.trl.get("trust_remote_code") or (recipe.trl.get("model_init_kwargs") or {}).get(
         "trust_remote_code"
     )
+    steered = recipe.peft is not None and recipe.peft.method == STEERING
+    config = model_config(recipe.model_name_or_path, bool(trusted)) if steered else None
     return server_command(
         base_location(recipe.model_name_or_path),  # of an adapter; training sends the weights
         host=host,
@@ -92,6 +97,7 @@ def command_of(recipe: Recipe, host: str, port: int, share: float = SHARE) -> li
         seed=int(recipe.trl.get("seed", 0)),
         trust_remote_code=bool(trusted),
         processors=_processors(recipe),
+        options=steering.vllm_arguments(config) if steered else (),
     )
 
 

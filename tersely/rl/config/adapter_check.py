@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from tersely.configs.peft import KEY
+from tersely.configs.peft import KEY, STEERING
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
 from tersely.core.findings import Finding
@@ -14,6 +14,8 @@ from tersely.engines.adapter import check_layers, check_same, require_peft
 from tersely.engines.model_checks import model_config
 from tersely.engines.model_folder import is_adapter, model_location
 from tersely.engines.models import model_place
+from tersely.engines.registry import capabilities_of
+from tersely.engines.steering import llama_values
 
 
 def check_adapter(run: Recipe) -> None:
@@ -39,7 +41,10 @@ def check_adapter(run: Recipe) -> None:
     # a rank under ZeRO-3 cannot make a model on the meta device; its launcher has checked the layers
     if model_place(run.model_name_or_path).level == "ok" and not is_deepspeed_zero3_enabled():
         trust = bool(run.trl.get("trust_remote_code"))
-        check_layers(model_config(run.model_name_or_path, trust), run.peft)
+        config = model_config(run.model_name_or_path, trust)
+        check_layers(config, run.peft)
+        if run.peft.method == STEERING and capabilities_of(run.engine).weight_sync:
+            llama_values(config)
 
 
 def dropout_note(run: Recipe) -> Iterator[Finding]:

@@ -19,19 +19,35 @@ from transformers import TrainerCallback
 from tersely.rl.update.vocabulary import whole
 
 FILE = "reference.safetensors"
-COPY, TRAINED = ".ref.", ".default."
-"""In the names of the parameters of two adapters."""
+COPY, TRAINED = "ref", "default"
+"""Names of two adapters, parts of the names of their parameters."""
 
 
 def add_reference_adapter(model: Any) -> None:
     """Add a frozen copy of the trained adapter, as TRL does for an adapter that is trained further."""
-    if "ref" in model.peft_config:
+    if COPY not in model.peft_config:
+        model.add_adapter(COPY, model.peft_config[TRAINED])
+        fill_reference_adapter(model)
+
+
+def fill_reference_adapter(model: Any) -> None:
+    """Copy the trained adapter to its frozen copy, if the model has one.
+
+    TRL copies only parameters below a module with the adapter's name; a steering vector has that name itself.
+    """
+    for _, copy, trained in _adapter_pairs(model):
+        copy.requires_grad_(False)
+        copy.data.copy_(trained.data)
+
+
+def _adapter_pairs(model: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name and parameter of the copy, and the trained parameter."""
+    if COPY not in getattr(model, "peft_config", {}):
         return
-    model.add_adapter("ref", model.peft_config["default"])
-    for name, parameter in model.named_parameters():
-        if COPY in name:
-            parameter.requires_grad_(False)
-            parameter.data.copy_(model.get_parameter(name.replace(COPY, TRAINED)).data)
+    for name, copy in model.named_parameters():
+        parts = name.split(".")
+        if COPY in parts:
+            yield name, copy, model.get_parameter(".".join(TRAINED if part == COPY else part for part in parts))
 
 
 @dataclass
@@ -73,6 +89,4 @@ class ReferenceUpdate(TrainerCallback):
             named = self.reference.named_parameters()
             yield from ((name, copy, new) for (name, copy), new in zip(named, self.model.parameters(), strict=True))
             return
-        for name, copy in self.model.named_parameters():
-            if COPY in name:
-                yield name, copy, self.model.get_parameter(name.replace(COPY, TRAINED))
+        yield from _adapter_pairs(self.model)

@@ -12,6 +12,7 @@ pytest.importorskip("peft", reason="peft is not installed: pip install 'tersely[
 
 from tersely.configs.peft import PeftSpec
 from tersely.core.errors import ConfigError
+from tersely.engines import steering
 from tersely.engines.adapter import adapter_only, merged_parameters, new_adapter
 from tersely.engines.chat import Prompting
 from tersely.launch.cli.merge import main
@@ -19,17 +20,17 @@ from tersely.launch.cli.merge import main
 IDS = torch.arange(5, 20).unsqueeze(0)
 
 
-@pytest.fixture(params=["lora", "dora"])
+@pytest.fixture(params=[PeftSpec("lora", 4), PeftSpec("dora", 4), PeftSpec("steering")], ids=lambda spec: spec.method)
 def adapter(request, tiny_model, tmp_path):
     """(PeftModel with a random adapter, its saved folder)."""
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM
 
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    model = get_peft_model(base, new_adapter(PeftSpec(request.param, 4), base))
+    model = get_peft_model(base, new_adapter(request.param, base))
     torch.manual_seed(1)
-    for name, value in model.named_parameters():
-        if "lora_" in name:
+    for value in model.parameters():
+        if value.requires_grad:
             value.data.add_(0.1 * torch.randn_like(value))
     folder = tmp_path / "final"
     model.save_pretrained(str(folder))
@@ -74,6 +75,9 @@ def test_merged_weights_leave_the_model_as_it_is(adapter, tiny_model):
     found = {name: value.clone() for name, value in merged_parameters(model, lambda _: nullcontext())}
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     whole = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    steered = steering.is_steered(model)
+    if steered:
+        steering.add_biases(steering.steered_layers(whole, "all").values())
     assert found.keys() == dict(whole.named_parameters()).keys()
     whole.load_state_dict(found)
     torch.testing.assert_close(logits(whole), expected, rtol=0, atol=1e-4)
@@ -85,7 +89,8 @@ def test_merged_weights_leave_the_model_as_it_is(adapter, tiny_model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = {name: value.clone() for name, value in merged_parameters(model, lambda _: nullcontext())}
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert found["model.layers.0.mlp.up_proj.weight"].dtype == torch.float32
+    changed = "down_proj.bias" if steered else "up_proj.weight"
+    assert found[f"model.layers.0.mlp.{changed}"].dtype == torch.float32
 
 
 def test_an_adapter_is_evaluated_with_its_base(adapter, tmp_path):
@@ -105,9 +110,10 @@ def test_an_adapter_is_evaluated_with_its_base(adapter, tmp_path):
 def test_an_adapter_of_another_kind_or_shape_is_named(adapter, tmp_path):
     from tersely.engines.models import load_frozen
 
-    _, folder = adapter
+    model, folder = adapter
     stored = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps({**stored, "r": 8}))
+    change = {"target_modules": ["v_proj"]} if steering.is_steered(model) else {"r": 8}
+    (folder / "adapter_config.json").write_text(json.dumps({**stored, **change}))
     with pytest.raises(ConfigError, match="adapter"):
         load_frozen(str(folder))
     (folder / "adapter_config.json").write_text(json.dumps({**stored, "peft_type": "IA3"}))

@@ -100,12 +100,18 @@ def test_the_states_of_an_adapter_are_what_torch_holds():
     from tersely.launch.preflight.model import shape_of
     from tersely.testbed import model_path
 
-    for spec in (PeftSpec(rank=4), PeftSpec("dora", rank=2, targets=("q_proj", "down_proj"))):
+    specs = (
+        PeftSpec(rank=4),
+        PeftSpec("dora", rank=2, targets=("q_proj", "down_proj")),
+        PeftSpec("steering", layers=(1,)),
+    )
+    for spec in specs:
         model = AutoModelForCausalLM.from_pretrained(model_path(), dtype=torch.float32)
         shape = shape_of(model.config, spec)
+        zero_biases = shape.adapter if spec.method == "steering" else 0
         model = trained_parts(model, spec)
         trained = [p for p in model.parameters() if p.requires_grad]
-        held = sum(p.numel() for p in model.parameters()) + sum(3 * p.numel() for p in trained)
+        held = sum(p.numel() for p in model.parameters()) - zero_biases + sum(3 * p.numel() for p in trained)
         assert shape.adapter == sum(p.numel() for p in trained)
         found = estimate(shape, Load(1, 1, 1, half=False, reference=True))
         assert found["weights"] + found["gradients"] + found["optimiser"] == 4 * held

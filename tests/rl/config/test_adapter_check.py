@@ -9,6 +9,8 @@ pytest.importorskip("peft", reason="peft is not installed: pip install 'tersely[
 
 from tersely.configs.recipe import Recipe
 from tersely.core.errors import ConfigError
+from tersely.engines.model_folder import model_location
+from tersely.engines.steering import target_modules
 from tersely.rl.check import check_stage
 from tersely.rl.config import checked
 
@@ -59,6 +61,44 @@ def test_an_adapter_is_trained_further_by_the_same_section(tmp_path):
         check(peft={"rank": 4}, model_name_or_path=str(tmp_path))
     with pytest.raises(ConfigError, match="an adapter.*peft"):
         check(model_name_or_path=str(tmp_path))
+
+
+def test_layers_of_steering_vectors_are_those_of_the_model(tmp_path):
+    check(peft={"method": "steering", "layers": [0, 2]})
+    with pytest.raises(ConfigError, match=r"peft.layers: got 3; expected.*0 to 2"):
+        check(peft={"method": "steering", "layers": [0, 3]})
+    names = target_modules((0, 2))
+    config = {"peft_type": "BEFT", "base_model_name_or_path": "testbed", "target_modules": names}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    check(peft={"method": "steering", "layers": [2, 0]}, model_name_or_path=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"peft.layers: got all; expected \(0, 2\)"):
+        check(peft={"method": "steering"}, model_name_or_path=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"peft.method: got lora; expected steering"):
+        check(peft={"rank": 8}, model_name_or_path=str(tmp_path))
+
+
+def config_of(kind, folder, **values):
+    """A recipe with steering vectors for a model of that architecture, whose file of weights is empty."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    sizes = {"vocab_size": 430, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    config = AutoConfig.for_model(kind, num_attention_heads=2, num_key_value_heads=1, **sizes, **values)
+    config.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model_location("testbed")).save_pretrained(folder)
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    return {"peft": {"method": "steering"}, "model_name_or_path": str(folder)}
+
+
+def test_an_architecture_that_cannot_carry_vectors_is_refused_where_they_are_served(tmp_path, monkeypatch):
+    recipe = config_of("qwen3", tmp_path / "qwen3")
+    check(**recipe)
+    monkeypatch.setattr("tersely.engines.vllm_import.require_vllm", lambda: None)
+    monkeypatch.setattr("tersely.rl.config.build_check.check_build", lambda *_: None)
+    with pytest.raises(ConfigError, match="qwen3.*engine: transformers"):
+        check(**recipe, engine="vllm")
+    with pytest.raises(ConfigError, match="mlp.down_proj.*lora"):
+        check(**config_of("gemma2", tmp_path / "gemma2", head_dim=16))
 
 
 def test_dropout_in_a_stage_of_rl_warns():

@@ -83,6 +83,33 @@ def test_the_reference_has_the_weights_of_the_last_update(make_trainer):
     assert len(lines) == 3 and all(line["opsdc/kl"] > 0 and line["grad_norm"] > 0 for line in lines)
 
 
+@pytest.mark.parametrize("peft", [{"rank": 4}, {"method": "steering"}], ids=["lora", "steering"])
+def test_the_reference_of_an_adapter_is_the_adapter_of_the_last_update(make_trainer, peft):
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'tersely[lora]'")
+    seen = {}
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args, state, control, model, **_):
+            seen[state.global_step] = adapters(model)
+
+    def adapters(model):
+        """Copy and trained parameters by their common name."""
+        named = {"ref": {}, "default": {}}
+        for name, value in model.state_dict().items():
+            for which in ("ref", "default"):
+                if which in name.split("."):
+                    named[which][name.replace(f".{which}", "")] = value.clone()
+        return named["ref"], named["default"]
+
+    trainer = make_trainer(loss=OPSDC | {"update_steps": 2}, max_steps=3, peft=peft)
+    trainer.add_callback(Watch())
+    trainer.train()
+    reference, trained = adapters(trainer.model)
+    assert reference.keys() == trained.keys() == seen[2][1].keys()
+    assert all(torch.equal(reference[name], value) for name, value in seen[2][1].items())
+    assert any(not torch.equal(reference[name], value) for name, value in trained.items())
+
+
 def test_a_loss_with_two_models(make_trainer, tmp_path):
     other = save_tiny_model(tmp_path / "other", seed=7)
     loss = {"name": "aligndistil", "teacher": str(other), "instruction": None}
