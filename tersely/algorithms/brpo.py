@@ -1,4 +1,4 @@
-"""BRPO's credits: what each segment of a trace, and each answer, is worth under a prior over thinking budgets.
+"""BRPO's credits: the value of each segment of a trace, and of each answer, under a prior over thinking budgets.
 
 Paper: arXiv 2505.13438 (AnytimeReasoner), from the released code. Symbols: G traces, S budgets along each, A answers at each;
 score in [0, 1], nan where undecided; p_s the probability of budget s; w previous_weight (no unit).

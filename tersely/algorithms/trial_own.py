@@ -28,7 +28,7 @@ def is_own(component: Any) -> bool:
 
 
 def trial_prompting(objective: Objective, group_size: int) -> None:
-    """`ConfigError` where prompting of one's own raises, or does not return one `RolloutPlan` per rollout."""
+    """`ConfigError` if a prompting from outside the package raises, or does not return one `RolloutPlan` per rollout."""
     prompting = objective.prompting
     if not is_own(prompting):
         return

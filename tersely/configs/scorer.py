@@ -20,7 +20,7 @@ BUILT_IN = {
     "reasoning_gym": "tersely.rewards.verify.scorers.reasoning_gym:score",
 }
 VERIFIER = "verifier"
-"""Name of the comparison with the reference answer, which is no scorer."""
+"""Name of the comparison with the reference answer, which is not a scorer."""
 UNSOUND = frozenset({"game_of_life_halting", "coin_flip"})
 """Tasks of reasoning-gym whose scorer accepts wrong answers (version 0.1.25: any text; 0 for a small probability). Their
 answer is a word or a number, which the verifier compares, unless the data set states `scorer: reasoning_gym`."""

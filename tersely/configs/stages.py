@@ -56,7 +56,7 @@ def resolved_stages(recipe: Mapping[str, Any], run_dir: str) -> list[ResolvedSta
     base = {key: value for key, value in recipe.items() if key != "stages"}
     specs = recipe.get("stages") or []
     if not isinstance(specs, list):
-        raise ConfigError(f"stages is {specs!r}; it must be a list of mappings, each with a name and steps or share")
+        raise ConfigError(f"stages: got {specs!r}; expected a list of mappings, each with a name and steps or share")
     if not specs:
         return [ResolvedStage(None, "rl", base, {}, 0, _whole(base, "max_steps", 0), Path(run_dir))]
     stages: list[ResolvedStage] = []
@@ -78,12 +78,12 @@ def _names_and_kinds(specs: list[Any]) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for number, spec in enumerate(specs, start=1):
         if not isinstance(spec, Mapping) or "name" not in spec:
-            raise ConfigError(f"stage {number} is {spec!r}; it must be a mapping with a name and steps or share")
+            raise ConfigError(f"stage {number}: got {spec!r}; expected a mapping with a name and steps or share")
         name, kind = str(spec["name"]), str(spec.get("kind", "rl"))
         if type(spec["name"]) not in (str, int) or not re.fullmatch(r"\w[\w.-]*", name) or name in found:
             raise ConfigError(f"stage {number}: name is {name!r}; a name is letters, digits, _ . - and stands once")
         if kind not in KINDS:
-            raise StageError(name, f"kind is {kind!r}; {nearest(kind, KINDS)}")
+            raise StageError(name, f"kind: got {kind!r}; {nearest(kind, KINDS)}")
         found[name] = kind
     return list(found.items())
 
@@ -133,13 +133,13 @@ def _check_steps(spec: Mapping[str, Any], name: str, recipe: Mapping[str, Any]) 
     if "steps" in spec:
         steps = spec["steps"]
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise StageError(name, f"steps is {steps!r}; it must be a whole number of at least 1")
+            raise StageError(name, f"steps: got {steps!r}; expected a whole number, at least 1")
         return
     share, total = spec["share"], recipe.get("max_steps")
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-        raise StageError(name, f"share is {share!r}; it must be above 0 and at most 1")
+        raise StageError(name, f"share: got {share!r}; expected above 0 and at most 1")
     if total is None or whole_number("max_steps", total) < 1:
-        raise StageError(name, f"it has a share of max_steps, and max_steps is {total!r}; state max_steps")
+        raise StageError(name, f"share: max_steps is {total!r}. Set max_steps")
 
 
 def _overrides(spec: Mapping[str, Any], name: str, kind: str) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def _overrides(spec: Mapping[str, Any], name: str, kind: str) -> dict[str, Any]:
     stated = {key: value for key, value in spec.items() if key not in OWN_KEYS}
     for key in (*settings, *stated):
         if key in NOT_PER_STAGE:
-            raise StageError(name, f"{key} belongs to the whole run; state it once, outside the stages")
+            raise StageError(name, f"{key} belongs to the whole run. Set it once, outside the stages")
     if kind == "sft":
         return {"cold_start": {**stated, "settings": dict(settings)}}
     return {**settings, **stated}
@@ -167,11 +167,11 @@ def _share_of(value: Any, base: Mapping[str, Any], key: str, stage: str) -> Any:
         return value
     whole = base.get(key)
     if float(value.rstrip("%")) == 0:
-        raise StageError(stage, f"{key} is {value!r}; it must be above 0%")
+        raise StageError(stage, f"{key}: got {value!r}; expected above 0%")
     if isinstance(whole, bool) or not isinstance(whole, int):
         if whole is not None:
-            raise StageError(stage, f"{key} is {value!r}; percentages are of whole numbers. State {key} as a number")
-        raise StageError(stage, f"{key} is {value!r}, a share of the recipe's {key}, which is {whole!r}; state {key}")
+            raise StageError(stage, f"{key}: got {value!r}; only whole numbers have percentages. Set {key} to a number")
+        raise StageError(stage, f"{key}: got {value!r}, a share of the recipe's {key}, which is {whole!r}. Set {key}")
     return max(1, round(float(value.rstrip("%")) / 100 * whole))
 
 
@@ -183,7 +183,7 @@ def _inside(value: Any, cap: Any, where: str) -> Any:
     if not _is_percentage(value):
         return value
     if not isinstance(cap, int):
-        raise ConfigError(f"{where} is {value!r}, a share of max_completion_length, which is {cap!r}; state it")
+        raise ConfigError(f"{where}: got {value!r}, a share of max_completion_length, which is {cap!r}. Set it")
     return max(1, round(float(value.rstrip("%")) / 100 * cap))
 
 

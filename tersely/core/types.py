@@ -276,4 +276,4 @@ class RolloutPlan:
     train_forced: bool = False
     """Train on the written texts too."""
     exit: Exit | None = None
-    """The row answers early on a shared trace. None: it is a rollout of its own."""
+    """The row answers early on a shared trace. None: it is an independent rollout."""

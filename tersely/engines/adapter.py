@@ -75,7 +75,7 @@ def linear_layers(model: Any) -> dict[str, Any]:
 
 
 def targeted(model: Any, spec: PeftSpec) -> dict[str, Any]:
-    """The layers that get an adapter, by name. Raises `ConfigError` for a target that is no linear layer of the model."""
+    """The layers that get an adapter, by name. Raises `ConfigError` for a target that is not a linear layer of the model."""
     if spec.method == STEERING:
         return steering.steered_layers(model, spec.layers)
     layers = linear_layers(model)
@@ -151,7 +151,7 @@ def with_adapter(model: Any, location: str, trainable: bool = False) -> Any:
 
 
 def adapter_only(folder: Path) -> None:
-    """Remove what peft saves beside a trained adapter, and make its config portable and the same in every run.
+    """Remove the other files that peft saves with an adapter, and make its config portable and equal in every run.
 
     The reference of a stage that trains an adapter further is a frozen copy, in the folder `ref`, which a resume makes
     again. The README is a template without content.

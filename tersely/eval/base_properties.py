@@ -1,4 +1,4 @@
-"""The properties that make a base model worth shortening, measured on its own samples: none looks at a trained method.
+"""Properties that make a base model suitable for shortening, measured on its own samples, without any trained method.
 
 room              accuracy between 80 and 93 % in all, above 97 % on the easiest level of each family, below 75 % on the
                   hardest
@@ -101,7 +101,7 @@ def _interval(statistic: Callable[..., float], *arrays: np.ndarray) -> Interval:
 
 
 def waste(tokens: np.ndarray, correct: np.ndarray) -> float:
-    """Mean tokens over the mean shortest correct completion, of the problems that were solved at all."""
+    """Mean tokens over the mean shortest correct completion, of the problems with a correct completion."""
     need = needs(tokens, correct)
     solved = np.isfinite(need)
     return float(tokens[solved].mean() / need[solved].mean()) if solved.any() else np.nan

@@ -129,7 +129,7 @@ def pooled(runs: Sequence[RunRecords], name: str | None = None) -> RunRecords:
 
 
 def _require_distinct(runs: Sequence[RunRecords]) -> None:
-    """`ConfigError` for a run that stands twice, also as a copy: its samples would count as those of two seeds."""
+    """`ConfigError` for a run that is given twice, also as a copy, because its samples would count as two seeds."""
     for index, run in enumerate(runs):
         for other in runs[:index]:
             if _same_samples(run, other):

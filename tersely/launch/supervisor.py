@@ -1,4 +1,4 @@
-"""Runs a command and ends every process it leaves behind: `python -m tersely.launch.supervisor COMMAND...`.
+"""Runs a command, then ends all processes that it started: `python -m tersely.launch.supervisor COMMAND...`.
 
 It adopts orphaned descendants of the command (subreaper), so it knows all of them. It ends them when the command ends,
 when it receives SIGTERM, and when its parent process dies (PR_SET_PDEATHSIG). SIGUSR1 requests to save and stop; it is

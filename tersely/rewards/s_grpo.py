@@ -1,4 +1,4 @@
-"""S-GRPO: correct answers at early exits of one trace are worth more than correct answers at later ones.
+"""S-GRPO: rewards correct answers at early exits of a trace more than those at later exits.
 
 Paper: arXiv 2505.07686, from secondary sources: verify the constants before calling them the paper's.
     r = decay^(correct rows with an earlier exit) for a correct row,   0 for an incorrect one

@@ -99,9 +99,10 @@ def texts(seed: int) -> Iterator[tuple[str, list[Piece]]]:
 
 
 def drill(rng: random.Random, longest: int) -> tuple[str, list[Piece]]:
-    """(a list of 2 to `longest` labels with entries, some of them again in random order): reading what a label stands for.
+    """(a list of 2 to `longest` labels with entries, some of them again in random order).
 
-    A solution needs that at every step. A tiny model learns it early from short lists, and late from long lists or solutions.
+    The drill teaches to read the entry of a label, which a solution needs at every step. A tiny model learns it early from
+    short lists, and late from long lists or solutions.
     """
     kind = rng.choice(("number", "step", "source", "chain"))
     if kind == "chain":

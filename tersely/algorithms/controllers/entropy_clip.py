@@ -54,7 +54,7 @@ class EntropyClip(Controller):
         return 1 - self.e, 1 / (1 - self.e) + self.value
 
     def apply(self, loss_fn: Loss) -> Loss:
-        """The loss with these bounds wherever it, or one it wraps, takes them."""
+        """The loss with these ratio bounds, set in each wrapped loss that accepts them."""
         low, high = self.bounds()
         return change_chain(loss_fn, lambda part: part.with_ratio_bounds(low, high))
 

@@ -6,7 +6,7 @@ from tersely.core.protocols import Loss
 
 
 class Wrapper(Loss):
-    """Base of the losses with a `base`: passes on what the wrapped loss asks the trainer for."""
+    """Base of the losses with a `base`: forwards the needs of the wrapped loss to the trainer."""
 
     base: Loss
 

@@ -264,7 +264,7 @@ class ServerEngine(Engine):
         }
 
     def close(self) -> None:
-        """Delete the folder of weights; the servers belong to whoever started them."""
+        """Delete the folder of weights. The servers keep running; the process that started them ends them."""
         self.weights.close()
 
     def _call(self, address: str, path: str, body: Any = None, timeout_s: float | None = 60.0) -> Any:

@@ -243,7 +243,7 @@ class Strategy:
         raise NotImplementedError
 
     def variants(self) -> Sequence[Strategy]:
-        """The strategies that one call decodes, each with records of its own."""
+        """The strategies that one call decodes, each with its own records."""
         return [self]
 
     def recorded(self, given: Mapping[str, Any]) -> dict[str, Any]:

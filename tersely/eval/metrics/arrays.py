@@ -13,7 +13,7 @@ NAN = float("nan")
 
 
 def numbers(x: Any, name: str) -> np.ndarray:
-    """Any array-like as float64, whatever its rank."""
+    """Any array-like as float64, of any rank."""
     try:
         return np.asarray(x, dtype=np.float64)
     except (TypeError, ValueError) as error:

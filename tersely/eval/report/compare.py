@@ -54,7 +54,7 @@ def compare_benchmark(run: RunRecords, base: RunRecords, name: str, margin: floa
 
 
 def exact_tests(a: BenchmarkRecords, b: BenchmarkRecords) -> dict[str, float | None]:
-    """What other evaluations report of two runs. No conclusion is drawn from it, and Holm's correction leaves it out.
+    """Tests that other evaluations report for two runs. No conclusion uses them, and Holm's correction excludes them.
 
     accuracy_change_se: the paired standard error. tokens_sign_p: which run is shorter on more problems, whatever by how much.
     accuracy_mcnemar_p: only for one sample per problem, else None.

@@ -1,4 +1,4 @@
-"""`tersely testbed properties`: measures whether a base model of the families is worth shortening."""
+"""`tersely testbed properties`: measures whether a base model of the families is suitable for shortening."""
 
 from __future__ import annotations
 

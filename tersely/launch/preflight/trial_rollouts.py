@@ -54,7 +54,7 @@ class Trial:
     kept: float = 1.0
     """Share of groups that the filter keeps."""
     sizes: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Mean absolute weighted value of each reward term without its outcome part; a correct answer is worth 1."""
+    """Mean absolute weighted value of each reward term without its outcome part; a correct answer counts 1."""
     divides: bool = False
     """True if the advantage divides by the standard deviation: then term sizes do not matter in all-correct groups."""
 

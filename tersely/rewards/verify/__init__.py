@@ -3,8 +3,8 @@
     from tersely.rewards import Verifier, Verdict, verify
     verify("18", "The answer is 18.").status          # "correct"
 
-A package and a function cannot share one name in a parent: whoever imports the package last would shadow the function.
-So the module itself is callable, and means the same whatever was imported first.
+A package and a function cannot share a name in a parent package, because importing the package would shadow the function.
+So the module itself is callable, and `verify` is the same object in any order of imports.
 """
 
 from __future__ import annotations

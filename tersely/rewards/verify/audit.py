@@ -1,7 +1,7 @@
 """Audits a share of the verdicts with a second grader that has no code in common with the first.
 
-The independent grader knows strings and numbers, no sympy and none of this package's normalisation: it is right about
-what it decides and gives no verdict on the rest. Disagreements are counted, and written as JSONL for a human to read.
+The independent grader compares strings and numbers, without sympy and this package's normalisation. It decides only clear
+cases and gives no verdict on the rest. Disagreements are counted, and written as JSONL for a human to read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Grader = Callable[[str, str], bool | None]
 
 
 def plain_grader(gold: str, answer: str) -> bool | None:
-    """Strings and floats: right where the same characters or the same number, wrong where two numbers differ."""
+    """Compares strings and floats: correct if the characters or the numbers are equal, incorrect if two numbers differ."""
     left, right = _plain(gold), _plain(answer)
     if left == right and left:
         return True
@@ -32,7 +32,7 @@ def plain_grader(gold: str, answer: str) -> bool | None:
     if abs(values[0] - values[1]) <= 1e-9 * max(1.0, abs(values[0])):
         return True
     if abs(values[0] - values[1]) <= 1e-2 * max(1.0, abs(values[0])) or "%" in gold + answer:
-        return None  # rounding and percentages are policies
+        return None  # rounding and percentages depend on the policy
     return False
 
 
@@ -59,10 +59,10 @@ def _float(text: str) -> float | None:
 
 
 class Audit:
-    """Samples verdicts, asks the second grader, keeps count, and writes what they disagree about.
+    """Samples verdicts, asks the second grader, counts agreements, and writes disagreements.
 
-    share: of the verdicts, 0 to 1, drawn by a seed and the item's number: the same items on every run
-    path: JSONL of the disagreements; None keeps none
+    share: of the verdicts, 0 to 1, sampled by a seed and the item's number, so every run samples the same items
+    path: JSONL of the disagreements; None writes none
     grader: another `Grader`, for instance a judge
     """
 
@@ -75,7 +75,7 @@ class Audit:
         self._counts: Counter[str] = Counter()
 
     def look(self, golds: Sequence[str], verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-        """Audit a batch; the disagreements as records, appended to `path` too."""
+        """Audit a batch. Returns the disagreements as records, and appends them to `path`."""
         found = []
         for gold, verdict in zip(golds, verdicts, strict=True):
             self._seen += 1

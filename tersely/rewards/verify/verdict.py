@@ -23,7 +23,7 @@ class Verdict:
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
-            raise ValueError(f"verdict.status is {self.status!r}; it is one of {', '.join(STATUSES)}")
+            raise ValueError(f"verdict.status got {self.status!r}; expected one of {', '.join(STATUSES)}")
 
     @property
     def correct(self) -> float:

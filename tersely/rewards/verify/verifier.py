@@ -171,7 +171,7 @@ class Verifier(AnswerVerifier):
             return gold, answer, ("undecided", f"error:{type(error).__name__}")
 
     def _look_for_scorer(self, payload: str, response: str) -> tuple[str | None, tuple[str, str] | None]:
-        """(answer, what was decided here) of a row with a scorer, which alone decides about an answer."""
+        """(answer, decision in this process) of a row with a scorer. Only the scorer decides about an answer."""
         try:
             answer = find_whole_answer(response, self.contract) if response else None
         except Exception as error:

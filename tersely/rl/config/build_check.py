@@ -103,7 +103,7 @@ def _reporters(args: GRPOConfig) -> None:
     known: Mapping[str, Callable[[], Any]] = integration_utils.INTEGRATION_TO_CALLBACK
     for name in args.report_to or []:
         if name not in known:
-            raise ConfigError(f"report_to is {name!r}; {nearest(str(name), [*known, 'none', 'all'])}")
+            raise ConfigError(f"report_to: got {name!r}; {nearest(str(name), [*known, 'none', 'all'])}")
         if name == "mlflow" and not integration_utils.is_mlflow_available():  # its callback would print a traceback
             raise ConfigError(f"report_to: got {name!r}; the package mlflow is not installed. Install it, or remove it")
         with _as_config_error(f"report_to {name}"):
@@ -135,7 +135,7 @@ def _model_arguments(args: GRPOConfig) -> None:
 
         valid = sorted({"eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()})
         if attention not in valid and not package:
-            raise ConfigError(f"model_init_kwargs: attn_implementation is {attention!r}; {nearest(attention, valid)}")
+            raise ConfigError(f"model_init_kwargs: attn_implementation: got {attention!r}; {nearest(attention, valid)}")
     valid = [*list(inspect.signature(torch.utils.checkpoint.checkpoint).parameters)[2:-1], "use_reentrant"]
     for key in setting(args, "gradient_checkpointing_kwargs") or {}:
         if key not in (*valid, "preserve_rng_state", "context_fn", "determinism_check", "debug", "early_stop"):
@@ -149,7 +149,7 @@ def _model_arguments(args: GRPOConfig) -> None:
 
         backends = [member.value.lower() for member in DynamoBackend]
         if backend.lower() not in backends:
-            raise ConfigError(f"torch_compile_backend is {backend!r}; {nearest(backend, backends)}")
+            raise ConfigError(f"torch_compile_backend: got {backend!r}; {nearest(backend, backends)}")
     if args.push_to_hub and not args.hub_token:
         from huggingface_hub import get_token
 

@@ -71,7 +71,7 @@ def field_value(key: str, value: Any, hint: Any) -> Any:
         if not isinstance(value, enums[0]):
             valid = [str(member.value) for member in enums[0]]
             if str(value) not in valid:
-                raise ConfigError(f"{key} is {value!r}; {nearest(str(value), valid)}")
+                raise ConfigError(f"{key}: got {value!r}; {nearest(str(value), valid)}")
     elif kinds == {str}:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ConfigError(f"{key}: got {value!r}; expected text")

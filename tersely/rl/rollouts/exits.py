@@ -38,7 +38,7 @@ class Trace:
         if not self.batch.closed_before(self.plan):
             yield from draw(self.row, self.request.seed, cap, stop_at(marker))
         end = closed_at(self.row.ids, marker)
-        if end is not None and end < len(self.row.ids):  # a marker of several tokens is no stop id
+        if end is not None and end < len(self.row.ids):  # a marker of several tokens is not a stop id
             self.row.shorten(end)
 
     @property

@@ -23,7 +23,7 @@ Generate = Callable[[list[GenerationRequest]], list[Generation]]
 
 
 def with_budget(plan: RolloutPlan, budget: ThinkingBudget | None, progress: float) -> RolloutPlan:
-    """The plan with the run's budget where it sets none of its own."""
+    """The plan, with the run's budget if it has none."""
     if budget is None and plan.thinking_budget is None:
         return plan
     default = budget or ThinkingBudget()
@@ -65,7 +65,7 @@ def end_ids(text: str, batch: RolloutRound) -> tuple[int, ...]:
 
 
 def script(row: Row, request: GenerationRequest, plan: RolloutPlan, batch: RolloutRound) -> Script:
-    """The requests of one row. `request`: its prompt, seed and cap. A text at or behind the cap is not written."""
+    """The requests of one row. `request`: its prompt, seed and cap. A text at or after the cap is not written."""
     seed, cap, marker = request.seed, request.max_new_tokens, batch.template.end_of_thinking
     writes = [write for write in writes_of(plan, batch) if write.at < cap]
     for write in writes:

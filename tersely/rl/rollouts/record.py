@@ -45,7 +45,7 @@ class RolloutRecord:
     forced_end: bool | None = None
     """The end of thinking was written; None without a thinking budget."""
     exit: int | None = None
-    """Order of the exit on its trace; None for a rollout of its own, as `trace` and `prefix`."""
+    """Order of the exit on its trace; None for an independent rollout, like `trace` and `prefix`."""
     trace: int | None = None
     prefix: int | None = None
     """Tokens that the row shares with its trace."""

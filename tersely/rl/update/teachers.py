@@ -1,6 +1,6 @@
 """The teachers of a loss: other distributions over the tokens of a micro-batch (`Loss.teachers`, `Loss.compare`).
 
-A teacher is a frozen model with a prompt of its own before the same completion. Its hidden states are computed for one
+A teacher is a frozen model with its own prompt before the same completion. Its hidden states are computed for one
 micro-batch at a time, without a gradient; the logits of policy and teachers exist for a few tokens at a time
 (`update/vocabulary.py`).
 """

@@ -132,7 +132,7 @@ def easy_step(rng: random.Random) -> tuple[str, int]:
 
 
 def hard_step(rng: random.Random) -> tuple[str, int]:
-    """A product with a two-digit factor: one of thousands of facts, of which a tiny model knows a part."""
+    """A product with a two-digit factor: one of thousands of facts; a tiny model has learnt some of them."""
     return "*", rng.choice(HARD_FACTORS)
 
 

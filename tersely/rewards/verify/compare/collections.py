@@ -1,7 +1,7 @@
 """Compares structured answers: lists element by element, intervals by their ends, labels by name.
 
 It accepts what math-verify rejects by mistake (an inequality for an interval, labelled values, lists with plus-minus) and
-rejects what it accepts by mistake (an open interval for a set). Elements are compared as scalars are.
+rejects what it accepts by mistake (an open interval for a set). Elements are compared like scalars.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _UNORDERED = 12
 
 
 class Structure:
-    """Compares two shapes under the policy. `same(gold, answer)` decides two atoms."""
+    """Compares two shapes under the policy. `same(gold, answer)` compares two atoms."""
 
     def __init__(self, policy: Policy, same: Same):
         self.policy, self.same = policy, same
 
     def equal(self, gold: Shape, answer: Shape) -> bool:
-        """Whether shape and elements show that the answer is the gold. False: not shown."""
+        """True if shape and elements prove that the answer equals the gold. False: not proven."""
         if not labels_agree(gold.label, answer.label):
             return False
         gold, answer = _single(gold), _single(answer)
@@ -54,7 +54,7 @@ class Structure:
         return self._labelled(gold.parts, answer.parts) and self._matched(gold.parts, answer.parts)
 
     def kinds_agree(self, gold: Shape, answer: Shape) -> bool:
-        """Tuple against set is refused unless the policy says otherwise; a bare list may stand for either."""
+        """Whether the kinds match. A tuple is not a set unless the policy allows it; a bare list matches either."""
         kinds = {gold.kind, answer.kind}
         if "atom" in kinds:
             return False
@@ -94,7 +94,7 @@ class Structure:
         return all(self.equal(left, right) for left, right in zip(gold, answer, strict=True))
 
     def _matched(self, gold: tuple[Shape, ...], answer: tuple[Shape, ...]) -> bool:
-        """As multisets. Long lists in their order only: the cost of matching is quadratic."""
+        """Whether both are equal as multisets. Long lists must have the same order, because matching is quadratic."""
         if len(gold) != len(answer):
             return False
         if len(gold) > _UNORDERED:
@@ -108,7 +108,7 @@ class Structure:
         return True
 
     def _labelled(self, gold: tuple[Shape, ...], answer: tuple[Shape, ...]) -> bool:
-        """Two lists that both name all their values must name the same things."""
+        """Whether the labels agree: two lists that label all their values must use the same labels."""
         names = [sorted(name_of(item.label) for item in items) for items in (gold, answer)]
         bases = [{_base(name) for name in side} for side in names]
         bare = [set(side) <= bases[0] | bases[1] for side in names]  # "x = 3, x = -2": one unknown, its values
@@ -123,7 +123,7 @@ _COUNTED = re.compile(r"(?:[A-Za-z][A-Za-z' ]*\s)?-?\d[\d.,/]*\s*(?:\\text\s*\{\
 
 
 def _nouns(parts: tuple[Shape, ...]) -> dict[str, Shape]:
-    """The parts of "7 goats and 4 helicopters" by what they count; empty unless each counts something different."""
+    """The parts of "7 goats and 4 helicopters" by counted noun; empty unless each part counts a different noun."""
     found = [_COUNTED.match(part.text) for part in parts]
     nouns = {
         match.group("noun").lower().removesuffix("s"): part for match, part in zip(found, parts, strict=True) if match
@@ -132,13 +132,13 @@ def _nouns(parts: tuple[Shape, ...]) -> dict[str, Shape]:
 
 
 def both_collections(gold: Shape, answer: Shape) -> bool:
-    """Whether both are lists, tuples or sets of more than one thing, or both intervals."""
+    """Whether both are lists, tuples or sets of several elements, or both are intervals."""
     kinds = {_single(gold).kind, _single(answer).kind}
     return kinds <= {"list", "tuple", "set"} or kinds == {"interval"}
 
 
 def labels_agree(gold: str, answer: str) -> bool:
-    """Whether two labels agree: one is missing, or both name the same thing."""
+    """Whether one label is missing, or both name the same value: x1 and x, y and f(x), f(t) and f(x)."""
     left, right = name_of(gold), name_of(answer)
     function = "y" in (left, right) and _ARGUMENT.fullmatch(left if right == "y" else right)
     if (function and function.group(2) == "x") or _same_function(left, right):
@@ -152,7 +152,7 @@ def _same_function(left: str, right: str) -> bool:
 
 
 def _by_name(shape: Shape) -> tuple[Shape, ...]:
-    """ "y = 3, x = 2" is the point (2, 3): named values stand for a tuple in the order of the alphabet."""
+    """The tuple of named values in alphabetical order: "y = 3, x = 2" is the point (2, 3)."""
     names = [part.label for part in shape.parts]
     if shape.kind != "list" or not all(len(name) == 1 and name.isalpha() for name in names):
         return shape.parts
@@ -160,7 +160,7 @@ def _by_name(shape: Shape) -> tuple[Shape, ...]:
 
 
 def _about_another(label: str, text: str) -> bool:
-    """Whether the text is an equation for something else than the label: "2x = 4" for x."""
+    """Whether the text is an equation for an expression other than the label, such as "2x = 4" for x."""
     first, sign, _ = text.partition("=")
     return bool(sign) and name_of(label) != name_of(first.strip()) and bool(re.search(r"[A-Za-z]", first))
 
@@ -169,7 +169,7 @@ _ARGUMENT = re.compile(r"(\w+(?:\^-1)?)\((\w)\)")
 
 
 def _with_argument(gold: str, answer: str, text: str) -> str:
-    """ "f(t) = t^2" in the letter of "f(x) = x^2"."""
+    """Renames the argument of a function to that of the gold: "f(t) = t^2" to "f(x) = x^2"."""
     left, right = (_ARGUMENT.fullmatch(re.sub(r"[\s{}]", "", label)) for label in (gold, answer))
     if not left or not right or left.group(1) != right.group(1) or left.group(2) == right.group(2):
         return text
@@ -178,7 +178,7 @@ def _with_argument(gold: str, answer: str, text: str) -> str:
 
 
 def _base(name: str) -> str:
-    """x of x1."""
+    """The letter of a label with an index: x of x1."""
     return name.rstrip("0123456789")
 
 
@@ -194,14 +194,14 @@ def _bare_name(label: str) -> str:
 
 
 def _single(shape: Shape) -> Shape:
-    """A list, set or union of one thing is that thing."""
+    """The only element of a list, set or union with one element; another shape as it is."""
     while shape.kind in ("list", "set", "union") and len(shape.parts) == 1:
         shape = shape.parts[0]
     return shape
 
 
 def _points_once(shape: Shape) -> Shape:
-    """A point that is listed twice is one solution. Numbers listed twice are two: roots have multiplicities."""
+    """Removes repeated points. Repeated numbers stay, because roots have multiplicities."""
     if shape.kind not in ("list", "set") or any(part.kind != "tuple" for part in shape.parts):
         return shape
     once = {squeeze(part.text): part for part in shape.parts}

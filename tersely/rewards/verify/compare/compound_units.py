@@ -23,7 +23,7 @@ _PARTS = 4
 
 
 def compound(gold: str, answer: str, policy: Policy) -> bool:
-    """The same total, where at least one side is a sum of units. Single units are not converted (see `Policy.units`)."""
+    """Whether both totals are equal and at least one side is a sum of units. Single units: see `Policy.units`."""
     left, right = _measure(gold), _measure(answer)
     if left is None or right is None or max(left[2], right[2]) < 2:
         return False

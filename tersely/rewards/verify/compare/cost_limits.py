@@ -85,7 +85,7 @@ def _huge_power(text: str) -> bool:
 
 
 def _expands(text: str, at: int, exponent: str) -> bool:
-    """Whether the power is of a bracketed sum and high: `simplify` would multiply it out."""
+    """Whether the text is a high power of a bracketed sum, which `simplify` would expand."""
     if text[:at].rstrip()[-1:] not in (")", "}", "]"):
         return False
     power = re.fullmatch(r"\d+", exponent.strip("{}() "))

@@ -1,4 +1,4 @@
-r"""Conditions behind a formula: "2^n for n \ge 1", "x + 1, x \ne 1", "2^n (n \in \mathbb{N}^*)"."""
+r"""Conditions after a formula: "2^n for n \ge 1", "x + 1, x \ne 1", "2^n (n \in \mathbb{N}^*)"."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _LIMIT = 300
 
 
 def split_domain(text: str) -> tuple[str, str]:
-    r"""("2^n", "n \ge 1") of a formula and where it holds; (text, "") where no condition follows a single formula.
+    r"""(formula, condition), such as ("2^n", "n \ge 1"); (text, "") if no condition follows a single formula.
 
-    The formula holds the letter of the condition and is no relation itself: "x > 3, x \ne 5" is a set, and stays whole.
+    The formula must contain the letter of the condition and must not be a relation: "x > 3, x \ne 5" is a set.
     """
     if "\\" not in text and "<" not in text and ">" not in text:
-        return text, ""  # cheap, and decides nearly always
+        return text, ""  # a cheap test that decides most cases
     if len(text) > _LIMIT or not (_RELATION.search(text) or "ldots" in text):
         return text, ""
     plain = " ".join(_TEXT.sub(r" \1 ", text).split())
@@ -53,7 +53,7 @@ def split_domain(text: str) -> tuple[str, str]:
 
 
 def same_domain(gold: str, answer: str) -> bool:
-    """Whether two conditions are one, or one of them is missing. "n \\ge 1" and natural numbers agree."""
+    """Whether two conditions are equal, or one is missing. "n \\ge 1" and natural numbers agree."""
     if not gold or not answer or squeeze(gold) == squeeze(answer):
         return True
     counted = [bool(_COUNTED.search(condition)) for condition in (gold, answer)]

@@ -1,7 +1,7 @@
 r"""Parses a formula into a tree without redundant brackets, neutral elements, or an order of summands and factors.
 
-`(5) + 17 \times 23 + 0` and `23 \cdot 17 + 5` give one tree. No arithmetic is done: `396` gives another one. The tree compares
-how formulas are written; `numeric` and math-verify compare their values.
+`(5) + 17 \times 23 + 0` and `23 \cdot 17 + 5` have the same tree. No arithmetic is done: `396` has another one. Trees compare
+how formulas are written. `numeric` and math-verify compare their values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 Tree = tuple[Any, ...]
 _LENGTH = 400
 LARGEST_EXACT, _LARGEST_FACTORIAL = 2**53, 18
-"""Above it a float64 does not tell neighbouring integers apart."""
+"""Above this value, a float64 cannot represent every integer."""
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)|(?P<command>\\[A-Za-z]+|\\%)|(?P<letter>[A-Za-z])"
     r"|(?P<sign>\*\*|[-+*/^(){}\[\]_:!%=]))"
@@ -26,12 +26,12 @@ _ONE, _ZERO, _HALF, _MINUS = (("num", Fraction(value)) for value in (1, 0, Fract
 
 
 class _Unreadable(Exception):
-    """Not a formula of this grammar."""
+    """Raised for a text that is not a formula of this grammar."""
 
 
 @lru_cache(maxsize=4096)
 def tree_of(text: str) -> Tree | None:
-    """The tree of a tidied formula; None where it cannot be parsed."""
+    """The tree of a tidied formula; None if it cannot be parsed."""
     if not text or len(text) > _LENGTH:
         return None
     if text.isascii() and text.isdigit():
@@ -43,7 +43,7 @@ def tree_of(text: str) -> Tree | None:
 
 
 def operators(tree: Tree) -> frozenset[str]:
-    """The operators of a tree; a plain number, a fraction and a number in scientific notation have none."""
+    """The operators of a tree. A number, a fraction and a number in scientific notation have none."""
     if is_number(tree) or tree[0] == "sym":
         return frozenset()
     kind, *parts = tree
@@ -56,7 +56,7 @@ def operators(tree: Tree) -> frozenset[str]:
 
 
 def is_number(tree: Tree) -> bool:
-    """A number that is written out: 396, -0.5, 3/4, 2^{-1}, 1.5 x 10^6."""
+    """Whether the tree is a written number: 396, -0.5, 3/4, 2^{-1}, 1.5 x 10^6."""
     if tree[0] == "*":
         return (
             len(tree) <= 4
@@ -74,7 +74,7 @@ def _is_part(tree: Tree) -> bool:
 
 
 def lowest_terms(tree: Tree) -> bool:
-    """False of 6/8 and 4:6; True of everything else."""
+    """False for a fraction or ratio that can be reduced (6/8, 4:6); True for all others."""
     if tree[0] == ":":
         terms = [part[1] for part in tree[1:] if _is_integer(part)]
         return len(terms) < len(tree) - 1 or gcd(*map(int, terms)) == 1
@@ -88,7 +88,8 @@ def lowest_terms(tree: Tree) -> bool:
 
 
 def contains(tree: Tree, part: Tree) -> bool:
-    """Whether a tree has another one in it; of a sum or a product, all its members among others."""
+    """Whether a tree contains another one. A sum or product is also contained if all its members are among those of a longer
+    one."""
     if tree == part:
         return True
     if tree[0] == part[0] and tree[0] in "+*" and set(part[1:]) <= set(tree[1:]):
@@ -97,7 +98,7 @@ def contains(tree: Tree, part: Tree) -> bool:
 
 
 def constant(tree: Tree) -> float | None:
-    """The value of a formula of numbers, sums, products, powers and factorials; None for any other, and for a huge one."""
+    """The value of a formula of numbers, sums, products, powers and factorials; None for other formulas and huge values."""
     kind, *parts = tree
     if kind == "num":
         return float(parts[0]) if abs(parts[0]) < LARGEST_EXACT else None
@@ -121,7 +122,7 @@ def is_sum(tree: Tree) -> bool:
 
 
 def has_bracketed_sum(tree: Tree) -> bool:
-    """A sum inside a product or a power: not multiplied out."""
+    """Whether the tree has a sum inside a product or a power, so it is not expanded."""
     if tree[0] in ("*", "^") and any(part[0] == "+" for part in tree[1:]):
         return True
     return any(has_bracketed_sum(part) for part in tree[1:] if isinstance(part, tuple))
@@ -148,7 +149,7 @@ def _multiply(factors: list[Tree]) -> Tree:
         if part == _ONE:
             continue
         base, exponent = (part[1], part[2][1]) if part[0] == "^" and _is_integer(part[2]) else (part, Fraction(1))
-        key = (base, exponent > 0 or base[0] == "num")  # 2/2 is 1; (x-1)/(x-1) is not yet done
+        key = (base, exponent > 0 or base[0] == "num")  # 2/2 is 1; (x-1)/(x-1) stays
         powers[key] = powers.get(key, Fraction(0)) + exponent
     kept = sorted((_power(base, ("num", exponent)) for (base, _), exponent in powers.items() if exponent), key=repr)
     if negative and len(kept) == 1 and kept[0][0] == "num":
@@ -173,7 +174,7 @@ def _power(base: Tree, exponent: Tree) -> Tree:
 
 
 def _tokens(text: str) -> list[str]:
-    """The tokens, and an empty one that marks the end."""
+    """The tokens, followed by an empty token that marks the end."""
     tokens, at = [], 0
     for match in _TOKEN.finditer(text):
         if match.start() != at:
@@ -203,7 +204,7 @@ class _Parser:
         return tree
 
     def _relation(self) -> Tree:
-        """A ratio or a chain of equalities; else a sum."""
+        """Parses a ratio or a chain of equalities; else a sum."""
         parts, sign = [self._sum()], self._peek()
         while sign in (":", "=") and self._peek() == sign:
             self.at += 1

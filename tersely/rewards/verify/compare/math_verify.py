@@ -22,12 +22,12 @@ from tersely.rewards.verify.compare.symbolic import (
     solves,
 )
 
-_ATOMS = 400  # comparisons of elements that one item may cost
-_UNIONS = 8  # sympy needs seconds for more
+_ATOMS = 400  # maximum comparisons of elements per item
+_UNIONS = 8  # with more, sympy needs seconds
 
 
 class Engine:
-    """Decides what `quick_match` leaves open. It runs only in worker processes, which can be killed."""
+    """Decides the items that `quick_match` leaves open. It runs only in worker processes, which can be killed."""
 
     def __init__(self, policy: Policy | dict[str, Any] | None = None):
         self.policy = Policy.of(policy)
@@ -136,7 +136,7 @@ class Engine:
         return math_verify_equal(gold, answer) or self._rounded(gold, answer)
 
     def _rounded(self, gold: str, answer: str) -> bool:
-        """Whether one side is a decimal that rounds the closed form of the other correctly."""
+        """Whether one side is a decimal, and is the closed form of the other side rounded correctly."""
         gold_number, answer_number = prepare(gold)[1], prepare(answer)[1]
         if not self.policy.rounded or (gold_number is None) == (answer_number is None):
             return False
@@ -179,6 +179,6 @@ _WARM = (
 
 
 def warm_up(engine: Engine) -> None:
-    """Fill the parser's tables before workers are forked; filling them is the slow part of the first parses."""
+    """Fill the parser's tables before workers are forked, because this makes the first parses slow."""
     for gold, answer in _WARM:
         engine.compare(gold, answer)

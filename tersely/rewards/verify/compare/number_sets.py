@@ -26,9 +26,9 @@ _ENDS = {
 
 
 def named_reals(text: str) -> tuple[str, str, str] | None:
-    r"""(low, high, brackets) of such a set; brackets "!=" for all but the first.
+    r"""(low, high, brackets) of such a set; brackets "!=" means all values except low.
 
-    \mathbb{R}_+ is left alone: some have the 0 in it.
+    \mathbb{R}_+ is not parsed, because authors differ on whether it contains 0.
     """
     marked = _REALS.fullmatch(text)
     if marked:

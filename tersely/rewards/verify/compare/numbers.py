@@ -1,7 +1,7 @@
 r"""Parses plain numbers exactly: integers, decimals, fractions, mixed numbers, powers of ten, percent, currency, units.
 
 A quantity is a normalised answer that is a number with at most a unit or sign. Two quantities are compared here, as
-fractions, without sympy; other files compare everything else.
+fractions, without sympy. Other files compare all other answers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PREFIXED = re.compile(r"0(?:[xX][\dA-Fa-f]{1,64}|[bB][01]{1,64}|[oO][0-7]{1,64})
 _ALL_TEXT = re.compile(r"^\\text\s*\{([^{}]*)\}$")
 _GLUED = re.compile(r"(-?\d[\d.,]*)([A-Za-z])")
 _ONE = Fraction(1)
-_DIGITS = 2000  # of an integer that is read at all; more digits are compared as text
+_DIGITS = 2000  # maximum digits of an integer; longer ones are compared as text
 _BASES = {**SMALL, "decimal": 10, "binary": 2, "octal": 8}
 _REPEATING = re.compile(
     r"(?P<sign>-?)(?P<whole>\d*)\.(?P<fixed>\d*)(?:\((?P<bracket>\d+)\)|\\(?:overline|bar|dot)\s*\{?(?P<period>\d+)\}?|(?:(?P<digit>\d)(?P=digit){2,}|(?P<cycle>\d{2,8}?)(?P=cycle)+)\\[lc]?dots)"
@@ -45,18 +45,18 @@ _REPEATING = re.compile(
 class Quantity(NamedTuple):
     value: Fraction
     decimals: int | None
-    """Digits after the point where it was written as a decimal."""
+    """Digits after the point if it was written as a decimal."""
     significant: int
     """Significant digits written, for decimals."""
     percent: bool
     unit: str
-    """The canonical unit, "" where there is none or it is not known."""
+    """The canonical unit; "" if there is none or it is unknown."""
     base: str
-    """The number base written as an index, "" where none."""
+    """The number base written as an index; "" for none."""
 
 
 def read_quantity(tidied: str) -> Quantity | None:
-    """Parse a tidied answer as a number; None if it is something else."""
+    """Parse a tidied answer as a number; None if it is not one."""
     if not tidied or len(tidied) > _DIGITS + 200:
         return None
     if tidied.isascii() and tidied.removeprefix("-").isdigit():
@@ -99,7 +99,7 @@ def read_quantity(tidied: str) -> Quantity | None:
 
 
 def read_glued_unit(text: str, other: Quantity | None) -> Quantity | None:
-    """Read "100m" as a quantity if the other side is in metres; by itself it is a product."""
+    """Read "100m" as a quantity if the other side is in metres; otherwise it is a product."""
     glued = _GLUED.fullmatch(text) if other is not None else None
     if other is None or glued is None or KNOWN.get(glued.group(2)) != other.unit:
         return None
@@ -107,7 +107,7 @@ def read_glued_unit(text: str, other: Quantity | None) -> Quantity | None:
 
 
 def _in_words(text: str) -> Quantity | None:
-    """ "twelve", "two hours", "one half"."""
+    """Parse a number in words: "twelve", "two hours", "one half"."""
     found = value_of(text)
     if found is None:
         return None
@@ -117,7 +117,7 @@ def _in_words(text: str) -> Quantity | None:
 
 
 def _repeating(match: re.Match[str]) -> Fraction:
-    r"""0.1\overline{6} is 1/6."""
+    r"""Parse a repeating decimal: 0.1\overline{6} is 1/6."""
     fixed = match.group("fixed")
     period = next(filter(None, map(match.group, ("bracket", "period", "digit", "cycle"))))
     scale = 10 ** len(fixed)
@@ -172,8 +172,8 @@ def same_quantity(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
 
 
 def _scales(gold: Quantity, answer: Quantity, policy: Policy) -> tuple[Fraction, ...]:
-    """What the answer is multiplied by. The sign may be missing where the gold has it, and be added to a whole number above
-    1, which is a number of percent; else 50% is 1/2 and nothing else, or there would be two chances.
+    """The factors to try for the answer. It may omit the gold's percent sign, or add one to a whole number above 1, which is a
+    number of percent. In all other cases 50% is only 1/2, because an answer must not have two chances.
     """
     if gold.percent == answer.percent:
         return (_ONE,)
@@ -193,7 +193,7 @@ def _bases_agree(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
 
 
 def _rounds(gold: Quantity, answer: Quantity, value: Fraction, scale: Fraction, policy: Policy) -> bool:
-    """Whether one side is the other, correctly rounded at its last digit, with enough digits."""
+    """Whether one side is the other one rounded correctly at its last digit, with enough digits."""
     if not policy.rounded or not (gold.decimals or answer.decimals):
         return False
     if (
@@ -213,5 +213,5 @@ def _rounds(gold: Quantity, answer: Quantity, value: Fraction, scale: Fraction, 
 
 
 def _is_short(value: Fraction, written: Quantity) -> bool:
-    """Whether the exact side is an integer: 18 is not 18.04, whatever the digits."""
+    """Whether the exact side is an integer: 18 is never 18.04, for any number of digits."""
     return value.denominator == 1

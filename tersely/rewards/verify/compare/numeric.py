@@ -1,10 +1,10 @@
-r"""Compares formulas numerically, without sympy: their values at two points, to fifty digits.
+r"""Compares formulas numerically, without sympy, by their values at two points, to fifty digits.
 
-Parsing one formula costs math-verify ten to fifty milliseconds, its values a tenth of one. Sums, products, powers,
-fractions, roots, letters and \pi are evaluated at pseudo-random points; equal to forty digits at both is an identity,
-far apart at one is a difference. For an identity, functions stand for pseudo-random values of their arguments; for a
-difference they are computed. Anything that can be read in two ways (2^10, 1/2x, 3\frac{1}{2}) is left to
-math-verify, and so is everything that this file does not know.
+Parsing one formula takes math-verify ten to fifty milliseconds; its values take a tenth of one. Sums, products, powers,
+fractions, roots, letters and \pi are evaluated at pseudo-random points. Values equal to forty digits at both points are an
+identity, and values far apart at one point are a difference. To prove an identity, functions are replaced by pseudo-random
+values of their arguments. To prove a difference, they are computed. math-verify decides ambiguous formulas (2^10, 1/2x,
+3\frac{1}{2}) and all that this file cannot parse.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tersely.rewards.verify.normalize.units import KNOWN
 
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628621")
 _E = Decimal("2.71828182845904523536028747135266249775724709369995957496696762772407663035355")
-_DIGITS, _MOST_DIGITS = 50, 1000  # that are computed
+_DIGITS, _MOST_DIGITS = 50, 1000  # digits that are computed
 _CONSTANT_DIGITS = 75  # of pi and e
-_SAME = 10  # of them may be lost to rounding
+_SAME = 10  # digits that may be lost to rounding
 _TOLERANCE = Decimal(1).scaleb(_SAME - _DIGITS)
-_LARGE = 30  # digits of all numbers and powers together, from which more digits are computed
+_LARGE = 30  # with this many digits in all numbers and powers together, more digits are computed
 _FAR, _FAR_DECIMALS = Decimal("1e-8"), Decimal("1e-2")  # decimals may be rounded
 _TINY = Decimal("1e-9")
 _LENGTH, _POWER = 300, 200
@@ -56,7 +56,7 @@ _ENCLOSED: dict[str, tuple[str, Callable[..., Any]]] = {
     "\\lfloor": ("\\rfloor", math.floor),
     "\\lceil": ("\\rceil", math.ceil),
 }
-_NAMED = frozenset("fghFGHPQ")  # a function where a bracket follows, unless the letter also stands alone
+_NAMED = frozenset("fghFGHPQ")  # a function if a bracket follows, unless the letter also occurs alone
 _BINOMIAL = 20
 _PLUS_MINUS = frozenset("+-")
 _ENDS_PRODUCT = frozenset(("", "+", "-", ")", "}", "]", "^", "**", "\\rfloor", "\\rceil"))
@@ -69,25 +69,25 @@ _UNIT_TAIL = re.compile(r"[\d\s})]([A-Za-z]{2,})(?:\s*\^\s*\{?[23]\}?)?$")
 
 
 class _Unknown(Exception):
-    """Not for this file."""
+    """Raised for a formula that this file cannot parse."""
 
 
 def probe(gold: str, answer: str) -> bool | None:
-    """True: the same formula; False: certainly another; None: ask math-verify. Both are tidied answers."""
+    """Compare two tidied answers. True: equal. False: different. None: math-verify has to decide."""
     if len(gold) > _LENGTH or len(answer) > _LENGTH or gold.isalpha() or answer.isalpha():
-        return None  # too long; or words, which are no products
+        return None  # too long, or words, which are not products
     left, right = _values(gold), _values(answer)
     if left is None or right is None:
         return None
     digits = _DIGITS + 2 * max(left[2], right[2])
-    if digits > _DIGITS:  # huge or tiny numbers: as many digits as tell 3^100 from 3^100 + 2
+    if digits > _DIGITS:  # huge or tiny numbers: enough digits to separate 3^100 from 3^100 + 2
         left, right = _values(gold, digits=digits), _values(answer, digits=digits)
         if left is None or right is None:
             return None
     with localcontext(_context(digits)):
         sizes = [max(abs(a), abs(b)) for a, b in zip(left[0], right[0], strict=True)]
         if min(sizes) < _TINY:
-            return None  # nothing but rounding, perhaps
+            return None  # the difference may be rounding
         gaps = [abs(a - b) / size for a, b, size in zip(left[0], right[0], sizes, strict=True)]
         same = _TOLERANCE if digits == _DIGITS else Decimal(1).scaleb(_SAME - digits)
         if all(gap <= same for gap in gaps):
@@ -98,7 +98,7 @@ def probe(gold: str, answer: str) -> bool | None:
 
 
 def same_equation(gold: str, answer: str) -> bool:
-    """Two equations in several letters, one a multiple of the other. With one letter ("2x = 8") nothing is solved yet."""
+    """Whether two equations in several letters are multiples of each other. False for one letter ("2x = 8")."""
     if gold.count("=") != 1 or answer.count("=") != 1 or max(len(gold), len(answer)) > _LENGTH:
         return False
     if len({letter for letter in _LETTERS.findall(gold) if letter != "e"}) < 2:
@@ -112,7 +112,7 @@ def same_equation(gold: str, answer: str) -> bool:
 
 
 def _apart(gold: str, answer: str) -> bool | None:
-    """False where the formulas, functions and all, have values far from each other at one of the points."""
+    """False if the formulas, with their functions computed, have values far apart at one of the points; else None."""
     left, right = (_values(text, functions=True) if _computes(text) else _values(text) for text in (gold, answer))
     if left is None or right is None or not left[1] or not right[1]:
         return None
@@ -125,8 +125,8 @@ def _apart(gold: str, answer: str) -> bool | None:
 
 @lru_cache(maxsize=4096)
 def _values(text: str, functions: bool = False, digits: int = _DIGITS) -> tuple[tuple[Decimal, ...], bool, int] | None:
-    """(values at the points, whether the formula has only one reading, the digits that its numbers and powers may need where
-    they are many), None where the formula is not understood.
+    """(values at the points, whether the formula has only one reading, the digits that its numbers and powers may need if there
+    are many); None if it cannot be parsed.
     """
     tail = _UNIT_TAIL.search(text)
     if len(text) < 2 or digits > _MOST_DIGITS or (tail and tail.group(1) in KNOWN):
@@ -153,12 +153,12 @@ def _context(digits: int) -> Context:
 
 
 def _computes(text: str) -> bool:
-    """Whether the text may hold a function that is computed for a difference and not for an identity."""
+    """Whether the text may contain a function, which is computed only to prove a difference."""
     return "|" in text or ("\\" in text and any(name in text for name in (*_COMPUTED, *_ENCLOSED)))
 
 
 def _tokens(text: str) -> list[str]:
-    """The tokens, and an empty one that marks the end."""
+    """The tokens, followed by an empty token that marks the end."""
     tokens, at = [], 0
     for match in _TOKEN.finditer(text):
         if match.start() != at:
@@ -171,7 +171,7 @@ def _tokens(text: str) -> list[str]:
 
 
 class _Reader:
-    """Recursive descent over the tokens at one point."""
+    """Recursive descent over the tokens, evaluated at one point."""
 
     def __init__(self, tokens: list[str], variables: set[str], point: int, functions: bool, digits: int):
         self.tokens, self.variables, self.at = tokens, variables, 0
@@ -257,7 +257,7 @@ class _Reader:
         token = self._take()
         if len(token) == 1 and (token.isdecimal() or (token.isascii() and token.isalpha())):
             return self._number_or_letter(token)
-        raise _Unknown  # 2^10: two to the tenth, or to the first, times zero
+        raise _Unknown  # 2^10 may be 2^{10}, or 2^1 times 0
 
     def _group(self) -> Decimal:
         closing = {"{": "}", "(": ")", "[": "]"}[self._take()]
@@ -311,7 +311,7 @@ class _Reader:
         raise _Unknown
 
     def _letter(self, name: str) -> Decimal:
-        """A positive number between 1/2 and 3/2 that the name and the point determine."""
+        """A number between 1/2 and 3/2, determined by the name and the point."""
         return _letter_value(name.replace("{", "").replace("}", ""), self.point)
 
     def _root(self) -> Decimal:
@@ -324,7 +324,7 @@ class _Reader:
         return value.sqrt() if degree == 2 else _raise(value, 1 / degree)
 
     def _opaque(self, name: str, *arguments: Decimal) -> Decimal:
-        """A pseudo-random value that the function and its arguments determine."""
+        """A pseudo-random value, determined by the function and its arguments."""
         rounded = ",".join(str(argument.quantize(Decimal("1e-38"))) for argument in arguments)
         return _scatter(f"{name}({rounded})@{self.point}")
 
@@ -368,7 +368,7 @@ class _Reader:
             if self._peek() not in ("", "+", "-", ")", "}", "\\cdot", "*", "/") and self._peek() not in _FUNCTIONS:
                 raise _Unknown  # sin x y
         if self.functions:
-            self.unambiguous = self.unambiguous and (name != "\\log" or base is not None)  # to which base?
+            self.unambiguous = self.unambiguous and (name != "\\log" or base is not None)  # the base is unknown
             scale = math.log(float(base)) if base is not None else 1.0
             return _raise(Decimal(str(_COMPUTED[name](float(argument)) / scale)), power)
         return _raise(self._opaque(name, argument, *([] if base is None else [base])), power)

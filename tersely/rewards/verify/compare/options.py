@@ -18,7 +18,7 @@ _NAMED_TOO = re.compile(r"(?P<letter>[A-H])\s*[,;–-]\s*(?P<content>\S.*)", re.
 
 
 def by_option(gold: str, answer: str, prompt: str, policy: Policy) -> bool | None:
-    """Whether an answer chooses the gold among the options of the prompt; None where they do not decide.
+    """Whether an answer chooses the gold among the options of the prompt; None if the options do not decide.
 
     A letter with the text of another option is incorrect.
     """
@@ -45,7 +45,7 @@ def by_option(gold: str, answer: str, prompt: str, policy: Policy) -> bool | Non
 
 
 def _named_too(answer: str, options: dict[str, str]) -> tuple[str, str] | None:
-    """("B", "Jupiter") of "B, Jupiter", where Jupiter is the text of B."""
+    """(letter, text), such as ("B", "Jupiter") of "B, Jupiter", where Jupiter is the text of B."""
     found = _NAMED_TOO.fullmatch(answer)
     if found is None or squeeze(options.get(found.group("letter"), "")) != squeeze(found.group("content")):
         return None
@@ -53,7 +53,7 @@ def _named_too(answer: str, options: dict[str, str]) -> tuple[str, str] | None:
 
 
 def _own_text(letter: str, content: str, options: dict[str, str], policy: Policy) -> bool:
-    """Whether the text behind a letter, if there is any, is not that of another option."""
+    """Whether the text after a letter is empty, or not the text of another option."""
     if not content or _same(options[letter], content, policy):
         return True
     return not any(_same(text, content, policy) for text in options.values())

@@ -17,22 +17,22 @@ from tersely.rewards.verify.extract.find import find_answer
 from tersely.rewards.verify.normalize.latex import LIMIT, same_text, tidy, unescaped
 
 _SHORT = 500
-_SOLUTION = 200  # characters from which a gold is taken for a solution rather than an answer
+_SOLUTION = 200  # a gold with at least this many characters is a solution, not an answer
 
 
 def prepare(text: str) -> tuple[str, Quantity | None]:
-    """(tidied, the number it is or None)."""
+    """(tidied text, its number or None)."""
     tidied = tidied_text(text)
     return tidied, number_of(tidied)
 
 
 def tidied_text(text: str) -> str:
-    """`tidy`; short texts are remembered: a reference answer recurs once per rollout."""
+    """`tidy` with a cache for short texts: a reference answer recurs once per rollout."""
     return _tidy(text) if len(text) <= _SHORT else tidy(text)
 
 
 def number_of(tidied: str) -> Quantity | None:
-    """`read_quantity`; short texts are remembered."""
+    """`read_quantity` with a cache for short texts."""
     return _read_quantity(tidied) if len(tidied) <= _SHORT else read_quantity(tidied)
 
 
@@ -50,11 +50,11 @@ def gold_text(gold: str) -> str:
         found = find_answer(gold, "answer")
         if found:
             return found
-    return gold.strip(" \n")  # a tab may be what is left of a backslash and a t
+    return gold.strip(" \n")  # a tab may have been a backslash and a t
 
 
 def quick_match(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
-    """Return (correct, path) if text, numbers or values at points decide; None if math-verify has to."""
+    """Return (correct, path) if text, numbers or values at points decide; None if math-verify has to decide."""
     if len(answer) > LIMIT:
         return None
     gold_tidy, tidied = tidied_text(gold), tidied_text(answer)
@@ -81,12 +81,12 @@ def quick_match(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | No
     found = _by_shape(gold_tidy, tidied, policy) if same is None else (same, "probe")
     free = found is not None and not found[0] and ("\\pi" in gold_tidy or "C" in gold_tidy)
     if free and renamed(gold_tidy, tidied, False) is not None:
-        return None  # k\pi and n\pi: perhaps one parameter
+        return None  # k\pi and n\pi may be the same parameter
     return found
 
 
 def same_digits(gold: str, answer: str, policy: Policy) -> bool:
-    """Whether an answer is the integer that a reference writes with a prefix, in its base: 0xFF, FF_{16}, FF for 0xFF."""
+    """Whether an answer is the integer of a reference with a prefix, in its base: 0xFF, FF_{16} or FF for 0xFF."""
     base = {"x": "16", "b": "2", "o": "8"}[gold[1].lower()]
     if PREFIXED.fullmatch(answer):
         return answer[1].lower() == gold[1].lower() and int(answer, 0) == int(gold, 0)
@@ -116,9 +116,9 @@ class _Open(Exception):
 
 
 def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None:
-    """Collections and labelled values whose elements are all decided here."""
+    """Compare collections and labelled values whose elements can all be decided here."""
     if max(len(gold), len(answer)) > _SHORT:
-        return None  # a text, no answer: label after label would be taken from it
+        return None  # prose, not an answer: it would be split at one label after another
     shapes = _shape(gold), _shape(answer)
     whole = all(found.kind == "atom" and found.text == text for found, text in zip(shapes, (gold, answer), strict=True))
     if whole or refused(gold, answer, policy) is not None:
@@ -126,7 +126,7 @@ def _by_shape(gold: str, answer: str, policy: Policy) -> tuple[bool, str] | None
 
     def same(left: str, right: str) -> bool:
         if len(left) + len(right) >= len(gold) + len(answer):
-            raise _Open  # no element of the two, and the same question again
+            raise _Open  # no elements, so the comparison would repeat
         decided = quick_match(left, right, policy)
         if decided is None:
             raise _Open
@@ -146,7 +146,7 @@ _shape = lru_cache(maxsize=2048)(shape_of)
 
 
 def _comma_twins(gold: str, answer: str) -> bool:
-    """1,22 and 1.22: the same digits, the mark alone differs."""
+    """Whether two numbers have the same digits and differ only in the decimal mark: 1,22 and 1.22."""
     if gold.count(",") == answer.count(","):
         return False
     with_comma, with_point = (gold, answer) if "," in gold else (answer, gold)

@@ -1,10 +1,10 @@
 r"""Finds answers that repeat the problem: its own formula, rewritten without doing the work, or not in the form asked for.
 
 A formula copied from the prompt has the value of the reference answer, so every comparison of values accepts it. Three
-tests, none of which applies to an answer written as the reference answer is:
+tests find such answers. None applies to an answer that is written like the reference answer:
 
 - the answer is a formula of the prompt, up to brackets, neutral elements and order ("5 + 17 \times 23");
-- the prompt holds a formula with the value of the reference answer, and the answer has operators that the reference
+- the prompt contains a formula with the value of the reference answer, and the answer has operators that the reference
   answer lacks (2^9 \cdot 2 for 1024): it is not evaluated;
 - the prompt asks for a form (factor, expand, lowest terms, decimal), and the answer has another.
 """
@@ -74,11 +74,11 @@ def restated(gold: str, answer: str, prompt: str) -> bool:
     if tree in formulas:
         return True
     if wanted is None or (tree[0] == "=" and tree[-1] == wanted):
-        return False  # the second: a chain that ends in the value
+        return False  # the second test: a chain that ends in the value
     known = operators(wanted)
     more = bool(operators(tree) - known)
     if more and any(contains(tree, part) for part in formulas if operators(part) - known):
-        return True  # the formula is in it, and something around it
+        return True  # it contains the formula and more
     if not more and not _other_form(tree, wanted, prompt):
         return False
     number = read_quantity(gold)
@@ -86,19 +86,19 @@ def restated(gold: str, answer: str, prompt: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    """Without a condition, a label or a unit."""
+    """The text without its condition, label and unit."""
     text = split_domain(text)[0]
     return without_unit(strip_label(text)[1] if split_top(text) == [text] else text)
 
 
 def _other_form(tree: Tree, wanted: Tree, prompt: str) -> bool:
-    """Whether the prompt asks for a form that the reference answer has, and the answer has not."""
+    """Whether the prompt asks for a form that the reference answer has and the answer lacks."""
     if _FACTOR.search(prompt) and is_sum(tree) and not is_sum(wanted):
         return True
     if _EXPAND.search(prompt) and has_bracketed_sum(tree) and not has_bracketed_sum(wanted):
         return True
     if _PRIMES.search(prompt):
-        return True  # up to order there is one
+        return True  # one form, up to order
     if _DECIMAL.search(prompt) and wanted[0] == "num" and tree[0] != "num":
         return True
     return bool(_FORM.search(prompt)) and not lowest_terms(tree) and lowest_terms(wanted)

@@ -48,14 +48,14 @@ _DEGREES = re.compile(r"(?P<value>-?\d+(?:\.\d+)?)\s*(?:\^\s*\\circ|(?:\\text\s*
 
 
 def split_condition(text: str) -> tuple[str, str]:
-    r"""("k\pi", "Z") of "k\pi, k \in \mathbb{Z}": what any integer may be put into, and the set it is from."""
+    r"""(formula, set) of a formula with an integer parameter: ("k\pi", "Z") of "k\pi, k \in \mathbb{Z}"."""
     match = _CONDITION.search(text)
     if match is None or not text[: match.start()].strip():
         return text, ""
     head, name = text[: match.start()].strip(), match.group("name")
     letter = re.compile(rf"(?<![A-Za-z\\]){name}(?![A-Za-z])")
     if name != "k" and not re.search(r"(?<![A-Za-z\\])k(?![A-Za-z])", head):
-        head = letter.sub("k", head)  # whatever the integer is called
+        head = letter.sub("k", head)  # for any name of the parameter
     return head, match.group("set")
 
 
@@ -82,9 +82,9 @@ def without_asides(text: str) -> str:
 
 
 def renamed(gold: str, answer: str, declared: bool) -> str | None:
-    """The answer with its free parameter called as in the reference answer; None where there is none.
+    """The answer with its free parameter renamed to that of the reference answer; None without a free parameter.
 
-    Free are: a letter that a condition declares, whole multiples of \\pi, and constants where the reference has a C.
+    Free parameters: a letter that a condition declares, a factor of \\pi, and a constant if the reference has a C.
     """
     gold, answer = (_NAMED_TUPLE.sub("", strip_label(text)[1]) for text in (gold, answer))
     if "\\text" in gold or "\\text" in answer:
@@ -102,7 +102,7 @@ def renamed(gold: str, answer: str, declared: bool) -> str | None:
 
 
 def angle(gold: str, answer: str, policy: Policy) -> bool:
-    r"""30^\circ is \frac{\pi}{6}: a degree sign on one side, \pi on the other."""
+    r"""Whether degrees on one side equal a multiple of \pi on the other: 30^\circ is \frac{\pi}{6}."""
     if policy.angles != "convert":
         return False
     gold, answer = strip_label(gold)[1], strip_label(answer)[1]
@@ -117,7 +117,7 @@ def angle(gold: str, answer: str, policy: Policy) -> bool:
 
 
 def ordering(gold: str, answer: str, policy: Policy) -> bool:
-    """b < a < c is the list b, a, c in this order."""
+    """Whether a chain of inequalities equals a list: b < a < c is b, a, c in this order."""
     for chain, listed in ((gold, answer), (answer, gold)):
         members = chain.split("<")
         if len(members) >= 3 and not re.search(r"[>=,]|\\[lgn]e(?![a-z])", chain):
@@ -126,13 +126,13 @@ def ordering(gold: str, answer: str, policy: Policy) -> bool:
 
 
 def words(gold: str, answer: str, policy: Policy) -> bool:
-    """A list of words, however it is joined: "line segment, circle" and "line segment and circle"."""
+    """Whether both are the same list of words, joined by commas or "and": "line, circle" and "line and circle"."""
     lists = [[part for part in _JOINED.split(squeeze(text).lower().strip(" .")) if part] for text in (gold, answer)]
     return len(lists[0]) > 1 and lists[0] == lists[1] and all(_WORDS.fullmatch(part) for part in lists[0])
 
 
 def natural_log(gold: str, answer: str) -> str | None:
-    r"""\log without a base is \ln where the reference answer has a \ln and no \log."""
+    r"""Replaces \log without a base by \ln if the reference answer has a \ln and no \log."""
     if "\\ln" not in gold or "\\log" in gold or not re.search(r"\\log(?![A-Za-z]|\s*_)", answer):
         return None
     return re.sub(r"\\log(?![A-Za-z]|\s*_)", r"\\ln", answer)

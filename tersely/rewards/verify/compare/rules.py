@@ -1,6 +1,6 @@
 r"""Rules for known false negatives and false positives of math-verify.
 
-`ACCEPTING_RULES` accept answers that math-verify rejects. `refused` rejects answers whatever math-verify returns.
+`ACCEPTING_RULES` accept answers that math-verify rejects. `refused` rejects answers that math-verify accepts.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _OTHER_CHOICE = re.compile(r"\b(?:or|and|not)\b|\([A-H]\)|[A-H][).:]")
 _CUT_OFF = re.compile(r"-?\d+\s*\\ldots\s*")
 _BESIDE = re.compile(
     r"(?:^|[-+=(,<>*/])\s*\d(?:[\d.]|,\d{3})*\s+(?!\d{3}(?!\d))\d"
-)  # "1,000 2": to math-verify a tuple
+)  # "1,000 2": math-verify reads a tuple
 _CAPITALS = re.compile(r"[A-Z]{2,}")
 _NAME = re.compile(r"(?<![A-Za-z])[A-Z][a-z]{2,}(?![A-Za-z])")
 _OPPOSITES = (("even", "odd"), ("yes", "no"), ("true", "false"), ("positive", "negative"), ("increasing", "decreasing"))
@@ -65,14 +65,14 @@ _CONNECTIVE = re.compile(r"(?<![A-Za-z\\])(and|or)(?![A-Za-z])", re.IGNORECASE)
 
 
 def gold_spellings(gold: str, answer_is_number: bool) -> list[str]:
-    """Return the gold and its other forms: of "exact ≈ decimal" also the decimal, if the answer is a number."""
+    """Return the gold and its other forms; for "exact ≈ decimal" also the decimal, if the answer is a number."""
     parts = re.split(r"\\approx(?![A-Za-z])", gold)
     if len(parts) == 2 and all(part.strip() for part in parts) and "," not in gold:
         return [part.strip() for part in parts[: 2 if answer_is_number else 1]]
     gold = re.sub(r"\^\s*(?:\{\s*\})?$", "", gold).strip()
     modulo = re.fullmatch(r"(.+?)\s*\\pmod\{\w+\}", gold)
     if modulo and answer_is_number:
-        return [gold, modulo.group(1)]  # the modulus may be left out
+        return [gold, modulo.group(1)]  # the modulus may be omitted
     made = chosen(gold)
     return [gold, made[1]] if made and made[1] else [gold]
 
@@ -84,13 +84,13 @@ def answer_spellings(gold: str, answer: str) -> list[str]:
 
 
 def refused(gold: str, answer: str, policy: Policy) -> str | None:
-    """Return why the answer is incorrect whatever math-verify returns; None if no rule applies."""
+    """Return why the answer is incorrect even if math-verify accepts it; None if no rule applies."""
     sides = ((gold, answer), (answer, gold))
     worked = not policy.unevaluated and _WORK.search(answer) and not _WORK.search(gold)
     if worked and _WORK.search(last_member(answer) or answer):
         return "unevaluated"
     if gold != answer and _CAPITALS.fullmatch(gold) and _CAPITALS.fullmatch(answer):
-        return "word"  # BCA is an order, not a product
+        return "word"  # BCA is a sequence, not a product
     if _anagram(gold, answer):
         return "word"
     if is_clock(gold) and is_clock(answer) and not clock(gold, answer, policy):
@@ -119,7 +119,7 @@ def refused(gold: str, answer: str, policy: Policy) -> str | None:
 
 
 def _false_chain(answer: str, policy: Policy) -> bool:
-    """ "3 = 4 = 5": its members are numbers, and they differ by more than rounding."""
+    """Whether a chain of equalities is false: its members are numbers that differ by more than rounding ("3 = 4 = 5")."""
     if "=" not in answer or len(answer) > _CHAIN_LIMIT or "\\text" in answer or split_top(answer) != [answer]:
         return False
     members = [member for member in parts_at(answer, _EQUALS) if re.search(r"\d", member)]
@@ -134,7 +134,7 @@ def _false_chain(answer: str, policy: Policy) -> bool:
 
 
 def _other_connective(gold: str, answer: str) -> bool:
-    """ "x > 2 and x < 3" against "x > 2 or x < 3"; lists of values may be joined by either word."""
+    """Whether one side joins relations by "and" and the other by "or". Lists of values may use either word."""
     if not any(_INEQUALITY.search(text) for text in (gold, answer)):
         return False
     words = [{word.lower() for word in _CONNECTIVE.findall(text)} for text in (gold, answer)]
@@ -142,7 +142,8 @@ def _other_connective(gold: str, answer: str) -> bool:
 
 
 def _anagram(gold: str, answer: str) -> bool:
-    """ "act" for "cat": to math-verify a product. Letters in their order ("xyz") are one; so are those without a vowel."""
+    """Whether both are words and differ, such as "act" and "cat", which math-verify reads as products. Letters in alphabetical
+    order ("xyz") and letters without a vowel are products."""
     left, right = squeeze(gold), squeeze(answer)
     if left == right or not (left.isalpha() and right.isalpha()) or min(len(left), len(right)) < 3:
         return False
@@ -154,14 +155,14 @@ def _words_alone(text: str) -> bool:
 
 
 def _tails_differ(gold: str, answer: str) -> bool:
-    """Known units that differ, or, behind anything but a plain number, words that differ."""
+    """Whether known units differ. After an answer that is not a plain number: whether the words differ."""
     if "\\text" not in gold or "\\text" not in answer:
         return False
     left, right = _TEXT_TAIL.match(gold), _TEXT_TAIL.match(answer)
     if not left or not right or not left.group("head").strip() or not right.group("head").strip():
         return False
     if any("\\text" in match.group("head") for match in (left, right)):
-        return False  # several units: see `compound`
+        return False  # several units: see `compound_units`
     units = [split_unit(f"\\text{{{match.group('words')}}}{match.group('power') or ''}") for match in (left, right)]
     if units[0] and units[1]:
         return units[0] != units[1]
@@ -185,14 +186,14 @@ def _bases_differ(gold: str, answer: str, policy: Policy) -> bool:
 
 
 def last_member(answer: str) -> str:
-    """What a chain of equalities ends in, as math-verify takes it; empty for a list of them."""
+    """The last member of a chain of equalities, which math-verify compares; empty for a list of chains."""
     if split_top(answer) != [answer]:
         return ""
     return parts_at(answer, _EQUALS)[-1].strip()
 
 
 def ratio(gold: str, answer: str, policy: Policy) -> bool:
-    """2:1 is 2 and 4:2; 20:3 is 6.67 where decimals may be rounded."""
+    """Whether two ratios are equal: 2:1 is 2 and 4:2, and 20:3 is 6.67 if decimals may be rounded."""
     left, right = _terms(gold), _terms(answer)
     if left is None and right is None:
         return False
@@ -212,7 +213,7 @@ def ratio(gold: str, answer: str, policy: Policy) -> bool:
 
 
 def _other_ratio(gold: str, answer: str) -> bool:
-    """3:5:4 is not 3:4:5; to math-verify both are sets."""
+    """Whether two ratios differ, also in their order, such as 3:5:4 and 3:4:5, which math-verify reads as sets."""
     if ":" not in gold or ":" not in answer:
         return False
     left, right = _terms(gold), _terms(answer)
@@ -238,7 +239,7 @@ def _terms(text: str) -> list[Fraction] | None:
 
 
 def arc(gold: str, answer: str, policy: Policy) -> bool:
-    """45°30' is 45.5°, and 45.5."""
+    """Whether an angle in degrees and minutes equals the other side: 45°30' is 45.5° and 45.5."""
     values = [_arc_value(text) for text in (gold, answer)]
     return None not in values and values[0] == values[1]
 
@@ -254,7 +255,7 @@ def _arc_value(text: str) -> Fraction | None:
 
 
 def choice(gold: str, answer: str, policy: Policy) -> bool:
-    r"""(C), C), \text{C} and c are the choice C."""
+    r"""Whether both sides are the same choice: (C), C), \text{C} and c are C."""
     left, right = chosen(gold), chosen(answer)
     if left is None or right is None or left[0].islower():
         return False
@@ -262,7 +263,7 @@ def choice(gold: str, answer: str, policy: Policy) -> bool:
 
 
 def chosen(text: str) -> tuple[str, str] | None:
-    """("B", "12") of "(B) 12"; None where no choice, or more than one, is made."""
+    """(letter, text), such as ("B", "12") of "(B) 12"; None unless the text makes exactly one choice."""
     alone = _CHOICE.fullmatch(text)
     if alone:
         return alone.group(1), ""
@@ -277,7 +278,7 @@ def chosen(text: str) -> tuple[str, str] | None:
 
 
 def sentence(gold: str, answer: str, policy: Policy) -> bool:
-    """A gold that is a plain sentence, against the one name or the one of two opposites that it states."""
+    """Compares a gold that is a plain sentence with the only name, or the one of two opposites, that it states."""
     words = squeeze(gold)
     name = squeeze(answer).strip(" .")
     plain = re.fullmatch(r"[A-Za-z ,.'\-]+", words)
@@ -304,12 +305,12 @@ _COMMON = frozenset(
 
 
 def nothing(gold: str, answer: str, policy: Policy) -> bool:
-    """No solution, the empty set; a limit that does not exist."""
+    """Whether both state that nothing exists: no solution, the empty set, or a limit that does not exist."""
     return any(kind.fullmatch(gold) and kind.fullmatch(answer) for kind in (_NOTHING, _MISSING, _MANY))
 
 
 def choices(gold: str, answer: str, policy: Policy) -> bool:
-    """ACE is A, C and E."""
+    """Whether both are the same set of choices: ACE is A, C and E."""
     left, right = (re.sub(r"\band\b|[\s,;&()]", "", squeeze(text).replace("and", " and ")) for text in (gold, answer))
     return left == right and bool(re.fullmatch(r"[A-H]{2,8}", left)) and list(left) == sorted(set(left))
 

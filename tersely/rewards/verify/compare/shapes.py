@@ -1,7 +1,7 @@
 r"""Parses the outer form of an answer: list, tuple, set, interval, union, labelled value, or an atom.
 
-It does not parse mathematics: it only finds commas, brackets, relations and labels at the outermost level. The inside of
-an atom is left to math-verify.
+It does not parse mathematics. It only finds commas, brackets, relations and labels at the outermost level; math-verify
+parses the atoms.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tersely.rewards.verify.extract.split import parts_at, split_relation, split
 
 _DEPTH = 6
 _BRACKETS = {("(", ")"), ("[", "]"), ("(", "]"), ("[", ")")}
-_TURNED = {("[", "["): "[)", ("]", "["): "()", ("]", "]"): "(]"}  # intervals as France writes them
+_TURNED = {("[", "["): "[)", ("]", "["): "()", ("]", "]"): "(]"}  # French notation of intervals
 _FRENCH = re.compile(r"(?P<open>[\[\]])(?P<ends>[^\[\]()]+[,;][^\[\]()]+)(?P<close>[\[\]])")
 _OR = re.compile(
     r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*(?:or|OR)\s*,?\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|\\(?:lor|vee)(?![A-Za-z]))\s*"
@@ -60,7 +60,7 @@ class Shape:
     label: str = ""
     """Name of the value: "x", "f(x)", "Paolo"; of an interval also the variable of the inequality."""
     relation: bool = False
-    """The interval was written as an inequality or with reversed brackets: it cannot be a point."""
+    """The interval was written as an inequality or with reversed brackets, so it cannot be a point."""
 
 
 def shape_of(text: str, depth: int = 0, label: str = "") -> Shape:
@@ -108,7 +108,7 @@ def shape_of(text: str, depth: int = 0, label: str = "") -> Shape:
 
 
 def _turned_round(text: str) -> str:
-    """]a,b[ as (a,b), all through a union: brackets turned outwards hide the union from a count of depth."""
+    """]a,b[ as (a,b), also in a union, because reversed brackets break the count of depth."""
     parts = [_FRENCH.fullmatch(part.strip()) for part in _CUP.split(text)]
     if not all(parts):
         return text
@@ -129,7 +129,7 @@ def _many(kind: str, parts: list[str], depth: int, label: str, brackets: str = "
 
 
 def _sign_tuples(parts: list[str], depth: int, label: str, brackets: str) -> Shape:
-    r"""(\pm 3, \pm 2) is four points, (\pm 3, \mp 2) two."""
+    r"""The points of a tuple with signs: (\pm 3, \pm 2) is four points, (\pm 3, \mp 2) is two."""
     count = sum(len(_PM.findall(part)) for part in parts)
     joined = any("\\mp" in part for part in parts)
     if count > _SIGNS:
@@ -155,12 +155,12 @@ def _list(parts: list[str], depth: int, label: str) -> Shape:
     if all(item.kind in ("interval", "union") and item.relation for item in items):
         if len(items) == 2 and (joined := _joined(items, label)):
             return joined
-        return Shape("atom", ", ".join(parts), label=label)  # and, or? The engine may know
+        return Shape("atom", ", ".join(parts), label=label)  # "and" or "or": math-verify decides
     return Shape("list", ", ".join(parts), tuple(items), "", label)
 
 
 def _points(parts: list[str]) -> list[str]:
-    """ "(x,y) = (0,1), (1,0)": both points."""
+    """The points of a labelled list: "(x,y) = (0,1), (1,0)" is both points."""
     named = _POINT.match(parts[0])
     if named and all(part.startswith("(") and not _POINT.match(part) for part in parts[1:]):
         return [parts[0][named.end() :], *parts[1:]]
@@ -168,7 +168,7 @@ def _points(parts: list[str]) -> list[str]:
 
 
 def _joined(items: list[Shape], label: str) -> Shape | None:
-    """ "x < 2, x > 5" can only be a union, "x > 2, x < 5" only an interval; None where the numbers do not tell."""
+    """The set of two inequalities: "x < 2, x > 5" can only be a union, "x > 2, x < 5" only an interval; None if unclear."""
     low, high = sorted(items, key=lambda item: "\\infty" in item.parts[0].text if item.parts else False)
     if any(item.kind != "interval" for item in items) or low.label != high.label:
         return None
@@ -184,14 +184,14 @@ def _joined(items: list[Shape], label: str) -> Shape | None:
 
 
 def _punctured(point: str, name: str) -> Shape:
-    """Every real number but one."""
+    """The set of all real numbers except one."""
     ends = (("-\\infty", point.strip()), (point.strip(), "\\infty"))
     pieces = tuple(Shape("interval", "", (Shape("atom", a), Shape("atom", b)), "()", name, True) for a, b in ends)
     return Shape("union", point, pieces, "", name, True)
 
 
 def _absolute(match: re.Match[str]) -> Shape:
-    """|x| < a."""
+    """The set of an inequality with an absolute value: |x| < a."""
     name, bound, strict = match.group("name"), match.group("bound").strip(), match.group("sign") in "<>"
     minus = Shape("atom", bound[1:] if bound.startswith("-") else f"-{bound}")
     plus = Shape("atom", bound)
@@ -215,7 +215,7 @@ def _union(parts: list[str], depth: int, label: str, kind: str) -> Shape:
 
 
 def _bracketed(text: str, depth: int, label: str) -> Shape | None:
-    """A shape whose brackets are the whole text."""
+    """The shape of a text that is one pair of brackets."""
     builder = _BUILDER.fullmatch(text)
     if builder and len(split_top(text[2:-2])) == 1:
         inner = shape_of(builder.group(1), depth + 1)

@@ -15,11 +15,11 @@ _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?")
 _PROBES = 2
 _FAR = 1e-4
-_APART = 1e-3  # numbers closer than this may be equal to math-verify, which rounds to six decimals
+_APART = 1e-3  # math-verify may accept numbers closer than this, because it rounds to six decimals
 
 
 def math_verify_equal(gold: str, answer: str) -> bool:
-    """Whether math-verify accepts the answer. The order of the arguments matters to it.
+    """Whether math-verify accepts the answer. Its result depends on the order of the arguments.
 
     sympy simplifies with random numbers. Its generator is seeded here, so a verdict does not depend on earlier items.
     """
@@ -39,7 +39,7 @@ def math_verify_equal(gold: str, answer: str) -> bool:
 
 
 def _same_complex(gold: Any, answer: Any) -> bool:
-    """Two complex numbers: math-verify reads i as a letter, and 2e^{i\\pi/3} is then not 1 + i\\sqrt{3}."""
+    """Whether two complex numbers are equal: math-verify reads i as a letter, so it rejects 1 + i\\sqrt{3} for 2e^{i\\pi/3}."""
     from sympy import Expr, I
 
     if not (isinstance(gold, Expr) and isinstance(answer, Expr)):
@@ -82,7 +82,7 @@ def _one_letter(part: Any) -> Any:
 
 @lru_cache(maxsize=1)
 def _extraction() -> Any:
-    """Boxed LaTeX, normalised, but without math-verify's units: it takes the c of a + b + c for one."""
+    """Settings of math-verify for boxed LaTeX. They leave units alone, because math-verify would remove the c of a + b + c."""
     from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig
 
@@ -91,9 +91,9 @@ def _extraction() -> Any:
 
 
 def _exact_gap(gold: Any, answer: Any) -> Any:
-    """The exact number that two expressions differ by, where sympy finds it without `simplify`; None elsewhere.
+    """The exact difference of two expressions if sympy finds it without `simplify`; else None.
 
-    math-verify leaves the order of terms as written, so `n! + 1` and `1 + n!` are not the same to `==`.
+    math-verify keeps the order of terms as written, so `==` is False for `n! + 1` and `1 + n!`.
     """
     from sympy import Expr
 
@@ -112,7 +112,7 @@ def _rebuilt(expression: Any) -> Any:
 
 
 def _one_infinite(gold: Any, answer: Any) -> bool:
-    """A finite expression and one that computes with infinity, whose difference simplifies to 0 by chance."""
+    """Whether only one expression computes with infinity: their difference may simplify to 0 by mistake."""
     from sympy import Expr, nan, oo, zoo
 
     if not (isinstance(gold, Expr) and isinstance(answer, Expr)):
@@ -123,7 +123,7 @@ def _one_infinite(gold: Any, answer: Any) -> bool:
 def _far_apart(gold: Any, answer: Any) -> bool:
     """Whether two expressions certainly differ: their values at random points are far from each other.
 
-    This only saves `simplify` on wrong answers; a yes is always math-verify's.
+    This only saves `simplify` on incorrect answers. Only math-verify accepts an answer.
     """
     from sympy import Expr, Symbol
 
@@ -140,7 +140,7 @@ def _far_apart(gold: Any, answer: Any) -> bool:
         if values[0] is None or values[1] is None:
             return False
         scale = max(abs(values[0]), abs(values[1]))
-        floor = 0.0 if values[0] and values[1] else 1e-2  # math-verify takes 2^-98 and 6^-98 both for 0
+        floor = 0.0 if values[0] and values[1] else 1e-2  # math-verify rounds both 2^-98 and 6^-98 to 0
         if not abs(values[0] - values[1]) > _FAR * max(scale, floor):
             return False
         far += 1
@@ -148,7 +148,7 @@ def _far_apart(gold: Any, answer: Any) -> bool:
 
 
 def _unequal_numbers(gold: Any, answer: Any) -> bool:
-    """Two exact numbers whose difference is certainly not zero, however small: math-verify compares fifteen digits."""
+    """Whether two exact numbers differ, by any amount: math-verify compares only fifteen digits."""
     from sympy import Expr, Float
 
     if not (isinstance(gold, Expr) and isinstance(answer, Expr)):
@@ -165,7 +165,7 @@ def _unequal_numbers(gold: Any, answer: Any) -> bool:
 
 
 def _far_equations(gold: Any, answer: Any) -> bool:
-    """Two equations with transcendental functions, neither a multiple of the other: solving them is hopeless."""
+    """Whether two equations with transcendental functions, which sympy cannot solve, are not multiples of each other."""
     from sympy import Eq
     from sympy.functions.elementary.trigonometric import TrigonometricFunction
 
@@ -189,9 +189,9 @@ def _far_equations(gold: Any, answer: Any) -> bool:
 
 
 def _other_lines(gold: Any, answer: Any) -> bool:
-    """Two linear equations with exact coefficients in the same letters, neither a multiple of the other.
+    """Whether two linear equations with exact coefficients in the same letters are not multiples of each other.
 
-    math-verify comes to the same verdict, but solves both equations for every letter first.
+    math-verify returns the same verdict, but first solves both equations for every letter.
     """
     from sympy import Eq, Float, Poly, PolynomialError
 
@@ -214,7 +214,7 @@ def _other_lines(gold: Any, answer: Any) -> bool:
 
 
 def _far_matrices(gold: Any, answer: Any) -> bool:
-    """Two matrices of one shape that have entries with values far from each other."""
+    """Whether two matrices of one shape have an entry whose values are far apart."""
     from sympy import MatrixBase
 
     if not (isinstance(gold, MatrixBase) and isinstance(answer, MatrixBase)) or gold.shape != answer.shape:
@@ -226,8 +226,8 @@ def _far_matrices(gold: Any, answer: Any) -> bool:
 
 
 def _other_statements(gold: Any, answer: Any) -> bool:
-    """Two equations without letters, of other numbers: to math-verify "2 + 2 = 4" is "5 = 7". Or with derivatives, which
-    are 0 to it: dy/dx = x is dy/dx = 2x.
+    """Whether two equations differ that math-verify takes as equal: without letters ("2 + 2 = 4", "5 = 7"), or with
+    derivatives, which it evaluates to 0 (dy/dx = x, dy/dx = 2x).
     """
     from sympy import Derivative, Eq
 
@@ -288,9 +288,9 @@ def closed_value(text: str) -> Fraction | None:
 
 
 def equals_as_equation(gold: str, answer: str) -> bool:
-    """A gold that is an equation for one letter, against what that letter is: y + 1 = -(2x-1)^2 and -4x^2 + 4x - 2.
+    """Compares a gold that is an equation for one letter with an answer that is its value: y + 1 = -(2x-1)^2, -4x^2 + 4x - 2.
 
-    The letter stands alone on one side, shifted by a constant at most, and the answer holds exactly the others.
+    The letter is alone on one side, except for a constant, and the answer has exactly the other letters.
     """
     from sympy import Eq, Expr, Symbol, simplify
 
@@ -316,9 +316,9 @@ _LARGE, _MOST_DIGITS = 1e6, 330
 
 
 def same_inside_domain(gold: str, answer: str) -> bool:
-    """Two expressions in the same one or two letters, equal wherever both are real: `2\\arcsin\\sqrt{a}` and `\\arccos(1-2a)`.
+    """Whether two expressions in one or two letters are equal wherever both are real: `2\\arcsin\\sqrt{a}`, `\\arccos(1-2a)`.
 
-    One point where they differ decides against them, and so does a domain that most points miss.
+    False if they differ at one point, or if most points are outside of the domain.
     """
     from sympy import Expr
 
@@ -337,7 +337,7 @@ def same_inside_domain(gold: str, answer: str) -> bool:
         if values[0] is None or values[1] is None:
             continue
         size = abs(values[0])
-        if size > _LARGE:  # enough digits to tell (n+37)! + 42 from (n+37)! + 43
+        if size > _LARGE:  # enough digits to separate (n+37)! + 42 from (n+37)! + 43
             digits = 30 + int(log10(float(size)))
             values = [_real(side, point, digits) for side in (golds[0], answers[0])] if digits < _MOST_DIGITS else []
             if not values or None in values:
@@ -360,7 +360,7 @@ def _real(expression: Any, point: dict[str, Any], digits: int = 30) -> Any:
 
 
 def solves(gold: str, answer: str) -> bool:
-    """A reference that is an equation, linear in one letter, against what that letter is: `xy = 6` and `6/x`."""
+    """Compares a reference that is an equation, linear in one letter, with the value of that letter: `xy = 6` and `6/x`."""
     from sympy import Expr
 
     if "=" in answer or gold.count("=") != 1:

@@ -35,7 +35,7 @@ def is_clock(text: str) -> bool:
 
 
 def _hours(text: str) -> frozenset[tuple[int, str]] | None:
-    """The times of the day, in 24 hours, that the text may mean."""
+    """The possible times of the text, in 24 hours."""
     time = _CLOCK.fullmatch(text)
     if time is None or int(time["m"] or 0) > 59:
         return None
@@ -47,7 +47,7 @@ def _hours(text: str) -> frozenset[tuple[int, str]] | None:
 
 
 def date(gold: str, answer: str, policy: Policy) -> bool:
-    """The same day, however it is written; the year may be missing in the answer only where the gold has none."""
+    """Whether both are the same day, in any notation. The answer may omit the year only if the gold has none."""
     left, right = _date(gold), _date(answer)
     if left is None or right is None or left[:2] != right[:2]:
         return False

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 BOXES = ("\\boxed", "\\fbox", "\\framebox")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _TOKEN = re.compile(r"-?\d+(?:\.\d+)?|\\?[A-Za-z]+|[^\s${}\\]")
-# What may stand between two boxes that together are one answer.
+# Text that may separate two boxes that are one answer together.
 _GAP = re.compile(
     r"(?:[\s,;$.]|\\[()\[\],;!: ]|\\q?quad(?![A-Za-z])|and|or"
     r"|\\(?:text|mathrm|textrm)\s*\{\s*,?(?:and|or)?,?\s*\}|[a-zA-Z](?:_\{?\w\}?)?\s*=)*"
@@ -18,14 +18,14 @@ _NAMED = re.compile(r"(?:[A-Za-z]\w{0,8}\s*=\s*)?(?=\\(?:boxed|fbox|framebox)(?!
 _NEW_STATEMENT = re.compile(r"\b(?:thus|but|so|hence|then|therefore|not)\b")
 _NESTED = 8
 _GAP_LIMIT = 60
-_BEFORE = 120  # characters before a box that hold the command of a neighbour without braces
+_BEFORE = 120  # characters before a box in which a neighbour without braces begins
 _MERGE_LIMIT = 24
-_PLAIN_LIMIT = 60  # characters of a content without LaTeX, which needs no count of braces
+_PLAIN_LIMIT = 60  # maximum characters of a content without LaTeX, for which braces need no count
 _CONTENT_LIMIT = 1_000_000
 
 
 def last_box(text: str) -> str | None:
-    """The content of the last box, see `box_span`; None where there is no box."""
+    """The content of the last box, see `box_span`; None without a box."""
     span = box_span(text)
     return None if span is None else span[0]
 
@@ -33,8 +33,8 @@ def last_box(text: str) -> str | None:
 def box_span(text: str) -> tuple[str, int, int] | None:
     r"""(content, start, end) of the last balanced box; neighbouring boxes are joined by commas. None without a box.
 
-    `\boxed{5} and \boxed{7}` is the list "5,7", which pays only where the gold is that list. Boxes with other text
-    between them: the last one. A box inside a box belongs to the outer one. A box that never closes (a truncated text)
+    `\boxed{5} and \boxed{7}` is the list "5,7", which is correct only if the gold is that list. Of boxes with other text
+    between them, the last one counts. A box inside a box belongs to the outer one. A box that never closes (a truncated text)
     is passed over.
     """
     found: list[str] = []
@@ -48,14 +48,14 @@ def box_span(text: str) -> tuple[str, int, int] | None:
             limit = start
             continue
         content, end = span
-        if start_of_next is None or end > last_end:  # the last box, or one that holds all that was found
+        if start_of_next is None or end > last_end:  # the last box, or one that contains all found so far
             around += 1
             found, last_end = [_unboxed(content)], end
             if around > _NESTED:
                 return None
             if not content:
-                return content, start, end  # an empty last box takes back what came before
-        elif end > start_of_next:  # it holds a part of them
+                return content, start, end  # an empty last box retracts the earlier ones
+        elif end > start_of_next:  # it contains a part of them
             break
         else:
             gap = text[end:start_of_next]
@@ -73,14 +73,14 @@ def box_span(text: str) -> tuple[str, int, int] | None:
 
 
 def _stands_alone(text: str, start: int, end: int) -> bool:
-    """Whether no earlier box can hold the box at `start`, or be joined to it: no brace closes close to it."""
+    """Whether no earlier box can contain the box at `start` or be joined to it, because no brace closes near it."""
     if text.find("}", end) >= 0 or text.find("}", max(0, start - _GAP_LIMIT - 1), start) >= 0:
         return False
     return text.find("box", max(0, start - _BEFORE), start) < 0
 
 
 def all_boxes(text: str) -> str:
-    """The contents of the boxes of a short reference answer, joined by commas, back to where another statement begins."""
+    """The contents of the boxes of a short reference answer, joined by commas. The search ends at a word such as "but"."""
     found: list[str] = []
     limit = len(text)
     for start in _starts(text):
@@ -94,7 +94,7 @@ def all_boxes(text: str) -> str:
 
 
 def _unboxed(content: str) -> str:
-    r"""`3 + \boxed{5}`, the content of a box, is `3 + {5}`; `\boxed{5}` and `x = \boxed{5}` are 5."""
+    r"""Removes boxes inside a content: `3 + \boxed{5}` is `3 + {5}`; `\boxed{5}` and `x = \boxed{5}` are 5."""
     if "box" not in content:
         return content
     for _ in range(_NESTED):
@@ -124,9 +124,9 @@ def _starts(text: str) -> Iterator[int]:
 
 
 def _content(text: str, start: int, limit: int) -> tuple[str, int] | None:
-    """(content, end) of the box at `start`; None where it does not close before `limit`.
+    """(content, end) of the box at `start`; None if it does not close before `limit`.
 
-    A box that is still open where the next, unclosed one begins can never close: so no text is read twice.
+    A box that is still open at the start of the next, unclosed one can never close, so no text is read twice.
     """
     if text.startswith("\\boxed{", start):
         index = start + 6

@@ -5,7 +5,7 @@ answer    the last box, else the last `<answer>` element, `####` line or answer 
           nothing but an answer
 lenient   as answer, else the last formula or number
 
-Everything is looked for after the last `</think>` where there is one. Text without content (the "master
+The search starts after the last `</think>` if there is one. Text without content (the "master
 keys", an empty box) does not count as an answer.
 """
 
@@ -62,7 +62,7 @@ _PHRASE_REACH = 4000
 
 
 def find_answer(text: str, contract: str = "answer") -> str | None:
-    """The answer that a response gives under the contract, None where it gives none. Never raises on any string."""
+    """The answer of a response under the contract; None without one. Never raises on any string."""
     read = after_thinking(text, contract)
     if read is None:
         return None
@@ -88,7 +88,7 @@ def find_answer(text: str, contract: str = "answer") -> str | None:
 def answer_in_parts(text: str, contract: str = "answer") -> str | None:
     r""" "(1) 3; (2) 5" of a response to a question in parts, which answers (a) and (b) in lines or boxes of their own.
 
-    None where the parts are not labelled, one has no answer, or the last answer is already one for all parts.
+    None if the parts are not labelled, if one has no answer, or if the last answer is already one for all parts.
     """
     read = after_thinking(text, contract)
     segments = labelled_lines(read[-_PHRASE_REACH:]) if read else []
@@ -101,7 +101,7 @@ def answer_in_parts(text: str, contract: str = "answer") -> str | None:
 
 
 def after_thinking(text: str, contract: str) -> str | None:
-    """The part of a response that may hold an answer; None if it was cut off while it was thinking."""
+    """The part of a response that may contain an answer; None if the thinking was cut off."""
     cut = text.rfind(_END_OF_THINKING)
     if cut >= 0:
         text = text[cut + len(_END_OF_THINKING) :]
@@ -109,7 +109,7 @@ def after_thinking(text: str, contract: str) -> str | None:
         element = text.rfind("<answer>")
         if element < text.rfind(_THINKING) or contract == "boxed":
             return None
-        text = text[element:]  # never closed, and yet an answer
+        text = text[element:]  # an answer, although the thinking never closes
     return text
 
 
@@ -143,7 +143,7 @@ def _explicit(text: str) -> str | None:
 
 
 def _overruled(text: str, end: int) -> str | None:
-    """The answer stated after the last box: where the text retracts the box, or in the closing sentence of few-shot prompts
+    """The answer stated after the last box, if the text retracts the box, or in the closing sentence of few-shot prompts
     ("The final answer is $7$. I hope it is correct.").
     """
     at = text.rfind("The final answer is ", max(end, len(text) - 500))
@@ -155,7 +155,7 @@ def _overruled(text: str, end: int) -> str | None:
 
 
 def _after_phrase(text: str) -> str | None:
-    """The answer after the last answer phrase that states one: "the answer is not 70" states none."""
+    """The answer after the last answer phrase that states one; "the answer is not 70" states none."""
     lowered = text.lower()
     if len(lowered) != len(text):
         lowered = text

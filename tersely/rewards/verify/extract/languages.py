@@ -1,4 +1,4 @@
-"""Answer phrases in languages other than English, and short statements in scripts that put no spaces between words."""
+"""Answer phrases in languages other than English, and short statements in scripts without spaces between words."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ _BEFORE_VALUE = re.compile(
     r"|минимум|максимум|en az|en çok|गलत|कम|entre|zwischen|между|بين|giữa|casi|quase|presque|quasi|fast|почти|gần)(?!\w)",
     re.IGNORECASE,
 )
-"""Words between an answer phrase and its value that deny the value or make another one of it."""
+"""Words between an answer phrase and its value that deny or change the value."""
 AFTER_VALUE = re.compile(
     r"では(?:ない|なく|ありません)|じゃない|でなく|より|以上|以下|未満|の?[0-9２-９二三]?倍|半分|[가이은는]?\s*아[니닙]|보다|이상|이하|미만|초과"
     r"|नहीं|\bसे\s+(?:कम|अधिक|ज़्यादा|ज्यादा|बड़|छोट)|का\s+(?:दुगुना|दोगुना|आधा)|değil|'?[dt][ea]n\s+(?:\w+\s+)?(?:küçük|büyük|az|fazla|çok)"
     r"|(?:katı|yarısı)|[吗嗎]|ですか|mı\b|क्या|的?[0-9一二两三四五六七八九十]?(?:倍|一半)|左右|以内|以外",
     re.IGNORECASE,
 )
-"""Words after a value that do so, in languages that put them there."""
+"""Words after a value that deny or change it."""
 _CLAUSE_END = re.compile(r"[.。!！?？،,，;；\n।](?!\d)")
 _HEAD_END = re.compile(r"[\d०-९٠-٩０-９$\\\n]")
 _OPTION = re.compile(
@@ -69,7 +69,7 @@ _LETTERS = 12
 
 
 def after_foreign_phrase(text: str) -> str | None:
-    """What follows the last answer phrase in one of these languages, "" where it is denied, None where there is none."""
+    """The text after the last answer phrase in one of these languages; "" if it is denied, None without a phrase."""
     if text.isascii() and not _LATIN.search(text):
         return None
     found = None
@@ -88,7 +88,7 @@ _LATIN = re.compile(r"(?i)resp[ou]|risposta|r[ei]sult|solu|reponse|antwo|ergebni
 
 
 def _changed(rest: str) -> bool:
-    """Whether the words around the value after an answer phrase deny it or make another value of it."""
+    """Whether the words around the value after an answer phrase deny or change it."""
     value = _HEAD_END.search(rest[:_CLAUSE])
     begin = value.start() if value else 0
     if _BEFORE_VALUE.search(rest, 0, begin) or (value is None and _BEFORE_VALUE.match(rest.lstrip(" *:"))):
@@ -98,7 +98,7 @@ def _changed(rest: str) -> bool:
 
 
 def stated(text: str) -> str | None:
-    """13/28 of a short statement in a script without spaces ("比例为13/28")."""
+    """The value of a short statement in a script without spaces: 13/28 of "比例为13/28"."""
     if text.isascii():
         return None
     found = _STATED.fullmatch(text.strip(" 。."))
@@ -108,5 +108,5 @@ def stated(text: str) -> str | None:
 
 
 def is_foreign_prose(text: str) -> bool:
-    """More letters of other scripts than an answer has."""
+    """Whether the text has too many letters of other scripts for an answer."""
     return not text.isascii() and sum(char.isalpha() and ord(char) > 0x370 for char in text) > _LETTERS

@@ -1,4 +1,4 @@
-"""Words that make another statement of a value: "not 42", "less than 42", "twice 42", "5 is wrong", "7 below zero"."""
+"""Words that deny or change a value: "not 42", "less than 42", "twice 42", "5 is wrong", "7 below zero"."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _TURN = re.compile(
     r"|instead)\b|\bno,",
     re.IGNORECASE,
 )
-_HINTS = frozenset(  # a word of everything that `_DIRECTLY` and `_CALLED` look for
+_HINTS = frozenset(  # one word of each alternative of `_DIRECTLY` and `_CALLED`
     re.findall(
         r"\S+",
         "not never neither nor cannot hardly barely scarcely anything rather instead unlike unequal wrong incorrect false "
@@ -74,7 +74,7 @@ def changed_before(words: str) -> bool:
 
 
 def changed_after(words: str) -> bool:
-    """Whether the words after a value make another value or statement of it. Units and nouns do not."""
+    """Whether the words after a value deny or change it. Units and nouns do not."""
     return bool(_AFTER.search(words[:_REACH]))
 
 
@@ -82,17 +82,17 @@ def denied_before(text: str) -> bool:
     """Whether the text that leads to a box denies its content, bounds it, or makes it one of several cases."""
     text = text[-_REACH:]
     if _HINTS.isdisjoint(text.lower().split()):
-        return False  # cheap, and decides nearly always
+        return False  # a cheap test that decides most cases
     clause = _CLAUSE_END.split(text)[-1]
     return bool(_DIRECTLY.search(clause) or _CALLED.search(clause))
 
 
 def denied_after(text: str) -> bool:
-    """Whether the text right behind a box says that its content is not correct."""
+    """Whether the text directly after a box says that its content is not correct."""
     found = _TAKEN_BACK.match(text[:_REACH]) if len(text) > 4 else None
     return found is not None and bool(_DENIED.search(found.group()))
 
 
 def turns(text: str) -> bool:
-    """Whether a text takes back what stood before it: "Actually no", "wait", "that is wrong"."""
+    """Whether a text retracts the text before it: "Actually no", "wait", "that is wrong"."""
     return bool(_TURN.search(text))

@@ -37,7 +37,7 @@ _LONGEST = 80
 
 
 def value_of(text: str) -> tuple[Fraction, str] | None:
-    """(number, the one word behind it or "") of a text that is a number in words; None otherwise."""
+    """(number, the word after it or "") of a text that is a number in words; else None."""
     first = _WORD.search(text)
     if len(text) > _LONGEST or first is None or first.group() not in _FIRST:
         return None
@@ -82,7 +82,7 @@ def _value(words: list[str]) -> tuple[Fraction, str] | None:
 
 
 def scale_of(rest: str) -> tuple[int, str]:
-    """(10^6, " dollars") of " million dollars" behind digits; (1, rest) where no such word stands there."""
+    """(scale, rest) of the text after digits: (10^6, " dollars") of " million dollars"; (1, rest) without such a word."""
     found = _SCALE.match(rest)
     if found is None:
         return 1, rest
@@ -92,6 +92,6 @@ def scale_of(rest: str) -> tuple[int, str]:
 
 
 def part_of(rest: str) -> int:
-    """3 of " thirds" behind digits; 1 where no such word stands there."""
+    """The divisor that a word after digits names: 3 of " thirds"; 1 without such a word."""
     word = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", rest).strip()
     return 1 if word in _COUNTED_PARTS else _PARTS.get(word, 1)

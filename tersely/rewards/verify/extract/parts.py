@@ -56,7 +56,7 @@ def _label(match: re.Match[str]) -> str:
 
 
 def _closed(text: str) -> bool:
-    """Whether no bracket is open, so that a mark behind the text is not inside of something."""
+    """Whether no bracket is open, so that a label after the text is at the outermost level."""
     return all(text.count(opening) <= text.count(closing) for opening, closing in ("()", "[]", "{}"))
 
 
@@ -65,13 +65,13 @@ def _has_content(text: str) -> bool:
 
 
 def spelled_in_parts(text: str) -> str:
-    """ "a) 3, b) 5" as "(1) 3; (2) 5"; another text as it is."""
+    """An answer in parts with numbers for labels: "a) 3, b) 5" as "(1) 3; (2) 5"; another text as it is."""
     parts = in_parts(text)
     return text if parts is None else "; ".join(f"({number}) {part}" for number, part in enumerate(parts, start=1))
 
 
 def labelled_lines(text: str) -> list[str]:
-    """The segments of a response that begin with (a), (b), ... on lines of their own; of a repeated label the last one."""
+    """The segments of a response that begin with (a), (b), ... on their own lines; the last one of a repeated label."""
     marks = list(_LINE.finditer(text))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     segments = {mark.group("label").lower(): text[mark.end() : end] for mark, end in zip(marks, ends, strict=False)}
@@ -83,7 +83,7 @@ def labelled_lines(text: str) -> list[str]:
 
 @lru_cache(maxsize=2048)
 def options_of(prompt: str) -> dict[str, str]:
-    """{"A": "10 cm", "B": "12 cm", ...} of a multiple-choice prompt; empty for another prompt."""
+    """Options by letter of a multiple-choice prompt: {"A": "10 cm", "B": "12 cm", ...}; empty for other prompts."""
     marks = list(_OPTION.finditer(prompt, max(0, len(prompt) - _OPTIONS_REACH)))
     start = next((index for index in reversed(range(len(marks))) if marks[index].group("label") == "A"), None)
     if start is None:

@@ -68,7 +68,7 @@ _PROSE = frozenset(
 
 
 def sentence_answer(text: str) -> str | None:
-    """The answer in the text that follows an answer phrase: its first sentence, reduced to what it asserts."""
+    """The answer in the text after an answer phrase: its first sentence, reduced to its statement."""
     text = text[:_SENTENCE_LIMIT].lstrip(" \t\r\n*_:>")
     display = _display(text)
     if display is not None:
@@ -99,13 +99,13 @@ def _with_domain(sentence: str, spans: list[re.Match[str]]) -> str | None:
 
 
 def option_answer(text: str) -> str | None:
-    """The letter of a short text that chooses it and says which it is not: "D. it can't be A", "C, not A"."""
+    """The letter of a short text that chooses one option and excludes others: "D. it can't be A", "C, not A"."""
     chosen = _OPTION.match(text.strip().split("\n", 1)[0][:_OPTION_LIMIT])
     return chosen.group("letter") if chosen else None
 
 
 def bold_answer(text: str) -> str | None:
-    """The one value in bold of the last line: "so the chance is **25%**."."""
+    """The only value in bold of the last line: "so the chance is **25%**."."""
     line = text.strip()[-_BARE_LIMIT:].rsplit("\n", 1)[-1]
     spans = [span for span in _BOLD.finditer(line) if re.search(r"\d", span.group(1))]
     if len(spans) != 1:
@@ -118,7 +118,7 @@ def bold_answer(text: str) -> str | None:
 
 
 def bare_answer(text: str) -> str | None:
-    """The text itself where it is nothing but an answer: one line, short, hardly a word of prose."""
+    """The text itself if it is only an answer: one short line with almost no prose."""
     text = text.strip()
     if not text or len(text) > _BARE_LIMIT or "\n" in text:
         return None
@@ -132,7 +132,7 @@ def bare_answer(text: str) -> str | None:
     if len(words) > _BARE_WORDS or _PROSE.intersection(word.lower() for word in words):
         return None
     if len(text.split()) > 1 and not re.search(r"[\d=+*/^_\\$<>%]", text) and value_of(text.lower()) is None:
-        return None  # words alone are prose; one word may be an answer
+        return None  # several words are prose; one word may be an answer
     if text.startswith("[") and text.endswith("]") and "," not in text:
         text = text[1:-1]
     labelled = None if spans else _LABELLED.match(text)
@@ -153,7 +153,7 @@ def last_formula(text: str) -> str | None:
     while True:
         start = max(0, len(text) - width)
         window = text[start:]
-        if text.count("$", 0, start) % 2:  # the window opens inside a formula
+        if text.count("$", 0, start) % 2:  # the window begins inside a formula
             window = window.partition("$")[2]
         found = _last_in(window, formulas=width <= _FORMULA_REACH)
         if found is not None or width >= len(text):
@@ -162,7 +162,7 @@ def last_formula(text: str) -> str | None:
 
 
 def clean_find(found: str) -> str:
-    """Without the marks around it: math delimiters, markdown, a final full stop."""
+    """The text without the marks around it: math delimiters, Markdown, a final full stop."""
     found = found.strip()
     if found.isascii() and found.isalnum():
         return found
@@ -170,7 +170,7 @@ def clean_find(found: str) -> str:
     if found.startswith("\\") and _EMPTY_SET.fullmatch(found):
         return "\\emptyset"
     if found.startswith("$") and _DOLLARS.fullmatch(found):
-        return f"\\{found}"  # a dollar sign that opens no formula is one
+        return f"\\{found}"  # a dollar sign that opens no formula is a currency sign
     if found.endswith("*"):
         found = _STARRED.sub("{*}", found)
     index = "_" if _INDEXED.match(found) else ""
@@ -190,7 +190,7 @@ def clean_find(found: str) -> str:
 
 
 def _display(text: str) -> str | None:
-    """A formula that opens the text may run over several lines."""
+    """The value of a text that begins with a formula, which may have several lines; None for another text."""
     match = _MATH.match(text)
     if match is None or "\n\n" in match.group() or _torn(match):
         return None
@@ -207,7 +207,7 @@ def _first_sentence(text: str) -> str:
 
 
 def _without_reason(sentence: str) -> str:
-    """ "42, because 6 times 7 is 42" says 42; "the number which is largest" says nothing yet."""
+    """The text before a reason: 42 of "42, because 6 times 7 is 42"; "the number which is largest" is no statement."""
     reason = _REASON.search(sentence)
     if reason is None or _inside_math(sentence, reason.start()):
         return sentence
@@ -220,7 +220,7 @@ def _inside_math(text: str, position: int) -> bool:
 
 
 def _torn(match: re.Match[str]) -> bool:
-    """$ or \\( on lines of their own: to Markdown, Pandoc and math-verify no formula. Display delimiters may stand so."""
+    """Whether $ or \\( is on its own line. Markdown, Pandoc and math-verify read a formula there only in display marks."""
     body = match["c"] or match["d"]
     return bool(body) and bool(_TORN.fullmatch(body))
 
@@ -251,7 +251,7 @@ def _from_formulas(sentence: str, spans: list[re.Match[str]]) -> str:
 
 
 def _only_number(text: str) -> str | None:
-    """The number of a phrase that holds exactly one: "18 apples" is 18. Lists and formulas stay as they are."""
+    """The number of a phrase with exactly one number: "18 apples" is 18. Lists and formulas stay as they are."""
     if "\\" in text or not _WORD.search(text):
         return None
     numbers = list(NUMBER.finditer(text))

@@ -34,7 +34,7 @@ _EQUALS = re.compile(r"(?<![<>!:\\])=(?!=)|\\(?:equiv|approx|simeq|sim|coloneqq)
 
 
 def _levels(text: str) -> Iterator[tuple[int, str]]:
-    """(index, char) of what stands outside all brackets; a backslash hides a brace."""
+    """(index, char) of each character outside all brackets; a brace after a backslash does not count."""
     depth, hidden = 0, False
     for index, char in enumerate(text):
         if hidden:
@@ -68,7 +68,7 @@ def split_top(text: str, marks: str = ",;") -> list[str]:
 
 
 def _thousands(text: str, index: int) -> bool:
-    """A comma with no space between one to three digits and exactly three: a separator, not a list."""
+    """Whether a comma without a space is between one to three digits and exactly three, so it is not a list."""
     if text[index] != ",":
         return False
     before = re.search(r"(?:^|[^\d,.])([1-9]\d{0,2}(?:,\d{3})*)$", text[max(0, index - 24) : index])
@@ -77,7 +77,7 @@ def _thousands(text: str, index: int) -> bool:
 
 
 def parts_at(text: str, pattern: re.Pattern[str]) -> list[str]:
-    """The parts around a pattern, where it stands outside all brackets."""
+    """The parts around the matches of a pattern outside all brackets."""
     found = list(pattern.finditer(text))
     if not found:
         return [text.strip()]
@@ -138,9 +138,9 @@ def _is_variable(text: str) -> bool:
 
 
 def strip_label(text: str) -> tuple[str, str]:
-    """("x", "5") of "x = 5", "Paolo: 5", "x = y = 5"; ("", text) where there is no label.
+    """("x", "5") of "x = 5", "Paolo: 5", "x = y = 5"; ("", text) without a label.
 
-    Of a chain of equalities the last member counts, of an approximation what it approximates. What stands before the
+    The value of a chain of equalities is its last member; the value of an approximation is the exact side. The text before the
     first sign must look like a name: "x^2 + y^2 = 4" is an equation and stays whole.
     """
     colon = _COLON_LABEL.match(text) if ":" in text else None
@@ -158,7 +158,7 @@ def strip_label(text: str) -> tuple[str, str]:
     exact = [mark for mark in exact if mark.end() <= end]
     if not exact:
         if approximate and not _LABEL.fullmatch(first):
-            return "", first  # "1/3 \approx 0.33" says 1/3
+            return "", first  # the value of "1/3 \approx 0.33" is 1/3
         return (first, text[approximate[-1].end() :].strip()) if approximate else ("", text)
     if not _LABEL.fullmatch(first):
         last = text[exact[-1].end() : end].strip()

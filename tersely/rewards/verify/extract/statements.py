@@ -59,10 +59,10 @@ _CHANGED = re.compile(
 
 
 def statement_value(text: str) -> str | None:
-    """The number, with what it counts, or the formula that a single sentence states; None for any other text.
+    """The number with its noun, or the formula, that a single sentence states; None for any other text.
 
-    The sentence must be a subject, a verb, and directly after it one number, which no word denies, bounds or changes; or
-    end in "is" and one formula. A share of something ("12% of the apples") is left alone.
+    The sentence must be a subject, a verb, and directly after it one number, which no word denies, bounds or changes. Or
+    it must end in "is" and one formula. A share ("12% of the apples") is not a statement.
     """
     text = text.strip(" \t\n*_")
     if not 5 <= len(text) <= _LIMIT or "\n" in text or text.endswith("?"):

@@ -1,7 +1,7 @@
 r"""Finds an answer for a scorer: the whole text in the box or the answer element, as the model wrote it.
 
-`find_answer` tidies an answer for the comparison of formulas: it drops sentences, signs and marks. A scorer may need each
-of these, and several lines. Where an answer counts is the same: after the thinking, not where the text denies it.
+`find_answer` tidies an answer for the comparison of formulas: it drops sentences, signs and marks. A scorer may need all
+of these, and several lines. An answer counts in the same places: after the thinking, and not if the text denies it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _REACH = 200
 
 
 def find_whole_answer(text: str, contract: str = "answer") -> str | None:
-    """The answer that a response gives, with all its lines and signs; None if it gives none. Never raises."""
+    """The answer of a response, with all its lines and signs; None without one. Never raises."""
     read = after_thinking(text, contract)
     if read is None:
         return None
@@ -38,7 +38,7 @@ def find_whole_answer(text: str, contract: str = "answer") -> str | None:
 
 
 def _json_box(text: str) -> tuple[str, int, int] | None:
-    """(content, start, end) of a last box with a JSON list or object, whose strings may hold unbalanced braces."""
+    """(content, start, end) of a last box with a JSON list or object, whose strings may contain unbalanced braces."""
     start = text.rfind(_BOX)
     if start < 0:
         return None

@@ -24,7 +24,7 @@ from tersely.rewards.verify.verifier import Verifier, arguments_of
 
 
 class JudgedVerifier(AnswerVerifier):
-    """A `Verifier` whose "incorrect" and "undecided" a judge may change; the prompts are the judge's questions.
+    """A `Verifier` with a judge that may change "incorrect" and "undecided"; the prompts are the judge's questions.
 
     require_boxed, extra_keys: see `input_filter`
     """

@@ -1,7 +1,7 @@
 """Prompt and reply parser per family of judge models; the hub ids are in docs/verifier.md.
 
-The candidate's text is data and not an instruction: it stands between random marks, without control characters, and its length
-is limited. A reply that is not clearly a verdict counts as none.
+The candidate's text is data and not an instruction: it is placed between random marks, without control characters, and its
+length is limited. A reply that is not clearly a verdict counts as none.
 """
 
 from __future__ import annotations

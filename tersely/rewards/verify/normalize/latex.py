@@ -27,8 +27,8 @@ _UNICODE = str.maketrans(
         "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u3000": " ", "\u200b": "", "\ufeff": "", "\x00": "",
     }
 )  # fmt: skip
-# What every match of the pattern contains one of, the pattern, the replacement. Most patterns match few answers, and looking
-# for a text in a text is ten times faster than looking for a pattern.
+# (texts, pattern, replacement): every match contains one of the texts. Most patterns match few answers, and the search for a
+# text is ten times faster than the search for a pattern.
 _SYNONYMS = [
     (r"left|ig|middle", re.compile(r"\\(?:left|right|[bB]igg?[lr]?|middle)(?![A-Za-z])\.?\s*"), ""),
     (r"style|limits|strut|phantom|boldsymbol",
@@ -122,7 +122,7 @@ _ANSWER_LEAD = re.compile(
 )
 _MANGLED = re.compile(
     "[\t\f\b\r\v](?=(?:ext\\{\\s*[A-Za-z]+|imes|heta|an|au|frac|riangle|rac|orall|oxed|eta|egin|ar|inom|ight|ho|ec"
-    "|arphi)(?![a-z]))"  # a \\text only where it holds words
+    "|arphi)(?![a-z]))"  # keep a \\text only if it contains words
 )
 _CONTROL = re.compile("[\t\f\b\r\v]")
 _BASE_WORD = re.compile(r"(?<=[\dA-F)])\s*(?:\\text\s*\{)?\s*\(?\s*(?:in )?base[ -]?(\d{1,2}|[a-z]+)\s*\)?\s*\}?$")
@@ -151,11 +151,11 @@ _DOLLAR = re.compile(r"(?<!\\)\$")
 _LOOSE = re.compile(r" (?!(?<=\d )\d|(?<=[A-Za-z] )[A-Za-z]|(?<=\d )\\frac)")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 LIMIT = 20_000
-_SHORT = 500  # characters; shorter texts are remembered, since answers recur
+_SHORT = 500  # characters; shorter texts are cached, because answers recur
 
 
 def unescaped(gold: str) -> str:
-    """A gold whose backslashes were doubled on its way through JSON and Python strings."""
+    """The gold without the backslashes that JSON and Python strings doubled."""
     if "\\\\" in gold and "\\begin" not in gold:
         gold = _ESCAPED.sub(r"\\", gold)
     return gold
@@ -211,14 +211,14 @@ def tidy(answer: str) -> str:
 
 
 def _joining_word(match: re.Match[str]) -> str:
-    r"""`\text{ cats and }` is `\text{ cats} \text{ and }`: the word joins two members of a list."""
+    r"""Splits a final "and" off a `\text`, because it joins members of a list: `\text{ cats} \text{ and }`."""
     head, _, word = match.group(1).rstrip().rpartition(" ")
     head = head.rstrip(" ,")
     return rf"\text{{{head}}} \text{{ {word} }}" if head and word in ("and", "or") else match.group()
 
 
 def _opened(text: str) -> str:
-    r"""A `\text` around everything that holds no words: numbers and the "and" between them."""
+    r"""Removes a `\text` around the whole answer that contains no words, only numbers and the "and" between them."""
     whole = _WHOLE_TEXT.fullmatch(text.strip())
     if whole is None or re.search(r"(?<!\\)[A-Za-z]|\\text", re.sub(r"\b(?:and|or)\b|\\[a-z]+", "", whole.group(1))):
         return text
@@ -248,7 +248,7 @@ def _unwrap(text: str) -> str:
 
 
 def _lowered(match: re.Match[str]) -> str:
-    """2⁻¹ is 2^{-1}, x₁ is x_{1}."""
+    """Converts Unicode superscripts and subscripts: 2⁻¹ is 2^{-1}, x₁ is x_{1}."""
     mark = "^" if match.group()[0] in _HIGH else "_"
     return f"{mark}{{{match.group().translate(_PLAIN)}}}"
 
@@ -259,7 +259,7 @@ def cut_off(text: str) -> str:
 
 
 def squeeze(tidied: str) -> str:
-    """The key of the exact match: no spaces except where they part two numbers or two words, `\\text` opened."""
+    """The key of the exact match: without spaces, except between two numbers or two words, and without `\\text`."""
     return _remembered(tidied) if len(tidied) <= _SHORT else _squeezed(tidied)
 
 
@@ -278,7 +278,7 @@ _remembered = lru_cache(maxsize=8192)(_squeezed)
 
 
 def same_text(gold: str, answer: str, case: bool = False) -> bool:
-    """Whether two tidied answers are the same string; words alone are compared without their case."""
+    """Whether two tidied answers are the same string. Answers of words only are compared without their case."""
     left, right = squeeze(gold), squeeze(answer)
     if left == right:
         return bool(left)
@@ -290,7 +290,7 @@ def same_text(gold: str, answer: str, case: bool = False) -> bool:
 
 
 def _lower_text(tidied: str) -> str:
-    r"""Squeezed, the words in `\text` without their case: "\text{Increasing on }(0,1)"."""
+    r"""`squeeze`, with the words in `\text` in lower case: "\text{Increasing on }(0,1)"."""
     return squeeze(_TEXT.sub(lambda match: match.group().lower() if len(match.group(1)) > 2 else match.group(), tidied))
 
 
@@ -298,12 +298,12 @@ _WORDY = re.compile(r"[A-Za-z][A-Za-z '\-]*[A-Za-z]|[A-Za-z]{3}[A-Za-z ,'\-]*\d{
 
 
 def _wordy(text: str) -> bool:
-    """Words of at least two letters, whole numbers between them, and nothing mathematical."""
+    """Whether the text has only words of at least two letters and whole numbers between them."""
     return bool(_WORDY.fullmatch(text))
 
 
 def _comparable_words(text: str) -> str:
-    """Without case, a leading article, or the ending of an ordinal: "March 5th" is "march 5"."""
+    """The text in lower case, without a leading article or the ending of an ordinal: "March 5th" is "march 5"."""
     return re.sub(
         r"(?<=\d)(?:st|nd|rd|th)\b",
         "",

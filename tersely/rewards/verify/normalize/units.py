@@ -68,7 +68,7 @@ _SMALL_WORDS = frozenset(
     re.findall(r"\w+", "of per in on at a an the each every to by for and from with than is are was")
 )
 _FOLLOWING = frozenset(("of", "per", "in", "at", "each", "every", "for", "from", "with"))  # 3/4 of the cake
-_NO_WORDS = frozenset(  # they make another number or another statement of the number before them
+_NO_WORDS = frozenset(  # they change the number before them, or what is said of it
     re.findall(
         r"\w+",
         "factorial choose plus minus over divided multiplied modulo mod or halves thirds fifths sixths "
@@ -109,9 +109,9 @@ _VOWEL_SIGNS = frozenset("ािीुूृेैोौंँः")
 
 
 def split_unit(rest: str) -> str | None:
-    """The canonical unit of what follows a number: "" for none or an unknown word, None where it is no unit at all.
+    """The canonical unit of the text after a number: "" for none or an unknown word, None if it is not a unit.
 
-    `cm^2`, `square centimeters` and `\\text{ cm}^2` are "cm^2"; degrees and ordinals say nothing and are "".
+    `cm^2`, `square centimeters` and `\\text{ cm}^2` are "cm^2"; degrees and ordinals are "".
     """
     spaced, rest = rest.startswith(" "), rest.strip()
     if not rest:
@@ -158,7 +158,7 @@ def split_unit(rest: str) -> str | None:
 
 
 def _is_foreign_noun(words: str) -> bool:
-    """What is counted, in another language; no word that scales or denies the number."""
+    """Whether the word is a counted noun in another language, and does not scale or deny the number."""
     letters = all(
         char.isalpha() or char in " -'." or unicodedata.combining(char) or char in _VOWEL_SIGNS for char in words
     )
@@ -166,10 +166,10 @@ def _is_foreign_noun(words: str) -> bool:
 
 
 def counts(words: str, marked: bool, spaced: bool) -> bool:
-    r"""Whether what stands behind a number says what is counted, as " red apples" and "cm" do.
+    r"""Whether the text after a number is a unit or a counted noun, such as " red apples" and "cm".
 
     Marked words (in `\text`) are words. Unmarked letters are a product (2xy, 2ab - c, 4 ac) unless they are known units
-    or, behind a space, look like English. "squared", "tenths" and "or more" change the number.
+    or, after a space, look like English. "squared", "tenths" and "or more" change the number.
     """
     words = words.strip()
     each = words.split()
@@ -228,7 +228,7 @@ def _known(word: str) -> str | None:
 
 
 def units_agree(gold: str, answer: str, how: str) -> bool:
-    """Two canonical units under the policy. A sign (of money, of degrees) may be missing, and is no other of its kind."""
+    """Whether two canonical units agree under the policy. A sign (of money, of degrees) may be missing, but must not differ."""
     if how == "drop" or gold == answer:
         return True
     if gold.startswith("sign:") or answer.startswith("sign:"):
@@ -247,7 +247,7 @@ _TRAILING_WORDS = re.compile(
 
 
 def without_unit(text: str) -> str:
-    r"""The answer without the unit behind it: `2\pi \text{ cm}` and `2\pi cm` are `2\pi`. One letter is a variable."""
+    r"""The answer without the unit after it: `2\pi \text{ cm}` and `2\pi cm` are `2\pi`. One letter is a variable."""
     if text.isalnum() or len(text) < 3:
         return text
     match = _TRAILING_TEXT.fullmatch(text) if "\\text" in text else None

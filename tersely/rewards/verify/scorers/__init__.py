@@ -1,1 +1,1 @@
-"""Scorers: functions that grade the answers of data with many solutions, or with rules of its own."""
+"""Scorers: functions that grade answers to problems with many solutions or special rules."""

@@ -1,4 +1,4 @@
-"""JSON that keeps what a scorer compares: tuples, sets, and dictionaries whose keys are not text.
+"""JSON that keeps Python types for a scorer: tuples, sets, and dictionaries whose keys are not text.
 
 Plain JSON makes tuples lists, and several scorers of reasoning-gym compare tuples with `==`. Nothing is unpickled.
 """
@@ -12,7 +12,7 @@ MARK = "__tersely__"
 
 
 def encode(value: Any) -> Any:
-    """A JSON value that `decode` turns back. A value without a JSON type becomes text."""
+    """A JSON value that `decode` converts back. A value without a JSON type becomes text."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):

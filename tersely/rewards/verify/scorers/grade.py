@@ -25,7 +25,7 @@ TRIAL_SECONDS = 30.0
 
 
 def payload_of(spec: ScorerSpec, row: Mapping[str, Any]) -> str:
-    """What a worker needs to grade an answer of a row, as text."""
+    """The data that a worker needs to grade an answer of a row, as text."""
     return json.dumps({"scorer": spec.name, "threshold": spec.threshold, "row": encode(dict(row))})
 
 
@@ -67,7 +67,7 @@ def status_of(score: Any, threshold: float) -> tuple[str, str]:
 
 
 def grade(function: Scorer, payload: Mapping[str, Any], answer: str) -> tuple[str, str]:
-    """(status, path) of an answer; what the scorer raises ends as undecided. `payload`: the parsed text of `payload_of`."""
+    """(status, path) of an answer; undecided if the scorer raises. `payload`: the parsed text of `payload_of`."""
     try:
         score = function(answer, decode(payload["row"]))
     except (MemoryError, RecursionError):

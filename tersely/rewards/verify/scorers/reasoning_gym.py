@@ -1,7 +1,7 @@
 """reasoning-gym's `score_answer`, made safe for text from a model that is rewarded.
 
 Its scorers are written for honest answers: some evaluate the text as Python, `int(24.5)` counts as 24, an integral that is
-only written down differentiates to the integrand. Each guard below serves one kind of task.
+not computed differentiates to the integrand. Each guard below is for one kind of task.
 
 Many scorers give partial credit, 0.01 or 0.05 for a wrong format up to 0.99 for a near miss. So the threshold is 1.
 """
@@ -63,13 +63,13 @@ def _score(dataset: Any, text: str, entry: dict[str, Any]) -> float:
     except (MemoryError, RecursionError):
         raise
     except Exception:
-        dataset.score_answer("", entry)  # raises again if the row is at fault, not the text
+        dataset.score_answer("", entry)  # raises again if the row is the cause, not the text
         return 0.0
     return found if found == found else 0.0
 
 
 def permitted(task: str, text: str, gold: str) -> bool:
-    """False for a text that the task's scorer must not see, because it would run it or be fooled by it."""
+    """False for a text that the task's scorer must not receive, because it would run it or accept it by mistake."""
     if len(text) > _LONGEST or (_NOT_A_NUMBER.search(text) and not _NOT_A_NUMBER.search(gold)):
         return False
     if task in ARITHMETIC:
