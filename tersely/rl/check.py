@@ -88,7 +88,7 @@ def _training(stage: Stage, ranks: int | None) -> RLStage:
     from tersely.engines.registry import capabilities_of
     from tersely.rl.checkpoints.rollback import require_for_controllers
     from tersely.rl.config import grpo_config, objective_of, ratio_is_one, world_size
-    from tersely.rl.config.adapter_check import check_adapter, dropout_note
+    from tersely.rl.config.adapter_check import adapter_notes, check_adapter
     from tersely.rl.config.budget_check import check_budgets
     from tersely.rl.config.build_check import check_build
     from tersely.rl.config.sections import check_data
@@ -120,7 +120,13 @@ def _training(stage: Stage, ranks: int | None) -> RLStage:
         group_size=run.group_size,
     )
     found += check_pairs(run, objective, args.max_completion_length)
-    found = [*found, *unreached, *ignored_warmup(run.trl), *notices(run, objective.loss), *dropout_note(run)]
+    found = [
+        *found,
+        *unreached,
+        *ignored_warmup(run.trl),
+        *notices(run, objective.loss),
+        *adapter_notes(run, args.learning_rate),
+    ]
     table = "\n".join(f"{name:>18} {value:>8}  {origin}" for name, value, origin in batch.table())
     return RLStage(stage, table, tuple(found), objective, args)
 

@@ -99,8 +99,18 @@ def test_updates_without_a_trained_row_move_nothing(plain, stage):
     assert all((before[name] == value).all() for name, value in after.items())
 
 
-@pytest.mark.parametrize("stage", ["zero2", pytest.param("zero3", marks=pytest.mark.exhaustive)])
-def test_an_adapter_trains_as_without_deepspeed_and_resumes(plain, stage):
+LORA, STEERING = {"rank": 4}, {"method": "steering"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "peft"),
+    [
+        ("lora", "zero2", LORA),
+        pytest.param("lora", "zero3", LORA, marks=pytest.mark.exhaustive),
+        pytest.param("steering", "zero3", STEERING, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_an_adapter_trains_as_without_deepspeed_and_resumes(plain, kind, stage, peft):
     """The last step again, from the checkpoint, is equal to the last bit."""
     import shutil
 
@@ -108,7 +118,7 @@ def test_an_adapter_trains_as_without_deepspeed_and_resumes(plain, stage):
 
     pytest.importorskip("peft", reason="peft is not installed: pip install 'tersely[lora]'")
     recipe = {
-        "peft": {"rank": 4},
+        "peft": peft,
         "beta": 0.1,
         "max_steps": 2,
         "save_steps": 1,
@@ -116,17 +126,17 @@ def test_an_adapter_trains_as_without_deepspeed_and_resumes(plain, stage):
         "learning_rate": 5e-3,
     }
     recipe |= {"processes": 2, "timeout": 420, "max_completion_length": 48}
-    if not (plain.folder / "lora").exists():
-        done = plain.run("lora", **recipe)
+    if not (plain.folder / kind).exists():
+        done = plain.run(kind, **recipe)
         assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     config = str(files("tersely.configs") / "accelerate" / f"{stage}.yaml")
-    name, recipe["accelerate"] = f"lora-{stage}", ("--config_file", config, "--mixed_precision", "no")
+    name, recipe["accelerate"] = f"{kind}-{stage}", ("--config_file", config, "--mixed_precision", "no")
     done = plain.run(name, **recipe)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    np.testing.assert_allclose(plain.losses(name), plain.losses("lora"), atol=1e-4)
+    np.testing.assert_allclose(plain.losses(name), plain.losses(kind), atol=1e-4)
     folder = plain.folder / name
     final = load_file(folder / "final" / "adapter_model.safetensors")
-    for key, value in load_file(plain.folder / "lora" / "final" / "adapter_model.safetensors").items():
+    for key, value in load_file(plain.folder / kind / "final" / "adapter_model.safetensors").items():
         np.testing.assert_allclose(final[key], value, atol=1e-3, err_msg=key)
     for later in ("final", "checkpoint-2"):
         shutil.rmtree(folder / later)

@@ -17,6 +17,9 @@ from tersely.engines.models import model_place
 from tersely.engines.registry import capabilities_of
 from tersely.engines.steering import llama_values
 
+SMALL_FOR_VECTORS = 1e-4
+"""Below this, a thousand steps of Adam move a number by less than 0.1; a residual stream has numbers of about 1 or more."""
+
 
 def check_adapter(run: Recipe) -> None:
     """Raise `ConfigError` for an adapter that cannot be trained. Reads at most the model's config."""
@@ -47,8 +50,15 @@ def check_adapter(run: Recipe) -> None:
             llama_values(config)
 
 
-def dropout_note(run: Recipe) -> Iterator[Finding]:
-    """Warn about dropout in an RL stage."""
-    if run.peft is not None and run.peft.dropout:
+def adapter_notes(run: Recipe, learning_rate: float) -> Iterator[Finding]:
+    """Warn about dropout in an RL stage, and about a learning rate at which steering vectors stay near zero."""
+    if run.peft is None:
+        return
+    if run.peft.method == STEERING and learning_rate < SMALL_FOR_VECTORS:
+        text = (
+            f"got {learning_rate:g}: a step changes each number of a steering vector by about that, so they stay near 0"
+        )
+        yield Finding("warn", "learning_rate", text, "set 1e-3 or more, see docs/adapters.md")
+    if run.peft.dropout:
         text = f"got {run.peft.dropout}: old and current policy get different log-probs for the same weights"
         yield Finding("warn", f"{KEY}.dropout", text, "set it to 0 for RL")

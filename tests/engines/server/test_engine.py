@@ -202,3 +202,30 @@ def test_without_a_server_that_answers_the_run_ends(engine, model, server_pair, 
     finally:
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
+
+
+def test_steering_vectors_go_through_a_server(folder, make_trainer, tmp_path):
+    """The server has the Qwen2 model as a Llama with biases, as `tersely serve` starts it."""
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'tersely[lora]'")
+    from tersely.engines import steering
+    from tersely.engines.model_checks import model_config
+    from tersely.engines.models import load_tokenizer
+    from tersely.engines.server.engine import ServerEngine
+    from tersely.engines.server.launch import VLLMServer
+
+    options = steering.vllm_arguments(model_config(str(folder)))
+    with VLLMServer(str(folder), tmp_path / "log", max_model_len=256, deadline_s=500, options=options) as server:
+        engine = ServerEngine(
+            server.address, load_tokenizer(str(folder)), weights_dir=tmp_path, concurrency=4, silent_s=60.0
+        )
+        try:
+            recipe = {"model_name_or_path": str(folder), "peft": {"method": "steering"}}
+            trainer = make_trainer(engine=engine, max_steps=3, learning_rate=1e-1, **recipe)
+            trainer.train()
+            gaps = [row["mismatch/mean"] for row in trainer.state.log_history if "mismatch/mean" in row]
+            assert len(gaps) == 3 and max(gaps) < 1e-4
+            stale = largest_gap(trainer.model, engine.generate(requests()), requests())
+            engine.sync_weights(trainer.model, 3)
+            assert largest_gap(trainer.model, engine.generate(requests()), requests()) < 1e-4 < 5e-3 < stale
+        finally:
+            engine.close()

@@ -101,6 +101,15 @@ def test_an_architecture_that_cannot_carry_vectors_is_refused_where_they_are_ser
         check(**config_of("gemma2", tmp_path / "gemma2", head_dim=16))
 
 
+def test_a_learning_rate_of_all_weights_warns_with_steering_vectors():
+    def warned(**values):
+        return any(one.subject == "learning_rate" and one.level == "warn" for one in check(**values).findings)
+
+    assert warned(peft={"method": "steering"}, learning_rate=1e-6)
+    assert not warned(peft={"method": "steering"}, learning_rate=1e-2)
+    assert not warned(peft={"rank": 4}, learning_rate=1e-6)
+
+
 def test_dropout_in_a_stage_of_rl_warns():
     (warning,) = [one for one in check(peft={"dropout": 0.1}).findings if one.subject == "peft.dropout"]
     assert warning.level == "warn"
