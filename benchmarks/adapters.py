@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parent / "results" / "adapters.json"
 TRAINED: dict[str, dict[str, Any]] = {
     "all weights": {},
     "lora": {"peft": {"rank": 8, "alpha": 16}, "learning_rate": 2e-3},
-    "steering": {"peft": {"method": "steering"}, "learning_rate": 1e-1},
+    "steering": {"peft": {"method": "steering"}, "learning_rate": 3e-2},
 }
 """Changes of the recipe testbed/alp."""
 
