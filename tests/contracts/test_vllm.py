@@ -68,6 +68,10 @@ def test_the_engine_takes_our_arguments(found):
     assert found["arguments"] == []
 
 
+def test_a_model_with_steering_vectors_is_a_llama_with_biases(found):
+    assert found["steering"] == {"architecture": "LlamaForCausalLM", "biases": [True, True], "strict": False}
+
+
 def test_the_server_takes_our_words(found):
     made = found["command"]
     assert made["words"] == ["-m", "vllm.entrypoints.openai.api_server"]

@@ -54,6 +54,7 @@ def main() -> dict[str, Any]:
         "internals": internals(Path(vllm.__file__).parent),
         "served": served(),
         "sleep": sleep(Path(vllm.__file__).parent),
+        "steering": steering(),
     }
 
 
@@ -193,6 +194,22 @@ def configuration(**more: Any) -> Any:
     given.pop("distributed_executor_backend")
     given.pop("disable_log_stats")
     return EngineArgs(**{**given, **more}).create_engine_config()
+
+
+def steering() -> dict[str, Any]:
+    """The Qwen2 model with the options of steering vectors."""
+    from vllm.model_executor.model_loader import get_model_loader
+
+    from tersely.engines.model_checks import model_config
+    from tersely.engines.steering import vllm_options
+
+    made = configuration(**vllm_options(model_config("testbed")))
+    config = made.model_config.hf_config
+    return {
+        "architecture": made.model_config.architecture,
+        "biases": [config.mlp_bias, config.attention_bias],
+        "strict": get_model_loader(made.load_config).enable_weights_track,
+    }
 
 
 def runner() -> dict[str, Any]:

@@ -59,6 +59,7 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(make_trainer, tmp_pat
     assert not equal(expected, adapter(tmp_path / "run" / "checkpoint-2"))
 
 
+@pytest.mark.filterwarnings("ignore:Detected that the base layer has no bias")
 def test_a_steering_run_trains_and_saves_vectors_alone(make_trainer, tmp_path, tiny_model):
     """A folder that plain peft loads, and that has one vector of the hidden size per chosen layer."""
     from peft import PeftModel
