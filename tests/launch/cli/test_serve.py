@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import shlex
 import signal
@@ -52,6 +53,12 @@ def test_the_command_says_what_training_needs_and_no_key(capsys, monkeypatch):
     from tersely.engines.server.launch import server_environment
 
     assert server_environment()["VLLM_API_KEY"] == "a-secret-of-mine"
+
+
+def test_a_server_of_steering_vectors_has_the_model_as_a_llama(capsys):
+    found = words(["testbed/alp", "--peft.method", "steering"], capsys)
+    assert json.loads(found[found.index("--hf-overrides") + 1])["architectures"] == ["LlamaForCausalLM"]
+    assert "--hf-overrides" not in words(["testbed/alp", "--peft.rank", "4"], capsys)
 
 
 def test_a_server_samples_as_requests_say_and_loads_a_processor_only_for_an_adaptive_one(capsys, tmp_path):
