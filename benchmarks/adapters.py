@@ -33,7 +33,7 @@ def trained(folder: Path, name: str, size: dict[str, Any]) -> Path:
 
     run_dir = folder / name.replace(" ", "-")
     if not (run_dir / "final").exists():
-        train(load_recipe("testbed/alp", {**TRAINED[name], **size, "run_dir": str(run_dir)}), resume=True)
+        train(load_recipe("testbed/alp", {**TRAINED[name], **size, "run_dir": str(run_dir)}), resume=run_dir.exists())
     return run_dir
 
 

@@ -87,7 +87,7 @@ def trained(folder: Path, method: str, seed: int, steps: int, prompts: int) -> P
     if not (run_dir / "final" / "config.json").exists():
         log_line(f"\n== tersely train --config testbed/{method} --run_dir {run_dir} --seed {seed} --max_steps {steps}")
         changes = {"run_dir": str(run_dir), "seed": seed, "max_steps": steps, "prompts_per_step": prompts}
-        train(load_recipe(f"testbed/{method}", changes), resume=True)
+        train(load_recipe(f"testbed/{method}", changes), resume=run_dir.exists())
     return run_dir
 
 
