@@ -46,7 +46,7 @@ def of_seed(out: Path, seed: int) -> dict[str, Any]:
         run_dir = folder / name
         if not (run_dir / "final" / "config.json").exists():
             changes = {**OVER_STRONG, **changes, "run_dir": str(run_dir), "seed": seed}
-            train(load_recipe("testbed/alp", changes), resume=True)
+            train(load_recipe("testbed/alp", changes), resume=run_dir.exists())
         evaluated.append(quickstart.evaluated(options, name, str(run_dir / "final")))
     report = json.loads(write_report(evaluated, evaluated[0], folder).read_text())
     facts = {run["name"]: run["benchmarks"][quickstart.BENCHMARK] for run in report["runs"]}
