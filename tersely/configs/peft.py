@@ -6,8 +6,8 @@
 LoRA (arXiv 2106.09685): a linear layer W becomes W + (alpha / rank) B A, with A (rank, in) random and B (out, rank) zero at
 the start. DoRA (arXiv 2402.09353) also trains the length of each row of the sum.
 
-Steering (arXiv 2505.18706): h becomes h + s after a layer, at every position, with one vector s (hidden size) per layer, zero
-at the start.
+Steering (arXiv 2505.18706, 2509.06608): h becomes h + s after a layer, at every position, with one vector s (hidden size) per
+layer, zero at the start.
 """
 
 from __future__ import annotations
