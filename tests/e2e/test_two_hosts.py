@@ -17,7 +17,7 @@ import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-DEADLINE_S = 45
+DEADLINE_S = 25
 
 
 class Hosts:

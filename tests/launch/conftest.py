@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from types import SimpleNamespace
 
@@ -15,7 +16,8 @@ def warm_recipe_check(request, monkeypatch):
     """That process starts with TRL loaded, which takes ten seconds otherwise."""
 
     def run(command, **options):
-        return subprocess.run([request.getfixturevalue("warm_python"), *command[1:]], **options)
+        python = command[0] if "PYTHON_EXEC" in os.environ else request.getfixturevalue("warm_python")
+        return subprocess.run([python, *command[1:]], **options)
 
     warm = SimpleNamespace(run=run, TimeoutExpired=subprocess.TimeoutExpired)
     monkeypatch.setattr(recipe_check, "subprocess", warm)

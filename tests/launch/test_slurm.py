@@ -181,7 +181,8 @@ def test_overrides_are_checked_as_train_checks_them(tmp_path, capsys):
         main([str(tmp_path / "r.yaml"), "--gpus-per-node", "1", "--dry-run", "--sweep", "top_p=0.9,1.5"])
 
 
-def test_dry_run_writes_nothing_and_imports_no_torch(tmp_path):
+def test_dry_run_writes_nothing_and_imports_no_torch(tmp_path, monkeypatch, warm_python):
+    monkeypatch.setenv("PYTHON_EXEC", warm_python)  # of the process that checks the recipe
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({**RECIPE, "run_dir": str(tmp_path / "run")}))
     code = (
         "import sys; from tersely.launch.cli.launch_slurm import main\n"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,8 +22,11 @@ NO_INSTALLATION = 3
 
 
 def check_in_process(words: Sequence[str]) -> None:
-    """Check recipes; raises `ConfigError`. Without torch and TRL (as on some login nodes) it only prints a warning."""
-    command = [sys.executable, "-m", "tersely.launch.preflight.recipe_check", *words]
+    """Check recipes with the interpreter of the ranks (torchrun's PYTHON_EXEC); raises `ConfigError`.
+
+    Without torch and TRL (as on some login nodes) it only prints a warning.
+    """
+    command = [os.environ.get("PYTHON_EXEC", sys.executable), "-m", "tersely.launch.preflight.recipe_check", *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
