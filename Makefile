@@ -20,8 +20,8 @@ help:  ## list the targets
 quickstart: $(VENV)/.core  ## evaluate, train with ALP, evaluate again, report: the main job on the embedded model
 	$(BIN)/tersely quickstart
 
-quickstart-compare: $(VENV)/.core  ## the same beside plain GRPO and DLER under the same budget
-	$(BIN)/tersely quickstart --methods alp,grpo,dler
+quickstart-compare: $(VENV)/.core  ## the same beside plain GRPO, truncation and DLER
+	$(BIN)/tersely quickstart --methods alp,grpo,truncation,dler
 
 # two processes run the tests, each whole files of them
 WORKERS ?= 2

@@ -22,7 +22,7 @@ from tersely.launch.cli.eval import main as evaluate
 from tersely.launch.cli.fit import main as fit
 
 RESULTS = Path(__file__).parent / "results" / "frontier.json"
-CAP = 256
+CAP = 448
 TRAINING_PROBLEMS, TRAINING_SAMPLES = 64, 4
 """What the two fitted strategies are fitted on."""
 CHANGES = ("tokens_change", "tokens_change_ci", "accuracy_change", "accuracy_change_ci", "verdict")
@@ -31,7 +31,7 @@ CHANGES = ("tokens_change", "tokens_change_ci", "accuracy_change", "accuracy_cha
 def fitted(out: Path) -> list[str]:
     """The two strategies that need a file, after fitting it on training problems."""
     train = out / "train.yaml"
-    train.write_text("path: testbed\nsplit: train\ninstruction: ''\nmax_new_tokens: 256\n")
+    train.write_text(f"path: testbed\nsplit: train\ninstruction: ''\nmax_new_tokens: {CAP}\n")
     size = ["--limit", str(TRAINING_PROBLEMS), "--samples", str(TRAINING_SAMPLES)]
     evaluate(["testbed", "--benchmarks", str(train), *size, "--out", str(out / "train")])
     vector, probe = out / "vector.safetensors", out / "probe.safetensors"

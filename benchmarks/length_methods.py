@@ -44,7 +44,7 @@ EVALUATIONS: dict[str, tuple[Evaluation, ...]] = {
             (
                 "vanilla",
                 "prompting:of={name: hbpo, prompting: efficient}",
-                f"prompting:of={{name: hbpo, budgets: [32, 64, 128, 160], {HBPO_TEXT}}}",
+                f"prompting:of={{name: hbpo, budgets: [56, 112, 224, 280], {HBPO_TEXT}}}",
             ),
         ),
     ),

@@ -47,7 +47,7 @@ class SourceSpec:
     """A shipped data set; the other keys override its values."""
     path: str | None = None
     """A hub id, a file (.jsonl, .json, .csv, .tsv, .parquet, also compressed), a folder, `testbed`,
-    `families`, or `reasoning_gym:<task>`."""
+    or `reasoning_gym:<task>`."""
     config: str | list[str] | None = None
     """Hub configuration; the configurations of a list are concatenated."""
     split: str = "train"
@@ -76,8 +76,8 @@ class SourceSpec:
     instruction: str | None = None
     """Instruction after each problem; the recipe's `instruction` replaces it."""
     scorer: str | dict[str, Any] | None = None
-    """What grades the answers: `verifier` (compares with `answer`), `families`, `reasoning_gym`, `package.module:function`, or
-    a mapping of name, threshold and columns, see `tersely.configs.scorer`. The default is the own scorer of `families` and
+    """What grades the answers: `verifier` (compares with `answer`), `testbed`, `reasoning_gym`, `package.module:function`, or
+    a mapping of name, threshold and columns, see `tersely.configs.scorer`. The default is the own scorer of `testbed` and
     of the tasks of reasoning-gym."""
     bad_golds: str = "error"
     """A reference answer that cannot be parsed is an error, or (`drop`) its row is dropped and counted."""
@@ -129,7 +129,7 @@ class SourceSpec:
 
     @property
     def procedural(self) -> bool:
-        return self.path in ("testbed", "families") or (self.path or "").startswith("reasoning_gym:")
+        return self.path == "testbed" or (self.path or "").startswith("reasoning_gym:")
 
 
 def entry_names(kind: str = "datasets") -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from tersely.core.errors import ConfigError, check_fields, nearest, require_range
 
 BUILT_IN = {
-    "families": "tersely.testbed.families:score",
+    "testbed": "tersely.testbed.families:score",
     "reasoning_gym": "tersely.rewards.verify.scorers.reasoning_gym:score",
 }
 VERIFIER = "verifier"
@@ -31,7 +31,7 @@ class ScorerSpec:
     """A scorer and how to use it."""
 
     name: str
-    """`families`, `reasoning_gym`, or `package.module:function`."""
+    """`testbed`, `reasoning_gym`, or `package.module:function`."""
     threshold: float = 1.0
     """An answer is correct if its score is at least this."""
     columns: list[str] | None = None
@@ -58,8 +58,8 @@ class ScorerSpec:
 
     @classmethod
     def of_source(cls, value: str | Mapping[str, Any] | None, path: str | None, where: str) -> ScorerSpec | None:
-        """As `of`; the families and the tasks of reasoning-gym have their own scorers by default."""
+        """As `of`; the testbed and the tasks of reasoning-gym have their own scorers by default."""
         kind, _, task = (path or "").partition(":")
-        if value is None and (path == "families" or (kind == "reasoning_gym" and task not in UNSOUND)):
+        if value is None and (path == "testbed" or (kind == "reasoning_gym" and task not in UNSOUND)):
             value = kind
         return cls.of(value, where)

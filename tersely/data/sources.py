@@ -1,8 +1,8 @@
-"""Reads the rows of a source as plain mappings: hub, local file or folder, testbed, families, reasoning-gym."""
+"""Reads the rows of a source as plain mappings: hub, local file or folder, testbed, reasoning-gym."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ def read_rows(source: SourceSpec, seed: int, columns: Sequence[str] = ()) -> Ite
     Raises `DataError` if the file, the hub id, the configuration or the split does not exist.
     """
     path = str(source.path)
-    if path in ("testbed", "families"):
-        yield from _generated(source, seed)
+    if path == "testbed":
+        yield from _testbed(source, seed)
     elif path.startswith("reasoning_gym:"):
         yield from _reasoning_gym(source, seed)
     elif file_kind(path) or Path(path).is_file() or saved_folder(Path(path)):
@@ -140,28 +140,22 @@ def _load_hub(source: SourceSpec, config: str | None) -> Any:
         ) from error
 
 
-def _generated(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
-    """Problems of the testbed or of the families."""
-    from tersely.testbed import tasks
-    from tersely.testbed.families import problems as families
+def _testbed(source: SourceSpec, seed: int) -> Iterator[Mapping[str, Any]]:
+    from tersely.testbed.families.problems import problems
 
-    where = f"dataset {source.path}"
-    kinds: dict[str, Any] = {"levels": list[int]}
-    problems: Callable[..., list[dict[str, object]]] = tasks.problems
-    if source.path == "families":
-        kinds["families"], problems = list[str], families.problems
+    kinds: dict[str, Any] = {"levels": list[int], "families": list[str]}
     for key in source.parameters:
         if key not in kinds:
-            raise DataError(f"{where}: parameters: unknown key {key!r}; {nearest(key, kinds)}")
+            raise DataError(f"dataset testbed: parameters: unknown key {key!r}; {nearest(key, kinds)}")
     chosen = {
-        key: typed(value, kinds[key], f"{where}: parameters: {key}")
+        key: typed(value, kinds[key], f"dataset testbed: parameters: {key}")
         for key, value in source.parameters.items()
         if value is not None
     }
     try:
         items = problems(source.split, source.limit or DEFAULT_COUNT, seed, **chosen)
     except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
+        raise DataError(f"dataset testbed: {error}") from error
     for item in items:
         yield {name: value for name, value in item.items() if name != "id"}
 

@@ -1,4 +1,4 @@
-"""The cold start of the families' model: supervised training from scratch on generated traces, in one plain loop.
+"""The cold start of the testbed's model: supervised training from scratch on generated traces, in one plain loop.
 
 Matrices are trained by Muon, the rest by AdamW. Deterministic for a seed, a number of threads and a torch version.
 """
@@ -13,26 +13,41 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tersely.testbed.families import FAMILIES
 from tersely.testbed.families.problems import cells, problem_at
-from tersely.testbed.families.writing import LABELS, RESULT_WEIGHT, SENTENCES, Piece, draw_habits, step_tokens
+from tersely.testbed.families.writing import LABELS, MODULUS, RESULT_WEIGHT, Habits, Piece, Thought, draw_habits
 from tersely.testbed.families.writing import steps as steps_of
-from tersely.testbed.make import Example, new_model, save, token_weights
 from tersely.testbed.neutral import Setting, draw_setting
-from tersely.testbed.tokenizer import END, build_tokenizer
+from tersely.testbed.tokenizer import END, MAX_LENGTH, build_tokenizer
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-HIDDEN, LAYERS, INTERMEDIATE = 96, 4, 288
-TOKENS = 9_000_000
+HIDDEN, LAYERS, INTERMEDIATE, HEAD = 96, 4, 288, 32
+TOKENS = 23_000_000
 LONGEST, STEP_TOKENS, GROUPS, STEPS = 512, 4096, 4, 8
 MUON_RATE, ADAM_RATE, WARMUP = 0.02, 3e-3, 60
 LEVEL_SHARES = (5, 5, 4, 3, 3)
 NEUTRAL_SHARE, CLOSED_SHARE, MISTAKEN = 0.1, 0.02, 0.1
 CHUNK = 512
-DRILLED, DRILLS = 18_000, 0.15
-"""Examples at the start that are all drills, and the share of drills after them."""
-SHORT_LIST, LONG_LIST = 5, 20
+DRILLS, SHORT_LIST, LONG_LIST = 0.15, 5, 20
+"""Share of drills among the examples, and the longest lists of drills: at the start, and after it."""
+
+
+class Cycle(NamedTuple):
+    """A part of the training with new problems, new optimizers and rates of its own."""
+
+    share: float
+    """Of all tokens."""
+    peak: float
+    """The highest learning rates, as a factor."""
+    drilled: int
+    """Examples at the start that are all drills, on short lists."""
+    redundancy: float
+    """Factor of the longest redundancy of a solution (`MOST_LINES` of its family)."""
+
+
+CYCLES = (Cycle(13 / 23, 1.0, 18_000, 1.0), Cycle(6 / 23, 0.5, 0, 1.0), Cycle(4 / 23, 0.5, 0, 1.75))
+"""The model learns to solve problems first, and to be redundant at last."""
 
 
 def cold_start(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, progress: bool = True) -> float:
@@ -41,11 +56,27 @@ def cold_start(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, progres
     Returns the mean weighted loss of the last tenth of the steps, nats per token.
     """
     import torch
-    from tqdm import tqdm
 
     torch.manual_seed(seed)
-    tokenizer = build_tokenizer(SENTENCES, step_tokens())
-    model = new_model(tokenizer, HIDDEN, LAYERS, INTERMEDIATE)
+    tokenizer = build_tokenizer()
+    model = new_model(tokenizer)
+    losses: list[float] = []
+    for number, cycle in enumerate(CYCLES):
+        source = examples(tokenizer, seed + number, cycle.drilled, cycle.redundancy)
+        groups = steps(source, tokenizer.pad_token_id)
+        losses += train(model, groups, round(tokens * cycle.share), cycle.peak, progress)
+    save(model, tokenizer, out_dir)
+    last = losses[-max(len(losses) // 10, 1) :]
+    return sum(last) / len(last)
+
+
+def train(
+    model: Qwen2ForCausalLM, source: Iterator[list[Group]], tokens: int, peak: float, progress: bool
+) -> list[float]:
+    """Train for about `tokens` tokens at rates that fall linearly from `peak` times their highest; the losses of the steps."""
+    import torch
+    from tqdm import tqdm
+
     matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
     chosen = {id(weight) for weight in matrices}
     muon = Muon(matrices)
@@ -54,9 +85,8 @@ def cold_start(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, progres
     )
     losses: list[float] = []
     total = max(-(-tokens // STEP_TOKENS), 1)
-    batches = islice(steps(examples(tokenizer, seed), tokenizer.pad_token_id), total)
-    for groups in tqdm(batches, total=total, unit="step", disable=not progress, mininterval=2.0):
-        pace = min((len(losses) + 1) / WARMUP, 1.0) * max(1 - len(losses) / total, 0.02)
+    for groups in tqdm(islice(source, total), total=total, unit="step", disable=not progress, mininterval=2.0):
+        pace = peak * min((len(losses) + 1) / WARMUP, 1.0) * max(1 - len(losses) / total, 0.02)
         losses.append(backward(model, groups))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in adam.param_groups:
@@ -64,9 +94,45 @@ def cold_start(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, progres
         adam.step()
         muon.step(MUON_RATE * pace)
         model.zero_grad()
-    save(model, tokenizer, out_dir)
-    last = losses[-max(total // 10, 1) :]
-    return sum(last) / len(last)
+    return losses
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
+    """A new Qwen2 with an untied head and head size 32, which every engine supports on CPU."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=HIDDEN,
+        intermediate_size=INTERMEDIATE,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HIDDEN // HEAD,
+        num_key_value_heads=HIDDEN // HEAD,
+        head_dim=HEAD,
+        max_position_embeddings=MAX_LENGTH,
+        initializer_range=0.06,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        use_cache=True,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out_dir: str | Path) -> None:
+    """Save weights, configuration, tokenizer and sampling defaults (T = 1) for `from_pretrained`."""
+    end = tokenizer.eos_token_id
+    model.generation_config.update(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, eos_token_id=end)
+    model.save_pretrained(out_dir)
+    tokenizer.save_pretrained(out_dir)
+
+
+class Example(NamedTuple):
+    """Token ids of prompt and completion, and the weight of each in the loss: 0 on the prompt."""
+
+    ids: list[int]
+    weights: list[float]
 
 
 class Group(NamedTuple):
@@ -76,15 +142,15 @@ class Group(NamedTuple):
     weights: torch.Tensor
 
 
-def texts(seed: int) -> Iterator[tuple[str, list[Piece]]]:
-    """Infinite iterator over (prompt with the template, pieces of the completion) of the train split."""
+def texts(seed: int, drilled: int = 0, redundancy: float = 1.0) -> Iterator[tuple[str, list[Piece]]]:
+    """Infinite iterator over (prompt with the template, pieces of the completion) of training problems; drills come first."""
     rng = random.Random(f"families|cold start|{seed}")
     grid = cells()
     shares = [LEVEL_SHARES[level - 1] for level, _ in grid]
     for index in count():
-        drilled = index < DRILLED
-        if drilled or rng.random() < DRILLS:
-            listed, pieces = drill(rng, SHORT_LIST if drilled else LONG_LIST)
+        first = index < drilled
+        if first or rng.random() < DRILLS:
+            listed, pieces = drill(rng, SHORT_LIST if first else LONG_LIST)
             yield Setting().around(listed), [*pieces, Piece(END)]
             continue
         level, name = rng.choices(grid, shares)[0]
@@ -94,7 +160,7 @@ def texts(seed: int) -> Iterator[tuple[str, list[Piece]]]:
         if setting.closed:
             pieces = [Piece("\\boxed{"), Piece(str(item["answer"])), Piece("}")]
         else:
-            pieces = family.trace(problem, rng, draw_habits(rng, family.MOST_LINES, MISTAKEN))
+            pieces = family.trace(problem, rng, draw_habits(rng, redundancy * family.MOST_LINES, MISTAKEN))
         yield setting.around(problem), [*pieces, Piece(END)]
 
 
@@ -102,36 +168,49 @@ def drill(rng: random.Random, longest: int) -> tuple[str, list[Piece]]:
     """(a list of 2 to `longest` labels with entries, some of them again in random order).
 
     The drill teaches to read the entry of a label, which a solution needs at every step. A tiny model learns it early from
-    short lists, and late from long lists or solutions.
+    short lists, and late from long lists or solutions. An entry is a number, a step, an arrow, or a number with a test of the
+    equation that follows the list.
     """
-    kind = rng.choice(("number", "step", "source", "chain"))
+    kind = rng.choice(("number", "step", "arrow", "chain", "test"))
     if kind == "chain":
         return _chain_drill(rng, longest)
-    entries = []
-    for _ in range(rng.randint(2, longest)):
-        sign, number = steps_of(rng, 1, rng.randrange(2))[0]
-        entries.append(
-            {"number": f"{rng.randrange(100)}", "step": f"{sign}{number}", "source": f"={rng.choice(LABELS)}"}[kind]
-        )
-    labels = LABELS[: len(entries)] if rng.random() < 0.5 else rng.sample(LABELS, len(entries))
-    listed = list(zip(labels, entries, strict=True))
-    pieces = []
-    for label, entry in rng.choices(listed, k=rng.randint(4, 2 * longest)):
-        pieces += [Piece(label, 0.0), Piece(entry, RESULT_WEIGHT), Piece("\n", 0.0)]
-    return rng.choice((",", ";")).join(label + entry for label, entry in listed), [*pieces, Piece("</think>\n", 0.0)]
+    size = rng.randint(2, longest)
+    labels = LABELS[:size] if kind == "test" or rng.random() < 0.5 else rng.sample(LABELS, size)
+    chain = steps_of(rng, size, size // 2)
+    targets = rng.sample(LABELS, size)
+    listed = []
+    for place, label in enumerate(labels):
+        sign, number = chain[place]
+        entry = {"step": f"{sign}{number}", "arrow": f">{targets[place]}"}.get(kind, str(rng.randrange(MODULUS)))
+        listed.append(label + entry)
+    prompt = rng.choice((",", ";")).join(listed)
+    equation = chain[: rng.randint(1, 2)] if kind == "test" else []
+    if equation:
+        prompt += " solves x" + "".join(f"{sign}{number}" for sign, number in equation)
+    thought = Thought(rng, Habits())
+    for entry in rng.choices(listed, k=rng.randint(4, 2 * longest) // (1 + len(equation))):
+        thought.write(entry[0], 0.0)
+        if equation:
+            thought.chain(int(entry[1:]), equation)
+        else:
+            thought.write(entry[1:], RESULT_WEIGHT)
+        thought.write("\n", 0.0)
+    return prompt, [*thought.pieces, Piece("</think>\n", 0.0)]
 
 
 def _chain_drill(rng: random.Random, longest: int) -> tuple[str, list[Piece]]:
-    """(a shuffled chain of assignments, the chain in order): which label has the last one as its source."""
+    """(a shuffled chain of arrows, the chain in order): each begins where the one before ends."""
     names = rng.sample(LABELS, rng.randint(3, longest + 1))
-    chain = [f"{name}={source}" for source, name in pairwise(names)]
+    chain = [f"{source}>{name}" for source, name in pairwise(names)]
     pieces = [Piece(f"{names[0]}\n", 0.0), *(Piece(f"{entry}\n", RESULT_WEIGHT) for entry in chain)]
     return ";".join(rng.sample(chain, len(chain))), [*pieces, Piece("</think>\n", 0.0)]
 
 
-def examples(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Example]:
+def examples(
+    tokenizer: PreTrainedTokenizerFast, seed: int, drilled: int = 0, redundancy: float = 1.0
+) -> Iterator[Example]:
     """Infinite iterator over tokenised examples of at most LONGEST tokens."""
-    source = texts(seed)
+    source = texts(seed, drilled, redundancy)
     while True:
         prompts, completions = zip(*(next(source) for _ in range(CHUNK)), strict=True)
         prompt_ids = tokenizer(list(prompts)).input_ids
@@ -143,6 +222,17 @@ def examples(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Example]
         ):
             if len(start) + len(ids) <= LONGEST:
                 yield Example(start + ids, [0.0] * len(start) + token_weights(pieces, offsets))
+
+
+def token_weights(pieces: list[Piece], offsets: list[tuple[int, int]]) -> list[float]:
+    """For each token of a completion, the weight of its piece."""
+    weights, at, end = [], -1, 0
+    for start, _ in offsets:
+        while start >= end:
+            at += 1
+            end += len(pieces[at].text)
+        weights.append(pieces[at].weight)
+    return weights
 
 
 def steps(source: Iterator[Example], pad: int) -> Iterator[list[Group]]:

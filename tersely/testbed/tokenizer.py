@@ -1,8 +1,8 @@
-r"""The testbed's tokenizer: bytes, the numbers 0..99, and the words of its traces and of common prompts.
+r"""The testbed's tokenizer: bytes, the numbers 0..99, the steps, and the words of its traces and of common prompts.
 
 Byte-level, so any text survives encoding and decoding. A vocabulary word is one token (`ignore_merges`); there are no
-merges, and other text is encoded as bytes. Two-digit numbers, words with the space that follows them,
-operators with the spaces around them and `\boxed{` are one token each.
+merges, and other text is encoded as bytes. Two-digit numbers, an operator with
+its number (`*37`), words with the space that follows them and `\boxed{` are one token each.
 
 `<think>` and `</think>` are added tokens but not special ones: decoding with skip_special_tokens=True keeps them, as
 verifiers and mode detectors need.
@@ -11,10 +11,10 @@ verifiers and mode detectors need.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tersely.testbed import neutral, traces
+from tersely.testbed import neutral
+from tersely.testbed.families.writing import SENTENCES, step_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -40,17 +40,15 @@ CHAT_TEMPLATE = """\
 {%- endif -%}"""
 
 
-def words(written: Sequence[str], steps: Sequence[str]) -> list[str]:
-    """All pieces of the fixed sentences, in order of first use: the vocabulary beyond bytes and numbers."""
+def words() -> list[str]:
+    """The numbers, the steps, and all pieces of the fixed sentences in order of first use: the vocabulary beyond bytes."""
     numbers = [str(number) for number in range(100)]
-    found = [piece for sentence in (*written, *neutral.SENTENCES) for piece in re.findall(PIECES, sentence)]
-    return list(dict.fromkeys([*numbers, *steps, *found]))
+    found = [piece for sentence in (*SENTENCES, *neutral.SENTENCES) for piece in re.findall(PIECES, sentence)]
+    return list(dict.fromkeys([*numbers, *step_tokens(), *found]))
 
 
-def build_tokenizer(
-    written: Sequence[str] = traces.SENTENCES, steps: Sequence[str] = (" + ", " - ", " = ")
-) -> PreTrainedTokenizerFast:
-    """Build the tokenizer for the sentences and the steps that a model writes; deterministic."""
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Build the tokenizer for what the model reads and writes; deterministic."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -58,7 +56,7 @@ def build_tokenizer(
     tokenizer = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    longer = [word for word in words(written, steps) if len(word.encode()) > 1]
+    longer = [word for word in words() if len(word.encode()) > 1]
     tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in longer])
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in (PAD, END, *ROLES)])
     tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in THINK])

@@ -31,13 +31,19 @@ def load(spec):
 
 def test_rows_carry_what_the_scorer_needs_and_the_report_names_it(file):
     spec = {"path": str(file), "scorer": {"name": OWN + "factor", "columns": ["number"]}}
-    data, card = load([spec, {"path": "testbed", "limit": 2}])
+    other = {"path": "testbed", "limit": 2, "scorer": "verifier"}
+    data, card = load([spec, other])
     payload = json.loads(data["scorer"][0])
     assert payload["scorer"] == OWN + "factor" and payload["row"]["number"] == 91 and "trace" not in payload["row"]
     assert data["scorer"][2] is None
     assert json.loads(card.to_json())["sources"][0]["scorer"] == {"name": OWN + "factor", "threshold": 1.0}
     assert data_fingerprint(data) == card.fingerprint
-    higher = load([{**spec, "scorer": {**spec["scorer"], "threshold": 0.5}}, {"path": "testbed", "limit": 2}])
+    higher = load(
+        [
+            {**spec, "scorer": {**spec["scorer"], "threshold": 0.5}},
+            {"path": "testbed", "limit": 2, "scorer": "verifier"},
+        ]
+    )
     assert higher[1].fingerprint != card.fingerprint
     assert "scorer" not in load({"path": str(file)})[0].column_names
 

@@ -30,7 +30,7 @@ def embedded_model(folder: Path) -> str:
     """The embedded model, or an untrained one of its shape where its weights are not in the tree."""
     if (model_path() / "config.json").exists():
         return "testbed"
-    from tersely.testbed.make import new_model, save
+    from tersely.testbed.cold_start import new_model, save
     from tersely.testbed.tokenizer import build_tokenizer
 
     tokenizer = build_tokenizer()

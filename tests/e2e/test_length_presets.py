@@ -35,7 +35,7 @@ MODES = {
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
     """An untrained model of the embedded one's shape: what is tested is the way of a plan through the trainer."""
-    from tersely.testbed.make import new_model, save
+    from tersely.testbed.cold_start import new_model, save
     from tersely.testbed.tokenizer import build_tokenizer
 
     folder, tokenizer = tmp_path_factory.mktemp("model"), build_tokenizer()

@@ -11,23 +11,20 @@ from tersely.testbed import cold_start as making
 from tersely.testbed.cold_start import LONGEST, STEP_TOKENS, STEPS, Muon, cold_start, drill, examples, orthogonal, steps
 from tersely.testbed.families import FAMILIES
 from tersely.testbed.families.problems import problem_at, split_of
-from tersely.testbed.families.writing import SENTENCES, step_tokens
 from tersely.testbed.tokenizer import build_tokenizer
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return build_tokenizer(SENTENCES, step_tokens())
+    return build_tokenizer()
 
 
 def test_the_first_examples_are_drills(monkeypatch, tokenizer):
-    monkeypatch.setattr(making, "DRILLED", 30)
-    found = [tokenizer.decode(example.ids) for example in itertools.islice(examples(tokenizer, 0), 60)]
+    found = [tokenizer.decode(example.ids) for example in itertools.islice(examples(tokenizer, 0, 30), 60)]
     assert not any("Modulo" in text for text in found[:30]) and any("Modulo" in text for text in found[30:])
 
 
 def test_examples_are_training_problems_in_the_chat_template(monkeypatch, tokenizer):
-    monkeypatch.setattr(making, "DRILLED", 0)
     families, drills = set(), 0
     for example in itertools.islice(examples(tokenizer, 0), 200):
         text = tokenizer.decode(example.ids)
@@ -57,11 +54,14 @@ def test_a_drill_repeats_entries_of_its_list_or_puts_a_chain_in_order():
     for seed in range(40):
         prompt, pieces = drill(random.Random(seed), 20)
         listed = re.split("[,;]", prompt)
-        first, *rest = "".join(piece.text for piece in pieces).removesuffix("</think>\n").split()
+        first, *rest = "".join(piece.text for piece in pieces).removesuffix("</think>\n").splitlines()
         if re.fullmatch("[A-Z]", first):
             assert sorted(rest) == sorted(listed)
-            assert [entry[2] for entry in rest] == [first, *(entry[0] for entry in rest[:-1])]
+            assert [entry[0] for entry in rest] == [first, *(entry[2] for entry in rest[:-1])]
             chains += 1
+        elif " = " in first:
+            entries = prompt.partition(" solves")[0].split(prompt[3] if prompt[2].isdigit() else prompt[2])
+            assert all(any(line.startswith(entry) for entry in entries) for line in (first, *rest))
         else:
             assert {first, *rest} <= {*listed}
         assert any(piece.weight > 1 for piece in pieces)
@@ -69,7 +69,6 @@ def test_a_drill_repeats_entries_of_its_list_or_puts_a_chain_in_order():
 
 
 def test_a_step_has_all_lengths_and_little_padding(monkeypatch, tokenizer):
-    monkeypatch.setattr(making, "DRILLED", 0)
     found = list(itertools.islice(steps(examples(tokenizer, 0), tokenizer.pad_token_id), 2 * STEPS))
     sizes = [sum(group.ids.numel() for group in groups) for groups in found]
     used = [sum(int((group.ids != tokenizer.pad_token_id).sum()) for group in groups) for groups in found]

@@ -58,7 +58,11 @@ def test_splits_share_no_problem_in_any_order():
             "Modulo 100, which of A12,B47,C8 solves x*7 = 29?",
             "Modulo 100, which of A8,B12,C47 solves x*7 = 29?",
         ),
-        ("tracking", "Modulo 100: A = 3;B=A+1. What is B?", "Modulo 100: B=A+1;A = 3. What is B?"),
+        (
+            "tracking",
+            "Modulo 100, 3 at A: A>B,B>C; A+1,B*2,C+4. What is it after B?",
+            "Modulo 100, 3 at A: B>C,A>B; C+4,A+1,B*2. What is it after B?",
+        ),
     ],
 )
 def test_orders_that_do_not_matter_do_not_change_the_split(family, one, other):
@@ -74,8 +78,8 @@ def test_ids_are_distinct():
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        ({"split": "tests"}, "families.split"),
-        ({"level": 0}, "families.level"),
+        ({"split": "tests"}, "testbed.split"),
+        ({"level": 0}, "testbed.level"),
         ({"family": "saerch"}, "search"),
     ],
 )
@@ -87,7 +91,7 @@ def test_unknown_coordinates(arguments, field):
 
 @pytest.mark.parametrize(("name", "value"), [("levels", [6]), ("levels", []), ("families", ["saerch"])])
 def test_unknown_cells(name, value):
-    with pytest.raises(ValueError, match=f"families.{name}"):
+    with pytest.raises(ValueError, match=f"testbed.{name}"):
         cells(**{name: value})
 
 

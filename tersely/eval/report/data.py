@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tersely.eval import metrics
+from tersely.eval.report.allocation import reference_curves
 from tersely.eval.report.budget import adherence, forced_curves, grid_of
 from tersely.eval.report.compare import AES_WEIGHTS, compare_all, counted
 from tersely.eval.report.conclusion import MARGIN
@@ -82,6 +83,7 @@ def report_data(
             "base": base.name if base else None,
             "free": costless,
             "hypervolume": {name: volumes(entries, costless, name) for name in caps},
+            "allocation": {name: reference_curves(base, name) for name in caps},
             "forced": {name: forced_curves(runs, entries, name) for name in caps},
             "difficulty": {name: d.text for name, d in difficulty.items()},
             "settings": {

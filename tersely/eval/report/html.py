@@ -17,6 +17,7 @@ from typing import Any
 from tersely.eval.report.audit import audit_of
 from tersely.eval.report.conclusion import ended_text, settings_notes, signed
 from tersely.eval.report.figures import benchmark_figures
+from tersely.eval.report.figures_allocation import ideal_budgets
 from tersely.eval.report.figures_forced import forced_answer_curve
 from tersely.eval.report.glossary import glossary
 from tersely.eval.report.labels import display_names, renamed
@@ -127,8 +128,10 @@ def _figures(prefix: str, runs: Any, data: dict[str, Any], benchmark: str) -> li
     """Figures of a benchmark; only accuracy against tokens shows the base's strategies, which have their own figure."""
     strategies = set(data["free"][1:])
     forced = forced_answer_curve(f"{prefix}-f", data["forced"][benchmark], {name: i for i, name, _ in runs})
-    plane, *others = benchmark_figures(prefix, runs, data["free"], [run for run in runs if run[1] not in strategies])
-    return [plane, *([forced] if forced else []), *others]
+    shown = [run for run in runs if run[1] not in strategies]
+    ideal = ideal_budgets(f"{prefix}-i", data["allocation"][benchmark], shown)
+    plane, *others = benchmark_figures(prefix, runs, data["free"], shown)
+    return [plane, *(figure for figure in (forced, ideal) if figure is not None), *others]
 
 
 def _rendered(figures: list[Figure], pictures: bool) -> list[dict[str, Any]]:

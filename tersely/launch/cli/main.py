@@ -52,7 +52,7 @@ COMMANDS: Table = {
     "datasets": ("tersely.launch.cli.listings:datasets", "list the shipped data sets, or print one"),
     "testbed": (
         "tersely.launch.cli.main:testbed",
-        "embedded model: make | measure | base | properties | traces | fetch-smollm2",
+        "embedded model: make | measure | traces | fetch-smollm2",
     ),
     "completion": ("tersely.launch.cli.completion:main", "print a shell completion script: bash | zsh | fish"),
 }
@@ -64,14 +64,9 @@ LAUNCH: Table = {
     ),
 }
 TESTBED: Table = {
-    "make": ("tersely.launch.cli.testbed_make:main", "train the embedded model's weights from scratch"),
-    "base": ("tersely.launch.cli.testbed_base:main", "make a base model of the families: cold start, then GRPO"),
-    "measure": ("tersely.launch.cli.testbed_measure:main", "measure the model's accuracy and lengths"),
-    "properties": (
-        "tersely.launch.cli.testbed_properties:main",
-        "measure whether thinking pays for a model of the families",
-    ),
-    "traces": ("tersely.launch.cli.testbed_traces:main", "write solutions of the families for a cold start"),
+    "make": ("tersely.launch.cli.testbed_make:main", "make the embedded model from nothing: cold start, then GRPO"),
+    "measure": ("tersely.launch.cli.testbed_measure:main", "measure whether thinking pays for the embedded model"),
+    "traces": ("tersely.launch.cli.testbed_traces:main", "write solutions of the testbed's problems for a cold start"),
     "fetch-smollm2": ("tersely.launch.cli.testbed_smollm2:main", "fetch and convert SmolLM2-135M-Instruct"),
 }
 

@@ -7,15 +7,17 @@ Every number of a problem, of its solution and of its answer is 0..99.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 
 from tersely.core.errors import require_choice
 from tersely.core.seeds import stable_id
 from tersely.testbed.families import FAMILIES, LEVELS
-from tersely.testbed.tasks import distinct
 
 SPLITS = ("train", "validation", "test")
+PATIENCE = 100
+"""Number of consecutive repeats after which a split counts as exhausted."""
 _SHARES = {"test": range(10), "validation": range(10, 20), "train": range(20, 100)}
 
 Cell = tuple[int, str]
@@ -37,10 +39,10 @@ def problem_at(split: str, seed: int, index: int, level: int, family: str) -> di
 
     Raises ValueError for an unknown split, family or level.
     """
-    require_choice("families.split", split, SPLITS)
-    require_choice("families.family", family, tuple(FAMILIES))
+    require_choice("testbed.split", split, SPLITS)
+    require_choice("testbed.family", family, tuple(FAMILIES))
     if level not in LEVELS:
-        raise ValueError(f"families.level: got {level}; expected one of {', '.join(map(str, LEVELS))}")
+        raise ValueError(f"testbed.level: got {level}; expected one of {', '.join(map(str, LEVELS))}")
     rng = random.Random(f"families|{split}|{seed}|{index}|{level}|{family}")
     while True:
         text, answer = FAMILIES[family].draw(rng, level)
@@ -57,7 +59,7 @@ def cells(levels: Sequence[int] | None = None, families: Sequence[str] | None = 
     families = tuple(FAMILIES) if families is None else families
     for name, given, known in (("levels", levels, LEVELS), ("families", families, FAMILIES)):
         if not given or not {*given} <= {*known}:
-            raise ValueError(f"families.{name}: got {list(given)}; expected a list of {', '.join(map(str, known))}")
+            raise ValueError(f"testbed.{name}: got {list(given)}; expected a list of {', '.join(map(str, known))}")
     return [(level, family) for level in levels for family in families]
 
 
@@ -73,7 +75,17 @@ def problems(
     Raises ValueError if the split has fewer distinct problems of these levels and families.
     """
     order = cells(levels, families)
-    found = distinct(count, lambda index, place: problem_at(split, seed, index, *order[place % len(order)]))
+    found: list[dict[str, object]] = []
+    seen: set[object] = set()
+    repeats = 0
+    for index in itertools.count():
+        if len(found) == count or repeats > PATIENCE:
+            break
+        item = problem_at(split, seed, index, *order[len(found) % len(order)])
+        repeats = repeats + 1 if item["id"] in seen else 0
+        if not repeats:
+            seen.add(item["id"])
+            found.append(item)
     if len(found) < count:
-        raise ValueError(f"families: got {len(found)} distinct problems of split {split!r}, {order}; expected {count}")
+        raise ValueError(f"testbed: got {len(found)} distinct problems of split {split!r}, {order}; expected {count}")
     return found

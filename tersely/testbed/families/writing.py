@@ -4,6 +4,9 @@ A trace has habits (`Habits`), sampled once per trace and independent of the pro
 is done is gone over again, how often a marker word stands before that, how often a shorter test replaces a full one.
 So one problem has short and long traces, and little of the redundancy is marked by a word or comes after the answer.
 
+A line begins with the label of its step. The label is what the writer chooses; the rest follows from it, which a tiny model
+learns much faster than lines that begin with one of several possible numbers.
+
 In a share of the traces a result is incorrect, and what follows notices and fixes it. `Piece.weight` marks such a result, so
 that a loss can leave it out.
 """
@@ -17,14 +20,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 MODULUS = 100
-HARD_FACTORS = tuple(n for n in range(12, 99) if n % 2 and n % 5)
+_FACTORS = [n for n in range(12, 99) if n % 2 and n % 5]
+HARD_FACTORS = tuple(random.Random(0).sample(_FACTORS, len(_FACTORS)))
+FACTOR_SHARES = tuple(1 / rank for rank in range(1, len(HARD_FACTORS) + 1))
+"""Shares of the factors: the first ones are common, and the last ones so rare that a tiny model hardly learns them."""
 RESULT_WEIGHT, CHOICE_WEIGHT = 3.0, 0.3
 """Weights in the loss of a computed token, and of a token that no reader could foresee: which line comes next. Other: 1."""
 LABELS = string.ascii_uppercase
 SENTENCES = (
     "Modulo 100, from : ",
     "Modulo 100, which of solves = ?",
-    "Modulo 100: = ; What is ?",
+    "Modulo 100, at : ; What is it after ?",
     "once more\nguess \nno, \nyes\n, ok\nwait, check again so hmm, ",
     "</think>\n\\boxed{}",
 )
@@ -83,19 +89,16 @@ class Thought:
         self.pieces.append(Piece(str(value), RESULT_WEIGHT if correct else 0.0))
 
     def step(self, left: int, rule: str, result: int) -> None:
-        """`55 B*3 = 65`: the number that goes in, the step as the problem has it, and the number that comes out."""
-        self._left(left, rule)
+        """`B*3 55 = 65`: the step as the problem has it, the number that goes in, and the number that comes out."""
+        self.write(f"{rule} {left} = ")
         self.result(result)
         self.write("\n")
 
     def wrong_step(self, left: int, rule: str, result: int) -> None:
         """The same with an incorrect result, and the start of its correction."""
-        self._left(left, rule)
+        self.write(f"{rule} {left} = ")
         self.result((result + self.rng.choice((-10, -1, 1, 10, self.rng.randint(1, 99)))) % MODULUS, correct=False)
         self.write("\nno, ")
-
-    def _left(self, left: int, rule: str) -> None:
-        self.write(f"{left} {rule} = ")
 
     def chain(self, left: int, steps: Sequence[tuple[str, int]]) -> int:
         """`12+5 = 17*3 = 51`; returns the last result. Without steps nothing is written."""
@@ -132,8 +135,8 @@ def easy_step(rng: random.Random) -> tuple[str, int]:
 
 
 def hard_step(rng: random.Random) -> tuple[str, int]:
-    """A product with a two-digit factor: one of thousands of facts; a tiny model has learnt some of them."""
-    return "*", rng.choice(HARD_FACTORS)
+    """A product with a two-digit factor: one of thousands of facts; a tiny model learns those of common factors."""
+    return "*", rng.choices(HARD_FACTORS, FACTOR_SHARES)[0]
 
 
 def steps(rng: random.Random, count: int, hard: int) -> list[tuple[str, int]]:
@@ -144,7 +147,7 @@ def steps(rng: random.Random, count: int, hard: int) -> list[tuple[str, int]]:
 
 
 def step_tokens() -> list[str]:
-    """The steps, the sources of assignments and the sign of a result: a token each, so that a step follows its label."""
+    """The steps, the targets of arrows and the sign of a result: a token each, so that a step follows its label."""
     added = [f"+{number}" for number in range(1, 10)]
     factors = [f"*{number}" for number in (2, 3, *HARD_FACTORS)]
-    return [*added, *factors, *(f"={label}" for label in LABELS), " = "]
+    return [*added, *factors, *(f">{label}" for label in LABELS), " = "]

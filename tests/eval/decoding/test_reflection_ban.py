@@ -14,15 +14,15 @@ def test_whole_tokens_are_matched():
 def test_the_testbed_vocabulary():
     tokenizer = load_tokenizer("testbed")
     facts = ReflectionBan(("wait", "hmm", "alternatively")).facts(tokenizer)
-    assert {text.strip().lower() for text in facts["banned"].values()} == {"wait"}
-    assert facts["not_banned"] == ["hmm", "alternatively"]
+    assert {text.strip().lower() for text in facts["banned"].values()} == {"wait", "hmm"}
+    assert facts["not_banned"] == ["alternatively"]
     everything = ReflectionBan(("think", "/think", "<think>", "</think>")).banned(tokenizer)
     assert not {*tokenizer.encode("</think>"), *tokenizer.all_special_ids} & everything.keys()
 
 
 def test_a_substring_that_is_banned_is_not_reported_as_missing():
     tokenizer = load_tokenizer("testbed")
-    assert ReflectionBan(("ai", "hmm"), match="substring").facts(tokenizer)["not_banned"] == ["hmm"]
+    assert ReflectionBan(("ai", "ah"), match="substring").facts(tokenizer)["not_banned"] == ["ah"]
 
 
 def test_the_ban_is_lifted_behind_the_marker(scripted, greedy):

@@ -89,7 +89,7 @@ def test_what_it_shows(page):
     ):
         assert part in text
     assert json.loads(page.with_name("report.json").read_text())["comparisons"][-1]["verdict"] in text
-    assert text.count("<figure") == 2 * 6 - 2 + 2 and text.count('role="img"') == (
+    assert text.count("<figure") == 2 * 7 - 3 + 2 and text.count('role="img"') == (
         text.count("<figure") if svg.available() else 0
     )
 
@@ -104,7 +104,7 @@ def test_the_glossary_has_the_pitfalls_of_the_benchmarks_shown(tmp_path, write_r
 def test_without_matplotlib_there_are_tables(runs, tmp_path, monkeypatch):
     monkeypatch.setattr("tersely.eval.report.html.available", lambda: False)
     text = write_report(list(runs), None, tmp_path / "o").with_name("report.html").read_text()
-    assert "<svg" not in text and "tersely[plots]" in text and text.count('<details class="data" open>') == 6
+    assert "<svg" not in text and "tersely[plots]" in text and text.count('<details class="data" open>') == 7
 
 
 def test_same_runs_same_bytes(runs, tmp_path):

@@ -126,10 +126,10 @@ def labels(*arguments):
 def test_strategies_and_the_frontier():
     assert labels() == [None]
     assert labels("--strategy", "no_thinking", "--strategy", "vanilla") == ["no_thinking", None]
-    forced = "forced_answer(budgets=[0, 16, 32, 64, 128])"
+    forced = "forced_answer(budgets=[0, 28, 56, 112, 224])"
     text_level = [
-        *("no_thinking", "reflection_ban", "think_less", "thought_terminator(deadline=64)"),
-        "answer_convergence(chunk=32)",
+        *("no_thinking", "reflection_ban", "think_less", "thought_terminator(deadline=112)"),
+        "answer_convergence(chunk=56)",
     ]
     inside = ["moi", "soft_thinking", "cntp"]
     assert labels("--frontier") == [None, forced, *text_level, *inside]
@@ -157,11 +157,11 @@ def test_the_frontier_of_the_testbed_reaches_the_report(tmp_path, capsys):
     arguments = ["testbed", "--benchmarks", "testbed", "--limit", "6", "--samples", "2", "--budgets", "32,64,256"]
     assert main([*arguments, "--frontier", "answer_prefix=boxed", "--out", str(tmp_path / "base")]) == 0
     said = capsys.readouterr().out
-    assert "testbed: " in said and "forced_answer(budget=128, answer_prefix=boxed): accuracy" in said
+    assert "testbed: " in said and "forced_answer(budget=112, answer_prefix=boxed): accuracy" in said
     report = write_report([tmp_path / "base"], None, tmp_path / "report")
     data = json.loads(report.read_text())
     (curve,) = data["forced"]["testbed"]
-    assert curve["budgets"] == [0, 16, 32, 64, 128] and curve["tokens_mean"] == sorted(curve["tokens_mean"])
+    assert curve["budgets"] == [0, 28, 56, 112, 224] and curve["tokens_mean"] == sorted(curve["tokens_mean"])
     assert data["runs"][0]["benchmarks"]["testbed"]["budget_curve"]["budgets"] == [32, 64, 256]
     assert (
         len(data["free"]) == 14 and data["runs"][0]["benchmarks"]["testbed"]["first_correct"]["estimated_samples"] == 0

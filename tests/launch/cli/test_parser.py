@@ -21,7 +21,7 @@ from tersely.launch.cli.parser import recipe_keys
         ("interop import lm-evl x", "'lm-eval'"),
         ("interop export lm-eval x --otu y --out z", "--out"),
         ("verify x.jsonl --contarct boxed", "--contract"),
-        ("testbed measure --mdel x", "--model"),
+        ("testbed measure --problmes 5", "--problems"),
         ("quickstart --seeed 1", "--seed"),
         ("fit sael m r --out v", "'seal'"),
     ],

@@ -31,7 +31,7 @@ def test_a_dry_run_prints_recipe_table_and_warnings_and_writes_nothing(tmp_path,
     monkeypatch.chdir(tmp_path)
     assert train.main(["--config", "testbed/alp", "--dry-run", "--group_size", "8"]) == 0
     printed = capsys.readouterr().out
-    assert "name: alp" in printed and "group_size" in printed and "plan: 120 steps" in printed
+    assert "name: alp" in printed and "group_size" in printed and "plan: 60 steps" in printed
     assert not list(tmp_path.iterdir())
 
 
@@ -98,7 +98,7 @@ def test_a_plan_for_another_machine(capsys):
         (["--report_to", "mlflow"], "report_to.*'mlflow'.*mlflow"),
         (["--stages", "[{{name: a, steps: 5, settings: {{max_completion_length: 0%}}}}]"], "stage a: .*above 0%"),
         (["--stages", "[{{name: a, steps: 5, settings: {{learning_rate: 50%}}}}]"], "stage a: "),
-        (["--mean-tokens", "5000"], "--mean-tokens.*5000.*the cap of 256"),
+        (["--mean-tokens", "5000"], "--mean-tokens.*5000.*the cap of 448"),
     ],
 )
 def test_a_dry_run_finds_what_a_run_would_stumble_over(tmp_path, options, message):
@@ -114,7 +114,7 @@ def test_a_dry_run_finds_what_a_run_would_stumble_over(tmp_path, options, messag
         (["--warmup_steps", "400"], "warmup_steps: got 400"),
         (
             ["--stages", "[{name: a, steps: 5}]"],
-            "max_steps: got 120",
+            "max_steps: got 60",
         ),
     ],
 )

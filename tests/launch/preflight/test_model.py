@@ -60,8 +60,8 @@ def test_the_shape_is_the_models(tokenizer):
 
     shape = about.shape_of(AutoConfig.from_pretrained(model_path()))
     model = AutoModelForCausalLM.from_pretrained(model_path())
-    assert shape.parameters == sum(p.numel() for p in model.parameters()) and shape.layers == 3
-    assert (shape.heads, shape.kv_heads, shape.head_size, shape.vocabulary) == (3, 3, 32, 430)
+    assert shape.parameters == sum(p.numel() for p in model.parameters()) and shape.layers == 4
+    assert (shape.heads, shape.kv_heads, shape.head_size, shape.vocabulary) == (3, 3, 32, len(tokenizer))
 
 
 @pytest.mark.parametrize(

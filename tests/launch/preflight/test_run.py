@@ -42,8 +42,8 @@ def test_a_recipe_that_works_gets_its_plan_time_and_cost(capsys, tmp_path):
         "verifier",
     } <= subjects
     plan, tokens, time, cost = read["plan"]
-    assert "120 steps in 120 generation batches of 128 rollouts" in plan and "epochs of 4096 problems" in plan
-    assert "on 32 rollouts" in time and "at 3 per hour" in cost and "M sampled" in tokens
+    assert "60 steps in 60 generation batches of 128 rollouts" in plan and "epochs of 4096 problems" in plan
+    assert "on 32 rollouts" in time and "at 3 per hour" in cost and "sampled" in tokens
     assert not list(tmp_path.iterdir()), "nothing is written"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -69,7 +70,9 @@ def test_the_dry_run_shows_and_counts_the_prompt_of_the_teacher(tiny_model):
     run = checked(Recipe.of({**values, "max_completion_length": 200}))
     objective = objective_of(run)
     args = grpo_config(run, objective, 1)
-    assert "<user>Be brief.\n\nWhat is" in example_prompt(run, objective, args)
-    args.max_completion_length = 256 - len("<user>What is 47 + 8?<assistant>") - len("Be brief.")
+    shown = example_prompt(run, objective, args)
+    problem = re.search("<user>Be brief.\n\n(.*)<assistant>", shown)[1]
+    assert f"<user>{problem}<assistant>" in shown
+    args.max_completion_length = 256 - len(f"<user>{problem}<assistant>") - len("Be brief.")
     with pytest.raises(ConfigError, match="max_completion_length"):
         example_prompt(run, objective, args)

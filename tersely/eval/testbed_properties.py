@@ -143,7 +143,7 @@ def sample_model(model: str, out: str | Path, problems: int, samples: int, seed:
     def run(family: str, strategy: str, count: int) -> BenchmarkRecords:
         bench = {
             "name": family,
-            "path": "families",
+            "path": "testbed",
             "split": "test",
             "seed": seed,
             "parameters": {"families": [family]},

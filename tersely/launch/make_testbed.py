@@ -1,4 +1,4 @@
-"""Makes a base model of the families from nothing: a cold start, then plain GRPO without a length term, to its ceiling.
+"""Makes the testbed's model from nothing: a cold start, then plain GRPO without a length term, to its ceiling.
 
 A run that was stopped goes on where it was: the cold start is not repeated, and GRPO resumes from its last checkpoint.
 """
@@ -8,15 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from tersely.core.logging import log_line
-from tersely.testbed.cold_start import TOKENS, cold_start
+from tersely.testbed.cold_start import TOKENS, cold_start, save
 from tersely.testbed.families import CAP
+from tersely.testbed.tokenizer import build_tokenizer
 
-STEPS = 150
+STEPS = 60
 """GRPO steps of 128 completions."""
 
 
-def make_base(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, steps: int = STEPS) -> Path:
-    """Train for about `tokens` tokens and then `steps` steps; returns the folder of the base model, in `out_dir`/grpo."""
+def make(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, steps: int = STEPS) -> Path:
+    """Train for about `tokens` tokens and then `steps` steps; returns the folder of the model, `out_dir`/model."""
+    from transformers import Qwen2ForCausalLM
+
     from tersely.configs.load import load_recipe
     from tersely.rl.run import train
 
@@ -30,7 +33,6 @@ def make_base(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, steps: i
         "testbed/grpo",
         {
             "model_name_or_path": str(start),
-            "dataset": {"name": "families", "split": "train", "limit": 4096},
             "run_dir": str(run),
             "max_steps": steps,
             "lr_scheduler_type": "constant_with_warmup",
@@ -40,4 +42,6 @@ def make_base(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, steps: i
     )
     if not (run / "final" / "config.json").exists():
         train(recipe, resume=run.exists())
-    return run / "final"
+    model = Qwen2ForCausalLM.from_pretrained(run / "final", dtype="float32")
+    save(model, build_tokenizer(), Path(out_dir) / "model")
+    return Path(out_dir) / "model"

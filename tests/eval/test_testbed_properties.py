@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from tersely.eval.base_properties import Property, Samples, properties, spread, waste, widest_level
 from tersely.eval.stats.bootstrap import Interval
+from tersely.eval.testbed_properties import Property, Samples, properties, spread, waste, widest_level
 from tersely.testbed.families import FAMILIES
 
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
-    monkeypatch.setattr("tersely.eval.base_properties.DRAWS", 40)
+    monkeypatch.setattr("tersely.eval.testbed_properties.DRAWS", 40)
 
 
 def samples(level_tokens, accuracy, lost=0.5):
@@ -70,23 +70,23 @@ def test_a_verdict_says_where_the_interval_reaches(interval, verdict):
 @pytest.mark.slow
 def test_a_new_model_is_made_and_measured(monkeypatch, tmp_path, capsys):
     """From nothing to the table: every step on real parts, with sizes that teach nothing."""
-    from tersely.eval import base_properties
-    from tersely.launch import testbed_base as making
-    from tersely.launch.cli.testbed_base import main as base
-    from tersely.launch.cli.testbed_properties import main as measure
+    from tersely.eval import testbed_properties
+    from tersely.launch import make_testbed as making
+    from tersely.launch.cli.testbed_make import main as make
+    from tersely.launch.cli.testbed_measure import main as measure
     from tersely.testbed import cold_start
 
     monkeypatch.setattr(cold_start, "CHUNK", 64)
     monkeypatch.setattr(making, "CAP", 24)
-    monkeypatch.setattr(base_properties, "CAP", 24)
+    monkeypatch.setattr(testbed_properties, "CAP", 24)
     words = ["--out", str(tmp_path), "--tokens", "8000", "--steps", "1"]
-    assert base(words) == 0
-    made = (tmp_path / "grpo" / "final" / "model.safetensors").read_bytes()
-    assert base(words) == 0  # nothing is done twice
-    assert (tmp_path / "grpo" / "final" / "model.safetensors").read_bytes() == made
+    assert make(words) == 0
+    made = (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert make(words) == 0  # nothing is done twice
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == made
     capsys.readouterr()
     arguments = [
-        str(tmp_path / "grpo" / "final"),
+        str(tmp_path / "model"),
         "--out",
         str(tmp_path / "samples"),
         "--problems",
