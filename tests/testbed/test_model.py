@@ -10,6 +10,7 @@ import torch
 from tersely.engines.base import GenerationRequest
 from tersely.engines.models import load_tokenizer
 from tersely.engines.transformers import TransformersEngine
+from tersely.eval.testbed_properties import properties, sample_model
 from tersely.testbed import model_path
 from tersely.testbed.families import CAP, FAMILIES
 from tersely.testbed.families.problems import problems
@@ -101,3 +102,15 @@ def test_survives_neutral_prefills(model, tokenizer):
     found = sampled(model, tokenizer, ids)
     answered = [boxed(tokenizer.decode(row, skip_special_tokens=True)) is not None for row in found]
     assert sum(answered) >= len(PREFILLS) - 1
+
+
+@pytest.mark.slow
+def test_thinking_pays_and_budgets_for_problems_are_worth_something(tmp_path):
+    """A small sample of what `tersely testbed measure` prints, with room for its noise."""
+    found = {item.name: item.value.estimate for item in properties(sample_model("testbed", tmp_path, 20, 6, seed=7))}
+    assert 0.7 < found["accuracy"] < 0.95
+    assert found["loss of forced answers at half of the thinking"] > 0.15
+    assert found["loss without thinking"] > 0.3
+    assert found["waste, search"] > 1.5
+    assert found["loss of a uniform cap at half of the tokens"] > 0.08
+    assert found["loss of the best allocation at half"] < 0.04
