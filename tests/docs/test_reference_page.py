@@ -32,7 +32,7 @@ def write_examples(folder: Path) -> dict:
         (folder / f"{name}.py").write_text(code)
     (folder / "sums.jsonl").write_text(blocks("json")[0])
     recipe = yaml.safe_load(blocks("yaml")[0])
-    hedging = {"name": "hedging:Hedging", "weight": 0.1, "words": ["+", "so", "wait", "check"]}
+    hedging = {"name": "hedging:Hedging", "weight": 0.1, "words": ["=", "so", "wait", "check"]}
     model = embedded_model(folder / "model")
     return {
         **recipe,
@@ -86,7 +86,7 @@ def test_the_examples_train(tmp_path, monkeypatch, request, engine, ranks):
         assert json.loads(row.columns) == {"steps": steps[row.problem]}
     words = rows.text.str.lower().str.split()
     shares = words.map(
-        lambda ws: sum(word.strip(".,") in ("+", "so", "wait", "check") for word in ws) / max(len(ws), 1)
+        lambda ws: sum(word.strip(".,") in ("=", "so", "wait", "check") for word in ws) / max(len(ws), 1)
     )
     excess = (rows.length / (12 * rows.problem.map(steps)) - 1).clip(0, 1)
     expected = rows.correct * (1 - 0.5 * excess)
