@@ -46,7 +46,7 @@ FAMILIES = {
     "selfbudgeter": "cold start, then budgets",
 }
 """Shipped recipe of the embedded model -> what it exercises."""
-SMALL = {"prompts_per_step": 4, "group_size": 4, "micro_batch": 4, "max_completion_length": 96, "save_strategy": "no"}
+SMALL = {"prompts_per_step": 4, "group_size": 4, "micro_batch": 4, "max_completion_length": 128, "save_strategy": "no"}
 STEPS = 6
 """At least; whole generation batches of the recipe."""
 LIMIT_S = {"environment": 400, "engine": 300, "train": 240, "memory": 300}

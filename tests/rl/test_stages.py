@@ -91,10 +91,10 @@ def test_a_recipe_without_stages_is_one_in_the_run_directory():
     ("stages", "message"),
     [
         ("two", "stages.* 'two'"),
-        ([{"share": 1.0}], "stage 1 is .* with a name"),
+        ([{"share": 1.0}], "stage 1: .*with a name"),
         ([{"name": "a b", "steps": 2}], "name.* 'a b'"),
         ([{"name": "a", "steps": 2}, {"name": "a", "steps": 2}], "stands once"),
-        ([{"name": "a", "steps": 2, "kind": "stf"}], "kind is 'stf'.*'sft'"),
+        ([{"name": "a", "steps": 2, "kind": "stf"}], "kind: got 'stf'.*'sft'"),
         ([{"name": "a"}], "steps, or a share"),
         ([{"name": "a", "steps": 2, "share": 0.5}], "steps.*share"),
         ([{"name": "a", "steps": 0}], "steps.* 0"),

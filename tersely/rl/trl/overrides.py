@@ -28,6 +28,7 @@ from tersely.rl.checkpoints.resume import launch_facts
 from tersely.rl.recording.metrics import OF_TRAINED
 from tersely.rl.recording.model_card import card_of
 from tersely.rl.rollouts.prompt_sampler import PromptStream
+from tersely.rl.trl.sharded import gathered
 
 with hidden_from_trl():
     from trl import GRPOTrainer, SFTTrainer
@@ -250,9 +251,11 @@ class RolloutTrainer(CompleteCheckpoints, GRPOTrainer):
             gather_deepspeed3_params=self.args.ds3_gather_for_generation,
             gradient_checkpointing_kwargs=activation_checkpointing.setting(self.args, "gradient_checkpointing_kwargs"),
         )
-        # around all positions, so that float32 weights are cast only once
-        with plain as model, self.accelerator.autocast():
-            yield model
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        with plain as model, gathered(model, bool(plugin and plugin.reshard_after_forward)):
+            # around all positions, so that float32 weights are cast only once
+            with self.accelerator.autocast():
+                yield model
 
     # ---- logging ----
 

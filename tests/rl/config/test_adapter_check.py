@@ -65,8 +65,8 @@ def test_an_adapter_is_trained_further_by_the_same_section(tmp_path):
 
 def test_layers_of_steering_vectors_are_those_of_the_model(tmp_path):
     check(peft={"method": "steering", "layers": [0, 2]})
-    with pytest.raises(ConfigError, match=r"peft.layers: got 3; expected.*0 to 2"):
-        check(peft={"method": "steering", "layers": [0, 3]})
+    with pytest.raises(ConfigError, match=r"peft.layers: got 4; expected.*0 to 3"):
+        check(peft={"method": "steering", "layers": [0, 4]})
     names = target_modules((0, 2))
     config = {"peft_type": "BEFT", "base_model_name_or_path": "testbed", "target_modules": names}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
