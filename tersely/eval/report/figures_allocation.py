@@ -19,12 +19,9 @@ def ideal_budgets(key: str, curves: dict[str, Any] | None, runs: Runs) -> Figure
     known = [(i, name, e) for i, name, e in runs if e["accuracy"] is not None and e["tokens_mean"]]
 
     def draw(ax: Any) -> None:
-        for name, (label, line) in CURVES.items():
+        for name, (_, line) in CURVES.items():
             tokens, accuracy = (np.array(curves[name][part]) for part in ("tokens", "accuracy"))
             ax.step(tokens, 100 * accuracy, where="post", color=INK, linestyle=line, linewidth=1)
-            middle = int(np.searchsorted(accuracy, 0.5 * accuracy.max()))
-            place = (tokens[middle], 100 * accuracy[middle])
-            ax.annotate(label, place, xytext=(5, -4), textcoords="offset points", fontsize=8, color=INK)
         for i, _, e in known:
             ax.plot([e["tokens_mean"]], [100 * e["accuracy"]], marker=marker(i), color=color(i), linestyle="none")
         ax.set_xlim(left=0)
