@@ -81,7 +81,7 @@ def test_the_time_limit_strikes_on_two_nodes_and_the_run_finishes(cluster, launc
         max_steps=40,
         max_completion_length=32,
         # short completions: harder ones, truncated by chance, would stop the run
-        dataset={"name": "testbed", "parameters": {"levels": [1]}},
+        dataset={"name": "testbed", "limit": 512, "parameters": {"levels": [1]}},
         filter="slow_at_first:SlowAtFirst",
     )
     assert cluster("squeue", "-h", "-j", train, "-o", "%j") == HOSTILE
