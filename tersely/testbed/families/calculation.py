@@ -14,7 +14,6 @@ from tersely.testbed.families.writing import LABELS, Habits, Piece, Thought, app
 LEVELS = {1: (1, 0), 2: (2, 0), 3: (4, 1), 4: (7, 1), 5: (10, 2)}
 """Level -> (steps, hard steps)."""
 MOST_LINES = 4.0
-ACTS = {"repeat": 5.0, "back": 3.0, "start": 0.7}
 
 Step = tuple[str, int]
 
@@ -47,22 +46,14 @@ def trace(problem: str, rng: random.Random, habits: Habits) -> list[Piece]:
     totals = _totals(start, chain)
     thought = Thought(rng, habits)
     bad = rng.randrange(len(chain)) if rng.random() < habits.mistaken else None
+    done = []
     for index in range(len(chain)):
         if index == bad:
             thought.wrong_step(totals[index], _rule(chain, index), totals[index + 1])
-        thought.step(totals[index], _rule(chain, index), totals[index + 1])
-        while thought.goes_on():
-            thought.mark()
-            _redundant(thought, totals, chain, index)
+        done.append((totals[index], _rule(chain, index), totals[index + 1]))
+        thought.step(*done[-1])
+        thought.look_again(done)
     return thought.closed(str(totals[-1]))
-
-
-def _redundant(thought: Thought, totals: list[int], chain: list[Step], index: int) -> None:
-    """Another look at steps that are done; it ends with the last of them, so that the next step is always known."""
-    act = thought.act(ACTS)
-    first = 0 if act == "start" and index < 6 else max(index - (act == "back"), 0)
-    for again in range(first, index + 1):
-        thought.step(totals[again], _rule(chain, again), totals[again + 1])
 
 
 def _rule(chain: list[Step], index: int) -> str:

@@ -15,7 +15,6 @@ from tersely.testbed.families.writing import LABELS, Habits, Piece, Thought, app
 LEVELS = {1: (1, 0), 2: (2, 0), 3: (4, 1), 4: (6, 1), 5: (8, 2)}
 """Level -> (steps, hard ones)."""
 MOST_LINES = 4.0
-ACTS = {"repeat": 5.0, "back": 3.0, "start": 0.7}
 
 
 class Walk(NamedTuple):
@@ -95,15 +94,5 @@ def trace(problem: str, rng: random.Random, habits: Habits) -> list[Piece]:
         if index == bad:
             thought.wrong_step(*hops[index])
         thought.step(*hops[index])
-        while thought.goes_on():
-            thought.mark()
-            _redundant(thought, hops[: index + 1])
+        thought.look_again(hops[: index + 1])
     return thought.closed(str(hops[-1][2]))
-
-
-def _redundant(thought: Thought, done: list[tuple[int, str, int]]) -> None:
-    """Another look at steps that are done; it ends with the last of them, so that the next arrow is always known."""
-    act = thought.act(ACTS)
-    first = 0 if act == "start" and len(done) < 7 else max(len(done) - 1 - (act == "back"), 0)
-    for step in done[first:]:
-        thought.step(*step)

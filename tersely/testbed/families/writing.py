@@ -35,6 +35,8 @@ SENTENCES = (
     "</think>\n\\boxed{}",
 )
 """All words of the problems and of the traces."""
+STEP_ACTS = {"repeat": 5.0, "back": 3.0, "start": 0.7}
+"""Weights of where another look at steps begins: at the last step, at the one before it, at the first of up to 6 steps."""
 MARKERS = ("wait, ", "check ", "again ", "so ", "hmm, ")
 
 
@@ -115,6 +117,15 @@ class Thought:
     def goes_on(self) -> bool:
         """True if another redundant line follows."""
         return self.rng.random() < self.habits.again
+
+    def look_again(self, done: Sequence[tuple[int, str, int]]) -> None:
+        """Redundant looks at steps that are done. Each ends with the last of them, so that the next step is always known."""
+        while self.goes_on():
+            self.mark()
+            act = self.act(STEP_ACTS)
+            first = 0 if act == "start" and len(done) < 7 else max(len(done) - 1 - (act == "back"), 0)
+            for step in done[first:]:
+                self.step(*step)
 
     def act(self, weights: dict[str, float]) -> str:
         return self.rng.choices(list(weights), list(weights.values()))[0]
