@@ -447,7 +447,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(make() for make in tables().values()), end="")
         return 0
     for page in options.write:
-        print(f"{page}: {'updated' if write(page) else 'as it was'}")
+        print(f"{page}: {'updated' if write(page) else 'unchanged'}")
     return 0
 
 

@@ -114,7 +114,7 @@ class Objective:
 
     @property
     def columns(self) -> list[str]:
-        """Columns of the data set that any component needs."""
+        """Columns of the dataset that any component needs."""
         return columns_in(self.needs)
 
     def loss_in_force(self) -> Loss:

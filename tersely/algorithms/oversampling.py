@@ -5,7 +5,7 @@ Paper: arXiv 2601.03969, predictive dynamic sampling, from the released code.
 Symbols: s share of sampled groups that the filter keeps, of the last 20 batches; std is the population's; P prompts of a batch.
     Shares and factors have no unit.
 Against GRPO: GRPO samples P prompts and trains on all of them.
-Degenerate: mean s = 0 -> most. most below 1.2 (or 1.5) is the largest factor all the same. P = 1 with a factor below 2: nothing
+Degenerate: mean s = 0 -> most. most below 1.2 (or 1.5) is still the largest factor. P = 1 with a factor below 2: nothing
     more is sampled.
 Pitfalls: groups beyond the batch are sampled and thrown away. A filter that keeps everything makes all of them waste.
 """

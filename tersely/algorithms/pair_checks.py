@@ -65,7 +65,7 @@ def _moving_cap(objective: Objective) -> list[Finding]:
         Finding(
             "warn",
             "prompting siri",
-            f"reward {type(term).__name__} measures lengths against the run's cap and does not see the cap of the cycle",
+            f"reward {type(term).__name__} compares lengths with the run's cap, not with the cap of the cycle",
             "remove the term",
         )
         for term in blind
@@ -107,5 +107,5 @@ def _rewards(objective: Objective, max_length: int) -> list[Finding]:
 def _can_be_negative(objective: Objective) -> bool:
     try:
         return bool((copy.deepcopy(objective.reward)(made_up_group(MIXED)) < 0).any())
-    except Exception:  # external code can raise anything, and a term may need more than a made-up group
+    except Exception:  # external code can raise anything, and a term may need more than a synthetic group
         return False

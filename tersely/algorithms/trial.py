@@ -52,7 +52,7 @@ def trial_score(objective: Objective, group_size: int, max_length: int, row: Map
         objective.score(rollouts)
     except ConfigError:
         raise
-    except Exception:  # a column of a hub data set is not known yet, and external code can raise anything
+    except Exception:  # a column of a hub dataset is not known yet, and external code can raise anything
         return
 
 

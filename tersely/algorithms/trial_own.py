@@ -1,4 +1,4 @@
-"""Runs components from outside the package once on made-up input, so that their errors surface before training."""
+"""Runs components from outside the package once on synthetic input, so that their errors surface before training."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tersely.core.reward_sum import checked
 from tersely.core.types import RolloutPlan, Rollouts, TokenBatch
 
 TOKENS = 8
-"""Of a row of the made-up micro-batch."""
+"""Tokens per row of the synthetic micro-batch."""
 
 
 def is_own(component: Any) -> bool:
-    """Does the component come from outside the package?"""
+    """True if the component comes from outside the package."""
     return not type(component).__module__.startswith("tersely.")
 
 
 def trial_prompting(objective: Objective, group_size: int) -> None:
-    """`ConfigError` if a prompting from outside the package raises, or does not return one `RolloutPlan` per rollout."""
+    """Raise `ConfigError` if a prompting from outside the package raises, or does not return one `RolloutPlan` per rollout."""
     prompting = objective.prompting
     if not is_own(prompting):
         return
@@ -37,18 +37,16 @@ def trial_prompting(objective: Objective, group_size: int) -> None:
         more = {"step": 0} if prompting.needs_step else {}
         plans = copy.deepcopy(prompting)(["one", "two"], group_size, PromptMemory(), 0, **more)
         if not isinstance(plans, list | tuple) or not all(isinstance(plan, RolloutPlan) for plan in plans):
-            raise ConfigError(f"{where} returned {_kind(plans)}; it must return a list of RolloutPlan")
+            raise ConfigError(f"{where} returned {_kind(plans)}; expected a list of RolloutPlan")
         if len(plans) != rows:
-            raise ConfigError(
-                f"{where} returned {len(plans)} plans for {rows} rollouts; it must return one per rollout"
-            )
+            raise ConfigError(f"{where} returned {len(plans)} plans for {rows} rollouts; expected one per rollout")
 
 
 def trial_components(objective: Objective, rollouts: Rollouts) -> None:
     """The same for reward, advantage, filter and loss, on these rollouts."""
     objective = copy.deepcopy(objective)
     rows, groups = len(rollouts.correct), len(rollouts.correct) // rollouts.group_size
-    on = f"fails on {rows} made-up rollouts in groups of {rollouts.group_size}"
+    on = f"fails on {rows} synthetic rollouts in groups of {rollouts.group_size}"
     for name, term in zip(objective.reward.names, objective.reward.terms, strict=True):
         if is_own(term):
             with _of_user(f"reward {name} {on}"):
@@ -56,7 +54,7 @@ def trial_components(objective: Objective, rollouts: Rollouts) -> None:
                 checked(name, term(rollouts), rollouts)
                 if not torch.equal(rollouts.correct, before):
                     raise ConfigError(
-                        f"reward {name} changes rollouts.correct in place; it must leave the rollouts as they are. Use a copy"
+                        f"reward {name} changes rollouts.correct in place; rollouts are read-only. Change a copy"
                     )
     if is_own(objective.advantage) and not objective.advantage.per_term:
         where = f"advantage {type(objective.advantage).__name__}"
@@ -70,7 +68,7 @@ def trial_components(objective: Objective, rollouts: Rollouts) -> None:
             )
             if not fits or not bool(found.isfinite().all()):
                 raise ConfigError(
-                    f"{where} returned {_kind(found)}; it must be a finite float tensor, ({rows},) or ({rows}, T)"
+                    f"{where} returned {_kind(found)}; expected a finite float tensor of shape ({rows},) or ({rows}, T)"
                 )
     if is_own(objective.filter):
         where = f"filter {type(objective.filter).__name__}"
@@ -78,7 +76,7 @@ def trial_components(objective: Objective, rollouts: Rollouts) -> None:
             found = objective.filter(rollouts)
             if not isinstance(found, Tensor) or found.dtype != torch.bool or found.shape != (groups,):
                 raise ConfigError(
-                    f"{where} returned {_kind(found)}; it must be a bool tensor ({groups},), one per group"
+                    f"{where} returned {_kind(found)}; expected a bool tensor of shape ({groups},), one value per group"
                 )
     for part in loss_chain(objective.loss):
         if is_own(part):
@@ -99,21 +97,21 @@ def _trial_loss(loss_fn: Any) -> None:
         sampler_logp=old,
         live_entropy=entropy.clone().requires_grad_(),
     )
-    with _of_user(f"{where} fails on a made-up micro-batch of {shape}"):
+    with _of_user(f"{where} fails on a synthetic micro-batch of shape {shape}"):
         found = loss_fn(batch)
         if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], Mapping):
             raise ConfigError(
-                f"{where} returned {_kind(found)}; it must return (loss, metrics): a tensor {shape} and a mapping"
+                f"{where} returned {_kind(found)}; expected (loss, metrics): a tensor of shape {shape} and a mapping"
             )
         if not isinstance(found[0], Tensor) or found[0].shape != shape or not found[0].requires_grad:
             raise ConfigError(
-                f"{where} returned {_kind(found[0])} as loss; it must be a tensor {shape} with a gradient"
+                f"{where} returned {_kind(found[0])} as loss; expected a tensor of shape {shape} with a gradient"
             )
 
 
 @contextmanager
 def _of_user(what: str) -> Iterator[None]:
-    """Whatever a user's code raises inside, as one line with its file and line."""
+    """Convert an exception of user code to a `ConfigError` in one line, with file and line number."""
     try:
         yield
     except ConfigError:
@@ -122,7 +120,7 @@ def _of_user(what: str) -> Iterator[None]:
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = " ".join(str(error).split())
         raise ConfigError(
-            f"{what}: {type(error).__name__}: {text} ({last.filename}, line {last.lineno}). docs/reference.md has the fields "
+            f"{what}: {type(error).__name__}: {text} ({last.filename}, line {last.lineno}). docs/reference.md lists the fields "
             "and their shapes"
         ) from error
 

@@ -21,7 +21,7 @@ OF_SAMPLING = ("prompts", "samples", "temperature")
 
 @dataclass(frozen=True)
 class TracesSpec:
-    """A file or data set with completions, several per problem if it has them."""
+    """A file or dataset with completions, several per problem if it has them."""
 
     source: SourceSpec
     text: str = "text"
@@ -29,7 +29,7 @@ class TracesSpec:
 
     @classmethod
     def of(cls, value: TracesSpec | str | Mapping[str, Any] | None) -> TracesSpec | None:
-        """From a path, or from the keys of a data set and `text`."""
+        """From a path, or from the keys of a dataset and `text`."""
         if value is None or isinstance(value, cls):
             return value
         if not isinstance(value, str | Mapping) or not value:
@@ -59,7 +59,7 @@ class ColdStart:
     rewrite: ComponentSpec = ComponentSpec("plain")
     """How a correct, complete answer is rewritten, see `tersely.rl.sft.rewrites`."""
     traces: TracesSpec | None = None
-    """Where the answers come from: a file or data set. None: the model samples them."""
+    """Where the answers come from: a file or dataset. None: the model samples them."""
     prompts: int = 256
     """Number of prompts to sample, from the start of the dataset."""
     samples: int = 4

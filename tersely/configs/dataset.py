@@ -1,4 +1,4 @@
-"""The `dataset:` section of a recipe as a checked dataclass; shipped data sets are YAML files with the same keys.
+"""The `dataset:` section of a recipe as a checked dataclass; shipped datasets are YAML files with the same keys.
 
 dataset: {name: gsm8k}
 dataset: {path: my/problems.jsonl, columns: {problem: question, answer: gold}, filter: {level: {at_most: 3}}}
@@ -44,16 +44,16 @@ class SourceSpec:
     """
 
     name: str | None = None
-    """A shipped data set; the other keys override its values."""
+    """A shipped dataset; the other keys override its values."""
     path: str | None = None
     """A hub id, a file (.jsonl, .json, .csv, .tsv, .parquet, also compressed), a folder, `testbed`,
     or `reasoning_gym:<task>`."""
     config: str | list[str] | None = None
     """Hub configuration; the configurations of a list are concatenated."""
     split: str = "train"
-    """Split of a hub data set or of a shipped one."""
+    """Split of a hub dataset or of a shipped one."""
     revision: str | None = None
-    """Commit, tag or branch of a hub data set."""
+    """Commit, tag or branch of a hub dataset."""
     columns: dict[str, Any] = field(default_factory=dict)
     """Our name (`problem`, `answer`, optionally `level`) -> source column; a list of columns is joined by blanks."""
     choices: list[str] = field(default_factory=list)

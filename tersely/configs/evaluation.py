@@ -17,7 +17,7 @@ class EvaluationSpec:
     """The `evaluation:` section of a recipe."""
 
     every: int
-    """Optimiser steps between evaluations; there is also one before the first step and one after the last."""
+    """Optimizer steps between evaluations; there is also one before the first step and one after the last."""
     dataset: tuple[SourceSpec, ...]
     """Problems, as in the recipe's `dataset`; they should not be in the training data."""
     samples: int = 4

@@ -1,4 +1,4 @@
-"""`scorer:` of a data set: which function grades its answers, and from which score an answer is correct.
+"""`scorer:` of a dataset: which function grades its answers, and from which score an answer is correct.
 
 scorer: reasoning_gym
 scorer: my_package.scorers:unit_tests
@@ -23,7 +23,7 @@ VERIFIER = "verifier"
 """Name of the comparison with the reference answer, which is not a scorer."""
 UNSOUND = frozenset({"game_of_life_halting", "coin_flip"})
 """Tasks of reasoning-gym whose scorer accepts wrong answers (version 0.1.25: any text; 0 for a small probability). Their
-answer is a word or a number, which the verifier compares, unless the data set states `scorer: reasoning_gym`."""
+answer is a word or a number, which the verifier compares, unless the dataset states `scorer: reasoning_gym`."""
 
 
 @dataclass(frozen=True)

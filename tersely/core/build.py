@@ -79,7 +79,7 @@ def register(slot: str, name: str, cls: type) -> None:
 
 
 def registry(slot: str) -> dict[str, type]:
-    """Name -> class of one slot: the shipped components, and those of `register`."""
+    """Name -> class of one slot: the shipped and the registered components."""
     if slot not in SLOTS:
         raise ConfigError(f"unknown slot {slot!r}; {nearest(slot, SLOTS)}")
     module = import_module("tersely.rewards" if slot == "reward" else "tersely.algorithms")

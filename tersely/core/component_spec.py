@@ -1,4 +1,4 @@
-"""`ComponentSpec`: the name and the parameters of a component, as a recipe states them."""
+"""`ComponentSpec`: name and parameters of a component in a recipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ComponentSpec:
 
     @classmethod
     def of(cls, slot: str, value: Any) -> ComponentSpec:
-        """The spec that a name or a mapping with `name` states. `ConfigError` for anything else."""
+        """Spec from a name or a mapping with `name`. Raises `ConfigError` for anything else."""
         if isinstance(value, ComponentSpec):
             return value
         if isinstance(value, str):

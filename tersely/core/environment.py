@@ -28,7 +28,7 @@ PACKAGES = (
 
 
 def environment(secrets: Sequence[str] | None = None) -> dict[str, Any]:
-    """Versions, hardware, commit and command line of this attempt, without `secrets`."""
+    """Versions, hardware, commit and command line of this process, without `secrets`."""
     import torch
 
     secrets = secret_values({}) if secrets is None else secrets

@@ -1,4 +1,4 @@
-"""The HTTP client: JSON with a timeout. A 4xx answer raises `ServerRefused`; no answer, 408, 429 or a 5xx `ServerDown`."""
+"""The HTTP client: JSON with a timeout. A 4xx status raises `ServerRefused`; 408, 429, 5xx or no answer raise `ServerDown`."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def read(
 
 @cache
 def _client() -> httpx.Client:
-    """The HTTP client of this process, shared by threads. Each request has its own connection, so that none uses a connection
+    """The HTTP client of this process, shared by threads. Each request opens a connection, so that none uses a connection
     that the server is closing or that a fork inherited. Uses the system's certificates.
     """
     return httpx.Client(

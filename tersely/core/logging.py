@@ -1,9 +1,9 @@
 """Messages of the library: what the logger `tersely` receives is printed on standard output, one line per message.
 
     logging.getLogger("tersely").setLevel("WARNING")    no progress, only warnings
-    logging.getLogger("tersely").handlers.clear()       nothing is printed; add handlers of your own
+    logging.getLogger("tersely").handlers.clear()       nothing is printed; add your own handlers
 
-Warnings begin with `warning: `. In a terminal they have a colour.
+Warnings begin with `warning: `. On a terminal they are coloured.
 Only the main process of a run logs progress: callers ask `is_main_process`.
 """
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class PromptMemory:
-    """Small flat records of numbers, by prompt id.
+    """Records of numbers by prompt id.
 
     One object per run: components write to it in `update`, which runs on gathered groups and is therefore the same on
     every rank; the checkpoint holds `state_dict()`. Ids are stable hashes of the dataset row, so a record survives

@@ -11,7 +11,7 @@ _OPENED_BY_TEMPLATE = re.compile(r"\A\s*(?:<[|｜][^|｜<>]{1,40}[|｜]>\s*\w{0,
 """Header that a chat template writes before the assistant's text, such as `<|im_start|>assistant`."""
 
 _DOUBLED = re.compile(r"<think>\s*(?=<think>)")
-"""Thinking opened by the template and again by a prefill; counts as opened once."""
+"""Thinking opened by the template and again by a prefill; it counts as opened once."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Path checks and messages: expands variables, explains a missing path, and suggests near matches."""
+"""Checks paths: expands variables, explains why a path is missing, and suggests near matches."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _expanded_value(key: str, value: Any) -> Any:
 
 
 def _data(spec: Any) -> Any:
-    """Expand the paths of a data set's spec: a name, a path, or a mapping."""
+    """Expand the paths of a dataset's spec: a name, a path, or a mapping."""
     if isinstance(spec, str):
         return expanded(spec, "dataset")
     if isinstance(spec, Mapping):

@@ -31,7 +31,7 @@ def sampled_tokens(rollouts: Rollouts, width: int) -> Tensor:
 
 
 def thinking_tokens(rollouts: Rollouts, width: int, component: str) -> Tensor:
-    """(N, T) bool: sampled positions of the thinking. A row that never closes it keeps its last position out."""
+    """(N, T) bool: sampled positions of the thinking. In a row that never closes it, the last position is left out."""
     end = torch.minimum(rollouts.require("thinking_end", component), positions(rollouts) - 1)
     return sampled_tokens(rollouts, width) & (torch.arange(width, device=end.device) < end.unsqueeze(1))
 

@@ -56,7 +56,7 @@ class Component(Stateful):
 
     @hook
     def needs(self) -> tuple[str, ...]:
-        """Optional fields of `Rollouts` that the component reads, and columns of the data set as `columns:<name>`."""
+        """Optional fields of `Rollouts` that the component reads, and columns of the dataset as `columns:<name>`."""
         return ()
 
     @hook
@@ -293,7 +293,7 @@ class Filter(Component):
 
 
 class Controller(Stateful):
-    """Adjusts a parameter during training, once per optimiser step."""
+    """Adjusts a parameter during training, once per optimizer step."""
 
     value: float
     """The current value, logged as `controllers/<name>`."""

@@ -1,4 +1,4 @@
-"""Seeds: the randomness of a sample depends on its coordinates, never on call order.
+"""Seeds: the randomness of a sample depends on (run seed, step, prompt id, sample index), never on call order.
 
 The same sample results on any rank, in any batch, and after any number of restarts.
 """

@@ -1,4 +1,4 @@
-"""The base class of the losses of a cold start, with all hooks."""
+"""Base class of cold-start losses, with all hooks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class SFTLoss:
-    """Computes the loss of a cold start."""
+    """Computes the loss of a cold-start stage."""
 
     def __call__(self, *inputs: Any, **more: Any) -> tuple[Tensor, Tensor]:
         """Inputs: `nll` (B, T) nats, `entropy` (B, T) nats or `reasoning` (B, T) bool, `mask` (B, T) 0/1. Returns weights
@@ -33,7 +33,7 @@ class SFTLoss:
 
     @hook
     def reads_step(self) -> bool:
-        """True: `__call__` receives `row_means`, the mean losses (nats) of all rows of the optimiser step, for one more
+        """True: `__call__` receives `row_means`, the mean losses (nats) of all rows of the optimizer step, for one more
         forward pass."""
         return False
 

@@ -6,7 +6,7 @@ Paper: arXiv 2509.16591, from the released code.
     position = (l - pivot) / max(upper, 1e-6) where l > pivot, else (l - pivot) / max(lower, 1e-6)
 Symbols: H entropy, nats; l, pivot, upper, lower, spread log nats; position in [-1, 1], negative for low entropy.
 Degenerate: no valid token -> no statistics (None). Constant entropy -> upper = lower = 0 and position 0.
-Pitfalls: float64 here, so that scaling all H leaves the position where it is.
+Pitfalls: computed in float64, so that scaling all H does not change the position.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from tersely.core.errors import ConfigError
 from tersely.core.memory import PromptMemory
 
 COLUMN = "columns:"
-"""Prefix in `needs`: `needs = ("columns:level",)` requests the data set's column `level`."""
+"""Prefix in `needs`: `needs = ("columns:level",)` requests the dataset's column `level`."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Rollouts:
     group_size: int
     """int: K, rows of one prompt. The recipe's group_size."""
     prompt_id: Sequence[str]
-    """(N,) str: a hash of the data set's row, stable over steps, ranks and restarts."""
+    """(N,) str: a hash of the dataset's row, stable over steps, ranks and restarts."""
     correct: Tensor
     """(N,) float32: 1 correct, 0 incorrect, nan undecided. The verifier."""
     length: Tensor
@@ -52,17 +52,17 @@ class Rollouts:
     rollouts made by hand."""
     mode: Sequence[str] | None = None
     """(N,) str: mode from the prompting, such as "long_cot"; otherwise "think", "no_think" or "short", read from the
-    completion. None if the prompting gives some rows no mode."""
+    completion. None if the prompting sets no mode for some rows."""
     token_ids: Tensor | None = None
     """(N, T) int64 token ids: the completion, a trained prefill included; -1 is padding. None unless in `needs`."""
     entropy: Tensor | None = None
     """(N, T) float32 nats: entropy of each token's distribution, by a pass of the policy that sampled; 0 on padding. None
     unless in `needs`; costs a forward pass if the trainer does none."""
     thinking_end: Tensor | None = None
-    """(N,) int64: positions before the first end-of-thinking marker, or before the forced text that has it; all positions of
+    """(N,) int64: positions before the first end-of-thinking marker, or before the forced text with it; all positions of
     the row without one. None unless in `needs`."""
     answer_start: Tensor | None = None
-    """(N,) int64: first position after the marker, or after the forced text that has it; all positions of the row without
+    """(N,) int64: first position after the marker, or after the forced text with it; all positions of the row without
     one. None unless in `needs`."""
     step: Tensor | None = None
     """(N, T) int64: number 0, 1, .. of each position's step, -1 on padding. A token whose own text has two newlines is the last
@@ -97,7 +97,7 @@ class Rollouts:
     completion_text: Sequence[str] | None = None
     """(N,) str: the model's text without special tokens, prefill included. None only in rollouts made by hand."""
     columns: Mapping[str, Sequence[Any]] | None = None
-    """name -> (N,): values of the data set's columns, null is None; read them with `rollouts.column(name)`. None unless
+    """name -> (N,): values of the dataset's columns, null is None; read them with `rollouts.column(name)`. None unless
     `needs` has "columns:<name>"."""
     memory: PromptMemory | None = None
     """PromptMemory: small records by prompt id, equal on every rank and saved with the checkpoint. None only in rollouts made
@@ -213,7 +213,7 @@ class TokenBatch:
 
 @dataclass(frozen=True)
 class Teacher:
-    """Where a loss gets another distribution over each token of a completion: a model, and the prompt that it reads."""
+    """A second distribution over each token of a completion, for a loss: a model, and the prompt that it reads."""
 
     instruction: str | None = None
     """Written before the last user message, with a blank line between. None: the prompt of the rollout."""

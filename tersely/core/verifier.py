@@ -40,12 +40,12 @@ class AnswerVerifier:
         raise NotImplementedError
 
     def verify_rows(self, rows: Sequence[Mapping[str, Any]], responses: Sequence[str]) -> list[Any]:
-        """One `AnswerVerdict` per row of the data set, in order: `verify` with each row's `answer`. Override it to read the
+        """One `AnswerVerdict` per row of the dataset, in order: `verify` with each row's `answer`. Override it to read the
         `problem`, or to grade rows that have a `scorer`; by default such a row is a `ConfigError`."""
         if any(row.get("scorer") for row in rows):
             raise ConfigError(
                 f"verifier: {type(self).__name__} has no `verify_rows`, but the data has a scorer. Define "
-                "`verify_rows(rows, responses)`, or set `scorer: verifier` in the data set"
+                "`verify_rows(rows, responses)`, or set `scorer: verifier` in the dataset"
             )
         return self.verify([row["answer"] for row in rows], responses)
 

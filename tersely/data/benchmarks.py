@@ -143,7 +143,7 @@ def _own(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: invalid YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(values, dict) or not values.get("path"):
-        raise ConfigError(f"{file}: expected a mapping with `path` (a data set or a file), and keys such as samples")
+        raise ConfigError(f"{file}: expected a mapping with `path` (a dataset or a file), and keys such as samples")
     values["path"] = expanded(str(values["path"]), str(file))
     near = file.parent / values["path"]
     if not Path(values["path"]).exists() and near.exists():

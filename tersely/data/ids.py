@@ -1,4 +1,4 @@
-"""Problem identity: normalised text, stable id, and the fingerprint of a data set.
+"""Problem identity: normalised text, stable id, and the fingerprint of a dataset.
 
 Two rows are the same problem if their texts agree after Unicode compatibility folding, case folding and collapsing of
 white space. The id is a hash of that text, the reference answer and the source's name: it does not depend on order,
@@ -30,7 +30,7 @@ def prompt_id(problem: str, answer: str, source: str) -> str:
 
 
 def data_fingerprint(data: Any) -> str:
-    """Fingerprint of a loaded data set: its ids, the columns that a component reads, and what its scorers get."""
+    """Fingerprint of a loaded dataset: its ids, the columns that a component reads, and what its scorers get."""
     parts = [data[name] for name in ("prompt_id", "columns", "scorer") if name in data.column_names]
     return fingerprint("".join(part or "" for part in row) for row in zip(*parts, strict=True))
 

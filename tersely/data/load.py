@@ -78,7 +78,7 @@ def load_problems_with_card(
 ) -> tuple[datasets.Dataset, DataCard]:
     """Like `load_problems`, without printing; returns the load report too. `kind` "benchmarks" reads benchmark entries.
 
-    columns: names of source columns to keep, see columns.py; the data set then has a column `columns`.
+    columns: names of source columns to keep, see columns.py; the dataset then has a column `columns`.
     """
     sources = parse_sources(spec, kind)
     for source in sources:

@@ -1,4 +1,4 @@
-"""The load report of a data set: how many rows were read, kept and dropped, and why."""
+"""The load report of a dataset: how many rows were read, kept and dropped, and why."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class DataCard:
     prompt: str | None = None
     """The first prompt as the model sees it, with template, system prompt, instruction and prefill."""
     longest_prompt: int | None = None
-    """Longest prompt of the data set, tokens."""
+    """Longest prompt of the dataset, tokens."""
 
     def text(self) -> str:
         """One line per source, its notes, and a line for the total."""

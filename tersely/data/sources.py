@@ -127,7 +127,7 @@ def _load_hub(source: SourceSpec, config: str | None) -> Any:
         return datasets.load_dataset(str(source.path), config, split=source.split, revision=source.revision)
     except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError) as error:
         raise DataError(
-            f"{where}: neither on the hub nor a local folder ({error}). Check the id; for a gated data set run "
+            f"{where}: neither on the hub nor a local folder ({error}). Check the id; for a gated dataset run "
             "`huggingface-cli login` and accept its terms; a local file needs its suffix (.jsonl, .parquet)"
         ) from error
     except ValueError as error:
@@ -136,7 +136,7 @@ def _load_hub(source: SourceSpec, config: str | None) -> Any:
     except (ConnectionError, OSError) as error:
         raise DataError(
             f"{where}: the hub cannot be reached ({type(error).__name__}: {error}). On a machine without network, "
-            f"save the data set first and override `path`: {{name: {source.label}, path: copy.parquet}}"
+            f"save the dataset first and override `path`: {{name: {source.label}, path: copy.parquet}}"
         ) from error
 
 

@@ -85,7 +85,7 @@ class Prompting:
 
     system_prompt: str | None = None
     instruction: str | None = None
-    """Instruction appended to every problem. None: the data set's or benchmark's instruction; "": none."""
+    """Instruction appended to every problem. None: the dataset's or benchmark's instruction; "": none."""
     chat_template_kwargs: dict = field(default_factory=dict)
     """Chat template variables, for example {enable_thinking: false}."""
     prompting_instruction: str | None = None

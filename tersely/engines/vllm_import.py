@@ -51,7 +51,7 @@ def in_process() -> Iterator[Any]:
     try:
         with torch.random.fork_rng(devices=[]):  # without GPUs: by default it would create a context on each
             # In a thread: exceptions that its modules catch and store would keep our stack frames, and with them a trained
-            # model and its optimiser, until the process ends.
+            # model and its optimizer, until the process ends.
             with ThreadPoolExecutor(1) as pool:
                 pool.submit(import_module, "vllm.entrypoints.llm").result()
             from vllm.platforms import current_platform

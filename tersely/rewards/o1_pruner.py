@@ -1,7 +1,7 @@
 """O1-Pruner, as an online reward: shorter than the reference, and at least as accurate.
 
 Paper: arXiv 2501.12570, from the released code. Adapted: published as an offline weighted fine-tuning whose weights are
-also standardised over the data set; here the same weight is a reward.
+also standardised over the dataset; here the same weight is a reward.
     r = L_ref / max(L, 1) - 1 + accuracy_weight (c - a_ref)         `form: released`: clipped to [clip_low, clip_high]
 Symbols: c verdict; L sampled tokens; L_ref tokens, a_ref share: the prompt's records `reference_length` and
     `reference_accuracy` in memory, each, where it is missing, the group's mean length and solve rate.

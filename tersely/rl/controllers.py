@@ -1,4 +1,4 @@
-"""Runs the controllers: each gets its step metrics once per optimiser step.
+"""Runs the controllers: each gets its step metrics once per optimizer step.
 
 `core/protocols.py` has the hooks of a controller. A metric that is recorded several times in a step (once per micro-batch)
 is averaged. One that is recorded once per generation batch updates its controller once per generation batch. An `alarm`

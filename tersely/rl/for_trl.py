@@ -61,7 +61,7 @@ class TRLReward:
         the model's generation config.
     group_size: rollouts per prompt; by default inferred from consecutive equal prompts.
     verifier: an object with `verify(golds, texts)`; by default the project's verifier.
-    scorer: grades the answers in place of the comparison with `answer_column`, as `scorer:` of a data set does; it gets the
+    scorer: grades the answers in place of the comparison with `answer_column`, as `scorer:` of a dataset does; it gets the
         dataset's columns. A column `scorer` of `load_problems` is used without it.
 
     The dataset's columns `budget`, `mode` and `prompt_id` are used if they exist. An undecided row has no reward

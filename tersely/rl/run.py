@@ -68,7 +68,7 @@ def train_checked(recipe: Recipe, resume: bool = False) -> TerselyTrainer | Cold
                 if main_process:
                     log_line(f"{stage.title}: already finished")
             else:
-                if trainer is not None:  # otherwise its model and optimiser would stay in memory
+                if trainer is not None:  # otherwise its model and optimizer would stay in memory
                     trainer.accelerator.free_memory()
                     trainer = None
                     clear_device_cache(garbage_collection=True)

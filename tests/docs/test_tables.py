@@ -73,6 +73,6 @@ def test_the_command_writes_and_then_finds_nothing_to_do(tmp_path, capsys):
     start, end = tables.markers("rollouts")
     page.write_text(f"before\n{start}\n{end}\nafter\n")
     assert tables.main(["--write", str(page)]) == 0 and tables.main(["--write", str(page)]) == 0
-    assert capsys.readouterr().out.splitlines()[1].endswith("as it was")
+    assert capsys.readouterr().out.splitlines()[1].endswith("unchanged")
     assert tables.rollouts_table() in page.read_text()
     assert page.read_text().startswith("before\n") and page.read_text().endswith("\nafter\n")

@@ -8,7 +8,7 @@ Symbols: q_i = 1 (`weighting: sequence`) or L_i, sampled tokens (`token`, which 
 Against GRPO: one spread for the batch instead of one per prompt, so a nearly homogeneous group is not amplified.
 Degenerate: fewer than two decided rows, or no spread in the batch -> 0. Groups of K = 1 centre to 0 and stay in.
     Undecided -> 0.
-Pitfalls: m and s are those of the gathered batch; computed on one rank they are another method.
+Pitfalls: compute m and s over the gathered batch; per rank it is a different method.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """DCPO's smooth standardisation: combines the current group's z-score with one over all visits of the prompt.
 
 Paper: arXiv 2509.02333, from the released code. Its bounds are the loss `dcpo`.
-    new = group z-score of this visit ;   tot = (R - mean_all) / (std_all + eps), over all visits, now included
+    new = group z-score of this visit ;   tot = (R - mean_all) / (std_all + eps), over all visits, this one included
     i-th visit: sn = (i-1)/i new + tot/i ;   st = (i-1)/i tot + new/i ;   A = the one of smaller |.|, st on ties
 Symbols: R reward (no unit); std unbiased; the prompt's record holds `visits`, `reward_count`, `reward_mean`, `reward_m2`.
 Against GRPO: a group without spread still learns from earlier visits of the prompt.

@@ -5,7 +5,7 @@ Paper: arXiv 2506.14758 (Reasoning with Exploration; from secondary sources, kap
 Symbols: z the group z-score; H nats under the sampling policy; alpha 0.4 (PPO: 0.1); kappa >= 1, so no sign flips.
 Against GRPO: a bonus after normalisation, never negative.
 Degenerate: z = 0 (all correct, all incorrect, K = 1, zero spread) -> 0. Undecided and positions past `length` -> 0.
-Pitfalls: uncertain incorrect tokens are punished less. Use it with clip-higher.
+Pitfalls: uncertain incorrect tokens are penalised less. Use it with clip-higher.
 """
 
 from __future__ import annotations

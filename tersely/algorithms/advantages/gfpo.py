@@ -1,12 +1,12 @@
 """GFPO, Group Filtered Policy Optimization: trains only on the best rows of each group.
 
-Paper: arXiv 2508.09726, from secondary sources. Its adaptive `keep` by difficulty is not specified there and not here.
+Paper: arXiv 2508.09726, from secondary sources. Its adaptive `keep` by difficulty is not specified there, so not here.
     S = the `keep` best decided rows by `metric`: the shortest (`length`), or the largest r / L (`token_efficiency`)
     A_i = (r_i - mean_S r) / (std_S r + epsilon) on S ,   0 outside
 Symbols: r reward (no unit); L sampled tokens; sample std; epsilon (no unit).
 Against GRPO: sample more, learn from fewer; rows are selected, not groups, so it is not in the filter slot.
 Degenerate: fewer than `keep` decided rows: all of them. Fewer than two kept, or equal rewards in S (all correct, all
-    incorrect, K = 1) -> 0. Equal lengths: the first rows, ties go by position. All truncated: as any. Undecided -> 0.
+    incorrect, K = 1) -> 0. Equal lengths: the first rows. All truncated: no special case. Undecided -> 0.
 Pitfalls: rows outside S get no gradient at all, not a negative one.
 """
 

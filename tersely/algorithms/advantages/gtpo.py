@@ -1,7 +1,8 @@
 """GTPO: entropy-weighted rewards, token by token.
 
 Paper: arXiv 2508.04349 (from secondary sources; verify. Whether it clips entropy like this is unclear).
-    at position t, d_t correct and h_t incorrect rollouts of the group have a token; H clipped to [entropy_min, entropy_max]
+    at position t, d_t correct and h_t incorrect rollouts of the group have a token ("alive"); H clipped to
+    [entropy_min, entropy_max]
     correct   base_weight + entropy_weight d_t H_it / sum over correct alive H_kt
     incorrect  -(base_weight + entropy_weight h_t (1/H_it) / sum over incorrect alive 1/H_kt)
     then (x - mean) / (std + eps), population std: `joint` (ours) over all tokens of the group, `separate` over those of its
@@ -9,8 +10,8 @@ Paper: arXiv 2508.04349 (from secondary sources; verify. Whether it clips entrop
 Symbols: H nats under the sampling policy; weights (no unit).
 Against GRPO: uses the verdict, not the reward's value; the reward only excludes rows (nan).
 Degenerate: one outcome only -> 0 (`joint`). Equal values in a set, K = 1 -> 0. nan verdict or reward -> 0, out of all sums.
-Pitfalls: `separate` removes the base term and gives about half of the correct tokens a negative advantage, and acts in groups
-    of one outcome too. A_i H_it / sum H, which blogs quote, is not the method.
+Pitfalls: `separate` removes the base term, gives about half of the correct tokens a negative advantage, and acts in groups
+    of one outcome too. A_i H_it / sum H, a formula often quoted, is not the method.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Degenerate: all incorrect: A_inter 0 and A_intra -f2(b), a uniform term that a m
     within budget: A_intra 0. One row per budget: A_intra = R - f2(b). K = 1 or zero spread: A_inter 0. All truncated: as
     all incorrect. Budget nan counts as L_max. Undecided -> 0, and in no mean.
 Pitfalls: A_intra is on the reward's scale, A_inter is standardised. A correct row within budget can get a negative advantage
-    because its subgroup-mate failed. Group by prompt id: the prompts of a group differ by their prefills.
+    because another row of its budget failed. Group by prompt id: the prompts of a group differ by their prefills.
 """
 
 from __future__ import annotations

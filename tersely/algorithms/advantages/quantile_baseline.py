@@ -6,7 +6,7 @@ Paper: arXiv 2509.22611, from the code repository's readme.
 Symbols: R reward (no unit); quantile 0.4 (0.6 where entropy collapses early).
 Against GRPO: hard prompts (few correct) reinforce only their successes, easy prompts penalise only their failures.
 Degenerate: all correct, all incorrect, equal rewards, fewer than two decided rows, K = 1 -> 0. Undecided -> 0.
-Pitfalls: only right_continuous gives that gate for binary rewards. Most advantages are exactly 0; that is intended.
+Pitfalls: with binary rewards only right_continuous has this effect. Most advantages are exactly 0; that is intended.
 """
 
 from __future__ import annotations

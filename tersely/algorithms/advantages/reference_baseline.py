@@ -41,8 +41,8 @@ class ReferenceBaseline(Advantage):
         if self.missing == "error" and lost.any():
             prompt = group_ids(rollouts)[int(lost.nonzero()[0])]
             raise ValueError(
-                f"reference_baseline: {int(lost.sum())} prompts of the batch have no {self.field!r} in memory, the first "
-                f"is {prompt}. Load the records before training, or set missing: group_mean"
+                f"reference_baseline: {int(lost.sum())} prompts of the batch have no {self.field!r} in memory, for example "
+                f"{prompt}. Load the records before training, or set missing: group_mean"
             )
         r = grouped(rewards, rollouts.group_size)
         return flat(torch.where(known, torch.where(reference.isnan(), gap, r - reference), 0.0))

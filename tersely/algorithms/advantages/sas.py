@@ -8,8 +8,8 @@ Symbols: old_logp nats; ratio a share; thinking: sampled positions below min(thi
 Against GRPO: the base advantage, without the least confident steps of correct rows and the most confident of incorrect rows.
     `as_released` has a misplaced parenthesis, ceil(S + ratio): correct rows lose every thinking step, incorrect rows none.
 Degenerate: no thinking or ratio 0: the base. One step: a correct row loses it, an incorrect one keeps it. ratio 1: all thinking
-    of both. All correct, all incorrect, K = 1: as the base. Truncated: by c. Undecided -> 0. Forced positions and padding: 0;
-    the marker and the answer keep the base's advantage.
+    of both. All correct, all incorrect, K = 1: as the base. Truncated: by the verdict. Undecided -> 0. Forced positions and
+    padding: 0; the marker and the answer keep the base's advantage.
 Pitfalls: zeroed tokens stay in the loss mask, so they count in denominators and in a KL. Losses with one ratio per sequence
     average the credit: use {name: gspo, form: token}.
 """

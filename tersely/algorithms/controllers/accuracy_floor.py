@@ -3,16 +3,16 @@
 Source: ours; dual ascent on "shorten, subject to accuracy >= (1 - delta) base", as constrained RL does it (1805.11074).
     A, T = means of accuracy and tokens over the last `window` batches            (rolling reference)
     base = given, or A over the first `window` batches, in which w = 0
-    g    = 1 - delta - A / base ;   m <- clip(m + step g, 0, maximum), m as it is where -dead_zone <= g <= 0
+    g    = 1 - delta - A / base ;   m <- clip(m + step g, 0, maximum), m unchanged where -dead_zone <= g <= 0
     w    = 1 / (1 + m) ;   a term with the outcome in it becomes  w r + (1 - w) c,  an additive one  w r
-    alarm: g > collapse and T below the T of the last batch with g <= 0 ;  after going back  m <- 2 max(m, m then) + 1
+    alarm: g > collapse and T below the T of the last batch with g <= 0 ;  after a rollback  m <- 2 max(m, m before it) + 1
 Symbols: accuracy by the raw verdict, of unfiltered batches; T tokens; m multiplier, w weight, g shortfall (no units).
 Against GRPO: the reward reduces its length part, as far as needed, while accuracy is below the floor.
 Degenerate: a batch without a verdict is not an observation. base 0: no constraint can hold, w stays 0. `collapse: null`:
-no alarm.
-    Pitfalls: a group z-score cancels w in groups all correct or all incorrect: use `group_mean`, `rloo` or `batch_whitened`.
-    A over P prompts has a standard error near 0.25 / sqrt(P): a delta below that of a window is noise. Training changes A
-    too: the floor is relative to the base, so gains in correctness may be traded for shorter answers.
+    no alarm.
+Pitfalls: a group z-score cancels w in groups all correct or all incorrect: use `group_mean`, `rloo` or `batch_whitened`.
+    A over P prompts has a standard error near 0.25 / sqrt(P): a delta below that of the window's mean is noise. Training
+    changes A too: the floor is relative to the base, so gains in correctness may be traded for shorter answers.
 """
 
 from __future__ import annotations

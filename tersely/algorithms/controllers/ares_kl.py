@@ -4,7 +4,7 @@ Paper: arXiv 2510.08457, from the released code.
     K = ema K + (1 - ema) kl ;  err = K / target - 1, 0 if |err| < dead_zone, clipped to +-error_limit
     E = error_ema E + (1 - error_ema) err ;   every `every` updates  beta <- clip(beta exp(step E), minimum, maximum)
 Symbols: kl nats per token, of the tokens outside high-entropy windows; beta (no unit), times 1e-2 in the release, as the
-    `beta` of `window_kl` is. The first observation sets the averages. One call per optimiser step.
+    `beta` of `window_kl` is. The first observation sets the averages. One call per optimizer step.
 Against GRPO: a KL weight that holds the divergence, not the coefficient, constant.
 Degenerate: a kl that is not finite (no such token) is not an observation, and there is no update.
 Pitfalls: with one step in a hundred acting, beta moves by at most 1 % each: nearly inert in short runs.

@@ -6,7 +6,7 @@ Paper: arXiv 2503.02832 and the authors' code.
     L_it = (beta / w_t) KL(pi || softmax z*)
 Symbols: p the `teacher`, q the `contrast`, over the whole vocabulary; w no unit; KL nats. `teacher` and `contrast` are folders
     or hub ids; null is the reference model. `instruction` is read by the teacher alone, before the problem.
-Against GRPO: no reward or ratio. In the paper p is a model after DPO and q one after DPO on exchanged pairs, so log p - log q
+Against GRPO: no reward or ratio. In the paper p is a model after DPO and q one after DPO on swapped pairs, so log p - log q
     is a reward per token: set `teacher` and `contrast`, and `instruction: null`. The default needs no other model (ours): p and
     q are the first weights with and without a concise instruction, so the difference points to brevity.
 Degenerate: p = q -> w = floor, and the KL to p, weighted by beta / floor = 100. Masked -> 0.

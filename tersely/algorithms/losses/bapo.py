@@ -8,7 +8,7 @@ Paper: arXiv 2510.18927; paper and released code disagree (see Pitfalls). Experi
     active       E = A r, and 0 for a clipped token (r > hi with A >= 0, r < lo with A < 0)
 Symbols: lo, hi, the ranges and dual_clip are ratios; target a ratio of sums; grid points low_min + k low_step.
 Against GRPO: asymmetric bounds that move with each micro-batch.
-Degenerate: positives without negatives: rho is huge, no search. No positives, or all advantages 0: both ends. target 0
+Degenerate: positives without negatives: rho is huge, no search. No positives, or all advantages 0: both maxima. target 0
     equals `clip` with distances 1 - low_min, high_min - 1 and this dual clip. Empty batch -> 0.
 Pitfalls: as released, raising lo makes |E-| larger, so the first half of the search moves rho in the wrong direction; the
     paper calls the target a share (0.5 of it is a ratio of 1). `all_reduce` (a function of a tensor of sums) joins ranks.

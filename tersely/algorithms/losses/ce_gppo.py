@@ -5,10 +5,10 @@ Paper: arXiv 2509.20712, from the released code; beta 1 / 1 is GPPO (Klear-Reaso
     r > 1 + clip_high, A > 0:  L = -beta_high (1 + clip_high) e A
     else                       L = -r A ,  and where A < 0: min(L, -dual_clip A)
 Symbols: r ratio; e = exp(logp - sg[logp]), value 1, not clamped; betas (no unit); clip_low, clip_high distances from 1.
-Against GRPO: blamed tokens that are already improbable, and praised tokens that are already probable, still train. For betas up
+Against GRPO: tokens with A < 0 that became less probable, and with A > 0 that became more probable, still train. For betas up
     to 1 no gradient exceeds max(1 + clip_high, dual_clip) |A|.
-Degenerate: betas 0 / 0: the gradient of `clip` with these bounds. r = 1, A = 0, masked: as `clip`. On-policy: the bounds do
-    nothing. A blamed token above `dual_clip` has no gradient.
+Degenerate: betas 0 / 0: the gradient of `clip` with these bounds. r = 1, A = 0, masked: as `clip`. On-policy: the bounds have
+    no effect. A token with A < 0 and r above `dual_clip` has no gradient.
 Pitfalls: beta_low lowers entropy, beta_high raises it: the pair is the method. The published runs add 0.1 times the NLL of
     correct rows and filter mixed groups. 0.75 is the 7B script's, the 1.5B one has 0.5. It does not shorten.
 """

@@ -9,10 +9,10 @@ Paper: arXiv 2602.04879, from the authors' code and their pull request to verl; 
 Symbols: x clamped logp - anchor, nats; anchor: the recomputed old policy (`old`), or the engine's log-probs (`sampler`, the
     paper's; `old` where they are nan); low, high a probability (tv) or nats (kl), null is 0.15 for tv, 0.05 for kl.
 Against GRPO: the trust region bounds the change of the probability, not the ratio: rare tokens move freely, frequent ones are
-    held earlier.
+    stopped earlier.
 Degenerate: A = 0 -> 0. logp = anchor: nothing is out, the plain policy gradient. |x| of 100 is finite. Masked -> 0.
 Pitfalls: the value is not comparable with `clip`'s, only its gradient -w A. With anchor `sampler` do not wrap it in
-    `sampler_correction`, which would correct twice. The paper's top-k variants are not built.
+    `sampler_correction`, which would correct twice. The paper's top-k variants are not implemented.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class DPPO(Loss):
         return torch.where(sampler.isnan(), batch.old_logp, sampler).detach()
 
     def _outside(self, logp: Tensor, anchor: Tensor, x: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T) bool twice: praised tokens above the region, blamed tokens below it."""
+        """(B, T) bool twice: tokens with A > 0 above the region, tokens with A < 0 below it."""
         p, p0 = logp.exp(), anchor.exp()
         low, high = (DEFAULT[self.divergence] if bound is None else bound for bound in (self.low, self.high))
         if self.divergence == "tv":

@@ -7,8 +7,8 @@ Paper: arXiv 2507.18071, from the released code (clip values from secondary sour
 Symbols: x clamped log-ratio, nats; clip_low, clip_high distances from 1; sg stops the gradient.
 Against GRPO: a whole completion is clipped or not; the bounds are a thousand times narrower.
 Degenerate: a fully masked row has s = 1 and loss 0. One-token completions: equals `clip` with these bounds.
-Pitfalls: with token-level advantages `sequence` gives every token its row's mean credit; `token` keeps each one's own. With
-    one advantage per row both forms have the same value and gradient.
+Pitfalls: with token-level advantages `sequence` gives every token its row's mean credit; `token` keeps each token's credit.
+    With one advantage per row both forms have the same value and gradient.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Paper: arXiv 2603.05433 and the authors' code (later title: CRISP).
 Symbols: x the problem, y the rollout; c the `instruction`, which only the teacher reads, before the problem; the teacher is a
     copy of the policy, updated every `update_steps` optimizer steps (M; null: the first weights for the whole run).
     Both distributions are at the sampling temperature. Nats.
-Against GRPO: no reward, advantage or ratio; every rollout trains, right or wrong. The reverse direction: the policy gives up
-    tokens that the concise teacher avoids, and does not have to cover all of the teacher's.
+Against GRPO: no reward, advantage or ratio; every rollout trains, correct or incorrect. The reverse direction: the policy gives
+    up tokens that the concise teacher avoids, and does not have to cover all of the teacher's.
 Degenerate: equal distributions -> 0 with zero gradient. Masked -> 0.
 Pitfalls: a model that does not follow the instruction has nothing to distil. `update_steps: 1` collapsed in the paper, 10
     compressed most and cost accuracy, 30 and 50 held it. One rollout per prompt in the paper; here at least two.

@@ -1,6 +1,6 @@
 """Sampler correction: importance weights from the rollout engine's distribution to the trainer's.
 
-As in verl and TRL (truncated and masked importance sampling); no single paper.
+Source: verl and TRL (truncated and masked importance sampling); no single paper.
     d = old - sampler (nan counts as 0);   L = w base
     token_*     w = exp(clamp(d)) of each token        sequence_*  w = exp(clamp(sum over the row's tokens of d))
     *_truncate  clip(w, floor, cap)                    *_mask      w where floor <= w <= cap, else 0

@@ -8,8 +8,8 @@ Symbols: traces G, budgets b_1 < .. < b_S tokens, answers A; group_size is G S A
 Against GRPO: the rows share traces. The tokens of a trace are trained in one row only, that of the last budget's first answer;
     the other rows train their answers. The written texts are not trained on.
 Degenerate: a trace that stops inside its thinking with EOS is not continued, so its later rows are the trace. S = A = 1: every
-    row has a trace of its own.
-Pitfalls: every row repeats the tokens of its trace in the update, which the release packs.
+    row has its own trace.
+Pitfalls: every row repeats the tokens of its trace in the update; the released code packs them.
 """
 
 from __future__ import annotations

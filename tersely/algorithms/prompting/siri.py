@@ -7,7 +7,7 @@ Symbols: t optimizer steps of the stage; longest, shortest tokens; cycle steps.
 Against GRPO: a cap that changes with the step.
 Degenerate: K = 1 is fine; nothing depends on memory or seed, and nothing is saved. An evaluation uses step 0.
 Pitfalls: save at both ends of a cycle: the checkpoint after a compression is SIRI-low, after an expansion SIRI-high. Rewards
-    relative to max_length and gates on accuracy do not see the cap. Output length lags the cap by 100 to 200 steps; cycles
+    relative to max_length and gates on accuracy ignore the cap. Output length lags the cap by 100 to 200 steps; cycles
     of 320 or 480 steps lose accuracy in compression. `rollouts.max_length` stays the run's cap.
 """
 

@@ -1,1 +1,1 @@
-"""Losses of supervised training, one method per file."""
+"""Losses of supervised fine-tuning, one method per file."""

@@ -61,7 +61,7 @@ class SHAD(SFTLoss):
 
 
 def derangement(rows: int, seed: int) -> list[int]:
-    """A permutation of range(rows) that leaves no row in place; equal seed, equal permutation."""
+    """A permutation of range(rows) that leaves no row in place; the same for the same seed."""
     if rows < 2:
         raise ValueError(f"shad: got {rows} rows; expected at least 2 for a derangement")
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed)).tolist()

@@ -38,7 +38,7 @@ class TALR(SFTLoss):
 
     @property
     def reads_step(self) -> bool:
-        """True if the trainer must compute `row_means` of a whole optimiser step before its first micro-batch."""
+        """True if the trainer must compute `row_means` of a whole optimizer step before its first micro-batch."""
         return self.tau is None or self.normalize
 
     def __post_init__(self) -> None:

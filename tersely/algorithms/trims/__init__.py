@@ -1,1 +1,1 @@
-"""Trims: how many sampled tokens of each row are kept."""
+"""Trims: shorten sampled rows before scoring, one method per file."""

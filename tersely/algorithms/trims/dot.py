@@ -8,9 +8,9 @@ Symbols: L sampled tokens; T, margin tokens; p solve rate, mean and sample sd ov
 Against GRPO: GRPO on rows that may be shorter than sampled.
 Degenerate: all incorrect, p below the threshold, K = 1, equal lengths, all at the cap: nothing is cut. Undecided rows: in no
     statistic and never cut. No decided row: nothing. A cut row that is still correct leaves its group all correct.
-Pitfalls: the largest z among n values is (n - 1)/sqrt(n), so with 3 nothing is cut for K <= 10. Use filter mixed_groups with
-    oversampling, or the groups without a broken row train nothing. A verifier that reads the end of an unclosed thought can
-    call a cut row correct.
+Pitfalls: the largest z among n values is (n - 1)/sqrt(n), so with a multiplier of 3 nothing is cut for K <= 10. Use filter
+    mixed_groups with oversampling, or the groups without a broken row train nothing. A verifier that reads the end of an
+    unclosed thought can call a cut row correct.
 """
 
 from __future__ import annotations

@@ -66,11 +66,11 @@ def train(states: Tensor, labels: Tensor) -> dict[str, Tensor]:
         "b2": torch.zeros(len(CLASSES)),
     }
     learned = [weights[name].requires_grad_() for name in ("w1", "b1", "w2", "b2")]
-    optimiser = torch.optim.AdamW(learned, lr=RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(learned, lr=RATE, weight_decay=DECAY)
     for _ in range(STEPS):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.nn.functional.cross_entropy(probe_logits(weights, states), labels).backward()
-        optimiser.step()
+        optimizer.step()
     return {name: value.detach() for name, value in weights.items()}
 
 

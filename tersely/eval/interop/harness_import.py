@@ -133,7 +133,7 @@ def _lm_eval(path: Path, wanted: str | None, used: dict[str, str]) -> Iterator[P
         if row.get("filter") != wanted:
             continue
         problem_id = str(row.get("doc_hash") or row["doc_id"])
-        seen[problem_id] += 1  # a data set may repeat a problem
+        seen[problem_id] += 1  # a dataset may repeat a problem
         filtered, doc = row.get("filtered_resps") or [], row["doc"]
         yield Problem(
             path,

@@ -1,6 +1,6 @@
 """Builds report.html: one file, no network, from report.json, the run folders and a jinja2 template.
 
-The template escapes all text from models, data sets and run cards, and the page's content security policy allows no
+The template escapes all text from models, datasets and run cards, and the page's content security policy allows no
 script except its own. The same runs give the same bytes.
 """
 

@@ -73,7 +73,7 @@ def series(lines: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[np.ndar
 
 
 def learning_curve(key: str, title: str, names: tuple[str, ...], runs: Curves) -> Figure | None:
-    """One quantity over optimiser steps; None if no run logged it."""
+    """One quantity over optimizer steps; None if no run logged it."""
     unit = find(names[0]).unit
     found = [(i, name, *series(lines, names)) for i, name, lines in runs]
     curves = [(i, name, x, y) for i, name, x, y in found if len(x)]

@@ -17,7 +17,7 @@ def recipes(argv: Sequence[str] | None = None) -> int:
 
 
 def datasets(argv: Sequence[str] | None = None) -> int:
-    """List the shipped data sets: name, source, description, and pitfalls."""
+    """List the shipped datasets: name, source, description, and pitfalls."""
     return _list(argv, "datasets", dataset_names(), _dataset_row, ("dataset", "path", "problems", "what it is"))
 
 

@@ -33,7 +33,7 @@ COMMANDS: Table = {
     "merge": ("tersely.launch.cli.merge:main", "write an adapter and its base model as one plain model"),
     "rollouts": (
         "tersely.launch.cli.rollouts:main",
-        "sample a model on a data set and keep the correct answers for a cold start",
+        "sample a model on a dataset and keep the correct answers for a cold start",
     ),
     "fit": ("tersely.launch.cli.fit:main", "fit the vector of seal or the probe of diff_adapt from an evaluated run"),
     "report": ("tersely.launch.cli.report:main", "write report.html, report.md and report.json for evaluated runs"),
@@ -49,7 +49,7 @@ COMMANDS: Table = {
     "verify": ("tersely.launch.cli.verify:main", "verify the answers in a file"),
     "methods": ("tersely.launch.cli.methods:main", "list the shipped methods, or print the card of one"),
     "recipes": ("tersely.launch.cli.listings:recipes", "list the shipped recipes, or print one"),
-    "datasets": ("tersely.launch.cli.listings:datasets", "list the shipped data sets, or print one"),
+    "datasets": ("tersely.launch.cli.listings:datasets", "list the shipped datasets, or print one"),
     "testbed": (
         "tersely.launch.cli.main:testbed",
         "embedded model: make | measure | traces | fetch-smollm2",

@@ -25,14 +25,14 @@ KEEP = ("correct", "all")
 def parser() -> Parser:
     p = Parser(
         prog="tersely rollouts",
-        description="Sample a model on the problems of a data set, verify every answer, and write the kept samples to OUT, "
+        description="Sample a model on the problems of a dataset, verify every answer, and write the kept samples to OUT, "
         "one JSON object per line as in records.jsonl. A cold start reads the file as its `traces`. Another start with the "
         "same --out resumes.",
     )
     p.add_argument("model", type=place_option, help="hub id, model folder (also a run's `final`), or `testbed`")
     p.add_argument(
         "data",
-        help="data set: a name of `tersely datasets`, a file (.jsonl, .csv, ...), a hub id or reasoning_gym:TASK",
+        help="dataset: a name of `tersely datasets`, a file (.jsonl, .csv, ...), a hub id or reasoning_gym:TASK",
     )
     p.add_argument("--out", type=path_option, required=True, help="file of the kept samples, ending in .jsonl")
     p.add_argument("--samples", type=whole(1), default=4, help="samples per problem (default: %(default)s)")
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def source_of(data: str) -> Any:
-    """The data set that an argument names. Raises `ConfigError` with the nearest name."""
+    """The dataset that an argument names. Raises `ConfigError` with the nearest name."""
     from tersely.configs.dataset import entry_names, parse_sources
 
     try:

@@ -14,7 +14,7 @@ from tersely.launch.cli.parser import Parser, number, require_jsonl, whole
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="tersely testbed traces",
-        description="Write correct solutions of training problems of the data set `testbed`, short ones and redundant ones, "
+        description="Write correct solutions of training problems of the dataset `testbed`, short ones and redundant ones, "
         "one JSON object per line. A cold start reads the file as its `traces`.",
     )
     parser.add_argument("--out", type=path_option, required=True, help="file to write, ending in .jsonl")

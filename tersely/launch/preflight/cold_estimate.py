@@ -76,7 +76,7 @@ class ColdEstimate:
 
 
 def cold_estimate(check: SFTStage, rows: int | None = None) -> ColdEstimate:
-    """Estimate a stage of kind `sft`. `rows`: problems of the data set; None counts them if they are local."""
+    """Estimate a stage of kind `sft`. `rows`: problems of the dataset; None counts them if they are local."""
     from tersely.rl.config import grpo_config, objective_of, world_size
     from tersely.rl.sft.rewrites import build_rewrite
     from tersely.rl.sft.trainer import sft_config

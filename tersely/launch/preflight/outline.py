@@ -79,7 +79,7 @@ def dry_run_lines(
     for run, args in stages:
         rows = known_rows(run.dataset)
         if args.max_steps <= 0 and rows is None:
-            yield "plan: no max_steps, and the size of the data set is not known before it is read"
+            yield "plan: no max_steps, and the size of the dataset is not known before it is read"
             return
         planned_steps(args, rows or 0, run)
         if mean_tokens and mean_tokens > args.max_completion_length:
@@ -140,11 +140,11 @@ def batches_of(run: Recipe, args: GRPOConfig) -> int:
 
 
 def steps_line(run: Recipe, args: GRPOConfig, ranks: int, rows: int | None, read: bool = True) -> str:
-    """Line about steps and epochs. `rows`: problems of the data set; if not `read`, an upper bound (with duplicates)."""
+    """Line about steps and epochs. `rows`: problems of the dataset; if not `read`, an upper bound (with duplicates)."""
     batches, prompts = batches_of(run, args), run.prompts_per_step
     least, most = ("", "") if read else ("at least ", "at most ")
     epochs = (
-        f"{least}{batches * prompts / rows:.2f} epochs of {most}{rows} problems" if rows else "data set of unknown size"
+        f"{least}{batches * prompts / rows:.2f} epochs of {most}{rows} problems" if rows else "dataset of unknown size"
     )
     return (
         f"plan: {args.max_steps} steps in {batches} generation batches of {prompts * run.group_size} rollouts "

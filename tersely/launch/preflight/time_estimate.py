@@ -255,7 +255,7 @@ def expected_draws(kept: float, run: Recipe) -> float:
 
 
 def known_rows(sources: Sequence[SourceSpec]) -> int | None:
-    """Number of problems of a data set without a download: from limits, recorded counts, and rows of local files."""
+    """Number of problems of a dataset without a download: from limits, recorded counts, and rows of local files."""
     counts: Sequence[int | None] = [
         min(
             (

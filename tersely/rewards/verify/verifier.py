@@ -254,7 +254,7 @@ class Verifier(AnswerVerifier):
 
 
 def arguments_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Arguments of `verify` for rows of a data set, all but the responses."""
+    """Arguments of `verify` for rows of a dataset, all but the responses."""
     scorers = [row.get("scorer") or None for row in rows]
     return {
         "golds": [row["answer"] for row in rows],

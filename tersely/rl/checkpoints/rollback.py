@@ -3,7 +3,7 @@
 Code that detects a failing run calls `trainer.rollback.ask(reason)`, on any rank, at any point of a step. At the end of the
 generation batch, before anything is logged or saved, all ranks decide together, and the trainer goes back:
 
-    as in the checkpoint   weights, optimiser, gradient scaler, prompt memory, state of components and controllers
+    as in the checkpoint   weights, optimizer, gradient scaler, prompt memory, state of components and controllers
     unchanged              step counter, learning rate schedule, progress, order of prompts, seeds of samples, metrics
 
 So the planned number of steps is kept, and the batches since the last good checkpoint are skipped, not repeated. The lost

@@ -1,6 +1,6 @@
 """Safe `torch.load`: in this process it only loads tensors and plain values, or raises; no code runs.
 
-Transformers already sets weights_only; DeepSpeed does not, and its optimiser states have three of its classes, which are
+Transformers already sets weights_only; DeepSpeed does not, and its optimizer states have three of its classes, which are
 allowed by name. FSDP's sharded checkpoints have a table of contents that torch unpickles: it is checked here first, and may
 only contain the types of such a table.
 """

@@ -195,7 +195,7 @@ def base_temperature(objective: Objective) -> float:
 
 
 def ratio_is_one(batch: BatchLayout, num_iterations: int) -> bool:
-    """True for one optimiser step per generation batch: old and current policy are the same, and every ratio is 1."""
+    """True for one optimizer step per generation batch: old and current policy are the same, and every ratio is 1."""
     return batch.updates_per_batch * num_iterations == 1
 
 

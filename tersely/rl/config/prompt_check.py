@@ -60,7 +60,7 @@ def check_prompts(
 
 
 def prompt_lengths(tokenizer: PreTrainedTokenizerBase, dataset: Any, prompting: Prompting) -> list[int]:
-    """Tokens of every prompt of a data set, including the template and the fixed parts of the prompting."""
+    """Tokens of every prompt of a dataset, including the template and the fixed parts of the prompting."""
     extra = len(tokenizer.encode(prompting.prefill, add_special_tokens=False)) if prompting.prefill else 0
     lengths: list[int] = []
     for start in range(0, len(dataset), AT_ONCE):

@@ -25,7 +25,7 @@ class Guard:
 
 
 class Counting(Guard):
-    """Watches `statistics`, means over an optimiser step; a step without one of them, or with nan, is not an observation.
+    """Watches `statistics`, means over an optimizer step; a step without one of them, or with nan, is not an observation.
 
     `seen(step, *values)` counts, and returns a message after `patience` bad observations in a row; it re-arms after a good
     one. Its state is saved with the checkpoints.

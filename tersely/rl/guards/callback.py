@@ -1,4 +1,4 @@
-"""Runs the guards on the metrics of every optimiser step, before the trainer logs and saves."""
+"""Runs the guards on the metrics of every optimizer step, before the trainer logs and saves."""
 
 from __future__ import annotations
 

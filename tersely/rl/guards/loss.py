@@ -8,9 +8,9 @@ from tersely.rl.errors import RunStopped
 
 
 def check_loss(loss: Tensor, step: int) -> None:
-    """Raise if the loss is NaN or infinite, before the optimiser steps."""
+    """Raise if the loss is NaN or infinite, before the optimizer steps."""
     if not isfinite(loss):
         raise RunStopped(
-            f"the loss of step {step} is {loss.item()}; the optimiser has not stepped. Lower learning_rate, set "
+            f"the loss of step {step} is {loss.item()}; the optimizer has not stepped. Lower learning_rate, set "
             "max_grad_norm, or train in float32, and continue with `--resume`"
         )

@@ -70,7 +70,7 @@ class Mismatch(Counting):
 
 
 class NotFinite(Guard):
-    """A loss that is nan or infinite; checked after every backward pass, before the optimiser steps."""
+    """A loss that is nan or infinite; checked after every backward pass, before the optimizer steps."""
 
 
 GUARDS: dict[str, type[Any]] = {

@@ -19,7 +19,7 @@ PARTS = 4
 
 
 class StepMetrics:
-    """Means over the tokens of an optimiser step, over all its micro-batches on all ranks.
+    """Means over the tokens of an optimizer step, over all its micro-batches on all ranks.
 
     A loss's metric is a mean over the trained tokens of its micro-batch and is weighted by their number; for a name with
     `max` it is the maximum. `flush` is a collective.

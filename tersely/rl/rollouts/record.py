@@ -50,7 +50,7 @@ class RolloutRecord:
     prefix: int | None = None
     """Tokens that the row shares with its trace."""
     columns: str = ""
-    """JSON of the data set's columns that a component needs."""
+    """JSON of the dataset's columns that a component needs."""
     family: str | None = None
 
 

@@ -29,7 +29,7 @@ UNREAD = (
     *("assistant_only_loss", "completion_only_loss", "chat_template_path", "eos_token", "pad_token", "loss_type"),
     *("shuffle_dataset", "truncation_mode", "pad_to_multiple_of"),
 )
-"""Fields of SFTConfig that prepare a data set or choose a loss; the examples are prepared here."""
+"""Fields of SFTConfig that prepare a dataset or choose a loss; the examples are prepared here."""
 
 
 def checked(cold_start: ColdStart) -> ColdStart:

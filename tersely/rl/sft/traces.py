@@ -1,4 +1,4 @@
-"""Reads the traces of a cold start: correct, complete answers from a file or data set.
+"""Reads the traces of a cold start: correct, complete answers from a file or dataset.
 
 A row has a problem, a reference answer and a completion. Its own verdict counts where it has one (`correct`, as in a
 records.jsonl, which also has the reference answer in `gold`); otherwise the recipe's verifier decides.
@@ -30,7 +30,7 @@ OPENING = "<think>"
 
 @dataclass(frozen=True)
 class Traces:
-    """The rows of a data set of traces, in order; equal `prompt_id`s are traces of one problem."""
+    """The rows of a dataset of traces, in order; equal `prompt_id`s are traces of one problem."""
 
     rows: list[dict[str, Any]]
     texts: list[Any]

@@ -59,7 +59,7 @@ class ColdStartTrainer(ExampleTrainer):
         return batches, items
 
     def _look_ahead(self, sft_loss: SFTLoss, batches: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
-        """`_whole_step`, over the micro-batches and ranks of an optimiser step, with one more forward pass."""
+        """`_whole_step`, over the micro-batches and ranks of an optimizer step, with one more forward pass."""
         parts = []
         with torch.no_grad(), self.compute_loss_context_manager():
             for inputs in map(self.prepared, batches):

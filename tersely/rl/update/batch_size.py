@@ -84,7 +84,7 @@ class BatchLayout:
             ("prompts_per_step", self.prompts_per_step, "stated"),
             ("group_size", self.group_size, "stated"),
             ("micro_batch", self.micro_batch, "recipe: rows per forward pass on one rank"),
-            ("updates_per_batch", self.updates_per_batch, "recipe: optimiser steps per generation batch"),
+            ("updates_per_batch", self.updates_per_batch, "recipe: optimizer steps per generation batch"),
             ("ranks", self.ranks, "from the launcher"),
             ("rows", self.rows, "prompts_per_step * group_size"),
             ("rows_per_rank", self.rows_per_rank, "rows / ranks"),
@@ -94,7 +94,7 @@ class BatchLayout:
 
 
 def updates_of_a_batch(args: Any) -> int:
-    """Optimiser steps per generation batch, from a GRPOConfig; 1 for an SFTConfig."""
+    """Optimizer steps per generation batch, from a GRPOConfig; 1 for an SFTConfig."""
     generated = getattr(args, "steps_per_generation", None)
     if generated is None:
         return 1

@@ -1,7 +1,7 @@
 """Token-balanced micro-batches: rows are grouped by length to keep padding low.
 
 TRL shuffles the rows of a generation batch, splits them into micro-batches of equal row counts and pads each to the longest
-row of all. Here the trained rows are distributed evenly over the optimiser steps of a generation batch (`windows_of`), by
+row of all. Here the trained rows are distributed evenly over the optimizer steps of a generation batch (`windows_of`), by
 (run seed, step, global row), so that the number of ranks does not matter. A step without trained rows on any rank is skipped
 (`RolloutTrainer.skip_update`). Within each step's rows:
 
@@ -11,7 +11,7 @@ row of all. Here the trained rows are distributed evenly over the optimiser step
     every rank has as many micro-batches as the busiest one; additional ones are a row without loss
     the remaining accumulation steps are skipped on all ranks
 
-The loss of an optimiser step is a sum over tokens divided by counts of the whole batch, so the split does not change it. A
+The loss of an optimizer step is a sum over tokens divided by counts of the whole batch, so the split does not change it. A
 loss that depends on the other rows of the micro-batch (see `algorithms/loss_dependence.py`) keeps TRL's split, unless
 `micro_batching: always`.
 """

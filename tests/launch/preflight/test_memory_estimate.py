@@ -17,14 +17,14 @@ PAPER = Shape(7_500_000_000, 32, 4096, 11008, 32, 32, 128, 32000)
 @pytest.mark.parametrize(("sharding", "gigabytes"), [("zero1", 31.4), ("zero2", 16.6), ("zero3", 1.9)])
 def test_states_are_those_of_the_zero_paper(sharding, gigabytes):
     found = estimate(PAPER, Load(1, 1, 1, sharding=sharding, ranks=64))
-    states = found["weights"] + found["gradients"] + found["optimiser"]
+    states = found["weights"] + found["gradients"] + found["optimizer"]
     assert states / GB == pytest.approx(gigabytes, abs=0.06)
 
 
 def test_plain_precision():
     for half in (True, False):
         found = estimate(PAPER, Load(1, 1, 1, half=half))
-        assert [found[name] / PAPER.parameters for name in ("weights", "gradients", "optimiser")] == [4, 4, 8]
+        assert [found[name] / PAPER.parameters for name in ("weights", "gradients", "optimizer")] == [4, 4, 8]
         assert found["casts"] / PAPER.parameters == 2 * half
     assert estimate(PAPER, Load(1, 1, 1, sharding="fsdp2", ranks=4))["weights"] == PAPER.parameters
     assert checkpoint_bytes(PAPER, True) == 12 * PAPER.parameters
@@ -82,7 +82,7 @@ def measured():
 def test_states_are_what_torch_holds(measured):
     shape, states, _, (rows, tokens) = measured
     found = estimate(shape, Load(rows, rows, tokens, half=False))
-    assert found["weights"] + found["gradients"] + found["optimiser"] == states
+    assert found["weights"] + found["gradients"] + found["optimizer"] == states
 
 
 def test_activations_are_about_what_autograd_keeps(measured):
@@ -114,7 +114,7 @@ def test_the_states_of_an_adapter_are_what_torch_holds():
         held = sum(p.numel() for p in model.parameters()) - zero_biases + sum(3 * p.numel() for p in trained)
         assert shape.adapter == sum(p.numel() for p in trained)
         found = estimate(shape, Load(1, 1, 1, half=False, reference=True))
-        assert found["weights"] + found["gradients"] + found["optimiser"] == 4 * held
+        assert found["weights"] + found["gradients"] + found["optimizer"] == 4 * held
         assert checkpoint_bytes(shape, True) == 12 * shape.adapter
 
 
