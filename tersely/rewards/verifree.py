@@ -6,11 +6,11 @@ Paper: arXiv 2505.21493, released code (the limit of 7 tokens is from secondary 
     supervised weight of y*'s tokens = R_i   not in this reward: see Pitfalls
 Symbols: y* reference tokens; p_t their probabilities after reasoning z_i; K rollouts per prompt; A_i advantage of z_i's tokens.
 Against GRPO: no verdict, no division by the spread, no ratio clipping (one update per batch), no KL.
-Degenerate: K = 1 -> advantage 0. All R equal -> advantage 0. No `<answer` in the rollout (log-probability -inf) -> R = 0.
+Degenerate: K = 1 -> advantage 0. All R equal -> advantage 0. No answer after the thinking (log-probability -inf) -> R = 0.
     y* empty, or longer than `max_tokens` -> nan: the product of a long reference vanishes. Undecided rows -> nan.
 Pitfalls: the supervised part belongs to the gradient; without it, as here, the estimator is biased (it learns to reason
-    towards y*, not to write it). The split is before `<answer`, without its `>`, which merges with what follows
-    (rl/rollouts/reference_score.py).
+    towards y*, not to write it). z ends where the answer opens (rl/rollouts/reference_score.py); a model that answers in
+    boxes needs the prompting for boxes, or R = 0 for all.
 """
 
 from __future__ import annotations

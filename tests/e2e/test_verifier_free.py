@@ -67,3 +67,17 @@ def test_verifree_pays_the_likelihood(shared_launcher):
     assert done.returncode == 0, done.stderr[-3000:]
     rows = shared_launcher.completions("verifree")
     assert rows.reward.between(0, 1).all()
+    means = rows.groupby("correct").reward.mean()
+    assert means[1.0] > 0.5 > means[0.0], "the reference is likelier after reasoning that leads to it"
+    assert rows.advantage.abs().max() > 0
+
+
+def test_references_that_no_rule_can_compare(shared_launcher):
+    """A file of questions and sentences: nothing is correct by the verdict, and RLPR trains."""
+    questions = {f"Why does ice float, in {n} words?": f"It is less dense than water, {n} times." for n in range(2, 10)}
+    path = shared_launcher.folder / "free.jsonl"
+    path.write_text("".join(json.dumps({"problem": q, "answer": a}) + "\n" for q, a in questions.items()))
+    done = shared_launcher.run("free", **RLPR, dataset={"path": str(path)}, max_steps=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = shared_launcher.completions("free")
+    assert not rows.correct.any() and rows.reward.nunique() > 4 and rows.advantage.abs().max() > 0

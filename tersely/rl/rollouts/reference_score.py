@@ -4,7 +4,7 @@ The rollout's answer is replaced by the reference y*; one teacher-forced pass gi
 are found by character offsets (the text before y* may share a token with it).
 
     splice "tags" (RLPR):     ... <answer> y* </answer>           malformed: the text up to </think>, then the same
-    splice "boxed" (VeriFree): ... <answer> \\boxed{ y* } </answer>  tokenised from `>` on, which merges with what follows
+    splice "boxed" (VeriFree): ... <answer> \\boxed{ y* } </answer>  or ... \\boxed{y*} where the prompting's opening is a box
 
 The score without reasoning is that of the initial policy: it is computed for the whole dataset before the first step and
 stored in the prompt memory, which checkpoints save. Runs only if a component `needs` one of the fields.
@@ -55,20 +55,25 @@ def tags_head(turn: str, text: str, contract: RLPRFormat) -> str:
     return text.partition("</think>")[0] + f"</think>{contract.space}{contract.opening}{contract.space}"
 
 
-def boxed_head(text: str) -> str | None:
-    """Text before `>` in VeriFree's splice; None without an answer."""
-    at = text.find("<answer")
-    return None if at < 0 else text[: at + len("<answer")]
+def boxed_splice(text: str, contract: RLPRFormat) -> tuple[str, str] | None:
+    """Texts before and after y* in VeriFree's splice; None without an answer after the thinking.
+
+    The opening is found without its last character, which may merge with what follows in the model's tokens.
+    """
+    at = text.find(contract.opening[:-1] or contract.opening, max(0, text.rfind("</think>")))
+    if at < 0:
+        return None
+    space, boxed = contract.space, contract.opening.endswith("\\boxed{")
+    before = space if boxed else f"{space}\\boxed{{{space}"
+    after = space if boxed else f"{space}}}{space}"
+    return text[:at] + contract.opening + before, after + contract.closing
 
 
-def piece(
-    tokenizer: PreTrainedTokenizerBase, before: str, reference: str, after: str, head: Sequence[int] = ()
-) -> Piece:
-    """`head` ids, then the tokens of the text, with a mask where they overlap the reference."""
+def piece(tokenizer: PreTrainedTokenizerBase, before: str, reference: str, after: str) -> Piece:
+    """The tokens of the text, with a mask where they overlap the reference."""
     coded = tokenizer(before + reference + after, add_special_tokens=False, return_offsets_mapping=True)
     begin, end = len(before), len(before) + len(reference)
-    marks = [start < end and stop > begin for start, stop in coded["offset_mapping"]]
-    return Piece([*head, *coded["input_ids"]], [False] * len(head) + marks)
+    return Piece(coded["input_ids"], [start < end and stop > begin for start, stop in coded["offset_mapping"]])
 
 
 class ReferenceScorer:
@@ -102,7 +107,7 @@ class ReferenceScorer:
             pieces = self._pieces(batch, "boxed")
             logp, mask = self._pass(pieces)
             total = torch.where(mask.bool(), logp.double(), 0.0).sum(1)
-            answered = torch.tensor([boxed_head(text) is not None for text in batch.texts])
+            answered = torch.tensor([boxed_splice(text, self.contract) is not None for text in batch.texts])
             found["reference_logp"] = torch.where(answered, total, -torch.inf).float()
             found["reference_tokens"] = mask.sum(1)
         if "repeated" in needs:
@@ -118,12 +123,10 @@ class ReferenceScorer:
         for row, prompt, text in zip(batch.rows, batch.prompt_ids, batch.texts, strict=True):
             if splice == "tags":
                 head = tags_head(batch.template.tail + text, text, self.contract)
-                made = piece(tokenizer, head, row["answer"], self.contract.space + self.contract.closing)
+                after = self.contract.space + self.contract.closing
             else:
-                head = boxed_head(text) or text + "<answer"
-                ids = tokenizer(head, add_special_tokens=False)["input_ids"]
-                made = piece(tokenizer, "> \\boxed{ ", row["answer"], " } </answer>", ids)
-            pieces.append(self._fitted(prompt, made))
+                head, after = boxed_splice(text, self.contract) or (text, "")  # without an answer the score is not used
+            pieces.append(self._fitted(prompt, piece(tokenizer, head, row["answer"], after)))
         return pieces
 
     def _fitted(self, prompt: Sequence[int], made: Piece) -> Piece:

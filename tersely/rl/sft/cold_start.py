@@ -11,6 +11,7 @@ then trains with TRL's SFTTrainer. The loss is the mean over tokens of weight ti
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,7 +166,8 @@ def _store(stage: Stage, spec: ColdStart, written: list, lengths: list, memory_f
     stage.folder.mkdir(parents=True, exist_ok=True)
     write_json(stage.folder / MEMORY, memory)
     write_json(stage.folder / EXAMPLES, sorted(written, key=lambda e: (e["prompt_id"], e["kind"], e["spans"])))
-    logger.info(f"{len(written)} examples of {len({e['prompt_id'] for e in written})} prompts")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(e["kind"] for e in written).items()))
+    logger.info(f"{len(written)} examples of {len({e['prompt_id'] for e in written})} prompts ({kinds})")
 
 
 @dataclass

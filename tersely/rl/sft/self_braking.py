@@ -27,6 +27,10 @@ class SBT(Rewrite):
     tau2: float = 0.25
     separator: str = "\n\n"
     """Separator of steps; the rule of blank lines is from secondary sources: verify."""
+    brake: str | None = None
+    """The braking sentence; null for the paper's."""
+    unstated: Literal["omit", "keep"] = "omit"
+    """A trace whose thought never states the answer, so that nothing can be cut: omit it, or keep it unchanged."""
 
     def __post_init__(self) -> None:
         require_choice("rewrite sbt.form", self.form, ("exact", "dynamic"))
@@ -34,11 +38,14 @@ class SBT(Rewrite):
         require_range("rewrite sbt.beta", self.beta, at_least=0, at_most=1)
         require_range("rewrite sbt.tau1", self.tau1, at_least=0)
         require_range("rewrite sbt.tau2", self.tau2, at_least=self.tau1)
+        require_choice("rewrite sbt.unstated", self.unstated, ("omit", "keep"))
         if not self.separator:
             raise ConfigError("rewrite sbt.separator: got ''; expected the text between two steps")
+        if self.brake is not None and not self.brake.strip():
+            raise ConfigError(f"rewrite sbt.brake: got {self.brake!r}; expected a sentence, or null for the paper's")
 
     def __call__(self, attempts: Sequence[Attempt], count: Count) -> list[Example]:
-        """One example per trace; traces whose thought never states the answer are omitted."""
+        """One example per trace; traces that are not closed are omitted, and those of `unstated`."""
         found = [self._example(attempt, count) for attempt in attempts]
         return [example for example in found if example is not None]
 
@@ -47,8 +54,10 @@ class SBT(Rewrite):
         answer = last_box(rest) or rest.strip()
         steps = thought.rstrip().split(self.separator)
         stating = [i for i, step in enumerate(steps, start=1) if first_answer_position(step, answer) is not None]
-        if not closed or not answer or not stating:
+        if not closed or not answer:
             return None
+        if not stating:
+            return Example("unstated", [Span(attempt.text)]) if self.unstated == "keep" else None
         markers = {marker: count(marker) for marker in formulas.MARKERS}
         ratio = formulas.overthinking_marker_ratio(thought, count(thought), markers)
         efficiency = stating[0] / len(steps)
@@ -57,11 +66,12 @@ class SBT(Rewrite):
         kept, masked, brake = self._cut(steps, stating, markers, count)
         if not brake:
             return Example("whole", [Span(attempt.text)])
-        sentence = formulas.BRAKE_EXACT if self.form == "exact" else formulas.BRAKE_DYNAMIC
+        sentence = self.brake or (formulas.BRAKE_EXACT if self.form == "exact" else formulas.BRAKE_DYNAMIC)
         parts = [Span(masked, 0.0)] if masked else []
-        masked_spans = [Span(f"\n\n{sentence}", exempt=True)]
-        middle = parts + masked_spans if self.order == "kept_masked_brake" else masked_spans + parts
-        end = [Span("\n</think>\n\n", exempt=True), Span(rest.lstrip("\n"))]
+        brakes = [Span(f"{self.separator}{sentence}", exempt=True)]
+        middle = parts + brakes if self.order == "kept_masked_brake" else brakes + parts
+        gap = rest[: len(rest) - len(rest.lstrip("\n"))] or "\n\n"
+        end = [Span(f"\n</think>{gap}", exempt=True), Span(rest.lstrip("\n"))]
         return Example("cut", [Span(self.separator.join(steps[:kept])), *middle, *end])
 
     def _cut(

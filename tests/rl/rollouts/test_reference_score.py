@@ -9,7 +9,7 @@ import torch
 from support.tiny import watched
 
 from tersely.algorithms.prompting.rlpr import RLPRFormat
-from tersely.rl.rollouts.reference_score import boxed_head, piece, tags_head
+from tersely.rl.rollouts.reference_score import boxed_splice, piece, tags_head
 
 OPEN = "<assistant><think>\n"
 TAGS = RLPRFormat()
@@ -34,16 +34,18 @@ def test_a_model_that_answers_in_boxes_is_cut_at_the_box():
     assert tags_head(OPEN + "z", "z", BOX) == "z</think>\\boxed{"
 
 
-def test_the_box_is_cut_before_its_closing_bracket():
-    assert boxed_head("z</think><answer> \\boxed{5} </answer>") == "z</think><answer"
-    assert boxed_head("z") is None
+def test_the_likelihood_is_taken_in_the_models_own_box():
+    assert boxed_splice("z</think><answer>\n5</answer>", TAGS) == ("z</think><answer> \\boxed{ ", " } </answer>")
+    assert boxed_splice("<answer></think>\nSo \\boxed{5}.", BOX) == ("<answer></think>\nSo \\boxed{", "}")
+    assert boxed_splice("an early \\boxed{5}</think>\n", BOX) is None, "a box in the thinking is no answer"
+    assert boxed_splice("z", TAGS) is None
 
 
 def test_the_reference_is_found_by_offsets(make_trainer):
     tokenizer = make_trainer()._tokenizer
-    made = piece(tokenizer, "z</think> <answer> ", "42", " </answer>", [1, 2])
+    made = piece(tokenizer, "z</think> <answer> ", "42", " </answer>")
     inside = [token for token, mark in zip(made.ids, made.reference, strict=True) if mark]
-    assert tokenizer.decode(inside) == "42" and made.ids[:2] == [1, 2]
+    assert tokenizer.decode(inside) == "42"
     assert not any(piece(tokenizer, "a", "", "b").reference)
 
 

@@ -37,7 +37,7 @@ def test_exact_keeps_two_solutions_and_masks_the_start_of_the_third():
     (example,) = rewritten(attempt(*STEPS))
     kept, masked, brake, end, rest = example.spans
     assert kept.text == "\n\n".join(STEPS[:3]) and (masked.text, masked.weight) == ("\n\nAnother way. Add up first.", 0)
-    assert brake.text == f"\n\n{BRAKE_EXACT}" and end.text == "\n</think>\n\n" and rest.text == "\\boxed{46}"
+    assert brake.text == f"\n\n{BRAKE_EXACT}" and end.text == "\n</think>\n" and rest.text == "\\boxed{46}"
     assert [span.exempt for span in example.spans] == [False, False, True, True, False]
     assert "".join(span.text for span in example.spans).count("</think>") == 1
 
@@ -64,13 +64,31 @@ def test_traces_that_do_not_overthink_pass_unchanged():
     assert rewritten(one_step)[0].kind == "whole"
 
 
-def test_traces_that_never_state_the_answer_are_left_out():
-    assert rewritten(attempt("thinking", "hard")) == [] and rewritten(Attempt("46", "46", 1)) == []
+def test_traces_that_never_state_the_answer_are_left_out_or_kept():
+    silent = attempt("thinking", "hard")
+    assert rewritten(silent) == [] and rewritten(Attempt("46", "46", 1)) == []
+    (example,) = rewritten(silent, Attempt("46", "46", 1), unstated="keep")
+    assert example.kind == "unstated" and example.spans[0].text == silent.text
+
+
+def test_the_brake_has_the_form_of_the_models_traces():
+    """A model that writes one step per line, and a sentence of its own."""
+    lines = "\n".join(["40 + 6 = 46"] * 4) + "\n</think>\n\\boxed{46}"
+    (example,) = rewritten(Attempt(lines, lines, 20), separator="\n", brake="wait, ok")
+    trained = "".join(span.text for span in example.spans if span.weight)
+    assert trained == "40 + 6 = 46\n40 + 6 = 46\nwait, ok\n</think>\n\\boxed{46}"
 
 
 @pytest.mark.parametrize(
     "parameters, wants",
-    [({"form": "exakt"}, "form"), ({"beta": 2.0}, "beta"), ({"tau2": 0.1}, "tau2"), ({"separator": ""}, "separator")],
+    [
+        ({"form": "exakt"}, "form"),
+        ({"beta": 2.0}, "beta"),
+        ({"tau2": 0.1}, "tau2"),
+        ({"separator": ""}, "separator"),
+        ({"brake": " "}, "brake"),
+        ({"unstated": "drop"}, "unstated"),
+    ],
 )
 def test_what_is_refused(parameters, wants):
     with pytest.raises(ConfigError, match=wants):
