@@ -26,26 +26,21 @@ quickstart-compare: $(VENV)/.core  ## the same beside plain GRPO, truncation and
 # two processes run the tests, each whole files of them
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
-# tests that two processes would slow down past their time limits come last, one at a time; all of them are in this folder
-ALONE := $(BIN)/python -m pytest tests/e2e -m 'alone and not exhaustive'
 
 test: $(VENV)/.dev  ## the tests; a test of an engine that is not installed says so and skips
-	$(PYTEST) -m 'not exhaustive and not alone'
-	$(ALONE)
+	$(PYTEST) -m 'not exhaustive'
 
 test-all: $(VENV)/.dev  ## the same with every preset end to end and more examples of each property
-	$(PYTEST) -m 'not alone' --hypothesis-profile=all
-	$(ALONE)
+	$(PYTEST) -m '' --hypothesis-profile=all
 
 test-fast: $(VENV)/.dev  ## the unit tests only
 	$(BIN)/python -m pytest -m 'not slow and not e2e and not vllm and not deepspeed and not browser and not exhaustive'
 
 test-engines: $(VENV)/.engines  ## install vLLM (its CPU build without a GPU) and DeepSpeed, and run the tests
-	$(PYTEST) -m 'not exhaustive and not alone'
-	$(ALONE)
+	$(PYTEST) -m 'not exhaustive'
 
 e2e: $(VENV)/.dev  ## only the tests with real processes and engines
-	$(PYTEST) -m '(e2e or vllm or deepspeed or browser) and not exhaustive and not alone'
+	$(PYTEST) -m '(e2e or vllm or deepspeed or browser) and not exhaustive'
 
 contracts: $(VENV)/.engines  ## what we ask of every declared vLLM, asked of its GPU build's own code (no GPU needed)
 	TERSELY_CONTRACTS=all $(BIN)/python -m pytest tests/contracts

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import importlib.metadata
 import os
 import signal
 import sys
@@ -18,6 +21,9 @@ settings.register_profile("ci", derandomize=True, deadline=None, max_examples=10
 settings.register_profile("all", derandomize=True, deadline=None, max_examples=100)  # make test-all
 settings.load_profile("ci")
 
+# accelerate looks for packages several times a step, and parses their metadata each time
+importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)
+
 pytest_plugins = ["support.tiny", "support.runs", "support.rollouts", "support.served", "support.warm"]
 
 ENGINES = ("vllm", "deepspeed", "browser", "slurm")
@@ -32,11 +38,6 @@ LONGEST = ("slurm", "vllm", "e2e", "slow")
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Under pytest-xdist a file stays on one worker with its fixtures; vLLM's engines and servers share one worker."""
-    astray = [
-        item.nodeid for item in items if item.get_closest_marker("alone") and item.path.parent != ROOT / "tests/e2e"
-    ]
-    if astray:
-        raise pytest.UsageError(f"{astray[0]}: the Makefile looks for tests marked `alone` in tests/e2e")
     if not hasattr(config, "workerinput"):
         return
 
@@ -52,6 +53,12 @@ def pytest_collection_modifyitems(config, items):
         item.add_marker(pytest.mark.xdist_group(group(item)))
         ranks[group(item)] = min(rank(item), ranks.get(group(item), len(LONGEST)))
     items.sort(key=lambda item: ranks[group(item)])
+
+
+def pytest_collection_finish(session):
+    """Each training ends in a whole garbage collection: it passes over what was imported until now."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -40,8 +40,11 @@ def main() -> dict[str, Any]:
     if find_spec("orjson") is None:  # newer versions answer with it; nothing here does
         sys.modules["orjson"] = mock.MagicMock()
     import vllm
+    from vllm.model_executor.models import registry
     from vllm_internals import internals
 
+    # a new process would import vLLM again to look at each class of model, which takes longer than all of this probe
+    registry._run_in_subprocess = lambda look: look()
     return {
         "tree": str(Path(vllm.__file__).parents[1]),
         "arguments": arguments(),

@@ -1,6 +1,6 @@
 """`tersely launch local` around two real ranks on the CPU: saved and stopped, killed, restarted, finished.
 
-The first two attempts, which get a signal, start real interpreters; the last one starts with the libraries loaded.
+The second attempt, whose launcher is killed, starts real interpreters; the others start with the libraries loaded.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Launched:
 
 def test_stopped_killed_and_finished(shared_launcher):
     run_dir = shared_launcher.folder / "launched"
-    first = Launched(shared_launcher, run_dir)
+    first = Launched(shared_launcher, run_dir, warm=True)
     first.until("step 1/6")
     assert sum("tersely.launch.train" in words and "accelerate" not in words for words in ranks_of(run_dir)) == 2
     first.process.send_signal(signal.SIGTERM)

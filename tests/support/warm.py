@@ -24,20 +24,26 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOCKET = "TERSELY_TESTS_WARM"
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-# runs without site-packages, in milliseconds: passes its place in the world on, and takes over the exit status
+# runs without site-packages, in milliseconds: passes its place in the world on, and takes over the exit status; it blocks what
+# it passes on, as a training does, by which a launcher knows whom it can ask to save
 CLIENT = f"""
-import json, os, signal, socket, struct, sys
+import json, os, signal, socket, struct, sys, threading
 server = socket.socket(socket.AF_UNIX)
 server.connect(os.environ.pop("{SOCKET}"))
-for number in {[int(number) for number in FORWARDED]}:
-    signal.signal(number, lambda number, _: server.send(bytes([number])))
+passed_on = {[int(number) for number in FORWARDED]}
+signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
+def pass_on():
+    while True:
+        server.send(bytes([signal.sigwait(passed_on)]))
 text = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
 socket.send_fds(server, [struct.pack("q", len(text))], [os.open("/proc/self/ns/net", os.O_RDONLY), 0, 1, 2])
 server.sendall(text)
+threading.Thread(target=pass_on, daemon=True).start()
 answer = server.recv(4)
 code = struct.unpack("i", answer)[0] if len(answer) == 4 else 1
 if code < 0:
     signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
     os.kill(os.getpid(), -code)
 os._exit(code)
 """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import importlib
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -30,6 +32,7 @@ RUN_AS_MAIN = ("accelerate.commands.launch", "vllm.entrypoints.openai.api_server
 
 def serve(place: str, owner: int, *more: str) -> None:
     """Accept commands on the socket `place` until SIGTERM, or until the process `owner` is gone."""
+    importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)  # as in conftest.py
     for module in PRELOADED:
         importlib.import_module(module)
     if "vllm" in more:
