@@ -17,62 +17,62 @@ export TOKENIZERS_PARALLELISM ?= false
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
 
-quickstart: $(VENV)/.core  ## evaluate, train with ALP, evaluate again, report: the main job on the embedded model
+quickstart: $(VENV)/.core  ## evaluate the embedded model, train it with ALP, evaluate again, write a report
 	$(BIN)/tersely quickstart
 
-quickstart-compare: $(VENV)/.core  ## the same beside plain GRPO, truncation and DLER
+quickstart-compare: $(VENV)/.core  ## the same, compared with plain GRPO, truncation and DLER
 	$(BIN)/tersely quickstart --methods alp,grpo,truncation,dler
 
 # two processes run the tests, each whole files of them
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-test: $(VENV)/.dev  ## the tests; a test of an engine that is not installed says so and skips
+test: $(VENV)/.dev  ## run the tests; a test of an engine that is not installed is skipped, with the reason
 	$(PYTEST) -m 'not exhaustive'
 
-test-all: $(VENV)/.dev  ## the same with every preset end to end and more examples of each property
+test-all: $(VENV)/.dev  ## the same, with every preset end to end and more examples of each property
 	$(PYTEST) -m '' --hypothesis-profile=all
 
-test-fast: $(VENV)/.dev  ## the unit tests only
+test-fast: $(VENV)/.dev  ## run only the unit tests
 	$(BIN)/python -m pytest -m 'not slow and not e2e and not vllm and not deepspeed and not browser and not exhaustive'
 
 test-engines: $(VENV)/.engines  ## install vLLM (its CPU build without a GPU) and DeepSpeed, and run the tests
 	$(PYTEST) -m 'not exhaustive'
 
-e2e: $(VENV)/.dev  ## only the tests with real processes and engines
+e2e: $(VENV)/.dev  ## run only the tests with real processes and engines
 	$(PYTEST) -m '(e2e or vllm or deepspeed or browser) and not exhaustive'
 
-contracts: $(VENV)/.engines  ## what we ask of every declared vLLM, asked of its GPU build's own code (no GPU needed)
+contracts: $(VENV)/.engines  ## run our use of each supported release of TRL, vLLM, ... against its code (no GPU needed)
 	TERSELY_CONTRACTS=all $(BIN)/python -m pytest tests/contracts
 
-lint: $(VENV)/.dev  ## linter, formatter, spelling, types
+lint: $(VENV)/.dev  ## check style, format, spelling and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/mypy
 
-format: $(VENV)/.dev  ## rewrite the code in the project's format
+format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.dev  ## write the generated tables, and check the pages: links, commands, and that they name what the code has
+docs: $(VENV)/.dev  ## write the generated tables, and check links, commands and names in the pages
 	$(BIN)/python docs/gen_tables.py --write $$(grep -l ': begin -->' docs/*.md)
 	$(BIN)/python -m pytest tests/docs
 
 # those that train models for several seeds take hours and are started by hand: see benchmarks/
 SPEED := startup rewards engine trainer losses verifier hostile evaluation
 
-bench: $(VENV)/.engines  ## the benchmarks of speed and memory; each prints its ratios
+bench: $(VENV)/.engines  ## run the benchmarks of speed and memory; each prints its ratios
 	@for name in $(SPEED); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 gpu: $(VENV)/.engines  ## check every engine, recipe family and the memory estimate on one GPU; writes gpu-report.md
 	$(BIN)/python scripts/gpu.py
 
-install: $(VENV)/.core  ## make .venv and install the package
+install: $(VENV)/.core  ## create .venv and install the package
 
-setup: $(VENV)/.dev  ## install what development and the tests need
+setup: $(VENV)/.dev  ## also install the dependencies of development and tests
 
-engines: $(VENV)/.engines  ## install vLLM (its CPU build without a GPU) and DeepSpeed as well
+engines: $(VENV)/.engines  ## also install vLLM (its CPU build if there is no GPU) and DeepSpeed
 
 $(VENV)/.core: $(SPEC)
 	$(INSTALL) core

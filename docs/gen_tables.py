@@ -29,7 +29,7 @@ BATCHES, GROUP, PROMPTS, CAP = 60, 4, 3, 4096
 
 
 def property_table(names: Sequence[str] | None = None) -> str:
-    """Markdown, one row a reward term. The checks run here, on seeded random groups; reasons are the terms' own words."""
+    """Markdown, one row per reward term. The properties are checked here on random groups; reasons come from the terms."""
     from tersely.rewards import REWARDS
 
     rows = [_row(name) for name in names or sorted(REWARDS)]
@@ -150,7 +150,7 @@ def _finite(term: Any, batch: Any) -> bool:
 
 
 def _reads(name: str, term: Any) -> list[str]:
-    """Optional fields without which the term refuses to work, and the memory records it reads."""
+    """Optional fields without which the term raises, and the memory records that it reads."""
     import dataclasses
 
     found = []
@@ -243,7 +243,7 @@ class FieldText:
     """Shape, type and unit."""
     meaning: str
     when_none: str
-    """Empty for a field that is always there."""
+    """Empty for a field that is always set."""
 
 
 def field_texts(cls: type) -> list[FieldText]:
@@ -293,10 +293,10 @@ def hooks_table() -> str:
     """Markdown, one table per base class of `core/protocols.py`, one row per hook."""
     slots = {base: f"`{slot}`" for slot, base in BASES.items()}
     shared = {
-        protocols.Stateful: "every slot but `sft_loss`",
-        protocols.Component: "every slot but `controller` and `sft_loss`",
+        protocols.Stateful: "every slot except `sft_loss`",
+        protocols.Component: "every slot except `controller` and `sft_loss`",
     }
-    verifier = {AnswerVerifier: "a verifier of your own"}
+    verifier = {AnswerVerifier: "your own verifier"}
     return "\n".join(
         f"**{cls.__name__}** ({slot})\n\n" + _table([("hook", "default", "meaning"), ("---",) * 3, *_hooks(cls)])
         for cls, slot in {**shared, **slots, **verifier}.items()
@@ -398,7 +398,7 @@ def _keys(found: Iterable[tuple[str, Any, str]]) -> str:
 
 
 def tables() -> dict[str, Callable[[], str]]:
-    """Name in the markers of a page -> what makes the table."""
+    """Name in the markers of a page -> function that makes the table."""
     return {
         "properties": property_table,
         "losses": pairs_table,
@@ -417,7 +417,7 @@ def markers(name: str) -> tuple[str, str]:
 
 
 def write(path: Path) -> bool:
-    """Replace what stands between the markers of a page; True where that changed it."""
+    """Replace the text between the markers of a page; True if the page changed."""
     text = updated = path.read_text()
     found = False
     for name, make in tables().items():

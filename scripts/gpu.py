@@ -4,14 +4,14 @@
     python scripts/gpu.py --cpu                the same checks without a GPU
     python scripts/gpu.py --only engine_vllm,train_alp
 
-The embedded model is used throughout; nothing is downloaded. Every check is a process of its own with a time limit:
+The embedded model is used throughout; nothing is downloaded. Every check runs in a separate process with a time limit:
 
     environment         tersely doctor --deep
     engine_*            start, 64 samples, their log-probs against the trainer's model, the same after new weights
     train_*             a few steps of one recipe of each family; train_alp_vllm and train_hapo_vllm through vLLM
     memory              three steps of a model of 0.3B parameters: the peak against the estimate of `tersely preflight`
 
-Exit status 1 where a check failed; one that this machine cannot run is skipped with its reason.
+The exit status is 1 if a check fails. A check that this machine cannot run is skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ FAMILIES = {
 """Shipped recipe of the embedded model -> what it exercises."""
 SMALL = {"prompts_per_step": 4, "group_size": 4, "micro_batch": 4, "max_completion_length": 128, "save_strategy": "no"}
 STEPS = 6
-"""At least; whole generation batches of the recipe."""
+"""Minimum number of steps; rounded to whole generation batches of the recipe."""
 LIMIT_S = {"environment": 400, "engine": 300, "train": 240, "memory": 300}
 ON_CPU = 4
-"""Times as long a check may take with --cpu."""
+"""Factor on the time limits with --cpu."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cpu", action="store_true", help="hide the GPUs, to try the script itself")
+    parser.add_argument("--cpu", action="store_true", help="hide the GPUs, to test the script itself")
     parser.add_argument("--out", type=Path, default=Path("gpu-report.md"))
-    parser.add_argument("--only", help=f"some of the checks, separated by commas: {', '.join(checks())}")
+    parser.add_argument("--only", help=f"run only these checks, separated by commas: {', '.join(checks())}")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -66,7 +66,7 @@ def main() -> int:
         return 0
     wanted = options.only.split(",") if options.only else list(checks())
     if unknown := [name for name in wanted if name not in checks()]:
-        parser.error(f"--only: there is no check {unknown[0]!r}; the checks are {', '.join(checks())}")
+        parser.error(f"--only: got {unknown[0]!r}; expected some of {', '.join(checks())}")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     if options.cpu:
@@ -76,14 +76,14 @@ def main() -> int:
         for name in wanted:
             done.append(run_check(name, checks()[name], environment, Path(folder), ON_CPU if options.cpu else 1))
             print(f"{done[-1]['status']:<7}  {name:<18} {done[-1]['seconds']:>6.1f} s  {done[-1]['line']}", flush=True)
-            options.out.write_text(report(done), encoding="utf-8")  # what is known stays, however this ends
+            options.out.write_text(report(done), encoding="utf-8")  # keep the results so far, however this ends
     failed = sum(check["status"] == "failed" for check in done)
     print(f"{failed} of {len(done)} checks failed; attach {options.out} to a bug report")
     return 1 if failed else 0
 
 
 def checks() -> dict[str, list[str]]:
-    """Check -> the arguments of its process."""
+    """Name of a check -> arguments of its process."""
     this = str(Path(__file__).resolve())
     found = {"environment": ["-m", "tersely", "doctor", "--deep"]}
     found |= {name: [this, "--worker", name] for name in WORKERS if name != "memory"}
@@ -96,7 +96,7 @@ def checks() -> dict[str, list[str]]:
 
 
 def training(recipe: str, **changes: Any) -> list[str]:
-    """A few steps of a shipped recipe: whole generation batches, both stages where there are stages."""
+    """Train a few steps of a shipped recipe: whole generation batches, and both stages if it has stages."""
     from tersely.configs.load import load_recipe
 
     shipped = load_recipe(f"testbed/{recipe}")
@@ -113,7 +113,7 @@ def training(recipe: str, **changes: Any) -> list[str]:
 def run_check(
     name: str, arguments: list[str], environment: dict[str, str], folder: Path, patience: int = 1
 ) -> dict[str, Any]:
-    """One process, judged: {name, status, seconds, line, result, tail}."""
+    """Run one check and judge it: {name, status, seconds, line, result, tail}."""
     began = time.monotonic()
     check: dict[str, Any] = {"name": name, "status": "failed", "result": {}}
     if "vllm" in name and find_spec("vllm") is None:
@@ -131,7 +131,7 @@ def run_check(
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # the group that this check started
         output, _ = process.communicate()
-        line = f"no end after {limit} s"
+        line = f"timed out after {limit} s"
     check |= {"seconds": time.monotonic() - began, "line": line, "tail": "\n".join(output.splitlines()[-60:])}
     if line:
         return check
@@ -146,7 +146,7 @@ def run_check(
 
 
 def judged(name: str, output: str, run_dir: Path) -> tuple[dict[str, Any], str]:
-    """(figures, what is wrong with them or nothing)."""
+    """(figures, error text or "")."""
     if name == "environment":
         return {"summary": output.strip().splitlines()[-1]}, ""
     if name.startswith("train_"):
@@ -165,7 +165,7 @@ def _trained(name: str, run_dir: Path) -> tuple[dict[str, Any], str]:
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     steps = [row for row in rows if row.get("step_time") is not None]
     result: dict[str, Any] = {"steps": len(steps), "seconds_per_step": sum(r["step_time"] for r in steps) / len(steps)}
-    gaps = [row[key] for row in rows for key in ("mismatch/mean", "mismatch/mean") if row.get(key) is not None]
+    gaps = [row["mismatch/mean"] for row in rows if row.get("mismatch/mean") is not None]
     if gaps:
         result["gap"] = max(gaps)
     losses = [row["loss"] for row in rows if "loss" in row]
@@ -199,7 +199,7 @@ def report(done: list[dict[str, Any]]) -> str:
     return struck("\n".join(lines) + "\n", secret_values({}))
 
 
-# ---- what runs in a process of its own ----
+# ---- checks, each in a separate process ----
 
 
 def _model_and_tokenizer() -> tuple[Any, Any, str]:
@@ -241,7 +241,7 @@ def _gap(model: Any, drawn: list[Any], requests: list[Any]) -> float:
 
 
 def _tried(make: Any, sync: bool = True) -> dict[str, Any]:
-    """Start an engine, draw, change the weights, draw again."""
+    """Start an engine, sample, change the weights, sample again."""
     import torch
 
     model, tokenizer, folder = _model_and_tokenizer()

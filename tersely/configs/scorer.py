@@ -1,4 +1,4 @@
-"""`scorer:` of a dataset: which function grades its answers, and from which score an answer is correct.
+"""`scorer:` of a dataset: which function grades its answers, and the score from which an answer is correct.
 
 scorer: reasoning_gym
 scorer: my_package.scorers:unit_tests
@@ -22,7 +22,7 @@ BUILT_IN = {
 VERIFIER = "verifier"
 """Name of the comparison with the reference answer, which is not a scorer."""
 UNSOUND = frozenset({"game_of_life_halting", "coin_flip"})
-"""Tasks of reasoning-gym whose scorer accepts wrong answers (version 0.1.25: any text; 0 for a small probability). Their
+"""Tasks of reasoning-gym whose scorer accepts incorrect answers (version 0.1.25: any text; 0 for a small probability). Their
 answer is a word or a number, which the verifier compares, unless the dataset states `scorer: reasoning_gym`."""
 
 
@@ -35,7 +35,7 @@ class ScorerSpec:
     threshold: float = 1.0
     """An answer is correct if its score is at least this."""
     columns: list[str] | None = None
-    """The row's columns that the scorer gets besides problem, answer, level and source; all of them by default."""
+    """The row's columns that the scorer gets in addition to problem, answer, level and source; all of them by default."""
 
     @classmethod
     def of(cls, value: str | Mapping[str, Any] | None, where: str) -> ScorerSpec | None:

@@ -81,7 +81,9 @@ def _names_and_kinds(specs: list[Any]) -> list[tuple[str, str]]:
             raise ConfigError(f"stage {number}: got {spec!r}; expected a mapping with a name and steps or share")
         name, kind = str(spec["name"]), str(spec.get("kind", "rl"))
         if type(spec["name"]) not in (str, int) or not re.fullmatch(r"\w[\w.-]*", name) or name in found:
-            raise ConfigError(f"stage {number}: name is {name!r}; a name is letters, digits, _ . - and stands once")
+            raise ConfigError(
+                f"stage {number}: name: got {name!r}; expected a unique name of letters, digits, _ . and -"
+            )
         if kind not in KINDS:
             raise StageError(name, f"kind: got {kind!r}; {nearest(kind, KINDS)}")
         found[name] = kind
@@ -99,13 +101,13 @@ def _steps(specs: list[Mapping[str, Any]], named: list[tuple[str, str]], recipe:
     total, updates = _whole(recipe, "max_steps"), _whole(recipe, "updates_per_batch") * _whole(recipe, "num_iterations")
     if total % updates:
         raise ConfigError(
-            f"max_steps is {total}; it must be a multiple of updates_per_batch * num_iterations = {updates}, so that each "
+            f"max_steps: got {total}; expected a multiple of updates_per_batch * num_iterations = {updates}, so that each "
             "stage has whole generation batches"
         )
     if len(shares) > total // updates:
         raise ConfigError(
-            f"max_steps is {total}, {total // updates} generation batches for {len(shares)} stages; state at least "
-            f"{len(shares) * updates}"
+            f"max_steps: got {total}, which is {total // updates} generation batches for {len(shares)} stages; expected at "
+            f"least {len(shares) * updates}"
         )
     parts = iter(batches_of(shares, total // updates))
     return [next(parts) * updates if "share" in spec else spec["steps"] for spec in specs]
@@ -129,7 +131,7 @@ def _whole(recipe: Mapping[str, Any], key: str, default: int = 1) -> int:
 
 def _check_steps(spec: Mapping[str, Any], name: str, recipe: Mapping[str, Any]) -> None:
     if ("steps" in spec) == ("share" in spec):
-        raise StageError(name, "give it steps, or a share of max_steps; one of the two")
+        raise StageError(name, "expected either steps or share (of max_steps)")
     if "steps" in spec:
         steps = spec["steps"]
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
@@ -194,4 +196,4 @@ def _is_percentage(value: Any) -> bool:
 def _check_shares(shares: list[float], all_of: bool) -> None:
     total = sum(shares)
     if total > 1 + SLACK or (all_of and total < 1 - SLACK):
-        raise ConfigError(f"the shares of the stages add up to {total:g}; they must add up to 1")
+        raise ConfigError(f"stages: the shares add up to {total:g}; expected 1")

@@ -1,4 +1,4 @@
-"""The `thinking_budget:` section of a recipe: after so many thinking tokens the end of thinking is written for the row.
+"""The `thinking_budget:` section of a recipe: closes the thinking of a row after a number of tokens.
 
 Budget forcing in training rollouts (s1, arXiv 2501.19393). A row that has sampled `tokens` thinking tokens without the end of
 thinking gets `text`, which is not trained on, and then samples its answer.

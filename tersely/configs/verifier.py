@@ -17,30 +17,30 @@ JUDGE_FORMATS = ("word", "compass", "xverify", "general", "tinyv")
 
 @dataclass(frozen=True)
 class Policy:
-    """What counts as the same answer. Every field is one looseness that benchmarks treat differently."""
+    """What counts as the same answer. Each field is a rule that differs between benchmarks."""
 
     percent: str = "either"
     """either: 50% is 50 and 1/2; ratio: 50% is 1/2 only; sign: 50% is 50% only."""
     units: str = "optional"
-    """optional: a unit may be missing on one side, two different known units differ; drop: units mean nothing;
+    """optional: a unit may be missing on one side, two different known units differ; drop: units are ignored;
     required: both sides carry the same unit or none."""
     bases: str = "optional"
-    """optional: the answer may leave the gold's base out, two different bases differ; drop; required."""
+    """optional: the answer may omit the base of the reference answer, two different bases differ; drop; required."""
     list_order: str = "any"
-    """any: "1, 5" is "5, 1" (a tuple in brackets always keeps its order); kept."""
+    """any: "1, 5" equals "5, 1" (the order in a bracketed tuple always counts); kept: the order counts."""
     interval_as_set: bool = False
     """True: (1,2) is {1,2}, as math-verify has it."""
     rounded: int = 4
-    """Significant digits from which an answer that rounds the exact gold correctly is right (a gold that is itself a
-    decimal needs one less: its author chose the precision); 0 refuses all."""
+    """Minimum significant digits of an answer that correctly rounds an exact reference answer (one less for a decimal
+    reference answer, whose author chose the precision); 0 rejects every rounded answer."""
     decimal_comma: bool = True
-    """True: 1,22 is 1.22 when the other side spells it so."""
+    """True: 1,22 equals 1.22 if the other side is written that way."""
     unevaluated: bool = False
-    """True: an answer may be an unevaluated integral, sum, product or limit where the gold is none."""
+    """True: an answer may be an unevaluated integral, sum, product or limit even if the reference answer is not."""
     angles: str = "convert"
     """convert: 30 degrees, with the sign, is pi/6; kept: degrees are degrees."""
     case: bool = False
-    """True: words are compared with their case."""
+    """True: the comparison of words is case-sensitive."""
 
     def __post_init__(self) -> None:
         require_choice("policy.percent", self.percent, ("either", "ratio", "sign"))

@@ -30,7 +30,7 @@ def standard_values(source: SourceSpec, problem: str, answer: str, level: str | 
 
 
 def scorer_row(scoring: ScorerSpec, row: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """What a scorer gets of a row: its columns and the values in OWN. Raises `DataError` for a missing column."""
+    """Input of a scorer for one row: its columns and the values in OWN. Raises `DataError` for a missing column."""
     if scoring.columns is None:
         return {**row, **own}
     where = f"dataset {own['source']}: scorer"

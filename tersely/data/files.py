@@ -134,7 +134,7 @@ def _json(text: str, where: str) -> Iterator[Row]:
 
 
 def _holds(value: Any, part: dict) -> bool:
-    """True if this very object is inside the value."""
+    """True if the value contains this object (by identity)."""
     if value is part:
         return True
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

@@ -176,7 +176,7 @@ def _load_source(
 
 
 def _tried(scoring: ScorerSpec, given: dict[str, Any], answer: str, where: str) -> str | None:
-    """Why the scorer refuses the reference answer; raises `DataError` for a scorer that fails on it."""
+    """Reason why the scorer rejects the reference answer, or None; raises `DataError` if the scorer fails on it."""
     try:
         return try_scorer(scoring, given, answer)
     except ConfigError as error:

@@ -24,7 +24,7 @@ def growing_cache(config: Any) -> DynamicCache:
 class GrowingLayer(DynamicLayer):
     """Keys and values (B, H, T, D) are the first T positions of a larger buffer.
 
-    An operation that replaces them (a selection of rows, a crop) leaves the buffer behind; the next update allocates another.
+    An operation that replaces them (a selection of rows, a crop) abandons the buffer; the next update allocates another.
     """
 
     keys: Tensor | None

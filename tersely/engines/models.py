@@ -147,7 +147,7 @@ def weights_dtype(args: Any, frozen: bool = False) -> str:
     """dtype of the weights: float32, because AdamW's updates at 1e-6 are too small for bfloat16 weights.
 
     `bf16` still computes in bfloat16, by autocast. DeepSpeed keeps float32 master weights, so there the weights are bfloat16 if
-    the arithmetic is; so are `frozen` ones, below an adapter, which is float32.
+    the arithmetic is. `frozen` weights under an adapter are bfloat16 in the same case; the adapter is float32.
     """
     import torch
 

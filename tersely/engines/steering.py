@@ -1,7 +1,7 @@
 """Steering vectors: which layers can have one, and a form of the model in which they are biases of its own architecture.
 
 The output of `mlp.down_proj` is added to the residual stream, so a bias of that layer is a vector added after the decoder
-layer, at every position. peft trains it as a BEFT adapter. Qwen2 has no such bias. Llama has (`mlp_bias`), and a Qwen2 model
+layer, at every position. peft trains it as a BEFT adapter. Qwen2 has no such bias. Llama does (`mlp_bias`), and a Qwen2 model
 is a Llama with biases in its attention, so the vectors of both are saved and served as a Llama.
 """
 
@@ -52,7 +52,7 @@ def steered_layers(model: Any, layers: str | tuple[int, ...]) -> dict[str, Any]:
     if not found or normed:
         raise ConfigError(
             f"{KEY}.method: got steering; expected a model whose mlp.down_proj writes to the residual stream, which "
-            f"{type(model).__name__} has not. Use lora"
+            f"{type(model).__name__} does not. Use lora"
         )
     if isinstance(layers, str):
         return found
@@ -93,7 +93,7 @@ def llama_values(config: Any) -> dict[str, Any]:
 
 
 def zero_biases(model: Any) -> Iterator[tuple[str, Any]]:
-    """Iterate over (name, tensor) of the biases that the Llama has and the plain model has not."""
+    """Iterate over (name, tensor) of the biases that the Llama has and the plain model does not have."""
     import torch
 
     attention = llama_values(model.config)["attention_bias"]

@@ -62,7 +62,7 @@ class VLLMEngine(Engine):
 
             self.on_cpu = platform.is_cpu()
             self.sleeps = enable_sleep_mode and not self.on_cpu
-            # a prompt cut over two steps takes back a seeded draw, which vLLM's generators on a CPU cannot do
+            # chunked prefill may undo a seeded sample, which vLLM's CPU generators do not support
             on_cpu = {"enforce_eager": True, "enable_chunked_prefill": False}
             device: dict[str, Any] = on_cpu if self.on_cpu else {"max_num_batched_tokens": 4096}
             ranks = int(os.environ.get("WORLD_SIZE", "1"))

@@ -94,7 +94,7 @@ def make_evaluator(
 
 
 def shortest(*lengths: int | None) -> int | None:
-    """Of those that are known."""
+    """Smallest of the known lengths; None if none is known."""
     return min((length for length in lengths if length), default=None)
 
 

@@ -1,6 +1,6 @@
 """Acoer: a logarithmic bonus below a moving budget for correct answers, with a weight that follows accuracy.
 
-Paper: arXiv 2606.22716, from the released code, whose defaults are said to be the paper's.
+Paper: arXiv 2606.22716, from the released code, whose defaults are reportedly the paper's.
     correct: 1 + a log(1 + k (1 - min(n / B, 1))) / log(1 + k)        incorrect: format_reward, or malformed_reward
     u-th update, of a batch with a decided row: d = 2 / (ema_span + 1); ema <- d x + (1 - d) ema, the first value sets it,
     for the accuracy and for the mean n of correct rows; a history keeps the last `window` accuracy emas. Where u > warmup and

@@ -27,7 +27,7 @@ from tersely.core.types import Rollouts
 @dataclass
 class ADLP(Reward):
     includes_outcome: ClassVar[bool] = True
-    violates_outcome_order: ClassVar[str] = "a correct answer pays lambda for each token, without bound"
+    violates_outcome_order: ClassVar[str] = "a correct answer loses lambda per token, without bound"
 
     penalty: float = 1e-3
     learning_rate: float = 1e-3

@@ -15,7 +15,8 @@ Symbols: N, target, delta windows; entropy, threshold nats; p solve rate; var po
 Against GRPO: an additive term; easy prompts should hesitate less, hard ones may hesitate more. Sum it with `correctness`.
 Degenerate: all correct or K = 1: easy or hard by p. Rows too short: N = 0. No row with a window: all N 0. Zero entropy:
     threshold 0, every window counts. Group without decided row, undecided -> nan.
-Pitfalls: `paper` without `targets` is always 0, as printed. sat(0) = 0.5 pays every incorrect answer at least 0.3 to 0.6 alpha.
+Pitfalls: `paper` without `targets` is always 0, as printed. sat(0) = 0.5 gives every incorrect answer at least 0.3 to 0.6
+    alpha.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class ARESEntropy(Reward):
     includes_outcome: ClassVar[bool] = False
     scope: ClassVar[str] = "batch"
     violates_outcome_order: ClassVar[str] = (
-        "sat(0) = 0.5 pays every incorrect answer, and a hard group can pay an incorrect one more than a correct one"
+        "sat(0) = 0.5 rewards every incorrect answer, and a hard group can pay an incorrect one more than a correct one"
     )
 
     window: int = 4
@@ -98,7 +99,7 @@ class ARESEntropy(Reward):
         places = torch.arange(means.shape[1], device=means.device)
         first = prefilled(rollouts)
         whole = (places >= first) & (places + self.window < first + rollouts.length.unsqueeze(1))
-        if rollouts.forced is not None:  # a window with text that the program wrote is none
+        if rollouts.forced is not None:  # a window with forced tokens does not count
             count = rollouts.length + rollouts.forced.sum(1)
             forced = rollouts.forced[:, : means.shape[1]] | (window_means(rollouts.forced.float(), self.window) > 0)
             whole = (places + self.window < count.unsqueeze(1)) & ~forced

@@ -7,7 +7,7 @@ Symbols: c_i verdict; K decided rows of the group; F_i those whose mode equals r
 Against GRPO: a correct row is scaled by the rarity of its format in the group, so that no format dies out early.
 Degenerate: all incorrect -> 0. All one mode -> c. One correct -> between 1 and K. K = 1 -> c. Not well formed -> 0, but it
     counts in F. All truncated: by c. Each mode string is its own bucket. Undecided -> nan, and counts nowhere.
-Pitfalls: in an all-right group the z-scored advantage is rarity alone. t needs the planned number of steps. The format
+Pitfalls: in an all-correct group the z-scored advantage is rarity alone. t needs the planned number of steps. The format
     tags must survive decoding.
 """
 

@@ -7,7 +7,7 @@ Symbols: c verdict, 0 for truncated rows with `truncated_is_wrong`, before C is 
 Against GRPO: a discount on correct answers by their relative length among them; incorrect ones stay at 0.
 Degenerate: none correct -> 0. One correct, K = 1 or equal lengths -> 1 - alpha / 2. All truncated -> 0 with
     `truncated_is_wrong`, else by c. Undecided -> nan.
-Pitfalls: designed for `rloo`; the authors warn of z-scores, which amplify the discount in all-right groups.
+Pitfalls: designed for `rloo`; the authors warn of z-scores, which amplify the discount in all-correct groups.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ Symbols: L sampled tokens; z, gamma shares; balance, alpha, beta (no unit); samp
 Against GRPO: the reward depends on the mode, in stage 1 on how often the whole batch uses it.
 Degenerate: a class of fewer than two rows or equally long has no length term (so does K = 1). All one mode: its d is 1,
     so that all-think pays 0 / -1. All truncated: by c. z counts malformed rows by their mode. Undecided -> nan.
-Pitfalls: z of one rank is another method. Stage 3 pays incorrect and long. Malformed (0) beats an incorrect no_think (-1).
+Pitfalls: z per rank is a different method. Stage 3 rewards long incorrect answers. Malformed (0) beats an incorrect no_think
+    (-1).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""ETR, Entropy Trend Reward: correct answers are paid for step entropies that fall and charged for those that rise.
+"""ETR, Entropy Trend Reward: a bonus for correct answers whose step entropy falls, a penalty where it rises.
 
-Paper: arXiv 2604.05355, from the released code; the paper's form is said to have fall = rise = 1.
+Paper: arXiv 2604.05355, from the released code; the paper's form reportedly has fall = rise = 1.
     H_s = mean old-policy entropy of the step's sampled tokens / entropy_unit,    s over the closed steps
     R_0 = 0,   R_s = decay R_{s-1} + fall max(0, H_{s-1} - H_s) - rise max(0, H_s - H_{s-1})
     correct: correct_reward + coefficient sum_s R_s          incorrect: wrong_reward

@@ -6,7 +6,7 @@ Paper: arXiv 2507.15844, and its released code. Goes with the prompting and the 
       = f2(b)      correct, L <= b            (`form: released`: min(f1, f2))
       = 0          incorrect, or L > L_max
       = malformed_reward where the output contract was not met, correct or incorrect
-Symbols: L sampled tokens; b the row's budget, tokens; alpha reward a token (null = 1 / L_max); beta (no unit); L_max the
+Symbols: L sampled tokens; b the row's budget, tokens; alpha reward per token (null = 1 / L_max); beta (no unit); L_max the
     component's `max_length`, else the run's cap (published: 4096).
 Against GRPO: the reward falls with the budget and with every token beyond it.
 Degenerate: all incorrect -> 0. No group statistic: K = 1 is fine. All correct within budget: f2. Budget nan counts as L_max,

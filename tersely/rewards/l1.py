@@ -3,7 +3,7 @@
 Paper: arXiv 2503.04697, from the released code. Goes with the prompting `l1`.
     l1_exact   r = c - alpha |n - L|
     l1_max     r = c clip(alpha (n - L) + delta, 0, 1)          `form: released`: c (clip(alpha (n - L), -1, 1) + 1) / 2
-Symbols: c verdict; L sampled tokens; n the row's budget, tokens; alpha reward a token; delta (no unit).
+Symbols: c verdict; L sampled tokens; n the row's budget, tokens; alpha reward per token; delta (no unit).
 Against GRPO: the reward depends on the distance to a requested length, not on a short length.
 Degenerate: no group statistic, so all correct, all incorrect, K = 1, equal lengths and all truncated need no rule. Budget nan
     -> c. Undecided -> nan.
@@ -28,7 +28,7 @@ from tersely.core.types import Rollouts
 @dataclass(frozen=True)
 class L1Exact(Reward):
     includes_outcome: ClassVar[bool] = True
-    violates_outcome_order: ClassVar[str] = "a correct answer pays alpha for each token of distance, without bound"
+    violates_outcome_order: ClassVar[str] = "a correct answer loses alpha per token of distance, without bound"
 
     alpha: float = 3e-4
 

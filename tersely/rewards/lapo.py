@@ -8,7 +8,7 @@ Paper: arXiv 2507.15758. Formulas from the paper; alpha, beta and sigma from the
         memory.target <- min(target, median), or the median where there is none: it only ratchets down
 Symbols: c verdict; L sampled tokens; falloff, sigma, n tokens; alpha, beta (no unit).
 Against GRPO: a length bonus for correct answers only; the second stage also requests the length in the prompt.
-Degenerate: all incorrect -> 0, memory as it was. One correct (or K = 1): 1 + alpha in discovery (`form: released`: 1, it pays
+Degenerate: all incorrect -> 0, memory unchanged. One correct (or K = 1): 1 + alpha in discovery (`form: released`: 1, it pays
     no bonus unless lo < hi). Equal correct lengths: as one correct. All truncated: by c. Budget nan: no bonus.
     Undecided -> nan, in no statistic.
 Pitfalls: sigma 120 at targets of 1,000 to 3,000 tokens is narrow. n is the value in the prompt, not the current memory.

@@ -1,4 +1,4 @@
-"""PEAR, Phase Entropy Aware Reward: correct answers pay for the entropy of their thinking, less that of their answer.
+"""PEAR, Phase Entropy Aware Reward: correct answers lose reward for the entropy of their thinking, minus that of their answer.
 
 Paper: arXiv 2510.08026. From third-party notes; format_reward and malformed_reward: verify before calling them the paper's.
     correct: min(1, correct_reward - max(0, H_think - alpha H_answer))       incorrect: format_reward, or malformed_reward
@@ -7,7 +7,7 @@ Against GRPO: a correct row loses up to its mean entropy.
 Degenerate: thinking never closed: all but the last token is thinking and H_answer = 0. Empty thinking: H_think 0, and the full
     reward for alpha >= 0. All correct: the spread is entropy alone. All incorrect: the format levels. One correct, K = 1, equal
     lengths, truncated: the same formula. A correct malformed row scores as correct. Undecided -> nan.
-Pitfalls: it pays for confidence, not for brevity: watch guard entropy_collapse. In an all-correct group a z-score cancels its
+Pitfalls: it rewards confidence, not brevity: watch guard entropy_collapse. In an all-correct group a z-score cancels its
     scale. Entropies are at the training temperature.
 """
 

@@ -2,12 +2,12 @@
 
 Paper: arXiv 2502.03373 (Demystifying Long CoT), appendix C.2; this form is that of TRL, open-r1 and ms-swift.
     r_i = -weight (1 - unique n-grams / all n-grams)        fewer than n tokens: 0
-Symbols: n-grams of sampled token ids; `ngram` tokens; weight (no unit). The paper: n = 40, -0.05 on each repeated token.
+Symbols: n-grams of sampled token ids; `ngram` tokens; weight (no unit). The paper: n = 40, -0.05 per repeated token.
 Against GRPO: an additive term for loops, on correct and incorrect rows alike. `{ngram: 3}` is TRL's
     `get_repetition_penalty_reward()`.
 Degenerate: undecided -> nan. No group statistic: all correct, all incorrect, K = 1, equal lengths, truncated: the same formula.
 Pitfalls: with n = 3 longer text repeats more n-grams, so it is a length penalty: measure it on the base model. n of 20 to 40
-    finds loops. Goes with terms that pay for long incorrect answers (`cosine`, `laser_de`).
+    finds loops. Use it with terms that reward long incorrect answers (`cosine`, `laser_de`).
 """
 
 from __future__ import annotations

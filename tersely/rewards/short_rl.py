@@ -1,4 +1,4 @@
-"""Short-RL: Kimi's length rank on correct rows only, with a free zone above the shortest, while accuracy holds.
+"""Short-RL: Kimi's length rank on correct rows only, with a tolerance above the shortest, while accuracy holds.
 
 Paper: arXiv 2505.12284, from the released code.
     correct: weight (1/2 if L <= Lmin + length_tolerance, else 1/2 - (L - Lmin)/(Lmax - Lmin + epsilon))       over C

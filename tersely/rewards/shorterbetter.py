@@ -2,7 +2,7 @@
 
 Paper: arXiv 2504.21370, from the released code.
     r = alpha c - beta |L - L_SOL| ,   L_SOL = min of the correct lengths, or the mean length where none is correct
-Symbols: c verdict; L, L_SOL sampled tokens; alpha (no unit; 2 or 1); beta reward a token.
+Symbols: c verdict; L, L_SOL sampled tokens; alpha (no unit; 2 or 1); beta reward per token.
 Against GRPO: a distance penalty on correct and incorrect answers, with a target from the group.
 Degenerate: all incorrect: pulled to their mean length. One correct: it is the target. K = 1: distance 0. Equal lengths:
     alpha c. All truncated: by c. Undecided -> nan, never the target.
@@ -26,7 +26,7 @@ from tersely.core.types import Rollouts
 @dataclass(frozen=True)
 class ShorterBetter(Reward):
     includes_outcome: ClassVar[bool] = True
-    violates_outcome_order: ClassVar[str] = "a correct answer pays beta for each token of distance, without bound"
+    violates_outcome_order: ClassVar[str] = "a correct answer loses beta per token of distance, without bound"
 
     alpha: float = 2.0
     beta: float = 0.001

@@ -1,4 +1,4 @@
-"""Checks each stage of a recipe before anything is loaded. Training, dry runs and preflight use what the check has built."""
+"""Checks each stage of a recipe before anything is loaded. Training, dry runs and preflight reuse the parts that it builds."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _cold_start(stage: Stage) -> SFTStage:
     from tersely.rl.sft.settings import checked
 
     check_adapter(stage.recipe)
-    assert stage.cold_start is not None  # of a stage of this kind
+    assert stage.cold_start is not None
     cold_start = checked(stage.cold_start)
     return SFTStage(stage, cold_start.table(), (), cold_start)
 

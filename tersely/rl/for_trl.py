@@ -54,7 +54,7 @@ class TRLReward:
 
     tokenizer: for EOS and the chat template. Without it and without `stop_ids` no row counts as truncated.
     max_completion_length: the cap in tokens, as in GRPOConfig; required by terms that use it.
-    ended: an answer counts only if its completion ended by itself, as in tersely's trainer; TRL tells by the last token.
+    ended: an answer counts only if its completion ended by itself, as in tersely's trainer; the last token shows it.
     answer_column: the dataset's column with the reference answer.
     prompting: component whose `parse` reads mode and budget from a completion (`arm`, `selfbudgeter`, `autothink`).
     stop_ids: all token ids that end a completion; by default the tokenizer's EOS and pad, as in TRL's metrics. Add those of
@@ -180,7 +180,7 @@ class TRLReward:
         return records
 
     def _payloads(self, columns: dict, count: int) -> list[str | None]:
-        """What the scorer gets of each row; None for a row that the verifier compares."""
+        """Scorer input of each row; None for a row that the verifier compares."""
         if self.scorer is None:
             return columns.get("scorer") or [None] * count
         given = {name: values for name, values in columns.items() if isinstance(values, list) and len(values) == count}

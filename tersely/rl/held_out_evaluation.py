@@ -83,7 +83,7 @@ class HeldOutEvaluation(RollBackListener):
         ] = []  # (step, accuracy at the budget, accuracy by the run's contract)
         self._stopped = False
 
-    # ---- when ----
+    # ---- schedule ----
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._remember(state.global_step)
@@ -144,7 +144,7 @@ class HeldOutEvaluation(RollBackListener):
         of_all = found.get("eval/accuracy", math.nan)
         return found.get("eval/accuracy_ended", of_all) if self.grader.ended else of_all
 
-    # ---- what ----
+    # ---- measurement ----
 
     def _evaluate(self, args, state, control) -> None:
         began = time.perf_counter()

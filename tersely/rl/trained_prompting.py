@@ -60,7 +60,7 @@ def settled_plan(component: Any, group_size: int, prompting: Prompting, budget: 
 
 
 def _settled(component: Any, group_size: int, read: Callable[[RolloutPlan], T]) -> T | None:
-    """What `read` finds in every plan of some prompts; None if that differs, or depends on the prompt memory."""
+    """The value of `read` for the plans of some prompts; None if the values differ, or depend on the prompt memory."""
     if component.memory_fields:
         return None
     found = {

@@ -171,7 +171,7 @@ class TerselyTrainer(DistillingTrainer):
             trim = self.verify(sampled.rollouts, moment)
             scores = self.score(sampled, trim, fields, moment)
             trained = self.with_scores(batch, trim, scores)
-            everything = {**trained, "completion_mask": batch["completion_mask"]}  # also what is cut
+            everything = {**trained, "completion_mask": batch["completion_mask"]}  # with the tokens that the trim cuts
             self.observation = self.observe(everything, sampled.sampling_state, old)
             self.record_batch(sampled.rollouts, trim, scores)
             return trained

@@ -35,7 +35,7 @@ def test_checks_run_on_a_cpu_and_leave_one_file(tmp_path, monkeypatch, warm_pyth
     ("name", "code", "words"),
     [
         ("engine_x", "import sys; print('why it failed'); sys.exit(3)", "exit status 3"),
-        ("engine_x", "import time; time.sleep(60)", "no end after 1 s"),
+        ("engine_x", "import time; time.sleep(60)", "timed out after 1 s"),
         ("engine_x", "print('nothing')", "no result"),
         ("engine_x", "print('RESULT {\"gap\": 0.4}')", "gap is 0.4 nats per token"),
         ("memory", "print('RESULT {\"measured_over_estimate\": 2.0}')", "2.00 of the estimate"),

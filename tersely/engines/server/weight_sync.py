@@ -170,7 +170,7 @@ class ServedWeights:
                 self._group.join(addresses)
                 self._group.begin()
         except Exception as error:  # NCCL can raise anything
-            warnings.warn(f"the weights go through {self.folder} from now on and not over {way}: {error}")
+            warnings.warn(f"weight sync over {way} failed; using the folder {self.folder} from now on: {error}")
             self._group = None
             return []
         return addresses

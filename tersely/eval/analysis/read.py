@@ -36,7 +36,7 @@ def sample_records(run: Path) -> Iterator[dict[str, Any]]:
         hint = "" if run.exists() else beside(run)
         raise FileNotFoundError(
             f"no recorded samples in {run} (searched {', '.join(map(str, places))} and {folder}); "
-            f"{hint + '; ' if hint else ''}expected a directory that `tersely eval`, `tersely rollouts` or a training wrote"
+            f"{hint + '; ' if hint else ''}expected a directory that `tersely eval`, `tersely rollouts` or a training run wrote"
         )
     for table in tables:
         yield from _completions(table)
@@ -54,7 +54,7 @@ def _completions(path: Path) -> Iterator[dict[str, Any]]:
         missing = [name for name in NEEDED if row.get(name) is None and name != "correct"]
         if missing:
             raise ConfigError(
-                f"{path}: row {number} lacks {', '.join(missing)}; expected the completions of a training"
+                f"{path}: row {number} lacks {', '.join(missing)}; expected the completions of a training run"
             )
         record = _record(row, number)
         if fault := value_fault(record):

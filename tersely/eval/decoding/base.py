@@ -102,7 +102,7 @@ class Row(phases.Row):
         return found
 
     def pay(self, tokens: int, what: str) -> None:
-        """Tokens that were generated but not kept."""
+        """Count tokens that were generated but not kept."""
         if tokens:
             self.extra += tokens
             self.phases.append((what, tokens))
@@ -234,7 +234,7 @@ class Strategy:
     """Base class of the decoding strategies, which are frozen dataclasses of their parameters."""
 
     needs_marker: ClassVar[bool] = False
-    """It refuses a model without an end-of-thinking marker."""
+    """True: a model without an end-of-thinking marker is an error."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Names of the required engine capabilities, fields of `tersely.engines.registry.Capabilities`."""
 
@@ -251,10 +251,10 @@ class Strategy:
         return dict(given)
 
     def require_samples(self, samples: int) -> None:
-        """Raise `ConfigError` where so many samples per problem are of no use."""
+        """Raise `ConfigError` if the strategy does not support this number of samples per problem."""
 
     def graded(self, text: str) -> str:
-        """What the verifier sees of a completion's text."""
+        """The part of a completion's text that the verifier reads."""
         return text
 
 

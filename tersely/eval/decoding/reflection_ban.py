@@ -70,7 +70,7 @@ class ReflectionBan(Strategy):
         return [keyword for keyword in self.keywords if keyword not in caught]
 
     def facts(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-        """For the run card."""
+        """Details for the run card."""
         return {"banned": self.banned(tokenizer), "not_banned": self.not_banned(tokenizer)}
 
 

@@ -80,10 +80,10 @@ def check(chosen: Chosen, tokenizer: PreTrainedTokenizerBase, engine: Engine) ->
     """Raise if the strategy does not support the engine or the model."""
     if engine.capabilities.lacks(chosen.strategy.needs):
         able = " or ".join(evaluation_engines(chosen.strategy.needs))
-        raise ConfigError(f"strategy {chosen.name} works on the engine {able}, not on {engine.name}")
+        raise ConfigError(f"strategy {chosen.name} needs the engine {able}; got {engine.name}")
     if chosen.strategy.needs_marker and not has_marker(tokenizer):
         raise ConfigError(
-            f"strategy {chosen.name} needs a model that ends its thinking by {END_OF_THINKING}; neither this model's "
+            f"strategy {chosen.name} needs a model that ends its thinking with {END_OF_THINKING}; neither this model's "
             "vocabulary nor its chat template has it"
         )
 

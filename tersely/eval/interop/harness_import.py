@@ -320,9 +320,7 @@ def _tokens(p: Problem, index: int, count: Count | None) -> int:
     if p.lengths is not None:
         return p.lengths[index]
     if count is None:
-        raise ValueError(
-            f"{p.path} holds no token ids: give --tokenizer (count_tokens), which counts the tokens of a text"
-        )
+        raise ValueError(f"{p.path} has no token ids. Pass --tokenizer (count_tokens) to count the tokens")
     return count(p.texts[index])
 
 

@@ -1,4 +1,4 @@
-"""Budgets for problems: the accuracy that a uniform cap and the best allocation keep, if only waste were taken away.
+"""Ideal budgets: accuracy of a uniform cap and of the best allocation, if a budget removed only waste.
 
 From n completions per problem: accuracy p (mean verdict), mean length t, and the need s, the length of the shortest correct
 completion. The model of thinking is ideal: with a budget b, problem i keeps its accuracy p_i if b >= s_i, scores 0 otherwise,
@@ -49,7 +49,7 @@ def oracle_allocation(lengths: Any, correct: Any) -> tuple[np.ndarray, np.ndarra
 
 
 def accuracy_at(curve: tuple[np.ndarray, np.ndarray], cost: float) -> float:
-    """The best accuracy of a curve at no more than a mean cost; nothing between its points is assumed."""
+    """Best accuracy of a curve at a mean cost of at most `cost`, without interpolation."""
     return float(curve[1][: np.searchsorted(curve[0], cost, side="right")].max(initial=0.0))
 
 

@@ -1,4 +1,4 @@
-"""Reference curves of a report: the accuracy that budgets would keep if they took only waste away from the base's samples."""
+"""Reference curves of a report: the accuracy that budgets would keep if they removed only waste from the base's samples."""
 
 from __future__ import annotations
 

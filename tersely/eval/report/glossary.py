@@ -37,7 +37,7 @@ TERMS: tuple[tuple[str, str], ...] = (
     ("difficulty", "1 minus the solve rate of the reference, which is the base."),
     (
         "first correct",
-        "place at which a correct sample first states its answer, as a share of its tokens; what follows is unneeded.",
+        "place at which a correct sample first states its answer, as a share of its tokens; the rest is redundant.",
     ),
     (
         "budget area",

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "run",
         type=path_option,
-        help="directory that `tersely eval`, `tersely rollouts` or a training wrote, or one of its record files",
+        help="directory that `tersely eval`, `tersely rollouts` or a training run wrote, or one of its record files",
     )
     parser.add_argument("--json", action="store_true", help="print every number as JSON")
     parser.add_argument(

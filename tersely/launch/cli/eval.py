@@ -19,7 +19,7 @@ from tersely.launch.cli.parser import Parser, number, whole
 
 
 def parser() -> Parser:
-    """Options whose default is None take the benchmark's own setting."""
+    """Argument parser of the command. An option with default None uses the benchmark's setting."""
     p = Parser(
         prog="tersely eval",
         description="Sample a model on benchmarks and verify every answer. Appends to OUT/records.jsonl; another start "

@@ -64,7 +64,7 @@ LAUNCH: Table = {
     ),
 }
 TESTBED: Table = {
-    "make": ("tersely.launch.cli.testbed_make:main", "make the embedded model from nothing: cold start, then GRPO"),
+    "make": ("tersely.launch.cli.testbed_make:main", "train the embedded model from scratch: cold start, then GRPO"),
     "measure": ("tersely.launch.cli.testbed_measure:main", "measure whether thinking pays for the embedded model"),
     "traces": ("tersely.launch.cli.testbed_traces:main", "write solutions of the testbed's problems for a cold start"),
     "fetch-smollm2": ("tersely.launch.cli.testbed_smollm2:main", "fetch and convert SmolLM2-135M-Instruct"),

@@ -81,7 +81,7 @@ def trl_seams() -> Iterator[Finding]:
 
     transformers has a wide window of versions that are tested otherwise (tests/contracts), so a changed body there is a note.
     """
-    from tersely.rl.trl.contract import differences, measured, recorded, trl_folder
+    from tersely.rl.trl.contract import REMOVED, differences, measured, recorded, trl_folder
 
     if trl_folder() is None:
         return
@@ -91,7 +91,7 @@ def trl_seams() -> Iterator[Finding]:
     for seam, text in found:
         package, name = seam.partition("/")[0], seam.partition("::")[2]
         fix = f"pip install '{package}=={contract[package]}', or run tests/rl with the installed version"
-        level = "fail" if text == "is gone" else "note" if package == "transformers" else "warn"
+        level = "fail" if text == REMOVED else "note" if package == "transformers" else "warn"
         yield Finding(level, package, f"changed since tested: {name} {text}", fix)
     if not found:
         yield Finding("ok", "trl", f"{len(before)} methods, functions and attributes that we depend on are as tested")

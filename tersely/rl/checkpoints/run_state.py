@@ -17,7 +17,7 @@ from tersely.rl.rollouts.oversample import Oversampling
 
 @dataclass
 class RunState:
-    """Saved with every checkpoint, with a fingerprint of the training problems."""
+    """Part of every checkpoint, together with a fingerprint of the training problems."""
 
     memory: PromptMemory
     objective: Objective

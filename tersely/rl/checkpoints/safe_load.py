@@ -70,7 +70,7 @@ class _Contents(pickle.Unpickler):
         if plain:
             return super().find_class(module, name)
         raise ConfigError(
-            f"{self.path} names {module}.{name}, which no table of contents needs, and reading it could run code. "
+            f"{self.path} contains {module}.{name}, which does not belong in a table of contents; loading it could run code. "
             "Resume from another checkpoint"
         )
 

@@ -15,7 +15,7 @@ from tersely.engines.phases import has_marker
 from tersely.rl.rollouts.phased import with_budget, written_tokens
 
 PROBES = 32
-"""Prompts whose plans are looked at."""
+"""Number of prompts whose plans are checked."""
 
 
 def planned(run: Recipe, objective: Any) -> list[RolloutPlan]:

@@ -16,8 +16,9 @@ from tersely.rl.checkpoints.resume import Start, begun, changes_between, refused
 def prepare(recipe: Recipe, resume: bool) -> Start:
     """Create the folder of the run, or check that an existing one belongs to this recipe. Secrets are not written.
 
-    Raises `ConfigError` if the folder cannot be written, has a run without `--resume`, or has a run whose recipe differs in a
-    rejected key (`rl/checkpoints/resume.py`). A start that failed before its first step does not count as a run.
+    Raises `ConfigError` if the folder cannot be written, contains a run and `--resume` is not set, or
+    contains a run whose recipe differs in a rejected key (`rl/checkpoints/resume.py`). A start that failed before its first
+    step does not count as a run.
     """
     import yaml
 

@@ -1,7 +1,7 @@
 """Early exits: several rollouts of a group answer on one shared trace, each from another position.
 
 A trace is sampled once for all its rows (`RolloutPlan.exit`). A row keeps the trace's first tokens, gets the text of its exit,
-and samples an answer. Every row is a rollout with a verdict of its own.
+and samples an answer. Every row is a rollout with its own verdict.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Trace:
         return forced.index(True) if forced[-1] else end - len(marker)
 
     def branch(self, exit: Exit) -> Row:
-        """A row that leaves the trace at this exit, with the exit's text. The trace itself, where the exit is that."""
+        """A row that leaves the trace at this exit, with the exit's text; the trace itself if `exit.whole`."""
         if exit.whole:
             row = self.row.branch(len(self.row.ids))
             row.finish = self.row.finish or "length"

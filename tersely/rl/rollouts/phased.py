@@ -3,7 +3,7 @@
     thinking    up to the next text of the plan, or to the end marker; then that text is written, and so on
     answer      after the end of thinking, or without one what the cap leaves
 
-A plan without such texts is one request, the same as without this module. Tokens that are written count in no length.
+A plan without such texts is one request, the same as without this module. Written tokens do not count in any length.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class RolloutRound:
         return RolloutRound(list(rows), list(plans), self.tokenizer, self.template, self.chat_template_kwargs)
 
     def row(self, place: int) -> dict[str, Any]:
-        """All that belongs to one row."""
+        """All values of one row."""
         return {name: getattr(self, name)[place] for name in PER_ROW}
 
     def put(self, place: int, values: Mapping[str, Any]) -> None:
@@ -238,5 +238,5 @@ class RolloutRound:
 
 
 def sample_of(plan: RolloutPlan, index: int) -> int:
-    """Index of the sample whose seed a row has: that of its trace, if it answers on one, else its own in the group."""
+    """Index of the sample whose seed a row uses: the trace's if the row answers on one, else the row's in the group."""
     return index if plan.exit is None else plan.exit.trace

@@ -155,7 +155,7 @@ def cut_rows(batch: RolloutRound, keep: Sequence[int]) -> tuple[RolloutRound, li
 
 
 def beginning(generation: Generation, keep: int) -> Generation:
-    """The generation up to its `keep`-th sampled token, with the forced tokens before it. It did not meet the cap."""
+    """The generation up to its `keep`-th sampled token, with the forced tokens before it. It did not reach the cap."""
     forced = generation.forced or [False] * len(generation.token_ids)
     sampled = [at for at, one in enumerate(forced) if not one]
     end = sampled[keep - 1] + 1 if keep else 0

@@ -31,6 +31,8 @@ CLASSES = {
 """The classes that our trainers derive from, by file."""
 TRAINERS = ("GRPOTrainer", "SFTTrainer", "CompleteCheckpoints", "RolloutTrainer", "DistillingTrainer", "ExampleTrainer")
 """Base classes that identify our trainer classes."""
+REMOVED = "no longer exists"
+"""Text of `differences` for a seam that the installed version lacks."""
 HEADER = (
     "# What our trainers override, call or read of TRL and transformers: parameters and a hash of the body (without docstring\n"
     "# and comments) of each method and function, the first value of each private attribute. Written by\n"
@@ -201,14 +203,14 @@ def differences(before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mappi
     found = []
     for name, was in before.items():
         if name not in now:
-            found.append((name, "is gone"))
+            found.append((name, REMOVED))
         elif "first" in was:
             if now[name] != was:
-                found.append((name, f"begins as {now[name].get('first', 'a method')}, and began as {was['first']}"))
+                found.append((name, f"has the first value {now[name].get('first', 'a method')}; it was {was['first']}"))
         elif now[name].get("parameters") != was["parameters"]:
-            found.append((name, f"takes ({now[name].get('parameters')}), and took ({was['parameters']})"))
+            found.append((name, f"has the parameters ({now[name].get('parameters')}); they were ({was['parameters']})"))
         elif now[name]["body"] != was["body"]:
-            found.append((name, "has another body"))
+            found.append((name, "has a changed body"))
     return found
 
 

@@ -1,8 +1,9 @@
 """Gathers a model sharded by FSDP2 for as long as it generates.
 
 Every forward of a sharded model is a collective of all ranks. Rows end at different positions, so ranks need different numbers
-of forwards, and one that goes on alone meets another collective of the others. With all weights gathered a forward needs no
-other rank. It costs the memory of the whole weights during generation, as `ds3_gather_for_generation` of DeepSpeed does.
+of forwards, and an additional forward of one rank would join a different collective of the other ranks. With all weights
+gathered a forward needs no other rank. It costs the memory of the whole weights during generation, as
+`ds3_gather_for_generation` of DeepSpeed does.
 """
 
 from __future__ import annotations

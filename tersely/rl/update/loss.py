@@ -46,7 +46,7 @@ class ObjectiveLoss:
             logps, entropies, compared = self.teachers(model, rows)
         else:
             logps, found, aux_loss = self.log_probs(model, ids, attention, mask.shape[1], entropy=True, aux_loss=router)
-            assert found is not None  # asked for
+            assert found is not None
             entropies = found
         loss_fn = self.objective.loss_in_force()
         batch = TokenBatch(

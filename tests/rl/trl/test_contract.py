@@ -124,14 +124,14 @@ def test_a_copy_is_the_same_and_comments_do_not_count(copy):
         (
             "def _save_checkpoint(self, model, trial)",
             "def _save_checkpoint(self, model, trial, pad=None)",
-            "takes (",
+            "has the parameters (",
         ),
         (
             "def _save_checkpoint(self, model, trial):\n",
             "def _save_checkpoint(self, model, trial):\n        x = 1\n",
             "body",
         ),
-        ("def _save_checkpoint(self", "def _store_checkpoint(self", "is gone"),
+        ("def _save_checkpoint(self", "def _store_checkpoint(self", trl_contract.REMOVED),
     ],
 )
 def test_a_change_is_found_and_named(copy, monkeypatch, before, after, words):
@@ -139,7 +139,10 @@ def test_a_change_is_found_and_named(copy, monkeypatch, before, after, words):
     assert name.endswith("GRPOTrainer._save_checkpoint") and words in text
     monkeypatch.setattr(trl_contract, "trl_folder", lambda: copy)
     (finding,) = doctor.trl_seams()
-    assert finding.level == ("fail" if words == "is gone" else "warn") and "changed since tested" in finding.text
+    assert (
+        finding.level == ("fail" if words == trl_contract.REMOVED else "warn")
+        and "changed since tested" in finding.text
+    )
 
 
 def test_doctor_is_content_with_the_tested_release():
