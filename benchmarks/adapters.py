@@ -2,50 +2,31 @@
 
     python benchmarks/adapters.py --record
 
-writes benchmarks/results/adapters.json: trained parameters, accuracy and tokens with intervals over
-held-out problems, and the change against the base. One seed. What is in --out already is kept.
+writes benchmarks/results/adapters.json: trained parameters, accuracy and tokens with intervals over held-out problems, and the
+change against the base, of every seed and over all seeds. What is in --out already is kept.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seeds import CHANGE_KEYS
+from seeds import main, parser, testbed_recipe
 
-RESULTS = Path(__file__).parent / "results" / "adapters.json"
+if TYPE_CHECKING:
+    from tersely.configs.recipe import Recipe
+
 TRAINED: dict[str, dict[str, Any]] = {
-    "all weights": {},
+    "all_weights": {},
     "lora": {"peft": {"rank": 8, "alpha": 16}, "learning_rate": 2e-3},
     "steering": {"peft": {"method": "steering"}, "learning_rate": 3e-2},
 }
 """Changes of the recipe testbed/alp."""
 
 
-def trained(folder: Path, name: str, size: dict[str, Any]) -> Path:
-    """Train one of `TRAINED`, or go on with it; returns its run directory."""
-    from tersely.configs.load import load_recipe
-    from tersely.rl.run import train
-
-    run_dir = folder / name.replace(" ", "-")
-    if not (run_dir / "final").exists():
-        train(load_recipe("testbed/alp", {**TRAINED[name], **size, "run_dir": str(run_dir)}), resume=run_dir.exists())
-    return run_dir
-
-
-def evaluated(folder: Path, name: str, model: str, options: argparse.Namespace) -> Path:
-    """Records of one model."""
-    from tersely.launch.cli.eval import main as evaluate
-
-    out = folder / "eval" / name.replace(" ", "-")
-    size = ("--samples", str(options.samples), "--limit", str(options.problems))
-    if evaluate([model, "--benchmarks", "testbed", *size, "--out", str(out), "--name", name]):
-        raise SystemExit(f"the evaluation of {name} failed")
-    return out
+def recipe_of(name: str, folder: Path, seed: int, options: argparse.Namespace) -> Recipe:
+    return testbed_recipe("alp", folder, seed, options, {**TRAINED[name], "run_dir": str(folder / name)})
 
 
 def parameters(name: str) -> int:
@@ -58,44 +39,10 @@ def parameters(name: str) -> int:
     return shape.adapter or shape.parameters
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--prompts", type=int, default=4, help="prompts per step, of 16 rollouts each")
-    parser.add_argument("--problems", type=int, default=128, help="held-out problems")
-    parser.add_argument("--samples", type=int, default=4, help="samples per held-out problem")
-    parser.add_argument("--seed", type=int, default=0, help="of the training")
-    parser.add_argument("--out", type=Path, default=Path("runs/adapters"))
-    parser.add_argument("--record", action="store_true", help=f"write {RESULTS}")
-    options = parser.parse_args()
-    from tersely.eval.report.data import report_data
-    from tersely.eval.report.write import load_all
-
-    size = {"max_steps": options.steps, "prompts_per_step": options.prompts, "seed": options.seed}
-    places = [evaluated(options.out, "base", "testbed", options)]
-    for name in TRAINED:
-        places.append(evaluated(options.out, name, str(trained(options.out, name, size)), options))
-    runs = load_all(places)
-    report = report_data(runs, runs[0])
-    changes = {change["run"]: {key: change[key] for key in CHANGE_KEYS} for change in report["comparisons"]}
-    rows = []
-    for run in report["runs"]:
-        name, found = run["name"], run["benchmarks"]["testbed"]
-        row = {key: found[key] for key in ("accuracy", "accuracy_ci", "tokens_mean", "tokens_ci", "truncated")}
-        row |= {"parameters": parameters(name), "changes": TRAINED[name], **changes[name]} if name in TRAINED else {}
-        rows.append({"name": name, **row})
-        print(json.dumps(rows[-1]))
-    sizes = (
-        f"--steps {options.steps} --prompts {options.prompts} --problems {options.problems} --samples {options.samples}"
-    )
-    result = {
-        "command": f"python benchmarks/adapters.py {sizes} --seed {options.seed} --record",
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread per process",
-        "runs": rows,
-    }
-    if options.record:
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+def trained_parts(folder: Path) -> dict[str, Any]:
+    return {"trained": {name: {"parameters": parameters(name), "changes": TRAINED[name]} for name in TRAINED}}
 
 
 if __name__ == "__main__":
-    main()
+    p = parser(__doc__, __file__, seeds="0", steps=40, prompts=4, problems=128)
+    main(p.parse_args(), __file__, tuple(TRAINED), [("base", name) for name in TRAINED], recipe_of, trained_parts)

@@ -12,18 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from length_claims import CLAIMS
+from seeds import CHANGE_KEYS, RUN_KEYS, evaluated, parser, testbed_recipe, trained, write
 
-RESULTS = Path(__file__).parent / "results" / "length_methods.json"
 BASELINES = ("truncation", "dler", "grpo")
 PRIMARY = ("alp", "lapo", "hbpo", "selfbudgeter", "autothink", "arm")
-RUN_KEYS = ("accuracy", "accuracy_ci", "tokens_mean", "tokens_ci", "truncated", "adaptation_ratio", "by_level")
-CHANGE_KEYS = ("tokens_change", "tokens_change_ci", "accuracy_change", "accuracy_change_ci", "verdict")
 
 
 class Evaluation(NamedTuple):
@@ -74,34 +70,8 @@ EVALUATIONS: dict[str, tuple[Evaluation, ...]] = {
         ),
     ),
 }
-BASE = Evaluation("base", "", ("vanilla", *ELLIPSIS))
-
-
-def trained(folder: Path, method: str, seed: int, steps: int, prompts: int) -> Path:
-    """Train one recipe of the testbed through all its stages, or go on with it; returns its run directory."""
-    from tersely.configs.load import load_recipe
-    from tersely.core.logging import log_line
-    from tersely.rl.run import train
-
-    run_dir = folder / method
-    if not (run_dir / "final" / "config.json").exists():
-        log_line(f"\n== tersely train --config testbed/{method} --run_dir {run_dir} --seed {seed} --max_steps {steps}")
-        changes = {"run_dir": str(run_dir), "seed": seed, "max_steps": steps, "prompts_per_step": prompts}
-        train(load_recipe(f"testbed/{method}", changes), resume=run_dir.exists())
-    return run_dir
-
-
-def evaluated(folder: Path, model: str, one: Evaluation, options: argparse.Namespace, seed: int) -> Path:
-    """Records of one model under each of its strategies, in one folder."""
-    from tersely.launch.cli import eval as evaluation
-
-    out = folder / "eval" / one.name.replace("/", "-")
-    strategies = [part for text in one.strategies for part in ("--strategy", text)]
-    size = ("--samples", str(options.samples), "--limit", str(options.problems), "--seed", str(seed))
-    where = ("--benchmarks", "testbed", "--out", str(out), "--name", one.name)
-    if evaluation.main([model, *where, *size, *strategies]):
-        raise SystemExit(f"the evaluation of {one.name} failed")
-    return out
+BASE = ("vanilla", *ELLIPSIS)
+"""Strategies of the base."""
 
 
 def of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
@@ -110,12 +80,13 @@ def of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     from tersely.eval.report.write import load_all
 
     folder = options.out / f"seed-{seed}"
-    places = {"base": evaluated(folder, "testbed", BASE, options, seed)}
+    places = {"base": evaluated(folder, "base", "testbed", options, seed, BASE)}
     claims: dict[str, Any] = {}
     for method in options.methods:
-        run_dir = trained(folder, method, seed, options.steps, options.prompts)
+        run_dir = trained(testbed_recipe(method, folder, seed, options))
         for one in EVALUATIONS.get(method, (Evaluation(method, "final"),)):
-            places[one.name] = evaluated(folder, str(run_dir / one.weights), one, options, seed)
+            model = str(run_dir / one.weights)
+            places[one.name] = evaluated(folder, one.name, model, options, seed, one.strategies)
         if method in CLAIMS:
             claims[method] = CLAIMS[method](run_dir, places)
     runs = load_all(list(places.values()))
@@ -137,28 +108,15 @@ def line(name: str, run: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", default=",".join((*BASELINES, *PRIMARY)), type=lambda text: text.split(","))
-    parser.add_argument("--seeds", default="0")
-    parser.add_argument("--steps", default=40, type=int, help="optimiser steps of reinforcement learning a method")
-    parser.add_argument(
-        "--prompts", default=4, type=int, help="prompts a step, of 16 rollouts each; the recipes have 8"
-    )
-    parser.add_argument("--samples", default=4, type=int, help="samples a held-out problem")
-    parser.add_argument("--problems", default=128, type=int, help="held-out problems")
-    parser.add_argument("--out", default="runs/length-methods", type=Path)
-    parser.add_argument("--record", action="store_true", help=f"write {RESULTS}")
-    options = parser.parse_args()
+    p = parser(__doc__, __file__, seeds="0", steps=40, prompts=4, problems=128, out=Path("runs/length-methods"))
+    p.add_argument("--methods", default=[*BASELINES, *PRIMARY], type=lambda text: text.split(","))
+    options = p.parse_args()
     seeds = [of_seed(options, int(seed)) for seed in options.seeds.split(",")]
     for found in seeds:
         print("\n".join(line(name, run) for name, run in found["runs"].items()))
         print(json.dumps(found["claims"], indent=1))
     if options.record:
-        size = f"--steps {options.steps} --prompts {options.prompts}"
-        command = f"--methods {','.join(options.methods)} --seeds {options.seeds} {size} --record"
-        machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread a process"
-        result = {"command": f"python benchmarks/length_methods.py {command}", "machine": machine, "seeds": seeds}
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+        write(__file__, options, {"seeds": seeds})
 
 
 if __name__ == "__main__":
