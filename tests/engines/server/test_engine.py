@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import pytest
 import torch
@@ -204,7 +205,7 @@ def test_without_a_server_that_answers_the_run_ends(engine, model, server_pair, 
             os.kill(pid, signal.SIGCONT)
 
 
-def test_steering_vectors_go_through_a_server(folder, make_trainer, tmp_path):
+def test_steering_vectors_go_through_a_server(folder, make_trainer, tmp_path, monkeypatch, warm_vllm):
     """The server has the Qwen2 model as a Llama with biases, as `tersely serve` starts it."""
     pytest.importorskip("peft", reason="peft is not installed: pip install 'tersely[lora]'")
     from tersely.engines import steering
@@ -213,6 +214,7 @@ def test_steering_vectors_go_through_a_server(folder, make_trainer, tmp_path):
     from tersely.engines.server.engine import ServerEngine
     from tersely.engines.server.launch import VLLMServer
 
+    monkeypatch.setattr(sys, "executable", warm_vllm)
     options = steering.vllm_arguments(model_config(str(folder)))
     with VLLMServer(str(folder), tmp_path / "log", max_model_len=256, deadline_s=500, options=options) as server:
         engine = ServerEngine(
