@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("profile", choices=EXTRAS)
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
     parser.add_argument("--torch", help="pip requirement to use instead of the automatic choice, such as torch==2.13.0")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands and exit")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands without running them")
     options = parser.parse_args()
     if sys.version_info < (3, 11):  # noqa: UP036 -- this runs before anything could say so
         return fail(
