@@ -143,6 +143,7 @@ def test_an_array_of_seeds_and_a_task_that_fails(cluster, launch, launcher):
 
 
 @pytest.mark.vllm
+@pytest.mark.usefixtures("warm_servers")
 def test_one_node_trains_and_another_serves(cluster, launch, launcher):
     pytest.importorskip("vllm", reason="vLLM is not installed: make engines")
     run_dir, (train,) = launch(

@@ -13,7 +13,7 @@ from support.launcher import Launcher
 pytestmark = [pytest.mark.e2e, pytest.mark.vllm]
 
 VLLM = {"engine": "vllm", "max_completion_length": 128, "vllm_max_model_length": 224}
-STEPS = 6
+STEPS = 3
 
 
 @pytest.fixture(scope="module")
