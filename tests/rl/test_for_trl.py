@@ -87,11 +87,12 @@ def test_an_answer_counts_only_if_its_completion_ended():
 def test_completions_that_end_early_with_an_unknown_token_are_reported_once(recwarn):
     reward = for_trl("correctness", TOKENIZER, max_completion_length=3, verifier=Match())
     call(reward, ("4", "4"), completion_ids=[[5, 5, 5], [5, 5, 0]])
-    assert not recwarn.list, "the cap truncates"
+    ours = lambda: [one for one in recwarn.list if "stop_ids" in str(one.message)]  # not what other tests left behind
+    assert not ours(), "the cap truncates"
     for _ in range(2):
         call(reward, ("4", "4"), completion_ids=[[5, 9], [5, 0]])
-    (warning,) = recwarn.list
-    assert "[9]" in str(warning.message) and "stop_ids" in str(warning.message)
+    (warning,) = ours()
+    assert "[9]" in str(warning.message)
 
 
 def test_the_cap_is_asked_for_only_by_terms_that_read_it():
