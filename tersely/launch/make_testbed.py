@@ -1,10 +1,11 @@
 """Makes the testbed's model from nothing: a cold start, then plain GRPO without a length term, to its ceiling.
 
-A run that was stopped goes on where it was: the cold start is not repeated, and GRPO resumes from its last checkpoint.
+A run that was stopped goes on where it was: after the last cycle of its cold start, or from the last checkpoint of GRPO.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tersely.core.logging import log_line
@@ -23,6 +24,7 @@ def make(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, steps: int = 
     from tersely.configs.load import load_recipe
     from tersely.rl.run import train
 
+    _require_same(Path(out_dir) / "settings.json", {"seed": seed, "tokens": tokens})
     start, run = Path(out_dir) / "cold-start", Path(out_dir) / "grpo"
     if (start / "config.json").exists():
         log_line(f"cold start: already made, in {start}")
@@ -45,3 +47,16 @@ def make(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, steps: int = 
     model = Qwen2ForCausalLM.from_pretrained(run / "final", dtype="float32")
     save(model, build_tokenizer(), Path(out_dir) / "model")
     return Path(out_dir) / "model"
+
+
+def _require_same(file: Path, settings: dict[str, int]) -> None:
+    """Write the settings of a new folder; ValueError if the folder was made with others."""
+    if file.exists():
+        before = json.loads(file.read_text())
+        for name, value in settings.items():
+            if before[name] != value:
+                raise ValueError(
+                    f"{name}: got {value}, but {file.parent} was made with {before[name]}; choose another --out"
+                )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings))

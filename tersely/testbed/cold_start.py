@@ -53,21 +53,26 @@ CYCLES = (Cycle(13 / 23, 1.0, 18_000, 1.0), Cycle(6 / 23, 0.5, 0, 1.0), Cycle(4 
 def cold_start(out_dir: str | Path, seed: int = 0, tokens: int = TOKENS, progress: bool = True) -> float:
     """Train a new model for about `tokens` tokens, prompts included, and save it with its tokenizer in `out_dir`.
 
-    Returns the mean weighted loss of the last tenth of the steps, nats per token.
+    The model after cycle n is kept in `out_dir`/cycle-n, and a run that was stopped goes on after its last cycle, with the same
+    result. Returns the mean weighted loss of the last tenth of the last cycle, nats per token; NaN if that was done before.
     """
     import torch
+    from transformers import Qwen2ForCausalLM
 
-    torch.manual_seed(seed)
     tokenizer = build_tokenizer()
-    model = new_model(tokenizer)
+    folders = [Path(out_dir) / f"cycle-{number}" for number in range(1, len(CYCLES) + 1)]
+    done = sum((folder / "config.json").exists() for folder in folders)
+    torch.manual_seed(seed)
+    model = Qwen2ForCausalLM.from_pretrained(folders[done - 1], dtype="float32") if done else new_model(tokenizer)
     losses: list[float] = []
-    for number, cycle in enumerate(CYCLES):
+    for number, cycle in list(enumerate(CYCLES))[done:]:
         source = examples(tokenizer, seed + number, cycle.drilled, cycle.redundancy)
         groups = steps(source, tokenizer.pad_token_id)
-        losses += train(model, groups, round(tokens * cycle.share), cycle.peak, progress)
+        losses = train(model, groups, round(tokens * cycle.share), cycle.peak, progress)
+        save(model, tokenizer, folders[number])
     save(model, tokenizer, out_dir)
     last = losses[-max(len(losses) // 10, 1) :]
-    return sum(last) / len(last)
+    return sum(last) / len(last) if last else float("nan")
 
 
 def train(

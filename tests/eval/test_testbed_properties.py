@@ -84,6 +84,8 @@ def test_a_new_model_is_made_and_measured(monkeypatch, tmp_path, capsys):
     made = (tmp_path / "model" / "model.safetensors").read_bytes()
     assert make(words) == 0  # nothing is done twice
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == made
+    with pytest.raises(ValueError, match="tokens"):
+        make(["--out", str(tmp_path), "--tokens", "9000"])
     capsys.readouterr()
     arguments = [
         str(tmp_path / "model"),

@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+import shutil
 
 import pytest
 import torch
@@ -119,6 +120,9 @@ def test_a_short_run_learns_and_is_the_same_twice(monkeypatch, tmp_path):
     assert losses[0] == losses[1] < losses[2] - 0.3
     first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
     assert first == second
+    shutil.copytree(tmp_path / "a" / "cycle-1", tmp_path / "stopped" / "cycle-1")
+    cold_start(tmp_path / "stopped", tokens=24_000, progress=False)
+    assert (tmp_path / "stopped" / "model.safetensors").read_bytes() == first
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "a")
     tokenizer = load_tokenizer(str(tmp_path / "a"))
     assert model.config.vocab_size == len(tokenizer) and model.config.eos_token_id == tokenizer.eos_token_id
