@@ -118,7 +118,7 @@ def print_summary(name: str, summary: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         "first: tokens up to the first correct answer; after: tokens after it, both of correct traces.\n"
-        "marks: reflection markers per 100 tokens; loop: traces that loop; none: no answer; cut: stopped by the cap."
+        "marks: reflection markers per 1,000 tokens; loop: traces that loop; none: no answer; cut: stopped by the cap."
     )
 
 
