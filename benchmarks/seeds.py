@@ -100,7 +100,8 @@ def write(file: str, options: argparse.Namespace, content: Mapping[str, Any]) ->
     header = {
         "command": " ".join([f"python benchmarks/{Path(file).name}", *texts, "--record"]),
         "commit": environment()["commit"],
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread per process",
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
     }
     results_of(file).write_text(json.dumps({**header, **content}, indent=1) + "\n")
 

@@ -1,10 +1,10 @@
 """Where the time of a training step on the testbed goes, with one thread and with more.
 
-    python benchmarks/testbed_step.py --threads 1,2 --steps 12 --record
+    python benchmarks/testbed_step.py --record
 
-trains `testbed/grpo` for some steps, once per number of threads, and takes medians over the steps from the second on. The runs
-differ in floating-point sums only, and so by some of their samples: two figures relate the generation to its longest
-completion, and the update to its trained tokens. benchmarks/results/testbed_step.json.
+trains `testbed/grpo` for some steps, once per number of threads (OMP_NUM_THREADS of the run), and takes medians over the steps
+from the second on. The runs differ in floating-point sums only, and so by some of their samples: two figures relate the
+generation to its longest completion, and the update to its trained tokens. benchmarks/results/testbed_step.json.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results" / "testbed_step.json"
+from seeds import write
 
 
 def steps_of(threads: int, steps: int) -> list[dict[str, Any]]:
@@ -63,14 +62,13 @@ def split(rows: list[dict[str, Any]]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     found = {threads: split(steps_of(int(threads), options.steps)) for threads in options.threads.split(",")}
-    result = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "steps": options.steps, "threads": found}
-    print(json.dumps(result, indent=1))
+    print(json.dumps(found, indent=1))
     if options.record:
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+        write(__file__, options, {"threads": found})
 
 
 if __name__ == "__main__":

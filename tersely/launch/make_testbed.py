@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tersely.core.files import write_json
 from tersely.core.logging import log_line
 from tersely.testbed.cold_start import TOKENS, cold_start, save
 from tersely.testbed.families import CAP
@@ -58,5 +59,6 @@ def _require_same(file: Path, settings: dict[str, int]) -> None:
                 raise ValueError(
                     f"{name}: got {value}, but {file.parent} was made with {before[name]}; choose another --out"
                 )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(settings))
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, settings)
