@@ -30,7 +30,7 @@ CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Entropy of correct rollouts", ("entropy/correct",)),
     ("Entropy of incorrect rollouts", ("entropy/incorrect",)),
     ("Tokens treated as high entropy", ("hapo/high_entropy_share", "high_entropy_mask/kept_share")),
-    ("Tokens without credit or blame", ("tokens/neutral_share",)),
+    ("Tokens with an advantage of 0", ("tokens/zero_share",)),
     ("Effective temperature", ("temperature/mean",)),
     ("Tokens that the sampler correction masks", ("sampler/masked_share",)),
     ("Padded tokens saved", ("update/tokens_saved",)),

@@ -245,7 +245,7 @@ def judge(trial: Trial, run: Recipe, cap: int) -> Iterator[Finding]:
     m = trial.metrics
     yield _truncation(m["truncated"], trial.mean_tokens, cap)
     yield pass_rate(trial)
-    right, wrong = m["groups/all_right"], m["groups/all_wrong"]
+    right, wrong = m["groups/all_correct"], m["groups/all_incorrect"]
     shares = f"{m['groups/mixed']:.0%} mixed, {right:.0%} all correct, {wrong:.0%} all incorrect"
     if m["groups/mixed"] < FEW_MIXED:
         fix = "use other problems or a larger group_size: only mixed groups have a correctness signal"

@@ -15,7 +15,7 @@ class ZeroSignal(Counting):
     """Groups that are all correct or all incorrect by the raw verdict, where only length terms have a signal."""
 
     spec: ZeroSignalSpec
-    statistics = ("groups/mixed", "groups/all_right", "groups/all_wrong", "efficiency/truncated")
+    statistics = ("groups/mixed", "groups/all_correct", "groups/all_incorrect", "efficiency/truncated")
     fix = (
         "Use other problems or a larger group_size; filter: mixed_groups with max_resample_rounds replaces such groups"
     )

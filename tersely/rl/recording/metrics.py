@@ -88,7 +88,7 @@ def token_statistics(batch: TokenBatch) -> dict[str, tuple[Tensor, Tensor]]:
     valid, ones = batch.valid, torch.ones_like(batch.mask, dtype=torch.float32)
     found = {OF_TRAINED: (torch.where(valid, batch.entropy, 0.0).float(), valid)}
     advantage = torch.where(valid, batch.advantage, 0.0)
-    for name, chosen in (("praised", advantage > 0), ("blamed", advantage < 0), ("neutral", advantage == 0)):
+    for name, chosen in (("positive", advantage > 0), ("negative", advantage < 0), ("zero", advantage == 0)):
         found[f"tokens/{name}_share"] = (ones * chosen, valid)
     gap = torch.where(valid, batch.logp.detach() - batch.old_logp, 0.0)
     bin_of = torch.bucketize(gap.float().exp(), torch.tensor(RATIO_EDGES, device=gap.device))

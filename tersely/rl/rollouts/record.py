@@ -171,8 +171,8 @@ def group_metrics(rollouts: Rollouts, records: Sequence[RolloutRecord], keep: Te
     mixed = right.any(1) & wrong.any(1)
     metrics = {
         "groups/mixed": mixed.double().mean().item(),
-        "groups/all_right": (right.any(1) & ~wrong.any(1)).double().mean().item(),
-        "groups/all_wrong": (wrong.any(1) & ~right.any(1)).double().mean().item(),
+        "groups/all_correct": (right.any(1) & ~wrong.any(1)).double().mean().item(),
+        "groups/all_incorrect": (wrong.any(1) & ~right.any(1)).double().mean().item(),
         "groups/kept": keep.double().mean().item(),
     }
     if rollouts.exit is None:

@@ -38,8 +38,8 @@ def trial(**changes) -> Trial:
         "verify/accuracy": 0.5,
         "verify/undecided": 0.0,
         "groups/mixed": 0.5,
-        "groups/all_right": 0.25,
-        "groups/all_wrong": 0.25,
+        "groups/all_correct": 0.25,
+        "groups/all_incorrect": 0.25,
         "efficiency/tokens_p95": 90.0,
     }
     values = {"constant": {}, "unknown": [], "flat": False, "mean_tokens": 50.0, "tokens_per_s": 1000.0, "rollouts": 64}

@@ -62,8 +62,8 @@ def test_numbers_of_a_known_batch():
     assert found["entropy/incorrect"] == pytest.approx(b.entropy[1, :5].mean().item())
     first = torch.cat([b.entropy[0, :2], b.entropy[1, :2], b.entropy[2, :1], b.entropy[3, :1]])
     assert found["entropy/part_1"] == pytest.approx(first.mean().item())
-    shares = {name: found[f"tokens/{name}_share"] for name in ("praised", "blamed", "neutral")}
-    assert shares == pytest.approx({"praised": 9 / 18, "blamed": 5 / 18, "neutral": 4 / 18})
+    shares = {name: found[f"tokens/{name}_share"] for name in ("positive", "negative", "zero")}
+    assert shares == pytest.approx({"positive": 9 / 18, "negative": 5 / 18, "zero": 4 / 18})
     ratio = (b.logp - b.old_logp)[valid].exp()
     assert found["ratio/share_above_2"] == pytest.approx((ratio > 2).float().mean().item())
     assert found["ratio/share_below_0.5"] == pytest.approx((ratio <= 0.5).float().mean().item())

@@ -84,7 +84,7 @@ def test_metrics_read_the_raw_verdicts():
     metrics = group_metrics(rollouts, facts, torch.tensor([True, False]))
     assert metrics["verify/accuracy"] == pytest.approx(1 / 3) and metrics["verify/undecided"] == 0.25
     assert metrics["verify/no_answer"] == 0.25 and metrics["groups/mixed"] == 0.5 and metrics["groups/kept"] == 0.5
-    assert metrics["groups/all_wrong"] == 0.5 and metrics["efficiency/tokens_correct"] == 2.0
+    assert metrics["groups/all_incorrect"] == 0.5 and metrics["efficiency/tokens_correct"] == 2.0
     assert metrics["efficiency/tokens_incorrect"] == 7.0 and metrics["efficiency/tokens_per_solved"] == 24.0
 
 

@@ -111,8 +111,8 @@ class Judge(JudgeSpec):
         except (ServerDown, ServerRefused) as error:
             self._count(f"judge/http_{error.status}" if error.status else "judge/no_answer")
             return None, error.status is None or error.status in _RETRIED
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            self._count(f"judge/{type(error).__name__}")
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            self._count("judge/malformed")
             return None, False
 
     def _count(self, name: str, by: float = 1) -> None:

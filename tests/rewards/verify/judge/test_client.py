@@ -114,6 +114,12 @@ def test_unreadable_and_failing_judges_leave_the_rules_verdict(endpoint, verifie
     assert judged.stats()["judge/invalid"] == 2
 
 
+def test_a_response_in_another_format_is_no_verdict(endpoint):
+    asker = Judge(url=f"{endpoint.url}/other", model="tiny", backoff=0.01)
+    assert asker.ask([("q", "7", "8", None)]) == [None]
+    assert asker.stats()["judge/malformed"] == 1
+
+
 def test_retries_back_off_and_stop(endpoint):
     endpoint.fail = [503, 429]
     asker = judge(endpoint, retries=3)
