@@ -1,4 +1,4 @@
-"""The problems of the families: five levels each, reproducible, and without an end but at the easiest levels.
+"""The problems of the families: five levels each, reproducible, and endless except at the easiest levels.
 
 Item = f(split, seed, index, level, family): a problem never depends on earlier problems. The splits are disjoint by
 construction: a hash of the problem decides its split, and the hash ignores orders that do not matter.
