@@ -26,7 +26,7 @@ from seeds import main, parser
 if TYPE_CHECKING:
     from tersely.configs.recipe import Recipe
 
-SBT = {"name": "sbt", "separator": "\n", "brake": "wait, ok", "unstated": "keep"}
+SBT = {"name": "sbt", "separator": ";", "brake": "wait, ok", "unstated": "keep"}
 STAGES: dict[str, dict[str, Any]] = {
     "plain": {},
     "sbt_exact": {"rewrite": {**SBT, "form": "exact"}},

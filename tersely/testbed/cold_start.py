@@ -6,14 +6,27 @@ Matrices are trained by Muon, the rest by AdamW. Deterministic for a seed, a num
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tersely.testbed.families import FAMILIES
 from tersely.testbed.families.problems import cells, problem_at
-from tersely.testbed.families.writing import LABELS, MODULUS, RESULT_WEIGHT, Habits, Piece, Thought, draw_habits
+from tersely.testbed.families.search import value, write_test
+from tersely.testbed.families.writing import (
+    LABELS,
+    MODULUS,
+    RESULT_WEIGHT,
+    UNKNOWN_FACTORS,
+    Habits,
+    Piece,
+    Thought,
+    applied,
+    draw_habits,
+    hard_step,
+    is_known,
+)
 from tersely.testbed.families.writing import steps as steps_of
 from tersely.testbed.neutral import Setting, draw_setting
 from tersely.testbed.tokenizer import END, MAX_LENGTH, build_tokenizer
@@ -23,7 +36,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 HIDDEN, LAYERS, INTERMEDIATE, HEAD = 96, 4, 288, 32
-TOKENS = 23_000_000
+TOKENS = 18_000_000
 LONGEST, STEP_TOKENS, GROUPS, STEPS = 512, 4096, 4, 8
 MUON_RATE, ADAM_RATE, WARMUP = 0.02, 3e-3, 60
 LEVEL_SHARES = (5, 5, 4, 3, 3)
@@ -43,10 +56,10 @@ class Cycle(NamedTuple):
     drilled: int
     """Examples at the start that are all drills, on short lists."""
     redundancy: float
-    """Factor of the longest redundancy of a solution (`MOST_LINES` of its family)."""
+    """Factor of the most redundant looks of a solution (`MOST_LOOKS` of its family)."""
 
 
-CYCLES = (Cycle(13 / 23, 1.0, 18_000, 1.0), Cycle(6 / 23, 0.5, 0, 1.0), Cycle(4 / 23, 0.5, 0, 1.75))
+CYCLES = (Cycle(12 / 18, 1.0, 18_000, 0.15), Cycle(6 / 18, 0.5, 0, 1.3))
 """The model learns to solve problems first, and to be redundant at last."""
 
 
@@ -161,54 +174,91 @@ def texts(seed: int, drilled: int = 0, redundancy: float = 1.0) -> Iterator[tupl
         level, name = rng.choices(grid, shares)[0]
         item, family = problem_at("train", seed, index, level, name), FAMILIES[name]
         problem = str(item["problem"])
+        if not is_known(problem):
+            continue
         setting = draw_setting(rng, NEUTRAL_SHARE, CLOSED_SHARE)
         if setting.closed:
             pieces = [Piece("\\boxed{"), Piece(str(item["answer"])), Piece("}")]
         else:
-            pieces = family.trace(problem, rng, draw_habits(rng, redundancy * family.MOST_LINES, MISTAKEN))
+            pieces = family.trace(problem, rng, draw_habits(rng, redundancy * family.MOST_LOOKS, MISTAKEN))
         yield setting.around(problem), [*pieces, Piece(END)]
 
 
 def drill(rng: random.Random, longest: int) -> tuple[str, list[Piece]]:
-    """(a list of 2 to `longest` labels with entries, some of them again in random order).
+    """(a list of 2 to `longest` labels with entries, lines about some of them in random order).
 
-    The drill teaches to read the entry of a label, which a solution needs at every step. A tiny model learns it early from
-    short lists, and late from long lists or solutions. An entry is a number, a step, an arrow, or a number with a test of the
-    equation that follows the list.
+    The drills teach what a solution needs at every step, and what a tiny model learns early from short lists and late from
+    solutions: to read the entry of a label (a number, a step, an arrow), to follow arrows, to multiply, and to compare the
+    result of a test with a target, where half of the tests succeed.
     """
-    kind = rng.choice(("number", "step", "arrow", "chain", "test"))
+    kind = rng.choice(("number", "step", "arrow", "chain", "product", "test", "test"))
     if kind == "chain":
         return _chain_drill(rng, longest)
+    if kind == "test":
+        return _test_drill(rng, longest)
     size = rng.randint(2, longest)
-    labels = LABELS[:size] if kind == "test" or rng.random() < 0.5 else rng.sample(LABELS, size)
-    chain = steps_of(rng, size, size // 2)
-    targets = rng.sample(LABELS, size)
-    listed = []
-    for place, label in enumerate(labels):
-        sign, number = chain[place]
-        entry = {"step": f"{sign}{number}", "arrow": f">{targets[place]}"}.get(kind, str(rng.randrange(MODULUS)))
-        listed.append(label + entry)
-    prompt = rng.choice((",", ";")).join(listed)
-    equation = chain[: rng.randint(1, 2)] if kind == "test" else []
-    if equation:
-        prompt += " solves x" + "".join(f"{sign}{number}" for sign, number in equation)
+    labels = LABELS[:size] if rng.random() < 0.5 else rng.sample(LABELS, size)
+    if kind == "number":
+        entries = [str(rng.randrange(MODULUS)) for _ in labels]
+    elif kind == "arrow":
+        entries = [f">{target}" for target in rng.sample(LABELS, size)]
+    elif kind == "step":
+        entries = [f"{sign}{number}" for sign, number in steps_of(rng, size, size // 2)]
+    else:
+        entries = [f"*{_known_factor(rng)}" for _ in labels]
     thought = Thought(rng, Habits())
-    for entry in rng.choices(listed, k=rng.randint(4, 2 * longest) // (1 + len(equation))):
-        thought.write(entry[0], 0.0)
-        if equation:
-            thought.chain(int(entry[1:]), equation)
-        else:
-            thought.write(entry[1:], RESULT_WEIGHT)
+    for label, entry in rng.choices(list(zip(labels, entries, strict=True)), k=rng.randint(4, 2 * longest)):
+        thought.write(label, 0.0)
+        thought.write(entry, RESULT_WEIGHT)
+        if kind == "product":
+            left = rng.randrange(MODULUS)
+            thought.write(f" {left} = ", 0.0)
+            thought.result(applied(left, "*", int(entry[1:])))
         thought.write("\n", 0.0)
-    return prompt, [*thought.pieces, Piece("</think>\n", 0.0)]
+    return _listed(rng, labels, entries), [*thought.pieces, Piece("</think>\n", 0.0)]
+
+
+def _listed(rng: random.Random, labels: Sequence[str], entries: Sequence[str]) -> str:
+    return rng.choice((",", ";")).join(f"{label}{entry}" for label, entry in zip(labels, entries, strict=True))
+
+
+def _known_factor(rng: random.Random) -> int:
+    while True:
+        factor = hard_step(rng)[1]
+        if factor not in UNKNOWN_FACTORS:
+            return factor
+
+
+def _test_drill(rng: random.Random, longest: int) -> tuple[str, list[Piece]]:
+    """(numbers and an equation without its target, tests of some of them with targets that come from nowhere)."""
+    size = rng.randint(2, longest)
+    numbers = rng.sample(range(MODULUS), size)
+    while True:
+        equation = steps_of(rng, rng.choice((1, 1, 2)), rng.randint(0, 1))
+        wanted = "".join(f"{sign}{number}" for sign, number in equation)
+        if is_known(wanted):
+            break
+    thought = Thought(rng, Habits(short_test=0.4))
+    for index in rng.choices(range(size), k=max(rng.randint(4, 2 * longest) // (1 + len(equation)), 2)):
+        result = value(numbers[index], equation)
+        target = rng.choice((result, result, (result + 10 * rng.randint(1, 9)) % MODULUS, rng.randrange(MODULUS)))
+        write_test(thought, LABELS[index], numbers[index], equation, target, target_weight=0.0)
+        if target != result:
+            thought.write("\n", 0.0)
+    listed = _listed(rng, LABELS[:size], [str(number) for number in numbers])
+    return f"{listed} solves x{wanted}", [*thought.pieces, Piece("</think>\n", 0.0)]
 
 
 def _chain_drill(rng: random.Random, longest: int) -> tuple[str, list[Piece]]:
-    """(a shuffled chain of arrows, the chain in order): each begins where the one before ends."""
+    """(a shuffled chain of arrows with a goal, the chain in order up to the goal): each begins where the one before ends."""
     names = rng.sample(LABELS, rng.randint(3, longest + 1))
     chain = [f"{source}>{name}" for source, name in pairwise(names)]
-    pieces = [Piece(f"{names[0]}\n", 0.0), *(Piece(f"{entry}\n", RESULT_WEIGHT) for entry in chain)]
-    return ";".join(rng.sample(chain, len(chain))), [*pieces, Piece("</think>\n", 0.0)]
+    stop = rng.randrange(1, len(names))
+    pieces = [Piece(f"{names[0]}\n", 0.0)]
+    for source, name in pairwise(names[: stop + 1]):
+        pieces += [Piece(source), Piece(f">{name}", RESULT_WEIGHT), Piece("\n", 0.0)]
+    pieces += [Piece(names[stop]), Piece("?", RESULT_WEIGHT), Piece("\n", 0.0), Piece("</think>\n", 0.0)]
+    return f"{';'.join(rng.sample(chain, len(chain)))}. What is it after {names[stop]}?", pieces
 
 
 def examples(

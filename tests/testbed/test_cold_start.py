@@ -9,9 +9,21 @@ import pytest
 import torch
 
 from tersely.testbed import cold_start as making
-from tersely.testbed.cold_start import LONGEST, STEP_TOKENS, STEPS, Muon, cold_start, drill, examples, orthogonal, steps
+from tersely.testbed.cold_start import (
+    LONGEST,
+    STEP_TOKENS,
+    STEPS,
+    Muon,
+    cold_start,
+    drill,
+    examples,
+    orthogonal,
+    steps,
+    texts,
+)
 from tersely.testbed.families import FAMILIES
 from tersely.testbed.families.problems import problem_at, split_of
+from tersely.testbed.families.writing import UNKNOWN_FACTORS, is_known
 from tersely.testbed.tokenizer import build_tokenizer
 
 
@@ -50,23 +62,57 @@ def test_a_step_follows_its_label_as_one_token(tokenizer):
         assert len(steps_found) == len(re.findall(r"[+*]\d+", item["problem"]))
 
 
-def test_a_drill_repeats_entries_of_its_list_or_puts_a_chain_in_order():
-    chains = 0
-    for seed in range(40):
+def drills(count=200):
+    """(prompt, lines) of drills."""
+    for seed in range(count):
         prompt, pieces = drill(random.Random(seed), 20)
-        listed = re.split("[,;]", prompt)
-        first, *rest = "".join(piece.text for piece in pieces).removesuffix("</think>\n").splitlines()
-        if re.fullmatch("[A-Z]", first):
-            assert sorted(rest) == sorted(listed)
+        assert any(piece.weight > 1 for piece in pieces)
+        yield prompt, "".join(piece.text for piece in pieces).removesuffix("</think>\n").splitlines()
+
+
+def test_a_drill_repeats_entries_of_its_list_or_puts_a_chain_in_order_up_to_its_goal():
+    chains = lists = 0
+    for prompt, (first, *rest) in drills():
+        listed = re.split("[,;]", prompt.partition(".")[0].partition(" solves")[0])
+        if "What is" in prompt:
+            goal = prompt[-2]
+            assert {*rest[:-1]} <= {*listed} and rest[-1] == f"{goal}?"
             assert [entry[0] for entry in rest] == [first, *(entry[2] for entry in rest[:-1])]
             chains += 1
-        elif " = " in first:
-            entries = prompt.partition(" solves")[0].split(prompt[3] if prompt[2].isdigit() else prompt[2])
-            assert all(any(line.startswith(entry) for entry in entries) for line in (first, *rest))
-        else:
+        elif " " not in first:
             assert {first, *rest} <= {*listed}
-        assert any(piece.weight > 1 for piece in pieces)
-    assert 2 < chains < 25
+            lists += 1
+    assert chains > 15 and lists > 50
+
+
+def test_products_of_drills_are_true_and_none_has_an_unknown_factor():
+    found = 0
+    for prompt, lines in drills():
+        if "solves" not in prompt:
+            for factor, left, result in re.findall(r"^[A-Z]\*(\d+) (\d+) = (\d+)$", "\n".join(lines), re.M):
+                assert int(factor) * int(left) % 100 == int(result) and int(factor) not in UNKNOWN_FACTORS
+                found += 1
+    assert found > 100
+
+
+def test_half_of_the_tests_of_drills_succeed():
+    """Otherwise "no" is right nearly always, and a model does not learn to compare."""
+    verdicts = []
+    for prompt, lines in drills(600):
+        if "solves" in prompt:
+            for line in lines:
+                result, target, verdict = re.search(r"(\d+), (\d+), (no|ok|yes)", line).groups()
+                assert (result == target) == (verdict != "no")
+                assert (verdict == "yes") == line.endswith(f"yes, {re.match('[A-Z]([0-9]+)', line)[1]}")
+                verdicts.append(verdict != "no")
+    assert 0.4 < sum(verdicts) / len(verdicts) < 0.75
+
+
+def test_the_cold_start_never_shows_a_solution_with_an_unknown_factor():
+    for prompt, pieces in itertools.islice(texts(0), 300):
+        if "Modulo" in prompt:
+            assert is_known(prompt + "".join(piece.text for piece in pieces))
+    assert not all(is_known(problem_at("train", 0, index, 5, "search")["problem"]) for index in range(40))
 
 
 def test_a_step_has_all_lengths_and_little_padding(monkeypatch, tokenizer):

@@ -71,7 +71,7 @@ def test_shipped_tokenizer_is_the_one_in_the_code(tokenizer):
     assert json.loads(loaded.backend_tokenizer.to_str()) == json.loads(built.backend_tokenizer.to_str())
     for item in problems("test", 60):
         family = FAMILIES[item["family"]]
-        pieces = family.trace(item["problem"], random.Random(item["id"]), draw_habits(random.Random(0), 3.0, 0.5))
+        pieces = family.trace(item["problem"], random.Random(item["id"]), draw_habits(random.Random(0), 8.0, 0.5))
         text = item["problem"] + "".join(piece.text for piece in pieces)
         assert tokenizer(text).input_ids == built(text).input_ids
 
@@ -90,7 +90,7 @@ def test_answers_after_a_thought_closed_for_it(model, tokenizer):
         found = sampled(model, tokenizer, ids, cap=40)
         answered = [boxed(tokenizer.decode(row, skip_special_tokens=True)) is not None for row in found]
         assert sum(answered) >= 38
-        assert max(map(len, found)) < 20
+        assert sum(len(row) < 20 for row in found) >= 38
 
 
 def test_survives_neutral_prefills(model, tokenizer):
@@ -108,9 +108,9 @@ def test_survives_neutral_prefills(model, tokenizer):
 def test_thinking_pays_and_budgets_for_problems_are_worth_something(tmp_path):
     """A small sample of what `tersely testbed measure` prints, with room for its noise."""
     found = {item.name: item.value.estimate for item in properties(sample_model("testbed", tmp_path, 20, 6, seed=7))}
-    assert 0.7 < found["accuracy"] < 0.95
+    assert 0.8 < found["accuracy"] < 0.95
     assert found["loss of forced answers at half of the thinking"] > 0.15
     assert found["loss without thinking"] > 0.3
-    assert found["waste, search"] > 1.5
+    assert all(found[f"waste, {family}"] > 1.5 for family in FAMILIES)
     assert found["loss of a uniform cap at half of the tokens"] > 0.08
     assert found["loss of the best allocation at half"] < 0.04

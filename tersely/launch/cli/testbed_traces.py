@@ -43,7 +43,7 @@ def traces(count: int, seed: int, mistaken: float) -> list[dict[str, object]]:
     found = []
     for index, item in enumerate(problems("train", count, seed)):
         rng, family = random.Random(f"families|traces|{seed}|{index}"), FAMILIES[str(item["family"])]
-        pieces = family.trace(item["problem"], rng, draw_habits(rng, family.MOST_LINES, mistaken))
+        pieces = family.trace(item["problem"], rng, draw_habits(rng, family.MOST_LOOKS, mistaken))
         row = {"problem": item["problem"], "gold": item["answer"], "text": "".join(piece.text for piece in pieces)}
         found.append({**row, "correct": 1, "level": item["level"], "family": item["family"]})
     return found

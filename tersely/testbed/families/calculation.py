@@ -9,11 +9,12 @@ import random
 import re
 from itertools import accumulate
 
-from tersely.testbed.families.writing import LABELS, Habits, Piece, Thought, applied, steps
+from tersely.testbed.families.writing import LABELS, NUMBERS, Habits, Piece, Thought, applied, steps
 
-LEVELS = {1: (1, 0), 2: (2, 0), 3: (4, 1), 4: (7, 1), 5: (10, 2)}
+LEVELS = {1: (1, 0), 2: (2, 0), 3: (4, 1), 4: (7, 1), 5: (12, 4)}
 """Level -> (steps, hard steps)."""
-MOST_LINES = 4.0
+MOST_LOOKS = 14.0
+"""The most redundant looks per line that a trace has on average."""
 
 Step = tuple[str, int]
 
@@ -46,13 +47,11 @@ def trace(problem: str, rng: random.Random, habits: Habits) -> list[Piece]:
     totals = _totals(start, chain)
     thought = Thought(rng, habits)
     bad = rng.randrange(len(chain)) if rng.random() < habits.mistaken else None
-    done = []
     for index in range(len(chain)):
         if index == bad:
             thought.wrong_step(totals[index], _rule(chain, index), totals[index + 1])
-        done.append((totals[index], _rule(chain, index), totals[index + 1]))
-        thought.step(*done[-1])
-        thought.look_again(done)
+        thought.step(totals[index], _rule(chain, index), totals[index + 1])
+        thought.end_line(str(totals[index + 1]), NUMBERS)
     return thought.closed(str(totals[-1]))
 
 

@@ -1,8 +1,8 @@
 """Search: which of these numbers solves an equation modulo 100? Its place in the list decides the length.
 
 "Modulo 100, which of A12,B47,C33,D8 solves x*7 = 31?" has the answer 33. A test of a number is a line such as
-`B47*7 = 29, 31, no`. Where the equation has one step, most numbers can be rejected by the last digits alone, `B 9, 1, no`,
-which is shorter and easier. A level is an amount of numbers, and the numbers of all and of hard steps of the equation.
+`B47*7 = 29, 31, no`, and the last one is `C33*7 = 31, 31, yes, 33`. Where the equation has one step, most numbers can be rejected
+by the last digits alone, `B47 9, 1, no`, which is shorter and easier. A level is an amount of numbers, and the numbers of all and of hard steps of the equation.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from tersely.testbed.families.writing import (
     steps,
 )
 
-LEVELS = {1: (2, 1, 0), 2: (5, 1, 0), 3: (6, 2, 0), 4: (14, 1, 1), 5: (7, 2, 2)}
+LEVELS = {1: (2, 1, 0), 2: (5, 1, 0), 3: (6, 2, 0), 4: (14, 1, 1), 5: (6, 4, 4)}
 """Level -> (numbers, steps of the equation, hard ones of them)."""
-MOST_LINES = 3.0
-ACTS = {"repeat": 3.0, "back": 3.0, "start": 1.0}
+MOST_LOOKS = 10.0
+"""The most redundant looks per rejected number that a trace has on average."""
 BACKWARD = 0.3
-SECOND_PASS = 0.6
+"""Share of the traces that begin with the last number."""
 
 Step = tuple[str, int]
 
@@ -81,76 +81,58 @@ def trace(problem: str, rng: random.Random, habits: Habits) -> list[Piece]:
         order.reverse()
     thought = Thought(rng, habits)
     solution = next(index for index, number in enumerate(numbers) if value(number, chain) == target)
-    search = _Search(thought, numbers, chain, target)
-    if rng.random() < habits.mistaken:
-        search.run(order, missed=solution)
-        if rng.random() < SECOND_PASS:
-            thought.write("once more\n")
-            search.run(order)
+    missed = rng.random() < habits.mistaken
+    for index in order:
+        if index == solution and not missed:
+            write_test(thought, LABELS[index], numbers[index], chain, target)
+            break
+        if index == solution:
+            _write_missed(thought, LABELS[index], numbers[index], chain, target)
         else:
-            thought.write(f"guess {numbers[solution]}\n")
+            write_test(thought, LABELS[index], numbers[index], chain, target)
+            thought.end_line("no", ("yes",))
     else:
-        search.run(order)
+        thought.write(f"guess {LABELS[solution]}{numbers[solution]}\n")
     return thought.closed(str(numbers[solution]))
 
 
-class _Search:
-    """Tests numbers in an order and writes what it does."""
+def write_test(
+    thought: Thought, label: str, number: int, chain: list[Step], target: int, target_weight: float = 1.0
+) -> None:
+    """The test of a number, in full or by the last digits first, if the habit is to look at them. A rejection is left open.
 
-    def __init__(self, thought: Thought, numbers: list[int], chain: list[Step], target: int):
-        self.thought, self.numbers, self.chain, self.target = thought, numbers, chain, target
+    target_weight: loss weight of the target; 0 where no prompt states it.
+    """
+    result = value(number, chain)
+    if len(chain) == 1 and thought.rng.random() < thought.habits.short_test:
+        thought.write(label, CHOICE_WEIGHT)
+        thought.write(f"{number} ")
+        thought.result(result % 10)
+        same = (result - target) % 10 == 0
+        _write_verdict(thought, target % 10, "ok" if same else "no", target_weight)
+        if not same:
+            return
+        thought.write("\n")
+    thought.write(label, CHOICE_WEIGHT)
+    thought.chain(number, chain)
+    _write_verdict(thought, target, "yes" if result == target else "no", target_weight)
+    if result == target:
+        thought.write(f", {number}\n")
 
-    def run(self, order: list[int], missed: int | None = None) -> None:
-        """Test numbers until one fits; `missed`: the number whose test has an incorrect result."""
-        for place, index in enumerate(order):
-            if index == missed:
-                self._missed(index)
-            else:
-                self._test(index)
-                if value(self.numbers[index], self.chain) == self.target:
-                    return
-            while self.thought.goes_on():
-                self.thought.mark()
-                self._redundant(order[: place + 1], missed)
 
-    def _redundant(self, done: list[int], missed: int | None) -> None:
-        """Another look at numbers that are rejected; never at the one that was missed."""
-        act = self.thought.act(ACTS)
-        first = 0 if act == "start" and len(done) < 6 else max(len(done) - 1 - (act == "back"), 0)
-        for index in done[first:]:
-            if index != missed:
-                self._test(index)
+def _write_missed(thought: Thought, label: str, number: int, chain: list[Step], target: int) -> None:
+    """The test of the number that fits, with an incorrect last result."""
+    *first, (sign, right) = chain
+    thought.write(label, CHOICE_WEIGHT)
+    total = thought.chain(number, first)
+    thought.write(f"{sign}{right} = " if first else f"{total}{sign}{right} = ")
+    thought.result((target + thought.rng.randint(1, MODULUS - 1)) % MODULUS, correct=False)
+    _write_verdict(thought, target, "no", 1.0)
+    thought.write("\n")
 
-    def _test(self, index: int) -> None:
-        """In full, or by the last digits first, if the habit is to look at them."""
-        thought, number = self.thought, self.numbers[index]
-        result = value(number, self.chain)
-        if len(self.chain) == 1 and thought.rng.random() < thought.habits.short_test:
-            self._label(index)
-            thought.write(" ")
-            thought.result(result % 10)
-            same = (result - self.target) % 10 == 0
-            self._verdict(self.target % 10, "ok" if same else "no")
-            if not same:
-                return
-        self._label(index)
-        thought.chain(number, self.chain)
-        self._verdict(self.target, "yes" if result == self.target else "no")
 
-    def _missed(self, index: int) -> None:
-        """The number that fits, with an incorrect last result."""
-        self._label(index)
-        *first, (sign, number) = self.chain
-        total = self.thought.chain(self.numbers[index], first)
-        wrong = (self.target + self.thought.rng.randint(1, MODULUS - 1)) % MODULUS
-        self.thought.write(f"{sign}{number} = " if first else f"{total}{sign}{number} = ")
-        self.thought.result(wrong, correct=False)
-        self._verdict(self.target, "no")
-
-    def _verdict(self, target: int, word: str) -> None:
-        self.thought.write(f", {target}, ")
-        self.thought.write(word, RESULT_WEIGHT)
-        self.thought.write("\n")
-
-    def _label(self, index: int) -> None:
-        self.thought.write(LABELS[index], CHOICE_WEIGHT)
+def _write_verdict(thought: Thought, target: int, word: str, target_weight: float) -> None:
+    thought.write(", ")
+    thought.write(str(target), target_weight)
+    thought.write(", ")
+    thought.write(word, RESULT_WEIGHT)

@@ -1,7 +1,8 @@
 """Tracking: follow arrows through a shuffled list. The number of hops is known, and none can be skipped.
 
 "Modulo 100, 12 at C: A>B,C>A,B>D; B+2,D+7,A*37,C+5. What is it after B?" has the answer 31: C makes 17 of 12, A makes 29 of 17,
-B makes 31 of 29. A level is a number of steps and of hard ones; some arrows lead further than what is asked for.
+B makes 31 of 29. A line is a step and where the arrow leads, `C+5 12 = 17 C>A`, or `B+2 29 = 31 B?` at the place that is asked
+for. A level is a number of steps and of hard ones; some arrows lead further than what is asked for.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import random
 import re
 from typing import NamedTuple
 
-from tersely.testbed.families.writing import LABELS, Habits, Piece, Thought, applied, steps
+from tersely.testbed.families.writing import LABELS, RESULT_WEIGHT, Habits, Piece, Thought, applied, steps
 
-LEVELS = {1: (1, 0), 2: (2, 0), 3: (4, 1), 4: (6, 1), 5: (8, 2)}
+LEVELS = {1: (1, 0), 2: (2, 0), 3: (4, 1), 4: (6, 1), 5: (8, 3)}
 """Level -> (steps, hard ones)."""
-MOST_LINES = 4.0
+MOST_LOOKS = 20.0
+"""The most redundant looks per line that a trace has on average."""
+
+_ONWARD = ("?", *(f">{label}" for label in LABELS))
 
 
 class Walk(NamedTuple):
@@ -89,10 +93,11 @@ def trace(problem: str, rng: random.Random, habits: Habits) -> list[Piece]:
     thought = Thought(rng, habits)
     bad = rng.randrange(len(hops)) if rng.random() < habits.mistaken else None
     for index, place in enumerate(walk.path):
-        if index:
-            thought.write(f"{walk.path[index - 1]}>{place}\n")
         if index == bad:
             thought.wrong_step(*hops[index])
         thought.step(*hops[index])
-        thought.look_again(hops[: index + 1])
+        onward = "?" if place == walk.goal else f">{walk.arrows[place]}"
+        thought.write(f" {place}")
+        thought.write(onward, RESULT_WEIGHT)
+        thought.end_line(onward, _ONWARD)
     return thought.closed(str(hops[-1][2]))

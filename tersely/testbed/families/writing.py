@@ -1,19 +1,22 @@
 """Writes thoughts with redundancy: the parts that the families' cold-start traces share.
 
-A trace has habits (`Habits`), sampled once per trace and independent of the problem and its level: how often a line that
-is done is gone over again, how often a marker word stands before that, how often a shorter test replaces a full one.
-So one problem has short and long traces, and little of the redundancy is marked by a word or comes after the answer.
+A line is one step of a solution. It begins with the label of its step, which is what the writer chooses; the rest follows from
+it, which a tiny model learns much faster than lines that begin with one of several possible numbers.
 
-A line begins with the label of its step. The label is what the writer chooses; the rest follows from it, which a tiny model
-learns much faster than lines that begin with one of several possible numbers.
+A redundant look repeats the last word of its line behind a `;`: `A+8 47 = 55;55;wait, 55`. So the separator decides what
+follows, a look costs two or three tokens, and no later step depends on it. A trace has habits (`Habits`), sampled once per trace and
+independent of the problem and its level: how many looks follow a line, how often a marker word stands before one, how often a
+shorter test replaces a full one. So one problem has short and long traces, and little of the redundancy is marked by a word or
+comes after the answer.
 
-In a share of the traces a result is incorrect, and what follows notices and fixes it. `Piece.weight` marks such a result, so
-that a loss can leave it out.
+In a share of the traces a result is incorrect, and what follows notices and fixes it. In a share of the looks the word is another
+one, and nothing follows from it. `Piece.weight` marks both, so that a loss can leave them out.
 """
 
 from __future__ import annotations
 
 import random
+import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,22 +25,30 @@ from typing import NamedTuple
 MODULUS = 100
 _FACTORS = [n for n in range(12, 99) if n % 2 and n % 5]
 HARD_FACTORS = tuple(random.Random(0).sample(_FACTORS, len(_FACTORS)))
-FACTOR_SHARES = tuple(1 / rank for rank in range(1, len(HARD_FACTORS) + 1))
-"""Shares of the factors: the first ones are common, and the last ones so rare that a tiny model hardly learns them."""
+"""The two-digit factors of hard steps, from common to rare; the last ones are unknown."""
+UNKNOWN_FACTORS = HARD_FACTORS[-6:]
+"""Factors that the cold start never multiplies by: no amount of thinking helps with them."""
+UNKNOWN_SHARE = 0.1
+"""Share of unknown factors among those of hard steps."""
+_KNOWN = [rank**-0.5 for rank in range(1, len(HARD_FACTORS) - len(UNKNOWN_FACTORS) + 1)]
+FACTOR_SHARES = (
+    *((1 - UNKNOWN_SHARE) * share / sum(_KNOWN) for share in _KNOWN),
+    *(UNKNOWN_SHARE / len(UNKNOWN_FACTORS) for _ in UNKNOWN_FACTORS),
+)
 RESULT_WEIGHT, CHOICE_WEIGHT = 3.0, 0.3
-"""Weights in the loss of a computed token, and of a token that no reader could foresee: which line comes next. Other: 1."""
+"""Weights in the loss of a computed token, and of a token that no reader could foresee: which number is tested. Other: 1."""
 LABELS = string.ascii_uppercase
 SENTENCES = (
     "Modulo 100, from : ",
     "Modulo 100, which of solves = ?",
     "Modulo 100, at : ; What is it after ?",
-    "once more\nguess \nno, \nyes\n, ok\nwait, check again so hmm, ",
+    "guess \nno, \nyes\n, ok\nwait, check again so hmm, ",
     "</think>\n\\boxed{}",
 )
 """All words of the problems and of the traces."""
-STEP_ACTS = {"repeat": 5.0, "back": 3.0, "start": 0.7}
-"""Weights of where another look at steps begins: at the last step, at the one before it, at the first of up to 6 steps."""
 MARKERS = ("wait, ", "check ", "again ", "so ", "hmm, ")
+SLIPS = 0.1
+"""Share of the redundant looks with another word than the right one."""
 
 
 class Piece(NamedTuple):
@@ -52,24 +63,24 @@ class Habits:
     """Habits of one trace; probabilities."""
 
     again: float = 0.0
-    """That another redundant line follows a line."""
+    """That another redundant look follows."""
     marked: float = 0.0
-    """That a redundant line begins with a marker word."""
+    """That a redundant look begins with a marker word."""
     mistaken: float = 0.0
     """That the trace contains a mistake and its correction."""
     short_test: float = 1.0
     """That a number is tested by its last digits first where that is possible."""
 
 
-PLAIN = 0.2
-"""Share of the traces without a redundant line: the shortest of a few samples is about as short as a solution can be."""
+PLAIN = 0.1
+"""Share of the traces without a redundant look: the shortest of a few samples is about as short as a solution can be."""
 
 
-def draw_habits(rng: random.Random, most_lines: float, mistaken: float = 0.0) -> Habits:
-    """Sample the habits of one trace: 1 line per needed line, or 1.3 to `most_lines` on average, uniformly."""
-    lines = 1.0 if rng.random() < PLAIN else rng.uniform(1.3, most_lines)
+def draw_habits(rng: random.Random, most_looks: float, mistaken: float = 0.0) -> Habits:
+    """Sample the habits of one trace: no looks, or 0.3 to `most_looks` per line on average, uniformly."""
+    looks = 0.0 if rng.random() < PLAIN else rng.uniform(0.3, most_looks)
     return Habits(
-        again=1 - 1 / lines,
+        again=looks / (1 + looks),
         marked=rng.choice((0.0, 0.2, 0.5)),
         mistaken=mistaken,
         short_test=rng.random(),
@@ -94,13 +105,12 @@ class Thought:
         """`B*3 55 = 65`: the step as the problem has it, the number that goes in, and the number that comes out."""
         self.write(f"{rule} {left} = ")
         self.result(result)
-        self.write("\n")
 
     def wrong_step(self, left: int, rule: str, result: int) -> None:
         """The same with an incorrect result, and the start of its correction."""
         self.write(f"{rule} {left} = ")
         self.result((result + self.rng.choice((-10, -1, 1, 10, self.rng.randint(1, 99)))) % MODULUS, correct=False)
-        self.write("\nno, ")
+        self.write(";no, ")
 
     def chain(self, left: int, steps: Sequence[tuple[str, int]]) -> int:
         """`12+5 = 17*3 = 51`; returns the last result. Without steps nothing is written."""
@@ -110,29 +120,24 @@ class Thought:
             self.result(left)
         return left
 
-    def mark(self) -> None:
-        if self.rng.random() < self.habits.marked:
-            self.write(self.rng.choice(MARKERS), CHOICE_WEIGHT)
-
-    def goes_on(self) -> bool:
-        """True if another redundant line follows."""
-        return self.rng.random() < self.habits.again
-
-    def look_again(self, done: Sequence[tuple[int, str, int]]) -> None:
-        """Redundant looks at steps that are done. Each ends with the last of them, so that the next step is always known."""
-        while self.goes_on():
-            self.mark()
-            act = self.act(STEP_ACTS)
-            first = 0 if act == "start" and len(done) < 7 else max(len(done) - 1 - (act == "back"), 0)
-            for step in done[first:]:
-                self.step(*step)
-
-    def act(self, weights: dict[str, float]) -> str:
-        return self.rng.choices(list(weights), list(weights.values()))[0]
+    def end_line(self, word: str, others: Sequence[str]) -> None:
+        """Redundant looks at the line, and its end. `word`: its last word; `others`: what a slip writes in its place."""
+        while self.rng.random() < self.habits.again:
+            self.write(";")
+            if self.rng.random() < self.habits.marked:
+                self.write(self.rng.choice(MARKERS), CHOICE_WEIGHT)
+            if self.rng.random() < SLIPS:
+                self.write(self.rng.choice(others), 0.0)
+            else:
+                self.write(word)
+        self.write("\n")
 
     def closed(self, answer: str) -> list[Piece]:
         """The pieces of the whole completion, without the end token."""
         return [*self.pieces, Piece("</think>\n\\boxed{"), Piece(answer), Piece("}")]
+
+
+NUMBERS = tuple(str(number) for number in range(MODULUS))
 
 
 def applied(left: int, sign: str, right: int) -> int:
@@ -146,7 +151,7 @@ def easy_step(rng: random.Random) -> tuple[str, int]:
 
 
 def hard_step(rng: random.Random) -> tuple[str, int]:
-    """A product with a two-digit factor: one of thousands of facts; a tiny model learns those of common factors."""
+    """A product with a two-digit factor: one of thousands of facts, which the model knows or does not know by the factor."""
     return "*", rng.choices(HARD_FACTORS, FACTOR_SHARES)[0]
 
 
@@ -155,6 +160,11 @@ def steps(rng: random.Random, count: int, hard: int) -> list[tuple[str, int]]:
     found = [hard_step(rng) for _ in range(hard)] + [easy_step(rng) for _ in range(count - hard)]
     rng.shuffle(found)
     return found
+
+
+def is_known(text: str) -> bool:
+    """True if no step in the text has an unknown factor."""
+    return not any(int(factor) in UNKNOWN_FACTORS for factor in re.findall(r"\*(\d+)", text))
 
 
 def step_tokens() -> list[str]:

@@ -40,6 +40,7 @@ def test_seal_from_traces(run, tmp_path, capsys):
     from tersely.eval.decoding.seal import Seal
     from tersely.eval.decoding.vanilla import Vanilla
     from tersely.eval.engines import transformers_evaluator
+    from tersely.testbed.families.problems import problems
 
     path = tmp_path / "vector.safetensors"
     assert main(["seal", "testbed", str(run), "--out", str(path), "--border", "\\n"]) == 0
@@ -48,8 +49,8 @@ def test_seal_from_traces(run, tmp_path, capsys):
         assert file.metadata()["border"] == "\n" and file.get_tensor("vector").isfinite().all()
     evaluator = transformers_evaluator("testbed", verifier=Unused())
     prompts = [
-        Prompt(f"p{n}", 0, evaluator.render([{"role": "user", "content": f"What is {n} + 7 - 3?"}]), 96)
-        for n in range(20, 36)
+        Prompt(f"p{n}", 0, evaluator.render([{"role": "user", "content": str(item["problem"])}]), 96)
+        for n, item in enumerate(problems("test", 16))
     ]
     greedy = Sampling(temperature=0.0, top_p=1.0)
     plain, still, moved = (
