@@ -1,8 +1,9 @@
 """Search: which of these numbers solves an equation modulo 100? Its place in the list decides the length.
 
 "Modulo 100, which of A12,B47,C33,D8 solves x*7 = 31?" has the answer 33. A test of a number is a line such as
-`B47*7 = 29, 31, no`, and the last one is `C33*7 = 31, 31, yes, 33`. Where the equation has one step, most numbers can be rejected
-by the last digits alone, `B47 9, 1, no`, which is shorter and easier. A level is an amount of numbers, and the numbers of all and of hard steps of the equation.
+`B47*7 = 29, 31, no`, and the last one is `C33*7 = 31, 31, yes, 33`. Where the equation has one step, most numbers can be
+rejected by the last digits alone, `B47 9, 1, no`, which is shorter and easier. A level is an amount of numbers, and the numbers
+of all and of hard steps of the equation.
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ A line is one step of a solution. It begins with the label of its step, which is
 it, which a tiny model learns much faster than lines that begin with one of several possible numbers.
 
 A redundant look repeats the last word of its line behind a `;`: `A+8 47 = 55;55;wait, 55`. So the separator decides what
-follows, a look costs two or three tokens, and no later step depends on it. A trace has habits (`Habits`), sampled once per trace and
-independent of the problem and its level: how many looks follow a line, how often a marker word stands before one, how often a
-shorter test replaces a full one. So one problem has short and long traces, and little of the redundancy is marked by a word or
-comes after the answer.
+follows, a look costs two or three tokens, and no later step depends on it. A trace has habits (`Habits`), sampled once per
+trace and independent of the problem and its level: how many looks follow a line, how often a marker word stands before one,
+how often a shorter test replaces a full one. So one problem has short and long traces, and little of the redundancy is marked
+by a word or comes after the answer.
 
-In a share of the traces a result is incorrect, and what follows notices and fixes it. In a share of the looks the word is another
-one, and nothing follows from it. `Piece.weight` marks both, so that a loss can leave them out.
+In a share of the traces a result is incorrect, and what follows notices and fixes it. In a share of the looks the word is
+another one, and nothing follows from it. `Piece.weight` marks both, so that a loss can leave them out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import NamedTuple
 MODULUS = 100
 _FACTORS = [n for n in range(12, 99) if n % 2 and n % 5]
 HARD_FACTORS = tuple(random.Random(0).sample(_FACTORS, len(_FACTORS)))
-"""The two-digit factors of hard steps, from common to rare; the last ones are unknown."""
+"""The two-digit factors of hard steps: the known ones, from common to rare, and the unknown ones."""
 UNKNOWN_FACTORS = HARD_FACTORS[-6:]
 """Factors that the cold start never multiplies by: no amount of thinking helps with them."""
 UNKNOWN_SHARE = 0.1
