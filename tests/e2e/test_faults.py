@@ -144,7 +144,8 @@ def test_a_process_group_that_never_forms_ends_within_the_deadline(launcher):
 
 def test_killed_inside_saving_the_run_goes_on_from_the_checkpoint_before(launcher):
     run_dir = launcher.folder / "saving"
-    recipe = {**SMALL, "max_steps": 30, "save_total_limit": 30}  # a checkpoint that is being deleted looks alike
+    # a checkpoint that is being deleted looks alike; most completions reach the cap of 32
+    recipe = {**SMALL, "max_steps": 30, "save_total_limit": 30, "guards": {"unending": False}}
     with started(launcher.command("saving", **recipe), launcher) as process:
         wait_for(lambda: whole(run_dir, 1), process)
         saving = rank_process(run_dir, 0, process)
@@ -204,7 +205,8 @@ def test_a_full_disk_is_said_and_room_mends_it(launcher, small_disk):
 
 def test_a_loss_that_is_no_number_stops_the_run_before_the_optimiser_steps(launcher):
     # each step multiplies the weights by -1e6, until no loss is finite
-    done = launcher.run("nan", **SMALL, max_grad_norm=0, warmup_steps=0, learning_rate=100, weight_decay=1e4)
+    recipe = {**SMALL, "max_steps": 12, "guards": {"unending": False}}
+    done = launcher.run("nan", **recipe, max_grad_norm=0, warmup_steps=0, learning_rate=100, weight_decay=1e4)
     assert done.returncode == 1, done.stdout[-2000:]
     assert "error: the loss of step" in done.stderr and "continue with `--resume`" in done.stderr
     last, _ = checkpoint.latest_whole(launcher.folder / "nan")
